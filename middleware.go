@@ -1,0 +1,206 @@
+package gatehouse
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Via says how a request proved who it is for.
+type Via string
+
+// The ways an Identity comes about.
+const (
+	ViaSession Via = "session" // a sign-in of this browser
+	ViaUMA     Via = "uma"     // a requesting party token
+)
+
+// Identity is who a request is for, as a guard of this package established it.
+// Key people by the pair (Issuer, Subject): a subject alone is unique at one
+// issuer only, and an e-mail address may pass to somebody else.
+//
+// An Identity is read-only once it is on a context.
+type Identity struct {
+	// Issuer is the provider or authorization server that vouches for it.
+	Issuer string
+	// Subject is the person's identifier at the issuer. Behind UMAProtect it is
+	// empty when the authorization server does not tell it.
+	Subject string
+	// ClientID is the client the token was issued to; in a session it is ours.
+	ClientID string
+	// Via says which kind of guard let the request in.
+	Via Via
+	// AuthTime is when the person last authenticated at the provider; zero when
+	// the provider did not say.
+	AuthTime time.Time
+	// Scopes are the scopes granted to the session's access token.
+	Scopes []string
+	// Granted are the UMA scopes that the permission gives on the resource.
+	Granted []string
+	// Expires is when the session or token ends at the latest.
+	Expires time.Time
+
+	claims  json.RawMessage
+	session *liveSession
+}
+
+// Claims decodes the claims about the person into v: those of the ID Token and
+// the user info of a session, what introspection said of a token. Like
+// encoding/json it leaves fields alone for which there is no claim.
+func (id *Identity) Claims(v any) error {
+	if len(id.claims) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(id.claims, v); err != nil {
+		return fmt.Errorf("gatehouse: claims: %w", err)
+	}
+	return nil
+}
+
+// ClaimString returns the claim of that name if it is a string, otherwise "".
+func (id *Identity) ClaimString(name string) string {
+	s, _ := id.claim(name).(string)
+	return s
+}
+
+func (id *Identity) claim(name string) any {
+	var all map[string]any
+	if json.Unmarshal(id.claims, &all) != nil {
+		return nil
+	}
+	return all[name]
+}
+
+// SetClaims makes v, encoded as a JSON object, the claims of id. It is for
+// tests and custom guards.
+func (id *Identity) SetClaims(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("gatehouse: claims: %w", err)
+	}
+	id.claims = b
+	return nil
+}
+
+type identityKey struct{}
+
+// IdentityFrom returns the identity that a guard put on ctx, nil when none ran
+// or when the guard let the request in without one (OptionalLogin, Public).
+func IdentityFrom(ctx context.Context) *Identity {
+	id, _ := ctx.Value(identityKey{}).(*Identity)
+	return id
+}
+
+// WithIdentity returns a context that carries id, for tests and custom guards.
+func WithIdentity(ctx context.Context, id *Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, id)
+}
+
+// Guard decides whether a request may pass, and answers it if not. It is two
+// halves: Check decides and writes nothing; Refuse writes the answer to the
+// error that Check gave for the same request. Guards are safe for concurrent
+// use.
+type Guard interface {
+	// Check returns who the request is for, or why it may not pass. A nil
+	// identity with a nil error lets the request pass as nobody.
+	Check(r *http.Request) (*Identity, error)
+	// Refuse answers a request that Check refused with err.
+	Refuse(w http.ResponseWriter, r *http.Request, err error)
+}
+
+// Require makes the middleware of a guard: the next handler runs only when the
+// guard let the request in, with the identity on its context.
+func Require(g Guard) func(http.Handler) http.Handler {
+	if g == nil {
+		panic("gatehouse: Require needs a guard")
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id, err := g.Check(r)
+			if err != nil {
+				g.Refuse(w, r, err)
+				return
+			}
+			serveAs(w, r, next, id)
+		})
+	}
+}
+
+// serveAs runs next for id. What depends on a session is not for caches
+// (OAuth 2.0 Security BCP §4.3); the application may set its own Cache-Control.
+func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity) {
+	if id == nil {
+		next.ServeHTTP(w, r)
+		return
+	}
+	if id.Via == ViaSession {
+		w.Header().Add("Vary", "Cookie")
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
+}
+
+// Either is the guard of a page for its owner that is also an API for
+// everybody whom the owner let in. A request with an Authorization header is
+// judged by api alone. Otherwise the session decides; where it does not let
+// in, a navigation without a session is sent to sign-in, one with a session
+// gets 403, and everything else gets the challenge of api.
+func Either(page, api Guard) Guard {
+	if page == nil || api == nil {
+		panic("gatehouse: Either needs two guards")
+	}
+	return &either{page: page, api: api}
+}
+
+type either struct{ page, api Guard }
+
+// eitherRefusal remembers which half has to answer.
+type eitherRefusal struct {
+	by Guard
+	error
+}
+
+func (e eitherRefusal) Unwrap() error { return e.error }
+
+// Check implements Guard.
+func (e *either) Check(r *http.Request) (*Identity, error) {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return judge(e.api, r)
+	}
+	id, err := e.page.Check(r)
+	if err == nil {
+		return id, nil
+	}
+	switch ErrorCode(err) {
+	case errLoginRequired.code:
+		if isNavigation(r) {
+			return nil, eitherRefusal{e.page, err}
+		}
+	case errForbidden.code, errStepUp.code:
+		if isNavigation(r) {
+			return nil, eitherRefusal{e.page, errForbidden.because(err)}
+		}
+	default: // another site's request, a store in trouble: never a challenge
+		return nil, eitherRefusal{e.page, err}
+	}
+	return judge(e.api, r)
+}
+
+func judge(g Guard, r *http.Request) (*Identity, error) {
+	id, err := g.Check(r)
+	if err != nil {
+		return nil, eitherRefusal{g, err}
+	}
+	return id, nil
+}
+
+// Refuse implements Guard.
+func (e *either) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if half, ok := err.(eitherRefusal); ok {
+		half.by.Refuse(w, r, half.error)
+		return
+	}
+	e.api.Refuse(w, r, err)
+}

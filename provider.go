@@ -1,0 +1,272 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/outbound"
+)
+
+const (
+	// metadataLimit caps a metadata document; real ones have 2 to 8 KiB.
+	metadataLimit = 512 << 10
+	// metadataAge is how long a document is used before it is fetched again.
+	metadataAge = time.Hour
+	// metadataWait is how long one request waits for a fetch, so that a sign-in
+	// page answers 503 within a second when the provider hangs (FA1). The fetch
+	// itself goes on for outbound.Timeout.
+	metadataWait = 900 * time.Millisecond
+	// metadataBackoff and metadataBackoffMax space the tries after a failure:
+	// 3 s, 6 s, 12 s, 24 s, so that sign-in works within 30 s of a return.
+	metadataBackoff    = 3 * time.Second
+	metadataBackoffMax = 24 * time.Second
+)
+
+// Provider is one OpenID provider or UMA authorization server: its issuer,
+// metadata, keys, and the one HTTP client that talks to it. It fetches what it
+// needs at first need and keeps the last good answer.
+//
+// A Provider is safe for concurrent use. Share one per issuer.
+type Provider struct {
+	issuer   string
+	client   *http.Client
+	insecure bool
+	keys     *keyset.Set
+	clock    func() time.Time
+	logger   *slog.Logger
+	events   func(context.Context, Event)
+	openid   document
+	uma      document
+	algs     []string
+}
+
+// NewProvider makes a Provider for issuer, which is compared byte for byte with
+// what the provider says of itself. It does no I/O: the provider may be down
+// when the process starts. A nil config means all defaults. The error lists
+// every problem of the arguments at once.
+func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
+	var c ProviderConfig
+	if config != nil {
+		c = *config
+	}
+	if err := c.validate(issuer); err != nil {
+		return nil, err
+	}
+	p := &Provider{
+		issuer:   issuer,
+		client:   outbound.NewClient(c.Transport, c.InsecureHTTP),
+		insecure: c.InsecureHTTP,
+		clock:    orNow(c.Now),
+		logger:   c.Logger,
+		events:   c.Events,
+		algs:     c.SigningAlgorithms,
+	}
+	if p.logger == nil {
+		p.logger = slog.Default()
+	}
+	p.openid = document{provider: p, fetch: p.fetchOpenID}
+	p.uma = document{provider: p, fetch: p.fetchUMA}
+	if c.Metadata != nil {
+		md := *c.Metadata
+		md.Issuer = issuer
+		p.openid.static = &md
+		if md.PermissionEndpoint != "" {
+			p.uma.static = &md
+		}
+	}
+	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Now: p.clock})
+	if c.InsecureHTTP {
+		p.logger.Warn("gatehouse: InsecureHTTP is set: secrets travel in clear text", "issuer", issuer)
+	}
+	return p, nil
+}
+
+// Issuer returns the issuer as it was given to NewProvider.
+func (p *Provider) Issuer() string { return p.issuer }
+
+// Metadata returns the provider's metadata, fetching it if need be: the OpenID
+// Connect Discovery document, else that of RFC 8414. The UMA members stay
+// empty. The result is shared; do not modify it.
+func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.openid.get(ctx) }
+
+// umaMetadata returns the OpenID or RFC 8414 metadata joined with the UMA
+// members of uma2-configuration, which gives nothing else (design decision 7),
+// except where there is no other document.
+func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.uma.get(ctx) }
+
+func (p *Provider) now() time.Time { return p.clock() }
+
+func (p *Provider) jwksURI(ctx context.Context) (string, error) {
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return "", err
+	}
+	if md.JWKSURI == "" {
+		return "", errMetadataInvalid.because(errors.New("no jwks_uri"))
+	}
+	return md.JWKSURI, nil
+}
+
+// wait waits for the flights that requests started.
+func (p *Provider) wait(ctx context.Context) error {
+	return errors.Join(p.openid.flights.Wait(ctx), p.uma.flights.Wait(ctx), p.keys.Wait(ctx))
+}
+
+// document is one metadata document: fetched at first need by one flight for
+// all waiters, renewed by a flight that a request starts, kept when renewal
+// fails.
+type document struct {
+	provider *Provider
+	fetch    func(context.Context) (*Metadata, error)
+	static   *Metadata
+	flights  flight.Group[struct{}, *Metadata]
+
+	mu      sync.Mutex
+	last    *Metadata
+	renewAt time.Time
+	err     error
+	retryAt time.Time
+	backoff time.Duration
+}
+
+func (d *document) get(ctx context.Context) (*Metadata, error) {
+	if d.static != nil {
+		return d.static, nil
+	}
+	now := d.provider.now()
+	d.mu.Lock()
+	last, due := d.last, !now.Before(d.renewAt) && !now.Before(d.retryAt)
+	err, wait := d.err, d.retryAt.Sub(now)
+	d.mu.Unlock()
+	switch {
+	case last != nil && due:
+		d.flights.Start(struct{}{}, outbound.Timeout, d.refresh)
+		return last, nil
+	case last != nil:
+		return last, nil
+	case wait > 0:
+		return nil, asError(err, errProviderUnavailable).retryIn(wait)
+	}
+	ctx, cancel := context.WithTimeout(ctx, metadataWait)
+	defer cancel()
+	md, err := d.flights.Do(ctx, struct{}{}, outbound.Timeout, d.refresh)
+	if err != nil {
+		return nil, asError(err, errProviderUnavailable)
+	}
+	return md, nil
+}
+
+// retryIn is a copy of e that asks to come back after d.
+func (e *Error) retryIn(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = max(d, time.Second)
+	return &c
+}
+
+func (d *document) refresh(ctx context.Context) (*Metadata, error) {
+	md, err := d.fetch(ctx)
+	now := d.provider.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.backoff = min(max(2*d.backoff, metadataBackoff), metadataBackoffMax)
+		d.retryAt, d.err = now.Add(d.backoff), err
+		d.provider.logger.Warn("gatehouse: metadata not fetched", "issuer", d.provider.issuer, "error", err)
+		return nil, err
+	}
+	d.last, d.renewAt, d.backoff, d.err, d.retryAt = md, now.Add(metadataAge), 0, nil, time.Time{}
+	return md, nil
+}
+
+// fetchOpenID gets the OpenID Connect Discovery document (§4), else, where
+// there is none, that of RFC 8414 §3.
+func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
+	md, err := p.fetchMetadata(ctx, appended(p.issuer, "openid-configuration"))
+	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+		md, err = p.fetchMetadata(ctx, inserted(p.issuer, "oauth-authorization-server"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	md.clearUMA()
+	return md, nil
+}
+
+// fetchUMA gets the UMA members (Grant for OAuth 2.0 Authorization §2). The
+// rest comes from the OpenID or RFC 8414 document, if the server has one.
+func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
+	uma, err := p.fetchMetadata(ctx, appended(p.issuer, "uma2-configuration"))
+	if err != nil {
+		return nil, err
+	}
+	base, err := p.Metadata(ctx)
+	if err != nil {
+		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+			return uma, nil // a UMA server that is no OpenID provider
+		}
+		return nil, err
+	}
+	md := *base
+	md.takeUMA(uma)
+	return &md, nil
+}
+
+func (p *Provider) fetchMetadata(ctx context.Context, url string) (*Metadata, error) {
+	var md Metadata
+	if _, err := outbound.GetJSON(ctx, p.client, url, metadataLimit, &md); err != nil {
+		if errors.Is(err, outbound.ErrNotJSON) || errors.Is(err, outbound.ErrTooLarge) {
+			return nil, errMetadataInvalid.because(err)
+		}
+		return nil, errProviderUnavailable.because(err)
+	}
+	// Discovery §4.3, RFC 8414 §3.3: identical to the issuer it was asked of.
+	if md.Issuer != p.issuer {
+		return nil, errMetadataIssuer.because(fmt.Errorf("configured %q, metadata says %q", p.issuer, clip(md.Issuer)))
+	}
+	if err := md.checkEndpoints(p.insecure); err != nil {
+		return nil, errMetadataInvalid.because(err)
+	}
+	return &md, nil
+}
+
+// appended is the well-known address as OpenID Connect Discovery §4 and UMA
+// form it: after the issuer's path, with exactly one slash.
+func appended(issuer, name string) string {
+	return strings.TrimSuffix(issuer, "/") + "/.well-known/" + name
+}
+
+// inserted is the well-known address as RFC 8414 §3.1 forms it: before the
+// issuer's path.
+func inserted(issuer, name string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return appended(issuer, name)
+	}
+	u.Path, u.RawPath = "/.well-known/"+name+strings.TrimSuffix(u.Path, "/"), ""
+	return u.String()
+}
+
+// clip shortens what a peer sent before it goes into an error.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return s
+}
+
+// library is a context that makes go-oidc and x/oauth2 use our client.
+func (p *Provider) library(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, p.client)
+}
