@@ -1,0 +1,282 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	// chromiumStep bounds one step in the browser. A page of Keycloak takes
+	// 2 s when it is drawn for the first time.
+	chromiumStep = 30 * time.Second
+	// chromiumStop bounds the orderly end of the browser.
+	chromiumStop = 10 * time.Second
+	// textShown is how much of a page a failure shows.
+	textShown = 1500
+)
+
+// A Chromium is one tab of a headless browser with cookies of its own: a
+// person. Its methods fail the test when a step does not come to its end, and
+// leave a picture of the page in the artifact directory of the test. They must
+// not be called concurrently.
+type Chromium struct {
+	ctx   context.Context
+	state *tabState
+}
+
+// StartChromium starts a browser for the time of the test. It reaches nothing
+// but loopback addresses.
+func StartChromium(t testing.TB) *Chromium {
+	t.Helper()
+	dir, err := installDir()
+	if err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	path, err := installChromium(t.Context(), dir)
+	if err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		// The sandbox needs rights that a container does not have. All pages
+		// come from servers that this test started.
+		chromedp.Flag("no-sandbox", true),
+		chromedp.DisableGPU,
+		chromedp.WindowSize(1280, 900),
+		chromedp.Flag("lang", "en-US"),
+		// Two locks on the way out: no name resolves, and whatever is not
+		// loopback goes to a proxy that does not exist.
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
+		chromedp.ProxyServer("http://127.0.0.1:9"),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+	)
+	// Not the context of the test: that one ends before the cleanup.
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	return newTab(t, allocator)
+}
+
+// Another returns another person at the same browser: a new tab with cookies
+// of its own, for the time of the test.
+func (c *Chromium) Another(t testing.TB) *Chromium {
+	t.Helper()
+	return newTab(t, c.ctx, chromedp.WithNewBrowserContext())
+}
+
+func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *Chromium {
+	t.Helper()
+	state := &tabState{changed: make(chan struct{})}
+	ctx, cancel := chromedp.NewContext(parent, append(options, chromedp.WithListener(state.event))...)
+	t.Cleanup(func() {
+		deadline, done := context.WithTimeout(ctx, chromiumStop)
+		defer done()
+		if err := chromedp.Cancel(deadline); err != nil {
+			t.Logf("chromium: close: %v", err)
+		}
+		cancel()
+	})
+	// The first call starts the browser, which lives as long as its context.
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	return &Chromium{ctx: ctx, state: state}
+}
+
+// Context returns the chromedp context of the tab, for what has no method here.
+func (c *Chromium) Context() context.Context {
+	return c.ctx
+}
+
+// Open goes to a page and waits until it is loaded.
+func (c *Chromium) Open(t testing.TB, url string) {
+	t.Helper()
+	c.Run(t, "open "+url, chromedp.Navigate(url))
+}
+
+// Run runs actions one after the other; what names them in a failure.
+func (c *Chromium) Run(t testing.TB, what string, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	Get(t, c, what, chromedp.Steps(actions...))
+}
+
+// Follow runs actions of which the last one leads to another page or to the
+// same one again, and waits until that is loaded.
+func (c *Chromium) Follow(t testing.TB, what string, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	before := c.state.now().loads
+	c.Run(t, what, actions...)
+	c.wait(t, what+": the next page", func(s tab) bool { return s.loads > before })
+}
+
+// Get runs an action that has a result.
+func Get[T any](t testing.TB, c *Chromium, what string, action chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, chromiumStep)
+	defer cancel()
+	value, err := chromedp.Run(ctx, action)
+	if err != nil {
+		c.fail(t, what, err)
+	}
+	return value
+}
+
+// URL returns the address of the page that the browser shows.
+func (c *Chromium) URL() string {
+	return c.state.now().url
+}
+
+// WaitFor waits until a page is loaded whose address begins with prefix.
+func (c *Chromium) WaitFor(t testing.TB, prefix string) {
+	t.Helper()
+	c.wait(t, "a page at "+prefix, func(s tab) bool { return s.loaded && strings.HasPrefix(s.url, prefix) })
+}
+
+// WaitOutside waits until a page of another origin is loaded.
+func (c *Chromium) WaitOutside(t testing.TB, origin string) {
+	t.Helper()
+	c.wait(t, "a page outside "+origin, func(s tab) bool { return s.loaded && !strings.HasPrefix(s.url, origin+"/") })
+}
+
+// Text returns what the page says to the eye.
+func (c *Chromium) Text(t testing.TB) string {
+	t.Helper()
+	return Get(t, c, "read the page", chromedp.Evaluate[string](`document.body?.innerText ?? ""`))
+}
+
+// Screenshot saves a picture of the whole page as name.png in the artifact
+// directory of the test, which go test -artifacts keeps, and returns its path.
+func (c *Chromium) Screenshot(t testing.TB, name string) string {
+	t.Helper()
+	picture := Get(t, c, "take a screenshot", chromedp.FullScreenshot(100))
+	path := filepath.Join(t.ArtifactDir(), name+".png")
+	if err := os.WriteFile(path, picture, 0o644); err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	return path
+}
+
+// Outside returns the addresses that pages of this tab asked for outside of
+// loopback, in vain.
+func (c *Chromium) Outside() []string {
+	return c.state.now().outside
+}
+
+func (c *Chromium) wait(t testing.TB, what string, until func(tab) bool) {
+	t.Helper()
+	timer := time.NewTimer(chromiumStep)
+	defer timer.Stop()
+	for {
+		now, changed := c.state.watch()
+		if now.unreachable != "" {
+			c.fail(t, "wait for "+what, fmt.Errorf("%s cannot be reached", now.unreachable))
+		}
+		if until(now) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			c.fail(t, "wait for "+what, fmt.Errorf("not within %v", chromiumStep))
+		}
+	}
+}
+
+// fail ends the test with what the browser shows.
+func (c *Chromium) fail(t testing.TB, what string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, chromiumStep)
+	defer cancel()
+	text, textErr := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body?.innerText ?? ""`))
+	if textErr != nil {
+		text = "(no text: " + textErr.Error() + ")"
+	}
+	if picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot()); err == nil {
+		if err := os.WriteFile(filepath.Join(t.ArtifactDir(), "failure.png"), picture, 0o644); err != nil {
+			t.Logf("chromium: %v", err)
+		}
+	}
+	t.Fatalf("chromium: %s: %v\nat %s:\n%s", what, err, c.URL(), text[:min(len(text), textShown)])
+}
+
+// A tab is what is known of a tab from its events.
+type tab struct {
+	url         string
+	loaded      bool
+	loads       int    // pages loaded so far
+	unreachable string // the address of a page that could not be had
+	outside     []string
+}
+
+// A tabState follows a tab. It is safe for concurrent use.
+type tabState struct {
+	mu      sync.Mutex
+	tab     tab
+	changed chan struct{} // closed and replaced at every change
+}
+
+func (s *tabState) now() tab {
+	now, _ := s.watch()
+	return now
+}
+
+func (s *tabState) watch() (tab, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tab, s.changed
+}
+
+// event takes the events of chromedp in the order in which they came.
+func (s *tabState) event(event any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch event := event.(type) {
+	case *page.EventFrameNavigated:
+		if event.Frame.ParentID != "" {
+			return
+		}
+		s.tab.url = event.Frame.URL + event.Frame.URLFragment
+		s.tab.unreachable = event.Frame.UnreachableURL
+		// A page out of the back/forward cache is loaded already.
+		s.tab.loaded = event.Type == page.NavigationTypeBackForwardCacheRestore
+	case *page.EventNavigatedWithinDocument:
+		s.tab.url = event.URL
+	case *page.EventLoadEventFired:
+		s.tab.loaded = true
+		s.tab.loads++
+	case *network.EventRequestWillBeSent:
+		if !isLoopback(event.Request.URL) {
+			s.tab.outside = append(s.tab.outside, event.Request.URL)
+		}
+	default:
+		return
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// isLoopback reports whether an address is on this machine, or within the page.
+func isLoopback(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "http", "https", "ws", "wss":
+		return u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost"
+	case "data", "blob", "about":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,17 @@
+// Package servers installs real OpenID and UMA servers and a browser by name,
+// starts them on 127.0.0.1 for a test, and stops them afterwards.
+//
+//   - [StartOIDCProvider]: npm's oidc-provider, an OpenID provider per test.
+//   - [Pool.Keycloak]: Keycloak, an OpenID provider and UMA authorization server,
+//     one for all tests of a process because its start takes seconds.
+//   - [StartChromium]: headless Chromium, driven by chromedp and checked by axe-core.
+//
+// Whatever is missing is installed at first use, below the directory .servers
+// of the interop module; [Install] does the same ahead of time. Several
+// processes may do so at once. Nothing is taken from the network but by npm,
+// Maven and apt-get, and what npm and Maven bring is compared with a hash that
+// is kept here. It needs Linux or macOS, Node 20, Java 17 and Maven.
+//
+// A helper that cannot do its work fails the test that called it, with the
+// reason and the end of the server's log. It never skips.
+package servers

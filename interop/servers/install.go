@@ -1,0 +1,157 @@
+package servers
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Install brings everything that the tests need onto this machine, the
+// independent parts at the same time, and writes a line with its seconds to w
+// for each. What is there already costs nothing. It returns the problems of
+// all parts together.
+func Install(ctx context.Context, w io.Writer) error {
+	dir, err := installDir()
+	if err != nil {
+		return err
+	}
+	parts := []struct {
+		name    string
+		install func(context.Context, string) error
+	}{
+		{"npm packages", func(ctx context.Context, dir string) error { _, err := installNode(ctx, dir); return err }},
+		{"chromium", func(ctx context.Context, dir string) error { _, err := installChromium(ctx, dir); return err }},
+		{"keycloak", func(ctx context.Context, dir string) error { _, err := installKeycloak(ctx, dir); return err }},
+	}
+	var (
+		mu       sync.Mutex
+		problems []error
+		wg       sync.WaitGroup
+	)
+	for _, part := range parts {
+		wg.Go(func() {
+			start := time.Now()
+			err := part.install(ctx, dir)
+			mu.Lock()
+			defer mu.Unlock()
+			result := "ready"
+			if err != nil {
+				result, problems = "failed", append(problems, err)
+			}
+			fmt.Fprintf(w, "%6.1f s  %s %s\n", time.Since(start).Seconds(), part.name, result)
+		})
+	}
+	wg.Wait()
+	return errors.Join(problems...)
+}
+
+// installNode installs the npm packages of the lock file and returns the
+// directory that holds node_modules and op.mjs.
+func installNode(ctx context.Context, dir string) (string, error) {
+	files := []string{"package.json", "package-lock.json", "op.mjs"}
+	version, err := sumOfAssets(files...)
+	if err != nil {
+		return "", err
+	}
+	return installOnce(dir, "node", version, func(target string) error {
+		for _, name := range files {
+			if err := copyAsset(name, filepath.Join(target, name)); err != nil {
+				return err
+			}
+		}
+		// npm ci takes exactly what the lock file names and compares the hashes.
+		return run(ctx, target, nil, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	})
+}
+
+// installChromium returns the path of a Chromium: one on PATH, else Debian's.
+func installChromium(ctx context.Context, dir string) (string, error) {
+	unlock, err := lock(filepath.Join(dir, "chromium.lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if path := findChromium(); path != "" {
+		return path, nil
+	}
+	// Another apt-get may be at work; ours waits for it.
+	const wait = "DPkg::Lock::Timeout=300"
+	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
+	if err := run(ctx, dir, quiet, "apt-get", "-o", wait, "update", "-qq"); err != nil {
+		return "", fmt.Errorf("no chromium on PATH: %w", err)
+	}
+	if err := run(ctx, dir, quiet, "apt-get", "-o", wait, "install", "-y", "-qq", "--no-install-recommends", "chromium"); err != nil {
+		return "", fmt.Errorf("no chromium on PATH: %w", err)
+	}
+	if path := findChromium(); path != "" {
+		return path, nil
+	}
+	return "", errors.New("apt-get installed chromium, but there is none on PATH")
+}
+
+func findChromium() string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome-stable", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// run runs a command in dir with extra environment. Its error holds the end of
+// what the command wrote.
+func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	// A grandchild that keeps the output open must not keep us waiting.
+	cmd.WaitDelay = 5 * time.Second
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, tail(output, 2000))
+	}
+	return nil
+}
+
+// tail returns the last n bytes of a log, cut at a line.
+func tail(log []byte, n int) []byte {
+	if len(log) <= n {
+		return log
+	}
+	log = log[len(log)-n:]
+	if i := bytes.IndexByte(log, '\n'); i >= 0 {
+		log = log[i+1:]
+	}
+	return log
+}
+
+func copyAsset(name, path string) error {
+	content, err := asset(name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o644)
+}
+
+// sumOfAssets tells one state of the named assets from another.
+func sumOfAssets(names ...string) (string, error) {
+	sum := sha256.New()
+	for _, name := range names {
+		content, err := asset(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %d\n", name, len(content))
+		sum.Write(content)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}

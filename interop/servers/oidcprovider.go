@@ -1,0 +1,151 @@
+package servers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// oidcProviderStart bounds the start of oidc-provider: 0.4 s on an idle
+// machine, and its first start finds cold disks.
+const oidcProviderStart = 60 * time.Second
+
+// An OIDCProviderClient is a client registered at oidc-provider from its start.
+type OIDCProviderClient struct {
+	ID     string `json:"client_id"`
+	Secret string `json:"client_secret,omitempty"`
+	// RedirectURIs and PostLogoutRedirectURIs are compared as strings.
+	RedirectURIs           []string `json:"redirect_uris"`
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	// GrantTypes are authorization_code and refresh_token if empty.
+	GrantTypes []string `json:"grant_types"`
+	// AuthMethod is client_secret_basic if empty.
+	AuthMethod string `json:"token_endpoint_auth_method,omitempty"`
+}
+
+// An OIDCProviderConfig says how oidc-provider behaves. The zero value is a
+// provider without clients that lets its access tokens live for five minutes.
+type OIDCProviderConfig struct {
+	Clients []OIDCProviderClient
+	// AccessTokenTTL is how long an access token is good for, in whole seconds.
+	AccessTokenTTL time.Duration
+	// AlwaysRefresh issues a refresh token to every client that may use one.
+	// Otherwise it takes the scope offline_access with prompt=consent.
+	AlwaysRefresh bool
+}
+
+// json returns the settings as op.mjs reads them.
+func (c OIDCProviderConfig) json() ([]byte, error) {
+	clients := append([]OIDCProviderClient{}, c.Clients...)
+	for i := range clients {
+		if len(clients[i].GrantTypes) == 0 {
+			clients[i].GrantTypes = []string{"authorization_code", "refresh_token"}
+		}
+	}
+	return json.Marshal(struct {
+		Clients        []OIDCProviderClient `json:"clients"`
+		AccessTokenTTL int                  `json:"accessTokenTTL,omitempty"`
+		AlwaysRefresh  bool                 `json:"alwaysRefresh"`
+	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh})
+}
+
+// An OIDCProvider is a running oidc-provider. Every login name exists there,
+// with any password, and is the subject of the tokens.
+type OIDCProvider struct {
+	// Issuer is http://127.0.0.1 with the port.
+	Issuer string
+	proc   *process
+}
+
+// StartOIDCProvider starts an oidc-provider for the time of the test. Refresh
+// tokens rotate, one that comes twice ends all of its family, and PKCE is
+// required.
+func StartOIDCProvider(t testing.TB, config OIDCProviderConfig) *OIDCProvider {
+	t.Helper()
+	op, err := startOIDCProvider(t.Context(), config)
+	if err != nil {
+		t.Fatalf("oidc-provider: %v", err)
+	}
+	t.Cleanup(func() {
+		op.proc.stop()
+		if t.Failed() {
+			t.Logf("end of the log of oidc-provider:\n%s", op.proc.log.tail(logShown))
+		}
+	})
+	return op
+}
+
+func startOIDCProvider(ctx context.Context, config OIDCProviderConfig) (*OIDCProvider, error) {
+	dir, err := installDir()
+	if err != nil {
+		return nil, err
+	}
+	node, err := installNode(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := config.json()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("node", "op.mjs")
+	cmd.Dir = node
+	cmd.Env = append(os.Environ(), "OP_CONFIG="+string(settings))
+	var said struct {
+		Issuer string `json:"issuer"`
+	}
+	ctx, cancel := context.WithTimeout(ctx, oidcProviderStart)
+	defer cancel()
+	proc, err := startProcess(ctx, "oidc-provider", cmd, func(line []byte) bool {
+		return json.Unmarshal(line, &said) == nil && said.Issuer != ""
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &OIDCProvider{Issuer: said.Issuer, proc: proc}, nil
+}
+
+// Log returns the end of what the server wrote: a line for each refusal.
+func (op *OIDCProvider) Log() string {
+	return string(op.proc.log.tail(logKept))
+}
+
+// SignIn fills in the pages of oidc-provider, which the browser is at or on the
+// way to, login and consent, and returns when the browser has left them.
+func (op *OIDCProvider) SignIn(t testing.TB, browser *Chromium, login string) {
+	t.Helper()
+	browser.Run(t, fmt.Sprintf("sign in as %s at oidc-provider", login),
+		chromedp.SendKeys(chromedp.CSS(`input[name=login]`), login),
+		chromedp.SendKeys(chromedp.CSS(`input[name=password]`), "any"),
+		chromedp.Click(chromedp.CSS(`button[type=submit]`)),
+	)
+	op.Consent(t, browser)
+}
+
+// Consent says yes on the consent page of oidc-provider, which the browser is
+// on the way to, and returns when the browser has left it.
+func (op *OIDCProvider) Consent(t testing.TB, browser *Chromium) {
+	t.Helper()
+	browser.Run(t, "consent at oidc-provider",
+		// The login page has the same button: wait for what only this one has.
+		chromedp.WaitReady(chromedp.CSS(`input[name=prompt][value=consent]`)),
+		chromedp.Click(chromedp.CSS(`button[type=submit]`)),
+	)
+	browser.WaitOutside(t, op.Issuer)
+}
+
+// SignOut says yes on the logout page of oidc-provider, which the browser is
+// on the way to, and returns when the browser has left it.
+func (op *OIDCProvider) SignOut(t testing.TB, browser *Chromium) {
+	t.Helper()
+	browser.Run(t, "sign out at oidc-provider",
+		chromedp.Click(chromedp.CSS(`button[name=logout][value=yes]`)),
+	)
+	browser.WaitOutside(t, op.Issuer)
+}

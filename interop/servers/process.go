@@ -1,0 +1,146 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// stopGrace is how long a server may take to end by itself after SIGTERM.
+	// Keycloak needs 2 to 3 s on an idle machine.
+	stopGrace = 15 * time.Second
+	// logKept is how much of a server's log is kept in memory. Keycloak writes
+	// some 200 bytes for each refusal.
+	logKept = 1 << 20
+	// logShown is how much of it a failure shows.
+	logShown = 4000
+)
+
+// A process is a server that this program started, the leader of a process
+// group of its own.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  *logBuffer
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended; valid after done
+}
+
+// startProcess starts cmd and waits until ready accepts a line of its output.
+// If the process ends before, or ctx does, the error holds the end of the log
+// and nothing is left running.
+func startProcess(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
+	p := &process{name: name, cmd: cmd, log: newLogBuffer(logKept, ready), done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.SysProcAttr = processAttributes()
+	started := make(chan error)
+	go p.run(started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	select {
+	case <-p.log.ready:
+		return p, nil
+	case <-p.done:
+		return nil, fmt.Errorf("%s ended before it was ready: %w\n%s", name, p.err, p.log.tail(logShown))
+	case <-ctx.Done():
+		p.stop()
+		return nil, fmt.Errorf("%s was not ready in time: %w\n%s", name, context.Cause(ctx), p.log.tail(logShown))
+	}
+}
+
+// run starts the process and waits for its end. The thread stays locked for
+// as long: the parent death signal of Linux goes by the thread that forked.
+func (p *process) run(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	p.err = p.cmd.Wait()
+	if p.err == nil {
+		p.err = errors.New("exit status 0")
+	}
+	close(p.done)
+}
+
+// stop ends the process and the group that it leads, and returns when it has
+// ended. Calling it again does nothing.
+func (p *process) stop() {
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	p.signal(syscall.SIGTERM)
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-p.done:
+	case <-grace.C:
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// signal sends sig to the process group.
+func (p *process) signal(sig syscall.Signal) {
+	// An error means that the group has ended meanwhile, which is what we want.
+	_ = syscall.Kill(-p.cmd.Process.Pid, sig)
+}
+
+// A logBuffer keeps the end of what a process writes, and closes ready at the
+// first line that accept takes. It is safe for concurrent use.
+type logBuffer struct {
+	ready chan struct{}
+
+	mu     sync.Mutex
+	max    int
+	kept   []byte
+	line   []byte                 // the line that is not complete yet
+	accept func(line []byte) bool // nil once ready is closed
+}
+
+func newLogBuffer(max int, accept func(line []byte) bool) *logBuffer {
+	return &logBuffer{ready: make(chan struct{}), max: max, accept: accept}
+}
+
+// Write implements io.Writer. It never fails.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept = append(b.kept, p...)
+	if len(b.kept) > 2*b.max { // cut now and then, not at every write
+		b.kept = append([]byte(nil), tail(b.kept, b.max)...)
+	}
+	for _, c := range p {
+		if b.accept == nil {
+			break
+		}
+		if c != '\n' {
+			b.line = append(b.line, c)
+			continue
+		}
+		if b.accept(b.line) {
+			b.accept, b.line = nil, nil
+			close(b.ready)
+			break
+		}
+		b.line = b.line[:0]
+	}
+	return len(p), nil
+}
+
+func (b *logBuffer) tail(n int) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]byte(nil), tail(b.kept, n)...)
+}
