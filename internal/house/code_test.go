@@ -1,0 +1,275 @@
+package house_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	maxFileLines = 499 // a file has one subject; at 500 lines it has two
+	maxFuncLines = 60  // a function that can be seen at once
+)
+
+// longFiles and longFuncs are the exceptions: "path" or "path: Func", and why.
+// They start empty, and an entry that is no longer needed fails the test.
+var (
+	longFiles = map[string]string{}
+	longFuncs = map[string]string{}
+)
+
+// TestFileLength holds files that are no tests below 500 lines.
+func TestFileLength(t *testing.T) {
+	tr := openTree(t)
+	long := map[string]int{}
+	for _, name := range tr.files {
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || outsideGo(name) {
+			continue
+		}
+		if n := strings.Count(tr.read(t, name), "\n"); n > maxFileLines {
+			long[name] = n
+		}
+	}
+	judge(t, long, longFiles, maxFileLines)
+}
+
+// TestFuncLength holds functions outside tests to 60 lines, from "func" to its brace.
+func TestFuncLength(t *testing.T) {
+	long := map[string]int{}
+	for _, f := range openTree(t).goFiles(t, 0, all) {
+		if f.test {
+			continue
+		}
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				if n := f.line(fn.End()) - f.line(fn.Pos()) + 1; n > maxFuncLines {
+					long[f.name+": "+funcName(fn)] = n
+				}
+			}
+		}
+	}
+	judge(t, long, longFuncs, maxFuncLines)
+}
+
+// judge reports what is too long and not excepted, and what is excepted for nothing.
+func judge(t *testing.T, long map[string]int, excepted map[string]string, limit int) {
+	t.Helper()
+	for what, n := range long {
+		if excepted[what] == "" {
+			t.Errorf("%s has %d lines, more than %d: split it by subject", what, n, limit)
+		}
+	}
+	for what := range excepted {
+		if long[what] == 0 {
+			t.Errorf("%s is excepted but needs it no more: take it off the list", what)
+		}
+	}
+}
+
+func funcName(fn *ast.FuncDecl) string {
+	if fn.Recv != nil {
+		if id := baseType(fn.Recv.List[0].Type); id != nil {
+			return id.Name + "." + fn.Name.Name
+		}
+	}
+	return fn.Name.Name
+}
+
+// TestDocComments wants a comment on everything that a user can name, and a
+// package comment for each package that can be imported.
+func TestDocComments(t *testing.T) {
+	tr := openTree(t)
+	packages := map[string]bool{}
+	for _, f := range tr.goFiles(t, parser.ParseComments, tr.published()) {
+		pkg := importPath(f.name)
+		packages[pkg] = packages[pkg] || f.ast.Doc != nil
+		if f.ast.Name.Name == "main" {
+			continue
+		}
+		for _, d := range f.ast.Decls {
+			for _, id := range undocumented(f, d) {
+				t.Errorf("%s:%d: %s has no doc comment", f.name, f.line(id.Pos()), id.Name)
+			}
+			for _, bad := range misnamed(d) {
+				t.Errorf("%s:%d: the comment of %s does not begin with its name", f.name, f.line(bad.Pos()), bad.Name)
+			}
+		}
+	}
+	for pkg, ok := range packages {
+		if !ok {
+			t.Errorf("package %s has no package comment", pkg)
+		}
+	}
+}
+
+// undocumented lists the exported names of a declaration that nothing explains.
+// The comment of a group stands for its constants and variables.
+func undocumented(f goFile, d ast.Decl) []*ast.Ident {
+	var out []*ast.Ident
+	missing := func(doc bool, ids ...*ast.Ident) {
+		for _, id := range ids {
+			if id.IsExported() && !doc {
+				out = append(out, id)
+			}
+		}
+	}
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Recv == nil || baseType(d.Recv.List[0].Type).IsExported() {
+			missing(d.Doc != nil, d.Name)
+		}
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			switch spec := spec.(type) {
+			case *ast.ValueSpec:
+				missing(d.Doc != nil || spec.Doc != nil || spec.Comment != nil, spec.Names...)
+			case *ast.TypeSpec:
+				missing(spec.Doc != nil || d.Doc != nil && len(d.Specs) == 1, spec.Name)
+				if !spec.Name.IsExported() {
+					continue
+				}
+				switch typ := spec.Type.(type) {
+				case *ast.StructType:
+					out = append(out, undocumentedMembers(f, typ.Fields)...)
+				case *ast.InterfaceType:
+					out = append(out, undocumentedMembers(f, typ.Methods)...)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// undocumentedMembers lists fields and methods without a comment. A comment also
+// stands for the members on the lines right below it.
+func undocumentedMembers(f goFile, list *ast.FieldList) []*ast.Ident {
+	var out []*ast.Ident
+	covered := -1 // the last line of a member that is explained
+	for _, m := range list.List {
+		first := f.line(m.Pos())
+		if m.Doc != nil {
+			first = f.line(m.Doc.Pos())
+		}
+		if m.Doc != nil || m.Comment != nil || first == covered+1 {
+			covered = f.line(m.End())
+			continue
+		}
+		for _, id := range m.Names {
+			if id.IsExported() {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}
+
+// misnamed lists functions, methods and types whose comment is about something else.
+func misnamed(d ast.Decl) []*ast.Ident {
+	begins := func(doc *ast.CommentGroup, id *ast.Ident) bool {
+		if doc == nil || !id.IsExported() {
+			return true
+		}
+		text := doc.Text()
+		for _, article := range []string{"A ", "An ", "The "} {
+			text = strings.TrimPrefix(text, article)
+		}
+		rest, ok := strings.CutPrefix(text, id.Name)
+		return ok && (rest == "" || !token.IsIdentifier("x"+rest[:1])) || strings.HasPrefix(text, "Deprecated:")
+	}
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if (d.Recv == nil || baseType(d.Recv.List[0].Type).IsExported()) && !begins(d.Doc, d.Name) {
+			return []*ast.Ident{d.Name}
+		}
+	case *ast.GenDecl:
+		var out []*ast.Ident
+		for _, spec := range d.Specs {
+			if spec, ok := spec.(*ast.TypeSpec); ok {
+				doc := spec.Doc
+				if doc == nil && len(d.Specs) == 1 {
+					doc = d.Doc
+				}
+				if !begins(doc, spec.Name) {
+					out = append(out, spec.Name)
+				}
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// TestNoMarks refuses what says "later" and tests that can pass without running.
+func TestNoMarks(t *testing.T) {
+	tr := openTree(t)
+	// Written in parts, or this file would find itself.
+	mark := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
+	sources := []string{".go", ".sh", ".js", ".mjs", ".cjs", ".css", ".html", ".sql", ".md", "/run"}
+	for _, name := range tr.files {
+		if !slices.ContainsFunc(sources, func(end string) bool { return strings.HasSuffix(name, end) }) || strings.Contains(name, "testdata/") {
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(tr.read(t, name)) {
+			n++
+			if m := mark.FindString(line); m != "" {
+				t.Errorf("%s:%d: %s: do it now, or say in the docs what is not there", name, n, m)
+			}
+		}
+	}
+	for _, f := range tr.goFiles(t, 0, all) {
+		if !slices.Contains(imports(t, f), "testing") {
+			continue
+		}
+		for _, call := range calls(f, "Skip", "Skipf", "SkipNow") {
+			t.Errorf("%s: a test is skipped: let it fail with the reason, or take it out", call)
+		}
+	}
+}
+
+// TestNoHiddenInputs: a library takes what it needs as arguments. Main programs
+// and the real-server module may read their environment and wait.
+func TestNoHiddenInputs(t *testing.T) {
+	tr := openTree(t)
+	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
+		for _, call := range calls(f, "time.Sleep") {
+			t.Errorf("%s: wait for the event, or inject the clock", call)
+		}
+		if f.test || f.ast.Name.Name == "main" {
+			continue
+		}
+		for _, call := range calls(f, "os.Getenv", "os.LookupEnv", "os.Environ", "os.ExpandEnv") {
+			t.Errorf("%s: a library reads no environment", call)
+		}
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				t.Errorf("%s:%d: init: a library does nothing at import", f.name, f.line(fn.Pos()))
+			}
+		}
+	}
+}
+
+// calls finds the places where f uses one of the names, "pkg.Func" or "Method".
+func calls(f goFile, names ...string) []string {
+	var out []string
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		full := sel.Sel.Name
+		if x, ok := sel.X.(*ast.Ident); ok {
+			full = x.Name + "." + full
+		}
+		if slices.Contains(names, full) || slices.Contains(names, sel.Sel.Name) {
+			out = append(out, fmt.Sprintf("%s:%d: %s", f.name, f.line(sel.Pos()), full))
+		}
+		return true
+	})
+	return out
+}
