@@ -1,0 +1,99 @@
+package outbound
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"example.com/gatehouse/internal/strictjson"
+)
+
+const (
+	// maxRetryAfter bounds the wait that a peer may ask for; a larger number
+	// is a mistake or an attempt to switch us off.
+	maxRetryAfter = time.Hour
+
+	// maxDrain is what is read of an unwanted body to keep the connection.
+	maxDrain = 4 << 10
+)
+
+// ErrNotJSON is the error of a body that is not one strict JSON object, or
+// whose members do not fit the target.
+var ErrNotJSON = errors.New("outbound: response is not the expected JSON object")
+
+// StatusError is the error of an answer with another status than 200.
+type StatusError struct {
+	Code       int
+	RetryAfter time.Duration // 0 if the peer named none; at most an hour
+}
+
+func (e *StatusError) Error() string {
+	return "outbound: unexpected status " + strconv.Itoa(e.Code)
+}
+
+// GetJSON fetches rawURL with c, made by [NewClient], and decodes the JSON
+// object of the answer into v with [strictjson.Unmarshal]. The body may hold
+// at most limit bytes; a limit of 0 or less means [MaxBody]. The content type
+// is not looked at, since key sets and metadata come under many.
+//
+// The error is a [*StatusError] for another status than 200, [ErrTooLarge],
+// [ErrNotJSON], or the error of the transport, redacted.
+func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v any) (http.Header, error) {
+	if limit <= 0 || limit > MaxBody {
+		limit = MaxBody
+	}
+	req, err := http.NewRequestWithContext(WithLimit(ctx, limit), http.MethodGet, rawURL, nil)
+	if err != nil {
+		return nil, errURL // the error of net/url quotes its input
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("outbound: %w", Redact(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		// Best effort: a body that cannot be drained costs the connection only.
+		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: RetryAfter(resp.Header)}
+	}
+	// The client caps the body already; a caller's own client may not.
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("outbound: reading the response: %w", err)
+	}
+	if int64(len(data)) > limit {
+		return nil, ErrTooLarge
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
+		return nil, ErrNotJSON
+	}
+	if err := strictjson.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotJSON, err)
+	}
+	return resp.Header, nil
+}
+
+// RetryAfter reads the header of that name (RFC 9110 §10.2.3): seconds, or a
+// date taken against the answer's own Date, so that no two clocks are
+// compared. It is 0 if the header is absent, unreadable or in the past.
+func RetryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return min(max(0, at.Sub(now)), maxRetryAfter)
+}

@@ -1,0 +1,68 @@
+package outbound
+
+import (
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// urlError says what is wrong with a URL without quoting it.
+type urlError string
+
+func (e urlError) Error() string { return "outbound: " + string(e) }
+
+const (
+	errURL      urlError = "not an absolute URL"
+	errScheme   urlError = "URL is neither https nor http to a loopback host"
+	errHost     urlError = "URL without a host"
+	errPort     urlError = "URL with an impossible port"
+	errUserinfo urlError = "URL with user information"
+	errFragment urlError = "URL with a fragment"
+)
+
+// CheckURL parses an endpoint's URL. It must be absolute and https (or http
+// to a loopback host, or to any host with insecureHTTP), with a host and
+// without user information and fragment. Errors do not quote the URL.
+func CheckURL(raw string, insecureHTTP bool) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errURL // the error of net/url quotes its input
+	}
+	if strings.Contains(raw, "#") { // RFC 6749 §3.1, §3.2; also an empty one
+		return nil, errFragment
+	}
+	if err := checkURL(u, insecureHTTP); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+func checkURL(u *url.URL, insecureHTTP bool) error {
+	switch {
+	case u == nil || u.Scheme == "" || u.Opaque != "":
+		return errURL
+	case u.Hostname() == "":
+		return errHost
+	case u.Scheme != "https" && (u.Scheme != "http" || !insecureHTTP && !IsLoopback(u.Hostname())):
+		return errScheme
+	case u.User != nil:
+		return errUserinfo
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return errPort
+		}
+	}
+	return nil
+}
+
+// IsLoopback reports whether host, given without a port and without brackets,
+// is localhost, in 127.0.0.0/8 or ::1. It asks no resolver.
+func IsLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Zone() == "" && !a.Is4In6() && a.IsLoopback()
+}
