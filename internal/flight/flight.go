@@ -1,0 +1,122 @@
+// Package flight lets many callers wait for one run of a function.
+package flight
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// PanicError is the error of a run whose function panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error names the fact only: the value may hold anything.
+func (e *PanicError) Error() string { return "flight: the function panicked" }
+
+var errExit = errors.New("flight: the function ended its goroutine")
+
+// Group runs one function per key at a time for many waiters.
+//
+// A run's context carries the values of no caller and ends after the run's
+// timeout, so no caller's leaving ends it. Its result, error or not, goes to
+// those who waited for this run and is kept no longer. The zero value is
+// ready to use; a Group must not be copied after first use. All methods are
+// safe for concurrent use.
+type Group[K comparable, V any] struct {
+	mu   sync.Mutex
+	runs map[K]*run[V] // guarded by mu
+	idle chan struct{} // guarded by mu; closed when the last run ends, nil without runs
+}
+
+type run[V any] struct {
+	done chan struct{} // closed after v and err are set
+	v    V
+	err  error
+}
+
+// Do gives the result of the run for key, which it starts with fn and timeout
+// if none is under way. It returns ctx's error as soon as ctx ends; the run
+// goes on.
+func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn func(context.Context) (V, error)) (V, error) {
+	var zero V
+	if err := ctx.Err(); err != nil {
+		return zero, err
+	}
+	r := g.join(key, timeout, fn)
+	select {
+	case <-r.done:
+		return r.v, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-r.done: // a result that is there is better than none
+		return r.v, r.err
+	default:
+		return zero, ctx.Err()
+	}
+}
+
+// Start starts a run for key if none is under way, and does not wait for it.
+func (g *Group[K, V]) Start(key K, timeout time.Duration, fn func(context.Context) (V, error)) {
+	g.join(key, timeout, fn)
+}
+
+// Wait returns when no run is left, or with ctx's error when ctx ends first.
+// Runs that start while it waits are waited for if they overlap the others.
+func (g *Group[K, V]) Wait(ctx context.Context) error {
+	g.mu.Lock()
+	idle := g.idle
+	g.mu.Unlock()
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Group[K, V]) join(key K, timeout time.Duration, fn func(context.Context) (V, error)) *run[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.runs[key]; r != nil {
+		return r
+	}
+	if g.runs == nil {
+		g.runs = make(map[K]*run[V])
+	}
+	if g.idle == nil {
+		g.idle = make(chan struct{})
+	}
+	r := &run[V]{done: make(chan struct{}), err: errExit}
+	g.runs[key] = r
+	go g.fly(key, r, timeout, fn)
+	return r
+}
+
+// fly is the run's goroutine; Wait owns it.
+func (g *Group[K, V]) fly(key K, r *run[V], timeout time.Duration, fn func(context.Context) (V, error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer func() {
+		if p := recover(); p != nil {
+			r.err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+		cancel()
+		g.mu.Lock()
+		delete(g.runs, key)
+		if len(g.runs) == 0 {
+			close(g.idle)
+			g.idle = nil
+		}
+		g.mu.Unlock()
+		close(r.done)
+	}()
+	r.v, r.err = fn(ctx)
+}
