@@ -1,0 +1,54 @@
+// Package strictjson decodes JSON of other parties so that it can be read in
+// one way only: member names are exact and unique, nothing trails, nesting is
+// bounded.
+package strictjson
+
+import (
+	"errors"
+	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// MaxDepth bounds the nesting of objects and arrays. The decoder recurses
+// once per level; real documents of these protocols stay below ten.
+const MaxDepth = 32
+
+// The errors of [Unmarshal]. They quote nothing of the input.
+var (
+	ErrSyntax    = errors.New("strictjson: not one JSON value in UTF-8")
+	ErrDuplicate = errors.New("strictjson: an object repeats a member name")
+	ErrDepth     = errors.New("strictjson: nested too deeply")
+	ErrType      = errors.New("strictjson: a value does not fit its target")
+)
+
+// Unmarshal decodes one JSON value into v as encoding/json does, but refuses
+// input that two readers could understand differently: trailing data, bytes
+// that are not UTF-8, nesting beyond [MaxDepth], and objects that repeat a
+// member name, also where two names differ only in case, because
+// encoding/json would take one for the other. This holds at every depth, also
+// for members that v does not have and for raw messages. Struct fields are
+// filled by names that equal theirs exactly. Unknown members are ignored.
+//
+// After an error the content of v is unspecified.
+func Unmarshal(data []byte, v any) error {
+	if !utf8.Valid(data) { // RFC 8259 §8.1
+		return ErrSyntax
+	}
+	if err := scan(string(data)); err != nil {
+		return err
+	}
+	err := json.Unmarshal(data, v)
+	var syntax *json.SyntaxError
+	var target *json.InvalidUnmarshalError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return ErrSyntax
+	case errors.As(err, &target):
+		return err // the caller's mistake; the text holds no input
+	}
+	// The decoder's own text can quote a number, a string or a name.
+	return ErrType
+}
