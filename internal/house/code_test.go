@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,9 +24,10 @@ var (
 	longFuncs = map[string]string{}
 )
 
-// TestFileLength holds files that are no tests below 500 lines.
-func TestFileLength(t *testing.T) {
-	tr := openTree(t)
+func TestFileLength(t *testing.T) { hold(t, fileLength) }
+
+// fileLength holds files that are no tests below 500 lines.
+func fileLength(t *testing.T, tr *tree) []string {
 	long := map[string]int{}
 	for _, name := range tr.files {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || outsideGo(name) {
@@ -35,13 +37,15 @@ func TestFileLength(t *testing.T) {
 			long[name] = n
 		}
 	}
-	judge(t, long, longFiles, maxFileLines)
+	return judge(long, longFiles, maxFileLines)
 }
 
-// TestFuncLength holds functions outside tests to 60 lines, from "func" to its brace.
-func TestFuncLength(t *testing.T) {
+func TestFuncLength(t *testing.T) { hold(t, funcLength) }
+
+// funcLength holds functions outside tests to 60 lines, from "func" to its brace.
+func funcLength(t *testing.T, tr *tree) []string {
 	long := map[string]int{}
-	for _, f := range openTree(t).goFiles(t, 0, all) {
+	for _, f := range tr.goFiles(t, 0, all) {
 		if f.test {
 			continue
 		}
@@ -53,22 +57,23 @@ func TestFuncLength(t *testing.T) {
 			}
 		}
 	}
-	judge(t, long, longFuncs, maxFuncLines)
+	return judge(long, longFuncs, maxFuncLines)
 }
 
 // judge reports what is too long and not excepted, and what is excepted for nothing.
-func judge(t *testing.T, long map[string]int, excepted map[string]string, limit int) {
-	t.Helper()
-	for what, n := range long {
-		if excepted[what] == "" {
-			t.Errorf("%s has %d lines, more than %d: split it by subject", what, n, limit)
+func judge(long map[string]int, excepted map[string]string, limit int) []string {
+	var out []string
+	for _, what := range slices.Sorted(maps.Keys(long)) {
+		if n := long[what]; excepted[what] == "" {
+			out = append(out, fmt.Sprintf("%s has %d lines, more than %d: split it by subject", what, n, limit))
 		}
 	}
-	for what := range excepted {
+	for _, what := range slices.Sorted(maps.Keys(excepted)) {
 		if long[what] == 0 {
-			t.Errorf("%s is excepted but needs it no more: take it off the list", what)
+			out = append(out, fmt.Sprintf("%s is excepted but needs it no more: take it off the list", what))
 		}
 	}
+	return out
 }
 
 func funcName(fn *ast.FuncDecl) string {
@@ -80,10 +85,12 @@ func funcName(fn *ast.FuncDecl) string {
 	return fn.Name.Name
 }
 
-// TestDocComments wants a comment on everything that a user can name, and a
+func TestDocComments(t *testing.T) { hold(t, docComments) }
+
+// docComments wants a comment on everything that a user can name, and a
 // package comment for each package that can be imported.
-func TestDocComments(t *testing.T) {
-	tr := openTree(t)
+func docComments(t *testing.T, tr *tree) []string {
+	var out []string
 	packages := map[string]bool{}
 	for _, f := range tr.goFiles(t, parser.ParseComments, tr.published()) {
 		pkg := importPath(f.name)
@@ -93,18 +100,19 @@ func TestDocComments(t *testing.T) {
 		}
 		for _, d := range f.ast.Decls {
 			for _, id := range undocumented(f, d) {
-				t.Errorf("%s:%d: %s has no doc comment", f.name, f.line(id.Pos()), id.Name)
+				out = append(out, fmt.Sprintf("%s:%d: %s has no doc comment", f.name, f.line(id.Pos()), id.Name))
 			}
 			for _, bad := range misnamed(d) {
-				t.Errorf("%s:%d: the comment of %s does not begin with its name", f.name, f.line(bad.Pos()), bad.Name)
+				out = append(out, fmt.Sprintf("%s:%d: the comment of %s does not begin with its name", f.name, f.line(bad.Pos()), bad.Name))
 			}
 		}
 	}
-	for pkg, ok := range packages {
-		if !ok {
-			t.Errorf("package %s has no package comment", pkg)
+	for _, pkg := range slices.Sorted(maps.Keys(packages)) {
+		if !packages[pkg] {
+			out = append(out, fmt.Sprintf("package %s has no package comment", pkg))
 		}
 	}
+	return out
 }
 
 // undocumented lists the exported names of a declaration that nothing explains.
@@ -204,9 +212,11 @@ func misnamed(d ast.Decl) []*ast.Ident {
 	return nil
 }
 
-// TestNoMarks refuses what says "later" and tests that can pass without running.
-func TestNoMarks(t *testing.T) {
-	tr := openTree(t)
+func TestNoMarks(t *testing.T) { hold(t, noMarks) }
+
+// noMarks refuses what says "later" and tests that can pass without running.
+func noMarks(t *testing.T, tr *tree) []string {
+	var out []string
 	// Written in parts, or this file would find itself.
 	mark := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
 	sources := []string{".go", ".sh", ".js", ".mjs", ".cjs", ".css", ".html", ".sql", ".md", "/run"}
@@ -218,7 +228,7 @@ func TestNoMarks(t *testing.T) {
 		for line := range strings.Lines(tr.read(t, name)) {
 			n++
 			if m := mark.FindString(line); m != "" {
-				t.Errorf("%s:%d: %s: do it now, or say in the docs what is not there", name, n, m)
+				out = append(out, fmt.Sprintf("%s:%d: %s: do it now, or say in the docs what is not there", name, n, m))
 			}
 		}
 	}
@@ -227,31 +237,37 @@ func TestNoMarks(t *testing.T) {
 			continue
 		}
 		for _, call := range calls(f, "Skip", "Skipf", "SkipNow") {
-			t.Errorf("%s: a test is skipped: let it fail with the reason, or take it out", call)
+			out = append(out, fmt.Sprintf("%s: a test is skipped: let it fail with the reason, or take it out", call))
 		}
 	}
+	return out
 }
 
-// TestNoHiddenInputs: a library takes what it needs as arguments. Main programs
+func TestNoHiddenInputs(t *testing.T) { hold(t, noHiddenInputs) }
+
+// noHiddenInputs: a library takes what it needs as arguments. Main programs
 // and the real-server module may read their environment and wait.
-func TestNoHiddenInputs(t *testing.T) {
-	tr := openTree(t)
+func noHiddenInputs(t *testing.T, tr *tree) []string {
+	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
-		for _, call := range calls(f, "time.Sleep") {
-			t.Errorf("%s: wait for the event, or inject the clock", call)
+		if !slices.Contains(imports(t, f), "testing/synctest") { // there a sleep moves a fake clock
+			for _, call := range calls(f, "time.Sleep") {
+				out = append(out, fmt.Sprintf("%s: wait for the event, inject the clock, or use testing/synctest", call))
+			}
 		}
 		if f.test || f.ast.Name.Name == "main" {
 			continue
 		}
 		for _, call := range calls(f, "os.Getenv", "os.LookupEnv", "os.Environ", "os.ExpandEnv") {
-			t.Errorf("%s: a library reads no environment", call)
+			out = append(out, fmt.Sprintf("%s: a library reads no environment", call))
 		}
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
-				t.Errorf("%s:%d: init: a library does nothing at import", f.name, f.line(fn.Pos()))
+				out = append(out, fmt.Sprintf("%s:%d: init: a library does nothing at import", f.name, f.line(fn.Pos())))
 			}
 		}
 	}
+	return out
 }
 
 // calls finds the places where f uses one of the names, "pkg.Func" or "Method".

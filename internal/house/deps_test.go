@@ -1,6 +1,7 @@
 package house_test
 
 import (
+	"fmt"
 	"go/parser"
 	"path"
 	"slices"
@@ -70,63 +71,72 @@ func (m *goMod) directive(words []string, indirect bool) {
 	}
 }
 
-// TestDirectRequirements: four libraries, and a new one is a no by default.
-func TestDirectRequirements(t *testing.T) {
-	m := openTree(t).goMod(t, "go.mod")
+func TestDirectRequirements(t *testing.T) { hold(t, directRequirements) }
+
+// directRequirements: four libraries, and a new one is a no by default.
+func directRequirements(t *testing.T, tr *tree) []string {
+	var out []string
+	m := tr.goMod(t, "go.mod")
 	for _, name := range m.direct {
 		if !slices.Contains(direct, name) {
-			t.Errorf("go.mod requires %s: the root has four requirements and takes no other (CONTRIBUTING.md)", name)
+			out = append(out, fmt.Sprintf("go.mod requires %s: the root has four requirements and takes no other (CONTRIBUTING.md)", name))
 		}
 	}
 	for _, name := range direct {
 		switch {
 		case slices.Contains(m.indirect, name):
-			t.Errorf("go.mod calls %s indirect: use it in the root module, then run go mod tidy", name)
+			out = append(out, fmt.Sprintf("go.mod calls %s indirect: use it in the root module, then run go mod tidy", name))
 		case !slices.Contains(m.direct, name):
-			t.Errorf("go.mod does not require %s", name)
+			out = append(out, fmt.Sprintf("go.mod does not require %s", name))
 		}
 	}
 	for _, word := range []string{"replace", "exclude", "tool", "toolchain"} {
 		if slices.Contains(m.other, word) || word == "replace" && len(m.replace) > 0 {
-			t.Errorf("go.mod has a %s line: users of the module would not get it, or not want it", word)
+			out = append(out, fmt.Sprintf("go.mod has a %s line: users of the module would not get it, or not want it", word))
 		}
 	}
+	return out
 }
 
-// TestRequirements compares everything that go.mod brings along with a golden
-// file. Since Go 1.17 go.mod names every module that a build of ours can need,
-// the indirect ones too.
-func TestRequirements(t *testing.T) {
-	tr := openTree(t)
+func TestRequirements(t *testing.T) { holdGolden(t, depsGolden, requirements) }
+
+// requirements lists everything that go.mod brings along. Since Go 1.17 go.mod
+// names every module that a build of ours can need, the indirect ones too.
+func requirements(t *testing.T, tr *tree) []string {
 	m := tr.goMod(t, "go.mod")
 	lines := slices.Concat(m.direct, m.indirect)
 	slices.Sort(lines)
-	tr.golden(t, depsGolden, lines)
+	return lines
 }
 
-// TestImports looks at every import of the root module, tests and example
+func TestImports(t *testing.T) { hold(t, knownImports) }
+
+// knownImports looks at every import of the root module, tests and example
 // included: the standard library, the four and what they need; no cgo, no unsafe.
-func TestImports(t *testing.T) {
-	tr := openTree(t)
+func knownImports(t *testing.T, tr *tree) []string {
+	var out []string
 	m := tr.goMod(t, "go.mod")
 	known := slices.Concat(m.direct, m.indirect, []string{modulePath})
 	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
 		for _, imp := range imports(t, f) {
 			switch {
 			case imp == "C" || imp == "unsafe":
-				t.Errorf("%s imports %q", f.name, imp)
+				out = append(out, fmt.Sprintf("%s imports %q", f.name, imp))
 			case standard(imp):
 			case !slices.ContainsFunc(known, func(mod string) bool { return within(imp, mod) }):
-				t.Errorf("%s imports %s, which is in no module that go.mod names", f.name, imp)
+				out = append(out, fmt.Sprintf("%s imports %s, which is in no module that go.mod names", f.name, imp))
 			}
 		}
 	}
+	return out
 }
 
-// TestDirection holds the one way in which our packages may depend on each other:
+func TestDirection(t *testing.T) { hold(t, direction) }
+
+// direction holds the one way in which our packages may depend on each other:
 // internal <- root <- oxd, middlewaretest <- example. Tests may look anywhere.
-func TestDirection(t *testing.T) {
-	tr := openTree(t)
+func direction(t *testing.T, tr *tree) []string {
+	var out []string
 	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
 		if f.test {
 			continue
@@ -134,16 +144,17 @@ func TestDirection(t *testing.T) {
 		from := layer(importPath(f.name))
 		for _, imp := range imports(t, f) {
 			if within(imp, modulePath) && layer(imp) > from {
-				t.Errorf("%s imports %s: dependencies point the other way", f.name, imp)
+				out = append(out, fmt.Sprintf("%s imports %s: dependencies point the other way", f.name, imp))
 			}
 			// The kit is for tests and the example has no tests in it: what is
 			// linked into a service brings no test machinery along.
 			if (imp == "testing" || strings.HasPrefix(imp, "testing/") || imp == "net/http/httptest") &&
 				!within(importPath(f.name), modulePath+"/middlewaretest") {
-				t.Errorf("%s imports %s outside a test", f.name, imp)
+				out = append(out, fmt.Sprintf("%s imports %s outside a test", f.name, imp))
 			}
 		}
 	}
+	return out
 }
 
 // layer numbers our packages from the innermost out.
@@ -161,22 +172,24 @@ func layer(imp string) int {
 	return 2
 }
 
-// TestNestedModules: they build against the checkout they lie in, and no go.work
+func TestNestedModules(t *testing.T) { hold(t, nestedModules) }
+
+// nestedModules: they build against the checkout they lie in, and no go.work
 // changes what a build means.
-func TestNestedModules(t *testing.T) {
-	tr := openTree(t)
+func nestedModules(t *testing.T, tr *tree) []string {
+	var out []string
 	for _, name := range tr.files {
 		dir := path.Dir(name)
 		switch path.Base(name) {
 		case "go.work", "go.work.sum":
-			t.Errorf("%s: a workspace file belongs to a person, not to the project", name)
+			out = append(out, fmt.Sprintf("%s: a workspace file belongs to a person, not to the project", name))
 		case "go.mod":
 			m := tr.goMod(t, name)
 			if dir == "." {
 				continue
 			}
 			if want := path.Join(modulePath, dir); m.module != want {
-				t.Errorf("%s: module %s, want %s", name, m.module, want)
+				out = append(out, fmt.Sprintf("%s: module %s, want %s", name, m.module, want))
 			}
 			for _, mod := range slices.Concat(m.direct, m.indirect) {
 				if !within(mod, modulePath) {
@@ -184,11 +197,12 @@ func TestNestedModules(t *testing.T) {
 				}
 				want := path.Join(dir, m.replace[mod])
 				if target := path.Join(strings.TrimPrefix(strings.TrimPrefix(mod, modulePath), "/"), "."); want != target || m.replace[mod] == "" {
-					t.Errorf("%s: replace %s => %q does not lead to its directory", name, mod, m.replace[mod])
+					out = append(out, fmt.Sprintf("%s: replace %s => %q does not lead to its directory", name, mod, m.replace[mod]))
 				}
 			}
 		}
 	}
+	return out
 }
 
 func imports(t *testing.T, f goFile) []string {

@@ -18,28 +18,33 @@ import (
 // apache2 is the SHA-256 of https://www.apache.org/licenses/LICENSE-2.0.txt.
 const apache2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
-// TestPapers wants the papers that a stranger looks for first.
-func TestPapers(t *testing.T) {
-	tr := openTree(t)
+func TestPapers(t *testing.T) { hold(t, papers) }
+
+// papers wants the papers that a stranger looks for first.
+func papers(t *testing.T, tr *tree) []string {
+	var out []string
 	for _, name := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"} {
 		if !slices.Contains(tr.files, name) {
-			t.Errorf("there is no %s", name)
+			out = append(out, fmt.Sprintf("there is no %s", name))
 		}
 	}
-	if t.Failed() {
-		return
+	if len(out) > 0 {
+		return out
 	}
 	if sum := sha256.Sum256([]byte(tr.read(t, "LICENSE"))); hex.EncodeToString(sum[:]) != apache2 {
-		t.Error("LICENSE is not the unmodified text of the Apache License 2.0")
+		out = append(out, "LICENSE is not the unmodified text of the Apache License 2.0")
 	}
 	if !regexp.MustCompile(`(?mi)^## \[?unreleased\]?\s*$`).MatchString(tr.read(t, "CHANGELOG.md")) {
-		t.Error(`CHANGELOG.md has no heading "## Unreleased": the next change has no place to go`)
+		out = append(out, `CHANGELOG.md has no heading "## Unreleased": the next change has no place to go`)
 	}
+	return out
 }
 
-// TestNoMachinePaths: nothing in the project names the machine it was written on.
-func TestNoMachinePaths(t *testing.T) {
-	tr := openTree(t)
+func TestNoMachinePaths(t *testing.T) { hold(t, noMachinePaths) }
+
+// noMachinePaths: nothing in the project names the machine it was written on.
+func noMachinePaths(t *testing.T, tr *tree) []string {
+	var out []string
 	home := regexp.MustCompile(`(^|[^\w./-])(/root/|/home/[a-z][\w.-]*/|/Users/[A-Za-z][\w.-]*/|[A-Z]:\\Users\\)`)
 	var own []string
 	if strings.Count(tr.dir, string(filepath.Separator)) > 1 { // a checkout in "/app" would meet that word anywhere
@@ -63,15 +68,18 @@ func TestNoMachinePaths(t *testing.T) {
 				}
 			}
 			if found != "" {
-				t.Errorf("%s:%d: names a directory of one machine: %s", name, n, strings.TrimSpace(found))
+				out = append(out, fmt.Sprintf("%s:%d: names a directory of one machine: %s", name, n, strings.TrimSpace(found)))
 			}
 		}
 	}
+	return out
 }
 
-// TestLockFiles: a lock file names the registry that everybody has.
-func TestLockFiles(t *testing.T) {
-	tr := openTree(t)
+func TestLockFiles(t *testing.T) { hold(t, lockFiles) }
+
+// lockFiles: a lock file names the registry that everybody has.
+func lockFiles(t *testing.T, tr *tree) []string {
+	var out []string
 	resolved := regexp.MustCompile(`"resolved":\s*"([^"]*)"`)
 	for _, name := range tr.files {
 		if path.Base(name) != "package-lock.json" {
@@ -79,25 +87,29 @@ func TestLockFiles(t *testing.T) {
 		}
 		for _, m := range resolved.FindAllStringSubmatch(tr.read(t, name), -1) {
 			if !strings.HasPrefix(m[1], "https://registry.npmjs.org/") {
-				t.Errorf("%s: resolved from %s", name, m[1])
+				out = append(out, fmt.Sprintf("%s: resolved from %s", name, m[1]))
 			}
 		}
 	}
+	return out
 }
 
-// TestLinks follows every relative link of every Markdown file, with its anchor.
-func TestLinks(t *testing.T) {
-	tr := openTree(t)
+func TestLinks(t *testing.T) { hold(t, goodLinks) }
+
+// goodLinks follows every relative link of every Markdown file, with its anchor.
+func goodLinks(t *testing.T, tr *tree) []string {
+	var out []string
 	for _, name := range tr.files {
 		if !strings.HasSuffix(name, ".md") {
 			continue
 		}
 		for _, link := range links(tr.read(t, name)) {
 			if err := tr.follow(t, name, link.target); err != "" {
-				t.Errorf("%s:%d: link to %s: %s", name, link.line, link.target, err)
+				out = append(out, fmt.Sprintf("%s:%d: link to %s: %s", name, link.line, link.target, err))
 			}
 		}
 	}
+	return out
 }
 
 type link struct {

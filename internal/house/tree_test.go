@@ -2,6 +2,7 @@ package house_test
 
 import (
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -27,20 +28,38 @@ type tree struct {
 	files []string // slash-separated, relative to dir, sorted
 }
 
-// openTree finds the root of the module above this package and lists its files.
-// What .gitignore names and what tools keep for themselves is left out.
+// A guard looks at the tree and says what is wrong with it.
+type guard func(t *testing.T, tr *tree) []string
+
+// hold fails the test with what the guard has to say about the checkout.
+func hold(t *testing.T, g guard) {
+	t.Helper()
+	for _, problem := range g(t, openTree(t)) {
+		t.Error(problem)
+	}
+}
+
+// openTree finds the root of the module above this package.
 func openTree(t *testing.T) *tree {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &tree{fs: os.DirFS(dir), dir: dir}
+	tr := newTree(t, dir, os.DirFS(dir))
 	if got := tr.goMod(t, "go.mod").module; got != modulePath {
 		t.Fatalf("the module at the root is %q, want %q", got, modulePath)
 	}
+	return tr
+}
+
+// newTree lists the files of a checkout. What .gitignore names and what tools
+// keep for themselves is left out.
+func newTree(t *testing.T, dir string, files fs.FS) *tree {
+	t.Helper()
+	tr := &tree{fs: files, dir: dir}
 	ignored := tr.ignored(t)
-	err = fs.WalkDir(tr.fs, ".", func(p string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(tr.fs, ".", func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -102,37 +121,49 @@ func (tr *tree) read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// golden compares got with the named file, or rewrites the file under -update.
-func (tr *tree) golden(t *testing.T, name string, got []string) {
+// holdGolden compares lines of the checkout with a golden file, or rewrites the
+// file under -update.
+func holdGolden(t *testing.T, name string, lines guard) {
 	t.Helper()
-	text := strings.Join(got, "\n") + "\n"
+	tr := openTree(t)
+	got := lines(t, tr)
 	if *update {
+		text := strings.Join(got, "\n") + "\n"
 		if err := os.WriteFile(filepath.Join(tr.dir, filepath.FromSlash(name)), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	b, err := fs.ReadFile(tr.fs, name)
+	want, err := fs.ReadFile(tr.fs, name)
 	if err != nil {
 		t.Fatalf("%v; write it with: go test ./internal/house -update", err)
 	}
-	want := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-	for _, line := range want {
-		if !slices.Contains(got, line) {
-			t.Errorf("gone, but in %s: %s", name, line)
-		}
-	}
-	for _, line := range got {
-		if !slices.Contains(want, line) {
-			t.Errorf("new, not in %s: %s", name, line)
-		}
-	}
-	if !t.Failed() && text != string(b) {
-		t.Errorf("%s has the right lines in the wrong order, or twice", name)
+	for _, problem := range differences(name, string(want), got) {
+		t.Error(problem)
 	}
 	if t.Failed() {
 		t.Log("if the change is meant: go test ./internal/house -update, and read the diff")
 	}
+}
+
+// differences compares the text of a golden file with the lines that are there now.
+func differences(name, text string, got []string) []string {
+	var out []string
+	want := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			out = append(out, fmt.Sprintf("gone, but in %s: %s", name, line))
+		}
+	}
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			out = append(out, fmt.Sprintf("new, not in %s: %s", name, line))
+		}
+	}
+	if len(out) == 0 && !slices.Equal(want, got) {
+		out = append(out, name+" has the right lines in the wrong order, or twice")
+	}
+	return out
 }
 
 // A goFile is one parsed Go file.
