@@ -1,0 +1,75 @@
+// Package bearer reads the access token of a request.
+package bearer
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// MaxToken bounds a token. Tickets and tokens of real servers have up to 3
+// KiB; net/http bounds the whole header only at 1 MiB.
+const MaxToken = 16 << 10
+
+// ErrMalformed is the error of a request whose Authorization is ambiguous or
+// not of the grammar. It is answered 400 invalid_request (RFC 6750 §3.1).
+var ErrMalformed = errors.New("bearer: malformed Authorization header")
+
+// Token gives the token of the Authorization header with the scheme Bearer in
+// any case (RFC 6750 §2.1, RFC 9110 §11.4). Without such a header, or with one
+// of another scheme, ok is false and err nil. Two Authorization headers and
+// Bearer without exactly one token of at most [MaxToken] bytes are
+// [ErrMalformed].
+//
+// Tokens in a form or in the query are not looked for.
+func Token(h http.Header) (token string, ok bool, err error) {
+	values := h.Values("Authorization")
+	switch len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", false, ErrMalformed
+	}
+	scheme, rest := cutScheme(values[0])
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false, nil
+	}
+	// credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
+	token = strings.TrimLeft(rest, " ")
+	if len(token) == len(rest) || len(token) > MaxToken || !isToken68(token) {
+		return "", false, ErrMalformed
+	}
+	return token, true, nil
+}
+
+// cutScheme cuts after the leading token characters, so that whatever follows
+// "Bearer", a comma or a tab for example, is seen as its malformed rest.
+func cutScheme(v string) (scheme, rest string) {
+	i := 0
+	for i < len(v) && isSchemeByte(v[i]) {
+		i++
+	}
+	return v[:i], v[i:]
+}
+
+// isSchemeByte reports tchar (RFC 9110 §5.6.2).
+func isSchemeByte(c byte) bool {
+	return isAlnum(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// isToken68 checks token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+"
+// / "/" ) *"=" (RFC 9110 §11.2).
+func isToken68(s string) bool {
+	s = strings.TrimRight(s, "=")
+	for i := range len(s) {
+		if !isAlnum(s[i]) && strings.IndexByte("-._~+/", s[i]) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlnum(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+}

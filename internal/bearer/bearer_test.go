@@ -1,0 +1,74 @@
+package bearer_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse/internal/bearer"
+)
+
+func TestToken(t *testing.T) {
+	long := strings.Repeat("a", bearer.MaxToken)
+	tests := []struct {
+		name   string
+		values []string
+		token  string // empty: no token
+		bad    bool
+	}{
+		{name: "none"},
+		{name: "empty", values: []string{""}},
+		{name: "basic", values: []string{"Basic QWxhZGRpbjpvcGVu"}},
+		{name: "bearerish", values: []string{"Bearers abc"}},
+		{name: "basic, then bearer in one line", values: []string{"Basic abc, Bearer def"}},
+		{name: "good", values: []string{"Bearer mF_9.B5f-4.1JqM"}, token: "mF_9.B5f-4.1JqM"},
+		{name: "JW12: lower case", values: []string{"bearer x"}, token: "x"},
+		{name: "JW12: upper case", values: []string{"BEARER x"}, token: "x"},
+		{name: "all characters", values: []string{"Bearer aZ09-._~+/=="}, token: "aZ09-._~+/=="},
+		{name: "several spaces", values: []string{"Bearer   x"}, token: "x"},
+		{name: "as long as allowed", values: []string{"Bearer " + long}, token: long},
+		{name: "one longer", values: []string{"Bearer " + long + "a"}, bad: true},
+		{name: "JW12: two headers", values: []string{"Bearer a", "Bearer b"}, bad: true},
+		{name: "two headers of other schemes", values: []string{"Basic a", "Basic b"}, bad: true},
+		{name: "two headers, one bearer", values: []string{"Basic a", "Bearer b"}, bad: true},
+		{name: "JW12: two in one", values: []string{"Bearer a, Bearer b"}, bad: true},
+		{name: "comma", values: []string{"Bearer a,b"}, bad: true},
+		{name: "comma for a space", values: []string{"Bearer,a"}, bad: true},
+		{name: "scheme alone", values: []string{"Bearer"}, bad: true},
+		{name: "scheme and space", values: []string{"Bearer "}, bad: true},
+		{name: "tab", values: []string{"Bearer\ta"}, bad: true},
+		{name: "two words", values: []string{"Bearer a b"}, bad: true},
+		{name: "space behind", values: []string{"Bearer a "}, bad: true},
+		{name: "parameter", values: []string{`Bearer token="a"`}, bad: true},
+		{name: "padding alone", values: []string{"Bearer =="}, bad: true},
+		{name: "padding inside", values: []string{"Bearer a=b"}, bad: true},
+		{name: "quoted", values: []string{`Bearer "a"`}, bad: true},
+		{name: "NUL", values: []string{"Bearer a\x00"}, bad: true},
+		{name: "not ASCII", values: []string{"Bearer \u00e9"}, bad: true},
+		{name: "line break", values: []string{"Bearer a\r\nX: y"}, bad: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			token, ok, err := bearer.Token(http.Header{"Authorization": tt.values})
+			if token != tt.token || ok != (tt.token != "") || errors.Is(err, bearer.ErrMalformed) != tt.bad || (err != nil) != tt.bad {
+				t.Errorf("got %.40q, %v, %v", token, ok, err)
+			}
+		})
+	}
+}
+
+func FuzzToken(f *testing.F) {
+	for _, s := range []string{"Bearer x", "bearer  a.b.c==", "Basic eDp5", "Bearer", "Bearer a, Bearer b", "", "Bearer \x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		token, ok, err := bearer.Token(http.Header{"Authorization": {value}})
+		if ok != (token != "") || ok && err != nil {
+			t.Fatalf("%q: %q, %v, %v", value, token, ok, err)
+		}
+		if strings.ContainsAny(token, " ,\"\t\r\n;") || ok && !strings.HasSuffix(value, " "+token) {
+			t.Fatalf("%q gives the token %q", value, token)
+		}
+	})
+}
