@@ -1,0 +1,245 @@
+package opserver
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Authentication context classes. The second is given to who signs in while it
+// is asked for; nothing but the sign-in itself stands behind it.
+const (
+	acrPassword = "1"
+	acrStronger = "2"
+)
+
+// authRequest is an authorization request that has been judged. OpenID Connect
+// Core §3.1.2.1.
+type authRequest struct {
+	client      *client
+	redirectURI string
+	state       string
+	nonce       string
+	challenge   string
+	scope       []string
+	prompt      []string
+	maxAge      time.Duration // negative: none asked
+	loginHint   string
+	acr         string // the class asked for, "" if none that we know
+	subject     string // of the id_token_hint
+	query       string // the request itself
+}
+
+// authError is a refusal of an authorization request. Without a request that
+// names a client and its redirect URI it is shown, never redirected (RFC 6749
+// §4.1.2.1).
+type authError struct {
+	code, desc string
+	shown      bool
+}
+
+func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
+	values, ok := authorizeValues(w, r)
+	if !ok {
+		s.problem(w, http.StatusBadRequest, "The authorization request cannot be read.")
+		return
+	}
+	req, bad := s.parseAuth(values)
+	if bad != nil && bad.shown {
+		s.problem(w, http.StatusBadRequest, bad.desc)
+		return
+	}
+	if bad != nil {
+		s.redirectError(w, r, req, bad)
+		return
+	}
+	s.noteRequest(req, s.browser(w, r))
+	current := s.session(r)
+	switch {
+	case !s.mustSignIn(req, current):
+		s.answerAuth(w, r, req, current)
+	case contains(req.prompt, "none"): // OpenID Connect Core §3.1.2.6
+		s.redirectError(w, r, req, &authError{code: "login_required", desc: "nobody is signed in"})
+	default:
+		s.signInPage(w, r, http.StatusOK, signInData{
+			Next:   s.prefix + pathAuthorize + "?" + req.query,
+			Client: req.client.title(), User: req.loginHint, target: req.redirectURI,
+		})
+	}
+}
+
+// authorizeValues reads the parameters from the query or, for POST, the body.
+func authorizeValues(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
+	raw := r.URL.RawQuery
+	if r.Method == http.MethodPost {
+		b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil || raw != "" {
+			return nil, false
+		}
+		raw = string(b)
+	}
+	values, err := url.ParseQuery(raw)
+	return values, err == nil
+}
+
+// parseAuth judges an authorization request. With an error that is not shown the
+// returned request knows where the answer goes.
+func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
+	shown := func(desc string) *authError { return &authError{code: "invalid_request", desc: desc, shown: true} }
+	if len(v["client_id"]) != 1 || len(v["redirect_uri"]) != 1 {
+		return nil, shown("The request does not name one client and one address to return to.")
+	}
+	s.mu.Lock()
+	c := s.st.clients[v.Get("client_id")]
+	s.mu.Unlock()
+	if c == nil {
+		return nil, shown("The site that sent you here is not registered.")
+	}
+	if !contains(c.RedirectURIs, v.Get("redirect_uri")) { // R9700 §2.1: exact string
+		return nil, shown("The address to return to is not registered for this site.")
+	}
+	req := &authRequest{
+		client: c, redirectURI: v.Get("redirect_uri"), state: v.Get("state"), nonce: v.Get("nonce"),
+		challenge: v.Get("code_challenge"), scope: strings.Fields(v.Get("scope")), prompt: strings.Fields(v.Get("prompt")),
+		maxAge: -1, loginHint: v.Get("login_hint"), query: v.Encode(),
+	}
+	for _, class := range strings.Fields(v.Get("acr_values")) {
+		if req.acr == "" && (class == acrPassword || class == acrStronger) {
+			req.acr = class
+		}
+	}
+	return req, s.judgeAuth(req, v)
+}
+
+// judgeAuth checks what is answered by redirect.
+func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
+	invalid := func(desc string) *authError { return &authError{code: "invalid_request", desc: desc} }
+	if name, twice := repeated(v); twice {
+		return invalid("a parameter is sent twice: " + name)
+	}
+	switch {
+	case v.Has("request"):
+		return &authError{code: "request_not_supported"}
+	case v.Has("request_uri"):
+		return &authError{code: "request_uri_not_supported"}
+	case v.Get("response_type") != "code":
+		return &authError{code: "unsupported_response_type"}
+	case v.Has("response_mode") && v.Get("response_mode") != "query":
+		return invalid("the response mode is not supported")
+	case !req.client.mayUse(grantCode):
+		return &authError{code: "unauthorized_client"}
+	case !contains(req.scope, "openid"):
+		return &authError{code: "invalid_scope", desc: "openid is missing"}
+	case !req.client.mayAsk(req.scope):
+		return &authError{code: "invalid_scope", desc: "a scope is not registered for the client"}
+	case v.Get("code_challenge_method") != "S256" || len(req.challenge) != 43: // RFC 7636 §4.2
+		return invalid("a code challenge with S256 is required")
+	case contains(req.prompt, "none") && len(req.prompt) > 1:
+		return invalid("prompt none stands alone")
+	}
+	if v.Has("max_age") {
+		n, err := strconv.ParseUint(v.Get("max_age"), 10, 31)
+		if err != nil {
+			return invalid("max_age is not a number of seconds")
+		}
+		req.maxAge = time.Duration(n) * time.Second
+	}
+	if hint := v.Get("id_token_hint"); hint != "" {
+		claims, err := s.ownToken(hint)
+		if err != nil {
+			return invalid("the id_token_hint is not ours")
+		}
+		req.subject, _ = claims["sub"].(string)
+	}
+	return nil
+}
+
+// mustSignIn reports whether a session does not do for a request.
+func (s *Server) mustSignIn(req *authRequest, current *session) bool {
+	switch {
+	case current == nil, contains(req.prompt, "login"), contains(req.prompt, "select_account"):
+		return true
+	case req.maxAge >= 0 && s.now().Sub(current.authTime) > req.maxAge:
+		return true
+	case req.subject != "" && req.subject != current.user.subject:
+		return true
+	}
+	return req.acr == acrStronger && current.acr != acrStronger
+}
+
+// noteRequest writes down a request that repeats a part of another one. A
+// browser that loads the same request again is no breach.
+func (s *Server) noteRequest(req *authRequest, browser string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for _, part := range [][2]string{{"state", req.state}, {"nonce", req.nonce}, {"code challenge", req.challenge}} {
+		kind, value := part[0], part[1]
+		if value == "" {
+			s.stats.violation("authorization request of %s without %s", req.client.ID, kind)
+			continue
+		}
+		key := req.client.ID + "\x00" + kind + "\x00" + value
+		before, known := s.st.seen[key]
+		if known && now.Before(before.expires) && (before.whole != req.query || before.browser != browser) {
+			s.stats.violation("authorization request of %s repeats the %s of another one", req.client.ID, kind)
+		}
+		s.st.seen[key] = seenRequest{whole: req.query, browser: browser, expires: now.Add(memoryOfUsed)}
+		s.put()
+	}
+}
+
+// answerAuth sends the browser back with a code. RFC 6749 §4.1.2.
+func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authRequest, current *session) {
+	value := newSecret()
+	c := &code{redirectURI: req.redirectURI, challenge: req.challenge, expires: s.now().Add(codeLifetime)}
+	answer := url.Values{"code": {value}}
+	if req.state != "" {
+		answer.Set("state", req.state)
+	}
+	answer.Set("iss", s.issuer) // RFC 9207 §2
+	if s.wrong.has(WrongState) {
+		answer.Set("state", req.state+"x")
+		c.tainted = "a changed state"
+	}
+	if s.wrong.has(WrongResponseIssuer) {
+		answer.Set("iss", s.issuer+"/other")
+		c.tainted = "another issuer"
+	}
+	if s.wrong.has(MissingResponseIssuer) {
+		answer.Del("iss")
+		c.tainted = "no issuer"
+	}
+	s.mu.Lock()
+	c.grant = &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
+		authTime: current.authTime, sid: current.sid, acr: current.acr}
+	s.st.codes[value] = c
+	s.put()
+	s.mu.Unlock()
+	s.redirect(w, r, req.redirectURI, answer)
+}
+
+func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req *authRequest, e *authError) {
+	answer := url.Values{"error": {e.code}, "iss": {s.issuer}}
+	if e.desc != "" {
+		answer.Set("error_description", e.desc)
+	}
+	if req.state != "" {
+		answer.Set("state", req.state)
+	}
+	s.redirect(w, r, req.redirectURI, answer)
+}
+
+// redirect adds parameters to an address and sends the browser there.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, to string, add url.Values) {
+	sep := "?"
+	if strings.Contains(to, "?") {
+		sep = "&"
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, to+sep+add.Encode(), http.StatusSeeOther) // R9700 §4.12: 303
+}

@@ -1,0 +1,145 @@
+package opserver
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Ways in which a client authenticates. OpenID Connect Core §9.
+const (
+	AuthBasic = "client_secret_basic"
+	AuthPost  = "client_secret_post"
+	AuthNone  = "none"
+)
+
+// Client is a client as it is registered.
+type Client struct {
+	ID, Secret   string
+	Name         string   // on the sign-in page; "": the ID
+	Auth         string   // "": basic or post, whichever comes; none if Secret is empty
+	RedirectURIs []string // compared as strings
+	// PostLogoutRedirectURIs are compared as strings. PostLogoutOrigins are
+	// origins (https://host:port) of which any address is taken.
+	PostLogoutRedirectURIs []string
+	PostLogoutOrigins      []string
+	GrantTypes             []string // nil: all
+	Scopes                 []string // nil: all
+	IDTokenAlg             string   // "": RS256; or ES256
+}
+
+// AddClient registers a client, in place of one with the same ID.
+func (s *Server) AddClient(c Client) error {
+	if c.ID == "" {
+		return errors.New("opserver: client without ID")
+	}
+	if c.Auth == "" && c.Secret == "" {
+		c.Auth = AuthNone
+	}
+	switch {
+	case !slices.Contains([]string{"", AuthBasic, AuthPost, AuthNone}, c.Auth):
+		return fmt.Errorf("opserver: client authentication %q is unknown", c.Auth)
+	case (c.Auth == AuthNone) != (c.Secret == ""):
+		return fmt.Errorf("opserver: client %q: a secret goes with every authentication but none", c.ID)
+	}
+	reg := &client{Client: c, alg: jose.RS256}
+	switch c.IDTokenAlg {
+	case "", string(jose.RS256):
+	case string(jose.ES256):
+		reg.alg = jose.ES256
+	default:
+		return fmt.Errorf("opserver: ID Tokens cannot be signed with %q", c.IDTokenAlg)
+	}
+	reg.RedirectURIs = slices.Clone(c.RedirectURIs)
+	reg.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
+	reg.PostLogoutOrigins = slices.Clone(c.PostLogoutOrigins)
+	reg.GrantTypes, reg.Scopes = slices.Clone(c.GrantTypes), slices.Clone(c.Scopes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.clients[c.ID] = reg
+	return nil
+}
+
+func (c *client) title() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.ID
+}
+
+func (c *client) mayUse(grantType string) bool {
+	return c.GrantTypes == nil || contains(c.GrantTypes, grantType)
+}
+
+// mayAsk reports whether the client is registered for every one of the scopes.
+func (c *client) mayAsk(scopes []string) bool {
+	return c.Scopes == nil || !slices.ContainsFunc(scopes, func(v string) bool { return !contains(c.Scopes, v) })
+}
+
+// takesBack reports whether a browser may be sent to the address after logout.
+func (c *client) takesBack(address string) bool {
+	if contains(c.PostLogoutRedirectURIs, address) { // RP-Initiated Logout §3
+		return true
+	}
+	u, err := url.Parse(address)
+	return err == nil && u.User == nil && u.Fragment == "" && contains(c.PostLogoutOrigins, u.Scheme+"://"+u.Host)
+}
+
+// authenticate finds the client of a request. RFC 6749 §2.3.
+func (s *Server) authenticate(r *http.Request, form url.Values) (*client, *apiError) {
+	header := r.Header.Get("Authorization")
+	scheme, _, _ := strings.Cut(header, " ")
+	basic := strings.EqualFold(scheme, "Basic")
+	refused := &apiError{status: http.StatusUnauthorized, code: "invalid_client", desc: "client authentication failed"}
+	if header != "" {
+		refused.challenge = `Basic realm="opserver"` // RFC 6749 §5.2
+	}
+	id, secret, how := form.Get("client_id"), form.Get("client_secret"), AuthNone
+	switch {
+	case basic && form.Has("client_secret"):
+		s.stats.violation("client %s authenticates in two ways at once", printable(id))
+		return nil, badRequest("invalid_request", "more than one way of client authentication")
+	case basic:
+		user, pass, ok := basicAuth(r)
+		if !ok || (id != "" && id != user) {
+			return nil, refused
+		}
+		id, secret, how = user, pass, AuthBasic
+	case form.Has("client_secret"):
+		how = AuthPost
+	}
+	s.mu.Lock()
+	c := s.st.clients[id]
+	s.mu.Unlock()
+	if c == nil || id == "" {
+		return nil, refused
+	}
+	if c.Auth != how && (c.Auth != "" || how == AuthNone) {
+		return nil, refused
+	}
+	if subtle.ConstantTimeCompare([]byte(c.Secret), []byte(secret)) != 1 {
+		return nil, refused
+	}
+	return c, nil
+}
+
+// basicAuth reads client_secret_basic: both parts are form-encoded before they
+// are joined. RFC 6749 §2.3.1.
+func basicAuth(r *http.Request) (id, secret string, ok bool) {
+	user, pass, ok := r.BasicAuth()
+	if !ok {
+		return "", "", false
+	}
+	id, err := url.QueryUnescape(user)
+	if err != nil {
+		return "", "", false
+	}
+	secret, err = url.QueryUnescape(pass)
+	return id, secret, err == nil
+}

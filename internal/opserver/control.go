@@ -1,0 +1,194 @@
+package opserver
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"time"
+)
+
+// AddUser makes an account, or changes the password and claims of one. The subject is the claim sub if it
+// is there, else the name; preferred_username is the name unless the claims say
+// otherwise. An email in the claims counts as verified unless they deny it.
+func (s *Server) AddUser(name, password string, claims map[string]any) error {
+	if name == "" {
+		return errors.New("opserver: user without name")
+	}
+	u := &user{name: name, password: password, subject: name, claims: map[string]any{"preferred_username": name}}
+	if claims["email"] != nil {
+		u.claims["email_verified"] = true
+	}
+	maps.Copy(u.claims, claims)
+	if sub, given := u.claims["sub"]; given {
+		text, ok := sub.(string)
+		if !ok || text == "" {
+			return fmt.Errorf("opserver: user %q: sub is not a text", name)
+		}
+		u.subject = text
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.st.subjects[u.subject]; other != nil && other.name != name {
+		return fmt.Errorf("opserver: users %q and %q have the same subject", name, other.name)
+	}
+	if before := s.st.users[name]; before != nil {
+		if before.subject != u.subject {
+			return fmt.Errorf("opserver: user %q keeps the subject %q", name, before.subject)
+		}
+		before.password, before.claims = u.password, u.claims
+		return nil
+	}
+	s.st.users[name], s.st.subjects[u.subject] = u, u
+	return nil
+}
+
+// IDToken makes an ID Token of a user for a client, as a sign-in with the scopes
+// openid, profile and email would.
+func (s *Server) IDToken(userName, clientID string) (string, error) {
+	s.mu.Lock()
+	u, c := s.st.users[userName], s.st.clients[clientID]
+	s.mu.Unlock()
+	if u == nil || c == nil {
+		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
+	}
+	g := &grant{client: c.ID, user: u, scope: []string{"openid", "profile", "email"}, authTime: s.now(), acr: acrPassword}
+	return s.idToken(c, g, "", "", false)
+}
+
+// AccessToken makes an access token of a user for a client; with the scope
+// uma_protection it is a PAT. An empty user name stands for the client itself.
+func (s *Server) AccessToken(userName, clientID string, scopes ...string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, c := s.st.users[userName], s.st.clients[clientID]
+	if c == nil || (u == nil && userName != "") {
+		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
+	}
+	body := s.issue(c, &grant{client: c.ID, user: u, scope: scopes}, scopes, false)
+	value, _ := body["access_token"].(string)
+	return value, nil
+}
+
+// SetTokenLifetime sets how long access tokens and RPTs live from now on.
+func (s *Server) SetTokenLifetime(d time.Duration) { s.set(func(st *state) { st.tokenLife = d }) }
+
+// SetIDTokenLifetime sets how long ID Tokens live from now on.
+func (s *Server) SetIDTokenLifetime(d time.Duration) { s.set(func(st *state) { st.idTokenLife = d }) }
+
+// SetTicketLifetime sets how long permission tickets live from now on.
+func (s *Server) SetTicketLifetime(d time.Duration) { s.set(func(st *state) { st.ticketLife = d }) }
+
+// SetRPT says what RPTs are like from now on.
+func (s *Server) SetRPT(o RPTOptions) { s.set(func(st *state) { st.rpt = o }) }
+
+// SetRelativeLocation makes the Location of a new resource relative, or
+// absolute again. RFC 9110 §10.2.2 allows both.
+func (s *Server) SetRelativeLocation(on bool) { s.set(func(st *state) { st.relativeLocation = on }) }
+
+// SetPATRefusal sets the status that a bad PAT is answered with: 401 as RFC 6750
+// says, or what other servers use (400, 403, 406).
+func (s *Server) SetPATRefusal(status int) error {
+	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
+		return fmt.Errorf("opserver: %d does not refuse anything", status)
+	}
+	s.set(func(st *state) { st.patRefusal = status })
+	return nil
+}
+
+func (s *Server) set(change func(*state)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.st)
+}
+
+// RevokeToken ends an access token, a refresh token with its family, or an RPT.
+// It reports whether the token was known.
+func (s *Server) RevokeToken(value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.st.tokens[value]; t != nil {
+		t.revoked = true
+		return true
+	}
+	if t := s.st.refresh[value]; t != nil {
+		s.revokeGrants(func(g *grant) bool { return g == t.grant })
+		return true
+	}
+	return false
+}
+
+// RevokeRPTs ends all RPTs.
+func (s *Server) RevokeRPTs() {
+	s.expire(func(t *token) bool { return t.rights != nil })
+}
+
+// ExpirePATs ends all PATs; the grants they came from stay.
+func (s *Server) ExpirePATs() {
+	s.expire(func(t *token) bool { return contains(t.scope, scopePAT) })
+}
+
+// ExpireAccessTokens ends all access tokens that are no RPTs; refresh tokens
+// stay.
+func (s *Server) ExpireAccessTokens() {
+	s.expire(func(t *token) bool { return t.rights == nil })
+}
+
+func (s *Server) expire(which func(*token) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.st.tokens {
+		if which(t) {
+			t.revoked = true
+		}
+	}
+}
+
+// RevokeGrants ends everything that a person has let clients do, offline access
+// and PATs included; refresh answers invalid_grant from now on.
+func (s *Server) RevokeGrants(userName string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revokeGrants(func(g *grant) bool { return g.user != nil && g.user.name == userName })
+}
+
+// EndSessions signs a person out of the provider everywhere, as an administrator
+// would.
+func (s *Server) EndSessions(userName string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, v := range s.st.sessions {
+		if v.user.name == userName {
+			delete(s.st.sessions, id)
+			s.revokeGrants(func(g *grant) bool { return g.sid == v.sid && !g.offline() })
+		}
+	}
+}
+
+// ForgetResource deletes a resource behind the resource server's back. It
+// reports whether there was one.
+func (s *Server) ForgetResource(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.st.resources[id] == nil {
+		return false
+	}
+	s.drop(id)
+	return true
+}
+
+// forget is what LostPAT and LostResource do when they are switched on: what was
+// given before is not known any more.
+func (s *Server) forget(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f == LostPAT {
+		for _, t := range s.st.tokens {
+			t.lost = t.lost || contains(t.scope, scopePAT)
+		}
+		return
+	}
+	for _, v := range s.st.resources {
+		v.lost = true
+	}
+}

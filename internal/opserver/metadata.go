@@ -1,0 +1,66 @@
+package opserver
+
+import "net/http"
+
+// Grant types of the token endpoint.
+const (
+	grantCode    = "authorization_code"
+	grantRefresh = "refresh_token"
+	grantClient  = "client_credentials"
+	grantUMA     = "urn:ietf:params:oauth:grant-type:uma-ticket" // UMA Grant §3.3.1
+)
+
+// scopePAT makes an access token a PAT. Federated Authorization §1.3.
+const scopePAT = "uma_protection"
+
+// metadata holds what the two documents share. RFC 8414 §2.
+func (s *Server) metadata() map[string]any {
+	issuer := s.issuer
+	if s.wrong.has(MetadataIssuerMismatch) {
+		issuer += "/other"
+	}
+	return map[string]any{
+		"issuer":                                         issuer,
+		"authorization_endpoint":                         s.url(pathAuthorize),
+		"token_endpoint":                                 s.url(pathToken),
+		"jwks_uri":                                       s.url(pathJWKS),
+		"introspection_endpoint":                         s.url(pathIntrospect),
+		"revocation_endpoint":                            s.url(pathRevoke),
+		"scopes_supported":                               []string{"openid", "profile", "email", "offline_access", scopePAT},
+		"response_types_supported":                       []string{"code"},
+		"response_modes_supported":                       []string{"query"},
+		"grant_types_supported":                          []string{grantCode, grantRefresh, grantClient, grantUMA},
+		"token_endpoint_auth_methods_supported":          []string{AuthBasic, AuthPost, AuthNone},
+		"code_challenge_methods_supported":               []string{"S256"},
+		"authorization_response_iss_parameter_supported": true, // RFC 9207 §3
+	}
+}
+
+// serveOpenIDMetadata answers OpenID Connect Discovery and RFC 8414: one document.
+func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
+	m := s.metadata()
+	m["userinfo_endpoint"] = s.url(pathUserInfo)
+	m["end_session_endpoint"] = s.url(pathEndSession)
+	m["subject_types_supported"] = []string{"public"}
+	m["id_token_signing_alg_values_supported"] = []string{"RS256", "ES256"}
+	m["acr_values_supported"] = []string{acrPassword, acrStronger}
+	m["prompt_values_supported"] = []string{"none", "login", "select_account"}
+	m["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid",
+		"at_hash", "name", "preferred_username", "email", "email_verified"}
+	m["claims_parameter_supported"] = false
+	m["request_parameter_supported"] = false
+	m["request_uri_parameter_supported"] = false
+	m["service_documentation"] = s.url("/")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	writeJSON(w, http.StatusOK, m)
+}
+
+// serveUMAMetadata answers UMA Grant §2 and Federated Authorization §2.
+func (s *Server) serveUMAMetadata(w http.ResponseWriter, _ *http.Request) {
+	m := s.metadata()
+	m["permission_endpoint"] = s.url(pathPermission)
+	m["resource_registration_endpoint"] = s.url(pathResource)
+	m["uma_profiles_supported"] = []string{}
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	writeJSON(w, http.StatusOK, m)
+}

@@ -1,0 +1,286 @@
+package opserver
+
+import (
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+//go:embed pages/*.html pages/look.css
+var pageFiles embed.FS
+
+func parsePages() (*template.Template, error) { return template.ParseFS(pageFiles, "pages/*.html") }
+
+// mostListed is up to how many accounts the sign-in page offers to choose from;
+// with more of them it asks for the name.
+const mostListed = 12
+
+// frame is what every page has.
+type frame struct {
+	Title, Site string
+	StyleURL    string
+	FormToken   string
+	User        string // who is signed in
+	InboxURL    string
+	EndURL      string
+	Body        any
+}
+
+// show writes a page. No page may be framed, run a script or load anything but
+// the style sheet; its forms go to this server and, through redirects, to the
+// listed origins.
+func (s *Server) show(w http.ResponseWriter, status int, name string, f frame, origins ...string) {
+	f.Site, f.StyleURL = s.title, s.url(pathStyle)
+	f.InboxURL, f.EndURL = s.url(pathInbox), s.url(pathEndSession)
+	var page strings.Builder
+	if err := s.pages.ExecuteTemplate(&page, name, f); err != nil {
+		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action "+
+		strings.Join(append([]string{"'self'"}, origins...), " "))
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // no-referrer would make a form's Origin null
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, page.String())
+}
+
+// message shows a page with one sentence.
+func (s *Server) message(w http.ResponseWriter, status int, title, text string) {
+	s.show(w, status, "message.html", frame{Title: title, Body: text})
+}
+
+// problem shows what is wrong with a request.
+func (s *Server) problem(w http.ResponseWriter, status int, text string) {
+	s.message(w, status, "That did not work", text)
+}
+
+// signInData is what the sign-in page shows.
+type signInData struct {
+	Action, Next string
+	Client       string // who asks
+	User         string // the account that is chosen already
+	Users        []string
+	Hint         string
+	Problem      string
+	target       string // where the browser goes in the end
+}
+
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, d signInData) {
+	s.mu.Lock()
+	if len(s.st.users) <= mostListed {
+		for name := range s.st.users {
+			d.Users = append(d.Users, name)
+		}
+	}
+	s.mu.Unlock()
+	slices.Sort(d.Users)
+	if d.User == "" && len(d.Users) == 1 {
+		d.User = d.Users[0]
+	}
+	d.Action, d.Hint = s.url(pathSignIn), s.hint
+	s.show(w, status, "signin.html", frame{Title: "Sign in", FormToken: s.formToken(s.browser(w, r)), Body: d}, originOf(d.target)...)
+}
+
+// originOf lists the origin of an address for form-action: browsers apply it to
+// the redirects after a form, too.
+func originOf(address string) []string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	return []string{u.Scheme + "://" + u.Host}
+}
+
+func (s *Server) signOutPage(w http.ResponseWriter, r *http.Request, d signOutData) {
+	s.show(w, http.StatusOK, "signout.html", frame{Title: "Sign out?", FormToken: s.formToken(s.browser(w, r)),
+		Body: struct {
+			signOutData
+			Action string
+		}{d, s.url(pathSignOut)}}, originOf(d.Return)...)
+}
+
+func (s *Server) serveStyle(w http.ResponseWriter, _ *http.Request) {
+	css, err := pageFiles.ReadFile("pages/look.css")
+	if err != nil {
+		http.Error(w, "no style", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "max-age=300")
+	_, _ = w.Write(css)
+	_, _ = io.WriteString(w, s.style)
+}
+
+func (s *Server) serveHome(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, s.url(pathInbox), http.StatusSeeOther)
+}
+
+// owner returns who is signed in, or shows the sign-in page.
+func (s *Server) owner(w http.ResponseWriter, r *http.Request) *session {
+	current := s.session(r)
+	if current == nil {
+		s.signInPage(w, r, http.StatusOK, signInData{Next: r.URL.EscapedPath()})
+	}
+	return current
+}
+
+// inboxData is what the inbox shows.
+type inboxData struct {
+	Action    string
+	Pending   []Request
+	Resources []Resource
+	Takes     bool
+}
+
+// serveInbox shows an owner who asks for what, and takes the decision.
+func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
+	current := s.owner(w, r)
+	if current == nil {
+		return
+	}
+	name := current.user.name
+	if r.Method == http.MethodPost {
+		var err error
+		switch f := r.PostForm; f.Get("decision") {
+		case "approve":
+			err = s.Approve(name, f.Get("request"))
+		case "deny":
+			err = s.Deny(name, f.Get("request"))
+		case "takes":
+			err = s.AcceptRequests(name, f.Get("takes") == "on")
+		default:
+			s.problem(w, http.StatusBadRequest, "The form does not say what to do.")
+			return
+		}
+		if err != nil {
+			s.problem(w, http.StatusNotFound, "The request is no longer there. Perhaps it has been decided already.")
+			return
+		}
+		http.Redirect(w, r, s.url(pathInbox), http.StatusSeeOther)
+		return
+	}
+	s.mu.Lock()
+	takes := s.takesRequests(party{user: name})
+	s.mu.Unlock()
+	s.show(w, http.StatusOK, "inbox.html", frame{Title: "Sharing", User: name, FormToken: s.formToken(s.browser(w, r)),
+		Body: inboxData{Action: s.url(pathInbox), Pending: s.Pending(name), Resources: s.Resources(name), Takes: takes}})
+}
+
+// policyData is what the policy page shows: a row for each person, a column for
+// each scope.
+type policyData struct {
+	Action   string
+	Resource Resource
+	Rows     []policyRow
+	Others   []string // accounts without a row
+	Saved    bool
+}
+
+type policyRow struct {
+	Who, Key string
+	Cells    []policyCell
+}
+
+type policyCell struct {
+	Scope, Value string
+	On           bool
+}
+
+// servePolicy shows an owner who may do what with one resource, and changes it.
+func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
+	current := s.owner(w, r)
+	if current == nil {
+		return
+	}
+	name, id := current.user.name, r.PathValue("id")
+	s.mu.Lock()
+	v, err := s.ownedBy(name, id)
+	if err == nil && v.lost {
+		err = http.ErrMissingFile
+	}
+	if err == nil && r.Method == http.MethodPost {
+		s.savePolicy(v, r.PostForm)
+	}
+	var d policyData
+	if err == nil {
+		d = s.policyData(v, name)
+	}
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.problem(w, http.StatusNotFound, "You are signed in as "+name+", and nothing at this address is yours.")
+	case r.Method == http.MethodPost:
+		http.Redirect(w, r, d.Action+"?saved=1", http.StatusSeeOther)
+	default:
+		d.Saved = r.URL.Query().Has("saved")
+		s.show(w, http.StatusOK, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
+			FormToken: s.formToken(s.browser(w, r)), Body: d})
+	}
+}
+
+// policyData collects the page. The lock is held.
+func (s *Server) policyData(v *resource, owner string) policyData {
+	d := policyData{Action: s.url(pathPolicy) + "/" + v.id, Resource: s.describe(v)}
+	for who, scopes := range v.shares {
+		row := policyRow{Who: who, Key: cellKey(who)}
+		for _, scope := range v.scopes {
+			row.Cells = append(row.Cells, policyCell{Scope: scope, Value: cellKey(who, scope), On: contains(scopes, scope)})
+		}
+		d.Rows = append(d.Rows, row)
+	}
+	slices.SortFunc(d.Rows, func(a, b policyRow) int { return strings.Compare(a.Who, b.Who) })
+	for name := range s.st.users {
+		if v.shares[name] == nil && name != owner {
+			d.Others = append(d.Others, name)
+		}
+	}
+	slices.Sort(d.Others)
+	d.Others = d.Others[:min(len(d.Others), mostListed)]
+	return d
+}
+
+// cellKey makes a form value of names that may hold anything.
+func cellKey(names ...string) string {
+	for i, n := range names {
+		names[i] = base64.RawURLEncoding.EncodeToString([]byte(n))
+	}
+	return strings.Join(names, ".")
+}
+
+// savePolicy applies the form. Only the rows that the owner has seen change.
+// The lock is held.
+func (s *Server) savePolicy(v *resource, f url.Values) {
+	for who, scopes := range v.shares {
+		if !contains(f["row"], cellKey(who)) {
+			continue
+		}
+		var off []string
+		for _, scope := range v.scopes {
+			if !contains(f["cell"], cellKey(who, scope)) && contains(scopes, scope) {
+				off = append(off, scope)
+			}
+		}
+		on := slices.DeleteFunc(slices.Clone(v.scopes), func(scope string) bool {
+			return !contains(f["cell"], cellKey(who, scope))
+		})
+		if len(on) > 0 {
+			s.share(v, who, on)
+		}
+		if len(off) > 0 {
+			s.unshare(v, who, off)
+		}
+	}
+	on := slices.DeleteFunc(slices.Clone(v.scopes), func(scope string) bool { return !contains(f["new"], scope) })
+	if who := strings.TrimSpace(f.Get("person")); who != "" && len(on) > 0 {
+		s.share(v, who, on)
+	}
+}

@@ -1,0 +1,179 @@
+package opserver
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config says who a [Server] is. Only Issuer is required.
+type Config struct {
+	Issuer string           // the issuer identifier; an http or https URL, it may have a path
+	Now    func() time.Time // the clock; nil: time.Now
+	Title  string           // the name on the pages; "": "Sign-in service"
+	Hint   string           // a sentence on the sign-in page, say how demo passwords are made
+	Style  template.CSS     // added after the pages' own style sheet
+}
+
+// Server is the provider. It is safe for concurrent use. Its methods are the
+// control API of tests and demonstrations; what they change is seen by the next
+// request.
+type Server struct {
+	issuer string // exactly as configured
+	origin string // scheme and host of the issuer
+	prefix string // path of the issuer without a trailing slash
+	title  string
+	hint   string
+	style  string
+	now    func() time.Time
+
+	mux   *http.ServeMux
+	cross *http.CrossOriginProtection
+	pages *template.Template
+	keys  keyRing
+	stats stats
+	wrong faultSet
+	seal  []byte // key of the form tokens
+
+	mu sync.Mutex
+	st state
+}
+
+// Paths of the endpoints below the issuer. They are odd so that a client that
+// guesses paths instead of reading the metadata fails.
+const (
+	pathAuthorize   = "/ep/az-3f"
+	pathToken       = "/ep/tok-7"
+	pathJWKS        = "/ep/k-51/set"
+	pathUserInfo    = "/ep/who-8"
+	pathIntrospect  = "/ep/look-2c"
+	pathRevoke      = "/ep/rv-60"
+	pathEndSession  = "/ep/bye-4"
+	pathResource    = "/ep/rs-9d" // the collection; one resource is one segment more
+	pathPermission  = "/ep/perm-1e"
+	pathSignIn      = "/ep/in-b2"
+	pathSignOut     = "/ep/out-b3"
+	pathPolicy      = "/ep/share-c7" // one resource is one segment more
+	pathInbox       = "/ep/inbox-c8"
+	pathStyle       = "/ep/look.css"
+	pathOpenID      = "/.well-known/openid-configuration"
+	pathUMA         = "/.well-known/uma2-configuration"
+	pathOAuthServer = "/.well-known/oauth-authorization-server"
+)
+
+// New makes a provider. It does no I/O; the signing keys are made when the first
+// of them is needed.
+func New(c Config) (*Server, error) {
+	u, err := url.Parse(c.Issuer)
+	if err != nil {
+		return nil, errors.New("opserver: issuer is not a URL")
+	}
+	// OpenID Connect Discovery §3: no query, no fragment.
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("opserver: issuer %q must be an http or https URL without user, query and fragment", u.Redacted())
+	}
+	if p := strings.TrimSuffix(u.Path, "/"); p != "" && path.Clean(p) != p {
+		return nil, fmt.Errorf("opserver: issuer %q has a path that no request can have", c.Issuer)
+	}
+	s := &Server{
+		issuer: c.Issuer,
+		origin: u.Scheme + "://" + u.Host,
+		prefix: strings.TrimSuffix(u.EscapedPath(), "/"),
+		title:  c.Title,
+		hint:   c.Hint,
+		style:  string(c.Style),
+		now:    c.Now,
+		mux:    http.NewServeMux(),
+		cross:  http.NewCrossOriginProtection(),
+		seal:   []byte(newSecret()),
+		st:     newState(),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.title == "" {
+		s.title = "Sign-in service"
+	}
+	if s.pages, err = parsePages(); err != nil {
+		return nil, err
+	}
+	s.wrong.init()
+	s.mount()
+	return s, nil
+}
+
+// Issuer returns the issuer identifier.
+func (s *Server) Issuer() string { return s.issuer }
+
+// Close lets go of every request that a fault holds. The server goes on working
+// and holds no further request.
+func (s *Server) Close() { s.wrong.release() }
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// url returns the address of one of the paths above.
+func (s *Server) url(path string) string { return s.origin + s.prefix + path }
+
+// mount lays out the endpoints.
+func (s *Server) mount() {
+	api := func(name, path string, h http.HandlerFunc, methods ...string) {
+		s.mux.Handle(path, s.endpoint(name, false, h, methods))
+	}
+	page := func(name, path string, h http.HandlerFunc, methods ...string) {
+		s.mux.Handle(path, s.endpoint(name, true, h, methods))
+	}
+	p := s.prefix
+	api(EndpointMetadata, p+pathOpenID, s.serveOpenIDMetadata, http.MethodGet)
+	// RFC 8414 §3.1: the well-known part goes between host and path.
+	api(EndpointOAuthMetadata, pathOAuthServer+p, s.serveOpenIDMetadata, http.MethodGet)
+	api(EndpointUMAMetadata, p+pathUMA, s.serveUMAMetadata, http.MethodGet)
+	api(EndpointJWKS, p+pathJWKS, s.serveJWKS, http.MethodGet)
+	api(EndpointToken, p+pathToken, s.serveToken, http.MethodPost)
+	api(EndpointUserInfo, p+pathUserInfo, s.serveUserInfo, http.MethodGet, http.MethodPost)
+	api(EndpointIntrospect, p+pathIntrospect, s.serveIntrospect, http.MethodPost)
+	api(EndpointRevoke, p+pathRevoke, s.serveRevoke, http.MethodPost)
+	api(EndpointResource, p+pathResource, s.serveResources, http.MethodGet, http.MethodPost)
+	api(EndpointResource, p+pathResource+"/{$}", s.serveResources, http.MethodGet, http.MethodPost)
+	api(EndpointResource, p+pathResource+"/{id}", s.serveResource, http.MethodGet, http.MethodPut, http.MethodDelete)
+	api(EndpointPermission, p+pathPermission, s.servePermission, http.MethodPost)
+
+	page(EndpointAuthorize, p+pathAuthorize, s.serveAuthorize, http.MethodGet, http.MethodPost)
+	page(EndpointEndSession, p+pathEndSession, s.serveEndSession, http.MethodGet, http.MethodPost)
+	page(EndpointPages, p+pathSignIn, s.guardForm(s.serveSignIn), http.MethodPost)
+	page(EndpointPages, p+pathSignOut, s.guardForm(s.serveSignOut), http.MethodPost)
+	page(EndpointPages, p+pathPolicy+"/{id}", s.guardForm(s.servePolicy), http.MethodGet, http.MethodPost)
+	page(EndpointPages, p+pathInbox, s.guardForm(s.serveInbox), http.MethodGet, http.MethodPost)
+	page(EndpointPages, p+pathStyle, s.serveStyle, http.MethodGet)
+	page(EndpointPages, p+"/{$}", s.serveHome, http.MethodGet)
+}
+
+// endpoint counts requests, plays the faults that concern every endpoint and
+// lets only the listed methods through; GET includes HEAD.
+func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.stats.enter(name)()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if w = s.wrong.play(w, r, name, human); w == nil {
+			return
+		}
+		for _, m := range methods {
+			if r.Method == m || (m == http.MethodGet && r.Method == http.MethodHead) {
+				h(w, r)
+				return
+			}
+		}
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		if human {
+			s.problem(w, http.StatusMethodNotAllowed, "This address does not take such a request.")
+			return
+		}
+		// Federated Authorization §3.2: the code for the resource endpoint.
+		writeError(w, &apiError{status: http.StatusMethodNotAllowed, code: "unsupported_method_type"})
+	})
+}

@@ -1,0 +1,174 @@
+package opserver
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Lifetimes that no control method changes.
+const (
+	codeLifetime    = time.Minute         // RFC 6749 §4.1.2 allows ten; a browser needs seconds
+	refreshLifetime = 30 * 24 * time.Hour // long enough for any demonstration
+	sessionLifetime = 12 * time.Hour      // a working day at the provider
+	memoryOfUsed    = time.Hour           // how long used codes and tickets are known, to see them twice
+)
+
+// Lifetimes at the start; control methods change them.
+const (
+	defaultTokenLifetime   = 5 * time.Minute
+	defaultIDTokenLifetime = 5 * time.Minute
+	defaultTicketLifetime  = 5 * time.Minute // far above pollInterval: a ticket outlives the wait
+)
+
+// sweepEvery is how many stored values go between two removals of dead ones.
+const sweepEvery = 4096
+
+// state is everything the server remembers. Server.mu guards it.
+type state struct {
+	users    map[string]*user // by name
+	subjects map[string]*user // by subject identifier
+	clients  map[string]*client
+	issuers  map[string]TrustedIssuer
+
+	sessions map[string]*session
+	codes    map[string]*code
+	tokens   map[string]*token
+	refresh  map[string]*refreshToken
+	seen     map[string]seenRequest // authorization requests by state, nonce and challenge
+
+	resources map[string]*resource
+	tickets   map[string]*ticket
+	requests  map[string]*Request
+	inboxes   map[party]bool // owners who have said whether they take requests
+
+	tokenLife, idTokenLife, ticketLife time.Duration
+	rpt                                RPTOptions
+	patRefusal                         int
+	relativeLocation                   bool
+
+	stored int // since the last sweep
+}
+
+func newState() state {
+	return state{
+		users: map[string]*user{}, subjects: map[string]*user{}, clients: map[string]*client{},
+		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, codes: map[string]*code{},
+		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
+		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{},
+		inboxes:   map[party]bool{},
+		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
+	}
+}
+
+// user is a person with an account. Name and subject never change; the rest is
+// guarded by Server.mu, and the map is replaced, never written to.
+type user struct {
+	name, subject string
+	password      string
+	claims        map[string]any
+}
+
+// client is a registered client.
+type client struct {
+	Client
+	alg jose.SignatureAlgorithm // of its ID Tokens
+}
+
+// session is a person's session at the provider.
+type session struct {
+	id       string
+	user     *user
+	sid      string // the sid claim; stays when the person signs in again
+	authTime time.Time
+	acr      string
+	expires  time.Time
+}
+
+// grant is one authorization. Everything issued from it dies with it.
+type grant struct {
+	client   string
+	user     *user // nil: the client acts for itself
+	scope    []string
+	nonce    string
+	authTime time.Time
+	sid, acr string
+	revoked  bool
+}
+
+// offline reports whether the grant outlives the session. OpenID Connect Core §11.
+func (g *grant) offline() bool { return contains(g.scope, "offline_access") }
+
+// code is an authorization code.
+type code struct {
+	grant       *grant
+	redirectURI string
+	challenge   string
+	expires     time.Time
+	used        bool
+	tainted     string // why the client must not present it
+}
+
+// token is an access token; with a non-nil rights it is an RPT.
+type token struct {
+	grant    *grant
+	scope    []string
+	iat, exp time.Time
+	revoked  bool
+	lost     bool // a fault has made the server forget it
+	rights   *rights
+}
+
+// live reports whether the token counts at a moment.
+func (t *token) live(now time.Time) bool {
+	return !t.revoked && !t.grant.revoked && now.Before(t.exp)
+}
+
+// refreshToken is one link of a family; the family is the grant.
+type refreshToken struct {
+	grant   *grant
+	scope   []string
+	expires time.Time
+	used    bool
+	revoked bool
+	rights  *rights // of the RPT it renews, nil for plain tokens
+}
+
+// seenRequest is who sent an authorization request: the same browser may load
+// the same request again, nobody else may repeat a part of it.
+type seenRequest struct {
+	whole, browser string
+	expires        time.Time
+}
+
+// party is an owner of resources: a person, or a client for itself.
+type party struct{ user, client string }
+
+// newSecret returns 128 random bits or more as text.
+func newSecret() string { return rand.Text() }
+
+// put counts a stored value and now and then throws out what has died, so that a
+// long load test does not grow for ever. The lock is held.
+func (s *Server) put() {
+	if s.st.stored++; s.st.stored < sweepEvery {
+		return
+	}
+	s.st.stored = 0
+	now := s.now()
+	dead := now.Add(-memoryOfUsed)
+	sweep(s.st.sessions, func(v *session) bool { return now.After(v.expires) })
+	sweep(s.st.codes, func(v *code) bool { return dead.After(v.expires) })
+	sweep(s.st.tokens, func(v *token) bool { return dead.After(v.exp) })
+	sweep(s.st.refresh, func(v *refreshToken) bool { return dead.After(v.expires) })
+	sweep(s.st.tickets, func(v *ticket) bool { return dead.After(v.expires) })
+	sweep(s.st.seen, func(v seenRequest) bool { return now.After(v.expires) })
+}
+
+func sweep[V any](m map[string]V, dead func(V) bool) {
+	for k, v := range m {
+		if dead(v) {
+			delete(m, k)
+		}
+	}
+}

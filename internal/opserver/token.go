@@ -1,0 +1,198 @@
+package opserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// serveToken is the token endpoint. RFC 6749 §3.2.
+func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
+	form, bad := s.readForm(w, r)
+	if bad != nil {
+		writeError(w, bad)
+		return
+	}
+	kind := form.Get("grant_type")
+	s.stats.grant(kind)
+	c, bad := s.authenticate(r, form)
+	if bad != nil {
+		writeError(w, bad)
+		return
+	}
+	serve := map[string]func(context.Context, *client, url.Values) (map[string]any, *apiError){
+		grantCode: s.redeemCode, grantRefresh: s.refreshGrant, grantClient: s.clientGrant, grantUMA: s.umaGrant,
+	}[kind]
+	switch {
+	case kind == "":
+		bad = badRequest("invalid_request", "grant_type is missing")
+	case serve == nil:
+		bad = badRequest("unsupported_grant_type", "")
+	case !c.mayUse(kind):
+		bad = badRequest("unauthorized_client", "the client is not registered for this grant")
+	default:
+		var body map[string]any
+		body, bad = serve(r.Context(), c, form)
+		if body != nil && s.wrong.has(NoExpiresIn) {
+			delete(body, "expires_in")
+		}
+		reply(w, http.StatusOK, body, bad)
+		return
+	}
+	writeError(w, bad)
+}
+
+// redeemCode is RFC 6749 §4.1.3 with RFC 7636 §4.6.
+func (s *Server) redeemCode(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+	g, bad := s.takeCode(c, form)
+	if bad != nil {
+		return nil, bad
+	}
+	s.mu.Lock()
+	body := s.issue(c, g, g.scope, contains(g.scope, "offline_access") || c.Auth != AuthNone)
+	s.mu.Unlock()
+	return s.withIDToken(body, c, g, g.nonce, false)
+}
+
+// takeCode uses up a code. A code that comes twice takes back what it gave.
+// RFC 6749 §4.1.2.
+func (s *Server) takeCode(c *client, form url.Values) (*grant, *apiError) {
+	refused := badRequest("invalid_grant", "the code is not valid")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.st.codes[form.Get("code")]
+	if v == nil || v.grant.client != c.ID {
+		return nil, refused
+	}
+	if v.used {
+		s.stats.violation("client %s presented a code twice", c.ID)
+		s.revokeGrants(func(g *grant) bool { return g == v.grant })
+		return nil, refused
+	}
+	v.used = true
+	if v.tainted != "" {
+		s.stats.violation("client %s redeemed a code that came back with %s", c.ID, v.tainted)
+	}
+	sum := sha256.Sum256([]byte(form.Get("code_verifier")))
+	proof := base64.RawURLEncoding.EncodeToString(sum[:])
+	switch {
+	case !s.now().Before(v.expires), v.grant.revoked:
+		return nil, refused
+	case v.redirectURI != form.Get("redirect_uri"):
+		return nil, badRequest("invalid_grant", "redirect_uri is not that of the authorization request")
+	case subtle.ConstantTimeCompare([]byte(proof), []byte(v.challenge)) != 1:
+		return nil, badRequest("invalid_grant", "the code verifier does not fit")
+	}
+	return v.grant, nil
+}
+
+// clientGrant is RFC 6749 §4.4: the client acts for itself. With the scope
+// uma_protection the token is its PAT.
+func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+	if c.Auth == AuthNone {
+		return nil, badRequest("unauthorized_client", "a public client has no grant of its own")
+	}
+	scope := strings.Fields(form.Get("scope"))
+	if !c.mayAsk(scope) || contains(scope, "openid") || contains(scope, "offline_access") {
+		return nil, badRequest("invalid_scope", "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.issue(c, &grant{client: c.ID, scope: scope}, scope, false), nil
+}
+
+// refreshGrant is RFC 6749 §6. Every use gives a new refresh token; a used one
+// ends the whole family (R9700 §4.14.2).
+func (s *Server) refreshGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+	s.mu.Lock()
+	v, bad := s.takeRefresh(c, form.Get("refresh_token"))
+	if bad != nil {
+		s.mu.Unlock()
+		return nil, bad
+	}
+	scope := v.scope
+	if form.Has("scope") {
+		scope = strings.Fields(form.Get("scope"))
+		for _, one := range scope {
+			if !contains(v.grant.scope, one) {
+				s.mu.Unlock()
+				return nil, badRequest("invalid_scope", "a refresh does not widen the scope")
+			}
+		}
+	}
+	if v.rights != nil {
+		body, bad := s.issueRPT(c, v.grant, v.rights, true)
+		s.mu.Unlock()
+		return body, bad
+	}
+	body := s.issue(c, v.grant, scope, true)
+	s.mu.Unlock()
+	if !contains(v.grant.scope, "openid") {
+		return body, nil
+	}
+	return s.withIDToken(body, c, v.grant, "", true) // OpenID Connect Core §12.2: no nonce
+}
+
+// takeRefresh uses up a refresh token. The lock is held.
+func (s *Server) takeRefresh(c *client, value string) (*refreshToken, *apiError) {
+	refused := badRequest("invalid_grant", "the refresh token is not valid")
+	v := s.st.refresh[value]
+	if v == nil || v.grant.client != c.ID {
+		return nil, refused
+	}
+	if v.used {
+		s.stats.violation("client %s presented a refresh token twice", c.ID)
+		s.revokeGrants(func(g *grant) bool { return g == v.grant })
+		return nil, refused
+	}
+	if v.revoked || v.grant.revoked || !s.now().Before(v.expires) {
+		return nil, refused
+	}
+	v.used = true
+	return v, nil
+}
+
+// issue makes an access token and, if asked, a refresh token. The lock is held.
+func (s *Server) issue(c *client, g *grant, scope []string, refresh bool) map[string]any {
+	now := s.now()
+	access := newSecret()
+	s.st.tokens[access] = &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife)}
+	s.put()
+	body := map[string]any{"access_token": access, "token_type": "Bearer",
+		"expires_in": int(s.st.tokenLife.Seconds()), "scope": strings.Join(scope, " ")}
+	if refresh && c.mayUse(grantRefresh) {
+		body["refresh_token"] = s.issueRefresh(g, scope, nil)
+	}
+	return body
+}
+
+func (s *Server) issueRefresh(g *grant, scope []string, of *rights) string {
+	value := newSecret()
+	s.st.refresh[value] = &refreshToken{grant: g, scope: scope, expires: s.now().Add(refreshLifetime), rights: of}
+	s.put()
+	return value
+}
+
+// revokeGrants ends grants. Everything that came from them goes with them. The
+// lock is held.
+func (s *Server) revokeGrants(which func(*grant) bool) {
+	for _, v := range s.st.codes {
+		if which(v.grant) {
+			v.grant.revoked = true
+		}
+	}
+	for _, v := range s.st.tokens {
+		if which(v.grant) {
+			v.grant.revoked = true
+		}
+	}
+	for _, v := range s.st.refresh {
+		if which(v.grant) {
+			v.grant.revoked = true
+		}
+	}
+}

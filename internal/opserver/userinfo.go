@@ -1,0 +1,35 @@
+package opserver
+
+import (
+	"net/http"
+)
+
+// serveUserInfo is OpenID Connect Core §5.3.
+func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Has("access_token") {
+		s.stats.violation("user info asked with an access token in the URL") // RFC 6750 §2.3
+	}
+	value, ok := bearer(r)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="opserver"`) // RFC 6750 §3: no error code
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	s.mu.Lock()
+	t := s.st.tokens[value]
+	var bad *apiError
+	var claims map[string]any
+	switch {
+	case t == nil || !t.live(s.now()) || t.lost || t.rights != nil || t.grant.user == nil:
+		bad = bearerError(http.StatusUnauthorized, "invalid_token", "the access token is not valid")
+	case !contains(t.scope, "openid"):
+		bad = bearerError(http.StatusForbidden, "insufficient_scope", "openid is missing")
+	default:
+		claims = claimsOf(t.grant.user, t.scope)
+	}
+	s.mu.Unlock()
+	if claims != nil && s.wrong.has(UserInfoWrongSubject) {
+		claims["sub"] = "someone-else"
+	}
+	reply(w, http.StatusOK, claims, bad)
+}
