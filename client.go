@@ -205,10 +205,10 @@ func tokenError(err error) error {
 }
 
 // outboundCause keeps of a library's error what our own client said, which is
-// redacted, and otherwise only where it happened.
+// redacted, and otherwise only where it happened: its text may hold the body.
 func outboundCause(where string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return fmt.Errorf("%s: %w", where, u.Err)
+		return fmt.Errorf("%s: %w", where, outbound.Redact(u))
 	}
 	for _, known := range []error{outbound.ErrTooLarge, context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, known) {

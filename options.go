@@ -58,7 +58,7 @@ func (c *ProviderConfig) validate(issuer string) error {
 		problems = append(problems, errors.New("issuer has a query"))
 	}
 	if c.Keys != nil && len(c.Keys) == 0 {
-		problems = append(problems, errors.New("Keys is empty but not nil: no token could ever be verified"))
+		problems = append(problems, errors.New("field Keys is empty but not nil: no token could ever be verified"))
 	}
 	for _, alg := range c.SigningAlgorithms {
 		if !asymmetric(alg) {

@@ -1,0 +1,199 @@
+package gatehouse
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Refuse implements Guard. Somebody who is not signed in, or has to sign in
+// once more, is sent to the provider if the request is a navigation. Everybody
+// else gets the status of err with a small JSON body or a page.
+func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Add("Vary", "Cookie")
+	w.Header().Set("Cache-Control", "no-store")
+	e := asError(err, errInternal)
+	if e.Code != errLoginRequired.code && e.Code != errStepUp.code {
+		rp.refuse(w, r, e)
+		return
+	}
+	returnTo, ok := rp.comesBackTo(r)
+	if !ok {
+		rp.refuse(w, r, e)
+		return
+	}
+	location, err := rp.askFor(w, r, e, returnTo)
+	if err != nil {
+		rp.refuse(w, r, err)
+		return
+	}
+	http.Redirect(w, r, location, http.StatusSeeOther)
+}
+
+// askFor begins the sign-in that meets what e says is missing.
+func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
+	unmet := rp.need
+	if missing, ok := errors.AsType[*refusal](e); ok {
+		unmet = missing.unmet
+	}
+	a := newAttempt(rp.sessions.now())
+	a.returnTo = rp.returnPath(returnTo)
+	for _, q := range unmet {
+		if q.step.grant && e.Code == errLoginRequired.code {
+			continue // first who, then the grant
+		}
+		a.ask(q.step)
+	}
+	if e.Code == errStepUp.code {
+		a.asked = askedDigest(unmet)
+	}
+	return rp.begin(w, r, a)
+}
+
+// comesBackTo tells whether the request is a navigation that may be sent to
+// sign-in, and where it comes back to. A form that was posted by navigation
+// from our own page comes back to that page, its body dropped.
+func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
+	if isNavigation(r) {
+		return r.URL.RequestURI(), true
+	}
+	if r.Method != http.MethodPost || !navigates(r) {
+		return "", false
+	}
+	page, err := url.Parse(r.Referer())
+	if err != nil || page.Host != r.Host {
+		return rp.config.HomeURL, true
+	}
+	return page.RequestURI(), true
+}
+
+// isNavigation reports whether a browser opens the address as a page: the only
+// kind of request that is sent to sign-in. Prefetches and frames are not.
+func isNavigation(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && navigates(r)
+}
+
+func navigates(r *http.Request) bool {
+	h := r.Header
+	if isPrefetch(r) || h.Get("Upgrade") != "" {
+		return false
+	}
+	if mode := h.Get("Sec-Fetch-Mode"); mode != "" { // Fetch Metadata Request Headers §2.2
+		dest := h.Get("Sec-Fetch-Dest")
+		return mode == "navigate" && (dest == "" || dest == "document")
+	}
+	for _, accept := range h.Values("Accept") {
+		if strings.Contains(accept, "text/html") {
+			return true
+		}
+	}
+	return false
+}
+
+func isPrefetch(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
+			return true
+		}
+	}
+	return false
+}
+
+// LoginHandler starts a sign-in on GET, or on POST from our own pages, and
+// comes back to the path in the parameter "return_to". Prefetches and frames
+// start none.
+func (rp *RelyingParty) LoginHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		switch err := rp.checkOrigin(r); {
+		case r.Method != http.MethodGet && r.Method != http.MethodPost:
+			w.Header().Set("Allow", "GET, POST")
+			rp.refuse(w, r, errMethod.because(nil))
+			return
+		case err != nil:
+			rp.refuse(w, r, err)
+			return
+		case isPrefetch(r), framed(r):
+			rp.refuse(w, r, errNoNavigation.because(nil))
+			return
+		}
+		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		http.Redirect(w, r, location, http.StatusSeeOther)
+	})
+}
+
+func framed(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "iframe", "frame", "embed", "object", "fencedframe":
+		return true
+	}
+	return false
+}
+
+var errNoNavigation = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
+
+// refuse is the one edge where a failure is logged and answered.
+func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := *asError(err, errInternal)
+	e.ID = rand.Text()[:12]
+	rp.provider.emit(r.Context(), Event{Name: EventRefused, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
+	writeErrorHeader(w, &e)
+	if rp.config.ErrorHandler != nil {
+		rp.config.ErrorHandler(w, r, &e)
+		return
+	}
+	if wantsPage(r) {
+		rp.writePage(w, e.Status, rp.errorPage(r, &e))
+		return
+	}
+	body := errorBody{Error: e.Code, Message: e.Message, ID: e.ID}
+	if e.Code == errLoginRequired.code || e.Code == errStepUp.code {
+		body.LoginURL = rp.config.LoginURL
+	}
+	writeJSON(w, e.Status, body)
+}
+
+// writeErrorHeader sets the headers that belong to every refusal.
+func writeErrorHeader(w http.ResponseWriter, e *Error) {
+	w.Header().Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		seconds := (e.RetryAfter + time.Second - 1) / time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10)) // RFC 9110 §10.2.3
+	}
+}
+
+type errorBody struct {
+	Error    string `json:"error"`
+	Message  string `json:"message"`
+	ID       string `json:"id,omitempty"`
+	LoginURL string `json:"login_url,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// wantsPage reports whether a person will look at the answer.
+func wantsPage(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}

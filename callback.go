@@ -1,0 +1,376 @@
+package gatehouse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	// callbackTimeout bounds all that a callback does, so that it answers
+	// within 10 s (G5) even when the provider hangs.
+	callbackTimeout = 9 * time.Second
+	// maxCallbackQuery bounds the query of a callback before it is parsed.
+	maxCallbackQuery = 16 << 10
+	// maxCode bounds the authorization code.
+	maxCode = 8 << 10
+)
+
+// Failures of a callback. What the browser sent is 400, also when a provider
+// let it send that.
+var (
+	errStateMissing   = kind{"state_missing", 400, "This sign-in was not started here."}
+	errStateUnknown   = kind{"state_unknown", 400, "This sign-in was not started in this browser, or it was started too long ago."}
+	errAttemptExpired = kind{"attempt_expired", 400, "This sign-in took too long."}
+	errStateUsed      = kind{"state_used", 400, "This sign-in has already been completed."}
+	errResponse       = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
+	errResponseIssuer = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
+	errRefusedThere   = kind{"provider_refused", 403, "The sign-in service did not sign you in."}
+	errCodeRefused    = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
+	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
+	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
+	errSuperseded     = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
+	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
+)
+
+// CallbackHandler takes the answer of the provider at RedirectURL, finishes the
+// sign-in and sends the person to where they wanted to go.
+func (rp *RelyingParty) CallbackHandler() http.Handler {
+	return rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		if r.Method != http.MethodGet {
+			w.Header().Set("Allow", http.MethodGet)
+			rp.refuse(w, r, errMethod.because(nil))
+			return
+		}
+		// A browser that leaves does not undo what its code has bought (M14).
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		location, err := rp.finish(w, r)
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		http.Redirect(w, r, location, http.StatusSeeOther)
+	}))
+}
+
+// finish carries a sign-in through and returns where to go.
+func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) (string, error) {
+	a, code, err := rp.readResponse(w, r)
+	if err != nil {
+		return "", err
+	}
+	ctx := r.Context()
+	answer, err := rp.redeem(ctx, a, code)
+	if err != nil {
+		return "", err
+	}
+	want := idTokenWant{nonce: a.nonce(), issuedAfter: a.begin}
+	if a.aged {
+		want.authAfter = a.begin.Add(-a.maxAge)
+		want.authTime = true
+	}
+	token, err := rp.provider.verifyIDToken(ctx, rp.client, answer.idToken, answer.access, want)
+	if err != nil {
+		return "", err
+	}
+	if a.grant {
+		return rp.finishGrant(r, a, token, answer)
+	}
+	claims, err := rp.gatherClaims(ctx, token, answer)
+	if err != nil {
+		return "", err
+	}
+	return rp.establish(w, r, a, rp.newRecord(a, token, claims, answer))
+}
+
+// responseParams are the parameters of an authorization answer; each may occur
+// once (RFC 6749 §3.1).
+var responseParams = []string{"state", "code", "iss", "error", "error_description", "error_uri"}
+
+// readResponse checks an authorization answer (OpenID Connect Core §3.1.2.7,
+// RFC 6749 §4.1.2, RFC 9207 §2.4) and uses its state up.
+func (rp *RelyingParty) readResponse(w http.ResponseWriter, r *http.Request) (*attempt, string, error) {
+	if len(r.URL.RawQuery) > maxCallbackQuery {
+		return nil, "", errResponse.because(errors.New("query too long"))
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, "", errResponse.because(errors.New("query is malformed"))
+	}
+	for _, name := range responseParams {
+		if len(q[name]) > 1 {
+			return nil, "", errResponse.because(fmt.Errorf("%s occurs %d times", name, len(q[name])))
+		}
+	}
+	state := q.Get("state")
+	if state == "" {
+		return nil, "", errStateMissing.because(nil)
+	}
+	a, err := rp.readAttempt(r, state)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := rp.checkResponseIssuer(r.Context(), q); err != nil {
+		return nil, "", err
+	}
+	code := q.Get("code")
+	if !q.Has("error") && (code == "" || len(code) > maxCode) {
+		return nil, "", errResponse.because(fmt.Errorf("code of %d bytes", len(code)))
+	}
+	if err := rp.useState(r.Context(), a); err != nil {
+		return nil, "", err
+	}
+	rp.clearCookie(w, rp.attemptName(state))
+	if q.Has("error") {
+		// The text of the error is the provider's and stays out of the page.
+		return nil, "", errRefusedThere.because(fmt.Errorf("error %q", clip(q.Get("error"))))
+	}
+	return a, code, nil
+}
+
+// checkResponseIssuer is the defence against mix-up of RFC 9207 §2.4.
+func (rp *RelyingParty) checkResponseIssuer(ctx context.Context, q url.Values) error {
+	if q.Has("iss") {
+		if iss := q.Get("iss"); iss != rp.provider.issuer {
+			return errResponseIssuer.because(fmt.Errorf("iss is %q", clip(iss)))
+		}
+		return nil
+	}
+	md, err := rp.provider.Metadata(ctx)
+	if err != nil {
+		return err
+	}
+	if md.ResponseIssuer {
+		return errResponseIssuer.because(errors.New("iss is missing, though the provider announces it"))
+	}
+	return nil
+}
+
+// useState marks the state used for the rest of its life: an answer counts once
+// over all replicas (R9).
+func (rp *RelyingParty) useState(ctx context.Context, a *attempt) error {
+	s := rp.sessions
+	first, err := s.swap(ctx, storeKey(usedDomain, a.state()), nil, newValue(0), a.begin.Add(attemptLife+markSlack))
+	if err != nil {
+		return err
+	}
+	if !first {
+		return errStateUsed.because(nil)
+	}
+	return nil
+}
+
+// redeem sends the code, once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
+func (rp *RelyingParty) redeem(ctx context.Context, a *attempt, code string) (*tokenAnswer, error) {
+	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {code},
+		"redirect_uri":  {rp.config.RedirectURL},
+		"code_verifier": {a.verifier()},
+	})
+	if refusal, ok := errors.AsType[*tokenRefusal](err); ok {
+		switch refusal.code {
+		case "invalid_client", "unauthorized_client", "unsupported_grant_type":
+			return nil, errClientRefused.because(refusal)
+		}
+		if refusal.status == http.StatusUnauthorized {
+			return nil, errClientRefused.because(refusal)
+		}
+		return nil, errCodeRefused.because(refusal)
+	}
+	if err != nil {
+		return nil, asError(err, errProviderUnavailable)
+	}
+	if answer.idToken == "" {
+		return nil, errIDTokenMissing.because(nil)
+	}
+	return answer, nil
+}
+
+// gatherClaims joins the ID Token's claims with the user info (OpenID Connect
+// Core §5.3). Those of the ID Token win, because they are signed.
+func (rp *RelyingParty) gatherClaims(ctx context.Context, token *idToken, answer *tokenAnswer) ([]byte, error) {
+	md, err := rp.provider.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
+		return token.payload, nil
+	}
+	info, err := rp.provider.userInfo(ctx, md, answer.access)
+	if err != nil {
+		return nil, err
+	}
+	if info.Subject != token.Subject { // §5.3.2: must be compared, else not used
+		return nil, errUserInfoSub.because(nil)
+	}
+	return mergeClaims(token.payload, info)
+}
+
+// newRecord is the login that an attempt ended in.
+func (rp *RelyingParty) newRecord(a *attempt, token *idToken, claims []byte, answer *tokenAnswer) *record {
+	now := rp.sessions.now()
+	rec := &record{
+		issuer: rp.provider.issuer, subject: token.Subject, clientID: rp.client.ID, sid: token.SID,
+		begin: a.begin, seen: now, authTime: token.authTime(), claims: claims, scope: answer.scope,
+		access: answer.access, expires: answer.expires, requested: answer.requested,
+		refresh: answer.refresh, idToken: answer.idToken,
+		marks: marksOf(rp.provider.issuer, token.Subject, token.SID),
+	}
+	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
+		rec.scope = strings.Join(rp.scopesOf(a), " ")
+	}
+	if len(a.asked) > 0 {
+		rec.asked, rec.askedAt = a.asked, now
+	}
+	return rec
+}
+
+// establish turns a verified sign-in into a session under a new id, and ends
+// the one the browser had (R5).
+func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) (string, error) {
+	ctx, s := r.Context(), rp.sessions
+	deadline := s.now().Add(createWithin)
+	again, err := s.readMarks(ctx, a, rec)
+	if err != nil {
+		return "", err
+	}
+	if again {
+		return rp.restart(w, r, a, rec.marks)
+	}
+	id := newSessionID()
+	key := sessionKey(id)
+	if err := s.create(ctx, key, rec, deadline); err != nil {
+		return "", err
+	}
+	if err := rp.replaceOld(ctx, r); err != nil {
+		return "", err
+	}
+	if err := s.index(ctx, rec, key); err != nil {
+		rp.provider.logger.WarnContext(ctx, "gatehouse: session is missing in its owner's list", "error", err)
+	}
+	if err := rp.renewApp(ctx); err != nil {
+		return "", err
+	}
+	rp.setCookie(w, rp.cookie, cookieValue(id, rec.marks), rp.sessions.ending(rec).Sub(s.now()))
+	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.subject, ClientID: rec.clientID})
+	return rp.returnPath(a.returnTo), nil
+}
+
+// readMarks puts the numbers of the marks into the record. It reports whether
+// the attempt has to start over, because a logout may have come after it began.
+// The sid's mark is laid down before it is read, so that the front channel can
+// raise it.
+func (s *Sessions) readMarks(ctx context.Context, a *attempt, rec *record) (again bool, err error) {
+	if rec.sid != "" {
+		if err := s.layMark(ctx, rec.marks[0].name); err != nil {
+			return false, err
+		}
+	}
+	values, err := s.findMany(ctx, markKey(rec.marks[0].name), markKey(rec.marks[1].name))
+	if err != nil {
+		return false, err
+	}
+	for i := range rec.marks {
+		if rec.marks[i].number, err = decodeMark(values[i]); err != nil {
+			return false, errRecordUnreadable.because(err)
+		}
+		again = again || supersedes(rec.marks[i].number, a.begin) && !a.carries(rec.marks[i])
+	}
+	return again, nil
+}
+
+// restart begins the sign-in anew, in knowledge of the marks read.
+func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attempt, marks [2]mark) (string, error) {
+	if a.restarts >= maxRestarts {
+		return "", errSuperseded.because(nil)
+	}
+	next := newAttempt(rp.sessions.now())
+	next.restarts, next.carried = a.restarts+1, marks[:]
+	next.aged, next.maxAge, next.scopes = a.aged, a.maxAge, a.scopes
+	next.asked, next.from, next.returnTo = a.asked, a.from, a.returnTo
+	return rp.begin(w, r, next)
+}
+
+// replaceOld ends the session that the browser had before, whoever's it was.
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request) error {
+	cookie, err := r.Cookie(rp.cookie)
+	if err != nil {
+		return nil
+	}
+	id, _, ok := parseCookie(cookie.Value)
+	if !ok {
+		return nil
+	}
+	old, err := rp.sessions.end(ctx, sessionKey(id))
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		rp.revokeLater(old.refresh)
+		rp.provider.emit(ctx, Event{Name: EventLogout, Subject: old.subject, ClientID: old.clientID, Code: "replaced"})
+	}
+	return nil
+}
+
+// finishGrant keeps an owner's grant. It makes no session: the person must be
+// signed in already, as the same.
+func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *idToken, answer *tokenAnswer) (string, error) {
+	live, err := rp.load(r)
+	if errors.Is(err, errNotSignedIn) {
+		return "", errGrantSubject.because(errors.New("nobody is signed in any more"))
+	}
+	if err != nil {
+		return "", err
+	}
+	if live.record().subject != token.Subject {
+		return "", errGrantSubject.because(nil)
+	}
+	if err := rp.config.OwnerGrants.keep(r.Context(), token.Subject, answer); err != nil {
+		return "", asError(err, errStoreUnavailable)
+	}
+	return rp.returnPath(a.returnTo), nil
+}
+
+// userInfo asks the user info endpoint (OpenID Connect Core §5.3.1).
+func (p *Provider) userInfo(ctx context.Context, md *Metadata, access string) (*oidc.UserInfo, error) {
+	config := oidc.ProviderConfig{IssuerURL: p.issuer, UserInfoURL: md.UserInfoEndpoint, JWKSURL: md.JWKSURI}
+	info, err := config.NewProvider(p.library(ctx)).UserInfo(p.library(ctx), bearerSource(access))
+	if err != nil { // go-oidc's text may hold the body
+		return nil, errUserInfo.because(outboundCause("user info", err))
+	}
+	return info, nil
+}
+
+// mergeClaims joins two JSON objects, the first winning. Values are kept as
+// they stand, so that no number loses its precision.
+func mergeClaims(signed []byte, info *oidc.UserInfo) ([]byte, error) {
+	var told, all map[string]json.RawMessage
+	if err := info.Claims(&told); err != nil {
+		return nil, errUserInfo.because(errors.New("user info is not a JSON object"))
+	}
+	if err := json.Unmarshal(signed, &all); err != nil {
+		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
+	}
+	for name, value := range told {
+		if _, ok := all[name]; !ok {
+			all[name] = value
+		}
+	}
+	merged, err := json.Marshal(all)
+	if err != nil {
+		return nil, errUserInfo.because(errors.New("user info cannot be stored"))
+	}
+	return merged, nil
+}

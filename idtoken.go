@@ -1,0 +1,297 @@
+package gatehouse
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"example.com/gatehouse/internal/compact"
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+// Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets 400:
+// nothing that it could do again with this answer would help.
+var (
+	errIDTokenMissing   = kind{"id_token_missing", 400, "The sign-in service did not say who you are."}
+	errIDTokenMalformed = kind{"id_token_malformed", 400, badToken}
+	errSignature        = kind{"signature_invalid", 400, badToken}
+	errAlgorithm        = kind{"algorithm_refused", 400, badToken}
+	errIssuer           = kind{"id_token_issuer_mismatch", 400, badToken}
+	errAudience         = kind{"audience_mismatch", 400, badToken}
+	errSubject          = kind{"subject_missing", 400, badToken}
+	errNonce            = kind{"nonce_mismatch", 400, badToken}
+	errTokenExpired     = kind{"id_token_expired", 400, badToken}
+	errClockSkew        = kind{"clock_skew", 400, "The clocks of this site and of the sign-in service differ too much."}
+	errAuthTime         = kind{"auth_time_too_old", 400, "The sign-in service did not ask you to sign in again."}
+	errTokenKind        = kind{"token_type_confused", 400, badToken}
+	errAccessTokenHash  = kind{"at_hash_mismatch", 400, badToken}
+)
+
+const badToken = "The sign-in service gave an answer that cannot be trusted."
+
+const (
+	// clockSkew is how far the provider's clock may differ from ours, on every
+	// side (JW6: at most 60 s).
+	clockSkew = 60 * time.Second
+	// maxIDToken bounds an ID Token before anything looks at it.
+	maxIDToken = 16 << 10
+)
+
+// asymmetricAlgorithms are those we verify. HMAC is not among them: its key
+// would be the client secret.
+var asymmetricAlgorithms = []string{
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+}
+
+func asymmetric(alg string) bool { return slices.Contains(asymmetricAlgorithms, alg) }
+
+// idToken is a verified ID Token. Only verifyIDToken makes one.
+type idToken struct {
+	Issuer   string    `json:"iss"`
+	Subject  string    `json:"sub"`
+	Audience audience  `json:"aud"`
+	Party    *string   `json:"azp"`
+	Expires  *numeric  `json:"exp"`
+	Issued   *numeric  `json:"iat"`
+	Before   *numeric  `json:"nbf"`
+	AuthTime *numeric  `json:"auth_time"`
+	Nonce    *string   `json:"nonce"`
+	SID      string    `json:"sid"`
+	AtHash   string    `json:"at_hash"`
+	Events   *struct{} `json:"events"`
+
+	payload []byte
+}
+
+func (t *idToken) authTime() time.Time {
+	if t.AuthTime == nil {
+		return time.Time{}
+	}
+	return t.AuthTime.time()
+}
+
+// idTokenWant is what one ID Token is compared with.
+type idTokenWant struct {
+	nonce       string    // "" in a refresh, where the claim may be absent
+	subject     string    // of the session, in a refresh
+	issuedAfter time.Time // the attempt's begin
+	authTime    bool      // auth_time must be there
+	authAfter   time.Time
+}
+
+// audience is a string or an array of strings (RFC 7519 §4.1.3).
+type audience []string
+
+func (a *audience) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = audience{one}
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(b, &many); err != nil {
+		return errors.New("aud is neither a string nor an array of strings")
+	}
+	*a = many
+	return nil
+}
+
+// numeric is a NumericDate in seconds (RFC 7519 §2), possibly with a fraction.
+type numeric float64
+
+// maxNumericDate is the year 9999; past it, arithmetic would overflow (M6).
+const maxNumericDate = 253402300799
+
+func (n *numeric) UnmarshalJSON(b []byte) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil || string(b) == "null" || math.Abs(f) > maxNumericDate {
+		return errors.New("a time is not a NumericDate")
+	}
+	*n = numeric(f)
+	return nil
+}
+
+func (n numeric) time() time.Time { return time.UnixMilli(int64(float64(n) * 1000)) }
+
+// verifyIDToken makes all the checks of OpenID Connect Core §3.1.3.7, and those
+// that the libraries leave out (M3 to M6). access, if not empty, is compared
+// with at_hash.
+func (p *Provider) verifyIDToken(ctx context.Context, c Client, raw, access string, want idTokenWant) (*idToken, error) {
+	if err := compact.Check(raw, maxIDToken); err != nil {
+		return nil, errIDTokenMalformed.because(err)
+	}
+	header, err := compact.ParseHeader(raw)
+	if err != nil {
+		return nil, errIDTokenMalformed.because(err)
+	}
+	algorithms, err := p.algorithms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(algorithms, header.Alg) {
+		return nil, errAlgorithm.because(fmt.Errorf("alg %q", clip(header.Alg)))
+	}
+	if !idTokenType(header.Typ) { // RFC 8725 §3.11
+		return nil, errTokenKind.because(fmt.Errorf("typ %q", clip(header.Typ)))
+	}
+	payload, err := p.checkSignature(ctx, raw, algorithms)
+	if err != nil {
+		return nil, err
+	}
+	t := &idToken{payload: payload}
+	if err := strictjson.Unmarshal(payload, t); err != nil {
+		return nil, errIDTokenMalformed.because(errors.New("claims are not strict JSON of the right types"))
+	}
+	if err := t.check(p, c, want); err != nil {
+		return nil, err
+	}
+	if err := t.checkAccessHash(header.Alg, access); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// checkSignature lets go-oidc verify with our key set. Its own checks of
+// issuer, audience and expiry are off, because ours are stricter and run on the
+// injected clock.
+func (p *Provider) checkSignature(ctx context.Context, raw string, algorithms []string) ([]byte, error) {
+	seen := &seenPayload{keys: p.keys}
+	verifier := oidc.NewVerifier(p.issuer, seen, &oidc.Config{
+		SupportedSigningAlgs: algorithms,
+		SkipClientIDCheck:    true, SkipExpiryCheck: true, SkipIssuerCheck: true,
+	})
+	_, err := verifier.Verify(ctx, raw)
+	switch {
+	case seen.err != nil:
+		if missing, ok := errors.AsType[*keyset.UnavailableError](seen.err); ok {
+			return nil, errProviderUnavailable.after(missing.RetryAfter, missing)
+		}
+		return nil, errSignature.because(seen.err)
+	case err != nil:
+		return nil, errIDTokenMalformed.because(errors.New("go-oidc refused it"))
+	}
+	return seen.payload, nil
+}
+
+// seenPayload keeps what the key set verified, so that our checks read the
+// signed bytes and not another parser's idea of them.
+type seenPayload struct {
+	keys    oidc.KeySet
+	payload []byte
+	err     error
+}
+
+func (s *seenPayload) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	s.payload, s.err = s.keys.VerifySignature(ctx, jwt)
+	return s.payload, s.err
+}
+
+// algorithms are those an ID Token may be signed with: configured, else those
+// announced that we know, else RS256 (OpenID Connect Discovery §3). "none" is
+// never among them.
+func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
+	if len(p.algs) > 0 {
+		return p.algs, nil
+	}
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, alg := range md.IDTokenAlgorithms {
+		if asymmetric(alg) {
+			known = append(known, alg)
+		}
+	}
+	if len(known) == 0 {
+		known = []string{oidc.RS256}
+	}
+	return known, nil
+}
+
+// idTokenType refuses the types of other tokens; ID Tokens have "JWT" or none.
+func idTokenType(typ string) bool { return typ == "" || typ == "JWT" || typ == "jwt" }
+
+// check compares the claims; the numbers are those of §3.1.3.7.
+func (t *idToken) check(p *Provider, c Client, want idTokenWant) error {
+	switch {
+	case t.Issuer != p.issuer: // 2
+		return errIssuer.because(fmt.Errorf("iss is %q", clip(t.Issuer)))
+	case !slices.Contains(t.Audience, c.ID): // 3
+		return errAudience.because(errors.New("our client is not in aud"))
+	case len(t.Audience) > 1 && t.Party == nil: // 3, 4: others are trusted only if azp says it is ours
+		return errAudience.because(errors.New("several audiences and no azp"))
+	case t.Party != nil && *t.Party != c.ID: // 5
+		return errAudience.because(errors.New("azp is another client"))
+	case t.Subject == "" || len(t.Subject) > 255: // §2
+		return errSubject.because(fmt.Errorf("sub of %d bytes", len(t.Subject)))
+	case want.subject != "" && t.Subject != want.subject: // §12.2
+		return errSubject.because(errors.New("sub is another person"))
+	case t.Events != nil: // a logout token (Back-Channel Logout §2.4)
+		return errTokenKind.because(errors.New("it has an events claim"))
+	case want.nonce != "" && (t.Nonce == nil || !hmac.Equal([]byte(*t.Nonce), []byte(want.nonce))): // 11
+		return errNonce.because(nil)
+	}
+	return t.checkTimes(p.now(), want)
+}
+
+func (t *idToken) checkTimes(now time.Time, want idTokenWant) error {
+	switch {
+	case t.Expires == nil:
+		return errTokenExpired.because(errors.New("no exp"))
+	case t.Issued == nil:
+		return errIDTokenMalformed.because(errors.New("no iat"))
+	case t.Issued.time().After(now.Add(clockSkew)): // 10
+		return errClockSkew.because(errors.New("iat is in the future"))
+	case t.Before != nil && t.Before.time().After(now.Add(clockSkew)): // RFC 7519 §4.1.5
+		return errClockSkew.because(errors.New("nbf is in the future"))
+	case !want.issuedAfter.IsZero() && t.Issued.time().Before(want.issuedAfter.Add(-clockSkew-time.Second)):
+		return errClockSkew.because(errors.New("iat is before the sign-in began"))
+	case !now.Before(t.Expires.time().Add(clockSkew)): // 9
+		return errTokenExpired.because(nil)
+	case want.authTime && t.AuthTime == nil: // 13
+		return errAuthTime.because(errors.New("max_age was asked, but auth_time is missing"))
+	case want.authTime && t.AuthTime.time().Before(want.authAfter.Add(-clockSkew-time.Second)):
+		return errAuthTime.because(nil)
+	}
+	return nil
+}
+
+// checkAccessHash compares at_hash, where there is one (§3.1.3.8).
+func (t *idToken) checkAccessHash(alg, access string) error {
+	if t.AtHash == "" || access == "" {
+		return nil
+	}
+	var h hash.Hash
+	switch alg[len(alg)-3:] {
+	case "256":
+		h = sha256.New()
+	case "384":
+		h = sha512.New384()
+	default: // 512 and EdDSA with Ed25519
+		h = sha512.New()
+	}
+	h.Write([]byte(access))
+	half := h.Sum(nil)[:h.Size()/2]
+	if !hmac.Equal([]byte(t.AtHash), []byte(base64.RawURLEncoding.EncodeToString(half))) {
+		return errAccessTokenHash.because(nil)
+	}
+	return nil
+}
+
+func bearerSource(access string) oauth2.TokenSource {
+	return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: access, TokenType: "Bearer"})
+}

@@ -1,0 +1,125 @@
+package gatehouse
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// SessionInfo is one session in a list for its owner.
+type SessionInfo struct {
+	ID       string    // names the session for Revoke; not the cookie
+	Began    time.Time // when its sign-in began
+	LastSeen time.Time // to a tenth of the idle interval
+	Ends     time.Time // the absolute limit
+}
+
+// maxIndexed is how many sessions of a person List knows: the newest.
+const maxIndexed = 100
+
+// indexEntrySize is the size of a store key.
+const indexEntrySize = 43
+
+func indexKey(issuer, subject string) string { return storeKey(indexDomain, issuer, subject) }
+
+// List returns the live sessions of a person, newest first, at most 100. It is
+// for display: no decision is made by it, and a session that was just created
+// may be missing.
+func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
+	raw, err := s.find(ctx, indexKey(issuer, subject))
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	keys, err := decodeIndex(raw)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	marked, err := s.findMany(ctx, markKey(markOfSubject(issuer, subject)))
+	if err != nil {
+		return nil, err
+	}
+	over, err := decodeMark(marked[0])
+	if err != nil {
+		return nil, errRecordUnreadable.because(err)
+	}
+	values, err := s.findMany(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var list []SessionInfo
+	for i, raw := range values {
+		if raw == nil {
+			continue
+		}
+		rec, err := s.unpack(keys[i], raw)
+		if err != nil || rec.issuer != issuer || rec.subject != subject || !s.alive(rec, now) || over > rec.marks[1].number {
+			continue
+		}
+		list = append(list, SessionInfo{ID: keys[i], Began: rec.begin, LastSeen: rec.seen, Ends: s.ending(rec)})
+	}
+	return list, nil
+}
+
+// Revoke ends the session with that SessionInfo.ID, if it is one of the person's.
+// A session that is gone is no error.
+func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error {
+	raw, err := s.find(ctx, id)
+	if err != nil || raw == nil {
+		return err
+	}
+	rec, err := s.unpack(id, raw)
+	if err != nil || rec.issuer != issuer || rec.subject != subject {
+		return nil
+	}
+	_, err = s.end(ctx, id)
+	return err
+}
+
+// index puts a new session in front of its owner's list.
+func (s *Sessions) index(ctx context.Context, rec *record, key string) error {
+	at := indexKey(rec.issuer, rec.subject)
+	for range markTries {
+		old, err := s.find(ctx, at)
+		if err != nil {
+			return err
+		}
+		keys, err := decodeIndex(old)
+		if err != nil {
+			return err
+		}
+		keys = slices.Insert(keys, 0, key)
+		if len(keys) > maxIndexed {
+			keys = keys[:maxIndexed]
+		}
+		swapped, err := s.swap(ctx, at, old, encodeIndex(keys), s.markExpiry())
+		if err != nil || swapped {
+			return err
+		}
+	}
+	return fmt.Errorf("index changed %d times while it was written", markTries)
+}
+
+func encodeIndex(keys []string) []byte {
+	out := newValue(2 + writeIDSize + len(keys)*indexEntrySize)
+	for _, k := range keys {
+		out = append(out, k...)
+	}
+	return out
+}
+
+func decodeIndex(b []byte) ([]string, error) {
+	if b == nil {
+		return nil, nil
+	}
+	body, err := valueBody(b)
+	if err != nil || len(body)%indexEntrySize != 0 {
+		return nil, errRecordUnreadable.because(errRecordGarbage)
+	}
+	keys := make([]string, 0, len(body)/indexEntrySize)
+	for e := range slices.Chunk(body, indexEntrySize) {
+		keys = append(keys, string(e))
+	}
+	return keys, nil
+}

@@ -1,0 +1,396 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// RelyingPartyConfig are the settings of NewRelyingParty.
+type RelyingPartyConfig struct {
+	// Client is who we are at the provider. Required.
+	Client Client
+	// RedirectURL is the address of CallbackHandler, exactly as registered at
+	// the provider: https, or http on loopback. Required.
+	RedirectURL string
+	// Scopes are asked for beside "openid", for example "profile" and "email".
+	Scopes []string
+	// AuthParams are added to every authorization request, for example
+	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience". The
+	// parameters that gatehouse sets itself are refused.
+	AuthParams url.Values
+	// Sessions keeps the sign-ins, nil for an own one in memory.
+	Sessions *Sessions
+	// LoginURL is the path where LoginHandler is mounted, if it is. The body of
+	// a 401 names it, and it is never returned to after sign-in.
+	LoginURL string
+	// LogoutURL is the address of LogoutHandler as registered at the provider
+	// for the way back (post_logout_redirect_uri). "" means the origin of
+	// RedirectURL with the path at which LogoutHandler is asked.
+	LogoutURL string
+	// HomeURL is the path to go to after a sign-in that came from nowhere, and
+	// the link on our pages; "" for "/".
+	HomeURL string
+	// LoggedOutURL is the path to go to after sign-out, "" for a small page of
+	// our own.
+	LoggedOutURL string
+	// TrustedOrigins are other origins ("https://app.example.org") whose unsafe
+	// requests are taken.
+	TrustedOrigins []string
+	// OwnerGrants takes the grants that the OwnerGrant requirement asks for.
+	OwnerGrants *OwnerGrants
+	// ErrorHandler writes every page that we would write ourselves for a
+	// failure, nil for a plain one of our own. Status, Retry-After and
+	// Cache-Control headers are already set on w, not yet sent.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
+	// SkipUserInfo leaves out the user info request at sign-in. The claims are
+	// then those of the ID Token alone.
+	SkipUserInfo bool
+}
+
+// RelyingParty signs people in at one provider. It is safe for concurrent use.
+type RelyingParty struct {
+	provider *Provider
+	sessions *Sessions
+	client   Client
+	config   RelyingPartyConfig
+	redirect *url.URL
+	need     []Requirement
+	cross    *http.CrossOriginProtection
+
+	cookie        string // name of the session cookie
+	attemptPrefix string // of the names of attempt cookies
+	logoutCookie  string // name of the cookie of a logout under way
+	binding       string // what sealed cookies are bound to
+	secure        bool   // cookies are Secure with the __Host- prefix
+}
+
+// NewRelyingParty makes a RelyingParty. It does no I/O, and its error lists
+// every problem of the config.
+func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
+	if p == nil {
+		return nil, invalid("NewRelyingParty", []error{errors.New("the provider is nil")})
+	}
+	redirect, problems := c.validate()
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c.clone()}
+	rp.cross = http.NewCrossOriginProtection()
+	for _, o := range c.TrustedOrigins {
+		if err := rp.cross.AddTrustedOrigin(o); err != nil {
+			problems = append(problems, fmt.Errorf("TrustedOrigins: %w", err))
+		}
+	}
+	if err := invalid("NewRelyingParty", problems); err != nil {
+		return nil, err
+	}
+	rp.sessions = c.Sessions
+	if rp.sessions == nil {
+		own, err := NewSessions(SessionConfig{Now: p.clock})
+		if err != nil {
+			return nil, err
+		}
+		own.named = false
+		rp.sessions = own
+	}
+	if err := rp.sessions.attach(redirect, p.wait); err != nil {
+		return nil, invalid("NewRelyingParty", []error{err})
+	}
+	rp.nameCookies()
+	return rp, nil
+}
+
+func (c *RelyingPartyConfig) clone() RelyingPartyConfig {
+	n := *c
+	n.Scopes = slices.Clone(c.Scopes)
+	n.TrustedOrigins = slices.Clone(c.TrustedOrigins)
+	n.AuthParams = url.Values{}
+	for k, v := range c.AuthParams {
+		n.AuthParams[k] = slices.Clone(v)
+	}
+	if n.HomeURL == "" {
+		n.HomeURL = "/"
+	}
+	return n
+}
+
+// ownParams are the parameters of an authorization request that nobody else
+// may set.
+var ownParams = []string{
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
+}
+
+func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
+	problems := c.Client.validate()
+	redirect, bad := checkOwnURL("RedirectURL", c.RedirectURL)
+	problems = append(problems, bad...)
+	if c.LogoutURL != "" {
+		_, bad := checkOwnURL("LogoutURL", c.LogoutURL)
+		problems = append(problems, bad...)
+	}
+	for _, s := range c.Scopes {
+		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
+			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
+		}
+	}
+	for _, name := range ownParams {
+		if c.AuthParams.Has(name) {
+			problems = append(problems, fmt.Errorf("AuthParams: %q is set by gatehouse", name))
+		}
+	}
+	for _, f := range []struct{ name, path string }{
+		{"LoginURL", c.LoginURL}, {"HomeURL", c.HomeURL}, {"LoggedOutURL", c.LoggedOutURL},
+	} {
+		if _, ok := localPath(f.path); f.path != "" && !ok {
+			problems = append(problems, fmt.Errorf("%s %q is not a path of this site", f.name, f.path))
+		}
+	}
+	return redirect, problems
+}
+
+// With derives a stricter guard: one that also asks for the requirements. It
+// shares everything with rp and leaves rp as it is.
+func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
+	derived := *rp
+	derived.need = append(slices.Clip(slices.Clone(rp.need)), requirements...)
+	for _, q := range requirements {
+		if q.step.grant && rp.config.OwnerGrants == nil {
+			panic("gatehouse: OwnerGrant needs RelyingPartyConfig.OwnerGrants")
+		}
+	}
+	return &derived
+}
+
+// RequireLogin lets only people pass who are signed in and meet the
+// requirements. A navigation is sent to sign-in and comes back; everything else
+// gets 401 with a JSON body that names LoginURL.
+func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Require(rp)(next) }
+
+// OptionalLogin puts the identity on the context if somebody is signed in and
+// meets the requirements, and lets everybody pass. It never redirects. An
+// unsafe request from another site passes as nobody. When the store is in
+// trouble the answer is 503, because signed out is not what that means.
+func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Cookie")
+		id, err := rp.Check(r)
+		if e, ok := errors.AsType[*Error](err); ok && e.Status >= 500 {
+			rp.Refuse(w, r, err)
+			return
+		}
+		if err != nil {
+			id = nil
+		}
+		serveAs(w, r, next, id)
+	})
+}
+
+// Check implements Guard: it tells who the request's session is for.
+func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
+	if err := rp.checkOrigin(r); err != nil {
+		return nil, err
+	}
+	live, err := rp.load(r)
+	if errors.Is(err, errNotSignedIn) {
+		return nil, errLoginRequired.because(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := live.renewDue(r.Context()); err != nil {
+		return nil, err
+	}
+	live.touch(r.Context())
+	id := live.identity()
+	if err := rp.meet(r, live, id); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// checkOrigin refuses unsafe requests from other sites (design decision 8). A
+// WebSocket handshake is a GET that other sites may send with our cookies, so
+// it is judged as unsafe.
+func (rp *RelyingParty) checkOrigin(r *http.Request) error {
+	judged := r
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect {
+		judged = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
+	}
+	if err := rp.cross.Check(judged); err != nil {
+		return errCrossOrigin.because(err)
+	}
+	return nil
+}
+
+func (l *liveSession) identity() *Identity {
+	rec := l.record()
+	return &Identity{
+		Issuer: rec.issuer, Subject: rec.subject, ClientID: rec.clientID, Via: ViaSession,
+		AuthTime: rec.authTime, Scopes: strings.Fields(rec.scope), Expires: l.sessions.ending(rec),
+		claims: rec.claims, session: l,
+	}
+}
+
+// Failures of requirements.
+var errStepUp = kind{"step_up_required", 403, "You need to sign in once more to do this."}
+
+// refusal carries what a sign-in would have to ask for.
+type refusal struct{ unmet []Requirement }
+
+func (e *refusal) Error() string { return "unmet: " + requirementNames(e.unmet) }
+
+func requirementNames(list []Requirement) string {
+	names := make([]string, 0, len(list))
+	for _, q := range list {
+		names = append(names, q.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// stepUpWithin is how long a requirement that signing in did not meet stays
+// 403 instead of another sign-in.
+const stepUpWithin = time.Minute
+
+// meet decides the requirements anew at each request.
+func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) error {
+	var unmet []Requirement
+	helps := true
+	for _, q := range rp.need {
+		ok, err := rp.isMet(r, q, id)
+		if err != nil {
+			return asError(err, errRequirement)
+		}
+		if !ok {
+			unmet = append(unmet, q)
+			helps = helps && q.step.helps
+		}
+	}
+	if len(unmet) == 0 {
+		return nil
+	}
+	rec, now := live.record(), rp.sessions.now()
+	again := string(rec.asked) == string(askedDigest(unmet)) && now.Before(rec.askedAt.Add(stepUpWithin))
+	if !helps || again {
+		return errForbidden.because(&refusal{unmet})
+	}
+	return errStepUp.because(&refusal{unmet})
+}
+
+// errRequirement is a RequirementFunc that failed.
+var errRequirement = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
+
+func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity) (bool, error) {
+	switch {
+	case q.step.grant:
+		return rp.config.OwnerGrants.Has(r.Context(), id.Subject)
+	case q.met == nil:
+		return false, errors.New("a zero Requirement")
+	}
+	return q.met(r, id, rp.sessions.now())
+}
+
+func askedDigest(unmet []Requirement) []byte {
+	names := make([]string, 0, len(unmet))
+	for _, q := range unmet {
+		names = append(names, q.name+" "+strings.Join(q.step.scopes, " "))
+	}
+	return digest(names...)
+}
+
+// AuthURL begins a sign-in and returns the address at the provider to send the
+// person to. It sets the attempt's cookie on w. returnTo is the path to come
+// back to; what is not a path of this site is replaced by HomeURL.
+func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	a := newAttempt(rp.sessions.now())
+	a.returnTo = rp.returnPath(returnTo)
+	for _, q := range rp.need {
+		a.ask(q.step)
+	}
+	return rp.begin(w, r, a)
+}
+
+// ask adds what a requirement needs to what the attempt asks for.
+func (a *attempt) ask(s stepUp) {
+	if s.aged && (!a.aged || s.maxAge < a.maxAge) {
+		a.aged, a.maxAge = true, max(s.maxAge.Truncate(time.Second), 0)
+	}
+	if len(s.scopes) > 0 {
+		a.scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(append(strings.Fields(a.scopes), s.scopes...)))), " ")
+	}
+	a.grant = a.grant || s.grant
+}
+
+// begin writes the attempt's cookie and makes the authorization request
+// (OpenID Connect Core §3.1.2.1).
+func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt) (string, error) {
+	md, err := rp.provider.Metadata(r.Context())
+	if err != nil {
+		return "", err
+	}
+	if md.AuthorizationEndpoint == "" {
+		return "", errMetadataInvalid.because(errors.New("no authorization_endpoint"))
+	}
+	if a.grant {
+		a.scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
+	}
+	if err := rp.writeAttempt(w, r, a); err != nil {
+		return "", err
+	}
+	config := oauth2.Config{
+		ClientID: rp.client.ID, RedirectURL: rp.config.RedirectURL, Scopes: rp.scopesOf(a),
+		Endpoint: oauth2.Endpoint{AuthURL: md.AuthorizationEndpoint},
+	}
+	options := []oauth2.AuthCodeOption{
+		oidc.Nonce(a.nonce()),
+		oauth2.S256ChallengeOption(a.verifier()), // always: RFC 9700 §2.1.1
+	}
+	if a.aged {
+		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.maxAge/time.Second))))
+	}
+	for name, values := range rp.config.AuthParams {
+		options = append(options, oauth2.SetAuthURLParam(name, strings.Join(values, " ")))
+	}
+	return config.AuthCodeURL(a.state(), options...), nil
+}
+
+// scopesOf lists what the attempt asks for, openid first.
+func (rp *RelyingParty) scopesOf(a *attempt) []string {
+	scopes := append([]string{oidc.ScopeOpenID}, rp.config.Scopes...)
+	for _, s := range strings.Fields(a.scopes) {
+		if !slices.Contains(scopes, s) {
+			scopes = append(scopes, s)
+		}
+	}
+	return scopes
+}
+
+// Token returns the access token of the session on ctx, renewed if it is about
+// to expire. Errors are *Error: "login_required" without a session or when it
+// has ended, "no_token" when the provider gave none, a 503 when it has expired
+// and the provider cannot be reached.
+func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
+	live, err := rp.liveFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := live.fresh(ctx, rp.sessions.now())
+	if err != nil {
+		return nil, err
+	}
+	return &oauth2.Token{AccessToken: rec.access, TokenType: "Bearer", Expiry: rec.expires}, nil
+}
+
+func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
+	id := IdentityFrom(ctx)
+	if id == nil || id.session == nil || id.session.party.provider != rp.provider {
+		return nil, errLoginRequired.because(errors.New("no session of this relying party on the context"))
+	}
+	return id.session, nil
+}

@@ -1,0 +1,75 @@
+package gatehouse
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+)
+
+// page is what our few own pages say. Everything in it is escaped.
+type page struct {
+	Title   string
+	Message string
+	ID      string
+	Action  string // address of the form's POST, "" for none
+	Button  string
+	Link    string
+	Label   string
+}
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var pageStyle string
+
+// pages holds the template and the policy that admits its one style.
+var pages = struct {
+	*template.Template
+	policy string
+}{
+	template.Must(template.New("page").Funcs(template.FuncMap{
+		"style": func() template.CSS { return template.CSS(pageStyle) },
+	}).Parse(pageText)),
+	"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
+}
+
+func styleHash() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
+	var b bytes.Buffer
+	if err := pages.Execute(&b, p); err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pages.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+}
+
+// errorPage shows what happened, the id of the log line and a way on.
+func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
+	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Go on"}
+	switch {
+	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && r.URL.Path != rp.redirect.Path:
+		p.Link, p.Label = r.URL.RequestURI(), "Try again"
+		if _, ok := localPath(p.Link); !ok {
+			p.Link = rp.config.HomeURL
+		}
+	case rp.config.LoginURL != "" && e.Code != errForbidden.code:
+		p.Link, p.Label = rp.config.LoginURL, "Sign in again"
+	case e.Code != errForbidden.code:
+		p.Label = "Try again"
+	}
+	return p
+}
