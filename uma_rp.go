@@ -1,0 +1,388 @@
+package gatehouse
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/outbound"
+)
+
+const (
+	// defaultRounds is how many tickets one call turns in: the first, one for a
+	// token that turned out too weak, and one to spare.
+	defaultRounds = 3
+	// maxCallRequests bounds what one call sends in all, to the resource server
+	// and to the token endpoint, however the two play it back and forth.
+	maxCallRequests = 8
+	// drainLimit is what is read of a challenge's body so that its connection
+	// can be used again.
+	drainLimit = 64 << 10
+)
+
+// UMATransportConfig are the settings of NewUMATransport.
+type UMATransportConfig struct {
+	// Client is who we are at the authorization server. Required.
+	Client Client
+	// Base carries the requests to the resource servers, nil for
+	// http.DefaultTransport.
+	Base http.RoundTripper
+	// Claims gives what proves who the requesting party is, pushed when the
+	// authorization server asks for it; nil pushes nothing. RelyingParty has a
+	// method that fits. It is called with the values of the context of the
+	// request that needs it, and may outlive that request.
+	Claims func(ctx context.Context) (ClaimToken, error)
+	// Party names on whose behalf a request is made; tokens of one party never
+	// serve another. nil means the issuer and the subject of IdentityFrom, with
+	// a space between, and "" where there is none. "" is the client itself; with
+	// Claims set it is refused.
+	Party func(ctx context.Context) string
+	// Scopes are asked for in addition to those of the ticket (UMA Grant
+	// §3.3.1). The client must be registered for them.
+	Scopes []string
+	// MaxRounds is how many tickets one request turns in at most; 0 means 3.
+	// Whatever it is, a request causes at most 8 in all.
+	MaxRounds int
+	// SubmitRequest lets Keycloak ask the owner when permission is missing. It
+	// does so unless told not to, and we tell it not to. Other servers decide
+	// for themselves.
+	SubmitRequest bool
+	// PushFirst pushes Claims with the first exchange instead of waiting to be
+	// asked. With Claims set this is always so at a Keycloak, which never asks
+	// and would take the client for the requesting party.
+	PushFirst bool
+}
+
+func (c *UMATransportConfig) validate(p *Provider) error {
+	problems := c.Client.validate()
+	if p == nil {
+		problems = append(problems, errors.New("the Provider is nil"))
+	}
+	if c.MaxRounds < 0 {
+		problems = append(problems, errors.New("MaxRounds is negative"))
+	}
+	if c.PushFirst && c.Claims == nil {
+		problems = append(problems, errors.New("PushFirst is set, but there are no Claims to push"))
+	}
+	for _, s := range c.Scopes {
+		if s == "" || strings.ContainsAny(s, " \t\r\n") {
+			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
+		}
+	}
+	return invalid("NewUMATransport", problems)
+}
+
+// UMATransport is an http.RoundTripper that brings its own permission: where a
+// resource server answers with a UMA challenge, it turns the permission ticket
+// into a requesting party token at the authorization server and sends the
+// request once more (UMA 2.0 Grant §3).
+//
+// It trusts the provider's issuer alone: a challenge that names another
+// authorization server fails before anything is sent there. A token is kept in
+// memory, for its party, and sent only to the origin it was obtained for, over
+// https or to loopback. A request that has an Authorization header already
+// passes untouched. The token does not show in the response.
+//
+// An origin decides what its ticket asks for. A hostile resource server can
+// hand on a ticket of another one and receive a token that is good there, so
+// use a UMATransport for origins you know. Challenges met after a redirect to
+// another origin are not answered.
+//
+// Beside transport errors RoundTrip fails with *NeedInfoError, *SubmittedError
+// and *Error; find them with errors.As, as http.Client wraps them. A denied
+// request is answered from memory for five seconds.
+//
+// A UMATransport is safe for concurrent use. Parallel requests for one party
+// and origin share an exchange where they can.
+type UMATransport struct {
+	provider *Provider
+	config   UMATransportConfig
+	tokens   *rptCache
+	flights  flight.Group[rptKey, *outcome]
+}
+
+// NewUMATransport makes a UMATransport that gets its tokens at p. It does no
+// I/O. The error lists every problem of the config at once.
+func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
+	if err := c.validate(p); err != nil {
+		return nil, err
+	}
+	c.Scopes = slices.Clone(c.Scopes)
+	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)
+	if c.Base == nil {
+		c.Base = http.DefaultTransport
+	}
+	if c.Party == nil {
+		c.Party = identityParty
+	}
+	return &UMATransport{provider: p, config: c, tokens: newRPTCache()}, nil
+}
+
+// identityParty keys people by issuer and subject. An issuer has no space, so
+// no two people share a key.
+func identityParty(ctx context.Context) string {
+	id := IdentityFrom(ctx)
+	if id == nil || id.Subject == "" {
+		return ""
+	}
+	return id.Issuer + " " + id.Subject
+}
+
+// Forget drops the tokens of a party, as named by UMATransportConfig.Party. Call
+// it when the party signs out. What a running exchange brings is not kept. The
+// tokens live on at the authorization server until they expire.
+func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.forget(party) }
+
+// Shutdown waits until no exchange is under way, or until ctx ends. An exchange
+// outlives a request that gave up waiting for it, by half a minute at most.
+func (t *UMATransport) Shutdown(ctx context.Context) error { return t.flights.Wait(ctx) }
+
+// RoundTrip implements http.RoundTripper.
+func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL == nil || hasAuthorization(r.Header) {
+		return t.config.Base.RoundTrip(r)
+	}
+	c, err := t.newCall(r)
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close() // a RoundTripper closes the body, also on errors
+		}
+		return nil, err
+	}
+	return c.run()
+}
+
+// call is one RoundTrip: a request that is sent once or several times.
+type call struct {
+	t       *UMATransport
+	r       *http.Request
+	key     rptKey
+	request requestKey
+	sent    int             // requests to the resource server
+	left    int             // requests of either kind that are still allowed
+	rounds  int             // tickets turned in
+	rode    bool            // tried a token that another call obtained
+	retried map[string]bool // codes that had their fresh start
+}
+
+func (t *UMATransport) newCall(r *http.Request) (*call, error) {
+	party := t.config.Party(r.Context())
+	if party == "" && t.config.Claims != nil {
+		return nil, errPartyMissing.because(errors.New("Claims is set, but the context names no party"))
+	}
+	key := rptKey{party: party, issuer: t.provider.issuer, origin: requestOrigin(r)}
+	method := cmp.Or(r.Method, http.MethodGet)
+	request := requestKey{key, sha256.Sum256([]byte(method + " " + r.URL.RequestURI()))}
+	if t.tokens.denied(request, t.provider.now()) {
+		return nil, errUMADenied.because(errDeniedBefore)
+	}
+	return &call{t: t, r: r, key: key, request: request, left: maxCallRequests, retried: make(map[string]bool)}, nil
+}
+
+// run sends the request until something other than a UMA challenge comes back.
+func (c *call) run() (*http.Response, error) {
+	token := c.t.tokens.usable(c.key, c.t.provider.now())
+	for {
+		resp, err := c.send(token)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusUnauthorized {
+			return resp, nil
+		}
+		challenge, err := readUMAChallenge(resp.Header.Values("WWW-Authenticate"))
+		if challenge == nil && err == nil {
+			c.t.tokens.drop(c.key, token)
+			return resp, nil
+		}
+		discard(resp.Body)
+		if err := c.trust(challenge, err); err != nil {
+			c.t.report(c.r.Context(), err)
+			return nil, err
+		}
+		c.t.tokens.refuse(c.key, token)
+		if token, err = c.permission(challenge.ticket, token); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// send sends the request once, with token if there is one. The response shows
+// the request as the caller made it, without the token: it is for the servers
+// only (UMA Grant §5.3).
+func (c *call) send(token string) (*http.Response, error) {
+	out := c.r.Clone(c.r.Context())
+	if c.sent > 0 && c.r.Body != nil && c.r.Body != http.NoBody {
+		if c.r.GetBody == nil {
+			return nil, errBodyNotReplayable.after(0, errors.New("the request has no GetBody; the next try succeeds"))
+		}
+		body, err := c.r.GetBody()
+		if err != nil {
+			return nil, errBodyNotReplayable.after(0, fmt.Errorf("GetBody: %w", err))
+		}
+		out.Body = body
+	}
+	if token != "" {
+		if out.Header == nil {
+			out.Header = make(http.Header)
+		}
+		out.Header.Set("Authorization", "Bearer "+token) // RFC 6750 §2.1
+	}
+	c.sent++
+	c.left--
+	resp, err := c.t.config.Base.RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	resp.Request = c.r
+	return resp, nil
+}
+
+// trust decides, before anything is sent, whether the challenge may be
+// answered. The resource server is a stranger: it could name a server of its
+// own to harvest our secret and the party's claims (UMA Grant §5.8).
+func (c *call) trust(challenge *umaChallenge, unreadable error) error {
+	switch first := firstRequest(c.r); {
+	case unreadable != nil:
+		return errAmbiguousChallenge.because(unreadable)
+	case challenge.issuer != c.t.provider.issuer: // byte for byte
+		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server at %q", c.r.URL.Host, hostOf(challenge.issuer)))
+	case c.r.URL.Scheme != "https" && !outbound.IsLoopback(c.r.URL.Hostname()):
+		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", c.r.URL.Host))
+	case requestOrigin(first) != c.key.origin:
+		return errRedirectedChallenge.because(fmt.Errorf("%s redirected to %s, which asks for permission: request it directly", first.URL.Host, c.r.URL.Host))
+	}
+	return nil
+}
+
+// permission returns the token for the next try: one that another call has just
+// obtained, else one for ticket. After a refusal that a new ticket may cure it
+// returns what is left, so that the resource server is asked for one. used is
+// the token that was challenged.
+func (c *call) permission(ticket, used string) (string, error) {
+	for {
+		now := c.t.provider.now()
+		if c.t.tokens.denied(c.request, now) {
+			return "", errUMADenied.because(errDeniedBefore)
+		}
+		if other := c.t.tokens.usable(c.key, now); !c.rode && other != "" && other != used {
+			c.rode = true
+			return other, nil
+		}
+		if c.rounds == c.t.config.MaxRounds || c.left < 2 { // one to exchange, one to use it
+			err := errTooManyRounds.because(fmt.Errorf("%d tickets and %d requests were not enough", c.rounds, maxCallRequests-c.left))
+			c.t.report(c.r.Context(), err)
+			return "", err
+		}
+		x := &exchange{t: c.t, key: c.key, request: c.request, ticket: ticket, budget: c.left - 1}
+		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
+			return x.run(ctx, c.r.Context()), nil
+		})
+		switch {
+		case err != nil:
+			return "", err
+		case o.by == x:
+			c.rounds++
+			c.left -= o.sent
+			return c.conclude(o)
+		case o.err == nil && !c.rode:
+			c.rode = true
+			return o.token, nil
+		case o.err != nil && (o.request == c.request || concernsAll(o.err)) && !startsAfresh(o.err):
+			return "", o.err
+		}
+		// The exchange was for something else: turn in our own ticket.
+	}
+}
+
+// conclude reads the outcome of the call's own exchange. Each refusal that a
+// fresh ticket may cure gets one.
+func (c *call) conclude(o *outcome) (string, error) {
+	if o.err == nil {
+		return o.token, nil
+	}
+	code := ErrorCode(o.err)
+	if !startsAfresh(o.err) || c.retried[code] {
+		return "", o.err
+	}
+	c.retried[code] = true
+	return c.t.tokens.usable(c.key, c.t.provider.now()), nil
+}
+
+// report tells of an exchange that did not come about or how one went.
+func (t *UMATransport) report(ctx context.Context, err error) {
+	e := Event{Name: EventGrant, ClientID: t.config.Client.ID}
+	switch {
+	case err == nil:
+	case errors.As(err, new(*NeedInfoError)):
+		e.Code = "need_info"
+	case errors.As(err, new(*SubmittedError)):
+		e.Code = "request_submitted"
+	default:
+		e.Code, e.Err = ErrorCode(err), err
+		if failure, ok := errors.AsType[*Error](err); ok {
+			e.Err = failure.Err
+		}
+	}
+	t.provider.emit(ctx, e)
+}
+
+// hasAuthorization reports whether the caller brings credentials, in whatever
+// case it wrote the name.
+func hasAuthorization(h http.Header) bool {
+	for name := range h {
+		if strings.EqualFold(name, "Authorization") {
+			return true
+		}
+	}
+	return false
+}
+
+// requestOrigin is the origin a request goes to (RFC 6454 §4). A Host that
+// differs from the address makes it another one.
+func requestOrigin(r *http.Request) string {
+	scheme, host := strings.ToLower(r.URL.Scheme), strings.ToLower(r.URL.Host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	origin := scheme + "://" + host
+	if r.Host != "" && !strings.EqualFold(r.Host, r.URL.Host) {
+		origin += " as " + strings.ToLower(r.Host)
+	}
+	return origin
+}
+
+// firstRequest is the request at the begin of the redirects that led to r.
+func firstRequest(r *http.Request) *http.Request {
+	for r.Response != nil && r.Response.Request != nil && r.Response.Request.URL != nil {
+		r = r.Response.Request
+	}
+	return r
+}
+
+// hostOf is what may be shown of an address a stranger sent.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return clip(u.Host)
+}
+
+// discard reads a little of body, so that the connection can be used again, and
+// closes it.
+func discard(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, drainLimit)
+	body.Close()
+}
