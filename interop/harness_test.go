@@ -106,54 +106,6 @@ func TestKeycloakSignsIn(t *testing.T) {
 	}
 }
 
-func TestKeycloakRotatesRefreshTokens(t *testing.T) {
-	t.Parallel()
-	kc := shared.Keycloak(t)
-	client := &bareClient{id: "notes", secret: "notes-secret", provider: discover(t, kc.Issuer("rotate"))}
-	first := client.token(t, http.StatusOK, url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"alice"}})
-	again := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {first.RefreshToken}}
-	second := client.token(t, http.StatusOK, again)
-	if second.RefreshToken == first.RefreshToken {
-		t.Error("the refresh token did not rotate")
-	}
-	client.token(t, http.StatusBadRequest, again)
-}
-
-// Alice may own resources, Bob may not: only she has the role.
-func TestKeycloakOwners(t *testing.T) {
-	t.Parallel()
-	kc := shared.Keycloak(t)
-	var uma metadata
-	getJSON(t, kc.Issuer("gatehouse")+"/.well-known/uma2-configuration", &uma)
-	client := &bareClient{id: "photoz", secret: "photoz-secret", provider: discover(t, kc.Issuer("gatehouse"))}
-	for _, test := range []struct {
-		who  string
-		form url.Values
-		want int
-	}{
-		{"alice", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"alice"}}, http.StatusOK},
-		{"bob", url.Values{"grant_type": {"password"}, "username": {"bob"}, "password": {"bob"}}, http.StatusForbidden},
-		{"photoz", url.Values{"grant_type": {"client_credentials"}}, http.StatusOK},
-	} {
-		t.Run(test.who, func(t *testing.T) {
-			pat := client.token(t, http.StatusOK, test.form).AccessToken
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, uma.Registration, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Authorization", "Bearer "+pat)
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			if resp.StatusCode != test.want {
-				t.Errorf("list of resources: %s, want %d", resp.Status, test.want)
-			}
-		})
-	}
-}
-
 // page serves one page with a policy as strict as ours.
 func page(t *testing.T, body string) string {
 	t.Helper()

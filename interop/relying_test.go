@@ -32,6 +32,7 @@ type metadata struct {
 
 	// Of uma2-configuration.
 	Registration string `json:"resource_registration_endpoint"`
+	Permission   string `json:"permission_endpoint"`
 }
 
 type tokens struct {

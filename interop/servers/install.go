@@ -15,6 +15,12 @@ import (
 	"time"
 )
 
+// A step is a part of the installation.
+type step struct {
+	name    string
+	install func(ctx context.Context, dir string) (path string, err error)
+}
+
 // Install brings everything that the tests need onto this machine, the
 // independent parts at the same time, and writes a line with its seconds to w
 // for each. What is there already costs nothing. It returns the problems of
@@ -24,30 +30,33 @@ func Install(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	parts := []struct {
-		name    string
-		install func(context.Context, string) error
-	}{
-		{"npm packages", func(ctx context.Context, dir string) error { _, err := installNode(ctx, dir); return err }},
-		{"chromium", func(ctx context.Context, dir string) error { _, err := installChromium(ctx, dir); return err }},
-		{"keycloak", func(ctx context.Context, dir string) error { _, err := installKeycloak(ctx, dir); return err }},
+	chains := [][]step{
+		{{"npm packages", installNode}},
+		{{"chromium", installChromium}},
+		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
 	var (
 		mu       sync.Mutex
 		problems []error
 		wg       sync.WaitGroup
 	)
-	for _, part := range parts {
+	for _, chain := range chains {
 		wg.Go(func() {
-			start := time.Now()
-			err := part.install(ctx, dir)
-			mu.Lock()
-			defer mu.Unlock()
-			result := "ready"
-			if err != nil {
-				result, problems = "failed", append(problems, err)
+			for _, step := range chain {
+				start := time.Now()
+				_, err := step.install(ctx, dir)
+				result := "ready"
+				if err != nil {
+					result = "failed"
+				}
+				mu.Lock()
+				fmt.Fprintf(w, "%6.1f s  %s %s\n", time.Since(start).Seconds(), step.name, result)
+				problems = append(problems, err) // Join drops nil
+				mu.Unlock()
+				if err != nil {
+					return
+				}
 			}
-			fmt.Fprintf(w, "%6.1f s  %s %s\n", time.Since(start).Seconds(), part.name, result)
 		})
 	}
 	wg.Wait()
@@ -110,16 +119,10 @@ func findChromium() string {
 // run runs a command in dir with extra environment. Its error holds the end of
 // what the command wrote.
 func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
-	// A grandchild that keeps the output open must not keep us waiting.
-	cmd.WaitDelay = 5 * time.Second
-	output, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, err, tail(output, 2000))
-	}
-	return nil
+	return runCommand(ctx, name, cmd)
 }
 
 // tail returns the last n bytes of a log, cut at a line.

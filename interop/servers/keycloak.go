@@ -8,14 +8,19 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
 
-// keycloakAdmin is name and password of the administrator.
-const keycloakAdmin = "admin"
+const (
+	// keycloakAdmin is name and password of the administrator.
+	keycloakAdmin = "admin"
+	// keycloakStart bounds one start: on an idle machine 7 s from the seed and
+	// 18 s with the import.
+	keycloakStart = 3 * time.Minute
+)
 
 // A Keycloak is a running Keycloak with these realms, each user's password
 // being the user name and each client's secret its id followed by "-secret":
@@ -61,7 +66,11 @@ func newKeycloak(ctx context.Context) (kc *Keycloak, err error) {
 	if err != nil {
 		return nil, err
 	}
-	install, err := installKeycloak(ctx, dir)
+	dist, err := installKeycloak(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	seed, err := installKeycloakSeed(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +83,12 @@ func newKeycloak(ctx context.Context) (kc *Keycloak, err error) {
 			err = errors.Join(err, os.RemoveAll(tmp))
 		}
 	}()
-	home, err := keycloakHome(install.dist, tmp)
+	home, err := keycloakHome(dist, tmp)
 	if err != nil {
 		return nil, err
 	}
 	kc = &Keycloak{home: home, database: filepath.Join(tmp, "h2")}
-	if err := os.CopyFS(kc.database, os.DirFS(filepath.Join(install.seed, "h2"))); err != nil {
+	if err := os.CopyFS(kc.database, os.DirFS(seed)); err != nil {
 		return nil, err
 	}
 	return kc, kc.start(ctx)
@@ -112,8 +121,12 @@ var errPortTaken = errors.New("the port is taken")
 func (kc *Keycloak) startAt(ctx context.Context, address string, options ...string) error {
 	url := "http://" + address
 	taken := false
-	cmd := keycloakCommand(kc.home, kc.database, address, url, options...)
-	proc, err := startProcess(ctx, "keycloak", cmd, func(line []byte) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	cmd := keycloakServe(kc.home, kc.database, port, url, options...)
+	proc, err := startServer(ctx, "keycloak", cmd, func(line []byte) bool {
 		taken = taken || bytes.Contains(line, []byte("already in use")) || bytes.Contains(line, []byte("already bound"))
 		return bytes.Contains(line, []byte("Listening on: "+url))
 	})
@@ -184,82 +197,4 @@ func (kc *Keycloak) SignIn(t testing.TB, browser *Chromium, user string) {
 		chromedp.Click(chromedp.CSS(`#kc-login`)),
 	)
 	browser.WaitOutside(t, kc.URL)
-}
-
-// A Pool holds the servers that are too slow to start for each test. The zero
-// value is ready. A test package has one, and stops it in TestMain:
-//
-//	var shared servers.Pool
-//
-//	func TestMain(m *testing.M) {
-//		code := m.Run()
-//		shared.Stop()
-//		os.Exit(code)
-//	}
-//
-// It is safe for concurrent use.
-type Pool struct {
-	mu       sync.Mutex
-	keycloak *startup // nil until somebody asked for it
-}
-
-type startup struct {
-	cancel context.CancelFunc
-	done   chan struct{} // closed when server and err are there
-	server *Keycloak
-	err    error
-}
-
-// Warm begins to start Keycloak, if nobody has, and does not wait for it.
-func (p *Pool) Warm() {
-	p.begin()
-}
-
-func (p *Pool) begin() *startup {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.keycloak == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		s := &startup{cancel: cancel, done: make(chan struct{})}
-		go func() {
-			defer close(s.done)
-			s.server, s.err = newKeycloak(ctx)
-		}()
-		p.keycloak = s
-	}
-	return p.keycloak
-}
-
-// Keycloak returns the Keycloak of the pool, and starts it if need be. Tests
-// that share it name their resources so that they do not meet.
-func (p *Pool) Keycloak(t testing.TB) *Keycloak {
-	t.Helper()
-	s := p.begin()
-	select {
-	case <-s.done:
-	case <-t.Context().Done():
-		t.Fatalf("keycloak: %v", context.Cause(t.Context()))
-	}
-	if s.err != nil {
-		t.Fatalf("keycloak: %v", s.err)
-	}
-	t.Cleanup(func() { s.server.logOnFailure(t) })
-	return s.server
-}
-
-// Stop stops what the pool has started. The pool can be used again afterwards.
-func (p *Pool) Stop() error {
-	p.mu.Lock()
-	s := p.keycloak
-	p.keycloak = nil
-	p.mu.Unlock()
-	if s == nil {
-		return nil
-	}
-	s.cancel()
-	<-s.done
-	if s.err != nil {
-		return nil // the tests that asked for it have failed with it
-	}
-	return s.server.close()
 }

@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 const (
@@ -25,33 +23,31 @@ const (
 // keycloakRealms are imported in this order.
 var keycloakRealms = []string{"realm-gatehouse.json", "realm-rotate.json"}
 
-// A keycloakInstall is a Keycloak that is built, and the database of one that
-// has imported the realms.
-type keycloakInstall struct {
-	dist string // the unpacked distribution
-	seed string // the directory with the database
-}
-
-// installKeycloak downloads Keycloak, builds it for the file database, and
-// imports the realms once: 60 s, of which a start from then on saves 50.
-func installKeycloak(ctx context.Context, dir string) (keycloakInstall, error) {
-	dist, err := installOnce(dir, "keycloak", keycloakVersion+" "+keycloakSHA256, func(target string) error {
+// installKeycloak downloads Keycloak and builds it for the file database: 20 s.
+func installKeycloak(ctx context.Context, dir string) (dist string, err error) {
+	return installOnce(dir, "keycloak", keycloakVersion+" "+keycloakSHA256, func(target string) error {
 		if err := unpackKeycloak(ctx, target); err != nil {
 			return err
 		}
-		return run(ctx, target, nil, "sh", "bin/kc.sh", "build", "--db=dev-file")
+		return runCommand(ctx, "keycloak build", keycloakCommand(target, "build", "--db=dev-file"))
 	})
+}
+
+// installKeycloakSeed has an installed Keycloak import the realms once, 20 s,
+// and returns the directory with its database.
+func installKeycloakSeed(ctx context.Context, dir string) (seed string, err error) {
+	dist, err := installKeycloak(ctx, dir)
 	if err != nil {
-		return keycloakInstall{}, err
+		return "", err
 	}
 	realms, err := sumOfAssets(keycloakRealms...)
 	if err != nil {
-		return keycloakInstall{}, err
+		return "", err
 	}
-	seed, err := installOnce(dir, "keycloak-seed", keycloakVersion+" "+realms, func(target string) error {
+	seed, err = installOnce(dir, "keycloak-seed", keycloakVersion+" "+realms, func(target string) error {
 		return seedKeycloak(ctx, dist, target)
 	})
-	return keycloakInstall{dist: dist, seed: seed}, err
+	return filepath.Join(seed, "h2"), err
 }
 
 // unpackKeycloak fetches the distribution through Maven and unpacks it into
@@ -169,37 +165,3 @@ func keycloakHome(dist, path string) (string, error) {
 	}
 	return path, nil
 }
-
-// keycloakCommand is what bin/kc.sh would run, less the shell around it: the
-// pid is the server's own, and the first compiler tier alone starts sooner and
-// takes less memory.
-func keycloakCommand(home, database, address, url string, options ...string) *exec.Cmd {
-	args := []string{
-		"-Dkc.home.dir=" + home, "-Djboss.server.config.dir=" + filepath.Join(home, "conf"),
-		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms64m", "-Xmx512m", "-XX:MaxMetaspaceSize=256m", "-XX:+ExitOnOutOfMemoryError",
-		"-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US",
-		"-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
-		"-Djava.util.concurrent.ForkJoinPool.common.threadFactory=io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
-		"--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
-		"--add-opens=java.base/java.security=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED",
-		"--enable-native-access=ALL-UNNAMED",
-		"-cp", filepath.Join(home, "lib", "quarkus-run.jar"), "io.quarkus.bootstrap.runner.QuarkusEntryPoint",
-		"start", "--optimized", "--cache=local", "--http-enabled=true", "--http-host=127.0.0.1",
-		"--http-port=" + address[strings.LastIndexByte(address, ':')+1:], "--hostname=" + url,
-		// TRACE_LEVEL_FILE=0 saves a trace file at every start.
-		"--db-url=jdbc:h2:file:" + filepath.Join(database, "keycloak") + ";NON_KEYWORDS=VALUE;TRACE_LEVEL_FILE=0",
-	}
-	cmd := exec.Command("java", append(args, options...)...)
-	cmd.Env = []string{"KC_BOOTSTRAP_ADMIN_USERNAME=" + keycloakAdmin, "KC_BOOTSTRAP_ADMIN_PASSWORD=" + keycloakAdmin}
-	for _, variable := range os.Environ() {
-		// Keycloak reads every variable that begins with KC_ as configuration.
-		if !strings.HasPrefix(variable, "KC_") && !strings.HasPrefix(variable, "JAVA_OPTS") {
-			cmd.Env = append(cmd.Env, variable)
-		}
-	}
-	return cmd
-}
-
-// keycloakStart bounds one start: 8 s from the seed and 18 s with the import
-// on an idle machine.
-const keycloakStart = 3 * time.Minute

@@ -102,7 +102,7 @@ func startOIDCProvider(ctx context.Context, config OIDCProviderConfig) (*OIDCPro
 	}
 	ctx, cancel := context.WithTimeout(ctx, oidcProviderStart)
 	defer cancel()
-	proc, err := startProcess(ctx, "oidc-provider", cmd, func(line []byte) bool {
+	proc, err := startServer(ctx, "oidc-provider", cmd, func(line []byte) bool {
 		return json.Unmarshal(line, &said) == nil && said.Issuer != ""
 	})
 	if err != nil {

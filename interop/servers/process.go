@@ -22,21 +22,55 @@ const (
 	logShown = 4000
 )
 
-// A process is a server that this program started, the leader of a process
-// group of its own.
+// A process is a program that this one started, the leader of a process group
+// of its own.
 type process struct {
-	name string
 	cmd  *exec.Cmd
 	log  *logBuffer
 	done chan struct{} // closed when it has ended
 	err  error         // how it ended; valid after done
 }
 
-// startProcess starts cmd and waits until ready accepts a line of its output.
+// startServer starts cmd and waits until ready accepts a line of its output.
 // If the process ends before, or ctx does, the error holds the end of the log
 // and nothing is left running.
-func startProcess(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
-	p := &process{name: name, cmd: cmd, log: newLogBuffer(logKept, ready), done: make(chan struct{})}
+func startServer(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
+	p, err := launch(name, cmd, ready)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.log.ready:
+		return p, nil
+	case <-p.done:
+		return nil, fmt.Errorf("%s ended before it was ready: %w\n%s", name, p.exit(), p.log.tail(logShown))
+	case <-ctx.Done():
+		p.stop()
+		return nil, fmt.Errorf("%s was not ready in time: %w\n%s", name, context.Cause(ctx), p.log.tail(logShown))
+	}
+}
+
+// runCommand runs cmd to its end, or ends it with ctx. The error holds the end
+// of its output.
+func runCommand(ctx context.Context, name string, cmd *exec.Cmd) error {
+	p, err := launch(name, cmd, nil)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.stop()
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+	if p.err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, p.err, p.log.tail(logShown))
+	}
+	return nil
+}
+
+func launch(name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
+	p := &process{cmd: cmd, log: newLogBuffer(logKept, ready), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.SysProcAttr = processAttributes()
 	started := make(chan error)
@@ -44,15 +78,15 @@ func startProcess(ctx context.Context, name string, cmd *exec.Cmd, ready func(li
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	select {
-	case <-p.log.ready:
-		return p, nil
-	case <-p.done:
-		return nil, fmt.Errorf("%s ended before it was ready: %w\n%s", name, p.err, p.log.tail(logShown))
-	case <-ctx.Done():
-		p.stop()
-		return nil, fmt.Errorf("%s was not ready in time: %w\n%s", name, context.Cause(ctx), p.log.tail(logShown))
+	return p, nil
+}
+
+// exit says how a process that has ended did so.
+func (p *process) exit() error {
+	if p.err == nil {
+		return errors.New("exit status 0")
 	}
+	return p.err
 }
 
 // run starts the process and waits for its end. The thread stays locked for
@@ -66,9 +100,6 @@ func (p *process) run(started chan<- error) {
 		return
 	}
 	p.err = p.cmd.Wait()
-	if p.err == nil {
-		p.err = errors.New("exit status 0")
-	}
 	close(p.done)
 }
 
@@ -98,7 +129,7 @@ func (p *process) signal(sig syscall.Signal) {
 }
 
 // A logBuffer keeps the end of what a process writes, and closes ready at the
-// first line that accept takes. It is safe for concurrent use.
+// first line that accept takes, if there is an accept. It is safe for concurrent use.
 type logBuffer struct {
 	ready chan struct{}
 
@@ -106,7 +137,7 @@ type logBuffer struct {
 	max    int
 	kept   []byte
 	line   []byte                 // the line that is not complete yet
-	accept func(line []byte) bool // nil once ready is closed
+	accept func(line []byte) bool // nil if nobody asks, or no longer
 }
 
 func newLogBuffer(max int, accept func(line []byte) bool) *logBuffer {
