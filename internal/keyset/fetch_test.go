@@ -1,0 +1,420 @@
+package keyset_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/outbound"
+	"github.com/go-jose/go-jose/v4"
+)
+
+func TestChoice(t *testing.T) {
+	many := make([]string, 0, 12)
+	for i := range 12 {
+		many = append(many, jwk("rsa2", fmt.Sprint("k", i)))
+	}
+	overfull := make([]string, 0, 70)
+	for i := range 64 {
+		overfull = append(overfull, jwk("rsa2", fmt.Sprint("k", i)))
+	}
+	tests := []struct {
+		name  string
+		set   []string
+		token string
+		want  error
+	}{
+		{"K2: no kid, one key", []string{jwk("rsa1", "k1")}, rs256(t, "rsa1", ""), nil},
+		{"K3: no kid, three keys", []string{jwk("rsa2", "a"), jwk("rsa3", "b"), jwk("rsa1", "c")}, rs256(t, "rsa1", ""), nil},
+		{"K3: no kid, key not there", []string{jwk("rsa2", "a"), jwk("rsa3", "b")}, rs256(t, "rsa1", ""), keyset.ErrBadSignature},
+		{"K3: no kid, within the bound", append(many[:7:7], jwk("rsa1", "k")), rs256(t, "rsa1", ""), nil},
+		{"K3: no kid, beyond the bound", append(many[:8:8], jwk("rsa1", "k")), rs256(t, "rsa1", ""), keyset.ErrBadSignature},
+		{"K3: no kid, no fitting key", []string{jwk("p256", "a")}, rs256(t, "rsa1", ""), keyset.ErrUnknownKey},
+		{"K4: same kid on other types", []string{jwk("p256", "k"), jwk("ed", "k"), jwk("rsa1", "k")}, rs256(t, "rsa1", "k"), nil},
+		{"K4: same kid, same type", []string{jwk("rsa2", "k"), jwk("rsa1", "k")}, rs256(t, "rsa1", "k"), nil},
+		{"K4: other curve", []string{jwk("p384", "k")}, sign(t, jose.ES256, keys()["p256"], "k"), keyset.ErrUnknownKey},
+		{"K5: use enc", []string{jwk("rsa1", "k", "use", "enc"), jwk("rsa2", "x")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"K5: other alg", []string{jwk("rsa1", "k", "alg", "PS256")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"K5: this alg", []string{jwk("rsa1", "k", "alg", "RS256")}, rs256(t, "rsa1", "k"), nil},
+		{"K5: encryption alg", []string{jwk("rsa1", "k", "alg", "RSA-OAEP", "use", nil), jwk("rsa2", "x")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"no use", []string{jwk("rsa1", "k", "use", nil)}, rs256(t, "rsa1", "k"), nil},
+		{"key_ops with verify", []string{jwk("rsa1", "k", "key_ops", []string{"verify"})}, rs256(t, "rsa1", "k"), nil},
+		{"key_ops without verify", []string{jwk("rsa1", "k", "key_ops", []string{"sign"}), jwk("rsa2", "x")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"other kid", []string{jwk("rsa1", "k")}, rs256(t, "rsa1", "K"), keyset.ErrUnknownKey},
+		{"key without kid", []string{jwk("rsa1", "")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"last entry looked at", append(overfull[:63:63], jwk("rsa1", "k")), rs256(t, "rsa1", "k"), nil},
+		{"entry beyond the bound", append(overfull[:64:64], jwk("rsa1", "k")), rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, s := newIssuer(t, jwks(tt.set...))
+			want(t, s, tt.token, tt.want)
+		})
+	}
+}
+
+func TestJK6_EntriesThatCannotBeUsed(t *testing.T) {
+	weak := `{"kty":"RSA","kid":"bad","e":"AQAB","n":"` + strings.Repeat("A", 170) + `Q"}`
+	entries := map[string]string{
+		"oct":         `{"kty":"oct","kid":"bad","k":"` + strings.Repeat("A", 43) + `"}`,
+		"enc":         jwk("rsa2", "bad", "use", "enc"),
+		"P-192":       `{"kty":"EC","crv":"P-192","kid":"bad","x":"AAAA","y":"AAAA"}`,
+		"secp256k1":   `{"kty":"EC","crv":"secp256k1","kid":"bad","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}`,
+		"Ed448":       `{"kty":"OKP","crv":"Ed448","kid":"bad","x":"AAAA"}`,
+		"X25519":      `{"kty":"OKP","crv":"X25519","kid":"bad","x":"` + strings.Repeat("A", 43) + `"}`,
+		"short Ed":    `{"kty":"OKP","crv":"Ed25519","kid":"bad","x":"AAAA"}`,
+		"RSA-1024":    weak,
+		"private d":   jwk("rsa2", "bad", "d", "AQAB"),
+		"prime":       jwk("rsa2", "bad", "p", "AQAB"),
+		"ES256K":      jwk("p256", "bad", "alg", "ES256K"),
+		"unknown kty": `{"kty":"XYZ","kid":"bad"}`,
+		"AKP":         `{"kty":"AKP","alg":"ML-DSA-44","kid":"bad","pub":"AAAA"}`,
+		"no kty":      jwk("rsa2", "bad", "kty", nil),
+		"no n":        jwk("rsa2", "bad", "n", nil),
+		"not base64":  jwk("rsa2", "bad", "n", "***"),
+		"e 1":         jwk("rsa2", "bad", "e", "AQ"),
+		"e even":      jwk("rsa2", "bad", "e", "AQAA"),
+		"e huge":      jwk("rsa2", "bad", "e", strings.Repeat("_", 100)),
+		"off curve":   jwk("p256", "bad", "x", strings.Repeat("A", 43)),
+		"number":      `5`,
+		"null":        `null`,
+		"string":      `"k"`,
+		"list":        `[]`,
+		"kid number":  jwk("rsa2", "bad", "kid", 7),
+	}
+	for name, e := range entries {
+		t.Run(name, func(t *testing.T) {
+			is, s := newIssuer(t, jwks(e, jwk("rsa1", "k1"), e))
+			want(t, s, rs256(t, "rsa1", "k1"), nil)
+			wantCount(t, is, 1)
+			for _, token := range []string{rs256(t, "rsa2", "bad"), sign(t, jose.ES256, keys()["p256"], "bad")} {
+				want(t, s, token, keyset.ErrUnknownKey)
+			}
+		})
+	}
+	t.Run("garbage certificates do no harm", func(t *testing.T) {
+		_, s := newIssuer(t, jwks(jwk("rsa1", "k1", "x5c", []string{"garbage"}, "x5u", ":", "x5t", 5)))
+		want(t, s, rs256(t, "rsa1", "k1"), nil)
+	})
+	t.Run("two k1", func(t *testing.T) {
+		_, s := newIssuer(t, jwks(jwk("rsa2", "k1"), jwk("rsa1", "k1")))
+		want(t, s, rs256(t, "rsa1", "k1"), nil)
+		want(t, s, rs256(t, "rsa2", "k1"), nil)
+		want(t, s, rs256(t, "rsa3", "k1"), keyset.ErrBadSignature)
+	})
+}
+
+func TestJK1_RotationAtOnce(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	wantCount(t, is, 1)
+	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
+	want(t, s, rs256(t, "rsa2", "k2"), nil) // K6: right after the last fetch
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	wantCount(t, is, 1)
+
+	is.set(200, jwks(jwk("rsa2", "k2")))
+	want(t, s, rs256(t, "rsa1", "k1"), nil) // withdrawn, but nobody asked yet
+	is.clock.Add(30 * time.Second)
+	want(t, s, rs256(t, "rsa3", "k3"), keyset.ErrUnknownKey)
+	wantCount(t, is, 1)
+	want(t, s, rs256(t, "rsa1", "k1"), keyset.ErrUnknownKey) // K7: the set was replaced
+}
+
+func TestRotationWithoutKid(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "")))
+	want(t, s, rs256(t, "rsa1", ""), nil)
+	is.set(200, jwks(jwk("rsa2", "")))
+	want(t, s, rs256(t, "rsa2", ""), nil)
+	want(t, s, rs256(t, "rsa1", ""), keyset.ErrBadSignature)
+	wantCount(t, is, 2)
+}
+
+// A rotation that happens while a fetch is under way costs one more fetch.
+func TestJK1_RotationDuringAFetch(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	gate := make(chan struct{})
+	is.gate = gate
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.VerifySignature(context.Background(), rs256(t, "rsa1", "k1"))
+		first <- err
+	}()
+	<-is.asked // the answer to this one is already made
+	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
+	second := make(chan error, 1)
+	go func() {
+		_, err := s.VerifySignature(context.Background(), rs256(t, "rsa2", "k2"))
+		second <- err
+	}()
+	close(gate)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	wantCount(t, is, 2)
+}
+
+// M1: bad signatures under a known kid fetch nothing.
+func TestBadSignatureFetchesNothing(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	wantCount(t, is, 1)
+	bad, other := rs256(t, "rsa2", "k1"), sign(t, jose.ES256, keys()["p256"], "k1")
+	for range 50 {
+		want(t, s, bad, keyset.ErrBadSignature)
+		want(t, s, other, keyset.ErrUnknownKey)
+	}
+	wantCount(t, is, 0)
+}
+
+func TestJK2_Flood(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	good := rs256(t, "rsa1", "k1")
+	want(t, s, good, nil)
+	wantCount(t, is, 1)
+	template := strings.SplitN(sign(t, jose.ES256, keys()["p256"], "x"), ".", 2)[1]
+	const perSecond = 20
+	flood := func(seconds int) {
+		for sec := range seconds {
+			var wg sync.WaitGroup
+			for i := range perSecond {
+				wg.Go(func() {
+					head := b64(fmt.Sprintf(`{"alg":"ES256","kid":"%d-%d"}`, sec, i))
+					want(t, s, head+"."+template, keyset.ErrUnknownKey)
+				})
+			}
+			wg.Wait()
+			want(t, s, good, nil)
+			is.clock.Add(time.Second)
+		}
+	}
+	for minute := range 3 {
+		flood(60)
+		if n := is.count(); n > 2 || n == 0 {
+			t.Errorf("minute %d: %d fetches", minute, n)
+		}
+	}
+	// A rotated key gets through within 30 s.
+	is.set(200, jwks(jwk("rsa2", "k2")))
+	rotated := rs256(t, "rsa2", "k2")
+	waited := 0
+	for ; waited <= 30; waited++ {
+		if _, err := s.VerifySignature(t.Context(), rotated); err == nil {
+			break
+		}
+		is.clock.Add(time.Second)
+	}
+	if waited > 30 {
+		t.Error("the rotated key is still refused")
+	}
+}
+
+func TestJK8_EndpointDown(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	known, unknown := rs256(t, "rsa1", "k1"), rs256(t, "rsa2", "k2")
+	want(t, s, known, nil)
+	is.set(500, "down")
+	for range 60 {
+		is.clock.Add(time.Minute)
+		want(t, s, known, nil)
+		if err := s.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ue := wantUnavailable(t, s, unknown, time.Second)
+	var se *outbound.StatusError
+	if !errors.As(ue, &se) || se.Code != 500 {
+		t.Errorf("cause %v", ue.Err)
+	}
+	is.count()
+	wantUnavailable(t, s, unknown, time.Second) // back-off
+	wantCount(t, is, 0)
+
+	is.clock.Add(keyset.StaleLimit - time.Hour + time.Second)
+	wantUnavailable(t, s, known, time.Second) // too old to be used
+	wantCount(t, is, 1)
+	is.set(200, jwks(jwk("rsa1", "k1")))
+	is.clock.Add(time.Second)
+	want(t, s, known, nil)
+	wantCount(t, is, 1)
+}
+
+func TestJK8_ColdStart(t *testing.T) {
+	tests := []struct {
+		name       string
+		status     int
+		body       string
+		retryAfter string
+		want       time.Duration
+	}{
+		{"error", 500, "", "", time.Second},
+		{"retry later", 503, "", "7", 7 * time.Second},
+		{"retry much later", 429, "", "4000", 30 * time.Second},
+		{"not JSON", 200, "<html>", "", time.Second},
+		{"M2: empty object", 200, "{}", "", time.Second},
+		{"empty set", 200, jwks(), "", time.Second},
+		{"null", 200, `{"keys":null}`, "", time.Second},
+		{"nothing usable", 200, jwks(`{"kty":"XYZ"}`), "", time.Second},
+		{"too large", 200, jwks(jwk("rsa1", "k1", "pad", strings.Repeat("a", 512<<10))), "", time.Second},
+		{"redirect", 302, "", "", time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			is, s := newIssuer(t, "")
+			is.set(tt.status, tt.body)
+			if tt.retryAfter != "" {
+				is.header = http.Header{"Retry-After": {tt.retryAfter}}
+			}
+			token := rs256(t, "rsa1", "k1")
+			for range 50 {
+				wantUnavailable(t, s, token, tt.want)
+			}
+			wantCount(t, is, 1)
+			is.set(200, jwks(jwk("rsa1", "k1")))
+			is.clock.Add(tt.want - time.Millisecond)
+			wantUnavailable(t, s, token, time.Millisecond)
+			wantCount(t, is, 0)
+			is.clock.Add(time.Millisecond)
+			want(t, s, token, nil)
+			wantCount(t, is, 1)
+		})
+	}
+}
+
+// M2: a broken answer does not replace the good set.
+func TestLastGoodSetIsKept(t *testing.T) {
+	for _, body := range []string{"{}", jwks(), jwks(`{"kty":"oct"}`), "", `{"keys":5}`, `{"keys":[],"keys":[]}`} {
+		is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+		want(t, s, rs256(t, "rsa1", "k1"), nil)
+		is.set(200, body)
+		wantUnavailable(t, s, rs256(t, "rsa2", "k2"), time.Second)
+		want(t, s, rs256(t, "rsa1", "k1"), nil)
+		wantCount(t, is, 2)
+	}
+}
+
+func TestBudgetEmptyAfterAFailure(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	is.set(500, "")
+	wantUnavailable(t, s, rs256(t, "rsa2", "k2"), time.Second)
+	is.clock.Add(10 * time.Second)
+	wantUnavailable(t, s, rs256(t, "rsa2", "k2"), 20*time.Second)
+	wantCount(t, is, 2)
+}
+
+func TestRefreshDoesNotWait(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	token := rs256(t, "rsa1", "k1")
+	want(t, s, token, nil)
+	is.clock.Add(keyset.MaxAge)
+	want(t, s, token, nil)
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, is, 1) // not older than MaxAge: only the first fetch
+
+	gate := make(chan struct{})
+	is.mu.Lock()
+	is.gate, is.body = gate, jwks(jwk("rsa2", "k2"))
+	is.mu.Unlock()
+	is.clock.Add(time.Second)
+	for range 20 {
+		want(t, s, token, nil) // while the fetch hangs
+	}
+	close(gate)
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, is, 1)
+	want(t, s, rs256(t, "rsa2", "k2"), nil)
+	want(t, s, token, keyset.ErrUnknownKey) // the withdrawn key is gone
+}
+
+func TestOneFlightForAllWaiters(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	gate := make(chan struct{})
+	is.gate = gate
+	token := rs256(t, "rsa1", "k1")
+	leaver, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := s.VerifySignature(leaver, token)
+		left <- err
+	}()
+	<-is.asked
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the leaver got %v", err)
+	}
+	waiting, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Wait(waiting); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait gave %v while a fetch is under way", err)
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { want(t, s, token, nil) })
+	}
+	close(gate)
+	wg.Wait()
+	wantCount(t, is, 1)
+}
+
+func TestURLIsAskedAtEachFetch(t *testing.T) {
+	is, _ := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	errDown := errors.New("no metadata")
+	var url string
+	var urlErr error
+	var boom bool
+	s := keyset.New(keyset.Config{Now: is.clock.Now, URL: func(context.Context) (string, error) {
+		if boom {
+			panic("boom")
+		}
+		return url, urlErr
+	}})
+	token := rs256(t, "rsa1", "k1")
+	urlErr = errDown
+	if ue := wantUnavailable(t, s, token, time.Second); !errors.Is(ue, errDown) {
+		t.Errorf("cause %v", ue.Err)
+	}
+	is.clock.Add(time.Second)
+	boom = true
+	wantUnavailable(t, s, token, time.Second)
+	wantUnavailable(t, s, token, time.Second)
+	is.clock.Add(time.Second)
+	boom, url, urlErr = false, is.URL, nil
+	want(t, s, token, nil)
+	wantUnavailable(t, keyset.New(keyset.Config{}), token, time.Second) // no URL at all
+}
+
+// Rotation, floods and waiting beside each other, for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	tokens := []string{rs256(t, "rsa1", "k1"), rs256(t, "rsa2", "k2"), rs256(t, "rsa3", "k3"), rs256(t, "rsa2", "k1")}
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for j := range 10 {
+				_, err := s.VerifySignature(t.Context(), tokens[(i+j)%len(tokens)])
+				if (i+j)%len(tokens) == 3 && err == nil {
+					t.Error("a wrong signature verifies")
+				}
+				if i == 0 {
+					is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
+				}
+				is.clock.Add(3 * time.Minute)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,146 @@
+package keyset
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"slices"
+
+	"example.com/gatehouse/internal/strictjson"
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	// maxKeys bounds the entries of a set that are looked at: two or three
+	// are usual, and a token without kid may try several.
+	maxKeys = 64
+
+	// RSA keys outside of these sizes are skipped: below 2048 bits they are
+	// weak (RFC 7518 §3.3), above 8192 each check costs milliseconds.
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
+// key is a public key that may verify.
+type key struct {
+	id     string
+	alg    string // empty: any that fits the key
+	public any    // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+}
+
+// document is a JWK Set (RFC 7517 §5). Its entries are decoded one by one, so
+// that an entry that we cannot use does not cost the others (RP-K1).
+type document struct {
+	Keys []json.RawMessage `json:"keys"`
+}
+
+func (d document) usable() []key {
+	var keys []key
+	for _, entry := range d.Keys[:min(len(d.Keys), maxKeys)] {
+		if k, ok := parseEntry(entry); ok {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// entry holds the members of a JWK that matter to verifying. Certificates and
+// URLs are left out: the key is trusted because the issuer's set has it.
+type entry struct {
+	Kty    string   `json:"kty"`
+	Kid    string   `json:"kid,omitempty"`
+	Alg    string   `json:"alg,omitempty"`
+	Use    string   `json:"use,omitempty"`
+	KeyOps []string `json:"key_ops,omitempty"`
+	Crv    string   `json:"crv,omitempty"`
+	N      string   `json:"n,omitempty"`
+	E      string   `json:"e,omitempty"`
+	X      string   `json:"x,omitempty"`
+	Y      string   `json:"y,omitempty"`
+
+	// A private key that is published signs for everybody who reads it.
+	D json.RawMessage `json:"d,omitempty"`
+	P json.RawMessage `json:"p,omitempty"`
+	K json.RawMessage `json:"k,omitempty"`
+}
+
+func parseEntry(data []byte) (key, bool) {
+	var e entry
+	if strictjson.Unmarshal(data, &e) != nil || e.D != nil || e.P != nil || e.K != nil {
+		return key{}, false
+	}
+	if e.KeyOps != nil && !slices.Contains(e.KeyOps, "verify") { // RFC 7517 §4.3
+		return key{}, false
+	}
+	e.KeyOps = nil
+	public, err := json.Marshal(e)
+	if err != nil {
+		return key{}, false
+	}
+	var j jose.JSONWebKey
+	if j.UnmarshalJSON(public) != nil {
+		return key{}, false
+	}
+	return fromJWK(j)
+}
+
+// fromJWK gives the public key of j if it may verify signatures.
+func fromJWK(j jose.JSONWebKey) (key, bool) {
+	if !j.Valid() || j.Use != "" && j.Use != "sig" { // RFC 7517 §4.2
+		return key{}, false
+	}
+	if !j.IsPublic() {
+		j = j.Public() // of a symmetric key this is the zero value
+	}
+	k := key{id: j.KeyID, alg: j.Algorithm, public: j.Key}
+	if k.alg != "" && !fits(jose.SignatureAlgorithm(k.alg), k.public) {
+		return key{}, false
+	}
+	switch p := k.public.(type) {
+	case *rsa.PublicKey:
+		bits := p.N.BitLen()
+		return k, bits >= minRSABits && bits <= maxRSABits && p.E >= 3 && p.E%2 == 1
+	case *ecdsa.PublicKey:
+		return k, p.Curve == elliptic.P256() || p.Curve == elliptic.P384() || p.Curve == elliptic.P521()
+	case ed25519.PublicKey:
+		return k, len(p) == ed25519.PublicKeySize
+	}
+	return key{}, false
+}
+
+// fits reports whether alg is one that we accept and public a key for it
+// (RFC 7518 §3.1, RFC 8037 §3.1). Symmetric algorithms and none never fit.
+func fits(alg jose.SignatureAlgorithm, public any) bool {
+	switch alg {
+	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
+		_, ok := public.(*rsa.PublicKey)
+		return ok
+	case jose.ES256:
+		return onCurve(public, elliptic.P256())
+	case jose.ES384:
+		return onCurve(public, elliptic.P384())
+	case jose.ES512:
+		return onCurve(public, elliptic.P521())
+	case jose.EdDSA:
+		_, ok := public.(ed25519.PublicKey)
+		return ok
+	}
+	return false
+}
+
+func onCurve(public any, c elliptic.Curve) bool {
+	p, ok := public.(*ecdsa.PublicKey)
+	return ok && p.Curve == c
+}
+
+// asymmetric reports whether alg is one that some key can fit.
+func asymmetric(alg jose.SignatureAlgorithm) bool {
+	switch alg {
+	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
+		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,329 @@
+package keyset_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/keyset"
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+)
+
+var _ oidc.KeySet = (*keyset.Set)(nil)
+
+// The keys of all tests: making RSA keys is slow under the race detector.
+var keys = sync.OnceValue(func() map[string]crypto.Signer {
+	m := map[string]crypto.Signer{}
+	for _, name := range []string{"rsa1", "rsa2", "rsa3"} {
+		m[name] = must(rsa.GenerateKey(rand.Reader, 2048))
+	}
+	m["p256"] = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	m["p384"] = must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	m["p521"] = must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	m["ed"] = must(ed, err)
+	return m
+})
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+const payload = `{"sub":"u1"}`
+
+// sign makes a token; kid "" leaves it out. Extra pairs go into the header.
+func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, kid string, extra ...any) string {
+	t.Helper()
+	opts := &jose.SignerOptions{}
+	if kid != "" {
+		opts.WithHeader("kid", kid)
+	}
+	for i := 0; i < len(extra); i += 2 {
+		opts.WithHeader(jose.HeaderKey(extra[i].(string)), extra[i+1])
+	}
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: k}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := s.Sign([]byte(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return must(jws.CompactSerialize())
+}
+
+func rs256(t testing.TB, name, kid string) string {
+	t.Helper()
+	return sign(t, jose.RS256, keys()[name], kid)
+}
+
+// jwk writes a key's public half, with members changed; nil removes one.
+func jwk(name, kid string, change ...any) string {
+	data := must(json.Marshal(jose.JSONWebKey{Key: keys()[name].Public(), KeyID: kid, Use: "sig"}))
+	m := map[string]any{}
+	if err := json.Unmarshal(data, &m); err != nil {
+		panic(err)
+	}
+	for i := 0; i < len(change); i += 2 {
+		if change[i+1] == nil {
+			delete(m, change[i].(string))
+		} else {
+			m[change[i].(string)] = change[i+1]
+		}
+	}
+	return string(must(json.Marshal(m)))
+}
+
+func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+func jwks(entries ...string) string { return `{"keys":[` + strings.Join(entries, ",") + `]}` }
+
+// clock is a clock that stands until it is moved.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// issuer publishes keys and counts who asks.
+type issuer struct {
+	*httptest.Server
+	clock *clock
+
+	mu      sync.Mutex
+	status  int
+	body    string
+	header  http.Header
+	fetches int
+	gate    chan struct{} // if not nil, answers wait for it
+	asked   chan struct{} // one value for each request that came in
+}
+
+func newIssuer(t *testing.T, body string) (*issuer, *keyset.Set) {
+	t.Helper()
+	is := &issuer{status: 200, body: body, clock: &clock{now: time.Unix(1_700_000_000, 0)}, asked: make(chan struct{}, 1000)}
+	is.Server = httptest.NewServer(is)
+	s := keyset.New(keyset.Config{
+		URL: func(context.Context) (string, error) { return is.URL, nil },
+		Now: is.clock.Now,
+	})
+	t.Cleanup(func() {
+		if err := s.Wait(context.Background()); err != nil {
+			t.Error(err)
+		}
+		is.Close()
+	})
+	return is, s
+}
+
+func (is *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	is.mu.Lock()
+	is.fetches++
+	gate, status, body, header := is.gate, is.status, is.body, is.header
+	is.mu.Unlock()
+	is.asked <- struct{}{}
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+	}
+	for k, v := range header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(status)
+	io.WriteString(w, body)
+}
+
+func (is *issuer) set(status int, body string) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	is.status, is.body = status, body
+}
+
+// count gives the fetches since the last count.
+func (is *issuer) count() int {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	n := is.fetches
+	is.fetches = 0
+	return n
+}
+
+func want(t *testing.T, s *keyset.Set, token string, target error) {
+	t.Helper()
+	got, err := s.VerifySignature(t.Context(), token)
+	if !errors.Is(err, target) {
+		t.Errorf("error %v, want %v", err, target)
+	} else if target == nil && string(got) != payload || target != nil && got != nil {
+		t.Errorf("payload %q with error %v", got, err)
+	}
+}
+
+func wantUnavailable(t *testing.T, s *keyset.Set, token string, retryAfter time.Duration) *keyset.UnavailableError {
+	t.Helper()
+	_, err := s.VerifySignature(t.Context(), token)
+	var ue *keyset.UnavailableError
+	if !errors.As(err, &ue) || ue.RetryAfter != retryAfter {
+		t.Fatalf("error %v (%+v), want unavailable for %v", err, ue, retryAfter)
+	}
+	return ue
+}
+
+func wantCount(t *testing.T, is *issuer, n int) {
+	t.Helper()
+	if got := is.count(); got != n {
+		t.Fatalf("%d fetches, want %d", got, n)
+	}
+}
+
+func TestAlgorithms(t *testing.T) {
+	entries := make([]string, 0, len(keys()))
+	for name := range keys() {
+		entries = append(entries, jwk(name, name))
+	}
+	is, s := newIssuer(t, jwks(entries...))
+	for alg, name := range map[jose.SignatureAlgorithm]string{
+		jose.RS256: "rsa1", jose.RS384: "rsa1", jose.RS512: "rsa2", jose.PS256: "rsa1", jose.PS384: "rsa1", jose.PS512: "rsa3",
+		jose.ES256: "p256", jose.ES384: "p384", jose.ES512: "p521", jose.EdDSA: "ed",
+	} {
+		token := sign(t, alg, keys()[name], name)
+		want(t, s, token, nil)
+		want(t, s, sign(t, alg, keys()[name], ""), nil) // no kid
+		// I13: the last bit that counts, whatever the algorithm
+		flip := []byte(token)
+		at := len(flip) - 10
+		flip[at] = map[bool]byte{true: 'B', false: 'A'}[flip[at] == 'A']
+		want(t, s, string(flip), keyset.ErrBadSignature)
+	}
+	wantCount(t, is, 1)
+}
+
+func TestJW1_SymmetricAndNone(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1"), `{"kty":"oct","kid":"k1","k":"`+strings.Repeat("A", 43)+`"}`))
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	wantCount(t, is, 1)
+	der := must(x509.MarshalPKIXPublicKey(keys()["rsa1"].Public()))
+	secrets := map[string][]byte{
+		"pem": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
+		"der": der, "jwk": []byte(jwk("rsa1", "k1")), "oct": make([]byte, 32),
+	}
+	for name, secret := range secrets {
+		t.Run(name, func(t *testing.T) { want(t, s, sign(t, jose.HS256, secret, "k1"), keyset.ErrMalformed) })
+	}
+	for _, alg := range []string{"none", "None", "nOnE", "", "RS1", "rs256", "ES256K", "RSA-OAEP"} {
+		head, body := b64(fmt.Sprintf(`{"alg":%q,"kid":"k1"}`, alg)), b64(payload)
+		for _, sig := range []string{"", "AAAA"} {
+			want(t, s, head+"."+body+"."+sig, keyset.ErrMalformed)
+		}
+	}
+	wantCount(t, is, 0)
+}
+
+func TestJW2_HeaderKeysAreNotTrusted(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	var visits int
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		visits++
+		io.WriteString(w, jwks(jwk("rsa2", "k1")))
+	}))
+	defer evil.Close()
+	own := jose.JSONWebKey{Key: keys()["rsa2"].Public(), KeyID: "k1"}
+	for name, header := range map[string]any{"jwk": own, "jku": evil.URL, "x5u": evil.URL, "x5c": []string{"MIIB"}} {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.VerifySignature(t.Context(), sign(t, jose.RS256, keys()["rsa2"], "k1", name, header))
+			if !errors.Is(err, keyset.ErrBadSignature) && !errors.Is(err, keyset.ErrMalformed) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	if visits != 0 || is.count() > 1 {
+		t.Errorf("%d visits at the stranger's", visits)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	good := rs256(t, "rsa1", "k1")
+	part := strings.Split(good, ".")
+	tests := map[string]string{
+		"JW16: dots":    strings.Repeat(".", 1<<20),
+		"JW16: letters": strings.Repeat("A", 1<<20),
+		"JW16: header":  strings.Repeat("A", 300<<10) + "." + part[1] + "." + part[2],
+		"JW16: two":     part[0] + "." + part[1],
+		"I14: five":     good + ".a.b",
+		"empty":         "",
+		"M4: space":     part[0] + " ." + part[1] + "." + part[2],
+		"M4: JSON":      fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, part[0], part[1], part[2]),
+		"I14: base64":   part[0] + "." + part[1] + ".a",
+		"crit":          sign(t, jose.RS256, keys()["rsa1"], "k1", "crit", []string{"exp"}, "exp", 1),
+		"b64":           sign(t, jose.RS256, keys()["rsa1"], "k1", "b64", true),
+	}
+	for name, raw := range tests {
+		t.Run(name, func(t *testing.T) { want(t, s, raw, keyset.ErrMalformed) })
+	}
+	wantCount(t, is, 0)
+}
+
+func TestStatic(t *testing.T) {
+	small := must(rsa.GenerateKey(rand.Reader, 1024))
+	s := keyset.New(keyset.Config{Static: []jose.JSONWebKey{
+		{}, {Key: &rsa.PublicKey{}}, {Key: []byte("a secret of more than 32 bytes, really"), KeyID: "oct"},
+		{Key: &small.PublicKey, KeyID: "small"},
+		{Key: keys()["rsa2"].Public(), KeyID: "enc", Use: "enc"},
+		{Key: keys()["rsa1"], KeyID: "k1"}, // private: its public half serves
+	}})
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	want(t, s, rs256(t, "rsa1", ""), nil)
+	want(t, s, rs256(t, "rsa2", "k1"), keyset.ErrBadSignature)
+	want(t, s, rs256(t, "rsa2", "enc"), keyset.ErrUnknownKey)
+	want(t, s, sign(t, jose.RS256, small, "small"), keyset.ErrUnknownKey)
+	want(t, keyset.New(keyset.Config{Static: []jose.JSONWebKey{}}), rs256(t, "rsa1", "k1"), keyset.ErrUnknownKey)
+}
+
+func FuzzVerifySignature(f *testing.F) {
+	s := keyset.New(keyset.Config{Static: []jose.JSONWebKey{{Key: keys()["p256"].Public(), KeyID: "k1"}}})
+	good := sign(f, jose.ES256, keys()["p256"], "k1")
+	f.Add(good)
+	f.Add(rs256(f, "rsa1", "k1"))
+	f.Add("eyJhbGciOiJFUzI1NiIsImtpZCI6ImsxIn0.e30." + strings.Repeat("A", 86)) // r = s = 0
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, raw string) {
+		got, err := s.VerifySignature(t.Context(), raw)
+		if err == nil && string(got) != payload {
+			t.Fatalf("%q verifies with the payload %q", raw, got)
+		}
+	})
+}
