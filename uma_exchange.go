@@ -18,9 +18,9 @@ const (
 	// exchangeTime bounds one exchange: metadata or claims, and two requests to
 	// the token endpoint, when claims are pushed.
 	exchangeTime = 3 * outbound.Timeout
-	// maxTicket is the longest ticket taken from the authorization server: as
+	// maxNewTicket is the longest ticket taken from the authorization server: as
 	// much as a challenge may hold.
-	maxTicket = 16 << 10
+	maxNewTicket = 16 << 10
 	// maxInterval bounds what a server says about the next look at a request
 	// that waits for its owner.
 	maxInterval = 24 * time.Hour
@@ -400,7 +400,7 @@ func (x *exchange) next(raw json.RawMessage) (string, error) {
 	switch {
 	case slices.Contains(x.spent, ticket):
 		return "", errTicketReused.because(errors.New("the authorization server returned a ticket that was turned in"))
-	case len(ticket) > maxTicket:
+	case len(ticket) > maxNewTicket:
 		return "", errGrantRefused.because(errors.New("the ticket is too long"))
 	}
 	return ticket, nil
