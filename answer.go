@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/gatehouse/internal/challenge"
 )
 
 // Refuse implements Guard. Somebody who is not signed in, or has to sign in
@@ -35,22 +37,11 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 	http.Redirect(w, r, location, http.StatusSeeOther)
 }
 
-// askFor begins the sign-in that meets what e says is missing.
+// askFor begins the sign-in, or the grant, that meets what e says is missing.
 func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
-	unmet := rp.need
-	if missing, ok := errors.AsType[*refusal](e); ok {
-		unmet = missing.unmet
-	}
-	a := newAttempt(rp.sessions.now())
-	a.returnTo = rp.returnPath(returnTo)
-	for _, q := range unmet {
-		if q.step.grant && e.Code == errLoginRequired.code {
-			continue // first who, then the grant
-		}
-		a.ask(q.step)
-	}
-	if e.Code == errStepUp.code {
-		a.asked = askedDigest(unmet)
+	a := rp.newAttempt(r, returnTo)
+	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
+		a.grant, a.aged, a.asked = true, false, nil
 	}
 	return rp.begin(w, r, a)
 }
@@ -147,6 +138,9 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	e.ID = rand.Text()[:12]
 	rp.provider.emit(r.Context(), Event{Name: EventRefused, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)
+	if e.Status == http.StatusUnauthorized {
+		rp.challenge(w)
+	}
 	if rp.config.ErrorHandler != nil {
 		rp.config.ErrorHandler(w, r, &e)
 		return
@@ -160,6 +154,15 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 		body.LoginURL = rp.config.LoginURL
 	}
 	writeJSON(w, e.Status, body)
+}
+
+// challenge names how to authenticate, which every 401 has to (RFC 9110
+// §15.5.2). The scheme is not a registered one: there is none for a sign-in
+// that a browser cannot do by itself.
+func (rp *RelyingParty) challenge(w http.ResponseWriter) {
+	if value, err := challenge.Format("Session", "realm", rp.redirect.Host); err == nil {
+		w.Header().Set("WWW-Authenticate", value)
+	}
 }
 
 // writeErrorHeader sets the headers that belong to every refusal.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -169,10 +170,26 @@ func (p *Provider) readAnswer(t *oauth2.Token, sent time.Time) (*tokenAnswer, er
 	a.upgraded, _ = t.Extra("upgraded").(bool)
 	a.pct, _ = t.Extra("pct").(string)
 	// x/oauth2 reckons Expiry by time.Now (M25); ours is the injected clock.
-	if t.ExpiresIn > 0 {
-		a.expires = sent.Add(time.Duration(min(t.ExpiresIn, maxExpiresIn)) * time.Second)
+	if seconds := secondsOf(t.Extra("expires_in")); seconds > 0 {
+		a.expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
+}
+
+// secondsOf reads expires_in: a number, or a string of some servers.
+func secondsOf(v any) float64 {
+	switch v := v.(type) {
+	case float64:
+		return v
+	case int64:
+		return float64(v)
+	case string:
+		f, err := strconv.ParseFloat(v, 64)
+		if err == nil {
+			return f
+		}
+	}
+	return 0
 }
 
 // maxExpiresIn bounds expires_in so that arithmetic cannot overflow: ten years.

@@ -35,31 +35,47 @@ func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionI
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	marked, err := s.findMany(ctx, markKey(markOfSubject(issuer, subject)))
-	if err != nil {
-		return nil, err
-	}
-	over, err := decodeMark(marked[0])
-	if err != nil {
-		return nil, errRecordUnreadable.because(err)
-	}
 	values, err := s.findMany(ctx, keys...)
 	if err != nil {
 		return nil, err
 	}
-	now := s.now()
+	var live []*record
 	var list []SessionInfo
+	marks := []string{markKey(markOfSubject(issuer, subject))}
 	for i, raw := range values {
 		if raw == nil {
 			continue
 		}
 		rec, err := s.unpack(keys[i], raw)
-		if err != nil || rec.issuer != issuer || rec.subject != subject || !s.alive(rec, now) || over > rec.marks[1].number {
+		if err != nil || rec.issuer != issuer || rec.subject != subject || !s.alive(rec, s.now()) {
 			continue
 		}
+		live, marks = append(live, rec), append(marks, markKey(rec.marks[0].name))
 		list = append(list, SessionInfo{ID: keys[i], Began: rec.begin, LastSeen: rec.seen, Ends: s.ending(rec)})
 	}
-	return list, nil
+	return s.unmarked(ctx, list, live, marks)
+}
+
+// unmarked leaves out the sessions that a mark has ended: marks holds the key
+// of the subject's, then one for each record.
+func (s *Sessions) unmarked(ctx context.Context, list []SessionInfo, live []*record, marks []string) ([]SessionInfo, error) {
+	values, err := s.findMany(ctx, marks...)
+	if err != nil {
+		return nil, err
+	}
+	numbers := make([]uint64, len(values))
+	for i, v := range values {
+		if numbers[i], err = decodeMark(v); err != nil {
+			return nil, errRecordUnreadable.because(err)
+		}
+	}
+	kept := list[:0]
+	for i, rec := range live {
+		if numbers[i+1] <= rec.marks[0].number && numbers[0] <= rec.marks[1].number {
+			kept = append(kept, list[i])
+		}
+	}
+	return kept, nil
 }
 
 // Revoke ends the session with that SessionInfo.ID, if it is one of the person's.

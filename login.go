@@ -17,7 +17,7 @@ type liveSession struct {
 	key      string // in the store
 
 	mu  sync.Mutex
-	raw []byte // as stored
+	raw []byte // as stored; nil when it was written since it was read
 	rec *record
 }
 
@@ -122,6 +122,9 @@ func (l *liveSession) touch(ctx context.Context) {
 	l.mu.Lock()
 	raw := l.raw
 	l.mu.Unlock()
+	if raw == nil { // just renewed, and so just written
+		return
+	}
 	packed := s.pack(l.key, &next)
 	swapped, err := s.swap(context.WithoutCancel(ctx), l.key, raw, packed, s.expiry(&next))
 	if err != nil {

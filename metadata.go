@@ -11,6 +11,7 @@ import (
 // §3, RFC 8414 §2 and UMA 2.0 Grant §2. Members that gatehouse does not use are
 // left out.
 type Metadata struct {
+	// The members of OpenID Connect Discovery §3 and RFC 8414 §2.
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`

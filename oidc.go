@@ -179,7 +179,6 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Re
 // trouble the answer is 503, because signed out is not what that means.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Add("Vary", "Cookie")
 		id, err := rp.Check(r)
 		if e, ok := errors.AsType[*Error](err); ok && e.Status >= 500 {
 			rp.Refuse(w, r, err)
@@ -187,6 +186,7 @@ func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 		}
 		if err != nil {
 			id = nil
+			w.Header().Add("Vary", "Cookie")
 		}
 		serveAs(w, r, next, id)
 	})
@@ -276,7 +276,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 		return nil
 	}
 	rec, now := live.record(), rp.sessions.now()
-	again := string(rec.asked) == string(askedDigest(unmet)) && now.Before(rec.askedAt.Add(stepUpWithin))
+	again := string(rec.asked) == string(rp.needDigest()) && now.Before(rec.askedAt.Add(stepUpWithin)) && !onlyGrant(unmet)
 	if !helps || again {
 		return errForbidden.because(&refusal{unmet})
 	}
@@ -296,24 +296,53 @@ func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity) (boo
 	return q.met(r, id, rp.sessions.now())
 }
 
-func askedDigest(unmet []Requirement) []byte {
-	names := make([]string, 0, len(unmet))
-	for _, q := range unmet {
+// needDigest recognises what this guard asks of a sign-in.
+func (rp *RelyingParty) needDigest() []byte {
+	if len(rp.need) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(rp.need))
+	for _, q := range rp.need {
 		names = append(names, q.name+" "+strings.Join(q.step.scopes, " "))
 	}
 	return digest(names...)
+}
+
+// onlyGrant reports whether nothing but the owner's grant is missing. That is
+// asked for without another sign-in.
+func onlyGrant(unmet []Requirement) bool {
+	return len(unmet) > 0 && !slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.grant })
 }
 
 // AuthURL begins a sign-in and returns the address at the provider to send the
 // person to. It sets the attempt's cookie on w. returnTo is the path to come
 // back to; what is not a path of this site is replaced by HomeURL.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	return rp.begin(w, r, rp.newAttempt(r, returnTo))
+}
+
+// newAttempt is a sign-in that meets all that this guard requires and signing
+// in can meet. The owner's grant is asked for afterwards: first who, then what.
+func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt {
 	a := newAttempt(rp.sessions.now())
-	a.returnTo = rp.returnPath(returnTo)
+	a.returnTo, a.from, a.asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
 	for _, q := range rp.need {
 		a.ask(q.step)
 	}
-	return rp.begin(w, r, a)
+	return a
+}
+
+// sessionDigest recognises the session that the request's cookie names.
+func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
+	cookie, err := r.Cookie(rp.cookie)
+	if err != nil {
+		return nil
+	}
+	id, _, ok := parseCookie(cookie.Value)
+	if !ok {
+		return nil
+	}
+	return digest("session", id)
 }
 
 // ask adds what a requirement needs to what the attempt asks for.
@@ -324,7 +353,6 @@ func (a *attempt) ask(s stepUp) {
 	if len(s.scopes) > 0 {
 		a.scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(append(strings.Fields(a.scopes), s.scopes...)))), " ")
 	}
-	a.grant = a.grant || s.grant
 }
 
 // begin writes the attempt's cookie and makes the authorization request

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net"
 	"net/url"
 	"time"
 )
@@ -67,12 +68,12 @@ func (l *liveSession) renewDue(ctx context.Context) error {
 		return nil
 	}
 	if now.Before(rec.expires) {
-		l.sessions.refreshes.Start(l.key, refreshFlight, l.refreshFlight(rec.refresh))
+		l.sessions.refreshes.Start(l.key, refreshFlight, l.refreshFlight(rec))
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshWait)
 	defer cancel()
-	next, err := l.sessions.refreshes.Do(ctx, l.key, refreshFlight, l.refreshFlight(rec.refresh))
+	next, err := l.sessions.refreshes.Do(ctx, l.key, refreshFlight, l.refreshFlight(rec))
 	if ErrorCode(err) == errSessionEnded.code {
 		return errLoginRequired.because(err)
 	}
@@ -101,7 +102,7 @@ func (l *liveSession) fresh(ctx context.Context, now time.Time) (*record, error)
 // refresh fails.
 func (l *liveSession) renewed(ctx context.Context, now time.Time) (*record, error) {
 	rec := l.record()
-	next, err := l.sessions.refreshes.Do(ctx, l.key, refreshFlight, l.refreshFlight(rec.refresh))
+	next, err := l.sessions.refreshes.Do(ctx, l.key, refreshFlight, l.refreshFlight(rec))
 	switch {
 	case err == nil:
 		l.set(nil, next)
@@ -116,8 +117,8 @@ func (l *liveSession) renewed(ctx context.Context, now time.Time) (*record, erro
 
 // refreshFlight is one refresh of the session for all its waiters in this
 // process. It runs outside any request.
-func (l *liveSession) refreshFlight(seen string) func(context.Context) (*record, error) {
-	run := &refreshRun{sessions: l.sessions, party: l.party, key: l.key, seen: seen}
+func (l *liveSession) refreshFlight(seen *record) func(context.Context) (*record, error) {
+	run := &refreshRun{sessions: l.sessions, party: l.party, key: l.key, seen: seen.access}
 	return run.fly
 }
 
@@ -125,23 +126,23 @@ type refreshRun struct {
 	sessions *Sessions
 	party    *RelyingParty
 	key      string
-	seen     string // the refresh token the caller knows
+	seen     string // the access token the caller knows
 }
 
 // fly takes the lease, sends the refresh token and merges the answer; or waits
 // until whoever holds the lease has done so (design decision 3).
 func (f *refreshRun) fly(ctx context.Context) (*record, error) {
+	if _, err := f.party.provider.Metadata(ctx); err != nil {
+		return nil, err // before a lease is taken: nothing could be sent
+	}
 	for {
 		raw, rec, err := f.read(ctx)
 		if err != nil {
 			return nil, err
 		}
 		now := f.sessions.now()
-		if rec.refresh != f.seen && now.Before(rec.expires) {
+		if rec.access != f.seen || rec.refresh == "" {
 			return rec, nil // another one was faster
-		}
-		if rec.refresh == "" {
-			return rec, nil
 		}
 		if now.Before(rec.retryAt) {
 			return nil, errProviderUnavailable.after(rec.retryAt.Sub(now), errors.New("the last refresh failed"))
@@ -233,10 +234,16 @@ func (f *refreshRun) renew(ctx context.Context, rec *record) (*record, error) {
 	return f.merge(ctx, rec, answer, token)
 }
 
-// answered reports whether the provider answered at all, or nothing was sent.
+// answered reports whether the provider answered at all, or was never reached:
+// then the fate of the refresh token is known.
 func answered(err error) bool {
-	_, said := errors.AsType[*tokenRefusal](err)
-	return said || ErrorCode(err) != errProviderUnavailable.code
+	if _, said := errors.AsType[*tokenRefusal](err); said {
+		return true
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return true
+	}
+	return ErrorCode(err) != errProviderUnavailable.code
 }
 
 // checkIDToken verifies the ID Token of a refresh, if there is one: same

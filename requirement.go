@@ -27,7 +27,12 @@ type stepUp struct {
 
 // MaxAge requires that the person authenticated at the provider no longer than
 // d ago (OpenID Connect Core §3.1.2.1, max_age).
+//
+// A d below one second, which no sign-in could meet, panics.
 func MaxAge(d time.Duration) Requirement {
+	if d < time.Second {
+		panic("gatehouse: MaxAge below one second can never be met")
+	}
 	return Requirement{
 		name: "max_age " + d.String(),
 		met: func(_ *http.Request, id *Identity, now time.Time) (bool, error) {
