@@ -1,0 +1,266 @@
+package gatehouse
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Need says what a request needs: a Permission, a NeedFunc or Rules.
+type Need interface {
+	// wire checks what can be checked and panics if it is wrong.
+	wire() needFunc
+}
+
+// needFunc gives the permission that a request needs. An error that is no
+// *Error becomes errNeed.
+type needFunc func(*http.Request) (Permission, error)
+
+// Permission is what a token must hold: scopes on one or more resources of one
+// owner. Make it with Resource.AllOf, Resource.AnyOf and Public. The zero value
+// is invalid, so that a forgotten permission never opens anything.
+//
+// A Permission is a value; its methods return changed copies.
+type Permission struct {
+	clauses []clause
+	public  bool
+	problem string
+}
+
+// clause is what is needed on one resource.
+type clause struct {
+	resource Resource
+	scopes   []string
+	anyOf    bool
+	ask      []string // nil: scopes
+}
+
+// AllOf is the permission to do all of the scopes on the resource.
+func (r Resource) AllOf(scopes ...string) Permission {
+	return Permission{clauses: []clause{{resource: r, scopes: scopes}}}
+}
+
+// AnyOf is the permission to do at least one of the scopes on the resource. A
+// ticket asks for all of them, and the authorization server grants what it
+// may; Ask narrows that.
+func (r Resource) AnyOf(scopes ...string) Permission {
+	return Permission{clauses: []clause{{resource: r, scopes: scopes, anyOf: true}}}
+}
+
+// Public lets every request pass, with or without a token, and with no
+// Identity.
+func Public() Permission { return Permission{public: true} }
+
+// Ask makes tickets ask for these scopes instead of the needed ones: fewer of
+// an AnyOf, or more than needed where the authorization server insists. They
+// must meet the need. Ask belongs before And.
+func (p Permission) Ask(scopes ...string) Permission {
+	if len(p.clauses) != 1 {
+		p.problem = "Ask belongs to the permission on one resource, before And"
+		return p
+	}
+	c := p.clauses[0]
+	c.ask = append([]string{}, scopes...)
+	p.clauses = []clause{c}
+	return p
+}
+
+// And requires the other permissions too. All resources must be of one owner,
+// because a ticket is (UMA Federated Authorization §4).
+func (p Permission) And(more ...Permission) Permission {
+	clauses := slices.Clone(p.clauses)
+	for _, m := range more {
+		if p.public || m.public {
+			p.problem = "Public cannot be combined with And"
+		}
+		if p.problem == "" {
+			p.problem = m.problem
+		}
+		clauses = append(clauses, m.clauses...)
+	}
+	p.clauses = clauses
+	return p
+}
+
+func (p Permission) owner() string {
+	if len(p.clauses) == 0 {
+		return ""
+	}
+	return p.clauses[0].resource.Owner
+}
+
+// check says what is wrong with the permission.
+func (p Permission) check() error {
+	switch {
+	case p.problem != "":
+		return errors.New(p.problem)
+	case p.public:
+		return nil
+	case len(p.clauses) == 0:
+		return errors.New("the permission is empty; Public() lets everybody pass")
+	}
+	for i := range p.clauses {
+		c := &p.clauses[i]
+		if err := c.check(); err != nil {
+			return fmt.Errorf("resource %s: %w", c.resource.label(), err)
+		}
+		if c.resource.Owner != p.owner() {
+			return fmt.Errorf("resources of two owners, %q and %q: a ticket is for one", p.owner(), c.resource.Owner)
+		}
+	}
+	return nil
+}
+
+func (c *clause) check() error {
+	if err := c.resource.check(); err != nil {
+		return err
+	}
+	if len(c.scopes) == 0 {
+		return errors.New("no scope is needed; Public() lets everybody pass")
+	}
+	for _, s := range slices.Concat(c.scopes, c.ask) {
+		if s == "" {
+			return errors.New("a scope is empty")
+		}
+		if !c.resource.undeclared() && !slices.Contains(c.resource.Scopes, s) {
+			return fmt.Errorf("the scope %q is not one of the resource's: %s", s, strings.Join(c.resource.Scopes, ", "))
+		}
+	}
+	if c.ask == nil {
+		return nil
+	}
+	// A ticket that cannot meet the need would send the client round for ever.
+	asked := func(s string) bool { return slices.Contains(c.ask, s) }
+	if c.anyOf && !slices.ContainsFunc(c.scopes, asked) {
+		return errors.New("Ask names none of the scopes of AnyOf")
+	}
+	if i := slices.IndexFunc(c.scopes, func(s string) bool { return !asked(s) }); !c.anyOf && i >= 0 {
+		return fmt.Errorf("Ask leaves out %q, which AllOf needs", c.scopes[i])
+	}
+	return nil
+}
+
+// wire implements Need. The copy keeps later changes of the caller's slices out
+// of the decision.
+func (p Permission) wire() needFunc {
+	if err := p.check(); err != nil {
+		panic("gatehouse: Permission: " + err.Error())
+	}
+	p.clauses = slices.Clone(p.clauses)
+	for i := range p.clauses {
+		c := &p.clauses[i]
+		c.scopes, c.ask = slices.Clone(c.scopes), slices.Clone(c.ask)
+		c.resource.Scopes = slices.Clone(c.resource.Scopes)
+	}
+	return func(*http.Request) (Permission, error) { return p, nil }
+}
+
+// NeedFunc finds the permission that a request needs, for resources that are
+// not known in advance, such as one per photo. Inside Rules it reads the path
+// values of its own pattern. It may read the request, but not its body, and
+// must not change it.
+//
+// An error that is an *Error is answered as it says, so that a photo that does
+// not exist is a 404 and never a ticket; any other error is answered with 503.
+// To hide whether something exists, return the same permission for both.
+type NeedFunc func(*http.Request) (Permission, error)
+
+// wire implements Need.
+func (f NeedFunc) wire() needFunc {
+	if f == nil {
+		panic("gatehouse: NeedFunc is nil")
+	}
+	return func(r *http.Request) (Permission, error) {
+		p, err := f(r)
+		if err != nil {
+			return Permission{}, err
+		}
+		if err := p.check(); err != nil {
+			return Permission{}, errNeedInvalid.because(err)
+		}
+		return p, nil
+	}
+}
+
+// Rules says which request needs what. The keys are patterns of http.ServeMux
+// without a host, such as "GET /albums/{id}"; their order does not matter, and
+// GET stands for HEAD too. A request that no rule names is refused.
+type Rules map[string]Need
+
+// wire implements Need. The rules become a private ServeMux, which is run and
+// not asked: a rule counts only if its own handler was reached. So a redirect,
+// a 404 or a 405 of that mux opens nothing (decision 9).
+func (rules Rules) wire() needFunc {
+	if len(rules) == 0 {
+		panic("gatehouse: Rules is empty: nothing could ever be reached")
+	}
+	mux := http.NewServeMux()
+	for _, pattern := range slices.Sorted(maps.Keys(rules)) {
+		addRule(mux, pattern, rules[pattern])
+	}
+	return func(r *http.Request) (Permission, error) {
+		var found ruleWriter
+		// A shallow copy: the mux writes pattern and path values into it.
+		mux.ServeHTTP(&found, r.WithContext(r.Context()))
+		if !found.reached {
+			return Permission{}, errNoRule.because(nil)
+		}
+		return found.permission, found.err
+	}
+}
+
+func addRule(mux *http.ServeMux, pattern string, need Need) {
+	defer func() {
+		if p := recover(); p != nil {
+			// The text of ServeMux names both patterns and a path as an example.
+			panic(fmt.Sprintf("gatehouse: Rules[%q]: %s", pattern, strings.TrimPrefix(fmt.Sprint(p), "gatehouse: ")))
+		}
+	}()
+	if need == nil {
+		panic("the rule is nil")
+	}
+	if path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]; !strings.HasPrefix(path, "/") {
+		panic("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
+	}
+	mux.Handle(pattern, rule{need.wire()})
+}
+
+// methodEnd is where the path of a pattern begins, after method and blanks.
+func methodEnd(pattern string) int {
+	if i := strings.IndexByte(pattern, '/'); i >= 0 {
+		return i
+	}
+	return len(pattern)
+}
+
+// rule is the handler of one pattern: it leaves its permission in the writer.
+type rule struct{ need needFunc }
+
+func (h rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if found, ok := w.(*ruleWriter); ok {
+		found.reached = true
+		found.permission, found.err = h.need(r)
+	}
+}
+
+// ruleWriter takes what the private mux and its rules have to say, and throws
+// away what the mux would answer by itself.
+type ruleWriter struct {
+	reached    bool
+	permission Permission
+	err        error
+	header     http.Header
+}
+
+func (w *ruleWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+func (w *ruleWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (w *ruleWriter) WriteHeader(int)             {}

@@ -1,0 +1,189 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/bearer"
+)
+
+// requestBudget bounds the time that one request spends on the authorization
+// server, in all: a client has its answer within 2 s, also when the server
+// hangs (UR3).
+const requestBudget = 1900 * time.Millisecond
+
+// What UMA requests are refused with. A missing permission is answered with a
+// ticket; want of a ticket is 403 (UMA Grant §3.2.2).
+var (
+	errPath        = kind{"path_refused", 400, "This address has characters that are not taken here."}
+	errNoRule      = kind{"no_rule", 403, "Nothing here may be reached this way."}
+	errNeed        = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}
+	errNeedInvalid = kind{"permission_invalid", 500, "Something went wrong on our side."}
+	errPermission  = kind{"permission_required", 401, "This needs a permission of its owner."}
+	errTicket      = kind{"ticket_unavailable", 403, "A permission for this cannot be asked for right now."}
+)
+
+// UMAProtect makes the middleware that lets a request pass only with the
+// permission that need names, held by a requesting party token (UMA 2.0). A
+// request without it gets a 401 with a permission ticket, one that no rule
+// names gets 403, and the authorization server is not asked. The next handler
+// gets the request unchanged but for the Identity on its context.
+//
+// Everything in need that can be checked is checked at once: UMAProtect panics
+// on clashing patterns, undeclared scopes and the like.
+//
+// OPTIONS needs a rule like any other method, so CORS middleware belongs
+// outside; it should expose the header WWW-Authenticate, or scripts never see
+// the ticket. A raw path with an encoded slash, a backslash, a semicolon or a
+// NUL is refused with 400, because layers differ in reading it.
+func (rs *ResourceServer) UMAProtect(need Need) func(http.Handler) http.Handler {
+	return Require(rs.UMAGuard(need))
+}
+
+// UMAGuard is the guard of UMAProtect, for Either and for hand-made
+// middleware. Check may ask the authorization server about the token; Refuse
+// asks it for a ticket. It panics like UMAProtect.
+func (rs *ResourceServer) UMAGuard(need Need) Guard {
+	if need == nil {
+		panic("gatehouse: UMAGuard needs Rules, a Permission or a NeedFunc")
+	}
+	return &umaGuard{rs: rs, need: need.wire()}
+}
+
+type umaGuard struct {
+	rs   *ResourceServer
+	need needFunc
+}
+
+// umaRefusal is in the chain of the error of a request that lacks a permission.
+// It is what Refuse needs to ask for a ticket.
+type umaRefusal struct {
+	need     Permission
+	deadline time.Time // of the request's budget, if it has begun
+	facts    *rptFacts // of the token, nil without one
+	cause    error     // why no ticket can be asked for, nil if it can
+}
+
+func (e *umaRefusal) Error() string {
+	switch {
+	case e.cause != nil:
+		return e.cause.Error()
+	case e.facts == nil:
+		return "the request has no token"
+	case !e.facts.active:
+		return "the token is not active"
+	}
+	return "the token does not hold the permission"
+}
+
+func (e *umaRefusal) Unwrap() error { return e.cause }
+
+// Check implements Guard.
+func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
+	if err := checkPath(r.URL); err != nil {
+		return nil, errPath.because(err)
+	}
+	need, err := g.need(r)
+	if err != nil {
+		return nil, asError(err, errNeed)
+	}
+	if need.public {
+		return nil, nil
+	}
+	token, ok, err := bearer.Token(r.Header)
+	if err != nil {
+		return nil, errBearer.because(err)
+	}
+	if !ok {
+		return nil, errPermission.because(&umaRefusal{need: need})
+	}
+	// The budget begins only where the server has to be asked: a hot request
+	// makes no timer.
+	ctx, owner := r.Context(), need.owner()
+	f := g.rs.remembered(token, owner)
+	if f == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+		defer cancel()
+		if f, err = g.rs.factsOf(ctx, token, owner); err != nil {
+			return nil, err
+		}
+	}
+	id, err := g.rs.judge(ctx, f, need)
+	if err != nil || id != nil {
+		return id, err
+	}
+	deadline, _ := ctx.Deadline()
+	return nil, errPermission.because(&umaRefusal{need: need, facts: f, deadline: deadline})
+}
+
+func (rs *ResourceServer) remembered(token, owner string) *rptFacts {
+	if !rs.asksByPAT() {
+		owner = ""
+	}
+	return rs.rpts.cached(newFactsKey(token, owner), rs.provider.now())
+}
+
+// judge decides whether the facts of a token meet the need now. It returns
+// neither an identity nor an error where they do not.
+func (rs *ResourceServer) judge(ctx context.Context, f *rptFacts, need Permission) (*Identity, error) {
+	now := rs.provider.now()
+	if !f.usable(now) {
+		return nil, nil
+	}
+	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.subject, ClientID: f.clientID, Expires: f.expires, claims: f.claims}
+	for i := range need.clauses {
+		c := &need.clauses[i]
+		resource, err := rs.resourceID(ctx, c.resource)
+		if err != nil {
+			if ErrorCode(err) == errResourceIDs.code {
+				return nil, err
+			}
+			return nil, errPermission.because(&umaRefusal{need: need, facts: f, cause: err})
+		}
+		if !c.met(f, resource, now) {
+			return nil, nil
+		}
+		granted, until := f.granted(resource, now)
+		if i == 0 {
+			id.Granted = granted
+		}
+		if !until.IsZero() && (id.Expires.IsZero() || until.Before(id.Expires)) {
+			id.Expires = until
+		}
+	}
+	return id, nil
+}
+
+// met reports whether the token holds what the clause asks on the resource.
+func (c *clause) met(f *rptFacts, resource string, now time.Time) bool {
+	holds := func(scope string) bool { return f.holds(resource, scope, now) }
+	if c.anyOf {
+		return slices.ContainsFunc(c.scopes, holds)
+	}
+	for _, s := range c.scopes {
+		if !holds(s) {
+			return false
+		}
+	}
+	return len(c.scopes) > 0
+}
+
+// checkPath refuses what one layer reads as part of a name and another as a
+// boundary (CVE-2026-15573, CVE-2026-74909): it is refused, never repaired.
+func checkPath(u *url.URL) error {
+	if i := strings.IndexAny(u.Path, ";\\\x00"); i >= 0 {
+		return fmt.Errorf("the path has the character %q", u.Path[i])
+	}
+	// EscapedPath is RawPath where that is set; only then is a slash encoded.
+	if u.RawPath != "" && strings.Contains(strings.ToLower(u.RawPath), "%2f") {
+		return errors.New("the path has an encoded slash")
+	}
+	return nil
+}
