@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,30 @@ type recorder struct {
 
 func (r *recorder) Errorf(format string, args ...any) {
 	r.errors = append(r.errors, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// A browser that ends somewhere else says where, and what is seen there.
+func TestChromiumFails(t *testing.T) {
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	browser := servers.StartChromium(t)
+	browser.Open(t, page(t, fmt.Sprintf(`<h1>Out</h1><a href=%q>Go</a>`, gone.URL)))
+	rec := &recorder{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		browser.Follow(rec, "go", chromedp.Click(chromedp.CSS(`a`)))
+	}()
+	<-done
+	if len(rec.errors) != 1 || !strings.Contains(rec.errors[0], gone.URL+"/ cannot be reached") ||
+		!strings.Contains(rec.errors[0], "ERR_CONNECTION_REFUSED") {
+		t.Errorf("errors %q", rec.errors)
+	}
 }
 
 func TestAxe(t *testing.T) {

@@ -2,10 +2,12 @@ package interop_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"example.com/gatehouse/interop/servers"
@@ -106,26 +108,32 @@ func TestKeycloakOwnerDecides(t *testing.T) {
 	ask(http.StatusForbidden, quietly)
 }
 
-// A server of one's own can be stopped, and started again at the same address
-// with what it had stored.
-func TestKeycloakRestart(t *testing.T) {
+// A test can cut its own way to the shared server, which the others keep.
+func TestKeycloakVia(t *testing.T) {
 	t.Parallel()
-	kc := servers.StartKeycloak(t)
-	uma := discoverUMA(t, kc)
-	photoz := &bareClient{id: "photoz", secret: "photoz-secret", provider: discover(t, kc.Issuer("gatehouse"))}
-	pat := photoz.token(t, http.StatusOK, passwordGrant("alice")).AccessToken
-	var album struct {
-		ID string `json:"_id"`
+	kc := shared.Keycloak(t)
+	other, relay := kc.Via(t)
+	reach := func(kc *servers.Keycloak) error {
+		resp, err := http.Get(kc.Issuer("gatehouse"))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
 	}
-	protection(t, http.MethodPost, uma.Registration, pat, `{"name":"kept","resource_scopes":["view"]}`, http.StatusCreated, &album)
-
-	kc.Stop()
-	if resp, err := http.Get(uma.Registration); err == nil {
-		resp.Body.Close()
-		t.Fatalf("a stopped server answers %s", resp.Status)
+	if issuer := discoverUMA(t, other).Issuer; issuer != other.Issuer("gatehouse") || other.URL == kc.URL {
+		t.Errorf("issuer %s at %s", issuer, other.URL)
 	}
-	kc.Restart(t)
-	protection(t, http.MethodGet, uma.Registration+"/"+album.ID, pat, "", http.StatusOK, nil)
+	relay.Cut()
+	if err := reach(other); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("cut: %v, want connection refused", err)
+	}
+	if err := reach(kc); err != nil {
+		t.Errorf("the shared server: %v", err)
+	}
+	relay.Mend(t)
+	if err := reach(other); err != nil {
+		t.Errorf("mended: %v", err)
+	}
 }
 
 func discoverUMA(t *testing.T, kc *servers.Keycloak) metadata {

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,25 +38,7 @@ type Keycloak struct {
 	URL string
 
 	home, database string
-	address        string // host:port
 	proc           *process
-}
-
-// StartKeycloak starts a Keycloak for the time of the test, for tests that
-// stop it or change its settings. Others share one, see [Pool].
-func StartKeycloak(t testing.TB) *Keycloak {
-	t.Helper()
-	kc, err := newKeycloak(t.Context())
-	if err != nil {
-		t.Fatalf("keycloak: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := kc.close(); err != nil {
-			t.Errorf("keycloak: %v", err)
-		}
-		kc.logOnFailure(t)
-	})
-	return kc
 }
 
 // newKeycloak starts a server on a fresh copy of the seeded database: the
@@ -94,58 +76,25 @@ func newKeycloak(ctx context.Context) (kc *Keycloak, err error) {
 	return kc, kc.start(ctx)
 }
 
-// start starts the server at its address, or at a free one if it has none.
+// start starts the server at a free port.
 func (kc *Keycloak) start(ctx context.Context, options ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, keycloakStart, fmt.Errorf("%v have passed", keycloakStart))
 	defer cancel()
-	if kc.address != "" {
-		return kc.startAt(ctx, kc.address, options...)
-	}
-	// Somebody may take the free port before Keycloak does: three tries.
-	var err error
-	for range 3 {
-		var address string
-		if address, err = freeAddress(); err != nil {
-			return err
-		}
-		err = kc.startAt(ctx, address, options...)
-		if !errors.Is(err, errPortTaken) {
-			return err
-		}
-	}
-	return err
-}
-
-var errPortTaken = errors.New("the port is taken")
-
-func (kc *Keycloak) startAt(ctx context.Context, address string, options ...string) error {
-	url := "http://" + address
-	taken := false
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	cmd := keycloakServe(kc.home, kc.database, port, url, options...)
-	proc, err := startServer(ctx, "keycloak", cmd, func(line []byte) bool {
-		taken = taken || bytes.Contains(line, []byte("already in use")) || bytes.Contains(line, []byte("already bound"))
-		return bytes.Contains(line, []byte("Listening on: "+url))
+	var url string
+	proc, err := startServer(ctx, "keycloak", keycloakServe(kc.home, kc.database, options...), func(line []byte) bool {
+		_, after, found := bytes.Cut(line, []byte("Listening on: "))
+		url = string(bytes.TrimSpace(after))
+		return found
 	})
 	if err != nil {
-		if taken {
-			return fmt.Errorf("%w: %w", errPortTaken, err)
-		}
 		return err
 	}
-	kc.URL, kc.address, kc.proc = url, address, proc
-	return nil
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	if !strings.HasPrefix(url, "http://127.0.0.1:") {
+		proc.stop()
+		return fmt.Errorf("it listens on %q", url)
 	}
-	return l.Addr().String(), l.Close()
+	kc.URL, kc.proc = url, proc
+	return nil
 }
 
 // close stops the server and removes what it wrote.
@@ -171,19 +120,15 @@ func (kc *Keycloak) logOnFailure(t testing.TB) {
 	}
 }
 
-// Stop ends the server; its address refuses connections. It is for servers
-// from [StartKeycloak].
-func (kc *Keycloak) Stop() {
-	kc.proc.stop()
-}
-
-// Restart starts a stopped server again at the same address, with the
-// resources, tickets and sessions that it had stored.
-func (kc *Keycloak) Restart(t testing.TB) {
+// Via returns the same server at an address of its own, for the time of the
+// test, and the relay in between. The issuers there begin with that address,
+// and tokens of one address are refused at another.
+func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *Relay) {
 	t.Helper()
-	if err := kc.start(t.Context()); err != nil {
-		t.Fatalf("keycloak: %v", err)
-	}
+	relay := newRelay(t, strings.TrimPrefix(kc.URL, "http://"))
+	other := *kc
+	other.URL = "http://" + relay.address
+	return &other, relay
 }
 
 // SignIn fills in the login page of Keycloak, which the browser is at or on

@@ -40,12 +40,13 @@ func javaProgram() string {
 	return "java"
 }
 
-// keycloakServe starts the server on 127.0.0.1 at a port, under the address
-// url, on the database in a directory.
-func keycloakServe(home, database, port, url string, options ...string) *exec.Cmd {
+// keycloakServe serves the database in a directory on 127.0.0.1, at a port
+// that the system chooses. The issuer follows the address that a request names,
+// so that a relay has issuers of its own.
+func keycloakServe(home, database string, options ...string) *exec.Cmd {
 	return keycloakCommand(home, append([]string{
 		"start", "--optimized", "--cache=local",
-		"--http-enabled=true", "--http-host=127.0.0.1", "--http-port=" + port, "--hostname=" + url,
+		"--http-enabled=true", "--http-host=127.0.0.1", "--http-port=0", "--hostname-strict=false",
 		// TRACE_LEVEL_FILE=0 saves a trace file at every start.
 		"--db-url=jdbc:h2:file:" + filepath.Join(database, "keycloak") + ";NON_KEYWORDS=VALUE;TRACE_LEVEL_FILE=0",
 	}, options...)...)
