@@ -3,13 +3,11 @@ package gatehouse
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -127,32 +125,14 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// answer writes the answer to a refused request. What is about credentials is
-// not for caches.
+// answer writes the answer to a refused request.
 func (rs *ResourceServer) answer(w http.ResponseWriter, r *http.Request, e *Error) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	if e.RetryAfter > 0 {
-		seconds := int64((e.RetryAfter + time.Second - 1) / time.Second)
-		h.Set("Retry-After", strconv.FormatInt(seconds, 10)) // RFC 9110 §10.2.3
-	}
+	writeErrorHeader(w, e)
 	if rs.onError != nil {
 		rs.onError(w, r, e)
 		return
 	}
-	body, err := json.Marshal(struct {
-		Error   string `json:"error"`
-		Message string `json:"message,omitempty"`
-		ID      string `json:"id"`
-	}{e.Code, e.Message, e.ID})
-	if err != nil {
-		body = []byte(`{"error":"internal"}`)
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(e.Status)
-	// A client that is gone gets no answer; there is nobody to tell.
-	_, _ = w.Write(append(body, '\n'))
+	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
 }
 
 // answered is the copy of e that one request is answered with: it has an id,
@@ -166,8 +146,8 @@ func (e *Error) answered() *Error {
 	return &c
 }
 
-// answerIDLength makes ids of 50 bits: enough to find one line in a log.
-const answerIDLength = 10
+// answerIDLength makes ids of 60 bits: enough to find one line in a log.
+const answerIDLength = 12
 
 // printable reports whether s has only visible ASCII and spaces, so that it can
 // stand in a quoted string of a header (RFC 9110 §5.6.4) unchanged.
