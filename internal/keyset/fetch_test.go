@@ -70,7 +70,9 @@ func TestJK6_EntriesThatCannotBeUsed(t *testing.T) {
 		"X25519":      `{"kty":"OKP","crv":"X25519","kid":"bad","x":"` + strings.Repeat("A", 43) + `"}`,
 		"short Ed":    `{"kty":"OKP","crv":"Ed25519","kid":"bad","x":"AAAA"}`,
 		"RSA-1024":    weak,
-		"private d":   jwk("rsa2", "bad", "d", "AQAB"),
+		"private RSA": private("rsa2", "bad"),
+		"private EC":  private("p256", "bad"),
+		"private Ed":  private("ed", "bad"),
 		"prime":       jwk("rsa2", "bad", "p", "AQAB"),
 		"ES256K":      jwk("p256", "bad", "alg", "ES256K"),
 		"unknown kty": `{"kty":"XYZ","kid":"bad"}`,
@@ -93,7 +95,9 @@ func TestJK6_EntriesThatCannotBeUsed(t *testing.T) {
 			is, s := newIssuer(t, jwks(e, jwk("rsa1", "k1"), e))
 			want(t, s, rs256(t, "rsa1", "k1"), nil)
 			wantCount(t, is, 1)
-			for _, token := range []string{rs256(t, "rsa2", "bad"), sign(t, jose.ES256, keys()["p256"], "bad")} {
+			for _, token := range []string{
+				rs256(t, "rsa2", "bad"), sign(t, jose.ES256, keys()["p256"], "bad"), sign(t, jose.EdDSA, keys()["ed"], "bad"),
+			} {
 				want(t, s, token, keyset.ErrUnknownKey)
 			}
 		})
@@ -218,6 +222,28 @@ func TestJK2_Flood(t *testing.T) {
 	}
 }
 
+// A token whose own fetch did not bring its key does not ask twice.
+func TestUnknownKeyFetchesOnce(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	want(t, s, rs256(t, "rsa2", "k2"), keyset.ErrUnknownKey) // cold
+	wantCount(t, is, 1)
+	is.clock.Add(keyset.MaxAge)
+	want(t, s, rs256(t, "rsa2", "k2"), keyset.ErrUnknownKey)
+	wantCount(t, is, 1)
+}
+
+// The budget does not grow beyond its size in quiet hours.
+func TestFloodAfterQuietHours(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	is.count()
+	is.clock.Add(keyset.MaxAge)
+	for range 10 {
+		want(t, s, rs256(t, "rsa2", "k2"), keyset.ErrUnknownKey)
+	}
+	wantCount(t, is, 2)
+}
+
 func TestJK8_EndpointDown(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	known, unknown := rs256(t, "rsa1", "k1"), rs256(t, "rsa2", "k2")
@@ -338,6 +364,50 @@ func TestRefreshDoesNotWait(t *testing.T) {
 	wantCount(t, is, 1)
 	want(t, s, rs256(t, "rsa2", "k2"), nil)
 	want(t, s, token, keyset.ErrUnknownKey) // the withdrawn key is gone
+}
+
+// A request that saw old keys does not fetch again what another one fetched
+// in the meantime.
+func TestRefreshOnlyOnce(t *testing.T) {
+	is, _ := newIssuer(t, jwks(jwk("rsa1", "k1")))
+	token := rs256(t, "rsa1", "k1")
+	var s *keyset.Set
+	var mu sync.Mutex
+	calls := -1 // guarded by mu; counted while not negative
+	now := func() time.Time {
+		mu.Lock()
+		if calls >= 0 {
+			calls++
+		}
+		second := calls == 2 // the first saw the old keys
+		if second {
+			calls = -1
+		}
+		mu.Unlock()
+		if second {
+			want(t, s, token, nil)
+			if err := s.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+			wantCount(t, is, 1)
+		}
+		return is.clock.Now()
+	}
+	s = keyset.New(keyset.Config{Now: now, URL: func(context.Context) (string, error) { return is.URL, nil }})
+	want(t, s, token, nil)
+	wantCount(t, is, 1)
+	is.clock.Add(keyset.MaxAge + time.Second)
+	mu.Lock()
+	calls = 0
+	mu.Unlock()
+	want(t, s, token, nil)
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, is, 0)
+	if calls != -1 {
+		t.Error("the second request was not made")
+	}
 }
 
 func TestOneFlightForAllWaiters(t *testing.T) {
