@@ -38,6 +38,7 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 	}
 	id := newSecret()
 	s.setCookie(w, "browser", id, int(sessionLifetime.Seconds()))
+	r.AddCookie(&http.Cookie{Name: s.cookieName("browser"), Value: id}) // asked again, the answer is the same
 	return id
 }
 
