@@ -38,6 +38,7 @@ var (
 	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
 	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
 	errSuperseded     = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
+	errOwnerRefused   = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
 	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
 )
 
@@ -341,8 +342,16 @@ func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *idToken,
 	if live.record().subject != token.Subject || !bytes.Equal(a.from, rp.sessionDigest(r)) {
 		return "", errGrantSubject.because(nil)
 	}
-	if err := rp.config.OwnerGrants.keep(r.Context(), token.Subject, answer); err != nil {
+	grants := rp.config.OwnerGrants
+	if err := grants.keep(r.Context(), token.Subject, answer); err != nil {
 		return "", asError(err, errStoreUnavailable)
+	}
+	has, err := grants.Has(r.Context(), token.Subject)
+	if err != nil {
+		return "", asError(err, errStoreUnavailable)
+	}
+	if !has { // asking again would go round for ever
+		return "", errOwnerRefused.because(nil)
 	}
 	return rp.returnPath(a.returnTo), nil
 }
