@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -170,7 +171,7 @@ func (c *Chromium) Screenshot(t testing.TB, name string) string {
 // Outside returns the addresses that pages of this tab asked for outside of
 // loopback, in vain.
 func (c *Chromium) Outside() []string {
-	return c.state.now().outside
+	return slices.Clone(c.state.now().outside)
 }
 
 func (c *Chromium) wait(t testing.TB, what string, until func(tab) bool) {
@@ -179,7 +180,7 @@ func (c *Chromium) wait(t testing.TB, what string, until func(tab) bool) {
 	defer timer.Stop()
 	for {
 		now, changed := c.state.watch()
-		if now.unreachable != "" {
+		if now.unreachable != "" && now.loaded { // the page that says why
 			c.fail(t, "wait for "+what, fmt.Errorf("%s cannot be reached", now.unreachable))
 		}
 		if until(now) {
