@@ -222,8 +222,8 @@ func (x *exchange) obtain(ctx, values context.Context) (*tokenAnswer, error) {
 		}
 	}
 	for {
-		if x.sent == x.budget {
-			return nil, errTooManyRounds.because(errors.New("no request left to push claims with"))
+		if x.sent >= x.budget {
+			return nil, errTooManyRounds.because(fmt.Errorf("%d requests were not enough", maxCallRequests))
 		}
 		form.Set("ticket", x.ticket)
 		x.spent = append(x.spent, x.ticket)

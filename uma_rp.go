@@ -277,16 +277,19 @@ func (c *call) permission(ticket, used string) (string, error) {
 			c.rode = true
 			return other, nil
 		}
-		if c.rounds == c.t.config.MaxRounds || c.left < 2 { // one to exchange, one to use it
-			err := errTooManyRounds.because(fmt.Errorf("%d tickets and %d requests were not enough", c.rounds, maxCallRequests-c.left))
+		if c.rounds == c.t.config.MaxRounds {
+			err := errTooManyRounds.because(fmt.Errorf("%d tickets were not enough", c.rounds))
 			c.t.report(c.r.Context(), err)
 			return "", err
 		}
+		// All that is left but the request that uses the token.
 		x := &exchange{t: c.t, key: c.key, request: c.request, ticket: ticket, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
 			return x.run(ctx, c.r.Context()), nil
 		})
 		switch {
+		case err != nil && c.r.Context().Err() == nil: // Claims panicked
+			return "", errInternal.because(err)
 		case err != nil:
 			return "", err
 		case o.by == x:

@@ -76,17 +76,17 @@ type umaWorld struct {
 	now     time.Time
 	forms   []url.Values
 	seen    []umaSeen
+	spent   map[string]bool // tickets
 	tickets int
 	events  []gatehouse.Event
 	log     strings.Builder
-	closed  int
 }
 
 // umaSeen is one request as a resource server saw it.
 type umaSeen struct{ origin, method, path, token, body string }
 
 func newUMAWorld(t testing.TB, hosts ...string) *umaWorld {
-	w := &umaWorld{t: t, wire: umaWire{}, now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
+	w := &umaWorld{t: t, wire: umaWire{}, spent: map[string]bool{}, now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
 	w.answer = func(n int, _ url.Values) umaAnswer { return granted(fmt.Sprintf("rpt%d", n), `"expires_in":300`) }
 	w.permit = func(_ *http.Request, token string) bool { return token != "" }
 	w.wire["as.example.org"] = http.HandlerFunc(w.serveToken)
@@ -104,11 +104,11 @@ func (w *umaWorld) serveToken(rw http.ResponseWriter, r *http.Request) {
 		w.t.Error(err)
 	}
 	w.mu.Lock()
-	for _, f := range w.forms {
-		if f.Get("ticket") == r.PostForm.Get("ticket") {
-			w.t.Errorf("ticket %q was turned in twice", f.Get("ticket"))
-		}
+	ticket := r.PostForm.Get("ticket")
+	if w.spent[ticket] {
+		w.t.Errorf("ticket %q was turned in twice", ticket)
 	}
+	w.spent[ticket] = true
 	w.forms = append(w.forms, r.PostForm)
 	n := len(w.forms)
 	w.mu.Unlock()
