@@ -208,25 +208,25 @@ func TestUC9_Bodies(t *testing.T) {
 	}
 }
 
-type closeCounter struct {
+type umaBody struct {
 	io.Reader
 	closed int
 }
 
-func (c *closeCounter) Close() error { c.closed++; return nil }
+func (c *umaBody) Close() error { c.closed++; return nil }
 
 // A RoundTripper closes the request's body whatever happens, and leaves the
 // request as it is.
 func TestUMABodyIsClosed(t *testing.T) {
 	w := newUMAWorld(t)
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "request_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "request_denied") }
 	for i, config := range []gatehouse.UMATransportConfig{
 		{},
-		{Claims: bob().Claims}, // no party
+		{Claims: umaBob().Claims}, // no party
 	} {
 		tr := w.transport(w.provider(false), config)
 		for _, why := range []string{"first", "denied a moment ago"} {
-			body := &closeCounter{Reader: strings.NewReader("x")}
+			body := &umaBody{Reader: strings.NewReader("x")}
 			r, _ := http.NewRequest("POST", umaPhotos, body)
 			if _, err := tr.RoundTrip(r); err == nil || body.closed != 1 || len(r.Header) != 0 {
 				t.Errorf("config %d, %s: error %v, closed %d times, header %v", i, why, err, body.closed, r.Header)
@@ -238,8 +238,8 @@ func TestUMABodyIsClosed(t *testing.T) {
 // The body of a challenge is read to a limit and closed before the next try.
 func TestUMAChallengeBodyIsDrained(t *testing.T) {
 	w := newUMAWorld(t)
-	body := &drained{}
-	base := roundTrip(func(r *http.Request) (*http.Response, error) {
+	body := &umaEndless{}
+	base := umaRoundTrip(func(r *http.Request) (*http.Response, error) {
 		resp, err := w.wire.RoundTrip(r)
 		if resp != nil && resp.StatusCode == 401 {
 			resp.Body = body
@@ -254,15 +254,15 @@ func TestUMAChallengeBodyIsDrained(t *testing.T) {
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+type umaRoundTrip func(*http.Request) (*http.Response, error)
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (f umaRoundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// drained never ends.
-type drained struct{ read, closed int }
+// umaEndless never ends.
+type umaEndless struct{ read, closed int }
 
-func (d *drained) Read(p []byte) (int, error) { d.read += len(p); return len(p), nil }
-func (d *drained) Close() error               { d.closed++; return nil }
+func (d *umaEndless) Read(p []byte) (int, error) { d.read += len(p); return len(p), nil }
+func (d *umaEndless) Close() error               { d.closed++; return nil }
 
 // The token is bound to its origin: a redirect does not carry it on, and the
 // place a redirect leads to cannot have a ticket turned in.
@@ -332,7 +332,7 @@ func TestUC10_TokenDroppedOn401(t *testing.T) {
 
 	// Challenged and then denied: not sent again either.
 	w.permit = func(*http.Request, string) bool { return false }
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "access_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "access_denied") }
 	w.wantCode(c, umaPhotos+"/a", "uma_denied")
 	before := len(w.tokens())
 	w.wantCode(c, umaPhotos+"/b", "uma_denied")
@@ -350,7 +350,7 @@ func TestUMATokenExpires(t *testing.T) {
 	if len(w.asked()) != 1 {
 		t.Fatal("exchanged before the token expired")
 	}
-	w.answer = func(n int, _ url.Values) umaAnswer { return granted(fmt.Sprintf("rpt%d", n)) } // no expires_in (J9)
+	w.answer = func(n int, _ url.Values) umaAnswer { return umaGranted(fmt.Sprintf("rpt%d", n)) } // no expires_in (J9)
 	w.advance(1)
 	w.wantPicture(c, umaPhotos)
 	got := w.asked()
@@ -388,7 +388,7 @@ func TestUMATransportConfig(t *testing.T) {
 // Errors find their way through http.Client's *url.Error.
 func TestUMAErrorsAs(t *testing.T) {
 	w := newUMAWorld(t)
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "request_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "request_denied") }
 	_, _, err := umaGet(w.client(gatehouse.UMATransportConfig{}), umaPhotos)
 	var e *gatehouse.Error
 	if !errors.As(err, &e) || e.Code != "uma_denied" || e.Status != 403 || e.Message == "" {
@@ -401,7 +401,7 @@ func TestUMAErrorsAs(t *testing.T) {
 
 func TestUMAParty(t *testing.T) {
 	w := newUMAWorld(t)
-	tr := w.transport(w.provider(false), gatehouse.UMATransportConfig{Claims: bob().Claims})
+	tr := w.transport(w.provider(false), gatehouse.UMATransportConfig{Claims: umaBob().Claims})
 	get := func(id *gatehouse.Identity) error {
 		ctx := context.Background()
 		if id != nil {

@@ -54,11 +54,11 @@ type umaAnswer struct {
 	body   string
 }
 
-func granted(token string, more ...string) umaAnswer {
+func umaGranted(token string, more ...string) umaAnswer {
 	return umaAnswer{200, `{"access_token":"` + token + `","token_type":"Bearer"` + strings.Join(append([]string{""}, more...), ",") + `}`}
 }
 
-func refusedWith(status int, code string, more ...string) umaAnswer {
+func umaRefused(status int, code string, more ...string) umaAnswer {
 	return umaAnswer{status, `{"error":"` + code + `"` + strings.Join(append([]string{""}, more...), ",") + `}`}
 }
 
@@ -87,7 +87,7 @@ type umaSeen struct{ origin, method, path, token, body string }
 
 func newUMAWorld(t testing.TB, hosts ...string) *umaWorld {
 	w := &umaWorld{t: t, wire: umaWire{}, spent: map[string]bool{}, now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
-	w.answer = func(n int, _ url.Values) umaAnswer { return granted(fmt.Sprintf("rpt%d", n), `"expires_in":300`) }
+	w.answer = func(n int, _ url.Values) umaAnswer { return umaGranted(fmt.Sprintf("rpt%d", n), `"expires_in":300`) }
 	w.permit = func(_ *http.Request, token string) bool { return token != "" }
 	w.wire["as.example.org"] = http.HandlerFunc(w.serveToken)
 	for _, h := range append(hosts, "photos.example.org") {
@@ -182,7 +182,7 @@ func (w *umaWorld) provider(keycloak bool) *gatehouse.Provider {
 	}
 	p, err := gatehouse.NewProvider(umaIssuer, &gatehouse.ProviderConfig{
 		Transport: w.wire, Metadata: md, Now: w.Now, Events: w.event,
-		Logger: slog.New(slog.NewJSONHandler(lockedWriter{w}, nil)),
+		Logger: slog.New(slog.NewJSONHandler(umaLog{w}, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -209,9 +209,9 @@ func (w *umaWorld) codes() []string {
 	return all
 }
 
-type lockedWriter struct{ w *umaWorld }
+type umaLog struct{ w *umaWorld }
 
-func (l lockedWriter) Write(b []byte) (int, error) {
+func (l umaLog) Write(b []byte) (int, error) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
 	return l.w.log.Write(b)
@@ -235,8 +235,8 @@ func (w *umaWorld) client(c gatehouse.UMATransportConfig) *http.Client {
 	return &http.Client{Transport: w.transport(w.provider(false), c)}
 }
 
-// bob is a config that acts for bob and can prove it.
-func bob() gatehouse.UMATransportConfig {
+// umaBob is a config that acts for bob and can prove it.
+func umaBob() gatehouse.UMATransportConfig {
 	return gatehouse.UMATransportConfig{
 		Party: func(context.Context) string { return "bob" },
 		Claims: func(context.Context) (gatehouse.ClaimToken, error) {

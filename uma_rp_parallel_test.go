@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// parallel runs f n times at once.
-func parallel(n int, f func(i int)) {
+// umaParallel runs f n times at once.
+func umaParallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() { f(i) })
@@ -30,10 +30,10 @@ func TestUMAParallelOneExchange(t *testing.T) {
 		w := newUMAWorld(t)
 		w.answer = func(n int, _ url.Values) umaAnswer {
 			time.Sleep(time.Second) // the bubble's clock: all 100 wait by then
-			return granted(fmt.Sprintf("rpt%d", n))
+			return umaGranted(fmt.Sprintf("rpt%d", n))
 		}
 		c := w.client(gatehouse.UMATransportConfig{})
-		parallel(100, func(i int) { w.wantPicture(c, fmt.Sprintf("%s/photos/%d", umaPhotos, i)) })
+		umaParallel(100, func(i int) { w.wantPicture(c, fmt.Sprintf("%s/photos/%d", umaPhotos, i)) })
 		if len(w.asked()) != 1 || w.tickets != 100 || len(w.tokens()) != 200 {
 			t.Errorf("%d token requests, %d tickets, %d requests", len(w.asked()), w.tickets, len(w.tokens()))
 		}
@@ -71,17 +71,17 @@ func TestUMAParallelManyResources(t *testing.T) {
 					defer mu.Unlock()
 					path := paths[f.Get("ticket")]
 					if path == "/p/13" {
-						return refusedWith(403, "request_denied")
+						return umaRefused(403, "request_denied")
 					}
 					token := fmt.Sprintf("rpt-%d", n)
 					holds[token] = []string{path}
 					if upgrade {
 						holds[token] = append(holds[token], holds[f.Get("rpt")]...)
 					}
-					return granted(token, fmt.Sprintf(`"upgraded":%v`, upgrade && f.Has("rpt")))
+					return umaGranted(token, fmt.Sprintf(`"upgraded":%v`, upgrade && f.Has("rpt")))
 				}
 				c := w.client(gatehouse.UMATransportConfig{})
-				parallel(20, func(i int) {
+				umaParallel(20, func(i int) {
 					url := fmt.Sprintf("%s/p/%d", umaPhotos, i)
 					if i == 13 {
 						w.wantCode(c, url, "uma_denied")
@@ -104,11 +104,11 @@ func TestUMAParallelFailures(t *testing.T) {
 		answer umaAnswer
 		path   string
 	}{
-		"uma_denied":        {refusedWith(403, "request_denied"), "/same"},
-		"need_info":         {refusedWith(403, "need_info", `"ticket":"new-1"`), "/same"},
-		"request_submitted": {refusedWith(403, "request_submitted", `"ticket":"new-1"`), "/same"},
+		"uma_denied":        {umaRefused(403, "request_denied"), "/same"},
+		"need_info":         {umaRefused(403, "need_info", `"ticket":"new-1"`), "/same"},
+		"request_submitted": {umaRefused(403, "request_submitted", `"ticket":"new-1"`), "/same"},
 		"as_unavailable":    {umaAnswer{500, ""}, "/%d"},
-		"client_refused":    {refusedWith(401, "invalid_client"), "/%d"},
+		"client_refused":    {umaRefused(401, "invalid_client"), "/%d"},
 	}
 	for code, tt := range tests {
 		t.Run(code, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestUMAParallelFailures(t *testing.T) {
 					return tt.answer
 				}
 				c := w.client(gatehouse.UMATransportConfig{})
-				parallel(50, func(i int) {
+				umaParallel(50, func(i int) {
 					_, _, err := umaGet(c, umaPhotos+strings.Replace(tt.path, "%d", fmt.Sprint(i), 1))
 					if err == nil || !strings.Contains(err.Error(), "gatehouse: "+code) {
 						t.Errorf("request %d: %v", i, err)
@@ -177,7 +177,7 @@ func TestUMAWaiterLeaves(t *testing.T) {
 		release := make(chan struct{})
 		w.answer = func(int, url.Values) umaAnswer {
 			<-release
-			return granted("rpt1")
+			return umaGranted("rpt1")
 		}
 		tr := w.transport(w.provider(false), gatehouse.UMATransportConfig{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -213,18 +213,18 @@ func TestUMAWaiterLeaves(t *testing.T) {
 // What an exchange brings for a party that signed out meanwhile is not kept.
 func TestUMAForgetDuringExchange(t *testing.T) {
 	for name, answer := range map[string]umaAnswer{
-		"granted": granted("rpt1"),
-		"denied":  refusedWith(403, "request_denied"),
+		"granted": umaGranted("rpt1"),
+		"denied":  umaRefused(403, "request_denied"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newUMAWorld(t)
-			tr := w.transport(w.provider(false), bob())
+			tr := w.transport(w.provider(false), umaBob())
 			w.answer = func(n int, _ url.Values) umaAnswer {
 				if n == 1 {
 					tr.Forget(t.Context(), "bob")
 					return answer
 				}
-				return granted("rpt2")
+				return umaGranted("rpt2")
 			}
 			c := &http.Client{Transport: tr}
 			umaGet(c, umaPhotos)
@@ -240,7 +240,7 @@ func TestUMAForgetDuringExchange(t *testing.T) {
 // A panic of the application's Claims is an error of this request.
 func TestUMAClaimsPanic(t *testing.T) {
 	w := newUMAWorld(t)
-	config := bob()
+	config := umaBob()
 	config.PushFirst = true
 	config.Claims = func(context.Context) (gatehouse.ClaimToken, error) { panic("SECRET") }
 	_, _, err := umaGet(w.client(config), umaPhotos)
@@ -254,7 +254,7 @@ func TestUMAClaimsPanic(t *testing.T) {
 func TestUMADenialsAreBounded(t *testing.T) {
 	const most = 1024 // maxDenials
 	w := newUMAWorld(t)
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "request_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "request_denied") }
 	c := w.client(gatehouse.UMATransportConfig{})
 	again := func(i int) bool {
 		before := len(w.asked())
@@ -277,7 +277,7 @@ func TestUMADenialsAreBounded(t *testing.T) {
 func TestUMAMemoryIsBounded(t *testing.T) {
 	const most = 4096 // maxRPTs
 	w := newUMAWorld(t)
-	permit := roundTrip(func(r *http.Request) (*http.Response, error) {
+	permit := umaRoundTrip(func(r *http.Request) (*http.Response, error) {
 		out := r.Clone(r.Context())
 		out.URL.Host = "photos.example.org"
 		return w.wire.RoundTrip(out)

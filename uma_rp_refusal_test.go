@@ -23,32 +23,32 @@ func TestUMARefusals(t *testing.T) {
 		asked  int    // token requests
 		sent   int    // requests to the resource server
 	}{
-		"request_denied":           {refusedWith(403, "request_denied", words), "uma_denied", 1, 1},
-		"Keycloak not_authorized":  {refusedWith(403, "access_denied", `"error_description":"not_authorized"`), "uma_denied", 1, 1},
-		"access_denied without":    {refusedWith(403, "access_denied"), "uma_denied", 1, 1},
-		"access_denied odd text":   {refusedWith(403, "access_denied", `"error_description":{"a":1}`), "uma_denied", 1, 1},
-		"Gluu forbidden_by_policy": {refusedWith(403, "forbidden_by_policy", words), "uma_denied", 1, 1},
-		"invalid_grant":            {refusedWith(400, "invalid_grant", words), "ticket_refused", 2, 2},
-		"invalid_ticket":           {refusedWith(403, "invalid_ticket"), "ticket_refused", 2, 2},
-		"expired_ticket":           {refusedWith(400, "expired_ticket"), "ticket_refused", 2, 2},
-		"invalid_rpt, none sent":   {refusedWith(400, "invalid_rpt"), "uma_grant_refused", 1, 1},
-		"invalid_scope":            {refusedWith(400, "invalid_scope"), "uma_grant_refused", 1, 1},
-		"invalid_resource":         {refusedWith(400, "invalid_resource"), "uma_grant_refused", 1, 1},
-		"an unknown error":         {refusedWith(400, "remote_code"), "uma_grant_refused", 1, 1},
+		"request_denied":           {umaRefused(403, "request_denied", words), "uma_denied", 1, 1},
+		"Keycloak not_authorized":  {umaRefused(403, "access_denied", `"error_description":"not_authorized"`), "uma_denied", 1, 1},
+		"access_denied without":    {umaRefused(403, "access_denied"), "uma_denied", 1, 1},
+		"access_denied odd text":   {umaRefused(403, "access_denied", `"error_description":{"a":1}`), "uma_denied", 1, 1},
+		"Gluu forbidden_by_policy": {umaRefused(403, "forbidden_by_policy", words), "uma_denied", 1, 1},
+		"invalid_grant":            {umaRefused(400, "invalid_grant", words), "ticket_refused", 2, 2},
+		"invalid_ticket":           {umaRefused(403, "invalid_ticket"), "ticket_refused", 2, 2},
+		"expired_ticket":           {umaRefused(400, "expired_ticket"), "ticket_refused", 2, 2},
+		"invalid_rpt, none sent":   {umaRefused(400, "invalid_rpt"), "uma_grant_refused", 1, 1},
+		"invalid_scope":            {umaRefused(400, "invalid_scope"), "uma_grant_refused", 1, 1},
+		"invalid_resource":         {umaRefused(400, "invalid_resource"), "uma_grant_refused", 1, 1},
+		"an unknown error":         {umaRefused(400, "remote_code"), "uma_grant_refused", 1, 1},
 		"no OAuth error":           {umaAnswer{404, "<html>remote words</html>"}, "uma_grant_refused", 1, 1},
-		"invalid_client":           {refusedWith(401, "invalid_client"), "client_refused", 1, 1},
-		"unauthorized_client":      {refusedWith(401, "unauthorized_client"), "client_refused", 1, 1},
+		"invalid_client":           {umaRefused(401, "invalid_client"), "client_refused", 1, 1},
+		"unauthorized_client":      {umaRefused(401, "unauthorized_client"), "client_refused", 1, 1},
 		"a redirect":               {umaAnswer{302, ""}, "as_unavailable", 1, 1},
 		"down":                     {umaAnswer{500, "remote words"}, "as_unavailable", 1, 1},
 		"too many requests":        {umaAnswer{429, "remote words"}, "as_unavailable", 1, 1},
 		"HTML":                     {umaAnswer{200, "<html>remote words</html>"}, "as_unavailable", 1, 1},
-		"too large":                {granted("rpt1", `"x":"`+strings.Repeat("x", 2<<20)+`"`), "as_unavailable", 1, 1},
+		"too large":                {umaGranted("rpt1", `"x":"`+strings.Repeat("x", 2<<20)+`"`), "as_unavailable", 1, 1},
 		"no access_token":          {umaAnswer{200, `{"token_type":"Bearer"}`}, "as_unavailable", 1, 1},
 		"another token type":       {umaAnswer{200, `{"access_token":"rpt1","token_type":"mac"}`}, "token_type_unsupported", 1, 1},
-		"header injection":         {granted(`rpt1\r\nX-Evil: 1`), "rpt_unusable", 1, 1},
-		"two tokens":               {granted(`rpt1 rpt2`), "rpt_unusable", 1, 1},
-		"only padding":             {granted(`==`), "rpt_unusable", 1, 1},
-		"huge token":               {granted(strings.Repeat("a", 16<<10+1)), "rpt_unusable", 1, 1},
+		"header injection":         {umaGranted(`rpt1\r\nX-Evil: 1`), "rpt_unusable", 1, 1},
+		"two tokens":               {umaGranted(`rpt1 rpt2`), "rpt_unusable", 1, 1},
+		"only padding":             {umaGranted(`==`), "rpt_unusable", 1, 1},
+		"huge token":               {umaGranted(strings.Repeat("a", 16<<10+1)), "rpt_unusable", 1, 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,9 +74,9 @@ func TestUMAFreshStart(t *testing.T) {
 	w := newUMAWorld(t)
 	w.answer = func(n int, _ url.Values) umaAnswer {
 		if n == 1 {
-			return refusedWith(400, "invalid_grant")
+			return umaRefused(400, "invalid_grant")
 		}
-		return granted("rpt1")
+		return umaGranted("rpt1")
 	}
 	w.wantPicture(w.client(gatehouse.UMATransportConfig{}), umaPhotos)
 	if got := w.tokens(); !slices.Equal(got, []string{"", "", "rpt1"}) {
@@ -94,9 +94,9 @@ func TestUMAInvalidRPT(t *testing.T) {
 	w.permit = func(_ *http.Request, token string) bool { return token == "rpt3" }
 	w.answer = func(n int, form url.Values) umaAnswer {
 		if form.Has("rpt") {
-			return refusedWith(400, "invalid_rpt")
+			return umaRefused(400, "invalid_rpt")
 		}
-		return granted(fmt.Sprintf("rpt%d", n))
+		return umaGranted(fmt.Sprintf("rpt%d", n))
 	}
 	w.wantPicture(c, umaPhotos)
 	if got := w.tokens()[2:]; !slices.Equal(got, []string{"rpt1", "", "rpt3"}) || len(w.asked()) != 3 {
@@ -111,9 +111,9 @@ func TestUMAUpgrade(t *testing.T) {
 			w := newUMAWorld(t)
 			w.answer = func(n int, form url.Values) umaAnswer {
 				if n == 1 {
-					return granted("rpt1")
+					return umaGranted("rpt1")
 				}
-				return granted(upgraded, `"upgraded":true`)
+				return umaGranted(upgraded, `"upgraded":true`)
 			}
 			w.permit = func(r *http.Request, token string) bool {
 				return token != "" && (r.Method == "GET" || token == upgraded && len(w.asked()) > 1)
@@ -138,16 +138,16 @@ func TestUMAUpgrade(t *testing.T) {
 
 // A token that is never enough does not make a loop.
 func TestUMATooManyRounds(t *testing.T) {
-	more := func(n int, form url.Values) umaAnswer { return granted(fmt.Sprintf("rpt%d", n)) }
+	more := func(n int, form url.Values) umaAnswer { return umaGranted(fmt.Sprintf("rpt%d", n)) }
 	askThenGrant := func(n int, form url.Values) umaAnswer {
 		if !form.Has("claim_token") {
-			return refusedWith(403, "need_info", fmt.Sprintf(`"ticket":"new-%d"`, n))
+			return umaRefused(403, "need_info", fmt.Sprintf(`"ticket":"new-%d"`, n))
 		}
-		return granted(fmt.Sprintf("rpt%d", n))
+		return umaGranted(fmt.Sprintf("rpt%d", n))
 	}
 	askLater := func(n int, form url.Values) umaAnswer {
 		if n == 1 {
-			return granted("rpt1")
+			return umaGranted("rpt1")
 		}
 		return askThenGrant(n, form)
 	}
@@ -168,7 +168,7 @@ func TestUMATooManyRounds(t *testing.T) {
 			w := newUMAWorld(t)
 			w.permit = func(*http.Request, string) bool { return false }
 			w.answer = tt.answer
-			config := bob()
+			config := umaBob()
 			config.MaxRounds = tt.rounds
 			w.wantCode(w.client(config), umaPhotos, "too_many_rounds")
 			asked, sent := len(w.asked()), len(w.tokens())
@@ -179,30 +179,30 @@ func TestUMATooManyRounds(t *testing.T) {
 	}
 }
 
-const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
+const umaIDTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 
 func TestUMANeedInfo(t *testing.T) {
 	idToken := `"required_claims":[{"name":"email","friendly_name":"your address","claim_type":"string","claim_token_format":["urn:saml","` +
-		idTokenFormat + `"],"issuer":["https://idp.example.org"]}]`
+		umaIDTokenFormat + `"],"issuer":["https://idp.example.org"]}]`
 	need := func(more ...string) umaAnswer {
-		return refusedWith(403, "need_info", append([]string{`"ticket":"new-1"`}, more...)...)
+		return umaRefused(403, "need_info", append([]string{`"ticket":"new-1"`}, more...)...)
 	}
 	saml := func(context.Context) (gatehouse.ClaimToken, error) {
 		return gatehouse.ClaimToken{Token: gatehouse.NewSecret("saml"), Format: "urn:saml"}, nil
 	}
 	none := func(context.Context) (gatehouse.ClaimToken, error) { return gatehouse.ClaimToken{}, nil }
 	full := gatehouse.RequiredClaim{Name: "email", FriendlyName: "your address", Type: "string",
-		TokenFormats: []string{"urn:saml", idTokenFormat}, Issuers: []string{"https://idp.example.org"}}
+		TokenFormats: []string{"urn:saml", umaIDTokenFormat}, Issuers: []string{"https://idp.example.org"}}
 	tests := map[string]struct {
 		claims func(context.Context) (gatehouse.ClaimToken, error)
 		answer umaAnswer
 		pushed string                  // format; "" for not pushed
 		want   gatehouse.NeedInfoError // when not pushed
 	}{
-		"pushed":              {bob().Claims, need(idToken), idTokenFormat, gatehouse.NeedInfoError{}},
-		"pushed, none listed": {bob().Claims, need(`"redirect_user":"https://as.example.org/claims"`), idTokenFormat, gatehouse.NeedInfoError{}},
+		"pushed":              {umaBob().Claims, need(idToken), umaIDTokenFormat, gatehouse.NeedInfoError{}},
+		"pushed, none listed": {umaBob().Claims, need(`"redirect_user":"https://as.example.org/claims"`), umaIDTokenFormat, gatehouse.NeedInfoError{}},
 		"another format":      {saml, need(idToken), "urn:saml", gatehouse.NeedInfoError{}},
-		"format not listed":   {saml, need(`"required_claims":[{"claim_token_format":["` + idTokenFormat + `"]}]`), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{{TokenFormats: []string{idTokenFormat}}}}},
+		"format not listed":   {saml, need(`"required_claims":[{"claim_token_format":["` + umaIDTokenFormat + `"]}]`), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{{TokenFormats: []string{umaIDTokenFormat}}}}},
 		"no Claims":           {nil, need(idToken), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{full}}},
 		"nothing to push":     {none, need(idToken), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{full}}},
 		"redirect_user":       {nil, need(`"redirect_user":"https://as.example.org/claims?x=1"`), "", gatehouse.NeedInfoError{RedirectUser: "https://as.example.org/claims?x=1"}},
@@ -220,9 +220,9 @@ func TestUMANeedInfo(t *testing.T) {
 				if n == 1 {
 					return tt.answer
 				}
-				return granted("rpt1")
+				return umaGranted("rpt1")
 			}
-			c := w.client(gatehouse.UMATransportConfig{Claims: tt.claims, Party: bob().Party})
+			c := w.client(gatehouse.UMATransportConfig{Claims: tt.claims, Party: umaBob().Party})
 			_, _, err := umaGet(c, umaPhotos)
 			w.wantNoSecret(err)
 			got := w.asked()
@@ -256,9 +256,9 @@ func TestUMANeedInfo(t *testing.T) {
 func TestUMANeedInfoForever(t *testing.T) {
 	w := newUMAWorld(t)
 	w.answer = func(n int, _ url.Values) umaAnswer {
-		return refusedWith(403, "need_info", fmt.Sprintf(`"ticket":"new-%d"`, n))
+		return umaRefused(403, "need_info", fmt.Sprintf(`"ticket":"new-%d"`, n))
 	}
-	_, _, err := umaGet(w.client(bob()), umaPhotos)
+	_, _, err := umaGet(w.client(umaBob()), umaPhotos)
 	e, ok := errors.AsType[*gatehouse.NeedInfoError](err)
 	if !ok || e.Ticket.Reveal() != "new-2" || len(w.asked()) != 2 {
 		t.Errorf("%v, %d token requests", err, len(w.asked()))
@@ -269,22 +269,22 @@ func TestUMANeedInfoForever(t *testing.T) {
 func TestUMATicketReused(t *testing.T) {
 	tests := map[string]func(n int, form url.Values) umaAnswer{
 		"need_info, the same": func(_ int, f url.Values) umaAnswer {
-			return refusedWith(403, "need_info", `"ticket":"`+f.Get("ticket")+`"`)
+			return umaRefused(403, "need_info", `"ticket":"`+f.Get("ticket")+`"`)
 		},
-		"need_info, none":     func(int, url.Values) umaAnswer { return refusedWith(403, "need_info") },
-		"need_info, a number": func(int, url.Values) umaAnswer { return refusedWith(403, "need_info", `"ticket":7`) },
+		"need_info, none":     func(int, url.Values) umaAnswer { return umaRefused(403, "need_info") },
+		"need_info, a number": func(int, url.Values) umaAnswer { return umaRefused(403, "need_info", `"ticket":7`) },
 		"request_submitted, the same": func(_ int, f url.Values) umaAnswer {
-			return refusedWith(403, "request_submitted", `"ticket":"`+f.Get("ticket")+`"`)
+			return umaRefused(403, "request_submitted", `"ticket":"`+f.Get("ticket")+`"`)
 		},
 		"the one before": func(n int, f url.Values) umaAnswer {
-			return refusedWith(403, "need_info", `"ticket":"`+map[int]string{1: "new-1", 2: "ticket-1"}[n]+`"`)
+			return umaRefused(403, "need_info", `"ticket":"`+map[int]string{1: "new-1", 2: "ticket-1"}[n]+`"`)
 		},
 	}
 	for name, answer := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newUMAWorld(t)
 			w.answer = answer
-			w.wantCode(w.client(bob()), umaPhotos, "ticket_reused")
+			w.wantCode(w.client(umaBob()), umaPhotos, "ticket_reused")
 			want := 1
 			if name == "the one before" {
 				want = 2
@@ -302,13 +302,13 @@ func TestUMASubmitted(t *testing.T) {
 		ticket   string
 		interval time.Duration
 	}{
-		"with interval":    {refusedWith(403, "request_submitted", `"ticket":"new-1","interval":5`), "new-1", 5 * time.Second},
-		"without interval": {refusedWith(403, "request_submitted", `"ticket":"new-1"`), "new-1", 0},
-		"negative":         {refusedWith(403, "request_submitted", `"ticket":"new-1","interval":-5`), "new-1", 0},
-		"text":             {refusedWith(403, "request_submitted", `"ticket":"new-1","interval":"5"`), "new-1", 0},
-		"endless":          {refusedWith(403, "request_submitted", `"ticket":"new-1","interval":1e300`), "new-1", 24 * time.Hour},
-		"no ticket":        {refusedWith(403, "request_submitted"), "", 0},
-		"Keycloak":         {refusedWith(403, "access_denied", `"error_description":"request_submitted"`), "", 0},
+		"with interval":    {umaRefused(403, "request_submitted", `"ticket":"new-1","interval":5`), "new-1", 5 * time.Second},
+		"without interval": {umaRefused(403, "request_submitted", `"ticket":"new-1"`), "new-1", 0},
+		"negative":         {umaRefused(403, "request_submitted", `"ticket":"new-1","interval":-5`), "new-1", 0},
+		"text":             {umaRefused(403, "request_submitted", `"ticket":"new-1","interval":"5"`), "new-1", 0},
+		"endless":          {umaRefused(403, "request_submitted", `"ticket":"new-1","interval":1e300`), "new-1", 24 * time.Hour},
+		"no ticket":        {umaRefused(403, "request_submitted"), "", 0},
+		"Keycloak":         {umaRefused(403, "access_denied", `"error_description":"request_submitted"`), "", 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -342,10 +342,10 @@ func TestUMAKeycloak(t *testing.T) {
 		pushed   bool
 		submit   string
 	}{
-		"standard":                {false, bob(), false, ""},
-		"standard, PushFirst":     {false, with(bob(), func(c *gatehouse.UMATransportConfig) { c.PushFirst = true }), true, ""},
-		"Keycloak":                {true, bob(), true, "false"},
-		"Keycloak, SubmitRequest": {true, with(bob(), func(c *gatehouse.UMATransportConfig) { c.SubmitRequest = true }), true, ""},
+		"standard":                {false, umaBob(), false, ""},
+		"standard, PushFirst":     {false, umaWith(umaBob(), func(c *gatehouse.UMATransportConfig) { c.PushFirst = true }), true, ""},
+		"Keycloak":                {true, umaBob(), true, "false"},
+		"Keycloak, SubmitRequest": {true, umaWith(umaBob(), func(c *gatehouse.UMATransportConfig) { c.SubmitRequest = true }), true, ""},
 		"Keycloak, for itself":    {true, gatehouse.UMATransportConfig{}, false, "false"},
 	}
 	for name, tt := range tests {
@@ -357,14 +357,14 @@ func TestUMAKeycloak(t *testing.T) {
 			if len(got) != 1 || got[0].Has("claim_token") != tt.pushed || got[0].Get("submit_request") != tt.submit {
 				t.Errorf("asked %v", got)
 			}
-			if tt.pushed && (got[0].Get("claim_token") != umaIDToken || got[0].Get("claim_token_format") != idTokenFormat) {
+			if tt.pushed && (got[0].Get("claim_token") != umaIDToken || got[0].Get("claim_token_format") != umaIDTokenFormat) {
 				t.Errorf("pushed %v", got[0])
 			}
 		})
 	}
 }
 
-func with(c gatehouse.UMATransportConfig, change func(*gatehouse.UMATransportConfig)) gatehouse.UMATransportConfig {
+func umaWith(c gatehouse.UMATransportConfig, change func(*gatehouse.UMATransportConfig)) gatehouse.UMATransportConfig {
 	change(&c)
 	return c
 }
@@ -380,19 +380,19 @@ func TestUMAClaimsFail(t *testing.T) {
 		code     string
 		asked    int
 	}{
-		"Keycloak, no token":      {true, "", nil, granted("rpt1"), "uma_claims_unavailable", 0},
-		"Keycloak, error":         {true, "", errors.New("no session"), granted("rpt1"), "uma_claims_unavailable", 0},
-		"Keycloak, our error":     {true, "", cause, granted("rpt1"), "login_required", 0},
-		"Keycloak, session ended": {true, umaIDToken, nil, refusedWith(400, "unauthorized_client"), "uma_claims_refused", 1},
-		"Keycloak, expired":       {true, umaIDToken, nil, refusedWith(400, "invalid_claim_token"), "uma_claims_refused", 1},
-		"Keycloak, wrong secret":  {true, umaIDToken, nil, refusedWith(401, "unauthorized_client"), "client_refused", 1},
-		"standard, error":         {false, "", errors.New("no session"), refusedWith(403, "need_info", `"ticket":"new-1"`), "uma_claims_unavailable", 1},
+		"Keycloak, no token":      {true, "", nil, umaGranted("rpt1"), "uma_claims_unavailable", 0},
+		"Keycloak, error":         {true, "", errors.New("no session"), umaGranted("rpt1"), "uma_claims_unavailable", 0},
+		"Keycloak, our error":     {true, "", cause, umaGranted("rpt1"), "login_required", 0},
+		"Keycloak, session ended": {true, umaIDToken, nil, umaRefused(400, "unauthorized_client"), "uma_claims_refused", 1},
+		"Keycloak, expired":       {true, umaIDToken, nil, umaRefused(400, "invalid_claim_token"), "uma_claims_refused", 1},
+		"Keycloak, wrong secret":  {true, umaIDToken, nil, umaRefused(401, "unauthorized_client"), "client_refused", 1},
+		"standard, error":         {false, "", errors.New("no session"), umaRefused(403, "need_info", `"ticket":"new-1"`), "uma_claims_unavailable", 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newUMAWorld(t)
 			w.answer = func(int, url.Values) umaAnswer { return tt.answer }
-			config := bob()
+			config := umaBob()
 			config.Claims = func(context.Context) (gatehouse.ClaimToken, error) {
 				return gatehouse.ClaimToken{Token: gatehouse.NewSecret(tt.token)}, tt.err
 			}
@@ -407,7 +407,7 @@ func TestUMAClaimsFail(t *testing.T) {
 // Claims sees the values of the request that needs it.
 func TestUMAClaimsContext(t *testing.T) {
 	w := newUMAWorld(t)
-	w.answer = func(n int, f url.Values) umaAnswer { return granted("rpt-of-" + f.Get("claim_token")) }
+	w.answer = func(n int, f url.Values) umaAnswer { return umaGranted("rpt-of-" + f.Get("claim_token")) }
 	tr := w.transport(w.provider(true), gatehouse.UMATransportConfig{
 		Claims: func(ctx context.Context) (gatehouse.ClaimToken, error) {
 			return gatehouse.ClaimToken{Token: gatehouse.NewSecret(gatehouse.IdentityFrom(ctx).Subject)}, nil
@@ -429,7 +429,7 @@ func TestUMAClaimsContext(t *testing.T) {
 // A denial is remembered for five seconds, for this request of this party only.
 func TestUMADenialIsRemembered(t *testing.T) {
 	w := newUMAWorld(t)
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "request_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "request_denied") }
 	party := "bob"
 	tr := w.transport(w.provider(false), gatehouse.UMATransportConfig{Party: func(context.Context) string { return party }})
 	c := &http.Client{Transport: tr}
@@ -439,7 +439,7 @@ func TestUMADenialIsRemembered(t *testing.T) {
 	if len(w.asked()) != 1 || len(w.tokens()) != 1 {
 		t.Fatalf("%d token requests, %d requests in all", len(w.asked()), len(w.tokens()))
 	}
-	w.answer = func(n int, _ url.Values) umaAnswer { return granted(fmt.Sprintf("rpt%d", n)) }
+	w.answer = func(n int, _ url.Values) umaAnswer { return umaGranted(fmt.Sprintf("rpt%d", n)) }
 	w.wantPicture(c, umaPhotos+"/a?b=2")
 	if resp, err := c.Post(umaPhotos+"/a?b=1", "", nil); err != nil || resp.StatusCode != 200 {
 		t.Errorf("another method: %v", err)
@@ -451,7 +451,7 @@ func TestUMADenialIsRemembered(t *testing.T) {
 	w.advance(1)
 	w.wantPicture(c, umaPhotos+"/a?b=1")
 
-	w.answer = func(int, url.Values) umaAnswer { return refusedWith(403, "request_denied") }
+	w.answer = func(int, url.Values) umaAnswer { return umaRefused(403, "request_denied") }
 	w.permit = func(*http.Request, string) bool { return false }
 	w.wantCode(c, umaPhotos+"/c", "uma_denied")
 	tr.Forget(t.Context(), "bob")
