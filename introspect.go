@@ -22,6 +22,9 @@ const (
 	// inactiveTTL is how long a refused token is remembered, to blunt a client
 	// that repeats it; short, because the owner may say yes meanwhile.
 	inactiveTTL = 2 * time.Second
+	// introspectionTimeout ends an introspection before those who wait give up,
+	// so that they learn why, and the next request begins a new one.
+	introspectionTimeout = requestBudget - 100*time.Millisecond
 	// introspectionLimit caps an introspection answer. Real ones have 1 to 8
 	// KiB; a permission costs about 200 bytes.
 	introspectionLimit = 256 << 10
@@ -72,7 +75,7 @@ func (rs *ResourceServer) factsOf(ctx context.Context, token, owner string) (*rp
 	if f := rs.rpts.cached(key, rs.provider.now()); f != nil {
 		return f, nil
 	}
-	f, err := rs.rpts.flights.Do(ctx, key, requestBudget, func(ctx context.Context) (*rptFacts, error) {
+	f, err := rs.rpts.flights.Do(ctx, key, introspectionTimeout, func(ctx context.Context) (*rptFacts, error) {
 		now := rs.provider.now()
 		if f := rs.rpts.cached(key, now); f != nil {
 			return f, nil
