@@ -1,0 +1,175 @@
+package middlewaretest
+
+import (
+	"strings"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+// Owner is a resource owner who decides at the authorization server, as a person
+// does on its pages.
+type Owner struct {
+	s    *Server
+	name string
+}
+
+// Request is what a person has asked an owner for.
+type Request struct {
+	ID       string
+	Resource string // its name
+	Who      string // the person's name, or email if they have no account
+	Client   string // the client through which they asked
+	Scopes   []string
+	At       time.Time
+}
+
+// As returns the owner of resources: a user by name, or a client by its ID for
+// what it registered for itself.
+func (s *Server) As(owner string) *Owner {
+	s.t.Helper()
+	return &Owner{s: s, name: owner}
+}
+
+// Share lets somebody use scopes of a resource, which is named by its name or
+// its id. The person is a user's name, email or subject.
+func (o *Owner) Share(resource, who string, scopes ...string) {
+	o.s.t.Helper()
+	o.s.check(o.s.op.Share(o.name, o.id(resource), who, scopes...))
+}
+
+// Revoke takes scopes back, all of them if none is named, and remembers the
+// refusal: the person is told request_denied, not to wait. RPTs that hold the
+// scopes lose them at once.
+func (o *Owner) Revoke(resource, who string, scopes ...string) {
+	o.s.t.Helper()
+	o.s.check(o.s.op.Unshare(o.name, o.id(resource), who, scopes...))
+}
+
+// Pending returns the inbox, oldest first.
+func (o *Owner) Pending() []Request {
+	var out []Request
+	for _, q := range o.s.op.Pending(o.name) {
+		out = append(out, Request{ID: q.ID, Resource: q.ResourceName, Who: q.Who, Client: q.Client, Scopes: q.Scopes, At: q.At})
+	}
+	return out
+}
+
+// Approve grants what a request asks for.
+func (o *Owner) Approve(id string) {
+	o.s.t.Helper()
+	o.s.check(o.s.op.Approve(o.name, id))
+}
+
+// Deny refuses a request.
+func (o *Owner) Deny(id string) {
+	o.s.t.Helper()
+	o.s.check(o.s.op.Deny(o.name, id))
+}
+
+// AcceptRequests says whether people who have not been let in may ask. By
+// default they may ask people, but not clients, behind whom nobody reads an
+// inbox.
+func (o *Owner) AcceptRequests(on bool) {
+	o.s.t.Helper()
+	o.s.check(o.s.op.AcceptRequests(o.name, on))
+}
+
+// Resources returns the names of what the owner has registered, sorted.
+func (o *Owner) Resources() []string {
+	var out []string
+	for _, v := range o.s.op.Resources(o.name) {
+		out = append(out, v.Name)
+	}
+	return out
+}
+
+// ResourceID returns the id of a resource by its name.
+func (o *Owner) ResourceID(name string) string {
+	o.s.t.Helper()
+	return o.id(name)
+}
+
+// Forget deletes a resource behind the resource server's back.
+func (o *Owner) Forget(resource string) {
+	o.s.t.Helper()
+	o.s.op.ForgetResource(o.id(resource))
+}
+
+// id finds a resource by id or by name, which must be unambiguous.
+func (o *Owner) id(resource string) string {
+	o.s.t.Helper()
+	var found, names []string
+	for _, v := range o.s.op.Resources(o.name) {
+		if v.ID == resource {
+			return v.ID
+		}
+		if v.Name == resource {
+			found = append(found, v.ID)
+		}
+		names = append(names, v.Name)
+	}
+	if len(found) != 1 {
+		o.s.t.Fatalf("middlewaretest: %s has %d resources called %q; there are: %s", o.name, len(found), resource, strings.Join(names, ", "))
+	}
+	return found[0]
+}
+
+// IDToken returns a fresh ID Token of a user for a client, as a sign-in there
+// would: what a UMA client pushes as a claim.
+func (s *Server) IDToken(user string, c gatehouse.Client) string {
+	s.t.Helper()
+	raw, err := s.op.IDToken(user, c.ID)
+	s.check(err)
+	return raw
+}
+
+// AccessToken returns an access token of a user for a client; with the scope
+// uma_protection it is the user's PAT. An empty user stands for the client
+// itself.
+func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) string {
+	s.t.Helper()
+	value, err := s.op.AccessToken(user, c.ID, scopes...)
+	s.check(err)
+	return value
+}
+
+// RevokeGrants ends everything that a user has let clients do: refresh answers
+// invalid_grant from now on.
+func (s *Server) RevokeGrants(user string) { s.op.RevokeGrants(user) }
+
+// EndSessions signs a user out of the provider, in every browser.
+func (s *Server) EndSessions(user string) { s.op.EndSessions(user) }
+
+// RevokeRPTs ends all RPTs.
+func (s *Server) RevokeRPTs() { s.op.RevokeRPTs() }
+
+// ExpirePATs ends all PATs; what they were granted by stays.
+func (s *Server) ExpirePATs() { s.op.ExpirePATs() }
+
+// SetTokenLifetime sets how long access tokens and RPTs live from now on; five
+// minutes at first.
+func (s *Server) SetTokenLifetime(d time.Duration) { s.op.SetTokenLifetime(d) }
+
+// SetTicketLifetime sets how long permission tickets live from now on; five
+// minutes at first.
+func (s *Server) SetTicketLifetime(d time.Duration) { s.op.SetTicketLifetime(d) }
+
+// RotateKeys makes new signing keys; those before stay in the key set until the
+// next rotation.
+func (s *Server) RotateKeys() {
+	s.t.Helper()
+	s.check(s.op.RotateKeys())
+}
+
+// RPTOptions says what RPTs are like. The zero value: opaque, without a refresh
+// token, a new string at an upgrade.
+type RPTOptions struct {
+	JWT           bool // a signed JWT with a permissions claim
+	Refresh       bool // a refresh token comes with it
+	KeepOnUpgrade bool // an upgrade returns the same string; not for JWTs
+}
+
+// SetRPT says what RPTs are like from now on.
+func (s *Server) SetRPT(o RPTOptions) { s.op.SetRPT(opserver.RPTOptions(o)) }
