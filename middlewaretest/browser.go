@@ -45,6 +45,9 @@ type Browser struct {
 // in, and the provider's page is what its visits end at.
 func (s *Server) Browser(t testing.TB, user string) *Browser {
 	t.Helper()
+	if user != "" && !s.op.HasUser(user) {
+		t.Fatalf("middlewaretest: no user is called %q", user)
+	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal("middlewaretest: ", err)

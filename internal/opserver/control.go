@@ -43,6 +43,13 @@ func (s *Server) AddUser(name, password string, claims map[string]any) error {
 	return nil
 }
 
+// HasUser reports whether there is an account of that name.
+func (s *Server) HasUser(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.users[name] != nil
+}
+
 // IDToken makes an ID Token of a user for a client, as a sign-in with the scopes
 // openid, profile and email would.
 func (s *Server) IDToken(userName, clientID string) (string, error) {
