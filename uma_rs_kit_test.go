@@ -170,7 +170,10 @@ func (w *rsWorld) resourceServer(c gatehouse.ResourceServerConfig) *gatehouse.Re
 	}
 	rs, err := gatehouse.NewResourceServer(w.provider, c)
 	w.must(err)
-	w.t.Cleanup(func() { _ = rs.Shutdown(context.Background()) })
+	w.t.Cleanup(func() {
+		w.Server.Close() // what a fault holds would be waited for
+		w.must(rs.Shutdown(context.Background()))
+	})
 	return rs
 }
 
