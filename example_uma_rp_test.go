@@ -1,0 +1,152 @@
+package gatehouse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+// An http.Client that brings its own permission.
+func ExampleNewUMATransport() {
+	site := startPhotoSite("printshop") // Alice shares her album with the print shop
+	defer site.Close()
+
+	provider, err := gatehouse.NewProvider(site.Issuer, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	printshop := gatehouse.Client{ID: "printshop", Secret: gatehouse.NewSecret("shop-secret")}
+	transport, err := gatehouse.NewUMATransport(provider, gatehouse.UMATransportConfig{Client: printshop})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	photos := &http.Client{Transport: transport}
+
+	resp, err := photos.Get(site.URL + "/albums/7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
+// A client that acts for the people who use it proves who they are, and tells
+// them when the owner has to be asked.
+func ExampleSubmittedError() {
+	site := startPhotoSite() // shared with nobody yet
+	defer site.Close()
+
+	provider, err := gatehouse.NewProvider(site.Issuer, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	transport, err := gatehouse.NewUMATransport(provider, gatehouse.UMATransportConfig{
+		Client: gatehouse.Client{ID: "printshop", Secret: gatehouse.NewSecret("shop-secret")},
+		Claims: site.ClaimToken, // with a RelyingParty: login.ClaimToken
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	photos := &http.Client{Transport: transport}
+
+	// In a handler behind RequireLogin, r.Context() says on whose behalf.
+	ctx := gatehouse.WithIdentity(context.Background(), &gatehouse.Identity{Issuer: site.Issuer, Subject: "bob"})
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, site.URL+"/albums/7", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = photos.Do(r)
+	var submitted *gatehouse.SubmittedError
+	var needInfo *gatehouse.NeedInfoError
+	switch {
+	case errors.As(err, &submitted):
+		fmt.Println("We asked the owner; look again in", submitted.Interval)
+	case errors.As(err, &needInfo):
+		fmt.Println("Please tell the authorization server who you are:", needInfo.RedirectUser)
+	case gatehouse.ErrorCode(err) == "uma_denied":
+		fmt.Println("You have no access to this album.")
+	}
+	// Output: We asked the owner; look again in 5s
+}
+
+// photoSite is Alice's photo site and its authorization server, on loopback.
+type photoSite struct {
+	URL, Issuer string
+	op          *opserver.Server
+	listeners   []*httptest.Server
+}
+
+// startPhotoSite shares Alice's album with those who are named.
+func startPhotoSite(friends ...string) *photoSite {
+	s := &photoSite{}
+	as := s.listen(func(w http.ResponseWriter, r *http.Request) { s.op.ServeHTTP(w, r) })
+	s.Issuer = as
+	op, err := opserver.New(opserver.Config{Issuer: as})
+	exampleMust(err)
+	s.op = op
+	for _, name := range []string{"alice", "bob"} {
+		exampleMust(op.AddUser(name, "password", nil))
+	}
+	exampleMust(op.AddClient(opserver.Client{ID: "photoz", Secret: "photoz-secret", RedirectURIs: []string{"http://127.0.0.1/cb"}}))
+	exampleMust(op.AddClient(opserver.Client{ID: "printshop", Secret: "shop-secret", RedirectURIs: []string{"http://127.0.0.1/cb"}}))
+
+	provider, err := gatehouse.NewProvider(as, nil)
+	exampleMust(err)
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{
+		Client: gatehouse.Client{ID: "photoz", Secret: gatehouse.NewSecret("photoz-secret")}, PAT: s,
+	})
+	exampleMust(err)
+	album, err := api.Register(context.Background(), gatehouse.Resource{Owner: "alice", Name: "album 7", Scopes: []string{"view"}})
+	exampleMust(err)
+	for _, friend := range friends {
+		exampleMust(op.Share("alice", album.ID, friend, "view"))
+	}
+	protect := api.UMAProtect(gatehouse.Rules{"GET /albums/7": album.AllOf("view")})
+	s.URL = s.listen(protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "pictures") })).ServeHTTP)
+	return s
+}
+
+func (s *photoSite) listen(h http.HandlerFunc) string {
+	l := httptest.NewServer(h)
+	s.listeners = append(s.listeners, l)
+	return l.URL
+}
+
+// Close ends everything.
+func (s *photoSite) Close() {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	s.op.Close()
+}
+
+// PAT is the owner's grant for the protection API.
+func (s *photoSite) PAT(_ context.Context, owner string, _ gatehouse.Secret) (gatehouse.Secret, error) {
+	token, err := s.op.AccessToken(owner, "photoz", "uma_protection")
+	return gatehouse.NewSecret(token), err
+}
+
+// ClaimToken is the ID Token of the person on whose behalf a request is made.
+func (s *photoSite) ClaimToken(ctx context.Context) (gatehouse.ClaimToken, error) {
+	token, err := s.op.IDToken(gatehouse.IdentityFrom(ctx).Subject, "printshop")
+	return gatehouse.ClaimToken{Token: gatehouse.NewSecret(token)}, err
+}
+
+// exampleMust ends the test binary: the scenery of an example did not come up.
+func exampleMust(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
