@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/outbound"
 )
@@ -336,6 +337,47 @@ func (t *UMATransport) report(ctx context.Context, err error) {
 		}
 	}
 	t.provider.emit(ctx, e)
+}
+
+// umaChallenge is what a resource server says with 401 (UMA Grant §3.2.1).
+type umaChallenge struct{ issuer, ticket string }
+
+// readUMAChallenge finds the one UMA challenge among the values of
+// WWW-Authenticate. It returns nil without an error when there is none.
+func readUMAChallenge(values []string) (*umaChallenge, error) {
+	all, err := challenge.Parse(values)
+	if err != nil {
+		if !slices.ContainsFunc(values, mentionsUMA) {
+			return nil, nil // for somebody else to read
+		}
+		return nil, err
+	}
+	var found *umaChallenge
+	for _, c := range all {
+		if !strings.EqualFold(c.Scheme, "UMA") {
+			continue
+		}
+		if found != nil {
+			return nil, errors.New("two UMA challenges")
+		}
+		found = &umaChallenge{issuer: c.Params["as_uri"], ticket: c.Params["ticket"]}
+	}
+	switch {
+	case found == nil:
+		return nil, nil
+	case found.issuer == "":
+		return nil, errors.New("a UMA challenge without as_uri")
+	case found.ticket == "":
+		return nil, errors.New("a UMA challenge without ticket")
+	}
+	return found, nil
+}
+
+// mentionsUMA reports whether an unreadable header value may hold a UMA
+// challenge: the scheme's name as a word of its own.
+func mentionsUMA(value string) bool {
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
+	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, "UMA") })
 }
 
 // hasAuthorization reports whether the caller brings credentials, in whatever

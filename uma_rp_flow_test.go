@@ -47,7 +47,9 @@ func TestUC1_TicketBecomesPermission(t *testing.T) {
 			t.Errorf("%s was sent the token %q", other, got[len(got)-1])
 		}
 	}
-	w.wantPicture(c, "https://PHOTOS.example.org:443/albums/7"[:8]+"photos.example.org/albums/7")
+	w.permit = func(_ *http.Request, token string) bool { return token == "rpt1" }
+	w.wire["PHOTOS.example.org:443"] = w.wire["photos.example.org"]
+	w.wantPicture(c, "https://PHOTOS.example.org:443/albums/7") // the same origin, written otherwise
 	if got := w.codes(); !slices.Equal(got, []string{""}) {
 		t.Errorf("grant events %q", got)
 	}
@@ -205,6 +207,43 @@ func TestUC9_Bodies(t *testing.T) {
 				t.Errorf("retry: %v, %d token requests", err, len(w.asked()))
 			}
 		})
+	}
+}
+
+func TestUMABodyThatCannotBeHadAgain(t *testing.T) {
+	w := newUMAWorld(t)
+	r, _ := http.NewRequest("POST", umaPhotos, strings.NewReader("order"))
+	r.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("file is gone") }
+	_, err := w.transport(w.provider(false), gatehouse.UMATransportConfig{}).RoundTrip(r)
+	if gatehouse.ErrorCode(err) != "body_not_replayable" || len(w.tokens()) != 1 {
+		t.Errorf("%v, %d requests", err, len(w.tokens()))
+	}
+}
+
+// What net/http allows of a request that was not made by NewRequest.
+func TestUMABareRequest(t *testing.T) {
+	w := newUMAWorld(t)
+	tr := w.transport(w.provider(false), gatehouse.UMATransportConfig{})
+	for _, host := range []string{"", "photos.example.org", "PHOTOS.example.org", "photos.example.org", "tenant.example.org"} {
+		r := &http.Request{URL: &url.URL{Scheme: "https", Host: "photos.example.org", Path: "/a"}, Host: host}
+		if host == "tenant.example.org" {
+			w.permit = func(_ *http.Request, token string) bool {
+				if token != "" {
+					t.Errorf("another host at the same address was sent %q", token)
+				}
+				return true
+			}
+		}
+		resp, err := tr.RoundTrip(r)
+		if err != nil || resp.StatusCode != 200 || r.Header != nil {
+			t.Errorf("Host %q: %v", host, err)
+		}
+	}
+	if len(w.asked()) != 1 {
+		t.Errorf("%d token requests", len(w.asked()))
+	}
+	if _, err := tr.RoundTrip(&http.Request{}); err == nil {
+		t.Error("a request to nowhere succeeded")
 	}
 }
 

@@ -3,6 +3,7 @@ package gatehouse_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +33,9 @@ type umaWire map[string]http.Handler
 func (w umaWire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer r.Body.Close()
+	}
+	if r.URL == nil {
+		return nil, errors.New("no URL")
 	}
 	h := w[r.URL.Host]
 	if h == nil {

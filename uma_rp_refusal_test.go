@@ -45,6 +45,8 @@ func TestUMARefusals(t *testing.T) {
 		"too large":                {umaGranted("rpt1", `"x":"`+strings.Repeat("x", 2<<20)+`"`), "as_unavailable", 1, 1},
 		"no access_token":          {umaAnswer{200, `{"token_type":"Bearer"}`}, "as_unavailable", 1, 1},
 		"another token type":       {umaAnswer{200, `{"access_token":"rpt1","token_type":"mac"}`}, "token_type_unsupported", 1, 1},
+		"no JSON in need_info":     {umaRefused(403, "need_info", `"ticket":"new-1"},{`), "uma_grant_refused", 1, 1},
+		"a ticket too long":        {umaRefused(403, "need_info", `"ticket":"`+strings.Repeat("t", 16<<10+1)+`"`), "uma_grant_refused", 1, 1},
 		"header injection":         {umaGranted(`rpt1\r\nX-Evil: 1`), "rpt_unusable", 1, 1},
 		"two tokens":               {umaGranted(`rpt1 rpt2`), "rpt_unusable", 1, 1},
 		"only padding":             {umaGranted(`==`), "rpt_unusable", 1, 1},
