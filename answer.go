@@ -51,7 +51,7 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 // from our own page comes back to that page, its body dropped.
 func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
 	if isNavigation(r) {
-		return r.URL.RequestURI(), true
+		return addressOf(r), true
 	}
 	if r.Method != http.MethodPost || !navigates(r) {
 		return "", false
@@ -61,6 +61,15 @@ func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
 		return rp.config.HomeURL, true
 	}
 	return page.RequestURI(), true
+}
+
+// addressOf is path and query as the client sent them: what an outer handler
+// stripped from r.URL (http.StripPrefix) is part of where to come back to.
+func addressOf(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI()
 }
 
 // isNavigation reports whether a browser opens the address as a page: the only

@@ -113,10 +113,7 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	if rp.config.LogoutURL != "" {
 		return rp.config.LogoutURL
 	}
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	if !strings.HasPrefix(path, "/") {
-		path = r.URL.EscapedPath()
-	}
+	path, _, _ := strings.Cut(addressOf(r), "?")
 	return rp.redirect.Scheme + "://" + rp.redirect.Host + path
 }
 

@@ -62,7 +62,7 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Go on"}
 	switch {
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && r.URL.Path != rp.redirect.Path:
-		p.Link, p.Label = r.URL.RequestURI(), "Try again"
+		p.Link, p.Label = addressOf(r), "Try again"
 		if _, ok := localPath(p.Link); !ok {
 			p.Link = rp.config.HomeURL
 		}
