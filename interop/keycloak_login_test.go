@@ -1,0 +1,149 @@
+package interop_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/interop/servers"
+)
+
+// kcTokenLife is how long tokens of the realms live.
+const kcTokenLife = 300 * time.Second
+
+// kcNotes opens a site that signs people of a realm in, as client notes.
+func kcNotes(t *testing.T, kc *servers.Keycloak, realm string) *notesSite {
+	t.Helper()
+	notes := newNotes(t)
+	// The provider's clock is the real one: Keycloak's ID Tokens end with its
+	// access tokens, so those of a refresh would be too old on a clock ahead.
+	notes.open(t, kc.Issuer(realm), &clock{}, gatehouse.RelyingPartyConfig{
+		Client: clientOf("notes"), Scopes: []string{"profile", "email"}})
+	return notes
+}
+
+// In the realm rotate a refresh token works once.
+func TestKeycloakLogin(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		realm, email string
+		rotates      bool
+	}{
+		{"gatehouse", "<alice@example.test>", false},
+		{"rotate", "<alice@example.test>", true},
+	} {
+		t.Run(test.realm, func(t *testing.T) {
+			kc := shared.Keycloak(t)
+			notes := kcNotes(t, kc, test.realm)
+			browser := servers.StartChromium(t)
+			asked := notes.base + "/notes/7?tab=2&q=a%20b"
+			browser.Open(t, asked)
+			kc.SignIn(t, browser, "alice")
+			if browser.URL() != asked {
+				t.Fatalf("the sign-in ended at %s, want %s", browser.URL(), asked)
+			}
+			notes.shows(t, browser, "Notes of Alice Owner "+test.email, "at /notes/7?tab=2&q=a%20b,")
+			notes.wire.want(t, "GET openid-configuration", "token authorization_code", "GET certs", "GET userinfo")
+
+			kcRefreshes(t, notes, cookiesOf(t, browser, notes.base), test.rotates)
+			kcSignsOut(t, kc, notes, browser)
+		})
+	}
+}
+
+// kcRefreshes moves the sessions' clock to where the token is about to expire,
+// or has, and back.
+func kcRefreshes(t *testing.T, notes *notesSite, client *http.Client, rotates bool) {
+	const parallel = 10
+	tokens, sent := map[string]bool{}, map[string]bool{}
+	ahead := []time.Duration{kcTokenLife - 30*time.Second, kcTokenLife + 30*time.Second, kcTokenLife - 30*time.Second}
+	for _, d := range ahead {
+		notes.clock.advance(d)
+		for _, a := range atOnce(t, parallel, client, notes.base+"/notes/1") {
+			if a.status != http.StatusOK {
+				t.Fatalf("%v ahead: %d %s", d, a.status, a.body)
+			}
+		}
+		for _, s := range notes.replicas { // waits for the refresh, before the next would be due
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		notes.clock.advance(-d)
+		tokens[fetch(t, client, http.MethodGet, notes.base+"/token").body] = true
+		sent[notes.wire.want(t, "token refresh_token")[0].form.Get("refresh_token")] = true
+	}
+	if len(tokens) != len(ahead) {
+		t.Errorf("%d access tokens of %d refreshes", len(tokens), len(ahead))
+	}
+	if rotates && len(sent) != len(ahead) {
+		t.Errorf("%d refresh tokens were sent in %d refreshes", len(sent), len(ahead))
+	}
+}
+
+// kcSignsOut: with the ID Token as a hint Keycloak asks nothing.
+func kcSignsOut(t *testing.T, kc *servers.Keycloak, notes *notesSite, browser *servers.Chromium) {
+	before := cookiesOf(t, browser, notes.base)
+	signOut(t, browser)
+	browser.WaitFor(t, notes.base+"/auth/logout?")
+	if !strings.Contains(browser.URL(), "state=") {
+		t.Errorf("the way back has no state: %s", browser.URL())
+	}
+	notes.shows(t, browser, "You are signed out")
+	if a := fetch(t, before, http.MethodGet, notes.base+"/notes/1"); a.status != http.StatusUnauthorized {
+		t.Errorf("the cookie from before the sign-out: %d, want 401", a.status)
+	}
+	browser.Open(t, notes.base+"/notes/8")
+	browser.WaitFor(t, kc.URL)
+	kc.SignIn(t, browser, "alice")
+	notes.shows(t, browser, "Notes of Alice Owner", "at /notes/8,")
+}
+
+// RevokeAll ends the sessions of all devices at once. The session at Keycloak
+// is another matter: it signs the person in again without a question.
+func TestKeycloakRevokeAll(t *testing.T) {
+	t.Parallel()
+	kc := shared.Keycloak(t)
+	notes := kcNotes(t, kc, "gatehouse")
+	laptop := servers.StartChromium(t)
+	phone := laptop.Another(t)
+	bystander := laptop.Another(t)
+	devices := map[string]*http.Client{}
+	subject := ""
+	for _, d := range []struct {
+		name, user string
+		tab        *servers.Chromium
+	}{{"laptop", "alice", laptop}, {"phone", "alice", phone}, {"bystander", "bob", bystander}} {
+		d.tab.Open(t, notes.base+"/notes/1")
+		kc.SignIn(t, d.tab, d.user)
+		devices[d.name] = cookiesOf(t, d.tab, notes.base)
+		if d.name == "laptop" {
+			_, after, _ := strings.Cut(d.tab.Text(t), ", as ")
+			subject, _, _ = strings.Cut(after, " ")
+		}
+	}
+	status := func(device string) int {
+		return fetch(t, devices[device], http.MethodGet, notes.base+"/notes/1").status
+	}
+	list := must(notes.replicas[0].List(t.Context(), kc.Issuer("gatehouse"), subject))(t)
+	if len(list) != 2 || status("laptop") != http.StatusOK || status("phone") != http.StatusOK {
+		t.Fatalf("before: %d sessions, laptop %d, phone %d", len(list), status("laptop"), status("phone"))
+	}
+	if err := notes.replicas[0].RevokeAll(t.Context(), kc.Issuer("gatehouse"), subject); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]int{"laptop": http.StatusUnauthorized, "phone": http.StatusUnauthorized, "bystander": http.StatusOK} {
+		for range notes.replicas { // the site has two replicas, which take turns
+			if got := status(device); got != want {
+				t.Errorf("%s: %d, want %d", device, got, want)
+			}
+		}
+	}
+	phone.Open(t, notes.base+"/notes/2")
+	if phone.URL() != notes.base+"/notes/2" {
+		t.Errorf("the next visit ended at %s", phone.URL())
+	}
+	notes.shows(t, phone, "Notes of Alice Owner")
+}

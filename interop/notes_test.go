@@ -1,0 +1,106 @@
+package interop_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/interop/servers"
+	"github.com/chromedp/chromedp"
+)
+
+// notesPage shows who is signed in and where they are.
+var notesPage = template.Must(template.New("notes").Parse(`<!DOCTYPE html>
+<html lang=en><title>Notes</title>
+<h1>Notes of {{.Name}}</h1>
+<p>You are at {{.At}}, as {{.Subject}} with {{.Scopes}}.</p>
+<form method=post action=/auth/logout><button id=sign-out>Sign out</button></form>
+</html>`))
+
+// notesSite is a site with sign-in: two replicas on one store, which take
+// requests in turn.
+type notesSite struct {
+	*site
+	watch    *watch
+	wire     *wire // to the provider
+	clock    *clock
+	provider *gatehouse.Provider
+	replicas [2]*gatehouse.Sessions
+}
+
+// newNotes makes the site's parts; open makes its handler when the provider is
+// known.
+func newNotes(t *testing.T) *notesSite {
+	w := newWatch(t)
+	return &notesSite{site: newSite(t), watch: w, wire: w.wire(), clock: &clock{}}
+}
+
+func (n *notesSite) open(t *testing.T, issuer string, now *clock, config gatehouse.RelyingPartyConfig) {
+	t.Helper()
+	n.provider = must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{
+		Transport: n.wire, Logger: n.watch.logger(), Now: now.now}))(t)
+	store := gatehouse.NewMemoryStore(n.clock.now)
+	var handlers [2]http.Handler
+	for i := range handlers {
+		n.replicas[i] = must(gatehouse.NewSessions(gatehouse.SessionConfig{Store: store, Now: n.clock.now}))(t)
+		c := config
+		c.Sessions = n.replicas[i]
+		c.RedirectURL = n.base + "/auth/callback"
+		login := must(gatehouse.NewRelyingParty(n.provider, c))(t)
+		handlers[i] = notesHandler(login, issuer)
+		n.stops = append(n.stops, n.replicas[i].Shutdown)
+	}
+	var turn atomic.Uint64
+	n.serve(n.watch.front(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers[turn.Add(1)%2].ServeHTTP(w, r)
+	})))
+}
+
+func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/auth/callback", login.CallbackHandler())
+	mux.Handle("/auth/logout", login.LogoutHandler())
+	mux.Handle("/notes/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := gatehouse.IdentityFrom(r.Context())
+		err := notesPage.Execute(w, map[string]any{"Name": id.ClaimString("name") + " <" + id.ClaimString("email") + ">",
+			"At": r.URL.RequestURI(), "Subject": id.Subject, "Scopes": fmt.Sprint(id.Scopes)})
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})))
+	// The access token that the application would use, by its hash.
+	mux.Handle("/token", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := login.Token(r.Context())
+		if err != nil {
+			http.Error(w, gatehouse.ErrorCode(err), http.StatusBadGateway)
+			return
+		}
+		sum := sha256.Sum256([]byte(token.AccessToken))
+		fmt.Fprint(w, hex.EncodeToString(sum[:]))
+	})))
+	// Asks the provider's API as the person who is signed in.
+	mux.Handle("/api", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client, err := login.Client(r.Context(), r.URL.Query().Get("origin"))
+		if err == nil {
+			var resp *http.Response
+			if resp, err = client.Get(r.URL.Query().Get("url")); err == nil {
+				resp.Body.Close()
+				fmt.Fprint(w, resp.StatusCode)
+				return
+			}
+		}
+		http.Error(w, gatehouse.ErrorCode(err), http.StatusBadGateway)
+	})))
+	return mux
+}
+
+// signOut presses the button on the page.
+func signOut(t testing.TB, browser *servers.Chromium) {
+	t.Helper()
+	browser.Run(t, "sign out", chromedp.Click(chromedp.CSS(`#sign-out`)))
+}
