@@ -120,18 +120,20 @@ func TestMetadataIssuerMismatch(t *testing.T) {
 	}
 }
 
-func TestUMAFaults(t *testing.T) {
+// with runs do while a fault is on.
+func (w *world) with(f opserver.Fault, do func()) {
+	w.t.Helper()
+	w.must(w.SetFault(f, true))
+	do()
+	w.must(w.SetFault(f, false))
+}
+
+func TestTicketFaults(t *testing.T) {
 	w := newWorld(t, "")
 	pat := w.pat("alice")
 	id := w.register(pat)
 	w.must(w.Share("alice", id, "bob", "view"))
-	with := func(f opserver.Fault, do func()) {
-		t.Helper()
-		w.must(w.SetFault(f, true))
-		do()
-		w.must(w.SetFault(f, false))
-	}
-	with(opserver.SameTicketBack, func() {
+	w.with(opserver.SameTicketBack, func() {
 		first := w.ticket(pat, id, "view")
 		if a := w.exchange(first); a.json["ticket"] != first {
 			t.Errorf("SameTicketBack: %s", a.body)
@@ -140,15 +142,22 @@ func TestUMAFaults(t *testing.T) {
 		w.exchange(first, w.claim("bob")...).want(t, 400, "invalid_grant")
 		w.violations("ticket twice")
 	})
-	with(opserver.NeedInfoForever, func() {
+	w.with(opserver.NeedInfoForever, func() {
 		w.exchange(w.ticket(pat, id, "view"), w.claim("bob")...).want(t, 403, "need_info")
 	})
-	with(opserver.PartialGrant, func() {
+	w.with(opserver.PartialGrant, func() {
 		a := w.exchange(w.ticket(pat, id, "view", "print"), w.claim("bob")...)
 		if got := permissions(w.introspect(str(a.json["access_token"]), rpAuth)); got != id+":view" {
 			t.Errorf("PartialGrant: %d %s", a.StatusCode, got)
 		}
 	})
+}
+
+func TestPermissionFaults(t *testing.T) {
+	w := newWorld(t, "")
+	pat := w.pat("alice")
+	id := w.register(pat)
+	w.must(w.Share("alice", id, "bob", "view"))
 	rpt := str(w.exchange(w.ticket(pat, id, "view"), w.claim("bob")...).json["access_token"])
 	now := float64(w.clock.Now().Unix())
 	entry := func() map[string]any {
@@ -157,33 +166,33 @@ func TestUMAFaults(t *testing.T) {
 	if p := entry(); p["exp"].(float64) <= now || p["iat"].(float64) != now || p["nbf"] != nil {
 		t.Errorf("permission %v", p)
 	}
-	with(opserver.PermissionExpired, func() {
+	w.with(opserver.PermissionExpired, func() {
 		if p := entry(); p["exp"].(float64) >= now {
 			t.Errorf("PermissionExpired: %v", p)
 		}
 	})
-	with(opserver.PermissionNotYetValid, func() {
+	w.with(opserver.PermissionNotYetValid, func() {
 		if p := entry(); p["nbf"].(float64) <= now {
 			t.Errorf("PermissionNotYetValid: %v", p)
 		}
 	})
-	with(opserver.PermissionWithoutScopes, func() {
+	w.with(opserver.PermissionWithoutScopes, func() {
 		if p := entry(); len(p["resource_scopes"].([]any)) != 0 {
 			t.Errorf("PermissionWithoutScopes: %v", p)
 		}
 	})
-	with(opserver.ScopesAtTopLevel, func() {
+	w.with(opserver.ScopesAtTopLevel, func() {
 		if got := w.introspect(rpt, rpAuth); got["scope"] != "view" || permissions(got) != id+":" {
 			t.Errorf("ScopesAtTopLevel: %v", got)
 		}
 	})
-	with(opserver.LostPAT, func() {
+	w.with(opserver.LostPAT, func() {
 		at := w.endpoint("resource_registration_endpoint")
 		w.rs(pat, http.MethodGet, at, "").want(t, 401, "invalid_token")
 		w.rs(w.pat("alice"), http.MethodGet, at, "").want(t, 200, "")
 	})
 	pat = w.pat("alice")
-	with(opserver.LostResource, func() {
+	w.with(opserver.LostResource, func() {
 		w.rs(pat, http.MethodPost, w.endpoint("permission_endpoint"),
 			`{"resource_id":"`+id+`","resource_scopes":["view"]}`).want(t, 400, "invalid_resource_id")
 		if w.introspect(rpt, rpAuth)["active"] != false || len(w.Resources("alice")) != 0 {

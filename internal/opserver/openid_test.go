@@ -384,6 +384,9 @@ func TestUserInfoRefuses(t *testing.T) {
 		t.Errorf("token in the URL: %d", a.StatusCode)
 	}
 	w.violations("in the URL")
+	id := w.register(w.pat("alice"))
+	rpt := str(w.exchange(w.ticket(w.pat("alice"), id, "view"), w.claim("alice")...).json["access_token"])
+	w.send(w.http, http.MethodGet, at, "", "", "Bearer "+rpt).want(t, 401, "invalid_token") // an RPT is no access token
 	w.clock.advance(5 * time.Minute)
 	w.send(w.http, http.MethodGet, at, "", "", "Bearer "+good).want(t, 401, "invalid_token")
 }
@@ -396,6 +399,7 @@ func TestRevocation(t *testing.T) {
 		return w.postForm(w.http, at, url.Values{"token": {str(value)}}, auth)
 	}
 	revoke(tok["access_token"], shopAuth).want(t, 200, "") // another client's: no effect
+	revoke(tok["refresh_token"], shopAuth).want(t, 200, "")
 	if w.introspect(str(tok["access_token"]), rpAuth)["active"] != true {
 		t.Error("another client revoked the token")
 	}

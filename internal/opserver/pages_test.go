@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse/internal/opserver"
 )
@@ -53,6 +54,11 @@ func TestPagesAreGuarded(t *testing.T) {
 			t.Errorf("the sign-in page lacks %s", text)
 		}
 	}
+}
+
+func TestFormsAreGuarded(t *testing.T) {
+	w := newWorld(t, "/realms/demo")
+	page := w.get(w.http, w.authorizeURL())
 	in := url.Values{"username": {"alice"}, "password": {"pw-alice"}}
 	form := fill(page.body, in)
 	at := action.FindStringSubmatch(page.body)[1]
@@ -137,6 +143,10 @@ func TestPolicyPage(t *testing.T) {
 	w.submit(w.http, page, url.Values{"row": {cell("bob"), cell("carol@example.org")}})
 	if got = w.Resources("alice")[0].Shares; len(got) != 1 || got["zoe"] == nil {
 		t.Errorf("shares %v", got)
+	}
+	w.must(w.SetFault(opserver.LostResource, true))
+	if a := w.get(w.http, at); a.StatusCode != http.StatusNotFound {
+		t.Errorf("page of a lost resource: %d", a.StatusCode)
 	}
 	other := w.page(w.browser(), at, "bob")
 	if other.StatusCode != http.StatusNotFound || strings.Contains(other.body, "album") {
@@ -235,6 +245,24 @@ func TestLogout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestLogoutOfNobody(t *testing.T) {
+	w := newWorld(t, "")
+	at := w.endpoint("end_session_endpoint") + "?client_id=rp&post_logout_redirect_uri=" + url.QueryEscape("http://rp.test/bye")
+	if a := w.get(w.http, at); a.StatusCode != 200 || a.Header.Get("Location") != "" {
+		t.Errorf("without hint and session: %d to %q", a.StatusCode, a.Header.Get("Location"))
+	}
+	hint := str(w.tokens("alice")["id_token"])
+	w.clock.advance(time.Hour) // an expired hint is a hint
+	if a := w.get(w.http, at+"&id_token_hint="+hint); a.Header.Get("Location") != "http://rp.test/bye" {
+		t.Errorf("without session: %d to %q", a.StatusCode, a.Header.Get("Location"))
+	}
+	w.must(w.SetFault(opserver.WrongIssuer, true))
+	hint = str(w.tokens("alice")["id_token"])
+	if a := w.get(w.http, at+"&id_token_hint="+hint); a.StatusCode != http.StatusBadRequest {
+		t.Errorf("hint of another issuer: %d", a.StatusCode)
 	}
 }
 

@@ -146,7 +146,6 @@ func (s *Server) Share(owner, resourceID, who string, scopes ...string) error {
 func (s *Server) share(v *resource, who string, scopes []string) {
 	name := s.canonical(who)
 	v.shares[name] = union(v.shares[name], scopes)
-	v.denied[name] = without(v.denied[name], scopes)
 	s.settle(v, name, scopes)
 }
 
