@@ -53,6 +53,7 @@ type site struct {
 	log     bytes.Buffer
 	events  []gatehouse.Event
 	secrets map[string]string // minted so far, with their kind
+	signer  *signer           // of changed ID Tokens
 	shown   []string          // bodies and Locations of the site
 	calls   []call            // back-channel requests
 }
@@ -427,7 +428,11 @@ type answer struct {
 func (a *answer) location() string { return a.Header().Get("Location") }
 
 func (a *answer) String() string {
-	return fmt.Sprintf("%s: %d, Location %q, body %q", a.url.Path, a.Code, a.location(), a.Body)
+	body := a.Body.String()
+	if _, text, found := strings.Cut(body, "<main>"); found {
+		body, _, _ = strings.Cut(text, "</main>")
+	}
+	return fmt.Sprintf("%s: %d, Location %q, body %q", a.url.Path, a.Code, a.location(), body)
 }
 
 func (b *visitor) do(r *http.Request) *answer {

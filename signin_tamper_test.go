@@ -85,7 +85,10 @@ func (k *signer) sign(header map[string]any, payload []byte) string {
 // retoken signs the provider's ID Tokens anew after a change of header and claims.
 func (s *site) retoken(t testing.TB, change func(header, claims map[string]any)) {
 	t.Helper()
-	k := newSigner(t)
+	if s.signer == nil {
+		s.signer = newSigner(t)
+	}
+	k := s.signer
 	s.rewrap(t, k, func(claims map[string]any) string {
 		header := map[string]any{}
 		change(header, claims)
@@ -111,4 +114,16 @@ func (s *site) rewrap(t testing.TB, k *signer, remake func(claims map[string]any
 			}
 		}), nil
 	})
+}
+
+// status is an answer that says the same to everything.
+func status(code int, body string) func(*site, *http.Request, func(*http.Request) *http.Response) *http.Response {
+	return func(_ *site, r *http.Request, _ func(*http.Request) *http.Response) *http.Response {
+		return response(r, code, body)
+	}
+}
+
+func response(r *http.Request, code int, body string) *http.Response {
+	return &http.Response{StatusCode: code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
 }
