@@ -1,0 +1,14 @@
+package gatehouse
+
+import (
+	"context"
+	"time"
+)
+
+// KeepGrant is what a sign-in does with the token answer that it got.
+func (g *OwnerGrants) KeepGrant(ctx context.Context, owner, access, refresh, scope string, requested, expires time.Time) error {
+	return g.keep(ctx, owner, &tokenAnswer{access: access, refresh: refresh, scope: scope, hasScope: scope != "", requested: requested, expires: expires})
+}
+
+// GrantScopes is what a sign-in asks for in addition.
+func (g *OwnerGrants) GrantScopes(ctx context.Context) []string { return g.scopes(ctx) }
