@@ -73,6 +73,15 @@ func (c *client) title() string {
 	return c.ID
 }
 
+// titleOf returns the name of a client for people, "" if there is none. The lock
+// is held.
+func (s *Server) titleOf(id string) string {
+	if c := s.st.clients[id]; c != nil {
+		return c.title()
+	}
+	return ""
+}
+
 func (c *client) mayUse(grantType string) bool {
 	return c.GrantTypes == nil || contains(c.GrantTypes, grantType)
 }

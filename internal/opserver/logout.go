@@ -98,8 +98,5 @@ func (s *Server) loggedOut(w http.ResponseWriter, r *http.Request, back string) 
 func (s *Server) clientTitle(id string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.st.clients[id]; c != nil {
-		return c.title()
-	}
-	return ""
+	return s.titleOf(id)
 }

@@ -183,6 +183,7 @@ type policyData struct {
 	Rows     []policyRow
 	Others   []string // accounts without a row
 	Saved    bool
+	Problem  string
 }
 
 type policyRow struct {
@@ -207,24 +208,31 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 	if err == nil && v.lost {
 		err = http.ErrMissingFile
 	}
-	if err == nil && r.Method == http.MethodPost {
-		s.savePolicy(v, r.PostForm)
-	}
 	var d policyData
+	problem := ""
+	if err == nil && r.Method == http.MethodPost {
+		problem = s.savePolicy(v, r.PostForm)
+	}
 	if err == nil {
 		d = s.policyData(v, name)
 	}
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.problem(w, http.StatusNotFound, "You are signed in as "+name+", and nothing at this address is yours.")
-	case r.Method == http.MethodPost:
+		s.show(w, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
+			Body: "You are signed in as " + name + ", and nothing at this address is yours."})
+		return
+	case r.Method == http.MethodPost && problem == "":
 		http.Redirect(w, r, d.Action+"?saved=1", http.StatusSeeOther)
-	default:
-		d.Saved = r.URL.Query().Has("saved")
-		s.show(w, http.StatusOK, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
-			FormToken: s.formToken(s.browser(w, r)), Body: d})
+		return
 	}
+	status := http.StatusOK
+	if problem != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	d.Saved, d.Problem = problem == "" && r.URL.Query().Has("saved"), problem
+	s.show(w, status, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
+		FormToken: s.formToken(s.browser(w, r)), Body: d})
 }
 
 // policyData collects the page. The lock is held.
@@ -256,9 +264,17 @@ func cellKey(names ...string) string {
 	return strings.Join(names, ".")
 }
 
-// savePolicy applies the form. Only the rows that the owner has seen change.
-// The lock is held.
-func (s *Server) savePolicy(v *resource, f url.Values) {
+// savePolicy applies the form. Only the rows that the owner has seen change. It
+// returns what is wrong with the form; then nothing changes. The lock is held.
+func (s *Server) savePolicy(v *resource, f url.Values) (problem string) {
+	added := slices.DeleteFunc(slices.Clone(v.scopes), func(scope string) bool { return !contains(f["new"], scope) })
+	who := strings.TrimSpace(f.Get("person"))
+	switch {
+	case who == "" && len(added) > 0:
+		return "Name the person whom you want to let in. Nothing has been saved."
+	case who != "" && len(added) == 0:
+		return "Tick what the person may do. Nothing has been saved."
+	}
 	for who, scopes := range v.shares {
 		if !contains(f["row"], cellKey(who)) {
 			continue
@@ -279,8 +295,8 @@ func (s *Server) savePolicy(v *resource, f url.Values) {
 			s.unshare(v, who, off)
 		}
 	}
-	on := slices.DeleteFunc(slices.Clone(v.scopes), func(scope string) bool { return !contains(f["new"], scope) })
-	if who := strings.TrimSpace(f.Get("person")); who != "" && len(on) > 0 {
-		s.share(v, who, on)
+	if who != "" {
+		s.share(v, who, added)
 	}
+	return ""
 }

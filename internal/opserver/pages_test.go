@@ -138,6 +138,12 @@ func TestPolicyPage(t *testing.T) {
 	if body := w.get(w.http, saved.Header.Get("Location")).body; !strings.Contains(body, `role="status"`) {
 		t.Error("the page does not say that it has saved")
 	}
+	for _, half := range []url.Values{{"person": {"dan"}}, {"new": {"view"}}} { // a half-filled row changes nothing
+		a := w.submit(w.http, page, half)
+		if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, `role="alert"`) || len(w.Resources("alice")[0].Shares) != 2 {
+			t.Errorf("%v: %d, shares %v", half, a.StatusCode, w.Resources("alice")[0].Shares)
+		}
+	}
 	// An emptied row is gone; a row that was not on the page stays.
 	w.must(w.Share("alice", id, "zoe", "view"))
 	w.submit(w.http, page, url.Values{"row": {cell("bob"), cell("carol@example.org")}})

@@ -11,11 +11,12 @@ import (
 
 // Resource is what the owner sees of a registered resource.
 type Resource struct {
-	ID, Name  string
-	Client    string   // the resource server that registered it
-	Scopes    []string // what there is to grant
-	Shares    map[string][]string
-	PolicyURI string // the owner's page; "" if a client is the owner
+	ID, Name    string
+	Client      string              // the resource server that registered it
+	ClientTitle string              // its name for people
+	Scopes      []string            // what there is to grant
+	Shares      map[string][]string // what is granted, by person
+	PolicyURI   string              // the owner's page; "" if a client is the owner
 }
 
 // Request is what a person has asked an owner for.
@@ -25,6 +26,7 @@ type Request struct {
 	ResourceName string
 	Who          string // the person as the owner would name them
 	Client       string // through which they asked
+	ClientTitle  string // its name for people
 	Scopes       []string
 	At           time.Time
 	owner        party
@@ -243,6 +245,7 @@ func (s *Server) Pending(owner string) []Request {
 		if q.owner == p {
 			copied := *q
 			copied.Scopes = slices.Clone(q.Scopes)
+			copied.ClientTitle = s.titleOf(q.Client)
 			out = append(out, copied)
 		}
 	}
@@ -301,7 +304,8 @@ func (s *Server) Resources(owner string) []Resource {
 
 // describe copies a resource for its owner. The lock is held.
 func (s *Server) describe(v *resource) Resource {
-	out := Resource{ID: v.id, Name: v.name(), Client: v.client, Scopes: slices.Clone(v.scopes), Shares: maps.Clone(v.shares)}
+	out := Resource{ID: v.id, Name: v.name(), Client: v.client, ClientTitle: s.titleOf(v.client),
+		Scopes: slices.Clone(v.scopes), Shares: maps.Clone(v.shares)}
 	for who, scopes := range out.Shares {
 		out.Shares[who] = slices.Clone(scopes)
 	}
