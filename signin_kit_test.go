@@ -437,19 +437,21 @@ func (a *answer) String() string {
 
 func (b *visitor) do(r *http.Request) *answer {
 	b.s.t.Helper()
-	for _, c := range b.jar.Cookies(r.URL) {
+	at := *r.URL
+	for _, c := range b.jar.Cookies(&at) {
 		r.AddCookie(c)
 	}
+	r.URL = &url.URL{Path: at.Path, RawPath: at.RawPath, RawQuery: at.RawQuery} // as a server sees it
+	r.RequestURI = r.URL.RequestURI()
 	w := httptest.NewRecorder()
-	ours := r.URL.Host != "op.test"
-	if ours {
+	if at.Host == "op.test" {
+		b.s.Server.ServeHTTP(w, r)
+	} else {
 		b.s.replicas[b.at].mux.ServeHTTP(w, r)
 		b.s.noteShown(w)
-	} else {
-		b.s.Server.ServeHTTP(w, r)
 	}
-	b.jar.SetCookies(r.URL, w.Result().Cookies())
-	return &answer{w, r.URL}
+	b.jar.SetCookies(&at, w.Result().Cookies())
+	return &answer{w, &at}
 }
 
 func (b *visitor) request(method, target string, body io.Reader, header ...string) *http.Request {
