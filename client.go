@@ -212,14 +212,23 @@ func tokenError(err error) error {
 	if json.Unmarshal(said.Body, &body) == nil {
 		refusal.code = clip(body.Error)
 	}
-	switch {
-	case refusal.status >= 500, refusal.status < 300, refusal.status == http.StatusTooManyRequests:
-		return errProviderUnavailable.because(refusal)
-	case refusal.code == "" && refusal.status < 400:
-		return errProviderUnavailable.because(refusal) // a redirect, which is never followed (M10)
+	if refusal.status >= 400 && refusal.status < 500 && refusal.status != http.StatusTooManyRequests {
+		return refusal
 	}
-	return refusal
+	// Its own trouble, or a redirect, which is never followed (M10). Some
+	// servers say no with 200 and an error member.
+	e := errProviderUnavailable.because(&tokenTrouble{refusal.Error()})
+	if wait := outbound.RetryAfter(said.Response.Header); wait > 0 {
+		e.RetryAfter = wait
+	}
+	return e
 }
+
+// tokenTrouble is an answer of the token endpoint that says nothing about the
+// request: the server is in trouble.
+type tokenTrouble struct{ text string }
+
+func (e *tokenTrouble) Error() string { return e.text }
 
 // outboundCause keeps of a library's error what our own client said, which is
 // redacted, and otherwise only where it happened: its text may hold the body.

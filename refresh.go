@@ -237,7 +237,7 @@ func (f *refreshRun) renew(ctx context.Context, rec *record) (*record, error) {
 // answered reports whether the provider answered at all, or was never reached:
 // then the fate of the refresh token is known.
 func answered(err error) bool {
-	if _, said := errors.AsType[*tokenRefusal](err); said {
+	if _, said := errors.AsType[*tokenTrouble](err); said {
 		return true
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
