@@ -38,8 +38,8 @@ type fate int
 
 const (
 	works     fate = iota
-	fails             // not done, and an error
-	lostReply         // done, and an error
+	fails          // not done, and an error
+	lostReply      // done, and an error
 )
 
 type actorKey struct{}
