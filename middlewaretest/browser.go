@@ -178,11 +178,6 @@ func (h *hop) follow(status int, to *url.URL) error {
 	if h.mode == "cors" && originOf(to.String()) != h.initiator {
 		return fmt.Errorf("middlewaretest: a script may not follow the redirect to %s", originOf(to.String()))
 	}
-	if to.Fragment == "" && to.RawFragment == "" {
-		if before, err := url.Parse(h.url); err == nil {
-			to.Fragment = before.Fragment
-		}
-	}
 	h.url, h.header = to.String(), nil
 	keep := status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect || h.method == http.MethodGet || h.method == http.MethodHead
 	if !keep && (status == http.StatusSeeOther || h.method == http.MethodPost) {

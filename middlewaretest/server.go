@@ -66,10 +66,7 @@ func NewServerAt(t testing.TB, path string) *Server {
 		})
 	})
 	s.serve(l)
-	t.Cleanup(func() {
-		s.op.Close()
-		s.Stop()
-	})
+	t.Cleanup(s.Stop)
 	return s
 }
 
