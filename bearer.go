@@ -47,10 +47,10 @@ func (c *ResourceServerConfig) validate(p *Provider) error {
 	}
 	problems = append(problems, c.Client.validate()...)
 	if slices.Contains(c.Audience, "") {
-		problems = append(problems, errors.New("Audience has an empty entry"))
+		problems = append(problems, errors.New("an entry of Audience is empty"))
 	}
 	if !printable(c.Realm) {
-		problems = append(problems, errors.New("Realm has characters that cannot stand in a header"))
+		problems = append(problems, errors.New("the Realm has characters that cannot stand in a header"))
 	}
 	if c.CacheTTL > maxFactsTTL {
 		problems = append(problems, fmt.Errorf("CacheTTL %v is longer than %v: who loses a permission would keep it that long", c.CacheTTL, maxFactsTTL))

@@ -31,7 +31,10 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Warning", unreachable)
 	}
 	e = e.answered()
-	event.Code, event.ID = e.Code, e.ID
+	event.ID = e.ID
+	if event.Name != EventTicket || event.Err != nil { // a ticket that was given out went well
+		event.Code = e.Code
+	}
 	rs.provider.emit(r.Context(), event)
 	rs.answer(w, r, e)
 }

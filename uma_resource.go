@@ -77,11 +77,11 @@ func (r Resource) check() error {
 	case r.Name == "" && r.ID == "":
 		return errors.New("the resource has neither Name nor ID")
 	case len(r.Name) > maxNameLength:
-		return fmt.Errorf("Name is longer than %d bytes", maxNameLength)
+		return fmt.Errorf("the Name is longer than %d bytes", maxNameLength)
 	case r.ID != "" && !soundID(r.ID):
 		return errors.New("ID cannot be an id of an authorization server")
 	case len(r.Scopes) == 0 && !r.undeclared():
-		return errors.New("Scopes is empty")
+		return errors.New("no Scopes are declared")
 	}
 	for i, s := range r.Scopes {
 		if s == "" || len(s) > maxNameLength {

@@ -110,6 +110,9 @@ func TestUR2_WeakTokenGetsNewTicket(t *testing.T) {
 		}
 		tickets = append(tickets, ticket)
 	}
+	if codes := w.eventCodes(gatehouse.EventTicket); len(codes) != 2 || codes[0] != "" || codes[1] != "" {
+		t.Errorf("ticket events %q, want one without a code for each request without a token", codes)
+	}
 	if codes := w.eventCodes(gatehouse.EventDenied); len(codes) != 4 {
 		t.Errorf("denied events %v, want one for each token that was not enough", codes)
 	}

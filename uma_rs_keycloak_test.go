@@ -21,7 +21,6 @@ type keycloak struct {
 	clientPAT string
 	posted    []map[string]any
 	pats      int
-	forms     []string // of introspection
 }
 
 func newKeycloak(t testing.TB) *keycloak {

@@ -262,7 +262,7 @@ func TestUMAWiringPanics(t *testing.T) {
 		"mixed with Public":  {gatehouse.Public().And(albums.AllOf("view")), []string{"Public"}},
 		"two owners":         {albums.AllOf("view").And(films.AllOf("view")), []string{"two owners", `"alice"`}},
 		"no name":            {gatehouse.Resource{Scopes: []string{"view"}}.AllOf("view"), []string{"neither Name nor ID"}},
-		"no declared scopes": {gatehouse.Resource{Name: "x"}.AllOf("view"), []string{"Scopes is empty"}},
+		"no declared scopes": {gatehouse.Resource{Name: "x"}.AllOf("view"), []string{"no Scopes"}},
 		"scopes twice":       {gatehouse.Resource{Name: "x", Scopes: []string{"a", "a"}}.AllOf("a"), []string{"twice"}},
 		"id with a path":     {gatehouse.Resource{ID: ".."}.AllOf("a"), []string{"ID"}},
 	}
