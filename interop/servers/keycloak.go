@@ -28,7 +28,8 @@ const (
 //   - gatehouse: users alice (who has the role uma_protection of photoz, so she
 //     may own resources), bob and carol; clients notes (code flow), photoz
 //     (resource server; code flow, service account, password grant) and
-//     printshop (UMA client; the same grants).
+//     printshop (UMA client; the same grants). A policy of photoz lets
+//     printshop do brochure:read on whatever has that scope.
 //   - rotate: alice and notes (code flow, password grant); a refresh token
 //     works once.
 //
