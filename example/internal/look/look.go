@@ -1,0 +1,216 @@
+// Package look is what the pages of the example have in common: the frame, the
+// style sheet, the headers that keep a page to itself, and the page that tells
+// what went wrong.
+package look
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"example.com/gatehouse"
+)
+
+//go:embed frame.html problem.html
+var frames embed.FS
+
+//go:embed look.css
+var sheet []byte
+
+// StylePath is where Style has to be mounted.
+const StylePath = "/look.css"
+
+// Config says what a site looks like.
+type Config struct {
+	Name  string // of the site
+	Role  string // what it plays in the protocol, in a few words
+	Theme string // a class of the style sheet: "photos" or "printshop"
+	// SignIn, SignOut and Home are paths of the site.
+	SignIn, SignOut, Home string
+	// Links are in the navigation of who is signed in.
+	Links []Link
+	// FormOrigins are origins to which the answers of forms may redirect.
+	// Browsers hold redirects to form-action, too.
+	FormOrigins []string
+	// Aside makes what stands beside a page; nil for nothing.
+	Aside func(*http.Request) template.HTML
+}
+
+// Link is an entry of the navigation.
+type Link struct{ Label, Path string }
+
+// Look writes the pages of one site. It is safe for concurrent use.
+type Look struct {
+	config Config
+	pages  map[string]*template.Template
+	policy string
+}
+
+// Page is one page.
+type Page struct {
+	Title string
+	User  string // who is signed in, "" for nobody
+	Data  any
+}
+
+// New makes a Look with the pages in files, each of which defines "body".
+func New(c Config, files fs.FS) (*Look, error) {
+	l := &Look{config: c, pages: map[string]*template.Template{}}
+	names, err := fs.Glob(files, "pages/*.html")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if l.pages[strings.TrimSuffix(path.Base(name), ".html")], err = parse(files, name); err != nil {
+			return nil, err
+		}
+	}
+	if l.pages["problem"], err = parse(frames, "problem.html"); err != nil {
+		return nil, err
+	}
+	l.policy = strings.Join([]string{
+		"default-src 'none'", "style-src 'self'", "img-src 'self' data:", "base-uri 'none'", "frame-ancestors 'none'",
+		"form-action " + strings.Join(append([]string{"'self'"}, c.FormOrigins...), " "),
+	}, "; ")
+	return l, nil
+}
+
+func parse(files fs.FS, name string) (*template.Template, error) {
+	t, err := template.ParseFS(frames, "frame.html")
+	if err == nil {
+		t, err = t.ParseFS(files, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look: %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// Write writes the page of that name.
+func (l *Look) Write(w http.ResponseWriter, r *http.Request, status int, name string, p Page) {
+	t := l.pages[name]
+	if t == nil {
+		http.Error(w, "There is no such page.", http.StatusInternalServerError)
+		return
+	}
+	var aside template.HTML
+	if l.config.Aside != nil {
+		aside = l.config.Aside(r)
+	}
+	var b bytes.Buffer
+	err := t.ExecuteTemplate(&b, "frame.html", struct {
+		Page
+		Config
+		Aside     template.HTML
+		StylePath string
+		Initial   string
+	}{p, l.config, aside, StylePath, initial(p.User)})
+	if err != nil {
+		http.Error(w, "The page cannot be shown.", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", l.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // a browser that is gone needs no page
+}
+
+// initial is the first letter of a name.
+func initial(name string) string {
+	for _, letter := range name {
+		return strings.ToUpper(string(letter))
+	}
+	return ""
+}
+
+// Problem is what the page of a failure says.
+type Problem struct {
+	Status  int
+	Message string
+	ID      string // finds the line in the log
+	Retry   string // address to try again, "" for none
+}
+
+// Error answers a failure: it fits the ErrorHandler of a relying party. A
+// program gets a small JSON object instead of a page.
+func (l *Look) Error(w http.ResponseWriter, r *http.Request, e *gatehouse.Error) {
+	if !WantsPage(r) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(e.Status)
+		body := map[string]string{"error": e.Code, "message": e.Message, "id": e.ID}
+		_ = json.NewEncoder(w).Encode(body) // nobody is left to tell
+		return
+	}
+	p := Problem{Status: e.Status, Message: e.Message, ID: e.ID}
+	if e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet {
+		p.Retry = r.URL.RequestURI()
+	}
+	title := "That did not work"
+	switch e.Status {
+	case http.StatusServiceUnavailable:
+		title = "Not right now"
+	case http.StatusForbidden:
+		title = "Not for you"
+	case http.StatusNotFound:
+		title = "Nothing here"
+	}
+	l.Write(w, r, e.Status, "problem", Page{Title: title, Data: p})
+}
+
+// Fail answers err, which may hold an *Error; others are our own trouble.
+func (l *Look) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := errors.AsType[*gatehouse.Error](err)
+	if !ok {
+		e = &gatehouse.Error{Code: "internal", Status: http.StatusInternalServerError, Message: "Something went wrong on our side."}
+	}
+	l.Error(w, r, e)
+}
+
+// Reachable shows the page of a failure instead of next when check fails, so
+// that a browser is not sent away to a server that is down. A nil check is
+// never asked.
+func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) http.Handler {
+	if check == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := check(r); err != nil {
+			w.Header().Set("Retry-After", "5")
+			l.Error(w, r, &gatehouse.Error{
+				Code: "provider_unavailable", Status: http.StatusServiceUnavailable,
+				Message: "The sign-in service cannot be reached right now. Who is signed in stays signed in.",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Style serves the style sheet.
+func Style(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "max-age=300")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(sheet)
+}
+
+// WantsPage reports whether a person looks at the answer.
+func WantsPage(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return slices.ContainsFunc(r.Header.Values("Accept"), func(v string) bool { return strings.Contains(v, "text/html") })
+}

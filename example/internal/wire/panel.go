@@ -1,0 +1,90 @@
+package wire
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+//go:embed panel.html
+var panelText string
+
+var panel = template.Must(template.New("panel").Parse(panelText))
+
+// Switch is the button that stops and starts the authorization server.
+type Switch struct {
+	Running bool
+	Action  string // where its form is posted to
+	Address string // of the server
+}
+
+// Step is one click as the panel shows it.
+type Step struct {
+	Title    string
+	Messages []Message
+}
+
+// Panel writes what the browser of r caused: its latest click in full, those
+// before folded. A nil button leaves the button out.
+func (rec *Recorder) Panel(r *http.Request, button *Switch) template.HTML {
+	var latest *Step
+	steps := rec.Steps(r)
+	if n := len(steps); n > 0 {
+		latest, steps = &steps[n-1], steps[:n-1]
+		slices.Reverse(steps)
+	}
+	var b strings.Builder
+	err := panel.Execute(&b, struct {
+		Latest  *Step
+		Earlier []Step
+		Others  []Step
+		Button  *Switch
+	}{latest, steps, rec.strangers(), button})
+	if err != nil {
+		return "The messages cannot be shown."
+	}
+	return template.HTML(b.String())
+}
+
+// Steps returns what the browser of r caused, oldest first. Clicks without a
+// message of the protocol are left out, but for the latest.
+func (rec *Recorder) Steps(r *http.Request) []Step {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	var t *thread
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		t = v.thread
+	} else if c, err := r.Cookie(cookie); err == nil && len(c.Value) == len(rand.Text()) {
+		t = rec.threads[hashOf(c.Value)]
+	}
+	if t == nil || t == rec.common {
+		return nil
+	}
+	return t.shown(true)
+}
+
+func (rec *Recorder) strangers() []Step {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.common.shown(false)
+}
+
+// shown copies the steps. The lock is held.
+func (t *thread) shown(latest bool) []Step {
+	var out []Step
+	for i, s := range t.steps {
+		copied := Step{Title: s.title}
+		for _, m := range s.messages {
+			if m.Kind != none {
+				copied.Messages = append(copied.Messages, *m)
+			}
+		}
+		if len(copied.Messages) > 0 || (latest && i == len(t.steps)-1) {
+			out = append(out, copied)
+		}
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+// The example of gatehouse: a photo site, a print shop and an OpenID provider
+// with UMA authorization server in one process, on three loopback ports. They
+// talk over TCP, and each page shows the messages that just passed.
+//
+//	go run ./example
+//
+// With -issuer, -client-id and -client-secret people sign in at a real provider.
+// Sharing stays with the embedded server unless the provider speaks UMA and
+// -printshop-client-id and -printshop-client-secret are given too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// stopTime is how long requests and what they left behind may take at the end.
+const stopTime = 5 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "example:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts the example and ends with ctx.
+func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	o, err := parseFlags(args, errs)
+	if err != nil {
+		return err
+	}
+	o.logger = slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	d, err := start(ctx, o)
+	if err != nil {
+		return err
+	}
+	d.announce(out)
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-d.failed:
+	}
+	ending, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return errors.Join(err, d.close(ending))
+}
+
+// parseFlags reads the command line.
+func parseFlags(args []string, errs io.Writer) (options, error) {
+	o := options{
+		photos: place{what: "photo site", address: "127.0.0.1:8080"},
+		shop:   place{what: "print shop", address: "127.0.0.1:8081"},
+		server: place{what: "authorization server", address: "127.0.0.1:8082"},
+	}
+	f := flag.NewFlagSet("example", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.StringVar(&o.photos.address, "photos", o.photos.address, "address of the photo site; port 0 chooses a free one")
+	f.StringVar(&o.shop.address, "printshop", o.shop.address, "address of the print shop; port 0 chooses a free one")
+	f.StringVar(&o.server.address, "server", o.server.address, "address of the embedded server; port 0 chooses a free one")
+	f.StringVar(&o.issuer, "issuer", "", "OpenID provider to sign in at, instead of the embedded server.\nRegister <photos>/auth/callback and <printshop>/auth/callback there")
+	f.StringVar(&o.client.id, "client-id", "", "client at -issuer, of the photo site, and of the print shop too\nunless that has its own")
+	f.StringVar(&o.client.secret, "client-secret", "", "secret of -client-id; empty for a public client")
+	f.StringVar(&o.shopClient.id, "printshop-client-id", "", "client of the print shop at -issuer. With it UMA moves to -issuer,\nif that has a uma2-configuration")
+	f.StringVar(&o.shopClient.secret, "printshop-client-secret", "", "secret of -printshop-client-id")
+	if err := f.Parse(args); err != nil {
+		return options{}, err
+	}
+	f.Visit(func(set *flag.Flag) {
+		for name, p := range map[string]*place{"photos": &o.photos, "printshop": &o.shop, "server": &o.server} {
+			if set.Name == name {
+				p.wanted = true
+			}
+		}
+	})
+	return o, o.check(f.Args())
+}
+
+func (o options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q is no flag", rest[0])
+	case o.issuer == "" && (o.client.id != "" || o.shopClient.id != ""):
+		return errors.New("-client-id and -printshop-client-id belong to -issuer")
+	case o.issuer != "" && o.client.id == "":
+		return errors.New("-issuer needs -client-id")
+	case o.shopClient.id == "" && o.shopClient.secret != "":
+		return errors.New("-printshop-client-secret needs -printshop-client-id")
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package photos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrNotFound is what a Store returns for what it does not have.
+var ErrNotFound = errors.New("photos: not found")
+
+// ErrFull is what a Store returns when somebody has all they may have.
+var ErrFull = errors.New("photos: too many")
+
+// Person is somebody who has signed in. Issuer and Subject name them; a name
+// alone may pass to somebody else.
+type Person struct {
+	Issuer, Subject string
+	// Handle is the name in addresses, chosen by the Store.
+	Handle string
+	// Name is what pages show.
+	Name string
+	// Owner is their subject at the authorization server for sharing, "" as
+	// long as they have not connected.
+	Owner string
+}
+
+// Album is somebody's album.
+type Album struct {
+	ID      string // unique among those of its owner
+	Owner   string // handle
+	Title   string
+	Motif   string // what its pictures show
+	Photos  int
+	Created time.Time
+	Prints  []Print
+}
+
+// Print is one order that was carried out.
+type Print struct {
+	Client string // who ordered, as the authorization server calls it
+	Person string // for whom, "" if it does not say
+	Photos int
+	At     time.Time
+}
+
+// Store keeps people and albums. All methods are safe for concurrent use.
+type Store interface {
+	// SignedIn returns the person with this Issuer and Subject, taking p in and
+	// choosing a handle like p.Handle if it is the first time.
+	SignedIn(ctx context.Context, p Person) (Person, error)
+	// Person returns the person with the handle, or ErrNotFound.
+	Person(ctx context.Context, handle string) (Person, error)
+	// Connect sets the Owner of the person with the handle.
+	Connect(ctx context.Context, handle, owner string) error
+	// Add keeps a new album, chooses its ID and returns it. ErrFull.
+	Add(ctx context.Context, a Album) (Album, error)
+	// Albums returns somebody's albums, newest first.
+	Albums(ctx context.Context, handle string) ([]Album, error)
+	// Album returns one album, or ErrNotFound.
+	Album(ctx context.Context, handle, id string) (Album, error)
+	// Printed notes a print, or returns ErrNotFound.
+	Printed(ctx context.Context, handle, id string, p Print) error
+	// Remove forgets an album. One that is not there is no error.
+	Remove(ctx context.Context, handle, id string) error
+}
+
+const (
+	// maxPeople, maxAlbums and maxPrints bound the memory of the example.
+	maxPeople = 1000
+	maxAlbums = 24
+	maxPrints = 20
+)
+
+// memoryStore is a Store of one process. The zero value is ready to use.
+type memoryStore struct {
+	mu     sync.Mutex
+	people []Person
+	albums map[string][]Album
+	last   int
+}
+
+func (m *memoryStore) SignedIn(_ context.Context, p Person) (Person, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.IndexFunc(m.people, func(o Person) bool { return o.Issuer == p.Issuer && o.Subject == p.Subject }); i >= 0 {
+		return m.people[i], nil
+	}
+	if len(m.people) >= maxPeople {
+		return Person{}, ErrFull
+	}
+	wish := plainHandle(p.Handle)
+	p.Handle = wish
+	for n := 2; m.find(p.Handle) >= 0; n++ {
+		p.Handle = wish + "-" + strconv.Itoa(n)
+	}
+	m.people = append(m.people, p)
+	return p, nil
+}
+
+// plainHandle keeps what needs no escape in an address.
+func plainHandle(wish string) string {
+	handle := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return -1
+	}, wish)
+	if handle == "" {
+		return "somebody"
+	}
+	return handle[:min(len(handle), 24)]
+}
+
+func (m *memoryStore) find(handle string) int {
+	return slices.IndexFunc(m.people, func(p Person) bool { return p.Handle == handle })
+}
+
+func (m *memoryStore) Person(_ context.Context, handle string) (Person, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.find(handle); i >= 0 {
+		return m.people[i], nil
+	}
+	return Person{}, ErrNotFound
+}
+
+func (m *memoryStore) Connect(_ context.Context, handle, owner string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.find(handle)
+	if i < 0 {
+		return ErrNotFound
+	}
+	m.people[i].Owner = owner
+	return nil
+}
+
+func (m *memoryStore) Add(_ context.Context, a Album) (Album, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.albums == nil {
+		m.albums = map[string][]Album{}
+	}
+	mine := m.albums[a.Owner]
+	if len(mine) >= maxAlbums {
+		return Album{}, ErrFull
+	}
+	m.last++
+	a.ID = fmt.Sprint(m.last)
+	m.albums[a.Owner] = append([]Album{a}, mine...)
+	return a, nil
+}
+
+func (m *memoryStore) Albums(_ context.Context, handle string) ([]Album, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.albums[handle]), nil
+}
+
+func (m *memoryStore) Album(_ context.Context, handle, id string) (Album, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.index(handle, id); i >= 0 {
+		a := m.albums[handle][i]
+		a.Prints = slices.Clone(a.Prints)
+		return a, nil
+	}
+	return Album{}, ErrNotFound
+}
+
+func (m *memoryStore) index(handle, id string) int {
+	return slices.IndexFunc(m.albums[handle], func(a Album) bool { return a.ID == id })
+}
+
+func (m *memoryStore) Printed(_ context.Context, handle, id string, p Print) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.index(handle, id)
+	if i < 0 {
+		return ErrNotFound
+	}
+	a := &m.albums[handle][i]
+	prints := append([]Print{p}, a.Prints...)
+	a.Prints = prints[:min(len(prints), maxPrints)]
+	return nil
+}
+
+func (m *memoryStore) Remove(_ context.Context, handle, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.index(handle, id); i >= 0 {
+		m.albums[handle] = slices.Delete(slices.Clone(m.albums[handle]), i, i+1)
+	}
+	return nil
+}

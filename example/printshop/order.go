@@ -1,0 +1,266 @@
+package printshop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/example/internal/look"
+	"example.com/gatehouse/example/photos"
+)
+
+const (
+	// maxAnswer bounds what is read of the photo site: six pictures have about
+	// 150 KiB.
+	maxAnswer = 4 << 20
+	// maxPictures bounds the previews that are fetched for one page.
+	maxPictures = 12
+	// maxForm bounds the forms of the shop.
+	maxForm = 8 << 10
+)
+
+// albumPath is what the address of an album looks like at the photo site.
+var albumPath = regexp.MustCompile(`^/u/[a-z0-9-]{1,40}/albums/[a-z0-9-]{1,40}$`)
+
+// result is what the page of an order says.
+type result struct {
+	State    string // "shown", "printed", "deleted", "asked", "denied", "warned", "failed"
+	Act      string // what was tried: "show", "print" or "delete"
+	Album    string // its address
+	Path     string
+	Title    string
+	Owner    string
+	Pictures []picture
+	Message  string
+	Warning  string // the header, where the photo site could not ask
+	status   int
+}
+
+type picture struct {
+	Title string
+	URL   template.URL
+}
+
+func (s *Shop) home(w http.ResponseWriter, r *http.Request) {
+	s.look.Write(w, r, http.StatusOK, "home", look.Page{Title: "Prints on paper, from the album of a friend", User: person(r), Data: struct {
+		Suggest string
+		Photos  string
+	}{s.config.Photos + s.config.Suggest, s.config.Photos}})
+}
+
+// person is the name of who is signed in.
+func person(r *http.Request) string {
+	id := gatehouse.IdentityFrom(r.Context())
+	if id == nil {
+		return ""
+	}
+	for _, claim := range []string{"preferred_username", "name"} {
+		if name := id.ClaimString(claim); name != "" {
+			return name
+		}
+	}
+	return id.Subject
+}
+
+// order makes the handler of one thing to do with an album.
+func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		res := &result{status: http.StatusOK}
+		path, err := s.pathOf(r.FormValue("album"))
+		if err == nil {
+			res.Path, res.Album = path, s.config.Photos+path
+			err = do(r, res)
+		}
+		if err != nil {
+			res.fail(err)
+		}
+		s.look.Write(w, r, res.status, "order", look.Page{Title: res.heading(), User: person(r), Data: res})
+	})
+}
+
+// pathOf takes the address of an album, whole or from the slash on. Everything
+// else is refused: the shop sends requests to the photo site only.
+func (s *Shop) pathOf(raw string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" ||
+		(u.Host != "" && u.Scheme+"://"+u.Host != s.config.Photos) || !albumPath.MatchString(u.Path) {
+		return "", &gatehouse.Error{Code: "address_refused", Status: http.StatusBadRequest,
+			Message: "This is not the address of an album. It looks like " + s.config.Photos + "/u/alice/albums/1."}
+	}
+	return u.Path, nil
+}
+
+// show fetches the album and its previews.
+func (s *Shop) show(r *http.Request, res *result) error {
+	res.Act = "show"
+	var doc photos.AlbumDocument
+	if err := s.fetch(r.Context(), http.MethodGet, res.Path, &doc); err != nil {
+		return err
+	}
+	res.State, res.Title, res.Owner = "shown", doc.Title, doc.Owner
+	for i, p := range doc.Photos {
+		if i == maxPictures {
+			break
+		}
+		u, err := url.Parse(p.Preview)
+		if err != nil || u.Host != "" {
+			continue // pictures of the photo site only
+		}
+		svg, err := s.send(r.Context(), http.MethodGet, u.Path, "image/svg+xml")
+		if err != nil {
+			return err
+		}
+		res.Pictures = append(res.Pictures, picture{p.Title, svgURL(string(svg))})
+	}
+	return nil
+}
+
+// print orders the whole pictures.
+func (s *Shop) print(r *http.Request, res *result) error {
+	res.Act = "print"
+	var doc photos.PrintsDocument
+	if err := s.fetch(r.Context(), http.MethodPost, res.Path+"/prints", &doc); err != nil {
+		return err
+	}
+	res.State, res.Title, res.Owner = "printed", doc.Title, doc.Owner
+	for i, p := range doc.Prints {
+		if i == maxPictures {
+			break
+		}
+		res.Pictures = append(res.Pictures, picture{p.Title, svgURL(p.SVG)})
+	}
+	return nil
+}
+
+// delete asks the photo site to remove the album: more than a print shop should
+// be allowed, and that is the point of the button.
+func (s *Shop) delete(r *http.Request, res *result) error {
+	res.Act = "delete"
+	if _, err := s.send(r.Context(), http.MethodDelete, res.Path, ""); err != nil {
+		return err
+	}
+	res.State = "deleted"
+	return nil
+}
+
+// svgURL shows an SVG as a picture, in which nothing of it can act.
+func svgURL(svg string) template.URL {
+	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
+}
+
+// fetch gets a JSON document of the photo site.
+func (s *Shop) fetch(ctx context.Context, method, path string, doc any) error {
+	body, err := s.send(ctx, method, path, "application/json")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, doc); err != nil {
+		return &siteError{status: http.StatusBadGateway}
+	}
+	return nil
+}
+
+// siteError is an answer of the photo site other than success.
+type siteError struct {
+	status  int
+	warning string
+}
+
+func (e *siteError) Error() string { return fmt.Sprintf("the photo site answered %d", e.status) }
+
+// send sends a request with whatever permission it takes: the transport brings
+// it. A media type that is not the wanted one is an error.
+func (s *Shop) send(ctx context.Context, method, path, accept string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.config.Photos+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := s.photos.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, &siteError{status: resp.StatusCode, warning: resp.Header.Get("Warning")}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	got, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if len(body) > maxAnswer || (accept != "" && (err != nil || got != accept)) {
+		return nil, &siteError{status: http.StatusBadGateway}
+	}
+	return body, nil
+}
+
+// fail tells what an error means for the person.
+func (res *result) fail(err error) {
+	if _, ok := errors.AsType[*gatehouse.SubmittedError](err); ok {
+		res.State, res.status = "asked", http.StatusAccepted
+		return
+	}
+	if _, ok := errors.AsType[*gatehouse.NeedInfoError](err); ok {
+		res.State, res.status = "failed", http.StatusForbidden
+		res.Message = "The authorization server wants to know more about you than your sign-in tells."
+		return
+	}
+	if site, ok := errors.AsType[*siteError](err); ok {
+		res.failAtSite(site)
+		return
+	}
+	if e, ok := errors.AsType[*gatehouse.Error](err); ok {
+		res.State, res.status, res.Message = "failed", e.Status, e.Message
+		if e.Code == "uma_denied" {
+			res.State = "denied"
+		}
+		return
+	}
+	res.State, res.status = "failed", http.StatusBadGateway
+	res.Message = "The photo site cannot be reached right now."
+}
+
+func (res *result) failAtSite(e *siteError) {
+	res.State, res.status = "failed", http.StatusBadGateway
+	switch {
+	case e.status == http.StatusForbidden && e.warning != "": // UMA Grant §3.2.2
+		res.State, res.status, res.Warning = "warned", http.StatusServiceUnavailable, e.warning
+	case e.status == http.StatusServiceUnavailable:
+		res.State, res.status, res.Warning = "warned", e.status, e.warning
+	case e.status == http.StatusNotFound:
+		res.status, res.Message = e.status, "The photo site has no such album (any more)."
+	default:
+		res.Message = "The photo site answered in a way this shop does not understand."
+	}
+}
+
+// heading is the title of the page.
+func (res *result) heading() string {
+	switch res.State {
+	case "shown":
+		return res.Title
+	case "printed":
+		return "Printed: " + res.Title
+	case "deleted":
+		return "The album is gone"
+	case "asked":
+		return "The owner has been asked"
+	case "denied":
+		return "Not allowed"
+	case "warned":
+		return "Nobody can be asked right now"
+	}
+	return "That did not work"
+}

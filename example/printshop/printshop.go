@@ -1,0 +1,174 @@
+// Package printshop is the UMA client of the example: people sign in, name an
+// album of the photo site, and the shop fetches and prints it with the
+// permission that the album's owner gave them.
+//
+// The shop knows no owner and keeps no key to anybody's album. Its http.Client
+// has a gatehouse.UMATransport, which turns the photo site's tickets into
+// permissions for the person who is signed in.
+package printshop
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/example/internal/look"
+)
+
+//go:embed pages/*.html
+var pages embed.FS
+
+// Config are the settings of New. Base, Provider, Client and Photos are
+// required.
+type Config struct {
+	// Base is the origin of the shop. The redirect URL is /auth/callback below it.
+	Base string
+	// Provider is where people sign in, Client who the shop is there.
+	Provider *gatehouse.Provider
+	Client   gatehouse.Client
+	// Sharing is the authorization server that gives permissions, and
+	// SharingClient who the shop is there; nil if it is Provider.
+	Sharing       *gatehouse.Provider
+	SharingClient gatehouse.Client
+	// Photos is the origin of the photo site, the only one that is asked.
+	Photos string
+	// Suggest is the path of an album that the form proposes.
+	Suggest string
+	// Sessions keeps the sign-ins, nil for the memory of this process.
+	Sessions *gatehouse.Sessions
+	// Transport carries the requests to the photo site, nil for
+	// http.DefaultTransport.
+	Transport http.RoundTripper
+	// Aside stands beside every page; it may be nil.
+	Aside func(*http.Request) template.HTML
+	// Reachable, if not nil, is asked before a browser is sent away to sign in.
+	// If it fails the browser stays, with a 503.
+	Reachable func(*http.Request) error
+}
+
+// Shop is the print shop. It is safe for concurrent use.
+type Shop struct {
+	config   Config
+	look     *look.Look
+	login    *gatehouse.RelyingParty
+	uma      *gatehouse.UMATransport
+	photos   *http.Client
+	sessions *gatehouse.Sessions
+	handler  http.Handler
+}
+
+// fetchTime bounds one request to the photo site, permission included.
+const fetchTime = 15 * time.Second
+
+// New makes the shop. It does no I/O.
+func New(c Config) (*Shop, error) {
+	for _, origin := range []string{c.Base, c.Photos} {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Path != "" {
+			return nil, fmt.Errorf("printshop: %q is not an origin", origin)
+		}
+	}
+	if c.Provider == nil {
+		return nil, errors.New("printshop: Provider is nil")
+	}
+	if c.Sharing == nil {
+		c.Sharing, c.SharingClient = c.Provider, c.Client
+	}
+	s := &Shop{config: c, sessions: c.Sessions}
+	var err error
+	s.look, err = look.New(look.Config{
+		Name: "Inkwell", Role: "print shop · client", Theme: "printshop", Home: "/", SignIn: "/sign-in", SignOut: "/auth/logout",
+		FormOrigins: []string{originOf(c.Provider.Issuer())}, Aside: c.Aside,
+	}, pages)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.wire(); err != nil {
+		return nil, err
+	}
+	s.handler = s.routes()
+	return s, nil
+}
+
+// wire makes what gatehouse does for the shop.
+func (s *Shop) wire() error {
+	c := s.config
+	var err error
+	if s.sessions == nil {
+		if s.sessions, err = gatehouse.NewSessions(gatehouse.SessionConfig{}); err != nil {
+			return err
+		}
+	}
+	s.login, err = gatehouse.NewRelyingParty(c.Provider, gatehouse.RelyingPartyConfig{
+		Client:       c.Client,
+		RedirectURL:  c.Base + "/auth/callback",
+		LogoutURL:    c.Base + "/auth/logout",
+		Scopes:       []string{"profile", "email"},
+		AuthParams:   url.Values{"prompt": {"login"}}, // so that one browser can play several people
+		Sessions:     s.sessions,
+		LoginURL:     "/sign-in",
+		LoggedOutURL: "/",
+		ErrorHandler: s.look.Error,
+	})
+	if err != nil {
+		return err
+	}
+	s.uma, err = gatehouse.NewUMATransport(c.Sharing, gatehouse.UMATransportConfig{
+		Client:        c.SharingClient,
+		Base:          c.Transport,
+		Claims:        s.login.ClaimToken, // who asks: the person's ID Token
+		SubmitRequest: true,               // the owner may be asked
+	})
+	if err != nil {
+		return err
+	}
+	s.photos = &http.Client{Transport: s.uma, Timeout: fetchTime}
+	return nil
+}
+
+func (s *Shop) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+look.StylePath, look.Style)
+	mux.Handle("GET /{$}", s.login.OptionalLogin(http.HandlerFunc(s.home)))
+	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.login.LoginHandler()))
+	mux.Handle("/auth/callback", s.login.CallbackHandler())
+	mux.Handle("/auth/logout", s.forgetAtLogout(s.login.LogoutHandler()))
+	mux.Handle("GET /order", s.login.RequireLogin(s.order(s.show)))
+	mux.Handle("POST /order/print", s.login.RequireLogin(s.order(s.print)))
+	mux.Handle("POST /order/delete", s.login.RequireLogin(s.order(s.delete)))
+	return mux
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Shutdown waits until the work that requests left behind is done, or ctx is.
+// Stop serving first.
+func (s *Shop) Shutdown(ctx context.Context) error {
+	return errors.Join(s.uma.Shutdown(ctx), s.sessions.Shutdown(ctx))
+}
+
+// forgetAtLogout forgets the permissions of who signs out.
+func (s *Shop) forgetAtLogout(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			if id, err := s.login.Check(r); err == nil && id != nil {
+				s.uma.Forget(r.Context(), id.Issuer+" "+id.Subject)
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/example/internal/wire"
+	"example.com/gatehouse/internal/opserver"
+)
+
+//go:embed server.css
+var serverStyle string
+
+// buildServer makes the embedded server with the people and clients of the story.
+func (d *demo) buildServer(own map[string]credentials) error {
+	op, err := opserver.New(opserver.Config{
+		Issuer: d.serverURL, Now: d.now, Title: "Keyring",
+		Hint:  "This is a demonstration: the password is the name.",
+		Style: template.CSS(serverStyle),
+	})
+	if err != nil {
+		return err
+	}
+	d.op = op
+	for _, name := range []string{"alice", "bob"} {
+		full := strings.ToUpper(name[:1]) + name[1:]
+		if err := op.AddUser(name, name, map[string]any{"name": full, "email": name + "@example.org"}); err != nil {
+			return err
+		}
+	}
+	photos := opserver.Client{ID: own["photos"].id, Secret: own["photos"].secret, Name: "Photoz"}
+	shop := opserver.Client{ID: own["shop"].id, Secret: own["shop"].secret, Name: "Inkwell"}
+	if d.signIn == d.serverURL {
+		photos.RedirectURIs = []string{d.photosURL + "/auth/callback"}
+		photos.PostLogoutRedirectURIs = []string{d.photosURL + "/auth/logout"}
+		shop.RedirectURIs = []string{d.shopURL + "/auth/callback"}
+		shop.PostLogoutRedirectURIs = []string{d.shopURL + "/auth/logout"}
+	} else {
+		photos.RedirectURIs = []string{d.photosURL + "/share/callback"}
+		provider, err := d.provider("server", d.signIn)
+		if err != nil {
+			return err
+		}
+		client := &http.Client{Transport: d.rec.Transport("server", d.transport), Timeout: issuerTime}
+		if err := trust(op, provider, d.shopSignIn().id, client); err != nil {
+			return err
+		}
+	}
+	return errors.Join(op.AddClient(photos), op.AddClient(shop))
+}
+
+// aside is the panel beside each page.
+func (d *demo) aside(r *http.Request) template.HTML {
+	if d.op == nil {
+		return d.rec.Panel(r, nil)
+	}
+	return d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
+}
+
+// switchPath takes the form of the button that stops and starts the server.
+const switchPath = "/demo/server"
+
+// withSwitch adds the button's address to a site.
+func (d *demo) withSwitch(site http.Handler) http.Handler {
+	if d.op == nil {
+		return site
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", site)
+	mux.Handle("POST "+switchPath, http.NewCrossOriginProtection().Handler(http.HandlerFunc(d.toggle)))
+	return mux
+}
+
+// toggle really closes the server's port, or opens it again. What the server
+// knows is kept.
+func (d *demo) toggle(w http.ResponseWriter, r *http.Request) {
+	var err error
+	switch r.PostFormValue("to") {
+	case "stopped":
+		err = d.servers[0].stop()
+	case "running":
+		err = d.servers[0].start()
+	default:
+		http.Error(w, "The form does not say what to do.", http.StatusBadRequest)
+		return
+	}
+	if err != nil {
+		http.Error(w, "The port cannot be had.", http.StatusServiceUnavailable)
+		return
+	}
+	http.Redirect(w, r, cameFrom(r), http.StatusSeeOther)
+}
+
+// cameFrom is the page of this site that the button was pressed on.
+func cameFrom(r *http.Request) string {
+	from, err := url.Parse(r.Referer())
+	if err != nil || from.Host != r.Host {
+		return "/"
+	}
+	back := from.RequestURI()
+	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") ||
+		strings.HasPrefix(back, "/order/") { // the answer to a form cannot be asked for again
+		return "/"
+	}
+	return back
+}
+
+// dialTime is how long the server may take to accept a connection.
+const dialTime = time.Second
+
+// reachable looks whether the embedded server accepts connections, before a
+// browser is sent there.
+func (d *demo) reachable() func(*http.Request) error {
+	if d.signIn != d.serverURL {
+		return nil
+	}
+	address := strings.TrimPrefix(d.serverURL, "http://")
+	return func(r *http.Request) error {
+		conn, err := (&net.Dialer{Timeout: dialTime}).DialContext(r.Context(), "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+}
