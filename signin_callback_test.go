@@ -67,7 +67,7 @@ func TestCallbackForeignState(t *testing.T) {
 // CB4: a callback counts once, on every replica, even when the browser kept its
 // cookies.
 func TestCB4_CallbackTwice(t *testing.T) {
-	s := newSite(t, func(o *siteOptions) { o.replicas = 2 })
+	s := newSite(t, twoReplicas)
 	ana := s.visitor("ana")
 	callback := ana.toCallback("/notes/")
 	before := ana.cookies()

@@ -77,6 +77,7 @@ type siteOptions struct {
 	origin   string
 	replicas int
 	store    gatehouse.Store
+	wrap     func(gatehouse.Store) gatehouse.Store
 	client   func(*opserver.Client)
 	sessions func(*gatehouse.SessionConfig)
 	party    func(*gatehouse.RelyingPartyConfig)
@@ -109,6 +110,9 @@ func newSite(t testing.TB, change ...func(*siteOptions)) *site {
 	s.store = o.store
 	if s.store == nil {
 		s.store = gatehouse.NewMemoryStore(s.Now)
+	}
+	if o.wrap != nil {
+		s.store = o.wrap(s.store)
 	}
 	for range o.replicas {
 		s.addReplica(o)

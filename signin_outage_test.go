@@ -16,7 +16,7 @@ import (
 
 // FA1: the provider is down when the process starts and up after a minute.
 func TestFA1_ProviderDownAtStart(t *testing.T) {
-	s := newSite(t, func(o *siteOptions) { o.replicas = 2 })
+	s := newSite(t, twoReplicas)
 	live := s.visitor("ben")
 	live.signIn()
 	s.replicas = s.replicas[:1]
