@@ -3,6 +3,8 @@ package interop_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -24,15 +26,17 @@ const (
 
 // umaStory is Alice's album at photoz, and Bob at the print shop.
 type umaStory struct {
-	kc       *servers.Keycloak
-	photoz   *photoz
-	shop     *printshop
-	bob      *http.Client // with the cookies of his browser at the shop
-	bobs     *servers.Chromium
-	owner    string // Alice's subject
-	resource string // id of the album at Keycloak
-	album    string // address
-	inbox    *servers.Owner
+	kc          *servers.Keycloak
+	photoz      *photoz
+	shop        *printshop
+	bob         *http.Client // with the cookies of his browser at the shop
+	bobs        *servers.Chromium
+	name        string // of the album; unlike any other test's
+	owner       string // Alice's subject
+	bobsSubject string
+	resource    string // id of the album at Keycloak
+	album       string // address
+	inbox       *servers.Owner
 }
 
 // The whole path of UMA with nothing but gatehouse on our side: Alice's album is
@@ -42,7 +46,7 @@ func TestKeycloakUMA(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
 	w := newWatch(t)
-	s := &umaStory{kc: kc, photoz: newPhotoz(t, kc, w), shop: newPrintshop(t, kc, w)}
+	s := &umaStory{name: "holiday", kc: kc, photoz: newPhotoz(t, kc, w), shop: newPrintshop(t, kc, w)}
 	alice := servers.StartChromium(t)
 	s.bobs = alice.Another(t)
 	for _, step := range []struct {
@@ -83,8 +87,8 @@ func (s *umaStory) aliceMakesAlbum(t *testing.T, alice *servers.Chromium) {
 	// uma2-configuration to sign in.
 	calls := s.photoz.wire.want(t, "GET openid-configuration", "token authorization_code", "GET certs", "GET userinfo",
 		"token authorization_code")
-	s.owner, s.resource = s.photoz.makeAlbum(t, alice, "holiday")
-	s.album = s.photoz.base + "/u/" + s.owner + "/albums/holiday"
+	s.owner, s.resource = s.photoz.makeAlbum(t, alice, s.name)
+	s.album = s.photoz.base + "/u/" + s.owner + "/albums/" + s.name
 	// Her own PAT: the token of the second code.
 	registered := s.photoz.wire.want(t, "GET uma2-configuration", "POST resource_set")[1]
 	if pat := member(calls[4].answer, "access_token"); pat == "" || registered.bearer != pat {
@@ -199,6 +203,11 @@ func (s *umaStory) shows(t testing.TB, method string, want string) {
 	}
 }
 
+// served is what the shop shows of a request that photoz served.
+func (s *umaStory) served(method string, granted ...string) string {
+	return html.EscapeString(fmt.Sprintf("200 %s %s by uma %q", method, s.name, granted))
+}
+
 func (s *umaStory) bobIsRefused(t *testing.T) {
 	s.bobs.Open(t, s.printURL(http.MethodGet, false))
 	s.kc.SignIn(t, s.bobs, "bob")
@@ -206,6 +215,7 @@ func (s *umaStory) bobIsRefused(t *testing.T) {
 		t.Fatalf("at %s Bob sees %q", s.bobs.URL(), shown)
 	}
 	s.bob = cookiesOf(t, s.bobs, s.shop.base)
+	s.bobsSubject = servers.Get(t, s.bobs, "read the subject", chromedp.Text(chromedp.CSS(`#subject`)))
 	_, shop := s.calls(t, []string{"POST permission"}, []string{"GET openid-configuration", "token authorization_code", "GET certs",
 		"GET userinfo", "GET uma2-configuration", "token uma-ticket"})
 	form := shop[5].form
@@ -216,7 +226,7 @@ func (s *umaStory) bobIsRefused(t *testing.T) {
 	if got := s.inbox.Inbox(t, s.resource); len(got) != 0 {
 		t.Errorf("inbox %+v after submit_request=false", got)
 	}
-	s.shop.toPhotoz.want(t, "GET u/"+s.owner+"/albums/holiday")
+	s.shop.toPhotoz.want(t, "GET u/"+s.owner+"/albums/"+s.name)
 	s.shows(t, http.MethodGet, "refused uma_denied") // from memory
 	s.calls(t, nil, nil)
 	s.shop.toPhotoz.want(t)
@@ -239,7 +249,7 @@ func (s *umaStory) aliceIsAsked(t *testing.T) {
 func (s *umaStory) onlyEntry(t testing.TB, scope string) servers.Share {
 	t.Helper()
 	inbox := s.inbox.Inbox(t, s.resource)
-	if len(inbox) != 1 || inbox[0].Scope != scope || inbox[0].Requester != "bob" || inbox[0].Resource != "holiday" {
+	if len(inbox) != 1 || inbox[0].Scope != scope || inbox[0].Requester != "bob" || inbox[0].Resource != s.name {
 		t.Fatalf("inbox %+v, want Bob's wish for %s", inbox, scope)
 	}
 	return inbox[0]
@@ -249,12 +259,12 @@ func (s *umaStory) aliceGrants(t *testing.T) {
 	s.inbox.Grant(t, s.onlyEntry(t, "view"))
 	s.shop.toPhotoz.take()
 	s.shop.clock.advance(denialMemory)
-	s.shows(t, http.MethodGet, `200 GET holiday by uma [&#34;view&#34;]`)
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "view"))
 	s.calls(t, []string{"POST permission", "POST token/introspect"}, []string{"token uma-ticket"})
-	get := "GET u/" + s.owner + "/albums/holiday"
+	get := "GET u/" + s.owner + "/albums/" + s.name
 	s.shop.toPhotoz.want(t, get, get)
 
-	s.shows(t, http.MethodGet, `200 GET holiday by uma [&#34;view&#34;]`)
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "view"))
 	s.calls(t, nil, nil) // the second costs Keycloak nothing
 	s.shop.toPhotoz.want(t, get)
 }
@@ -263,7 +273,7 @@ func (s *umaStory) aliceGrants(t *testing.T) {
 // it does not help him there.
 func (s *umaStory) onePageForTwo(t *testing.T, alice *servers.Chromium) {
 	hers := cookiesOf(t, alice, s.photoz.base)
-	if a := fetch(t, hers, http.MethodGet, s.album); a.status != http.StatusOK || a.body != "GET holiday by session []" {
+	if a := fetch(t, hers, http.MethodGet, s.album); a.status != http.StatusOK || a.body != "GET "+s.name+" by session []" {
 		t.Errorf("Alice at her album: %d %s", a.status, a.body)
 	}
 	s.calls(t, nil, nil)
@@ -294,7 +304,7 @@ func (s *umaStory) tooWeak(t *testing.T) {
 	if inbox := s.inbox.Inbox(t, s.resource); len(inbox) != 0 {
 		t.Errorf("inbox %+v", inbox)
 	}
-	s.shows(t, http.MethodGet, `200 GET holiday by uma [&#34;view&#34;]`)
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "view"))
 	s.photoz.wire.take()
 	s.shop.toKeycloak.take()
 }
@@ -307,12 +317,12 @@ func (s *umaStory) upgraded(t *testing.T) {
 	s.photoz.wire.take()
 	s.shop.toKeycloak.take()
 	s.shop.clock.advance(denialMemory)
-	s.shows(t, http.MethodDelete, `200 DELETE holiday by uma [&#34;delete&#34; &#34;view&#34;]`)
+	s.shows(t, http.MethodDelete, s.served(http.MethodDelete, "delete", "view"))
 	_, shop := s.calls(t, []string{"POST permission", "POST token/introspect"}, []string{"token uma-ticket"})
 	if !shop[0].form.Has("rpt") || !strings.Contains(shop[0].answer, `"upgraded":true`) {
 		t.Error("the token was not upgraded")
 	}
-	s.shows(t, http.MethodGet, `200 GET holiday by uma [&#34;delete&#34; &#34;view&#34;]`)
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "delete", "view"))
 	s.calls(t, nil, nil) // one token does both
 }
 
@@ -323,10 +333,10 @@ func (s *umaStory) aliceTakesBack(t *testing.T) {
 		s.inbox.TakeBack(t, share)
 	}
 	s.photoz.clock.advance(factsMemory)
-	s.shows(t, http.MethodGet, `200 GET holiday by uma [&#34;delete&#34; &#34;view&#34;]`)
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "delete", "view"))
 	s.calls(t, []string{"POST token/introspect"}, nil)
 
-	s.shop.transport.Forget(t.Context(), s.kc.Issuer("gatehouse")+" "+s.subjectOfBob(t))
+	s.shop.transport.Forget(t.Context(), s.kc.Issuer("gatehouse")+" "+s.bobsSubject)
 	s.shows(t, http.MethodGet, "refused uma_denied")
 	s.calls(t, []string{"POST permission"}, []string{"token uma-ticket"})
 	if inbox := s.inbox.Inbox(t, s.resource); len(inbox) != 0 {
@@ -334,17 +344,10 @@ func (s *umaStory) aliceTakesBack(t *testing.T) {
 	}
 }
 
-func (s *umaStory) subjectOfBob(t testing.TB) string {
-	t.Helper()
-	s.bobs.Open(t, s.photoz.base+"/whoami")
-	return servers.Get(t, s.bobs, "read the subject", chromedp.Text(chromedp.CSS(`#subject`)))
-}
-
 // bobSignsOut: with his session at Keycloak his tokens end, the one that was
 // given too.
 func (s *umaStory) bobSignsOut(t *testing.T) {
-	rpt := s.lastRPT(t)
-	bearer := []string{"Authorization", "Bearer " + rpt}
+	bearer := []string{"Authorization", "Bearer " + s.shop.toPhotoz.lastBearer(t)}
 	if a := fetch(t, nil, http.MethodGet, s.album, bearer...); a.status != http.StatusOK {
 		t.Fatalf("the token that was given: %d, want 200 (K22)", a.status)
 	}
@@ -356,16 +359,4 @@ func (s *umaStory) bobSignsOut(t *testing.T) {
 	if a := fetch(t, s.bob, http.MethodGet, s.printURL(http.MethodGet, false)); a.status != http.StatusUnauthorized {
 		t.Errorf("Bob at the shop: %d, want 401", a.status)
 	}
-}
-
-// lastRPT is the token that photoz got last.
-func (s *umaStory) lastRPT(t testing.TB) string {
-	t.Helper()
-	for _, c := range slices.Backward(s.shop.toPhotoz.take()) {
-		if c.bearer != "" {
-			return c.bearer
-		}
-	}
-	t.Fatal("no request had a token")
-	return ""
 }

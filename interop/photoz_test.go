@@ -71,7 +71,6 @@ func (p *photoz) handler() http.Handler {
 
 	owners := p.login.With(gatehouse.OwnerGrant())
 	mux.Handle("GET /albums", owners.RequireLogin(http.HandlerFunc(p.albums)))
-	mux.Handle("GET /whoami", p.login.RequireLogin(http.HandlerFunc(p.albums)))
 	mux.Handle("POST /albums", owners.RequireLogin(http.HandlerFunc(p.newAlbum)))
 
 	mine := p.login.With(gatehouse.RequirementFunc("owner", func(r *http.Request, id *gatehouse.Identity) (bool, error) {
@@ -177,9 +176,10 @@ func (p *printshop) print(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("ask") != "" {
 		client.Transport = p.asking
 	}
-	fmt.Fprintf(w, `<!DOCTYPE html><html lang=en><title>Print</title><p>%s</p>
+	fmt.Fprintf(w, `<!DOCTYPE html><html lang=en><title>Print</title><p>%s</p><p id=subject>%s</p>
 <form method=post action=/auth/logout><button id=sign-out>Sign out</button></form></html>`,
-		html.EscapeString(outcomeOf(r, client, r.FormValue("method"), r.FormValue("url"))))
+		html.EscapeString(outcomeOf(r, client, r.FormValue("method"), r.FormValue("url"))),
+		html.EscapeString(gatehouse.IdentityFrom(r.Context()).Subject))
 }
 
 func outcomeOf(r *http.Request, client *http.Client, method, address string) string {

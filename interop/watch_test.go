@@ -70,6 +70,9 @@ func (w *watch) check(t testing.TB) {
 			}
 		}
 	}
+	if t.Failed() {
+		t.Logf("the log of gatehouse:\n%s", log)
+	}
 }
 
 // front takes down what browsers bring to a site.
@@ -90,6 +93,7 @@ type wire struct {
 
 	mu    sync.Mutex
 	calls []call
+	taken int // how many of them
 }
 
 // A call is one request and its answer.
@@ -202,9 +206,23 @@ func nameOf(r *http.Request, form url.Values) string {
 func (w *wire) take() []call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	calls := w.calls
-	w.calls = nil
+	calls := w.calls[w.taken:]
+	w.taken = len(w.calls)
 	return calls
+}
+
+// lastBearer returns the token that was sent last.
+func (w *wire) lastBearer(t testing.TB) string {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range slices.Backward(w.calls) {
+		if c.bearer != "" {
+			return c.bearer
+		}
+	}
+	t.Fatal("no request had a token")
+	return ""
 }
 
 // want fails the test unless just these requests went through, in this order,

@@ -74,7 +74,14 @@ func newKeycloak(ctx context.Context) (kc *Keycloak, err error) {
 	if err := os.CopyFS(kc.database, os.DirFS(seed)); err != nil {
 		return nil, err
 	}
-	return kc, kc.start(ctx)
+	if err := kc.start(ctx); err != nil {
+		return nil, err
+	}
+	if err := kc.warm(ctx); err != nil {
+		kc.proc.stop()
+		return nil, err
+	}
+	return kc, nil
 }
 
 // start starts the server at a free port.
