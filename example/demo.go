@@ -193,7 +193,7 @@ func (d *demo) sessions() (*gatehouse.Sessions, error) {
 func (d *demo) buildSite(own credentials) error {
 	c := photos.Config{
 		Base: d.photosURL, Client: own.client(), SharingURL: d.sharingURL, CacheTTL: permissionTTL,
-		PrintShop: d.shopURL + "/order", Intro: d.intro, Aside: d.aside, Reachable: d.reachable(), Now: d.now,
+		PrintShop: d.shopURL + "/order", Intro: d.intro, Aside: d.aside, Reachable: d.reachable("photos"), Now: d.now,
 	}
 	var err error
 	if c.Provider, err = d.provider("photos", d.signIn); err != nil {
@@ -218,7 +218,7 @@ func (d *demo) buildSite(own credentials) error {
 func (d *demo) buildShop(own credentials) error {
 	c := printshop.Config{
 		Base: d.shopURL, Client: own.client(), Photos: d.photosURL, Suggest: "/u/alice/albums/1",
-		Transport: d.rec.Transport("printshop", d.transport), Aside: d.aside, Reachable: d.reachable(),
+		Transport: d.rec.Transport("printshop", d.transport), Aside: d.aside, Reachable: d.reachable("printshop"),
 	}
 	var err error
 	if c.Provider, err = d.provider("printshop", d.signIn); err != nil {

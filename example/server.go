@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"errors"
 	"html/template"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -111,21 +110,26 @@ func cameFrom(r *http.Request) string {
 	return back
 }
 
-// dialTime is how long the server may take to accept a connection.
-const dialTime = time.Second
+// lookTime is how long the server may take to show that it is there.
+const lookTime = time.Second
 
-// reachable looks whether the embedded server accepts connections, before a
-// browser is sent there.
-func (d *demo) reachable() func(*http.Request) error {
+// reachable makes a party's look whether the embedded server is there, before
+// it sends a browser away. It is a request like any other, so the panel shows
+// one that fails.
+func (d *demo) reachable(party string) func(*http.Request) error {
 	if d.signIn != d.serverURL {
 		return nil
 	}
-	address := strings.TrimPrefix(d.serverURL, "http://")
+	client := &http.Client{Transport: d.rec.Transport(party, d.transport), Timeout: lookTime}
 	return func(r *http.Request) error {
-		conn, err := (&net.Dialer{Timeout: dialTime}).DialContext(r.Context(), "tcp", address)
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodHead, d.serverURL+"/.well-known/openid-configuration", nil)
 		if err != nil {
 			return err
 		}
-		return conn.Close()
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package photos
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -78,14 +79,9 @@ func (s *Site) me(r *http.Request) (Person, error) {
 	if id == nil {
 		return Person{}, nil
 	}
-	name := id.ClaimString("preferred_username")
-	if name == "" {
-		name = id.ClaimString("name")
-	}
-	if name == "" {
-		name = id.Subject
-	}
-	p, err := s.store.SignedIn(r.Context(), Person{Issuer: id.Issuer, Subject: id.Subject, Handle: name, Name: name})
+	handle := cmp.Or(id.ClaimString("preferred_username"), id.Subject)
+	name := cmp.Or(id.ClaimString("name"), handle)
+	p, err := s.store.SignedIn(r.Context(), Person{Issuer: id.Issuer, Subject: id.Subject, Handle: handle, Name: name})
 	if err != nil {
 		return Person{}, storeError(err)
 	}

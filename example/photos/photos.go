@@ -219,7 +219,7 @@ func (s *Site) routes() http.Handler {
 	mux.Handle("GET /{$}", s.login.OptionalLogin(http.HandlerFunc(s.home)))
 	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.fresh.LoginHandler()))
 	mux.Handle("/auth/callback", s.login.CallbackHandler())
-	mux.Handle("/auth/logout", s.login.LogoutHandler())
+	mux.Handle("/auth/logout", s.look.SignOut(s.config.Reachable, s.login, s.sessions[0], s.login.LogoutHandler()))
 	mux.Handle("GET /albums", s.login.RequireLogin(http.HandlerFunc(s.albums)))
 	mux.Handle("POST /albums", s.login.RequireLogin(http.HandlerFunc(s.createAlbum)))
 	mux.Handle("GET /connect", s.login.RequireLogin(s.connect()))

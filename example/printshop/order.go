@@ -1,6 +1,7 @@
 package printshop
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,12 +63,7 @@ func person(r *http.Request) string {
 	if id == nil {
 		return ""
 	}
-	for _, claim := range []string{"preferred_username", "name"} {
-		if name := id.ClaimString(claim); name != "" {
-			return name
-		}
-	}
-	return id.Subject
+	return cmp.Or(id.ClaimString("name"), id.ClaimString("preferred_username"), id.Subject)
 }
 
 // order makes the handler of one thing to do with an album.

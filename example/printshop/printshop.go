@@ -137,7 +137,7 @@ func (s *Shop) routes() http.Handler {
 	mux.Handle("GET /{$}", s.login.OptionalLogin(http.HandlerFunc(s.home)))
 	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.login.LoginHandler()))
 	mux.Handle("/auth/callback", s.login.CallbackHandler())
-	mux.Handle("/auth/logout", s.forgetAtLogout(s.login.LogoutHandler()))
+	mux.Handle("/auth/logout", s.forgetAtLogout(s.look.SignOut(s.config.Reachable, s.login, s.sessions, s.login.LogoutHandler())))
 	mux.Handle("GET /order", s.login.RequireLogin(s.order(s.show)))
 	mux.Handle("POST /order/print", s.login.RequireLogin(s.order(s.print)))
 	mux.Handle("POST /order/delete", s.login.RequireLogin(s.order(s.delete)))

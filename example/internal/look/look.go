@@ -199,6 +199,28 @@ func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) htt
 	})
 }
 
+// SignOut ends the session with next, which then sends the browser to the
+// provider. When check says that nobody is there, it ends the person's sessions
+// here instead, and the browser stays.
+func (l *Look) SignOut(check func(*http.Request) error, login *gatehouse.RelyingParty, sessions *gatehouse.Sessions, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || check == nil || check(r) == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		id, err := login.Check(r)
+		if err != nil {
+			login.Refuse(w, r, err)
+			return
+		}
+		if err := sessions.RevokeAll(r.Context(), id.Issuer, id.Subject); err != nil {
+			l.Fail(w, r, err)
+			return
+		}
+		http.Redirect(w, r, l.config.Home, http.StatusSeeOther)
+	})
+}
+
 // Style serves the style sheet.
 func Style(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")

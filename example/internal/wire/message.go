@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// maxMembers is how many members of one body are shown. Metadata has three
-	// times as many; which ones matter is a matter of order.
-	maxMembers = 10
+	// maxMembers is how many members of one body are shown. Metadata has more;
+	// the ones that a reader looks for come first.
+	maxMembers = 9
 	// maxValue is how much of one value is shown.
 	maxValue = 220
 )
@@ -24,6 +24,10 @@ type Message struct {
 	Kind     Kind
 	Request  Half
 	Response Half
+	// Inner are the messages that it took to answer this one.
+	Inner []Message
+	// Again are the first lines of requests right after that went the same way.
+	Again []string
 }
 
 // Half is a request or an answer: its first line and what matters of the rest.
@@ -76,8 +80,9 @@ func (x *exchange) facts() {
 func (x exchange) message() Message {
 	x.facts()
 	m := Message{From: x.from, To: x.to, Kind: x.kind()}
-	m.Request.Line = x.method + " " + shownURL(x.url)
-	m.Request.Lines = append(headerLines(x.requestHeader, "Authorization"), formLines(x.form)...)
+	m.Request.Line = x.method + " " + shownPath(x.url)
+	m.Request.Lines = append(formLines(x.url.Query()), headerLines(x.requestHeader, "Authorization")...)
+	m.Request.Lines = append(m.Request.Lines, formLines(x.form)...)
 	m.Request.Lines = append(m.Request.Lines, jsonLines(x.sent)...)
 	if x.failed {
 		m.Response.Line = "no answer"
@@ -102,12 +107,23 @@ func headerLines(h http.Header, names ...string) []Line {
 			case "Www-Authenticate":
 				name, shown = "WWW-Authenticate", shownChallenge(value)
 			case "Location":
-				shown = shownLocation(value)
+				out = append(out, locationLines(value)...)
+				continue
 			default:
 				shown = shownText(value)
 			}
 			out = append(out, Line{Name: name, Value: clip(shown), Header: true})
 		}
+	}
+	return out
+}
+
+// locationLines shows where a browser is sent, with the parameters below.
+func locationLines(value string) []Line {
+	address, query, _ := strings.Cut(value, "?")
+	out := []Line{{Name: "Location", Value: clip(shownLocation(address)), Header: true}}
+	if values, err := url.ParseQuery(query); err == nil {
+		out = append(out, formLines(values)...)
 	}
 	return out
 }
@@ -139,6 +155,9 @@ func jsonLines(v any) []Line {
 			return append(out, Line{Name: "…", Value: fmt.Sprintf("and %d more", len(object)-maxMembers)})
 		}
 		value := shownJSON(name, object[name])
+		if list, ok := object[name].([]any); ok && name == "keys" {
+			value = fmt.Sprintf("%d public keys", len(list))
+		}
 		text, ok := value.(string)
 		if !ok {
 			text = compact(value)
@@ -150,11 +169,12 @@ func jsonLines(v any) []Line {
 
 // first are the names that a reader looks for, in the order of interest.
 var first = []string{
-	"error", "error_description", "grant_type", "active", "permissions", "ticket", "claim_token", "claim_token_format",
+	"error", "error_description", "grant_type", "response_type", "active", "permissions", "ticket", "claim_token", "claim_token_format",
 	"required_claims", "interval", "resource_id", "resource_scopes", "_id", "user_access_policy_uri", "name", "type",
 	"access_token", "upgraded", "expires_in", "scope", "refresh_token", "id_token", "rpt", "code", "sub", "token",
 	"token_type_hint", "issuer", "permission_endpoint", "resource_registration_endpoint", "token_endpoint",
-	"introspection_endpoint", "authorization_endpoint",
+	"introspection_endpoint", "authorization_endpoint", "client_id", "code_challenge_method", "code_challenge", "state", "nonce", "redirect_uri",
+	"iss",
 }
 
 // ordered lists the names of a body, the interesting ones first.

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -76,15 +77,55 @@ func (rec *Recorder) strangers() []Step {
 func (t *thread) shown(latest bool) []Step {
 	var out []Step
 	for i, s := range t.steps {
-		copied := Step{Title: s.title}
-		for _, m := range s.messages {
-			if m.Kind != none {
-				copied.Messages = append(copied.Messages, *m)
-			}
-		}
+		copied := Step{Title: s.title, Messages: shownCalls(s.calls)}
 		if len(copied.Messages) > 0 || (latest && i == len(t.steps)-1) {
 			out = append(out, copied)
 		}
 	}
 	return out
+}
+
+// shownCalls copies what says something about the protocol. What it took to
+// answer another request, such as that for the page itself, stands in its place.
+func shownCalls(calls []*call) []Message {
+	var out []Message
+	for _, c := range calls {
+		inner := shownCalls(c.inner)
+		if c.message.Kind == none {
+			out = append(out, inner...)
+			continue
+		}
+		m := c.message
+		m.Inner = inner
+		if n := len(out); n > 0 && out[n-1].like(m) {
+			out[n-1].Again = append(out[n-1].Again, m.Request.Line)
+			continue
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// like reports whether a message went as the one before it, to another address.
+func (m Message) like(o Message) bool {
+	return o.Kind == used && m.Kind == used && m.From == o.From && m.To == o.To && len(o.Inner) == 0 &&
+		slices.Equal(m.Request.Lines, o.Request.Lines) && m.Response.Line == o.Response.Line && len(o.Response.Lines) == 0
+}
+
+// count is how many messages a step has, inner ones included.
+func count(messages []Message) int {
+	n := len(messages)
+	for _, m := range messages {
+		n += count(m.Inner) + len(m.Again)
+	}
+	return n
+}
+
+// Count says how many messages the step has.
+func (s Step) Count() string {
+	n := count(s.Messages)
+	if n == 1 {
+		return "1 message"
+	}
+	return strconv.Itoa(n) + " messages"
 }

@@ -34,8 +34,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	rec := t.rec
 	to := rec.at(r.URL.Scheme + "://" + r.URL.Host)
 	v := rec.visitOf(r.Context(), t.party)
+	span := newSpan()
 	rec.mu.Lock()
-	m := v.step.reserve()
+	c := v.step.reserve(v.call)
+	if to.Local {
+		rec.spans[span] = c
+	}
 	rec.mu.Unlock()
 
 	out := r.Clone(r.Context())
@@ -44,7 +48,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		seen.requestBody, out.Body = peek(r.Body)
 	}
 	if to.Local {
-		out.Header.Set("Traceparent", traceparent(v.hash))
+		out.Header.Set("Traceparent", traceparent(v.hash, span))
 	}
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {
@@ -54,7 +58,10 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		seen.responseBody, resp.Body = peek(resp.Body)
 		resp.Request = r
 	}
-	rec.fill(m, seen)
+	rec.fill(c, seen)
+	rec.mu.Lock()
+	delete(rec.spans, span)
+	rec.mu.Unlock()
 	return resp, err
 }
 
@@ -63,13 +70,17 @@ const nobody = "00000000000000000000000000000000"
 
 // traceparent names the click to another party (W3C Trace Context §3.2), which
 // then leaves the recording to the sender.
-func traceparent(hash string) string {
+func traceparent(hash, span string) string {
 	if hash == "" {
 		hash = nobody
 	}
+	return "00-" + hash + "-" + span + "-01"
+}
+
+func newSpan() string {
 	var span [8]byte
 	rand.Read(span[:])
-	return "00-" + hash + "-" + hex.EncodeToString(span[:]) + "-01"
+	return hex.EncodeToString(span[:])
 }
 
 // peek reads the begin of a body and returns it with a body that is whole.
@@ -97,11 +108,11 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // party sends was recorded there.
 func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, m := rec.arrive(w, r, party)
+		v, recorded := rec.arrive(w, r, party)
 		rec.enter(party, v)
 		defer rec.leave(party, v)
 		r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
-		if m == nil {
+		if recorded {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -115,14 +126,14 @@ func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 		answer := &answer{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(answer, r)
 		seen.status, seen.responseHeader = answer.status, w.Header()
-		rec.fill(m, seen)
+		rec.fill(v.call, seen)
 		rec.turn(v, r, answer.status)
 	})
 }
 
 // arrive finds out where a request belongs, and keeps a place for its message
-// unless its sender has recorded it.
-func (rec *Recorder) arrive(w http.ResponseWriter, r *http.Request, party string) (*visit, *Message) {
+// unless its sender records it.
+func (rec *Recorder) arrive(w http.ResponseWriter, r *http.Request, party string) (v *visit, recorded bool) {
 	parts := strings.Split(r.Header.Get("Traceparent"), "-")
 	hash := ""
 	if len(parts) != 4 {
@@ -132,24 +143,26 @@ func (rec *Recorder) arrive(w http.ResponseWriter, r *http.Request, party string
 	defer rec.mu.Unlock()
 	if len(parts) == 4 {
 		if t := rec.threadOf(parts[1], false); t != nil {
-			return &visit{thread: t, step: t.last(), hash: parts[1]}, nil
+			return &visit{thread: t, step: t.last(), call: rec.spans[parts[2]], hash: parts[1]}, true
 		}
 		if parts[1] == nobody {
-			return &visit{thread: rec.common, step: rec.common.last()}, nil
+			return &visit{thread: rec.common, step: rec.common.last(), call: rec.spans[parts[2]]}, true
 		}
 	}
-	title := r.Method + " " + shownURL(r.URL) + " at the " + rec.actor(party).Name
+	title := r.Method + " " + shownPath(r.URL) + " at the " + rec.actor(party).Name
 	if hash == "" {
-		v := &visit{thread: rec.common, step: rec.common.click(title)}
-		return v, v.step.reserve()
+		v = &visit{thread: rec.common, step: rec.common.click(title)}
+		v.call = v.step.reserve(nil)
+		return v, false
 	}
-	v := &visit{thread: rec.threadOf(hash, true), hash: hash}
+	v = &visit{thread: rec.threadOf(hash, true), hash: hash}
 	if opensPage(r) {
 		v.step = v.thread.click(title)
 	} else {
 		v.step = v.thread.last()
 	}
-	return v, v.step.reserve()
+	v.call = v.step.reserve(nil)
+	return v, false
 }
 
 // turn notes whether the click goes on with a redirect.
@@ -163,11 +176,11 @@ func (rec *Recorder) turn(v *visit, r *http.Request, status int) {
 }
 
 // fill completes a message that has kept its place.
-func (rec *Recorder) fill(m *Message, seen exchange) {
+func (rec *Recorder) fill(c *call, seen exchange) {
 	shown := seen.message()
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	*m = shown
+	c.message = shown
 }
 
 // answer notes the status that a handler gives.

@@ -46,7 +46,8 @@ type Recorder struct {
 	threads map[string]*thread
 	order   []string // of threads, the one that was away longest first
 	busy    map[string][]*visit
-	common  *thread // of strangers, and of calls that nobody waits for
+	spans   map[string]*call // under way to a party of this process
+	common  *thread          // of strangers, and of calls that nobody waits for
 }
 
 // thread is what one browser caused.
@@ -57,8 +58,15 @@ type thread struct {
 
 // step is one click and its consequences.
 type step struct {
-	title    string
-	messages []*Message
+	title string
+	calls []*call
+	count int
+}
+
+// call is a place for a message, and what it took to answer it.
+type call struct {
+	message Message // zero while it is under way
+	inner   []*call
 }
 
 // visit is a request that a party is serving; calls that the party makes
@@ -66,6 +74,7 @@ type step struct {
 type visit struct {
 	thread *thread
 	step   *step
+	call   *call  // of the request itself, nil if its sender is not known
 	hash   string // names the thread to other parties
 }
 
@@ -75,6 +84,7 @@ func New(actors ...Actor) *Recorder {
 		actors:  slices.Clone(actors),
 		threads: map[string]*thread{},
 		busy:    map[string][]*visit{},
+		spans:   map[string]*call{},
 		common:  &thread{},
 	}
 }
@@ -152,13 +162,18 @@ func (t *thread) last() *step {
 }
 
 // reserve keeps a place for a message, in the order in which requests were
-// sent. The lock is held.
-func (s *step) reserve() *Message {
-	m := &Message{}
-	if len(s.messages) < maxMessages {
-		s.messages = append(s.messages, m)
+// sent, within the call that it helps to answer. The lock is held.
+func (s *step) reserve(within *call) *call {
+	c := &call{}
+	if s.count++; s.count > maxMessages {
+		return c
 	}
-	return m
+	if within != nil {
+		within.inner = append(within.inner, c)
+	} else {
+		s.calls = append(s.calls, c)
+	}
+	return c
 }
 
 // enter notes that a party serves a request.

@@ -86,8 +86,15 @@ func aboutJWT(raw string) string {
 	return text + ")"
 }
 
+// idTokenFormat looks random by its file name, but is a name that everybody
+// knows (UMA Grant §3.3.1).
+const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
+
 // shownText shortens what looks random in any text.
 func shownText(text string) string {
+	if text == idTokenFormat {
+		return text
+	}
 	if u, err := url.Parse(text); err == nil && u.Host != "" {
 		return shownLocation(text)
 	}
@@ -134,8 +141,8 @@ func shownJSON(name string, v any) any {
 	return v
 }
 
-// shownURL is path and query of an address.
-func shownURL(u *url.URL) string {
+// shownPath is the path of an address.
+func shownPath(u *url.URL) string {
 	segments := strings.Split(u.EscapedPath(), "/")
 	for i, s := range segments {
 		if looksRandom(s) {
@@ -146,6 +153,12 @@ func shownURL(u *url.URL) string {
 	if text == "" {
 		text = "/"
 	}
+	return clip(text)
+}
+
+// shownURL is path and query of an address.
+func shownURL(u *url.URL) string {
+	text := shownPath(u)
 	query := u.Query()
 	pairs := make([]string, 0, len(query))
 	for _, name := range ordered(query) {
