@@ -3,6 +3,7 @@ package interop_test
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func TestKeycloakOutage(t *testing.T) {
 	s.sessionGoesOn(t, hers)
 	comesBack(t, "a sign-in", fetch(t, nil, http.MethodGet, cold.base+"/notes/1", "Accept", "text/html"))
 	s.shop.transport.Forget(t.Context(), s.kc.Issuer("gatehouse")+" "+s.bobsSubject)
-	if got := s.print(t, http.MethodGet, false); got[:4] != "403 " {
+	if got := s.print(t, http.MethodGet, false); !strings.HasPrefix(got, "403 ") {
 		t.Errorf("the shop shows %q, want what photoz said: 403", got)
 	}
 

@@ -58,6 +58,7 @@ func TestKeycloakUMA(t *testing.T) {
 		{"Bob is refused", s.bobIsRefused},
 		{"Alice is asked", s.aliceIsAsked},
 		{"Alice grants", s.aliceGrants},
+		{"Carol is not Bob", func(t *testing.T) { s.carolIsRefused(t, alice.Another(t)) }},
 		{"one page for two", func(t *testing.T) { s.onePageForTwo(t, alice) }},
 		{"too weak", s.tooWeak},
 		{"upgraded", s.upgraded},
@@ -267,6 +268,21 @@ func (s *umaStory) aliceGrants(t *testing.T) {
 	s.shows(t, http.MethodGet, s.served(http.MethodGet, "view"))
 	s.calls(t, nil, nil) // the second costs Keycloak nothing
 	s.shop.toPhotoz.want(t, get)
+}
+
+// carolIsRefused: the shop holds a token for Bob; it does not serve Carol.
+func (s *umaStory) carolIsRefused(t *testing.T, carols *servers.Chromium) {
+	carols.Open(t, s.printURL(http.MethodGet, false))
+	s.kc.SignIn(t, carols, "carol")
+	if shown := carols.Text(t); !strings.Contains(shown, "refused uma_denied") {
+		t.Errorf("Carol sees %q", shown)
+	}
+	_, shop := s.calls(t, []string{"POST permission"}, []string{"token authorization_code", "GET userinfo", "token uma-ticket"})
+	if form := shop[2].form; form.Has("rpt") || form.Get("claim_token") != member(shop[0].answer, "id_token") {
+		t.Errorf("the exchange offers a token: %t; or the claims are not Carol's", form.Has("rpt"))
+	}
+	s.shows(t, http.MethodGet, s.served(http.MethodGet, "view")) // Bob
+	s.calls(t, nil, nil)
 }
 
 // onePageForTwo: Alice gets at her album by her session; Bob has one too, and
