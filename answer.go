@@ -34,7 +34,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.refuse(w, r, err)
 		return
 	}
-	http.Redirect(w, r, location, http.StatusSeeOther)
+	redirect(w, location)
 }
 
 // askFor begins the sign-in, or the grant, that meets what e says is missing.
@@ -118,7 +118,7 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 		case err != nil:
 			rp.refuse(w, r, err)
 			return
-		case isPrefetch(r), framed(r):
+		case isPrefetch(r), !opensPage(r):
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}
@@ -127,16 +127,22 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			rp.refuse(w, r, err)
 			return
 		}
-		http.Redirect(w, r, location, http.StatusSeeOther)
+		redirect(w, location)
 	})
 }
 
-func framed(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Dest") {
-	case "iframe", "frame", "embed", "object", "fencedframe":
-		return true
-	}
-	return false
+// opensPage reports whether the request may open a page of its own: where the
+// browser says what it does, only a navigation of a whole window does.
+func opensPage(r *http.Request) bool {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	return (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
+}
+
+// redirect sends the browser on. Unlike http.Redirect it leaves the address as
+// it was checked.
+func redirect(w http.ResponseWriter, location string) {
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 var errNoNavigation = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}

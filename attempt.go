@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/gatehouse/internal/seal"
 )
 
 const (
@@ -89,13 +91,14 @@ func (a *attempt) encode() []byte {
 		out = append(out, s...)
 	}
 	for _, m := range a.carried {
-		out = append(out, m.name...)
+		out = append(out, rawMarkName(m.name)...)
 		out = binary.BigEndian.AppendUint64(out, m.number)
 	}
 	return out
 }
 
-const markNameLen = 22
+// carriedSize is the size of a carried mark: its name and its number.
+const carriedSize = markNameSize + 8
 
 func decodeAttempt(b []byte) (*attempt, error) {
 	bad := errors.New("not a sign-in attempt")
@@ -122,11 +125,11 @@ func decodeAttempt(b []byte) (*attempt, error) {
 		varying[i], b = string(b[n:n+int(size)]), b[n+int(size):]
 	}
 	a.scopes, a.asked, a.from, a.returnTo = varying[0], []byte(varying[1]), []byte(varying[2]), varying[3]
-	if len(b)%(markNameLen+8) != 0 {
+	if len(b)%carriedSize != 0 {
 		return nil, bad
 	}
-	for m := range slices.Chunk(b, markNameLen+8) {
-		a.carried = append(a.carried, mark{string(m[:markNameLen]), binary.BigEndian.Uint64(m[markNameLen:])})
+	for m := range slices.Chunk(b, carriedSize) {
+		a.carried = append(a.carried, mark{base64.RawURLEncoding.EncodeToString(m[:markNameSize]), binary.BigEndian.Uint64(m[markNameSize:])})
 	}
 	return a, nil
 }
@@ -153,7 +156,13 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(attemptDomain, []byte(rp.binding+name), a.encode()))
 	}
 	value := sealed()
-	if len(value) > maxAttemptCookie { // a long list of scopes beside a long path
+	if len(value) > maxAttemptCookie {
+		// The scopes are needed only for a provider that does not say which it
+		// granted, though they are not the ones asked for.
+		a.scopes = ""
+		value = sealed()
+	}
+	if len(value) > maxAttemptCookie {
 		a.returnTo = ""
 		value = sealed()
 	}
@@ -199,6 +208,11 @@ func (rp *RelyingParty) openAttempt(r *http.Request, cookie *http.Cookie) (*atte
 		return nil, errStateUnknown.because(errors.New("attempt cookie is not base64url"))
 	}
 	plain, err := ring.Open(attemptDomain, []byte(rp.binding+cookie.Name), sealed)
+	if errors.Is(err, seal.ErrUnknownKey) {
+		if again, ok := rp.sessions.reread(r.Context()); ok {
+			plain, err = again.Open(attemptDomain, []byte(rp.binding+cookie.Name), sealed)
+		}
+	}
 	if err != nil {
 		return nil, errStateUnknown.because(err)
 	}

@@ -10,12 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
-	"golang.org/x/oauth2"
 
 	"example.com/gatehouse/internal/compact"
 	"example.com/gatehouse/internal/keyset"
@@ -48,6 +46,9 @@ const (
 	clockSkew = 60 * time.Second
 	// maxIDToken bounds an ID Token before anything looks at it.
 	maxIDToken = 16 << 10
+	// maxBackdate is how far before the sign-in iat may lie: Entra ID sets it
+	// five minutes into the past. The nonce binds the token to the attempt.
+	maxBackdate = 5 * time.Minute
 )
 
 // asymmetricAlgorithms are those we verify. HMAC is not among them: its key
@@ -90,6 +91,7 @@ type idTokenWant struct {
 	issuedAfter time.Time // the attempt's begin
 	authTime    bool      // auth_time must be there
 	authAfter   time.Time
+	original    string // the ID Token of the sign-in, in a refresh
 }
 
 // audience is a string or an array of strings (RFC 7519 §4.1.3).
@@ -117,7 +119,7 @@ const maxNumericDate = 253402300799
 
 func (n *numeric) UnmarshalJSON(b []byte) error {
 	var f float64
-	if err := json.Unmarshal(b, &f); err != nil || string(b) == "null" || math.Abs(f) > maxNumericDate {
+	if err := json.Unmarshal(b, &f); err != nil || string(b) == "null" || f < 0 || f > maxNumericDate {
 		return errors.New("a time is not a NumericDate")
 	}
 	*n = numeric(f)
@@ -178,6 +180,9 @@ func (p *Provider) checkSignature(ctx context.Context, raw string, algorithms []
 	case seen.err != nil:
 		if missing, ok := errors.AsType[*keyset.UnavailableError](seen.err); ok {
 			return nil, errProviderUnavailable.after(missing.RetryAfter, missing)
+		}
+		if errors.Is(seen.err, context.DeadlineExceeded) || errors.Is(seen.err, context.Canceled) {
+			return nil, errProviderUnavailable.because(seen.err) // the keys did not come in time
 		}
 		return nil, errSignature.because(seen.err)
 	case err != nil:
@@ -245,7 +250,29 @@ func (t *idToken) check(p *Provider, c Client, want idTokenWant) error {
 	case want.nonce != "" && (t.Nonce == nil || !hmac.Equal([]byte(*t.Nonce), []byte(want.nonce))): // 11
 		return errNonce.because(nil)
 	}
+	if err := t.checkOriginal(want.original); err != nil {
+		return err
+	}
 	return t.checkTimes(p.now(), want)
+}
+
+// checkOriginal compares the ID Token of a refresh with the first one: nonce
+// and auth_time, where they are there (§12.2).
+func (t *idToken) checkOriginal(raw string) error {
+	if raw == "" {
+		return nil
+	}
+	var first idToken
+	if err := readPayload(raw, &first); err != nil {
+		return nil // nothing to compare with
+	}
+	switch {
+	case t.Nonce != nil && first.Nonce != nil && *t.Nonce != *first.Nonce:
+		return errNonce.because(errors.New("nonce is not that of the sign-in"))
+	case t.AuthTime != nil && first.AuthTime != nil && *t.AuthTime < *first.AuthTime:
+		return errAuthTime.because(errors.New("auth_time is before that of the sign-in"))
+	}
+	return nil
 }
 
 func (t *idToken) checkTimes(now time.Time, want idTokenWant) error {
@@ -258,7 +285,7 @@ func (t *idToken) checkTimes(now time.Time, want idTokenWant) error {
 		return errClockSkew.because(errors.New("iat is in the future"))
 	case t.Before != nil && t.Before.time().After(now.Add(clockSkew)): // RFC 7519 §4.1.5
 		return errClockSkew.because(errors.New("nbf is in the future"))
-	case !want.issuedAfter.IsZero() && t.Issued.time().Before(want.issuedAfter.Add(-clockSkew-time.Second)):
+	case !want.issuedAfter.IsZero() && t.Issued.time().Before(want.issuedAfter.Add(-maxBackdate-clockSkew-time.Second)):
 		return errClockSkew.because(errors.New("iat is before the sign-in began"))
 	case !now.Before(t.Expires.time().Add(clockSkew)): // 9
 		return errTokenExpired.because(nil)
@@ -290,8 +317,4 @@ func (t *idToken) checkAccessHash(alg, access string) error {
 		return errAccessTokenHash.because(nil)
 	}
 	return nil
-}
-
-func bearerSource(access string) oauth2.TokenSource {
-	return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: access, TokenType: "Bearer"})
 }

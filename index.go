@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -86,10 +87,19 @@ func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error
 		return err
 	}
 	rec, err := s.unpack(id, raw)
-	if err != nil || rec.issuer != issuer || rec.subject != subject {
+	if errors.Is(err, errRecordGarbage) {
 		return nil
 	}
-	_, err = s.end(ctx, id)
+	if err != nil {
+		return err
+	}
+	if rec.issuer != issuer || rec.subject != subject {
+		return nil
+	}
+	ended, err := s.end(ctx, id)
+	if owner := s.partyOf(rec); err == nil && ended != nil && owner != nil {
+		owner.ended(ctx, ended, "revoked")
+	}
 	return err
 }
 

@@ -17,19 +17,26 @@ type liveSession struct {
 	key      string // in the store
 
 	mu  sync.Mutex
-	raw []byte // as stored; nil when it was written since it was read
+	now stored
+}
+
+// stored is a record beside its bytes in the store.
+type stored struct {
+	raw []byte
 	rec *record
 }
 
-func (l *liveSession) record() *record {
+func (l *liveSession) stored() stored {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.rec
+	return l.now
 }
 
-func (l *liveSession) set(raw []byte, rec *record) {
+func (l *liveSession) record() *record { return l.stored().rec }
+
+func (l *liveSession) set(now stored) {
 	l.mu.Lock()
-	l.raw, l.rec = raw, rec
+	l.now = now
 	l.mu.Unlock()
 }
 
@@ -65,16 +72,8 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if !ok {
 		return nil, errNotSignedIn
 	}
-	s := rp.sessions
-	live := &liveSession{sessions: s, party: rp, key: sessionKey(id)}
-	values, err := s.findMany(r.Context(), live.key, markKey(names[0]), markKey(names[1]))
-	if err != nil {
-		return nil, err
-	}
-	if values[0] == nil {
-		return nil, errNotSignedIn
-	}
-	rec, err := s.unpack(live.key, values[0])
+	live := &liveSession{sessions: rp.sessions, party: rp, key: sessionKey(id)}
+	now, err := rp.sessions.read(r.Context(), live.key, names)
 	if errors.Is(err, errRecordGarbage) {
 		rp.provider.logger.WarnContext(r.Context(), "gatehouse: a login record is garbage", "issuer", rp.provider.issuer)
 		return nil, errNotSignedIn
@@ -82,57 +81,75 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rec.marks[0].name != names[0] || rec.marks[1].name != names[1] ||
-		rec.issuer != rp.provider.issuer || rec.clientID != rp.client.ID {
+	if now.rec.issuer != rp.provider.issuer || now.rec.clientID != rp.client.ID {
 		return nil, errNotSignedIn
 	}
-	live.set(values[0], rec)
-	for i := range rec.marks {
-		number, err := decodeMark(values[i+1])
-		if err != nil {
-			return nil, errRecordUnreadable.because(err)
-		}
-		if number > rec.marks[i].number { // ended from outside: whoever reads it deletes it
-			s.bury(r.Context(), live.key, values[0])
-			return nil, errNotSignedIn
-		}
-	}
-	if !s.alive(rec, s.now()) {
-		return nil, errNotSignedIn
-	}
+	live.set(now)
 	return live, nil
 }
 
-// bury deletes a record that is over; that it fails does no harm.
-func (s *Sessions) bury(ctx context.Context, key string, raw []byte) {
-	_, _ = s.swap(context.WithoutCancel(ctx), key, raw, nil, time.Time{})
+// read reads a live record and its marks in one round trip. names are those
+// that the caller expects the record to have. Errors: errNotSignedIn,
+// errRecordGarbage, or an *Error when it cannot be known.
+func (s *Sessions) read(ctx context.Context, key string, names [2]string) (stored, error) {
+	values, err := s.findMany(ctx, key, markKey(names[0]), markKey(names[1]))
+	if err != nil {
+		return stored{}, err
+	}
+	if values[0] == nil {
+		return stored{}, errNotSignedIn
+	}
+	rec, err := s.unpack(key, values[0])
+	if err != nil {
+		return stored{}, err
+	}
+	if rec.marks[0].name != names[0] || rec.marks[1].name != names[1] {
+		return stored{}, errNotSignedIn
+	}
+	for i := range rec.marks {
+		number, err := decodeMark(values[i+1])
+		if err != nil {
+			return stored{}, errRecordUnreadable.because(err)
+		}
+		if number > rec.marks[i].number { // ended from outside: whoever reads it deletes it
+			s.bury(ctx, key, stored{values[0], rec})
+			return stored{}, errNotSignedIn
+		}
+	}
+	if !s.alive(rec, s.now()) {
+		return stored{}, errNotSignedIn
+	}
+	return stored{values[0], rec}, nil
+}
+
+// bury deletes a record that is over, and whoever did so revokes its refresh
+// token. That it fails does no harm.
+func (s *Sessions) bury(ctx context.Context, key string, over stored) {
+	gone, err := s.swap(context.WithoutCancel(ctx), key, over.raw, nil, time.Time{})
+	if owner := s.partyOf(over.rec); err == nil && gone && owner != nil {
+		owner.revokeLater(over.rec.refresh)
+	}
 }
 
 // touch writes back that the session is in use, at most once in a tenth of the
 // idle interval, and only onto the record that was read: a login that ended
 // meanwhile stays ended (M13).
 func (l *liveSession) touch(ctx context.Context) {
-	s, rec := l.sessions, l.record()
+	s, have := l.sessions, l.stored()
 	now := s.now()
-	if s.idle < 0 || now.Before(rec.seen.Add(s.idle/idleParts)) {
+	if s.idle < 0 || now.Before(have.rec.seen.Add(s.idle/idleParts)) {
 		return
 	}
-	next := *rec
+	next := *have.rec
 	next.seen = now
-	l.mu.Lock()
-	raw := l.raw
-	l.mu.Unlock()
-	if raw == nil { // just renewed, and so just written
-		return
-	}
 	packed := s.pack(l.key, &next)
-	swapped, err := s.swap(context.WithoutCancel(ctx), l.key, raw, packed, s.expiry(&next))
+	swapped, err := s.swap(context.WithoutCancel(ctx), l.key, have.raw, packed, s.expiry(&next))
 	if err != nil {
 		l.party.provider.logger.WarnContext(ctx, "gatehouse: idle limit not written back", "error", err)
 		return
 	}
 	if swapped {
-		l.set(packed, &next)
+		l.set(stored{packed, &next})
 	}
 }
 
@@ -146,8 +163,8 @@ func (s *Sessions) end(ctx context.Context, key string) (*record, error) {
 		}
 		rec, err := s.unpack(key, raw)
 		if errors.Is(err, errRecordGarbage) {
-			s.bury(ctx, key, raw)
-			return nil, nil
+			_, err = s.swap(ctx, key, raw, nil, time.Time{})
+			return nil, err
 		}
 		if err != nil {
 			return nil, err
@@ -156,8 +173,7 @@ func (s *Sessions) end(ctx context.Context, key string) (*record, error) {
 			return nil, nil
 		}
 		now := s.now()
-		grave := &record{issuer: rec.issuer, subject: rec.subject, clientID: rec.clientID, marks: rec.marks, ended: now}
-		swapped, err := s.swap(ctx, key, raw, s.pack(key, grave), now.Add(tombstoneLife))
+		swapped, err := s.swap(ctx, key, raw, s.pack(key, rec.tombstone(now)), now.Add(tombstoneLife))
 		if err != nil {
 			return nil, err
 		}
@@ -168,10 +184,23 @@ func (s *Sessions) end(ctx context.Context, key string) (*record, error) {
 	return nil, errStoreUnavailable.because(errors.New("the record kept changing while it was ended"))
 }
 
-// create stores a new login. It is never sent after deadline, by our clock, and
-// an unknown outcome is read before it is tried again.
+// tombstone is what stands for a minute where the record was, so that slow
+// writers find that it has ended.
+func (r *record) tombstone(now time.Time) *record {
+	return &record{issuer: r.issuer, subject: r.subject, clientID: r.clientID, marks: r.marks, ended: now}
+}
+
+// create stores a new login. It is never sent after deadline, by our clock. An
+// unknown outcome is settled by sending the same value again: its write id makes
+// a swap that has happened answer true.
 func (s *Sessions) create(ctx context.Context, key string, r *record, deadline time.Time) error {
+	if !s.alive(r, s.now()) {
+		return errAttemptExpired.because(errors.New("the session would be over already"))
+	}
 	packed := s.pack(key, r)
+	if _, err := s.unpack(key, packed); err != nil { // else a login that nobody can read: a loop
+		return errInternal.because(err)
+	}
 	var err error
 	for range 3 {
 		if !s.now().Before(deadline) {

@@ -13,6 +13,9 @@ import (
 const (
 	// logoutLife is how long the way back from the provider may take.
 	logoutLife = 10 * time.Minute
+	// maxHint is the longest ID Token that is sent as a hint: many servers take
+	// 8 KiB of address, and client_id is there in any case.
+	maxHint = 4 << 10
 	// revokeTimeout bounds the revocation of a token after sign-out.
 	revokeTimeout = 2 * time.Second
 )
@@ -62,13 +65,25 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	rp.clearAll(w, r)
 	if rec == nil {
-		http.Redirect(w, r, rp.afterLogout(r), http.StatusSeeOther)
+		redirect(w, rp.afterLogout(r))
 		return nil
 	}
-	rp.revokeLater(rec.refresh)
-	rp.provider.emit(r.Context(), Event{Name: EventLogout, Subject: rec.subject, ClientID: rec.clientID})
-	http.Redirect(w, r, rp.endSession(w, r, rec), http.StatusSeeOther)
+	owner := rp.sessions.partyOf(rec)
+	if owner == nil { // ended here; there is nobody whom we could tell
+		redirect(w, rp.afterLogout(r))
+		return nil
+	}
+	owner.ended(r.Context(), rec, "")
+	redirect(w, owner.endSession(w, r, rec))
 	return nil
+}
+
+// ended tells of a session that is over and revokes its refresh token. Only the
+// relying party whose session it was may do that: another provider must not see
+// the token.
+func (rp *RelyingParty) ended(ctx context.Context, rec *record, code string) {
+	rp.revokeLater(rec.refresh)
+	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.subject, ClientID: rec.clientID})
 }
 
 // clearAll takes away the session cookie and those of sign-ins under way.
@@ -101,7 +116,7 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 	q.Set("client_id", rp.client.ID)
 	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
 	q.Set("state", state)
-	if rec.idToken != "" {
+	if rec.idToken != "" && len(rec.idToken) <= maxHint {
 		q.Set("id_token_hint", rec.idToken)
 	}
 	u.RawQuery = q.Encode()
@@ -123,11 +138,20 @@ func (rp *RelyingParty) afterLogout(r *http.Request) string {
 	if rp.config.LoggedOutURL != "" {
 		return rp.config.LoggedOutURL
 	}
+	return rp.ownPath(r)
+}
+
+// ownPath is the path of this handler, HomeURL if that cannot be said safely.
+func (rp *RelyingParty) ownPath(r *http.Request) string {
 	u, err := url.Parse(rp.logoutURL(r))
 	if err != nil {
 		return rp.config.HomeURL
 	}
-	return u.EscapedPath()
+	path, ok := localPath(u.EscapedPath())
+	if !ok {
+		return rp.config.HomeURL
+	}
+	return path
 }
 
 // loggedOut answers the way back. The state only tells whether the configured
@@ -143,28 +167,19 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 	case err == nil:
 		rp.writePage(w, http.StatusOK, page{
 			Title: "You are signed in", Message: "Do you want to sign out?",
-			Action: rp.afterForm(r), Button: "Sign out", Link: rp.config.HomeURL, Label: "Stay signed in",
+			Action: rp.ownPath(r), Button: "Sign out", Link: rp.config.HomeURL, Label: "Stay signed in",
 		})
 		return nil
 	case err != errNotSignedIn:
 		return err
 	case known && rp.config.LoggedOutURL != "":
-		http.Redirect(w, r, rp.config.LoggedOutURL, http.StatusSeeOther)
+		redirect(w, rp.config.LoggedOutURL)
 		return nil
 	}
 	rp.writePage(w, http.StatusOK, page{
 		Title: "You are signed out", Message: "You can close this window.", Link: rp.config.HomeURL, Label: "Go on",
 	})
 	return nil
-}
-
-// afterForm is the address that the sign-out form posts to: this handler.
-func (rp *RelyingParty) afterForm(r *http.Request) string {
-	u, err := url.Parse(rp.logoutURL(r))
-	if err != nil {
-		return ""
-	}
-	return u.EscapedPath()
 }
 
 // revokeLater revokes a refresh token at the provider (RFC 7009), best effort
@@ -180,51 +195,4 @@ func (rp *RelyingParty) revokeLater(refresh string) {
 		}
 		return struct{}{}, err
 	})
-}
-
-// withApp runs LoadAndSave of the application's session manager around next
-// when nobody did (M24).
-func (rp *RelyingParty) withApp(next http.Handler) http.Handler {
-	app := rp.sessions.app
-	if app == nil {
-		return next
-	}
-	wrapped := app.LoadAndSave(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rp.appLoaded(r.Context()) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		wrapped.ServeHTTP(w, r)
-	})
-}
-
-// appLoaded asks scs whether its session is on ctx; it has no other way to tell
-// than to panic.
-func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
-	defer func() { loaded = recover() == nil }()
-	rp.sessions.app.Status(ctx)
-	return true
-}
-
-// renewApp gives the application's session a new token at sign-in (R5).
-func (rp *RelyingParty) renewApp(ctx context.Context) error {
-	if rp.sessions.app == nil {
-		return nil
-	}
-	if err := rp.sessions.app.RenewToken(ctx); err != nil {
-		return errStoreUnavailable.because(err)
-	}
-	return nil
-}
-
-// destroyApp ends the application's session with the login.
-func (rp *RelyingParty) destroyApp(ctx context.Context) error {
-	if rp.sessions.app == nil {
-		return nil
-	}
-	if err := rp.sessions.app.Destroy(ctx); err != nil {
-		return errStoreUnavailable.because(err)
-	}
-	return nil
 }

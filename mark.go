@@ -26,11 +26,22 @@ const (
 	markSlack = time.Minute
 	// markSkew is how far the clocks of two replicas may differ.
 	markSkew = time.Second
+	// markNameSize is the size of a mark's name: 128 bits of a hash.
+	markNameSize = 16
 )
 
-// markName is the short hash that names a mark.
+// markName is the short hash that names a mark: 128 bits.
 func markName(kind string, parts ...string) string {
-	return storeKey("gatehouse/mark name/"+kind, parts...)[:22]
+	return base64.RawURLEncoding.EncodeToString(storeHash("gatehouse/mark name/"+kind, parts...)[:markNameSize])
+}
+
+// rawMarkName is the name without its base64url.
+func rawMarkName(name string) []byte {
+	b, err := base64.RawURLEncoding.DecodeString(name)
+	if err != nil || len(b) != markNameSize {
+		return make([]byte, markNameSize)
+	}
+	return b
 }
 
 func markOfSID(issuer, sid string) string         { return markName("sid", issuer, sid) }
@@ -123,5 +134,5 @@ func supersedes(number uint64, begin time.Time) bool {
 // validMarkName reports whether s can name a mark.
 func validMarkName(s string) bool {
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	return err == nil && len(s) == 22 && len(b) == 16
+	return err == nil && len(s) == 22 && len(b) == markNameSize
 }

@@ -99,10 +99,10 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		own.named = false
 		rp.sessions = own
 	}
-	if err := rp.sessions.attach(redirect, p.wait); err != nil {
+	rp.nameCookies()
+	if err := rp.sessions.attach(rp); err != nil {
 		return nil, invalid("NewRelyingParty", []error{err})
 	}
-	rp.nameCookies()
 	return rp, nil
 }
 
@@ -154,6 +154,10 @@ func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
 	}
 	return redirect, problems
 }
+
+// Sessions returns where the sign-ins are kept: RelyingPartyConfig.Sessions, or
+// the own one made without it.
+func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 
 // With derives a stricter guard: one that also asks for the requirements. It
 // shares everything with rp and leaves rp as it is.
@@ -262,8 +266,17 @@ const stepUpWithin = time.Minute
 func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) error {
 	var unmet []Requirement
 	helps := true
+	now := rp.sessions.now()
+	rec := live.record()
+	// This session has just signed in to meet these requirements.
+	again := len(rec.asked) > 0 && string(rec.asked) == string(rp.needDigest()) && now.Before(rec.askedAt.Add(stepUpWithin))
+	if again {
+		// The provider has judged max_age by its clock, and the way back took
+		// its time: for this minute its word counts.
+		now = now.Add(-clockSkew - stepUpWithin)
+	}
 	for _, q := range rp.need {
-		ok, err := rp.isMet(r, q, id)
+		ok, err := rp.isMet(r, q, id, now)
 		if err != nil {
 			return asError(err, errRequirement)
 		}
@@ -275,9 +288,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	if len(unmet) == 0 {
 		return nil
 	}
-	rec, now := live.record(), rp.sessions.now()
-	again := string(rec.asked) == string(rp.needDigest()) && now.Before(rec.askedAt.Add(stepUpWithin)) && !onlyGrant(unmet)
-	if !helps || again {
+	if !helps || again && !onlyGrant(unmet) {
 		return errForbidden.because(&refusal{unmet})
 	}
 	return errStepUp.because(&refusal{unmet})
@@ -286,14 +297,14 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 // errRequirement is a RequirementFunc that failed.
 var errRequirement = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
 
-func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity) (bool, error) {
+func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (bool, error) {
 	switch {
 	case q.step.grant:
 		return rp.config.OwnerGrants.Has(r.Context(), id.Subject)
 	case q.met == nil:
 		return false, errors.New("a zero Requirement")
 	}
-	return q.met(r, id, rp.sessions.now())
+	return q.met(r, id, now)
 }
 
 // needDigest recognises what this guard asks of a sign-in.
@@ -347,8 +358,11 @@ func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
 
 // ask adds what a requirement needs to what the attempt asks for.
 func (a *attempt) ask(s stepUp) {
-	if s.aged && (!a.aged || s.maxAge < a.maxAge) {
-		a.aged, a.maxAge = true, max(s.maxAge.Truncate(time.Second), 0)
+	if s.aged {
+		age := min(s.maxAge, maxLifetime).Truncate(time.Second)
+		if !a.aged || age < a.maxAge {
+			a.aged, a.maxAge = true, age
+		}
 	}
 	if len(s.scopes) > 0 {
 		a.scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(append(strings.Fields(a.scopes), s.scopes...)))), " ")
@@ -382,10 +396,11 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.aged {
 		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.maxAge/time.Second))))
 	}
-	for name, values := range rp.config.AuthParams {
-		options = append(options, oauth2.SetAuthURLParam(name, strings.Join(values, " ")))
+	location := config.AuthCodeURL(a.state(), options...)
+	if len(rp.config.AuthParams) > 0 { // RFC 8707 §2: resource may be there more than once
+		location += "&" + rp.config.AuthParams.Encode()
 	}
-	return config.AuthCodeURL(a.state(), options...), nil
+	return location, nil
 }
 
 // scopesOf lists what the attempt asks for, openid first.
@@ -399,8 +414,8 @@ func (rp *RelyingParty) scopesOf(a *attempt) []string {
 	return scopes
 }
 
-// Token returns the access token of the session on ctx, renewed if it is about
-// to expire. Errors are *Error: "login_required" without a session or when it
+// Token returns the access token of the session on ctx. One that has expired is
+// renewed first; one that is about to is renewed while it still serves. Errors are *Error: "login_required" without a session or when it
 // has ended, "no_token" when the provider gave none, a 503 when it has expired
 // and the provider cannot be reached.
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
@@ -408,7 +423,7 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := live.fresh(ctx, rp.sessions.now())
+	rec, err := live.fresh(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -417,7 +432,7 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 
 func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
 	id := IdentityFrom(ctx)
-	if id == nil || id.session == nil || id.session.party.provider != rp.provider {
+	if id == nil || id.session == nil || id.session.party.provider != rp.provider || id.session.party.client.ID != rp.client.ID {
 		return nil, errLoginRequired.because(errors.New("no session of this relying party on the context"))
 	}
 	return id.session, nil

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"strings"
 )
 
 // page is what our few own pages say. Everything in it is escaped.
@@ -53,6 +54,9 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 	h.Set("Content-Security-Policy", pages.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
+	if p.Action != "" { // else our own form would come with "Origin: null"
+		h.Set("Referrer-Policy", "same-origin")
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
 }
@@ -61,10 +65,10 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Go on"}
 	switch {
-	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && r.URL.Path != rp.redirect.Path:
-		p.Link, p.Label = addressOf(r), "Try again"
-		if _, ok := localPath(p.Link); !ok {
-			p.Link = rp.config.HomeURL
+	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
+		p.Link, p.Label = rp.config.HomeURL, "Try again"
+		if link, ok := localPath(addressOf(r)); ok {
+			p.Link = link
 		}
 	case rp.config.LoginURL != "" && e.Code != errForbidden.code:
 		p.Link, p.Label = rp.config.LoginURL, "Sign in again"
@@ -72,4 +76,11 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 		p.Label = "Try again"
 	}
 	return p
+}
+
+// isCallback reports whether the request is an answer of the provider, which
+// can be given once only: no link leads back to it.
+func (rp *RelyingParty) isCallback(r *http.Request) bool {
+	path, query, _ := strings.Cut(addressOf(r), "?")
+	return path == rp.redirect.EscapedPath() || strings.Contains(query, "state=")
 }

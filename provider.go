@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,7 +71,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		clock:    orNow(c.Now),
 		logger:   c.Logger,
 		events:   c.Events,
-		algs:     c.SigningAlgorithms,
+		algs:     slices.Clone(c.SigningAlgorithms),
 	}
 	if p.logger == nil {
 		p.logger = slog.Default()
@@ -79,13 +80,15 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	p.uma = document{provider: p, fetch: p.fetchUMA}
 	if c.Metadata != nil {
 		md := *c.Metadata
+		md.ScopesSupported = slices.Clone(md.ScopesSupported)
+		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
 		md.Issuer = issuer
 		p.openid.static = &md
 		if md.PermissionEndpoint != "" {
 			p.uma.static = &md
 		}
 	}
-	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Now: p.clock})
+	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
 	if c.InsecureHTTP {
 		p.logger.Warn("gatehouse: InsecureHTTP is set: secrets travel in clear text", "issuer", issuer)
 	}

@@ -6,7 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/url"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,14 +30,17 @@ type SessionConfig struct {
 	// Name tells the session cookies of several Sessions on one origin apart.
 	Name string
 	// Lifetime ends a session however busy it is, counted from the begin of
-	// the sign-in; 0 for 12 hours, at most 400 days.
+	// the sign-in; 0 for 12 hours, at least a minute and at most 400 days.
 	Lifetime time.Duration
 	// IdleTimeout ends a session that no request used for so long; 0 for 30
-	// minutes, negative for no idle limit. It is written back at most once in
-	// a tenth of its time.
+	// minutes, negative for no idle limit, otherwise at least 10 seconds. It is
+	// written back at most once in a tenth of its time.
 	IdleTimeout time.Duration
 	// App is the application's own session manager, on a store of its own: its
-	// token is renewed at sign-in and its data destroyed at sign-out.
+	// token is renewed at sign-in. Its data is destroyed at sign-out; where a
+	// login ended otherwise, the next sign-in of that browser clears it, so
+	// that it never passes to another person. What was there before the first
+	// sign-in stays.
 	App *scs.SessionManager
 	// Now is the clock, nil for time.Now.
 	Now func() time.Time
@@ -46,6 +50,8 @@ const (
 	defaultLifetime = 12 * time.Hour
 	defaultIdle     = 30 * time.Minute
 	maxLifetime     = 400 * 24 * time.Hour // no browser keeps a cookie longer
+	minLifetime     = time.Minute          // shorter, and a slow sign-in would end before it began
+	minIdle         = 10 * time.Second     // shorter, and loading a page would end the session
 	minKey          = 32                   // bytes of a sealing key
 	// idleParts is how many parts the idle interval has: a session is written
 	// at most once in each.
@@ -87,13 +93,14 @@ type Sessions struct {
 	given *seal.Ring // of SessionConfig.Keys, seals records too
 
 	keyFlight flight.Group[struct{}, *seal.Ring]
-	refreshes flight.Group[string, *record]
+	refreshes flight.Group[string, stored]
 	chores    flight.Group[string, struct{}] // revocations and the like
 
-	mu     sync.Mutex
-	made   *seal.Ring // of the key in the store
-	origin string
-	waits  []func(context.Context) error
+	mu      sync.Mutex
+	made    *seal.Ring // of the key in the store
+	readAt  time.Time  // when it was read
+	origin  string
+	parties map[partyKey]*RelyingParty
 }
 
 // NewSessions checks the config and makes a Sessions. It does no I/O.
@@ -101,13 +108,16 @@ func NewSessions(c SessionConfig) (*Sessions, error) {
 	var problems []error
 	s := &Sessions{
 		store: c.Store, name: c.Name, named: true, app: c.App, now: orNow(c.Now),
-		lifetime: c.Lifetime, idle: c.IdleTimeout,
+		lifetime: c.Lifetime, idle: c.IdleTimeout, parties: map[partyKey]*RelyingParty{},
 	}
 	if s.lifetime == 0 {
 		s.lifetime = defaultLifetime
 	}
-	if s.lifetime < 0 || s.lifetime > maxLifetime {
-		problems = append(problems, fmt.Errorf("field Lifetime: %v is not between 0 and %v", c.Lifetime, maxLifetime))
+	if s.lifetime < minLifetime || s.lifetime > maxLifetime {
+		problems = append(problems, fmt.Errorf("field Lifetime: %v is not between %v and %v", c.Lifetime, minLifetime, maxLifetime))
+	}
+	if c.IdleTimeout > 0 && c.IdleTimeout < minIdle {
+		problems = append(problems, fmt.Errorf("field IdleTimeout: %v is below %v", c.IdleTimeout, minIdle))
 	}
 	if s.idle == 0 {
 		s.idle = min(defaultIdle, s.lifetime)
@@ -137,18 +147,29 @@ func NewSessions(c SessionConfig) (*Sessions, error) {
 	return s, nil
 }
 
+// partyKey names the relying party that a record belongs to.
+type partyKey struct{ issuer, client string }
+
 // attach joins a relying party to the Sessions: all must have one origin,
 // because the session cookie's name is a hash over it (design decision 5).
-func (s *Sessions) attach(redirect *url.URL, wait func(context.Context) error) error {
-	origin := redirect.Scheme + "://" + redirect.Host
+func (s *Sessions) attach(rp *RelyingParty) error {
+	origin := rp.redirect.Scheme + "://" + rp.redirect.Host
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.origin != "" && s.origin != origin {
 		return fmt.Errorf("Sessions is shared with a relying party at %s; RedirectURL has the origin %s", s.origin, origin)
 	}
 	s.origin = origin
-	s.waits = append(s.waits, wait)
+	s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
 	return nil
+}
+
+// partyOf is the relying party whose sign-in the record is: only its provider
+// may see the record's tokens. nil when it is none of this process.
+func (s *Sessions) partyOf(rec *record) *RelyingParty {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parties[partyKey{rec.issuer, rec.clientID}]
 }
 
 // Shutdown waits until the work that requests left behind is done: refreshes,
@@ -157,10 +178,10 @@ func (s *Sessions) attach(redirect *url.URL, wait func(context.Context) error) e
 func (s *Sessions) Shutdown(ctx context.Context) error {
 	errs := []error{s.keyFlight.Wait(ctx), s.refreshes.Wait(ctx), s.chores.Wait(ctx)}
 	s.mu.Lock()
-	waits := s.waits
+	parties := slices.Collect(maps.Values(s.parties))
 	s.mu.Unlock()
-	for _, wait := range waits {
-		errs = append(errs, wait(ctx))
+	for _, rp := range parties {
+		errs = append(errs, rp.provider.wait(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -200,6 +221,9 @@ func (s *Sessions) swap(ctx context.Context, key string, old, new []byte, expiry
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
+	if new != nil && !s.now().Before(expiry) {
+		new = nil // some stores keep a value for ever whose expiry has passed (M15)
+	}
 	swapped, err := s.store.SwapCtx(ctx, key, old, new, expiry)
 	if err != nil {
 		return false, errStoreUnavailable.because(err)
@@ -227,6 +251,22 @@ func (s *Sessions) ring(ctx context.Context) (*seal.Ring, error) {
 		return nil, asError(err, errStoreUnavailable)
 	}
 	return ring, nil
+}
+
+// keyReread is how often a cookie under an unknown key makes us look whether
+// the store has another one, because it lost the first.
+const keyReread = 30 * time.Second
+
+// reread reads the key in the store again, unless that was done just now.
+func (s *Sessions) reread(ctx context.Context) (*seal.Ring, bool) {
+	s.mu.Lock()
+	fresh := s.given != nil || s.now().Before(s.readAt.Add(keyReread))
+	s.mu.Unlock()
+	if fresh {
+		return nil, false
+	}
+	ring, err := s.keyFlight.Do(ctx, struct{}{}, 2*storeWait, s.loadKey)
+	return ring, err == nil
 }
 
 func (s *Sessions) loadKey(ctx context.Context) (*seal.Ring, error) {
@@ -258,7 +298,7 @@ func (s *Sessions) loadKey(ctx context.Context) (*seal.Ring, error) {
 		return nil, errRecordUnreadable.because(err)
 	}
 	s.mu.Lock()
-	s.made = ring
+	s.made, s.readAt = ring, s.now()
 	s.mu.Unlock()
 	return ring, nil
 }

@@ -49,14 +49,17 @@ const (
 // storeKey is the key of value in a domain: SHA-256 of both, so that no key
 // reveals a cookie's value and domains never meet (design decision 2).
 func storeKey(domain string, value ...string) string {
+	return base64.RawURLEncoding.EncodeToString(storeHash(domain, value...))
+}
+
+func storeHash(domain string, value ...string) []byte {
 	h := sha256.New()
 	h.Write([]byte(domain))
 	for _, v := range value {
 		h.Write([]byte{0})
 		h.Write([]byte(v))
 	}
-	var sum [sha256.Size]byte
-	return base64.RawURLEncoding.EncodeToString(h.Sum(sum[:0]))
+	return h.Sum(make([]byte, 0, sha256.Size))
 }
 
 // NewMemoryStore returns a Store in the memory of this process, for one process

@@ -15,12 +15,12 @@ import (
 // Client returns an http.Client that sends the access token of the session on
 // ctx, renewed when it has to be, to the given origins ("https://api.example.org")
 // and to no other. To name none is an error. Redirects are followed; each hop
-// is judged by its own origin. ctx must live as long as the client is used.
+// is judged by its own origin. The client serves as long as the session lives.
 func (rp *RelyingParty) Client(ctx context.Context, origins ...string) (*http.Client, error) {
 	if _, err := rp.liveFrom(ctx); err != nil {
 		return nil, err
 	}
-	t := &userTransport{party: rp, session: ctx, origins: map[string]bool{}}
+	t := &userTransport{party: rp, identity: IdentityFrom(ctx), origins: map[string]bool{}}
 	var problems []error
 	for _, o := range origins {
 		u, err := outbound.CheckURL(o, false)
@@ -55,16 +55,16 @@ func originOf(u *url.URL) string {
 }
 
 type userTransport struct {
-	party   *RelyingParty
-	session context.Context
-	origins map[string]bool
+	party    *RelyingParty
+	identity *Identity
+	origins  map[string]bool
 }
 
 func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !t.origins[originOf(r.URL)] {
 		return http.DefaultTransport.RoundTrip(r)
 	}
-	token, err := t.party.Token(t.session)
+	token, err := t.party.Token(WithIdentity(r.Context(), t.identity))
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
@@ -86,9 +86,10 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 	}
 	rec, now := live.record(), rp.sessions.now()
 	if expired(rec.idToken, now) && rec.refresh != "" {
-		if rec, err = live.renewed(ctx, now); err != nil {
-			return ClaimToken{}, err
+		if err := live.refresh(ctx, rec); err != nil {
+			return ClaimToken{}, live.stale(err)
 		}
+		rec = live.record()
 	}
 	if rec.idToken == "" || expired(rec.idToken, now) {
 		return ClaimToken{}, errLoginRequired.because(errors.New("the ID Token has expired"))
