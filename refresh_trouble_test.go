@@ -1,0 +1,299 @@
+package gatehouse_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+// SE10, FA11: the provider does not know the refresh token any more.
+func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
+	s, seen := withTokens(t)
+	ana, ben := s.visitor("ana"), s.visitor("ben")
+	ana.signIn()
+	ben.signIn()
+	s.RevokeGrants("ana")
+	s.advance(past)
+	ana.wantOut(ana.get("/token"))
+	if tokens, errs := seen.take(); len(tokens)+len(errs) != 0 {
+		t.Error("the handler ran for a person who was locked out")
+	}
+	for at := range 2 {
+		ana.wantOut(ana.on(at).get("/notes/"))
+	}
+	if got := s.refreshes(); got != 1 {
+		t.Errorf("%d refreshes, want 1", got)
+	}
+	ben.wantServed(ben.get("/token"))
+	if got := s.eventsOf(gatehouse.EventRefresh); !slices.ContainsFunc(got, func(code string) bool { return code != "" }) {
+		t.Errorf("refresh events %q, want one with a code", got)
+	}
+	ana.signIn() // one redirect to sign-in, no loop
+	s.shutdownAll()
+	s.wantQuiet()
+}
+
+// FA11: a provider in trouble keeps the session serving; only Token and Client
+// report it, and the tries are spaced.
+func TestFA11_ProviderInTrouble(t *testing.T) {
+	for name, fault := range map[string]func(s *site){
+		"500":               func(s *site) { s.breakIt(opserver.TokenEndpointDown) },
+		"503":               func(s *site) { s.breakIt(opserver.EndpointDown, opserver.EndpointToken) },
+		"refused":           func(s *site) { s.setDown(true) },
+		"invalid_client":    func(s *site) { s.onRefresh(always(401, `{"error":"invalid_client"}`)) },
+		"too many requests": func(s *site) { s.onRefresh(always(429, `{"error":"slow_down"}`)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := withTokens(t)
+			ana := s.visitor("ana")
+			ana.signIn()
+			fault(s)
+			s.advance(4*time.Minute + time.Second) // due, and still good
+			ana.wantServed(ana.get("/token"))
+			seen.one(t)
+			s.shutdownAll()
+			s.advance(time.Minute)
+			s.mu.Lock()
+			before := len(s.calls)
+			s.mu.Unlock()
+			for range 30 {
+				ana.wantServed(ana.get("/notes/"))
+				ana.wantServed(ana.on(replicaB).get("/notes/"))
+			}
+			ana.wantServed(ana.get("/token"))
+			_, errs := seen.take()
+			if len(errs) != 1 || errs[0] == nil {
+				t.Fatalf("errors %v, want one", errs)
+			}
+			wantUnavailable(t, errs[0])
+			s.shutdownAll()
+			s.mu.Lock()
+			tries := len(s.calls) - before
+			s.mu.Unlock()
+			if tries > 3 {
+				t.Errorf("%d requests to a provider in trouble", tries)
+			}
+			s.setDown(false)
+			s.setWire(nil)
+			s.mend(opserver.TokenEndpointDown)
+			s.mend(opserver.EndpointDown)
+			s.advance(30 * time.Second)
+			ana.wantServed(ana.get("/token"))
+			seen.one(t)
+			s.shutdownAll()
+			s.wantQuiet()
+		})
+	}
+}
+
+func always(code int, body string) func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+	return func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+		return response(r, code, body), nil
+	}
+}
+
+func wantUnavailable(t testing.TB, err error) {
+	t.Helper()
+	e, ok := err.(*gatehouse.Error)
+	if !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+		t.Errorf("error %v, want an *Error with 503 and RetryAfter", err)
+	}
+}
+
+// RP-R2: the ID Token of a refresh is held to the session. The new tokens are
+// not used, and the refresh token that was spent is not sent again (defect 3).
+func TestRefreshIDTokenRefused(t *testing.T) {
+	for name, change := range map[string]func(c map[string]any){
+		"another person": func(c map[string]any) { c["sub"] = "ben-1" },
+		"another issuer": func(c map[string]any) { c["iss"] = "https://op2.test" },
+		"another client": func(c map[string]any) { c["aud"] = "other" },
+		"expired":        func(c map[string]any) { c["exp"] = 1000000000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := withTokens(t)
+			refreshed := false
+			s.retoken(t, func(_, claims map[string]any) {
+				if s.refreshes() > 0 {
+					refreshed = true
+					change(claims)
+				}
+			})
+			ana := s.visitor("ana")
+			ana.signIn()
+			ana.get("/token")
+			old := seen.one(t)
+			s.advance(past)
+			a := ana.get("/token")
+			if !refreshed {
+				t.Fatal("no refresh happened")
+			}
+			if a.Code == http.StatusOK {
+				ana.wantServed(a)
+			}
+			tokens, _ := seen.take()
+			if len(tokens) != 0 && tokens[0] != old {
+				t.Error("the token of the refused answer is used")
+			}
+			if strings.Contains(a.Body.String(), "ben") {
+				t.Errorf("got %v", a)
+			}
+			for range 3 {
+				s.advance(time.Minute)
+				ana.on(replicaB).get("/notes/")
+				s.shutdownAll()
+			}
+			s.wantQuiet()
+		})
+	}
+}
+
+// The opserver's own fault, in a whole sign-in.
+func TestRefreshOtherSubject(t *testing.T) {
+	s, seen := withTokens(t)
+	s.breakIt(opserver.RefreshOtherSubject)
+	ana := s.visitor("ana")
+	ana.signIn()
+	ana.get("/token")
+	old := seen.one(t)
+	s.advance(past)
+	ana.get("/token")
+	if tokens, _ := seen.take(); len(tokens) > 0 && tokens[0] != old {
+		t.Error("the token of another person is used")
+	}
+}
+
+// A sign-out while the refresh is under way: the session stays dead, and what the
+// provider gave for it is revoked.
+func TestRefreshRacesLogout(t *testing.T) {
+	s, _ := withTokens(t)
+	ana := s.visitor("ana")
+	cookie := ana.signIn()
+	name := ana.sessionName()
+	s.advance(past)
+	var given string
+	s.onRefresh(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		s.setWire(nil)
+		resp := rewriteJSON(t, next(r), func(m map[string]any) { given, _ = m["refresh_token"].(string) })
+		other := s.visitor("ana")
+		other.setCookie(name, cookie)
+		if a := other.post("/auth/logout", nil); a.Code != http.StatusSeeOther {
+			t.Errorf("sign-out: %v", a)
+		}
+		return resp, nil
+	})
+	ana.wantOut(ana.on(replicaB).get("/token"))
+	s.shutdownAll()
+	for at := range 2 {
+		thief := s.visitor("ana")
+		thief.setCookie(name, cookie)
+		thief.wantOut(thief.on(at).get("/notes/"))
+	}
+	if given == "" || !slices.Contains(s.revokedTokens(), given) {
+		t.Errorf("the refresh token that came too late (given: %v) was not revoked", given != "")
+	}
+}
+
+// RevokeAll while the refresh is under way: the marks outlive the merge.
+func TestRefreshRacesRevokeAll(t *testing.T) {
+	s, _ := withTokens(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	s.advance(past)
+	s.OnRequest(opserver.EndpointToken, func(*http.Request) { s.revokeAll(replicaA, siteIssuer, "ana-1") })
+	ana.on(replicaB).get("/notes/") // began before; may still be answered
+	s.shutdownAll()
+	for at := range 2 {
+		ana.wantOut(ana.on(at).get("/notes/"))
+	}
+}
+
+// The holder of the lease lost the provider's answer. Its lease stays, somebody
+// takes over after 12 s and sends the old token once; there, and only there, an
+// invalid_grant lets the access token serve until it expires.
+func TestRefreshAnswerLost(t *testing.T) {
+	s, seen := withTokens(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	ana.get("/token")
+	old := seen.one(t)
+	s.onRefresh(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		next(r)
+		return nil, context.DeadlineExceeded
+	})
+	s.advance(4*time.Minute + time.Second)
+	ana.wantServed(ana.get("/notes/"))
+	s.shutdown(replicaA)
+	s.setWire(nil)
+	if got := s.refreshes(); got != 1 {
+		t.Fatalf("%d refreshes", got)
+	}
+	s.advance(13 * time.Second)
+	ana.wantServed(ana.on(replicaB).get("/notes/")) // starts the take-over
+	s.shutdown(replicaB)
+	if got := s.refreshes(); got != 2 {
+		t.Fatalf("%d refreshes after the lease ran out, want 2", got)
+	}
+	ana.wantServed(ana.on(replicaB).get("/token")) // 4 min 14 s: the token serves on
+	if got := seen.one(t); got != old {
+		t.Error("another token")
+	}
+	s.advance(30 * time.Second)
+	ana.wantServed(ana.get("/notes/"))
+	s.advance(time.Minute)
+	ana.wantOut(ana.get("/notes/"))
+	s.shutdownAll()
+	if got := s.refreshes(); got != 2 {
+		t.Errorf("%d refreshes in all: the old token was sent more than once by the take-over", got)
+	}
+}
+
+// While a lease is held elsewhere, nobody sends: not before it has run out.
+func TestRefreshLeaseIsRespected(t *testing.T) {
+	s, _ := withTokens(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	s.onRefresh(func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+		return nil, context.DeadlineExceeded // nobody knows
+	})
+	s.advance(4*time.Minute + time.Second)
+	ana.get("/notes/")
+	s.shutdown(replicaA)
+	s.advance(10 * time.Second)
+	ana.wantServed(ana.on(replicaB).get("/notes/")) // leaves a flight that waits for the lease
+	if sent := s.sentRefreshTokens(); len(sent) != 1 {
+		t.Errorf("%d refreshes while the lease was held, want the first alone", len(sent))
+	}
+	s.setWire(nil)
+	s.advance(3 * time.Second)
+	s.shutdown(replicaB) // the waiting flight takes over now
+	if sent := s.sentRefreshTokens(); len(sent) != 2 || sent[0] != sent[1] {
+		t.Errorf("%d refreshes sent", len(sent))
+	}
+	ana.wantServed(ana.get("/notes/"))
+	s.wantQuiet() // the first one never reached the provider
+}
+
+// The token request is not awaited past the lease less 2 s.
+func TestRefreshDeadline(t *testing.T) {
+	s, _ := withTokens(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	var left time.Duration
+	s.onRefresh(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+		deadline, _ := r.Context().Deadline()
+		left = time.Until(deadline)
+		return nil, context.DeadlineExceeded
+	})
+	s.advance(past)
+	ana.wantServed(ana.get("/notes/"))
+	s.shutdownAll()
+	if left <= 0 || left > 10*time.Second {
+		t.Errorf("a refresh would be awaited for %v, want at most 10 s", left)
+	}
+}
