@@ -18,5 +18,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "stop the shared servers:", err)
 		code = 1
 	}
+	if err := removeExample(); err != nil {
+		fmt.Fprintln(os.Stderr, "remove the example:", err)
+		code = 1
+	}
 	os.Exit(code)
 }

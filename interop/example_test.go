@@ -1,0 +1,125 @@
+package interop_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// exampleTime bounds the start of the example, and its end.
+const exampleTime = 20 * time.Second
+
+// buildExample makes the program that "go run ./example" runs, once for all
+// tests, and watched for races.
+var buildExample = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "gatehouse-example-")
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "example")
+	out, err := exec.Command("go", "build", "-C", "..", "-race", "-o", program, "./example").CombinedOutput()
+	if err != nil {
+		return "", errors.Join(err, errors.New(string(out)), os.RemoveAll(dir))
+	}
+	return program, nil
+})
+
+// removeExample takes the program away again.
+func removeExample() error {
+	program, err := buildExample()
+	if err != nil {
+		return nil // the tests that needed it have said so
+	}
+	return os.RemoveAll(filepath.Dir(program))
+}
+
+// An example is the running example.
+type example struct {
+	photos, shop, server string // addresses, without a slash at the end
+	signIn               string // of the sign-in service, if it is another than server
+}
+
+// startExample starts the example as a process for the time of the test, on
+// free ports unless the arguments name others.
+func startExample(t *testing.T, args ...string) *example {
+	t.Helper()
+	program, err := buildExample()
+	if err != nil {
+		t.Fatalf("build the example: %v", err)
+	}
+	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0"}, args...)
+	cmd := exec.Command(program, args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killer := time.AfterFunc(exampleTime, func() { cmd.Process.Kill() })
+	e, rest := readExample(bufio.NewReader(out))
+	started := killer.Stop()
+	t.Cleanup(func() { stopExample(t, cmd, rest, &said) })
+	if !started || e.photos == "" || e.shop == "" || e.server == "" {
+		t.Fatalf("the example says %+v", e)
+	}
+	return e
+}
+
+// readExample reads where to go.
+func readExample(out *bufio.Reader) (*example, *bufio.Reader) {
+	e := &example{}
+	for {
+		line, err := out.ReadString('\n')
+		for name, to := range map[string]*string{"photo site ": &e.photos, "print shop ": &e.shop,
+			"authorization server ": &e.server, "sign-in service ": &e.signIn} {
+			if address, ok := strings.CutPrefix(line, name); ok {
+				*to = strings.TrimRight(strings.TrimSpace(address), "/")
+			}
+		}
+		if err != nil || strings.HasPrefix(line, "Ctrl-C") {
+			return e, out
+		}
+	}
+}
+
+// stopExample ends the example as Ctrl-C does.
+func stopExample(t *testing.T, cmd *exec.Cmd, out *bufio.Reader, said *bytes.Buffer) {
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Errorf("stop the example: %v", err)
+	}
+	killer := time.AfterFunc(exampleTime, func() { cmd.Process.Kill() })
+	defer killer.Stop()
+	if _, err := out.WriteTo(&bytes.Buffer{}); err != nil {
+		t.Errorf("read the example: %v", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the example ended with %v", err)
+	}
+	if bytes.Contains(said.Bytes(), []byte("DATA RACE")) || t.Failed() {
+		t.Errorf("the example said:\n%s", said)
+	}
+}
+
+// freePort returns an address that nobody listens at, for a program whose
+// address has to be known before it starts.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

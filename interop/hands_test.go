@@ -1,0 +1,179 @@
+package interop_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"example.com/gatehouse/interop/servers"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// A control is something on a page to press or to write into: what a person
+// would call it by, and of which kind it is.
+type control struct{ kind, name string }
+
+// find is JavaScript that gives the element of a control, in the page proper
+// unless it is only elsewhere. Its name is what a screen reader would say: the
+// label, or the text.
+func (c control) find() string {
+	kind, err := json.Marshal(c.kind)
+	if err != nil {
+		panic(err) // a string always marshals
+	}
+	name, err := json.Marshal(c.name)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`((kind, name) => {
+		const called = e => [e.getAttribute('aria-label') ?? '', ...Array.from(e.labels ?? [], l => l.textContent), e.textContent]
+			.some(text => text.replace(/\s+/g, ' ').trim().startsWith(name));
+		const all = Array.from(document.querySelectorAll(kind)).filter(e => e.checkVisibility() && called(e));
+		return all.find(e => e.closest('main')) ?? all[0];
+	})(%s, %s)`, kind, name)
+}
+
+const (
+	button = "a, button"
+	field  = "input:not([type=checkbox]):not([type=radio])"
+	choice = "input[type=radio]"
+	box    = "input[type=checkbox]"
+)
+
+// A hand works a page: a mouse, or a keyboard alone.
+type hand interface {
+	// press presses a button or follows a link, and waits for the next page.
+	press(t testing.TB, browser *servers.Chromium, name string)
+	// write writes a text into a field in place of what is there.
+	write(t testing.TB, browser *servers.Chromium, name, text string)
+	// set chooses a radio button, or ticks or clears a box.
+	set(t testing.TB, browser *servers.Chromium, kind, name string, on bool)
+}
+
+// mouse clicks where an element is, so that something in front of it is in the
+// way; it types the text into what it has clicked.
+type mouse struct{}
+
+func (mouse) at(t testing.TB, browser *servers.Chromium, c control) chromedp.Action[chromedp.Void] {
+	t.Helper()
+	point := servers.Get(t, browser, "find "+c.name, chromedp.Evaluate[[]float64](fmt.Sprintf(`(e => {
+		if (!e) return [];
+		e.scrollIntoView({block: 'center', behavior: 'instant'});
+		const r = e.getBoundingClientRect();
+		return [r.x + r.width / 2, r.y + r.height / 2];
+	})(%s)`, c.find())))
+	if len(point) != 2 {
+		t.Fatalf("%s has no %s called %q:\n%s", browser.URL(), c.kind, c.name, browser.Text(t))
+	}
+	return chromedp.MouseClickXY(point[0], point[1])
+}
+
+func (m mouse) press(t testing.TB, browser *servers.Chromium, name string) {
+	t.Helper()
+	browser.Follow(t, "press "+name, m.at(t, browser, control{button, name}))
+}
+
+func (m mouse) write(t testing.TB, browser *servers.Chromium, name, text string) {
+	t.Helper()
+	browser.Run(t, "write into "+name, m.at(t, browser, control{field, name}), selectAll, chromedp.KeyEvent(text))
+}
+
+func (m mouse) set(t testing.TB, browser *servers.Chromium, kind, name string, on bool) {
+	t.Helper()
+	if isSet(t, browser, control{kind, name}) != on {
+		browser.Run(t, "set "+name, m.at(t, browser, control{kind, name}))
+	}
+	wantSet(t, browser, control{kind, name}, on)
+}
+
+// keyboard reaches everything by Tab, and uses no pointer.
+type keyboard struct{}
+
+// mostTabs is more than any page has places to stop at.
+const mostTabs = 150
+
+var selectAll = chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl))
+
+// reach tabs to a control. Where the focus is has to be seen.
+func (keyboard) reach(t testing.TB, browser *servers.Chromium, c control) {
+	t.Helper()
+	for range mostTabs {
+		where := servers.Get(t, browser, "look where the focus is", chromedp.Evaluate[string](fmt.Sprintf(`(e => {
+			if (!e) return 'missing';
+			const a = document.activeElement;
+			const mine = a === e || (a?.type === 'radio' && a.name === e.name && a.form === e.form);
+			if (!mine) return '';
+			const s = getComputedStyle(a);
+			return (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none' ? 'there' : 'unseen';
+		})(%s)`, c.find())))
+		switch where {
+		case "there":
+			return
+		case "unseen":
+			t.Fatalf("%s: the focus on %q cannot be seen", browser.URL(), c.name)
+		case "missing":
+			t.Fatalf("%s has no %s called %q:\n%s", browser.URL(), c.kind, c.name, browser.Text(t))
+		}
+		browser.Run(t, "press Tab", chromedp.KeyEvent(kb.Tab))
+	}
+	t.Fatalf("%s: %q is not reached by Tab", browser.URL(), c.name)
+}
+
+func (k keyboard) press(t testing.TB, browser *servers.Chromium, name string) {
+	t.Helper()
+	k.reach(t, browser, control{button, name})
+	browser.Follow(t, "press Enter on "+name, chromedp.KeyEvent(kb.Enter))
+}
+
+func (k keyboard) write(t testing.TB, browser *servers.Chromium, name, text string) {
+	t.Helper()
+	k.reach(t, browser, control{field, name})
+	browser.Run(t, "write into "+name, selectAll, chromedp.KeyEvent(text))
+}
+
+// set ticks a box with Space and goes through radio buttons with the arrows.
+func (k keyboard) set(t testing.TB, browser *servers.Chromium, kind, name string, on bool) {
+	t.Helper()
+	c := control{kind, name}
+	k.reach(t, browser, c)
+	for range mostTabs {
+		if isSet(t, browser, c) == on {
+			break
+		}
+		key := " "
+		if focused := servers.Get(t, browser, "look where the focus is",
+			chromedp.Evaluate[bool]("document.activeElement === "+c.find())); !focused {
+			key = kb.ArrowDown
+		}
+		browser.Run(t, "set "+name, chromedp.KeyEvent(key))
+	}
+	wantSet(t, browser, c, on)
+}
+
+func isSet(t testing.TB, browser *servers.Chromium, c control) bool {
+	t.Helper()
+	return servers.Get(t, browser, "read "+c.name, chromedp.Evaluate[bool]("!!"+c.find()+"?.checked"))
+}
+
+func wantSet(t testing.TB, browser *servers.Chromium, c control, on bool) {
+	t.Helper()
+	if isSet(t, browser, c) != on {
+		t.Fatalf("%s: %s: %q is set: %t, want %t", browser.URL(), c.kind, c.name, !on, on)
+	}
+}
+
+// dark draws pages for those who like them dark, or light.
+func dark(t testing.TB, browser *servers.Chromium, on bool) {
+	t.Helper()
+	scheme := "light"
+	if on {
+		scheme = "dark"
+	}
+	_, err := chromedp.Call(browser.Context(), emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	if err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+}
