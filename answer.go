@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -214,4 +216,19 @@ func wantsPage(r *http.Request) bool {
 		return mode == "navigate"
 	}
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// recovered answers a panic of the application's hooks, the store or the logger
+// with a page. The stack goes to the log; the panic's text, which may quote
+// anything, goes nowhere (RL8).
+func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	rp.provider.logger.ErrorContext(r.Context(), "gatehouse: panic during sign-in", "kind", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	rp.refuse(w, r, errInternal.because(fmt.Errorf("panic of type %T", p)))
 }

@@ -54,6 +54,7 @@ func (rp *RelyingParty) CallbackHandler() http.Handler {
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
+		defer rp.recovered(w, r)
 		// A browser that leaves does not undo what its code has bought (M14).
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
 		defer cancel()
@@ -105,7 +106,29 @@ func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *atte
 	if err != nil {
 		return "", false, err
 	}
-	return rp.establish(w, r, a, rp.newRecord(a, token, claims, answer))
+	rec := rp.newRecord(a, token, claims, answer)
+	if err := rp.onSignIn(ctx, rec); err != nil {
+		return "", false, err
+	}
+	return rp.establish(w, r, a, rec)
+}
+
+// errOnSignIn is an OnSignIn that failed.
+var errOnSignIn = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
+
+// onSignIn asks the application before a session exists.
+func (rp *RelyingParty) onSignIn(ctx context.Context, rec *record) error {
+	if rp.config.OnSignIn == nil {
+		return nil
+	}
+	live := &liveSession{sessions: rp.sessions, party: rp, now: stored{rec: rec}}
+	id := live.identity()
+	id.session = nil // there is none yet
+	if err := rp.config.OnSignIn(ctx, id); err != nil {
+		return asError(err, errOnSignIn)
+	}
+	rec.claims = id.claims
+	return nil
 }
 
 // responseParams are the parameters of an authorization answer; each may occur

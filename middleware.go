@@ -73,10 +73,26 @@ func (id *Identity) claim(name string) any {
 	return all[name]
 }
 
-// SetClaims makes v, encoded as a JSON object, the claims of id. It is for
-// tests and custom guards.
-func (id *Identity) SetClaims(v any) error {
-	b, err := json.Marshal(v)
+// SetClaim sets one claim, for RelyingPartyConfig.OnSignIn, for custom guards
+// and for tests. A nil value takes the claim away. Do not call it on an
+// identity that is on a context already.
+func (id *Identity) SetClaim(name string, value any) error {
+	all := map[string]json.RawMessage{}
+	if len(id.claims) > 0 {
+		if err := json.Unmarshal(id.claims, &all); err != nil {
+			return fmt.Errorf("gatehouse: claims: %w", err)
+		}
+	}
+	if value == nil {
+		delete(all, name)
+	} else {
+		b, err := json.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("gatehouse: claim %q: %w", name, err)
+		}
+		all[name] = b
+	}
+	b, err := json.Marshal(all)
 	if err != nil {
 		return fmt.Errorf("gatehouse: claims: %w", err)
 	}

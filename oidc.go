@@ -47,6 +47,12 @@ type RelyingPartyConfig struct {
 	TrustedOrigins []string
 	// OwnerGrants takes the grants that the OwnerGrant requirement asks for.
 	OwnerGrants *OwnerGrants
+	// OnSignIn, if not nil, runs at every sign-in before the session exists: it
+	// may link a local user, add claims to the identity (SetClaim), or refuse
+	// by an error. An *Error is answered as it says, any other error with 503.
+	// Other changes to the identity are ignored. The callback waits for it; ctx
+	// ends after some seconds. It must be safe for concurrent use.
+	OnSignIn func(ctx context.Context, id *Identity) error
 	// ErrorHandler writes every page that we would write ourselves for a
 	// failure, nil for a plain one of our own. Status, Retry-After and
 	// Cache-Control headers are already set on w, not yet sent.
