@@ -1,0 +1,286 @@
+package gatehouse_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+// RP-L1, LO1: what the provider is told, and the way back.
+func TestLO1_Logout(t *testing.T) {
+	s := newSite(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	ana.get("/auth/login") // an attempt is under way as well
+	a := ana.post("/auth/logout", nil)
+	if a.Code != http.StatusSeeOther || !strings.HasPrefix(a.location(), s.endpoint["end_session_endpoint"]+"?") || a.Header().Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %v", a)
+	}
+	q := queryOf(t, a.location())
+	if q.Get("client_id") != "notes" || q.Get("post_logout_redirect_uri") != s.origin+"/auth/logout" || len(q.Get("state")) < 22 {
+		t.Errorf("client_id %q, post_logout_redirect_uri %q, state of %d", q.Get("client_id"), q.Get("post_logout_redirect_uri"), len(q.Get("state")))
+	}
+	if hint := tokenClaims(t, q.Get("id_token_hint")); hint["sub"] != "ana-1" || hint["aud"] != "notes" {
+		t.Errorf("id_token_hint of %v for %v", hint["sub"], hint["aud"])
+	}
+	if ana.sessionName() != "" || len(ana.attempts()) != 0 {
+		t.Errorf("cookies %v are left (CK3)", ana.cookies())
+	}
+	back := ana.follow(a, nil)
+	if back.Code != http.StatusOK || back.url.Path != "/auth/logout" || !strings.Contains(back.Body.String(), "signed out") {
+		t.Errorf("the way back ends in %v", back)
+	}
+	if len(ana.cookies()) != 0 {
+		t.Errorf("cookies %v are left after the way back", ana.cookies())
+	}
+	ana.wantOut(ana.get("/notes/"))
+	s.shutdownAll()
+	if got := s.revokedTokens(); len(got) != 1 || got[0] == "" {
+		t.Errorf("%d tokens revoked, want the refresh token", len(got))
+	}
+	if got := s.eventsOf(gatehouse.EventLogout); len(got) != 1 || got[0] != "" {
+		t.Errorf("logout events %q", got)
+	}
+	// The provider has signed her out too: the next sign-in asks who it is.
+	if page := ana.follow(ana.get("/notes/"), func(u *url.URL) bool { return u.Path == "/auth/callback" }); page.Code != http.StatusSeeOther {
+		t.Errorf("next sign-in: %v", page)
+	}
+	if got := s.Count(opserver.EndpointPages); got != 2 {
+		t.Errorf("the provider showed %d forms, want 2", got)
+	}
+}
+
+// The state is fresh each time.
+func TestLogoutStates(t *testing.T) {
+	s := newSite(t)
+	states := map[string]bool{}
+	for range 5 {
+		ana := s.visitor("ana")
+		ana.signIn()
+		states[queryOf(t, ana.post("/auth/logout", nil).location()).Get("state")] = true
+	}
+	if len(states) != 5 {
+		t.Errorf("%d different states in 5 sign-outs", len(states))
+	}
+}
+
+// RP-L2: the way back with the right, a wrong and no state changes nothing.
+func TestLogoutWayBack(t *testing.T) {
+	for _, page := range []string{"", "/bye"} {
+		s := newSite(t, func(o *siteOptions) {
+			o.party = func(c *gatehouse.RelyingPartyConfig) { c.LoggedOutURL = page }
+		})
+		for _, c := range []struct {
+			name  string
+			query func(state string) string
+			known bool
+		}{
+			{"right", func(state string) string { return "?state=" + state }, true},
+			{"wrong", func(string) string { return "?state=AAAAAAAAAAAAAAAAAAAAAAAAAA" }, false},
+			{"none", func(string) string { return "" }, false},
+			{"empty", func(string) string { return "?state=" }, false},
+			{"hostile", func(string) string {
+				return "?state=%3Cscript%3E&post_logout_redirect_uri=https://evil.example&returnTo=//evil.example"
+			}, false},
+		} {
+			t.Run(c.name+page, func(t *testing.T) {
+				ana := s.visitor("ana")
+				ana.signIn()
+				state := queryOf(t, ana.post("/auth/logout", nil).location()).Get("state")
+				a := ana.get("/auth/logout" + c.query(state))
+				if c.known && page != "" {
+					if a.Code != http.StatusSeeOther || a.location() != page {
+						t.Errorf("got %v, want %s", a, page)
+					}
+					return
+				}
+				if a.Code != http.StatusOK || a.location() != "" || strings.Contains(a.Body.String(), "script") || strings.Contains(a.Body.String(), "evil") {
+					t.Errorf("got %v", a)
+				}
+				// A second return with the same state is none.
+				if again := ana.get("/auth/logout?state=" + state); again.location() != "" {
+					t.Errorf("the state counts twice: %v", again)
+				}
+			})
+		}
+	}
+}
+
+// GET never signs out, from wherever it comes.
+func TestLogoutGetChangesNothing(t *testing.T) {
+	s := newSite(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	for _, query := range []string{"", "?state=x", "?logout=1&post_logout_redirect_uri=https://evil.example"} {
+		a := ana.get("/auth/logout"+query, "Sec-Fetch-Site", "cross-site")
+		if a.Code != http.StatusOK || !strings.Contains(a.Body.String(), `<form method="post" action="/auth/logout">`) {
+			t.Errorf("GET %s: %v, want the page with the form", query, a)
+		}
+		ana.wantServed(ana.get("/notes/"))
+	}
+	if ana.follow(ana.post("/auth/logout", nil), nil).Code != http.StatusOK { // what the form does
+		t.Error("the form does not sign out")
+	}
+	ana.wantOut(ana.get("/notes/"))
+}
+
+// RP-L3: the session ends only for a POST that says that it is of this site.
+func TestLogoutCrossSite(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.party = func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"https://partner.test"} }
+	})
+	ana := s.visitor("ana")
+	ana.signIn()
+	for name, header := range map[string][]string{
+		"cross-site":     {"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"},
+		"same-site":      {"Sec-Fetch-Site", "same-site"},
+		"only Origin":    {"Origin", "https://evil.example"},
+		"Origin null":    {"Origin", "null"},
+		"neither header": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := ana.do(ana.request(http.MethodPost, "/auth/logout", nil, header...))
+			s.wantRefusal(a, http.StatusForbidden)
+			if len(a.Result().Cookies()) != 0 {
+				t.Errorf("cookies %v with the refusal", a.Result().Cookies())
+			}
+			ana.wantServed(ana.get("/notes/"))
+		})
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodHead} {
+		a := ana.do(ana.request(method, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin"))
+		if a.Code != http.StatusMethodNotAllowed || a.Header().Get("Allow") != "GET, POST" {
+			t.Errorf("%s: %v, Allow %q", method, a, a.Header().Get("Allow"))
+		}
+	}
+	ana.wantServed(ana.get("/notes/"))
+	if a := ana.do(ana.request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "cross-site", "Origin", "https://partner.test")); a.Code != http.StatusSeeOther {
+		t.Errorf("a trusted origin: %v", a)
+	}
+	ana.wantOut(ana.get("/notes/"))
+}
+
+// RP-L3: the local session ends, whatever the provider can or does.
+func TestLogoutWithoutProvider(t *testing.T) {
+	without := func(member string) func(t *testing.T, s *site) {
+		return func(t *testing.T, s *site) {
+			s.setWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				return rewriteJSON(t, next(r), func(m map[string]any) { delete(m, member) }), nil
+			})
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		before  func(t *testing.T, s *site)
+		after   func(t *testing.T, s *site)
+		told    bool
+		revoked int // revocation requests that reach the provider
+	}{
+		{"no end_session_endpoint", without("end_session_endpoint"), nil, false, 1},
+		{"no revocation_endpoint", without("revocation_endpoint"), nil, true, 0},
+		{"provider down", nil, func(_ *testing.T, s *site) { s.setDown(true) }, true, 0},
+		{"revocation fails", nil, func(_ *testing.T, s *site) { s.breakIt(opserver.EndpointDown, opserver.EndpointRevoke) }, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			if c.before != nil {
+				c.before(t, s)
+			}
+			ana, thief := s.visitor("ana"), s.visitor("ana")
+			cookie := ana.signIn()
+			thief.setCookie(ana.sessionName(), cookie)
+			if c.after != nil {
+				c.after(t, s)
+			}
+			a := ana.post("/auth/logout", nil)
+			if a.Code != http.StatusSeeOther || strings.HasPrefix(a.location(), "https://op.test") != c.told {
+				t.Errorf("got %v", a)
+			}
+			if !c.told {
+				if page := ana.follow(a, nil); page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "signed out") {
+					t.Errorf("the local page: %v", page)
+				}
+			}
+			s.shutdownAll()
+			if a := thief.get("/notes/"); a.Code == http.StatusOK {
+				t.Errorf("the session lives: %v", a)
+			}
+			if got := s.Count(opserver.EndpointRevoke); got != c.revoked {
+				t.Errorf("%d revocations, want %d", got, c.revoked)
+			}
+		})
+	}
+}
+
+// LO1: nobody waits for the revocation; Shutdown does.
+func TestLogoutDoesNotWaitForRevocation(t *testing.T) {
+	s := newSite(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	hold, asked := make(chan struct{}), make(chan struct{})
+	s.OnRequest(opserver.EndpointRevoke, func(*http.Request) { close(asked); <-hold })
+	if a := ana.post("/auth/logout", nil); a.Code != http.StatusSeeOther {
+		t.Fatalf("got %v", a)
+	}
+	<-asked // it is under way although the answer is there
+	close(hold)
+	s.shutdownAll()
+	if got := s.Count(opserver.EndpointRevoke); got != 1 {
+		t.Errorf("%d revocations", got)
+	}
+}
+
+// Signing out twice, or without a session, is no trouble and tells nobody.
+func TestLogoutWithoutSession(t *testing.T) {
+	s := newSite(t)
+	ana := s.visitor("ana")
+	a := ana.post("/auth/logout", nil)
+	if a.Code != http.StatusSeeOther || strings.Contains(a.location(), "op.test") {
+		t.Errorf("got %v", a)
+	}
+	ana.signIn()
+	jar := ana.cookies()
+	ana.post("/auth/logout", nil)
+	for name, value := range jar {
+		ana.setCookie(name, value)
+	}
+	if a := ana.post("/auth/logout", nil); a.Code != http.StatusSeeOther || strings.Contains(a.location(), "id_token_hint") {
+		t.Errorf("the second time: %v", a)
+	}
+	s.shutdownAll()
+	if got := s.revokedTokens(); len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) || len(got) != 1 {
+		t.Errorf("%d revocations, want 1", len(got))
+	}
+}
+
+// CK3: what is cleared has the name and the flags of what was set.
+func TestCK3_ClearedCookies(t *testing.T) {
+	s := newSite(t)
+	set, cleared := map[string]*http.Cookie{}, map[string]*http.Cookie{}
+	everyCookie(s, func(c *http.Cookie, _ string) {
+		if c.MaxAge < 0 {
+			cleared[c.Name] = c
+			return
+		}
+		set[c.Name] = c
+	})
+	wholeLife(s, s.visitor("ana"))
+	for name, c := range set {
+		gone := cleared[name]
+		if gone == nil {
+			t.Errorf("%s was never cleared", name)
+			continue
+		}
+		if gone.Path != c.Path || gone.Secure != c.Secure || gone.HttpOnly != c.HttpOnly || gone.SameSite != c.SameSite || !gone.Expires.Before(s.Now()) || gone.Value != "" {
+			t.Errorf("%s was set as %v and cleared as %v", name, c, gone)
+		}
+	}
+	if len(set) < 10 {
+		t.Errorf("only %d cookies were set", len(set))
+	}
+}
