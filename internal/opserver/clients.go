@@ -22,7 +22,8 @@ const (
 // Client is a client as it is registered.
 type Client struct {
 	ID, Secret   string
-	Name         string   // on the sign-in page; "": the ID
+	Name         string   // for people; "": the ID
+	HomeURI      string   // where its own pages begin; linked from the pages about it
 	Auth         string   // "": basic or post, whichever comes; none if Secret is empty
 	RedirectURIs []string // compared as strings
 	// PostLogoutRedirectURIs are compared as strings. PostLogoutOrigins are
@@ -47,6 +48,9 @@ func (s *Server) AddClient(c Client) error {
 		return fmt.Errorf("opserver: client authentication %q is unknown", c.Auth)
 	case (c.Auth == AuthNone) != (c.Secret == ""):
 		return fmt.Errorf("opserver: client %q: a secret goes with every authentication but none", c.ID)
+	}
+	if u, err := url.Parse(c.HomeURI); c.HomeURI != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		return fmt.Errorf("opserver: client %q: HomeURI is not an http or https URL", c.ID)
 	}
 	reg := &client{Client: c, alg: jose.RS256}
 	switch c.IDTokenAlg {
@@ -78,6 +82,15 @@ func (c *client) title() string {
 func (s *Server) titleOf(id string) string {
 	if c := s.st.clients[id]; c != nil {
 		return c.title()
+	}
+	return ""
+}
+
+// homeOf returns where the pages of a client begin, "" if it did not say. The
+// lock is held.
+func (s *Server) homeOf(id string) string {
+	if c := s.st.clients[id]; c != nil {
+		return c.HomeURI
 	}
 	return ""
 }

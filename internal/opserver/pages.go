@@ -138,7 +138,23 @@ type inboxData struct {
 	Action    string
 	Pending   []Request
 	Resources []Resource
+	Homes     []homeLink
 	Takes     bool
+}
+
+// homeLink leads back to a client.
+type homeLink struct{ Title, URI string }
+
+// homesOf lists the ways back to those who keep the resources, each once.
+func homesOf(all []Resource) []homeLink {
+	var out []homeLink
+	for _, v := range all {
+		link := homeLink{Title: v.ClientTitle, URI: v.ClientHome}
+		if link.URI != "" && !slices.Contains(out, link) {
+			out = append(out, link)
+		}
+	}
+	return out
 }
 
 // serveInbox shows an owner who asks for what, and takes the decision.
@@ -171,8 +187,9 @@ func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	takes := s.takesRequests(party{user: name})
 	s.mu.Unlock()
+	mine := s.Resources(name)
 	s.show(w, http.StatusOK, "inbox.html", frame{Title: "Sharing", User: name, FormToken: s.formToken(s.browser(w, r)),
-		Body: inboxData{Action: s.url(pathInbox), Pending: s.Pending(name), Resources: s.Resources(name), Takes: takes}})
+		Body: inboxData{Action: s.url(pathInbox), Pending: s.Pending(name), Resources: mine, Homes: homesOf(mine), Takes: takes}})
 }
 
 // policyData is what the policy page shows: a row for each person, a column for
@@ -219,8 +236,7 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.show(w, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
-			Body: "You are signed in as " + name + ", and nothing at this address is yours."})
+		s.notYours(w, r, name)
 		return
 	case r.Method == http.MethodPost && problem == "":
 		http.Redirect(w, r, d.Action+"?saved=1", http.StatusSeeOther)
@@ -233,6 +249,18 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 	d.Saved, d.Problem = problem == "" && r.URL.Query().Has("saved"), problem
 	s.show(w, status, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
 		FormToken: s.formToken(s.browser(w, r)), Body: d})
+}
+
+// notYours answers for a resource that is somebody else's, or nobody's: both look
+// the same. Whoever reads it may be at the wrong account.
+func (s *Server) notYours(w http.ResponseWriter, r *http.Request, name string) {
+	if r.Method == http.MethodPost {
+		s.show(w, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
+			Body: "You are signed in as " + name + ", and nothing at this address is yours."})
+		return
+	}
+	s.signInPage(w, r, http.StatusForbidden, signInData{Next: r.URL.EscapedPath(),
+		Problem: "You are signed in here as " + name + ". Sign in as the owner to go on."})
 }
 
 // policyData collects the page. The lock is held.

@@ -151,12 +151,53 @@ func TestPolicyPage(t *testing.T) {
 		t.Errorf("shares %v", got)
 	}
 	w.must(w.SetFault(opserver.LostResource, true))
-	if a := w.get(w.http, at); a.StatusCode != http.StatusNotFound {
+	if a := w.get(w.http, at); a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "album") {
 		t.Errorf("page of a lost resource: %d", a.StatusCode)
 	}
-	other := w.page(w.browser(), at, "bob")
-	if other.StatusCode != http.StatusNotFound || strings.Contains(other.body, "album") {
-		t.Errorf("bob sees alice's page: %d %s", other.StatusCode, other.body)
+	if a := w.submit(w.http, page, nil); a.StatusCode != http.StatusNotFound {
+		t.Errorf("form of a lost resource: %d", a.StatusCode)
+	}
+}
+
+// TestPolicyPageOfAnother comes to Alice's page as Bob: the page offers to sign
+// in as its owner, and does not tell whether there is such a resource.
+func TestPolicyPageOfAnother(t *testing.T) {
+	w := newWorld(t, "")
+	w.register(w.pat("alice"))
+	at := w.Resources("alice")[0].PolicyURI
+	theirs := w.browser()
+	sameAs := strings.NewReplacer(at[strings.LastIndex(at, "/")+1:], "ID", "NOBODYS", "ID")
+	other := w.page(theirs, at, "bob")
+	if other.StatusCode != http.StatusForbidden || strings.Contains(other.body, "album") ||
+		!strings.Contains(other.body, "You are signed in here as bob. Sign in as the owner to go on.") {
+		t.Fatalf("bob at alice's page: %d %s", other.StatusCode, other.body)
+	}
+	nobodys := w.get(theirs, at[:strings.LastIndex(at, "/")+1]+"NOBODYS")
+	if nobodys.StatusCode != http.StatusForbidden || sameAs.Replace(nobodys.body) != sameAs.Replace(other.body) {
+		t.Errorf("a resource of nobody: %d %s", nobodys.StatusCode, nobodys.body)
+	}
+	in := w.submit(theirs, other, url.Values{"username": {"alice"}, "password": {"pw-alice"}})
+	if page := w.get(theirs, w.base+in.Header.Get("Location")); page.StatusCode != 200 || !strings.Contains(page.body, "Who may use album") {
+		t.Errorf("signed in as the owner: %d %s", page.StatusCode, page.body)
+	}
+}
+
+func TestPagesLeadBackToTheClient(t *testing.T) {
+	w := newWorld(t, "")
+	w.register(w.pat("alice"))
+	at := w.Resources("alice")[0].PolicyURI
+	policy := w.page(w.http, at, "alice").body
+	if strings.Contains(policy, "Back to") || !strings.Contains(policy, "what you decide here, The app never learns") {
+		t.Errorf("without a home: %s", policy)
+	}
+	w.must(w.AddClient(opserver.Client{ID: "rp", Secret: "s: %+/", Name: "The app", RedirectURIs: []string{callback}, HomeURI: "http://rp.test/albums"}))
+	link := `<a href="http://rp.test/albums">Back to The app</a>`
+	if policy = w.get(w.http, at).body; !strings.Contains(policy, link) {
+		t.Errorf("policy page: %s", policy)
+	}
+	inbox := w.page(w.http, w.get(w.http, w.Issuer()+"/").Header.Get("Location"), "alice").body
+	if !strings.Contains(inbox, `kept by <a href="http://rp.test/albums">The app</a>`) || strings.Count(inbox, link) != 1 {
+		t.Errorf("inbox: %s", inbox)
 	}
 }
 
@@ -312,6 +353,7 @@ func TestControlErrors(t *testing.T) {
 		"unknown authentication": w.AddClient(opserver.Client{ID: "x", Secret: "y", Auth: "tls"}),
 		"public with a secret":   w.AddClient(opserver.Client{ID: "x", Secret: "y", Auth: opserver.AuthNone}),
 		"basic without a secret": w.AddClient(opserver.Client{ID: "x", Auth: opserver.AuthBasic}),
+		"home of a script":       w.AddClient(opserver.Client{ID: "x", Secret: "y", HomeURI: "javascript:alert(1)"}),
 		"HS256":                  w.AddClient(opserver.Client{ID: "x", Secret: "y", IDTokenAlg: "HS256"}),
 		"share of nobody":        w.Share("eve", id, "bob", "view"),
 		"share of another":       w.Share("bob", id, "bob", "view"),

@@ -14,6 +14,7 @@ type Resource struct {
 	ID, Name    string
 	Client      string              // the resource server that registered it
 	ClientTitle string              // its name for people
+	ClientHome  string              // where its own pages begin; "" if it did not say
 	Scopes      []string            // what there is to grant
 	Shares      map[string][]string // what is granted, by person
 	PolicyURI   string              // the owner's page; "" if a client is the owner
@@ -304,7 +305,7 @@ func (s *Server) Resources(owner string) []Resource {
 
 // describe copies a resource for its owner. The lock is held.
 func (s *Server) describe(v *resource) Resource {
-	out := Resource{ID: v.id, Name: v.name(), Client: v.client, ClientTitle: s.titleOf(v.client),
+	out := Resource{ID: v.id, Name: v.name(), Client: v.client, ClientTitle: s.titleOf(v.client), ClientHome: s.homeOf(v.client),
 		Scopes: slices.Clone(v.scopes), Shares: maps.Clone(v.shares)}
 	for who, scopes := range out.Shares {
 		out.Shares[who] = slices.Clone(scopes)
