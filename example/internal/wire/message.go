@@ -150,9 +150,10 @@ func jsonLines(v any) []Line {
 		return []Line{{Value: clip(compact(shownJSON("", v)))}}
 	}
 	var out []Line
+	long := len(object) > maxMembers
 	for _, name := range ordered(object) {
-		if len(out) == maxMembers {
-			return append(out, Line{Name: "…", Value: fmt.Sprintf("and %d more", len(object)-maxMembers)})
+		if long && (len(out) == maxMembers || !slices.Contains(first, name)) {
+			return append(out, Line{Name: "…", Value: fmt.Sprintf("and %d more", len(object)-len(out))})
 		}
 		value := shownJSON(name, object[name])
 		if list, ok := object[name].([]any); ok && name == "keys" {

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/opserver"
+)
+
+// spy notes every secret that passes below the recorder.
+type spy struct {
+	base    http.RoundTripper
+	mu      sync.Mutex
+	secrets map[string]string // value: where it was
+}
+
+var (
+	ticketParam = regexp.MustCompile(`ticket="([^"]+)"`)
+	spied       = []string{"access_token", "refresh_token", "id_token", "ticket", "code", "code_verifier", "claim_token", "rpt", "token", "client_secret"}
+)
+
+func (s *spy) note(where, value string) {
+	if len(value) < 8 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[value] = where
+}
+
+func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
+	auth := r.Header.Get("Authorization")
+	if secret, ok := strings.CutPrefix(auth, "Bearer "); ok {
+		s.note("Bearer", secret)
+	}
+	if basic, ok := strings.CutPrefix(auth, "Basic "); ok {
+		s.note("Basic", basic)
+		plain, _ := base64.StdEncoding.DecodeString(basic)
+		if _, secret, ok := strings.Cut(string(plain), ":"); ok {
+			s.note("client secret", secret)
+		}
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if form, err := url.ParseQuery(string(body)); err == nil {
+			for _, name := range spied {
+				s.note(name, form.Get(name))
+			}
+		}
+	}
+	resp, err := s.base.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var members map[string]any
+	if json.Unmarshal(body, &members) == nil {
+		for _, name := range spied {
+			value, _ := members[name].(string)
+			s.note(name, value)
+		}
+	}
+	if m := ticketParam.FindStringSubmatch(resp.Header.Get("WWW-Authenticate")); m != nil {
+		s.note("ticket", m[1])
+	}
+	return resp, err
+}
+
+// stage is a running example with one browser at it.
+type stage struct {
+	*demo
+	*browser
+	clock *clock
+	spy   *spy
+}
+
+func newStage(t *testing.T, change func(*options)) *stage {
+	t.Helper()
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(base.CloseIdleConnections)
+	s := &stage{clock: newClock(), spy: &spy{base: base, secrets: map[string]string{}}, browser: newBrowser(t)}
+	free := func(what string) place { return place{what: what, address: "127.0.0.1:0", wanted: true} }
+	o := options{
+		photos: free("photo site"), shop: free("print shop"), server: free("authorization server"),
+		logger: slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy,
+	}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if s.demo, err = start(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		defer cancel()
+		if err := s.close(ctx); err != nil {
+			t.Error(err)
+		}
+		s.noSecrets()
+	})
+	return s
+}
+
+// noSecrets looks for whole secrets on every page that was shown.
+func (s *stage) noSecrets() {
+	s.spy.mu.Lock()
+	defer s.spy.mu.Unlock()
+	if len(s.spy.secrets) < 5 {
+		s.t.Errorf("only %d secrets were seen: the test looks at nothing", len(s.spy.secrets))
+	}
+	for _, text := range *s.seen {
+		for secret, where := range s.spy.secrets {
+			if strings.Contains(text, secret) {
+				s.t.Errorf("a page shows a whole secret (%s)", where)
+			}
+		}
+	}
+}
+
+// createAlbum signs Alice in and makes an album. It returns the album's page.
+func (s *stage) createAlbum() *page {
+	s.t.Helper()
+	p := s.get(s.photosURL+"/").want(200, "Your photos")
+	p = s.get(p.link("Sign in")).want(200, "Who are you?").signIn("alice")
+	p.want(200, "My albums", "Turns the code into tokens", "Turns the code into a PAT", "uma_protection")
+	p = p.submit("Create album", url.Values{"title": {"Lake holidays"}, "motif": {"Sea"}})
+	return p.want(200, "Lake holidays", "Puts the album under protection", "resource_scopes", "Share…")
+}
+
+func (s *stage) order() *page {
+	s.t.Helper()
+	return s.get(s.shopURL + "/order?album=" + url.QueryEscape(s.photosURL+"/u/alice/albums/1"))
+}
+
+// decide opens the policy page as Alice and saves what she decides.
+func (s *stage) decide(share string, values url.Values) {
+	s.t.Helper()
+	other := newBrowser(s.t)
+	other.seen = s.seen
+	other.get(share).signIn("alice").submit(`id="policy"`, values).want(200, "Saved")
+}
+
+func TestStory(t *testing.T) {
+	s := newStage(t, nil)
+	share := s.createAlbum().link("Share…")
+
+	// Bob is not let in yet, and Alice is asked.
+	p := s.get(s.get(s.shopURL+"/").want(200, "Prints on paper").link("Sign in to order")).signIn("bob")
+	p.want(200, "Order prints", "Bob")
+	p = p.submit("Fetch the album", nil)
+	p.want(202, "The owner has been asked", "UMA realm=", "need_info", "request_submitted", "a JWT about bob for printshop")
+	if got := s.op.Pending("alice"); len(got) != 1 || got[0].Who != "bob" {
+		t.Fatalf("Alice's inbox is %+v", got)
+	}
+
+	// Alice shares, Bob prints.
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"view", "print"}})
+	s.order().want(200, "Lake holidays", "Alice lets you view", "The ticket becomes a permission", "Comes with the permission",
+		"Looks what the token holds", "6 more like it").
+		submit(`action="/order/print"`, nil).want(200, "Printed: Lake holidays", "6 prints").
+		// Too weak.
+		submit(`action="/order/delete"`, nil).want(202, "The owner has been asked", "not allowed to delete")
+	s.get(s.photosURL+"/u/alice/albums/1").want(200, "6 photos", "<strong>bob</strong>", "<strong>printshop</strong>")
+
+	// Alice changes her mind. Bob has just been in.
+	s.order().want(200, "Alice lets you view")
+	if err := s.op.Unshare("alice", s.op.Resources("alice")[0].ID, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.advance(permissionTTL)
+	s.order().want(403, "Not allowed", "request_denied", "The token is worth nothing")
+	if v := s.op.Violations(); len(v) > 0 {
+		t.Errorf("violations: %q", v)
+	}
+}
+
+func TestOwnerDeletesAlbum(t *testing.T) {
+	s := newStage(t, nil)
+	p := s.createAlbum().submit("Remove album", nil)
+	p.want(200, "There is no album yet", "Takes the album out of protection")
+	if got := s.op.Resources("alice"); len(got) != 0 {
+		t.Errorf("still registered: %+v", got)
+	}
+	s.get(s.photosURL+"/u/alice/albums/1").want(404, "There is no such album")
+}
+
+func TestBobDeletesWhenAllowed(t *testing.T) {
+	s := newStage(t, nil)
+	share := s.createAlbum().link("Share…")
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"view", "delete"}})
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	s.order().want(200, "Alice lets you view").submit(`action="/order/delete"`, nil).want(200, "The album is gone")
+	if got := s.op.Resources("alice"); len(got) != 0 {
+		t.Errorf("still registered: %+v", got)
+	}
+}
+
+func TestAuthorizationServerStops(t *testing.T) {
+	s := newStage(t, nil)
+	share := s.createAlbum().link("Share…")
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"view"}})
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	p := s.get(s.shopURL+"/").want(200, "is running")
+	p = p.submit("/demo/server", url.Values{"to": {"stopped"}}).want(200, "is stopped", "Bob")
+
+	p = s.order().want(503, "Nobody can be asked right now", "Nobody answers", `199 - &#34;UMA Authorization Server Unreachable&#34;`)
+	s.get(s.photosURL+"/albums").want(200, "Lake holidays") // Alice's session goes on
+	stranger := newBrowser(t)
+	refused := stranger.get(s.photosURL + "/sign-in")
+	if refused.want(503, "cannot be reached right now").header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+	s.get(s.photosURL+"/albums").submit("Create album", url.Values{"title": {"In the dark"}}).
+		want(200, "In the dark", "The authorization server cannot be reached")
+
+	p.submit("/demo/server", url.Values{"to": {"running"}}).want(200, "is running")
+	s.order().want(200, "Alice lets you view this album")
+	s.get(s.photosURL+"/u/alice/albums/2").want(200, "In the dark", "Share…")
+}
+
+func TestSignOut(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		s := newStage(t, nil)
+		s.createAlbum()
+		if stopped {
+			if err := s.servers[0].stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := s.get(s.photosURL+"/albums").submit("Sign out", nil)
+		if p.want(200, "Your photos").url.Path != "/" {
+			t.Errorf("stopped %v: the browser is at %s", stopped, p.url)
+		}
+		if strings.Contains(p.text, "Sign out") {
+			t.Errorf("stopped %v: still signed in", stopped)
+		}
+	}
+}
+
+// What the panel shows is what the server answered.
+func TestPanelFollowsTheWire(t *testing.T) {
+	for _, seconds := range []string{"77", "4242"} {
+		s := newStage(t, nil)
+		life, err := time.ParseDuration(seconds + "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.op.SetTokenLifetime(life)
+		p := s.get(s.photosURL + "/sign-in").signIn("alice")
+		p.want(200, "<dt>expires_in</dt><dd>"+seconds+"</dd>")
+	}
+	s := newStage(t, nil)
+	s.createAlbum()
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	if err := s.op.SetFault(opserver.SameTicketBack, true); err != nil {
+		t.Fatal(err)
+	}
+	s.order().want(502, "That did not work", "need_info")
+}
+
+func TestStrangerGetsTicket(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	resp, err := s.spy.base.RoundTrip(httptest.NewRequest(http.MethodGet, s.photosURL+"/u/alice/albums/1", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "UMA ") {
+		t.Fatalf("a stranger gets %d %q", resp.StatusCode, resp.Header.Get("WWW-Authenticate"))
+	}
+	s.get(s.photosURL+"/albums").want(200, "A stranger", "GET /u/alice/albums/1 at the Photo site")
+
+	// With a session that is not the owner's a page is refused, without a ticket.
+	bob := newBrowser(t)
+	bob.get(s.photosURL + "/sign-in").signIn("bob")
+	p := bob.get(s.photosURL+"/u/alice/albums/1").want(403, "Not for you")
+	if p.header.Get("WWW-Authenticate") != "" {
+		t.Error("a page came with a challenge")
+	}
+}
+
+func TestPagesKeepToThemselves(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	for _, address := range []string{s.photosURL + "/", s.photosURL + "/albums", s.photosURL + "/u/alice/albums/1", s.shopURL + "/"} {
+		p := s.get(address).want(200)
+		policy := p.header.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script") {
+			t.Errorf("%s: Content-Security-Policy %q", address, policy)
+		}
+		for _, bad := range []string{"<script", "style=\"", "javascript:", "https://"} {
+			if strings.Contains(p.text, bad) {
+				t.Errorf("%s holds %q", address, bad)
+			}
+		}
+		if !strings.Contains(p.text, `<main id="content"`) || !strings.Contains(p.text, `lang="en"`) {
+			t.Errorf("%s has no landmark or language", address)
+		}
+	}
+}
