@@ -55,15 +55,6 @@ func readFacts(body []byte, issuer string, audience []string) (*rptFacts, error)
 	f.active = true
 	f.subject, f.clientID = readString(members["sub"]), readString(members["client_id"])
 	f.entries = readPermissions(members["permissions"])
-	for i := range f.entries { // §5.1.1: the times of the token win
-		e := &f.entries[i]
-		if e.expires.IsZero() || !f.expires.IsZero() && f.expires.Before(e.expires) {
-			e.expires = f.expires
-		}
-		if f.starts.After(e.starts) {
-			e.starts = f.starts
-		}
-	}
 	delete(members, "permissions") // they name other resources of the same owner
 	delete(members, "active")
 	claims, err := json.Marshal(members)
@@ -181,13 +172,15 @@ func meantFor(raw json.RawMessage, audience []string) bool {
 
 func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
-// live reports whether an entry counts now: nbf <= now < exp.
+// live reports whether an entry counts now, as far as its own times say: nbf <=
+// now < exp.
 func (e *rptPermission) live(now time.Time) bool {
 	return !now.Before(e.starts) && (e.expires.IsZero() || now.Before(e.expires))
 }
 
-// usable reports whether the token can open anything now. An active token
-// without permissions is an ordinary access token and opens nothing (K17).
+// usable reports whether the token can open anything now: its own times win
+// over those of its permissions (§5.1.1). An active token without permissions is
+// an ordinary access token and opens nothing (K17).
 func (f *rptFacts) usable(now time.Time) bool {
 	return f.active && len(f.entries) > 0 && !now.Before(f.starts) &&
 		(f.expires.IsZero() || now.Before(f.expires))

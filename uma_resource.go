@@ -108,7 +108,6 @@ type registry struct {
 type registrationKey struct {
 	resource resourceKey
 	sum      [sha256.Size]byte
-	stale    string // the id that the server did not take
 }
 
 type written struct {
@@ -175,7 +174,7 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 
 func (rs *ResourceServer) register(ctx context.Context, r Resource, stale string) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
-	key := registrationKey{resource: rs.key(r), sum: r.sum(), stale: stale}
+	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
 		out, err := rs.registerOnce(ctx, r, stale)
 		if err != nil {
@@ -219,12 +218,13 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, stale s
 	if id != "" && id != stale {
 		return id, nil // somebody was faster
 	}
-	rs.registry.forget(rs.key(r))
 	if gone {
 		if err := rs.dropID(ctx, r, stale); err != nil {
 			return "", err
 		}
 		r.ID = ""
+	} else {
+		rs.registry.forget(rs.key(r)) // read it again
 	}
 	out, err := rs.register(ctx, r, stale)
 	return out.ID, err

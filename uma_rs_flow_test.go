@@ -338,6 +338,9 @@ func TestUMA_TokenEndsInCache(t *testing.T) {
 			t.Errorf("after %v more: served %v, want %v", c.forward, got, c.open)
 		}
 	}
+	if n := w.Count(opserver.EndpointIntrospect); n != 2 {
+		t.Errorf("%d introspections, want a second one when the facts ended with the token", n)
+	}
 }
 
 // TestUMA_YesAfterNo: a refusal is remembered for 2 s, to blunt loops, not more.
