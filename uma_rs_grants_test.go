@@ -456,3 +456,28 @@ func TestOwnerGrantsService(t *testing.T) {
 		t.Errorf("constructor: %v", err)
 	}
 }
+
+// TestOwnerGrantsSameRefreshToken is RFC 6749 §6: without a new refresh token in
+// the answer the old one goes on.
+func TestOwnerGrantsSameRefreshToken(t *testing.T) {
+	s := newScripted(t)
+	g, err := gatehouse.NewOwnerGrants(s.provider, gatehouse.OwnerGrantsConfig{Client: rsClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.KeepGrant(t.Context(), "alice", "at", "rt", "", s.Now(), s.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	refused := gatehouse.NewSecret("at")
+	for _, want := range []string{"pat1", "pat2"} {
+		pat, err := g.PAT(t.Context(), "alice", refused)
+		if err != nil || pat.Reveal() != want {
+			t.Fatalf("%q, %v; want %q", pat.Reveal(), err, want)
+		}
+		refused = pat
+	}
+	want := "POST /token grant_type=refresh_token&refresh_token=rt"
+	if got := s.saw("POST /token"); len(got) != 2 || got[0] != want || got[1] != want {
+		t.Errorf("token requests %q", got)
+	}
+}
