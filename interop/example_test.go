@@ -45,7 +45,7 @@ func removeExample() error {
 // An example is the running example.
 type example struct {
 	photos, shop, server string // addresses, without a slash at the end
-	signIn               string // of the sign-in service, if it is another than server
+	elsewhere            string // of the sign-in service, if it is another than server
 }
 
 // startExample starts the example as a process for the time of the test, on
@@ -83,7 +83,7 @@ func readExample(out *bufio.Reader) (*example, *bufio.Reader) {
 	for {
 		line, err := out.ReadString('\n')
 		for name, to := range map[string]*string{"photo site ": &e.photos, "print shop ": &e.shop,
-			"authorization server ": &e.server, "sign-in service ": &e.signIn} {
+			"authorization server ": &e.server, "sign-in service ": &e.elsewhere} {
 			if address, ok := strings.CutPrefix(line, name); ok {
 				*to = strings.TrimRight(strings.TrimSpace(address), "/")
 			}

@@ -164,7 +164,8 @@ func wantSet(t testing.TB, browser *servers.Chromium, c control, on bool) {
 	}
 }
 
-// dark draws pages for those who like them dark, or light.
+// dark draws pages for those who like them dark, or light. Nothing moves: a
+// colour half way between two would be judged as it is.
 func dark(t testing.TB, browser *servers.Chromium, on bool) {
 	t.Helper()
 	scheme := "light"
@@ -172,7 +173,8 @@ func dark(t testing.TB, browser *servers.Chromium, on bool) {
 		scheme = "dark"
 	}
 	_, err := chromedp.Call(browser.Context(), emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme},
+			{Name: "prefers-reduced-motion", Value: "reduce"}}})
 	if err != nil {
 		t.Fatalf("chromium: %v", err)
 	}
