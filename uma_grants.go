@@ -199,10 +199,7 @@ func (g *OwnerGrants) refresh(ctx context.Context, owner string, leased []byte, 
 		}
 		return Secret{}, asError(err, errClientRefused)
 	}
-	next := newOwnerGrant(a)
-	if next.Refresh == "" { // RFC 6749 §6: the old one goes on
-		next.Refresh = grant.Refresh
-	}
+	next := newOwnerGrant(a) // without a new refresh token x/oauth2 gives the old one (RFC 6749 §6)
 	_, swapped, err := g.write(ctx, owner, leased, next)
 	if err != nil {
 		return Secret{}, err
