@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
@@ -18,6 +19,14 @@ import (
 // find one that was registered before: some hundred calls of some ms. Beyond
 // it the resource is registered anew.
 const maxListed = 500
+
+const (
+	// createTries bounds how often a name that is said to be taken, and is not,
+	// is registered; each lost round means that somebody else's was made.
+	createTries = 5
+	// createPause lets the other one finish.
+	createPause = 50 * time.Millisecond
+)
 
 // registrar makes the calls about one resource (UMA Federated Authorization §3).
 type registrar struct {
@@ -135,27 +144,38 @@ func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found b
 }
 
 // create registers the resource (§3.2.1). 409 says that the name is taken (K4).
+// Keycloak also says it to those who are the first to use the same scope at the
+// same time; then there is no such resource, and asking again works.
 func (g *registrar) create(ctx context.Context) (Resource, error) {
-	a, err := g.call(ctx, http.MethodPost, "", g.describe())
-	if err != nil {
-		return Resource{}, err
-	}
-	switch a.status {
-	case http.StatusCreated, http.StatusOK:
-	case http.StatusConflict:
+	for try := 1; ; try++ {
+		a, err := g.call(ctx, http.MethodPost, "", g.describe())
+		if err != nil {
+			return Resource{}, err
+		}
+		if a.status != http.StatusConflict {
+			return g.created(ctx, a)
+		}
 		id, err := g.find(ctx)
 		if err != nil {
 			return Resource{}, err
 		}
-		if id == "" {
+		if id != "" {
+			if out, found, err := g.adopt(ctx, id); err != nil || found {
+				return out, err
+			}
+		}
+		if try == createTries {
 			return Resource{}, errRegistration.because(errors.New("the name is taken, but no such resource is found"))
 		}
-		out, found, err := g.adopt(ctx, id)
-		if err == nil && !found {
-			err = errRegistration.because(errors.New("the resource of that name went away"))
+		if err := pause(ctx, createPause); err != nil {
+			return Resource{}, err
 		}
-		return out, err
-	default:
+	}
+}
+
+// created reads the answer to a registration.
+func (g *registrar) created(ctx context.Context, a *asAnswer) (Resource, error) {
+	if a.status != http.StatusCreated && a.status != http.StatusOK {
 		return Resource{}, a.unexpected("registering the resource")
 	}
 	told := readRemote(a.body)

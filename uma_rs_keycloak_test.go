@@ -21,6 +21,7 @@ type keycloak struct {
 	clientPAT string
 	posted    []map[string]any
 	pats      int
+	conflicts int // so many registrations are refused as if the name were taken
 }
 
 func newKeycloak(t testing.TB) *keycloak {
@@ -82,6 +83,11 @@ func (k *keycloak) collection(w http.ResponseWriter, r *http.Request) {
 	}
 	doc, ok := k.describes(w, r)
 	if !ok {
+		return
+	}
+	if k.conflicts > 0 {
+		k.conflicts--
+		k.says400(w, 409, "invalid_request")
 		return
 	}
 	for _, have := range k.resources {
@@ -231,6 +237,20 @@ func TestUMAResourceServerKeycloak(t *testing.T) {
 	}
 	if err := rs.Deregister(t.Context(), r); err != nil || len(k.resources) != 0 {
 		t.Errorf("Deregister: %v, resources %v", err, k.resources)
+	}
+}
+
+// TestUMAKeycloakFalseConflict: Keycloak says 409 to some of those who are the
+// first to use a scope at the same time. They ask again, a bounded number of
+// times.
+func TestUMAKeycloakFalseConflict(t *testing.T) {
+	for conflicts, ok := range map[int]bool{1: true, 4: true, 5: false} {
+		k := newKeycloak(t)
+		k.conflicts = conflicts
+		out, err := k.resourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), albums)
+		if (err == nil) != ok || (out.ID != "") != ok || len(k.saw("POST /res")) != min(conflicts+1, 5) {
+			t.Errorf("%d conflicts: %+v, %v after %d requests", conflicts, out, err, len(k.saw("POST /res")))
+		}
 	}
 }
 
