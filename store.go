@@ -92,6 +92,7 @@ type memoryShard struct {
 	mu     sync.RWMutex
 	items  map[string]memoryItem
 	writes int // since the last sweep
+	kept   int // what the last sweep left
 }
 
 type memoryItem struct {
@@ -120,15 +121,15 @@ func (sh *memoryShard) put(key string, value []byte, expiry, now time.Time) {
 	}
 	sh.items[key] = memoryItem{bytes.Clone(value), expiry}
 	sh.writes++
-	if sh.writes < max(memorySweep, len(sh.items)) {
+	if sh.writes < max(memorySweep, sh.kept) {
 		return
 	}
-	sh.writes = 0
 	for k, item := range sh.items {
 		if !now.Before(item.expiry) {
 			delete(sh.items, k)
 		}
 	}
+	sh.writes, sh.kept = 0, len(sh.items)
 }
 
 func (s *memoryStore) FindCtx(_ context.Context, key string) ([]byte, bool, error) {
