@@ -223,7 +223,7 @@ func TestAuthorizationServerStops(t *testing.T) {
 	p := s.get(s.shopURL+"/").want(200, "is running")
 	p = p.submit("/demo/server", url.Values{"to": {"stopped"}}).want(200, "is stopped", "Bob")
 
-	p = s.order().want(503, "Nobody can be asked right now", "Nobody answers", `199 - &#34;UMA Authorization Server Unreachable&#34;`)
+	s.order().want(503, "Nobody can be asked right now", "Nobody answers", `199 - &#34;UMA Authorization Server Unreachable&#34;`)
 	s.get(s.photosURL+"/albums").want(200, "Lake holidays") // Alice's session goes on
 	stranger := newBrowser(t)
 	refused := stranger.get(s.photosURL + "/sign-in")
@@ -317,5 +317,78 @@ func TestPagesKeepToThemselves(t *testing.T) {
 		if !strings.Contains(p.text, `<main id="content"`) || !strings.Contains(p.text, `lang="en"`) {
 			t.Errorf("%s has no landmark or language", address)
 		}
+	}
+}
+
+// Each thing to do needs its own scope.
+func TestScopesApart(t *testing.T) {
+	s := newStage(t, nil)
+	share := s.createAlbum().link("Share…")
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"view"}})
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	p := s.order().want(200, "Alice lets you view")
+	p.submit(`action="/order/print"`, nil).want(202, "not allowed to print")
+	p.submit(`action="/order/delete"`, nil).want(202, "not allowed to delete")
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"print"}})
+	p.submit(`action="/order/print"`, nil).want(200, "Printed")
+	if got := s.op.Resources("alice"); len(got) != 1 {
+		t.Errorf("registered: %+v", got)
+	}
+}
+
+// The shop sends requests to albums of the photo site and to nothing else.
+func TestShopKeepsToThePhotoSite(t *testing.T) {
+	asked := false
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer trap.Close()
+	s := newStage(t, nil)
+	s.createAlbum()
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	for _, address := range []string{
+		"", "/", trap.URL + "/u/alice/albums/1", "//" + strings.TrimPrefix(trap.URL, "http://") + "/u/alice/albums/1",
+		strings.Replace(s.photosURL, "//", "//u:p@", 1) + "/u/alice/albums/1", s.photosURL + "/u/alice/albums/1?x=1", s.photosURL + "/u/alice/albums/1#x",
+		s.photosURL + "/auth/logout", s.photosURL + "/u/alice/albums/1/photos/1", s.photosURL + "/u/alice/albums/..%2f1", "/u/../albums/1", s.serverURL + "/u/alice/albums/1",
+	} {
+		s.get(s.shopURL+"/order?album="+url.QueryEscape(address)).want(400, "This is not the address of an album")
+	}
+	if asked {
+		t.Error("the shop sent a request to another site")
+	}
+	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/1")).want(202, "The owner has been asked")
+	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/99")).want(404, "no such album")
+}
+
+// Forms of other sites do nothing.
+func TestCrossOrigin(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	for _, address := range []string{
+		s.photosURL + "/albums", s.photosURL + "/auth/logout", s.photosURL + "/u/alice/albums/1/remove",
+		s.photosURL + "/u/alice/albums/1/prints", s.photosURL + "/demo/server", s.shopURL + "/demo/server",
+	} {
+		r, err := http.NewRequest(http.MethodPost, address, strings.NewReader("to=stopped&title=x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		navigate(r)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Origin", "https://evil.example")
+		s.do(r).want(403)
+	}
+	if !s.servers[0].running() || len(s.op.Resources("alice")) != 1 {
+		t.Error("another site's form did something")
+	}
+}
+
+func TestAlbumForm(t *testing.T) {
+	s := newStage(t, nil)
+	p := s.get(s.photosURL + "/sign-in?return_to=/connect").signIn("alice")
+	for _, title := range []string{"", "   ", strings.Repeat("x", 49), "\xff"} {
+		p.submit("Create album", url.Values{"title": {title}}).want(422, "An album needs a title")
+	}
+	p = p.submit("Create album", url.Values{"title": {`"><script>alert(1)</script>`}, "motif": {"Cats"}}).want(200, "Mountains at dawn")
+	if strings.Contains(p.text, "<script") {
+		t.Error("a title acts")
 	}
 }

@@ -79,27 +79,32 @@ const (
 
 // memoryStore is a Store of one process. The zero value is ready to use.
 type memoryStore struct {
-	mu     sync.Mutex
-	people []Person
-	albums map[string][]Album
-	last   int
+	mu       sync.Mutex
+	people   map[string]*Person    // by handle
+	subjects map[[2]string]*Person // by issuer and subject
+	albums   map[string][]Album
+	last     int
 }
 
 func (m *memoryStore) SignedIn(_ context.Context, p Person) (Person, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := slices.IndexFunc(m.people, func(o Person) bool { return o.Issuer == p.Issuer && o.Subject == p.Subject }); i >= 0 {
-		return m.people[i], nil
+	key := [2]string{p.Issuer, p.Subject}
+	if known := m.subjects[key]; known != nil {
+		return *known, nil
 	}
 	if len(m.people) >= maxPeople {
 		return Person{}, ErrFull
 	}
+	if m.people == nil {
+		m.people, m.subjects = map[string]*Person{}, map[[2]string]*Person{}
+	}
 	wish := plainHandle(p.Handle)
 	p.Handle = wish
-	for n := 2; m.find(p.Handle) >= 0; n++ {
+	for n := 2; m.people[p.Handle] != nil; n++ {
 		p.Handle = wish + "-" + strconv.Itoa(n)
 	}
-	m.people = append(m.people, p)
+	m.people[p.Handle], m.subjects[key] = &p, &p
 	return p, nil
 }
 
@@ -120,15 +125,11 @@ func plainHandle(wish string) string {
 	return handle[:min(len(handle), 24)]
 }
 
-func (m *memoryStore) find(handle string) int {
-	return slices.IndexFunc(m.people, func(p Person) bool { return p.Handle == handle })
-}
-
 func (m *memoryStore) Person(_ context.Context, handle string) (Person, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := m.find(handle); i >= 0 {
-		return m.people[i], nil
+	if p := m.people[handle]; p != nil {
+		return *p, nil
 	}
 	return Person{}, ErrNotFound
 }
@@ -136,11 +137,11 @@ func (m *memoryStore) Person(_ context.Context, handle string) (Person, error) {
 func (m *memoryStore) Connect(_ context.Context, handle, owner string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := m.find(handle)
-	if i < 0 {
+	p := m.people[handle]
+	if p == nil {
 		return ErrNotFound
 	}
-	m.people[i].Owner = owner
+	p.Owner = owner
 	return nil
 }
 
