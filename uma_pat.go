@@ -29,14 +29,13 @@ const (
 // PATSource gives the tokens for the protection API (PAT) of UMA Federated
 // Authorization §1.3. Whoever authorized the token owns what is registered with
 // it, so there is one per owner.
-//
-// PAT returns the token of owner, which is the subject of a person at the
-// issuer or "" for the service itself. refused is the token that the server has
-// just refused, zero otherwise: the source must then give another one, or
-// return the same one if it has no other. Errors that are an *Error keep their
-// code. PAT must be safe for concurrent use, should share one request between
-// all who wait, and must return when ctx ends.
 type PATSource interface {
+	// PAT returns the token of owner, which is the subject of a person at the
+	// issuer or "" for the service itself. refused is the token that the server
+	// has just refused, zero otherwise: the source then gives another one, or
+	// the same one if it has no other. Errors that are an *Error keep their
+	// code. PAT must be safe for concurrent use, should share one request
+	// between all who wait, and must return when ctx ends.
 	PAT(ctx context.Context, owner string, refused Secret) (Secret, error)
 }
 
