@@ -1,0 +1,211 @@
+package gatehouse_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"example.com/gatehouse"
+)
+
+// goodProvider needs no network.
+func goodProvider(t testing.TB) *gatehouse.Provider {
+	t.Helper()
+	p, err := gatehouse.NewProvider("https://id.example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// party changes a good config and tries it.
+func party(p *gatehouse.Provider, change func(c *gatehouse.RelyingPartyConfig)) error {
+	c := gatehouse.RelyingPartyConfig{Client: gatehouse.Client{ID: "notes"}, RedirectURL: "https://notes.example.org/auth/callback"}
+	change(&c)
+	_, err := gatehouse.NewRelyingParty(p, c)
+	return err
+}
+
+func provider(issuer string, c gatehouse.ProviderConfig) error {
+	_, err := gatehouse.NewProvider(issuer, &c)
+	return err
+}
+
+func sessions(c gatehouse.SessionConfig) error {
+	_, err := gatehouse.NewSessions(c)
+	return err
+}
+
+// CF1: a bad config refuses to construct, and the error names every field that
+// is wrong, at once, without a secret (defect 5).
+func TestCF1_ConstructorsNameTheField(t *testing.T) {
+	p, secret := goodProvider(t), gatehouse.NewSecret("the-client-secret")
+	set := func(change func(c *gatehouse.RelyingPartyConfig)) error { return party(p, change) }
+	redirect := func(u string) error { return set(func(c *gatehouse.RelyingPartyConfig) { c.RedirectURL = u }) }
+	client := func(c gatehouse.Client) error { return set(func(rc *gatehouse.RelyingPartyConfig) { rc.Client = c }) }
+	_, noProvider := gatehouse.NewRelyingParty(nil, gatehouse.RelyingPartyConfig{})
+	_, emptyServer := gatehouse.NewResourceServer(nil, gatehouse.ResourceServerConfig{})
+	_, emptyTransport := gatehouse.NewUMATransport(nil, gatehouse.UMATransportConfig{MaxRounds: -1})
+	_, emptyGrants := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{})
+	shared, err := gatehouse.NewSessions(gatehouse.SessionConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	onShared := func(u string) error {
+		return set(func(c *gatehouse.RelyingPartyConfig) { c.Sessions, c.RedirectURL = shared, u })
+	}
+	if err := onShared("https://notes.example.org/auth/callback"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		err   error
+		wants []string
+	}{
+		{"issuer empty", provider("", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer http", provider("http://id.example.org", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer no URL", provider("id.example.org", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer query", provider("https://id.example.org?x=1", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer empty query", provider("https://id.example.org?", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer fragment", provider("https://id.example.org/#x", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"issuer password", provider("https://u:the-password@id.example.org", gatehouse.ProviderConfig{}), []string{"issuer"}},
+		{"no keys", provider("https://id.example.org", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}}), []string{"Keys"}},
+		{"HS256", provider("https://id.example.org", gatehouse.ProviderConfig{SigningAlgorithms: []string{"RS256", "HS256"}}), []string{"SigningAlgorithms", "HS256"}},
+		{"none", provider("https://id.example.org", gatehouse.ProviderConfig{SigningAlgorithms: []string{"none"}}), []string{"SigningAlgorithms"}},
+		{"endpoint http", provider("https://id.example.org", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{
+			TokenEndpoint: "http://id.example.org/t", JWKSURI: "https://u:the-password@id.example.org/k"}}), []string{"Metadata", "token_endpoint", "jwks_uri"}},
+		{"provider, all at once", provider("", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}, SigningAlgorithms: []string{"x"}}), []string{"issuer", "Keys", "SigningAlgorithms"}},
+
+		{"party of nothing", noProvider, []string{"provider", "Client.ID", "RedirectURL"}},
+		{"client id", client(gatehouse.Client{Secret: secret}), []string{"Client.ID"}},
+		{"secret missing", client(gatehouse.Client{ID: "n", Auth: gatehouse.AuthPost}), []string{"Client.Secret"}},
+		{"secret too many", client(gatehouse.Client{ID: "n", Auth: gatehouse.AuthNone, Secret: secret}), []string{"Client.Auth"}},
+		{"method unknown", client(gatehouse.Client{ID: "n", Auth: "tls", Secret: secret}), []string{"Client.Auth", "tls"}},
+		{"redirect empty", redirect(""), []string{"RedirectURL"}},
+		{"redirect http", redirect("http://notes.example.org/cb"), []string{"RedirectURL"}},
+		{"redirect path", redirect("/cb"), []string{"RedirectURL"}},
+		{"redirect wildcard", redirect("https://*.example.org/cb"), []string{"RedirectURL"}},
+		{"redirect wildcard path", redirect("https://notes.example.org/*"), []string{"RedirectURL"}},
+		{"redirect fragment", redirect("https://notes.example.org/cb#x"), []string{"RedirectURL"}},
+		{"redirect password", redirect("https://u:the-password@notes.example.org/cb"), []string{"RedirectURL"}},
+		{"redirect like loopback", redirect("http://127.0.0.1.example.org/cb"), []string{"RedirectURL"}},
+		{"redirect like localhost", redirect("http://localhost.example.org/cb"), []string{"RedirectURL"}},
+		{"scope of two", set(func(c *gatehouse.RelyingPartyConfig) { c.Scopes = []string{"profile email"} }), []string{"Scopes"}},
+		{"login elsewhere", set(func(c *gatehouse.RelyingPartyConfig) { c.LoginURL = "https://evil.example/" }), []string{"LoginURL"}},
+		{"home elsewhere", set(func(c *gatehouse.RelyingPartyConfig) { c.HomeURL = "//evil.example" }), []string{"HomeURL"}},
+		{"logged out elsewhere", set(func(c *gatehouse.RelyingPartyConfig) { c.LoggedOutURL = `/\evil.example` }), []string{"LoggedOutURL"}},
+		{"logout path", set(func(c *gatehouse.RelyingPartyConfig) { c.LogoutURL = "/bye" }), []string{"LogoutURL"}},
+		{"trusted nonsense", set(func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"example.org/x"} }), []string{"TrustedOrigins"}},
+		{"two origins", onShared("https://other.example.org/cb"), []string{"Sessions"}},
+		{"party, all at once", set(func(c *gatehouse.RelyingPartyConfig) {
+			*c = gatehouse.RelyingPartyConfig{Client: gatehouse.Client{Auth: "x"}, Scopes: []string{""}, HomeURL: "x", LoginURL: "x",
+				LoggedOutURL: "x", LogoutURL: "x", TrustedOrigins: []string{"x"}, AuthParams: url.Values{"state": {"x"}}}
+		}), []string{"Client.ID", "Client.Auth", "RedirectURL", "Scopes", "HomeURL", "LoginURL", "LoggedOutURL", "LogoutURL", "TrustedOrigins", "AuthParams"}},
+
+		{"key short", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{key("x"), gatehouse.NewSecret("the-key-of-31-bytes-which-is-sh")}}), []string{"Keys[1]"}},
+		{"key zero", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{{}}}), []string{"Keys[0]"}},
+		{"key twice", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{key("x"), key("x")}}), []string{"Keys"}},
+		{"life negative", sessions(gatehouse.SessionConfig{Lifetime: -time.Hour}), []string{"Lifetime"}},
+		{"life too long", sessions(gatehouse.SessionConfig{Lifetime: 401 * 24 * time.Hour}), []string{"Lifetime"}},
+		{"sessions, all at once", sessions(gatehouse.SessionConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
+
+		{"resource server of nothing", emptyServer, []string{"rovider", "Client.ID"}},
+		{"transport of nothing", emptyTransport, []string{"rovider", "Client.ID", "MaxRounds"}},
+		{"grants of nothing", emptyGrants, []string{"rovider", "Client.ID"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.err == nil {
+				t.Fatal("it is taken")
+			}
+			text := c.err.Error()
+			if !strings.HasPrefix(text, "gatehouse: ") || strings.Count(text, "gatehouse: ") != 1 {
+				t.Errorf("%q does not begin with gatehouse: once", text)
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q does not name %s", text, want)
+				}
+			}
+			for _, never := range []string{"the-password", "the-client-secret", "the-key-of"} {
+				if strings.Contains(text, never) {
+					t.Errorf("%q tells %s", text, never)
+				}
+			}
+		})
+	}
+}
+
+// The parameters of an authorization request that are ours cannot be set.
+func TestCF1_AuthParamsOfOurs(t *testing.T) {
+	p := goodProvider(t)
+	for _, name := range []string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+		"code_challenge", "code_challenge_method", "max_age", "request", "request_uri"} {
+		if err := party(p, func(c *gatehouse.RelyingPartyConfig) { c.AuthParams = url.Values{name: {"x"}} }); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("AuthParams with %s: %v", name, err)
+		}
+	}
+}
+
+func TestGoodConfigs(t *testing.T) {
+	p := goodProvider(t)
+	for _, issuer := range []string{"https://id.example.org", "https://id.example.org/", "https://id.example.org/realms/a", "http://127.0.0.1:8080", "http://localhost:8080/x", "http://[::1]:80"} {
+		if err := provider(issuer, gatehouse.ProviderConfig{}); err != nil {
+			t.Errorf("issuer %s: %v", issuer, err)
+		}
+	}
+	for _, u := range []string{"https://notes.example.org/cb", "https://notes.example.org:8443/cb?tenant=a", "http://127.0.0.1:8080/cb", "http://localhost/cb", "http://[::1]:80/cb"} {
+		if err := party(p, func(c *gatehouse.RelyingPartyConfig) { c.RedirectURL = u }); err != nil {
+			t.Errorf("RedirectURL %s: %v", u, err)
+		}
+	}
+}
+
+// "A config is copied by its constructor: changing it afterwards has no effect."
+func TestConfigIsCopied(t *testing.T) {
+	var pc *gatehouse.ProviderConfig
+	var rc *gatehouse.RelyingPartyConfig
+	s := newSite(t, func(o *siteOptions) {
+		o.provider = func(c *gatehouse.ProviderConfig) { c.SigningAlgorithms = []string{"ES256"}; pc = c }
+		o.party = func(c *gatehouse.RelyingPartyConfig) { c.AuthParams = url.Values{"ui_locales": {"de"}}; rc = c }
+	})
+	pc.SigningAlgorithms[0] = "RS256"
+	rc.Scopes[0] = "admin"
+	rc.AuthParams["ui_locales"][0] = "xx"
+	rc.AuthParams.Set("prompt", "none")
+	ana := s.visitor("ana")
+	start := ana.get("/notes/")
+	q := queryOf(t, start.location())
+	if slices.Contains(strings.Fields(q.Get("scope")), "admin") || q.Get("ui_locales") != "de" || q.Has("prompt") {
+		t.Errorf("the authorization request is %v", q)
+	}
+	ana.wantServed(ana.follow(start, nil))
+}
+
+// Static metadata is copied as well.
+func TestMetadataIsCopied(t *testing.T) {
+	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7"}
+	s := newSite(t, func(o *siteOptions) { o.provider = func(c *gatehouse.ProviderConfig) { c.Metadata = md } })
+	md.AuthorizationEndpoint = "https://evil.example/"
+	ana := s.visitor("ana")
+	if a := ana.get("/notes/"); a.Code != http.StatusSeeOther || strings.Contains(a.location(), "evil") {
+		t.Errorf("got %v", a)
+	}
+}
+
+// CF3: what weakens safety says so in its name, works, and is logged once.
+func TestCF3_InsecureHTTP(t *testing.T) {
+	if err := provider("http://id.example.org", gatehouse.ProviderConfig{InsecureHTTP: true}); err != nil {
+		t.Error(err)
+	}
+	s := newSite(t, func(o *siteOptions) { o.provider = func(c *gatehouse.ProviderConfig) { c.InsecureHTTP = true } })
+	s.visitor("ana").signIn()
+	s.visitor("ana").signIn()
+	if got := s.logged("InsecureHTTP"); got != 1 {
+		t.Errorf("logged %d times, want once", got)
+	}
+}

@@ -1,0 +1,248 @@
+package gatehouse_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+const (
+	printedSecret = "printed-client-secret"
+	printedKey    = "printed-session-key-of-32-bytes!"
+)
+
+// printings shows v in every way by which a program prints without thinking.
+func printings(v any) map[string]string {
+	out := map[string]string{}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%p", "%10.3v"} {
+		out[verb] = fmt.Sprintf(verb, v)
+	}
+	hidden := struct{ inside any }{v} // fmt calls no methods in there (M22)
+	out["%+v of an unexported field"] = fmt.Sprintf("%+v %#v", hidden, hidden)
+	out["in a map and a slice"] = fmt.Sprintf("%+v %#v", map[string]any{"k": v}, []any{v})
+	if b, err := json.Marshal(v); err == nil { // functions cannot be marshalled
+		out["json"] = string(b)
+	}
+	if b, err := json.Marshal(map[string]any{"k": v}); err == nil {
+		out["json in a map"] = string(b)
+	}
+	if b, err := xml.Marshal(v); err == nil {
+		out["xml"] = string(b)
+	}
+	var text, structured bytes.Buffer
+	slog.New(slog.NewTextHandler(&text, nil)).Info("x", "v", v, slog.Group("g", "v", v))
+	slog.New(slog.NewJSONHandler(&structured, nil)).Info("x", "v", v, slog.Group("g", "v", v))
+	out["slog text"], out["slog json"] = text.String(), structured.String()
+	return out
+}
+
+// wantHidden checks that no printing of v tells one of the secrets, also not
+// in hex.
+func wantHidden(t testing.TB, name string, v any, secrets ...string) {
+	t.Helper()
+	for how, text := range printings(v) {
+		for _, s := range secrets {
+			if strings.Contains(text, s) || strings.Contains(text, hex.EncodeToString([]byte(s))) {
+				t.Errorf("%s printed by %s tells a secret: %.200s", name, how, text)
+			}
+		}
+	}
+}
+
+func TestSecret(t *testing.T) {
+	s := gatehouse.NewSecret(printedSecret)
+	wantHidden(t, "Secret", s, printedSecret)
+	wantHidden(t, "*Secret", &s, printedSecret)
+	wantHidden(t, "map key", map[gatehouse.Secret]int{s: 1}, printedSecret)
+	wantHidden(t, "unexported", struct{ s gatehouse.Secret }{s}, printedSecret)
+	for how, text := range printings(s) {
+		if how[0] == '%' && how != "%p" && !strings.Contains(text, "redacted") && !strings.Contains(how, "field") {
+			t.Errorf("%s gives %q, want a word that says so", how, text)
+		}
+	}
+	if s.Reveal() != printedSecret || s.IsZero() {
+		t.Error("Reveal does not give the text")
+	}
+	var zero gatehouse.Secret
+	if zero.Reveal() != "" || !zero.IsZero() || !gatehouse.NewSecret("").IsZero() {
+		t.Error("the zero Secret is not empty")
+	}
+	if b, err := json.Marshal(struct{ S gatehouse.Secret }{s}); err != nil || string(b) != `{"S":"[redacted]"}` {
+		t.Errorf("json %s, %v", b, err)
+	}
+}
+
+// CF7: every config and every value of the package that holds a secret.
+func TestCF7_ConfigsAndValues(t *testing.T) {
+	secret := gatehouse.NewSecret(printedSecret)
+	client := gatehouse.Client{ID: "notes", Secret: secret}
+	provider := goodProvider(t)
+	sc := gatehouse.SessionConfig{Keys: []gatehouse.Secret{gatehouse.NewSecret(printedKey)}}
+	sessions, err := gatehouse.NewSessions(sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc := gatehouse.RelyingPartyConfig{Client: client, RedirectURL: "https://notes.example.org/cb", Sessions: sessions}
+	login, err := gatehouse.NewRelyingParty(provider, rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gc := gatehouse.OwnerGrantsConfig{Client: client}
+	grants, err := gatehouse.NewOwnerGrants(provider, gc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ac := gatehouse.ResourceServerConfig{Client: client}
+	api, err := gatehouse.NewResourceServer(provider, ac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uc := gatehouse.UMATransportConfig{Client: client}
+	transport, err := gatehouse.NewUMATransport(provider, uc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]any{
+		"Client": client, "*Client": &client, "RelyingPartyConfig": rc, "*RelyingPartyConfig": &rc, "RelyingParty": login,
+		"SessionConfig": sc, "*SessionConfig": &sc, "Sessions": sessions, "OwnerGrantsConfig": gc, "OwnerGrants": grants,
+		"ResourceServerConfig": ac, "ResourceServer": api, "UMATransportConfig": uc, "UMATransport": transport,
+		"ClaimToken": gatehouse.ClaimToken{Token: secret}, "Provider": provider,
+		"NeedInfoError": &gatehouse.NeedInfoError{Ticket: secret}, "derived RelyingParty": login.With(gatehouse.MaxAge(time.Hour)),
+	} {
+		wantHidden(t, name, v, printedSecret, printedKey)
+	}
+}
+
+// CF7: what a request carries around.
+func TestCF7_Identity(t *testing.T) {
+	var id *gatehouse.Identity
+	var ctx context.Context
+	s := newSite(t, func(o *siteOptions) {
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/who", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				id, ctx = gatehouse.IdentityFrom(r.Context()), r.Context()
+			})))
+		}
+	})
+	ana := s.visitor("ana")
+	ana.visit("/who")
+	token, err := s.replicas[0].login.Token(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []string{token.AccessToken, ana.sessionCookie(), strings.Split(ana.sessionCookie(), ".")[0]}
+	for value, kind := range s.secrets {
+		if strings.Contains(kind, "token") {
+			secrets = append(secrets, value)
+		}
+	}
+	wantHidden(t, "*Identity", id, secrets...)
+	wantHidden(t, "Identity", *id, secrets...)
+	wantHidden(t, "its context", ctx, secrets...)
+}
+
+// CF7: every error on its way out, and every error in its chain.
+func TestCF7_Errors(t *testing.T) {
+	var got []error
+	s := newSite(t, func(o *siteOptions) {
+		o.party = func(c *gatehouse.RelyingPartyConfig) {
+			c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, e *gatehouse.Error) {
+				got = append(got, e)
+				w.WriteHeader(e.Status)
+			}
+		}
+	})
+	s.mint("upstream body", "marker-of-upstream")
+	ana := s.visitor("ana")
+	for _, body := range []string{"marker-of-upstream", `{"error":"invalid_grant","error_description":"marker-of-upstream"}`, `{"access_token":"marker-of-upstream"`} {
+		for _, code := range []int{200, 302, 400, 401, 500} {
+			callback := ana.toCallback("/notes/")
+			s.setWire(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+				resp := response(r, code, body)
+				resp.Header.Set("Location", "https://evil.example/?code=marker-of-upstream")
+				return resp, nil
+			})
+			ana.get(callback)
+			s.setWire(nil)
+		}
+	}
+	for _, f := range opserver.Faults() {
+		if f == opserver.AuthorizationServerHangs {
+			continue // waits; has a test of its own
+		}
+		s.breakIt(f)
+		if a := ana.get("/auth/login"); a.location() != "" {
+			if a = ana.follow(a, func(u *url.URL) bool { return u.Path == "/auth/callback" }); a.location() != "" {
+				ana.get(a.location())
+			}
+		}
+		s.mend(f)
+		s.advance(time.Minute)
+	}
+	if len(got) < 20 {
+		t.Fatalf("only %d errors", len(got))
+	}
+	var secrets []string
+	for value := range s.secrets {
+		secrets = append(secrets, value)
+	}
+	seen := map[string]bool{} // the same sentence once
+	for _, err := range got {
+		everyCause(err, func(err error) {
+			if what := fmt.Sprintf("%T %v", err, err); !seen[what] {
+				seen[what] = true
+				wantHidden(t, what, err, secrets...)
+			}
+		})
+	}
+}
+
+// everyCause visits err and all that it wraps.
+func everyCause(err error, visit func(error)) {
+	if err == nil {
+		return
+	}
+	visit(err)
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		everyCause(e.Unwrap(), visit)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			everyCause(one, visit)
+		}
+	}
+}
+
+// CF7: addresses are logged without user and query.
+func TestCF7_URLs(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.provider = func(c *gatehouse.ProviderConfig) {
+			c.Metadata = &gatehouse.Metadata{
+				AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/tok?apikey=marker-of-a-query",
+				UserInfoEndpoint: "https://op.test/who?apikey=marker-of-a-query", JWKSURI: "https://op.test/keys?apikey=marker-of-a-query",
+			}
+		}
+	})
+	ana := s.visitor("ana")
+	callback := ana.toCallback("/notes/")
+	s.setDown(true)
+	s.wantRefusal(ana.get(callback), http.StatusServiceUnavailable)
+	if s.logged("op.test") == 0 && s.logged("token endpoint") == 0 {
+		t.Error("the log does not say who could not be reached")
+	}
+	if n := s.logged("marker-of-a-query"); n != 0 {
+		t.Errorf("a query is %d times in the log", n)
+	}
+}
