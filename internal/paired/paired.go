@@ -1,0 +1,200 @@
+// Package paired measures what operations cost beside each other. The speed of
+// a machine moves, by a factor of two within a minute where it is shared, so
+// that two figures taken one after the other tell more about the machine than
+// about the operations. Here every subject gets a short slice in turn, round
+// after round, and ratios are taken inside a round.
+package paired
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"time"
+)
+
+const (
+	// slice is how long one subject runs before the next one: long against the
+	// clock's grain and a collection of the heap, short against the moods of
+	// the machine.
+	slice = 4 * time.Millisecond
+	// maxOps bounds the operations of a slice, should a subject cost nothing.
+	maxOps = 1 << 20
+	// countOps is how many operations the counting of allocations looks at.
+	countOps = 200
+	// MinRounds is the least number of rounds that has a spread.
+	MinRounds = 5
+)
+
+// Subject is an operation to measure.
+type Subject struct {
+	Name string
+	// Run does the operation n times. Only what it does between w.Start and
+	// w.Stop counts; both may be called any number of times.
+	Run func(w *Watch, n int)
+}
+
+// Loop is the subject that calls op and nothing else.
+func Loop(name string, op func()) Subject {
+	return Subject{Name: name, Run: func(w *Watch, n int) {
+		w.Start()
+		for range n {
+			op()
+		}
+		w.Stop()
+	}}
+}
+
+// Watch takes the time of a subject, or counts what it allocates. It is for one
+// goroutine at a time.
+type Watch struct {
+	counting bool
+	running  bool
+
+	began  time.Time
+	before runtime.MemStats
+
+	spent          time.Duration
+	objects, bytes uint64
+}
+
+// Start lets the watch run.
+func (w *Watch) Start() {
+	w.running = true
+	if w.counting {
+		runtime.ReadMemStats(&w.before)
+	}
+	w.began = time.Now()
+}
+
+// Stop halts the watch. One that does not run stays as it is.
+func (w *Watch) Stop() {
+	if !w.running {
+		return
+	}
+	w.spent += time.Since(w.began)
+	w.running = false
+	if w.counting {
+		var after runtime.MemStats
+		runtime.ReadMemStats(&after)
+		w.objects += after.Mallocs - w.before.Mallocs
+		w.bytes += after.TotalAlloc - w.before.TotalAlloc
+	}
+}
+
+// Pause halts a watch that runs and returns what lets it run on. Around a piece
+// of work that is not to count, it is: defer w.Pause()()
+func (w *Watch) Pause() (resume func()) {
+	if !w.running {
+		return func() {}
+	}
+	w.Stop()
+	return w.Start
+}
+
+// Measure runs the subjects in turn for a number of rounds, at least MinRounds,
+// and gives what they cost. It takes the whole process: GOMAXPROCS is 1
+// meanwhile, so that the collector's work is inside the figures, and nothing
+// else ought to run. Names have to differ.
+func Measure(rounds int, subjects ...Subject) (*Table, error) {
+	if rounds < MinRounds {
+		return nil, fmt.Errorf("paired: %d rounds, want at least %d", rounds, MinRounds)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	t := &Table{rows: make([]Row, len(subjects))}
+	ops := make([]int, len(subjects))
+	for i, s := range subjects {
+		if _, twice := t.row(s.Name); twice {
+			return nil, fmt.Errorf("paired: two subjects are called %q", s.Name)
+		}
+		t.rows[i].Name = s.Name
+		ops[i] = calibrate(s)
+	}
+	for round := range rounds {
+		for k := range subjects {
+			i := k
+			if round%2 == 1 { // back and forth: nobody always runs after the same one
+				i = len(subjects) - 1 - k
+			}
+			var w Watch
+			subjects[i].Run(&w, ops[i])
+			if w.running || w.spent <= 0 {
+				return nil, fmt.Errorf("paired: %q did not start its watch and stop it", subjects[i].Name)
+			}
+			t.rows[i].nanos = append(t.rows[i].nanos, float64(w.spent)/float64(ops[i]))
+		}
+	}
+	for i, s := range subjects {
+		n := min(ops[i], countOps)
+		w := Watch{counting: true}
+		s.Run(&w, n)
+		t.rows[i].Allocs = math.Round(float64(w.objects) / float64(n))
+		t.rows[i].Bytes = math.Round(float64(w.bytes) / float64(n))
+	}
+	return t, nil
+}
+
+// calibrate finds how many operations fill a slice, what the watch leaves out
+// included.
+func calibrate(s Subject) int {
+	for n := 1; ; n *= 2 {
+		began := time.Now()
+		s.Run(new(Watch), n)
+		if took := time.Since(began); took > slice/2 || n >= maxOps {
+			return min(max(1, int(float64(n)*float64(slice)/float64(took))), maxOps)
+		}
+	}
+}
+
+// Limit is a stated ratio: Subject costs at most AtMost times what Peer costs.
+type Limit struct {
+	Subject, Peer string
+	AtMost        float64
+}
+
+// Slack is by how much a ratio may exceed what is stated before Hold calls it
+// broken: the figures of one machine are not those of another.
+const Slack = 1.25
+
+// Hold measures until all limits hold within Slack; after a run in which one
+// does not it tries again, tries times in all and each time with twice the
+// rounds. The error names the limits that the last run broke; the table is that
+// of the last run.
+func Hold(rounds, tries int, subjects []Subject, limits []Limit) (*Table, error) {
+	for {
+		t, err := Measure(rounds, subjects...)
+		if err != nil {
+			return nil, err
+		}
+		broken := t.broken(limits)
+		if tries--; broken == nil || tries <= 0 {
+			return t, broken
+		}
+		rounds *= 2
+	}
+}
+
+func (t *Table) broken(limits []Limit) error {
+	var errs []error
+	for _, l := range limits {
+		got, err := t.Ratio(l.Subject, l.Peer)
+		if err == nil && !(got.Median <= l.AtMost*Slack) {
+			err = fmt.Errorf("paired: %s costs %s times %s, stated is at most %.3g", l.Subject, got, l.Peer, l.AtMost)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Spread is the median of the rounds, with the quarters around it.
+type Spread struct{ Low, Median, High float64 }
+
+func spread(x []float64) Spread {
+	sorted := slices.Sorted(slices.Values(x))
+	at := func(q float64) float64 { return sorted[int(q*float64(len(sorted)-1)+0.5)] }
+	return Spread{at(.25), at(.5), at(.75)}
+}
+
+// String writes the median and the quarters to three digits.
+func (s Spread) String() string { return fmt.Sprintf("%.3g (%.3g–%.3g)", s.Median, s.Low, s.High) }
