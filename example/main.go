@@ -5,8 +5,18 @@
 //	go run ./example
 //
 // With -issuer, -client-id and -client-secret people sign in at a real provider.
-// Sharing stays with the embedded server unless the provider speaks UMA and
-// -printshop-client-id and -printshop-client-secret are given too.
+// Two things can then be the authorization server:
+//
+//   - The provider itself, if it has a uma2-configuration and the print shop has
+//     a client of its own there (-printshop-client-id, -printshop-client-secret).
+//     There is no embedded server. With Keycloak, owners share in its account
+//     console.
+//   - Otherwise the embedded server. It takes the ID Tokens of the provider, made
+//     for the print shop, as proof of who asks; whoever the provider calls bob is
+//     the bob that an owner has named. Owners are not known by that: what is
+//     registered needs an account at the server, for its owner decides there. So
+//     an owner connects one, once, by signing in at the embedded server too; the
+//     grant given there is what the photo site registers albums with.
 package main
 
 import (

@@ -33,8 +33,8 @@ func (d *demo) buildServer(own map[string]credentials) error {
 			return err
 		}
 	}
-	photos := opserver.Client{ID: own["photos"].id, Secret: own["photos"].secret, Name: "Photoz"}
-	shop := opserver.Client{ID: own["shop"].id, Secret: own["shop"].secret, Name: "Inkwell"}
+	photos := opserver.Client{ID: own["photos"].id, Secret: own["photos"].secret, Name: "Photoz", HomeURI: d.photosURL + "/albums"}
+	shop := opserver.Client{ID: own["shop"].id, Secret: own["shop"].secret, Name: "Inkwell", HomeURI: d.shopURL + "/"}
 	if d.signIn == d.serverURL {
 		photos.RedirectURIs = []string{d.photosURL + "/auth/callback"}
 		photos.PostLogoutRedirectURIs = []string{d.photosURL + "/auth/logout"}
