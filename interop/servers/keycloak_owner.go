@@ -64,8 +64,8 @@ func (kc *Keycloak) Owner(t testing.TB, user string) *Owner {
 	return o
 }
 
-// Inbox returns what people have asked of a resource, of any if the id is "",
-// and the owner has not answered.
+// Inbox returns what people have asked of a resource and the owner has not
+// answered.
 func (o *Owner) Inbox(t testing.TB, resourceID string) []Share {
 	t.Helper()
 	return o.list(t, resourceID, "false")
@@ -79,10 +79,7 @@ func (o *Owner) Shares(t testing.TB, resourceID string) []Share {
 
 func (o *Owner) list(t testing.TB, resourceID, granted string) []Share {
 	t.Helper()
-	query := url.Values{"granted": {granted}, "returnNames": {"true"}}
-	if resourceID != "" {
-		query.Set("resourceId", resourceID)
-	}
+	query := url.Values{"resourceId": {resourceID}, "granted": {granted}, "returnNames": {"true"}}
 	var shares []Share
 	o.send(t, o.request(t, http.MethodGet, "?"+query.Encode(), nil), http.StatusOK, &shares)
 	return shares

@@ -53,15 +53,16 @@ func (kc *Keycloak) warm(ctx context.Context) error {
 func (kc *Keycloak) knock(ctx context.Context, address, token, kind, body string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	method := http.MethodGet
+	method, header := http.MethodGet, http.Header{}
 	if kind != "" {
 		method = http.MethodPost
+		header.Set("Content-Type", kind)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", kind)
+	req.Header = header
 	req.SetBasicAuth("photoz", "photoz-secret")
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
