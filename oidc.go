@@ -82,10 +82,10 @@ type RelyingParty struct {
 // NewRelyingParty makes a RelyingParty. It does no I/O, and its error lists
 // every problem of the config.
 func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
-	if p == nil {
-		return nil, invalid("NewRelyingParty", []error{errors.New("the provider is nil")})
-	}
 	redirect, problems := c.validate()
+	if p == nil {
+		problems = append(problems, errors.New("the Provider is nil"))
+	}
 	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c.clone()}
 	rp.cross = http.NewCrossOriginProtection()
 	for _, o := range c.TrustedOrigins {
