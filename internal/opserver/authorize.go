@@ -16,6 +16,9 @@ const (
 	acrStronger = "2"
 )
 
+// minSecret is how long a text of 128 bits is at least: 22 characters of base64url.
+const minSecret = 22
+
 // authRequest is an authorization request that has been judged. OpenID Connect
 // Core §3.1.2.1.
 type authRequest struct {
@@ -57,6 +60,10 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.noteRequest(req, s.browser(w, r))
+	if s.wrong.has(ErrorAnswer) || s.wrong.has(ErrorWrongState) {
+		s.redirectError(w, r, req, &authError{code: "login_required", desc: `<b>nobody</b> is signed in <script src="//evil.invalid"></script>`})
+		return
+	}
 	current := s.session(r)
 	switch {
 	case !s.mustSignIn(req, current):
@@ -182,6 +189,9 @@ func (s *Server) noteRequest(req *authRequest, browser string) {
 			s.stats.violation("authorization request of %s without %s", req.client.ID, kind)
 			continue
 		}
+		if len(value) < minSecret {
+			s.stats.violation("authorization request of %s with a %s too short for 128 bits", req.client.ID, kind)
+		}
 		key := req.client.ID + "\x00" + kind + "\x00" + value
 		before, known := s.st.seen[key]
 		if known && now.Before(before.expires) && (before.whole != req.query || before.browser != browser) {
@@ -201,18 +211,7 @@ func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authReq
 		answer.Set("state", req.state)
 	}
 	answer.Set("iss", s.issuer) // RFC 9207 §2
-	if s.wrong.has(WrongState) {
-		answer.Set("state", req.state+"x")
-		c.tainted = "a changed state"
-	}
-	if s.wrong.has(WrongResponseIssuer) {
-		answer.Set("iss", s.issuer+"/other")
-		c.tainted = "another issuer"
-	}
-	if s.wrong.has(MissingResponseIssuer) {
-		answer.Del("iss")
-		c.tainted = "no issuer"
-	}
+	c.tainted = s.spoilAnswer(answer)
 	s.mu.Lock()
 	c.grant = &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
 		authTime: current.authTime, sid: current.sid, acr: current.acr}
@@ -230,7 +229,41 @@ func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req *auth
 	if req.state != "" {
 		answer.Set("state", req.state)
 	}
+	if s.wrong.has(ErrorWrongState) {
+		answer.Set("state", req.state+"x")
+	}
+	if s.wrong.has(NoResponseIssuer) {
+		answer.Del("iss")
+	}
 	s.redirect(w, r, req.redirectURI, answer)
+}
+
+// spoilAnswer changes an authorization answer as the faults say. It returns why
+// the client must not redeem the code, "" if it may.
+func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
+	state := answer.Get("state")
+	if s.wrong.has(NoResponseIssuer) { // not announced either, so nothing is wrong
+		answer.Del("iss")
+	}
+	for _, one := range []struct {
+		fault   Fault
+		tainted string
+		apply   func()
+	}{
+		{WrongState, "a changed state", func() { answer.Set("state", state+"x") }},
+		{MissingState, "no state", func() { answer.Del("state") }},
+		{WrongResponseIssuer, "another issuer", func() { answer.Set("iss", s.issuer+"/other") }},
+		{MissingResponseIssuer, "no issuer", func() { answer.Del("iss") }},
+		{RepeatedCode, "a second code", func() { answer.Add("code", newSecret()) }},
+		{RepeatedState, "a second state", func() { answer.Add("state", state+"x") }},
+		{MissingCode, "no code", func() { answer.Del("code") }},
+	} {
+		if s.wrong.has(one.fault) {
+			one.apply()
+			tainted = one.tainted
+		}
+	}
+	return tainted
 }
 
 // redirect adds parameters to an address and sends the browser there.

@@ -32,7 +32,7 @@ type Client struct {
 	PostLogoutOrigins      []string
 	GrantTypes             []string // nil: all
 	Scopes                 []string // nil: all
-	IDTokenAlg             string   // "": RS256; or ES256
+	IDTokenAlg             string   // "": RS256; or ES256, EdDSA
 }
 
 // AddClient registers a client, in place of one with the same ID.
@@ -52,14 +52,11 @@ func (s *Server) AddClient(c Client) error {
 	if u, err := url.Parse(c.HomeURI); c.HomeURI != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		return fmt.Errorf("opserver: client %q: HomeURI is not an http or https URL", c.ID)
 	}
-	reg := &client{Client: c, alg: jose.RS256}
-	switch c.IDTokenAlg {
-	case "", string(jose.RS256):
-	case string(jose.ES256):
-		reg.alg = jose.ES256
-	default:
-		return fmt.Errorf("opserver: ID Tokens cannot be signed with %q", c.IDTokenAlg)
+	alg, err := idTokenAlg(c.IDTokenAlg)
+	if err != nil {
+		return err
 	}
+	reg := &client{Client: c, alg: alg}
 	reg.RedirectURIs = slices.Clone(c.RedirectURIs)
 	reg.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 	reg.PostLogoutOrigins = slices.Clone(c.PostLogoutOrigins)
@@ -68,6 +65,17 @@ func (s *Server) AddClient(c Client) error {
 	defer s.mu.Unlock()
 	s.st.clients[c.ID] = reg
 	return nil
+}
+
+// idTokenAlg finds the algorithm of a name, RS256 for "".
+func idTokenAlg(name string) (jose.SignatureAlgorithm, error) {
+	switch alg := jose.SignatureAlgorithm(name); alg {
+	case "":
+		return jose.RS256, nil
+	case jose.RS256, jose.ES256, jose.EdDSA:
+		return alg, nil
+	}
+	return "", fmt.Errorf("opserver: ID Tokens cannot be signed with %q", name)
 }
 
 func (c *client) title() string {

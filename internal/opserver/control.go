@@ -86,6 +86,20 @@ func (s *Server) SetIDTokenLifetime(d time.Duration) { s.set(func(st *state) { s
 // SetTicketLifetime sets how long permission tickets live from now on.
 func (s *Server) SetTicketLifetime(d time.Duration) { s.set(func(st *state) { st.ticketLife = d }) }
 
+// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or EdDSA;
+// "" goes back to what each client is registered for.
+func (s *Server) SignWith(alg string) error {
+	if alg == "" {
+		s.set(func(st *state) { st.signWith = "" })
+		return nil
+	}
+	found, err := idTokenAlg(alg)
+	if err == nil {
+		s.set(func(st *state) { st.signWith = found })
+	}
+	return err
+}
+
 // SetRPT says what RPTs are like from now on.
 func (s *Server) SetRPT(o RPTOptions) { s.set(func(st *state) { st.rpt = o }) }
 

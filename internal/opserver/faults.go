@@ -1,44 +1,127 @@
 package opserver
 
-import (
-	"fmt"
-	"io"
-	"net/http"
-	"slices"
-	"strings"
-	"sync"
-)
+import "slices"
 
 // Fault is something that the server does wrong while it is switched on. Each is
-// named after the rule it breaks.
+// named after the rule it breaks. A few break no rule but use a liberty that a
+// client must stand; their comments say so. RP-… are the rows of the behaviours
+// of a relying party.
 type Fault string
 
-// The faults. Those of the last group concern every endpoint unless they are set
-// with [Server.SetFaultAt].
+// What metadata says. OpenID Connect Discovery §3, §4.
 const (
-	// OpenID Connect.
-	WrongNonce             Fault = "wrong-nonce"              // Core §3.1.3.7 item 11: nonce is the one sent
-	MissingNonce           Fault = "missing-nonce"            // Core §3.1.3.7 item 11: nonce is present
-	WrongIssuer            Fault = "wrong-issuer"             // Core §3.1.3.7 item 2: iss of the ID Token
-	WrongAudience          Fault = "wrong-audience"           // Core §3.1.3.7 item 3: aud holds the client
-	WrongAuthorizedParty   Fault = "wrong-authorized-party"   // Core §3.1.3.7 item 5: azp is the client
-	WrongSignature         Fault = "wrong-signature"          // Core §3.1.3.7 item 6: the signature verifies
-	UnsignedIDToken        Fault = "unsigned-id-token"        // Core §3.1.3.7 item 7: alg is the registered one
-	ExpiredIDToken         Fault = "expired-id-token"         // Core §3.1.3.7 item 9: now is before exp
-	MissingIssuedAt        Fault = "missing-issued-at"        // Core §2: iat is required
-	MissingSubject         Fault = "missing-subject"          // Core §2: sub is required
-	OldAuthentication      Fault = "old-authentication"       // Core §3.1.3.7 item 13: auth_time within max_age
-	WrongAccessTokenHash   Fault = "wrong-access-token-hash"  // Core §3.1.3.8: at_hash fits the access token
-	MissingIDToken         Fault = "missing-id-token"         // Core §3.1.3.3: the token response has an id_token
-	RefreshOtherSubject    Fault = "refresh-other-subject"    // Core §12.2: sub stays the same
-	UserInfoWrongSubject   Fault = "userinfo-wrong-subject"   // Core §5.3.2: sub is that of the ID Token
-	MetadataIssuerMismatch Fault = "metadata-issuer-mismatch" // Discovery §4.3: issuer is the one asked
-	WrongState             Fault = "wrong-state"              // RFC 6749 §4.1.2: state is the one sent
-	WrongResponseIssuer    Fault = "wrong-response-issuer"    // RFC 9207 §2.4: iss is the provider's
-	MissingResponseIssuer  Fault = "missing-response-issuer"  // RFC 9207 §2: iss is there when announced
-	NoExpiresIn            Fault = "no-expires-in"            // RFC 6749 §5.1: expires_in is recommended
+	MetadataIssuerMismatch Fault = "metadata-issuer-mismatch" // Discovery §4.3: issuer is the one asked (RP-D2)
+	MetadataIssuerSlash    Fault = "metadata-issuer-slash"    // Discovery §4.3: to the last byte (RP-D1)
+	InsecureEndpoint       Fault = "insecure-endpoint"        // Discovery §3: the token endpoint uses https (RP-D3)
+	OddMetadata            Fault = "odd-metadata"             // liberty: unknown members, other word order, none among the algorithms (RP-D4)
+	NoChallengeMethods     Fault = "no-challenge-methods"     // liberty: RFC 8414 §2 leaves code_challenge_methods_supported to choice (RP-D6)
+	PlainChallengeOnly     Fault = "plain-challenge-only"     // RFC 7636 §4.2: servers support S256
+	MTLSAliases            Fault = "mtls-aliases"             // liberty: RFC 8705 §5, for clients with certificates alone (RP-T8)
+)
 
-	// UMA.
+// The answer that the browser brings. OpenID Connect Core §3.1.2.5.
+const (
+	WrongState            Fault = "wrong-state"             // RFC 6749 §4.1.2: state is the one sent (RP-C1)
+	MissingState          Fault = "missing-state"           // RFC 6749 §4.1.2: state comes back (RP-C1)
+	WrongResponseIssuer   Fault = "wrong-response-issuer"   // RFC 9207 §2.4: iss is the provider's (RP-C5)
+	MissingResponseIssuer Fault = "missing-response-issuer" // RFC 9207 §2: iss is there when announced (RP-C5)
+	NoResponseIssuer      Fault = "no-response-issuer"      // liberty: iss neither announced nor sent (RP-C5)
+	RepeatedCode          Fault = "repeated-code"           // RFC 6749 §3.1: no parameter twice (RP-C2)
+	RepeatedState         Fault = "repeated-state"          // RFC 6749 §3.1: no parameter twice (RP-C2)
+	MissingCode           Fault = "missing-code"            // RFC 6749 §4.1.2: code is required
+	ErrorAnswer           Fault = "error-answer"            // liberty: Core §3.1.2.6 login_required, with markup in its text (RP-C3)
+	ErrorWrongState       Fault = "error-wrong-state"       // RFC 6749 §4.1.2.1: state is the one sent (RP-C3)
+)
+
+// The answer of the token endpoint. OpenID Connect Core §3.1.3.3.
+const (
+	CodeRefused        Fault = "code-refused"         // liberty: RFC 6749 §5.2 invalid_grant (RP-T5)
+	ClientRefused      Fault = "client-refused"       // liberty: RFC 6749 §5.2 invalid_client with 401 (RP-T5)
+	ErrorAsSuccess     Fault = "error-as-success"     // RFC 6749 §5.2: an error has status 400 (RP-T5)
+	OddTokenType       Fault = "odd-token-type"       // liberty: RFC 6749 §5.1 token_type in any case (RP-T6)
+	NoExpiresIn        Fault = "no-expires-in"        // liberty: RFC 6749 §5.1 expires_in is recommended (RP-T6)
+	NoScope            Fault = "no-scope"             // liberty: RFC 6749 §5.1 scope as asked goes without saying (RP-T6)
+	UnknownTokenType   Fault = "unknown-token-type"   // Core §3.1.3.3: token_type is Bearer (RP-T7)
+	MissingTokenType   Fault = "missing-token-type"   // RFC 6749 §5.1: token_type is required (RP-T7)
+	MissingAccessToken Fault = "missing-access-token" // RFC 6749 §5.1: access_token is required
+	MissingIDToken     Fault = "missing-id-token"     // Core §3.1.3.3: id_token is required (RP-T7)
+)
+
+// Claims of the ID Token. OpenID Connect Core §2, §3.1.3.7.
+const (
+	WrongIssuer            Fault = "wrong-issuer"              // §3.1.3.7 item 2: iss (RP-I1)
+	IssuerSlash            Fault = "issuer-slash"              // §3.1.3.7 item 2: iss to the last byte (RP-I1)
+	MissingIssuer          Fault = "missing-issuer"            // §2: iss is required (RP-I1)
+	WrongAudience          Fault = "wrong-audience"            // §3.1.3.7 item 3: aud holds the client (RP-I2)
+	MissingAudience        Fault = "missing-audience"          // §2: aud is required (RP-I2)
+	EmptyAudience          Fault = "empty-audience"            // §3.1.3.7 item 3: aud holds the client (RP-I2)
+	AudienceArray          Fault = "audience-array"            // liberty: §2 aud may be an array of one (RP-I3)
+	SecondAudience         Fault = "second-audience"           // §3.1.3.7 item 3: no audience that is not trusted (RP-I4)
+	WrongAuthorizedParty   Fault = "wrong-authorized-party"    // §3.1.3.7 item 5: azp is the client (RP-I4)
+	MissingSubject         Fault = "missing-subject"           // §2: sub is required (RP-I5)
+	EmptySubject           Fault = "empty-subject"             // §2: sub names the person (RP-I5)
+	SubjectNotString       Fault = "subject-not-string"        // §2: sub is a string (RP-I5)
+	MissingIssuedAt        Fault = "missing-issued-at"         // §2: iat is required (RP-I6)
+	MissingExpiry          Fault = "missing-expiry"            // §2: exp is required (RP-I7)
+	ExpiredIDToken         Fault = "expired-id-token"          // §3.1.3.7 item 9: now is before exp, six minutes past (RP-I7)
+	ExpiredWithinSkew      Fault = "expired-within-skew"       // liberty: §3.1.3.7 item 9 allows for clock skew, 50 s here (RP-I7)
+	IssuedLongAgo          Fault = "issued-long-ago"           // §3.1.3.7 item 10: iat not too far away, a week here (RP-I8)
+	IssuedInFuture         Fault = "issued-in-future"          // §3.1.3.7 item 10: iat not too far away, an hour ahead (RP-I8)
+	NotYetValid            Fault = "not-yet-valid"             // RFC 7519 §4.1.5: now is after nbf, an hour ahead (RP-I8)
+	WrongNonce             Fault = "wrong-nonce"               // §3.1.3.7 item 11: nonce is the one sent (RP-I9)
+	MissingNonce           Fault = "missing-nonce"             // §3.1.3.7 item 11: nonce is present (RP-I9)
+	OldAuthentication      Fault = "old-authentication"        // §3.1.3.7 item 13: auth_time within max_age (RP-A5)
+	MissingAuthTime        Fault = "missing-auth-time"         // §2: auth_time is required when max_age was asked (RP-A5)
+	WrongAccessTokenHash   Fault = "wrong-access-token-hash"   // §3.1.3.8: at_hash fits the access token (RP-I16)
+	MissingAccessTokenHash Fault = "missing-access-token-hash" // liberty: §3.1.3.6 at_hash is optional here (RP-I16)
+	RepeatedClaim          Fault = "repeated-claim"            // RFC 7519 §4: claim names are unique
+	OtherCaseClaim         Fault = "other-case-claim"          // RFC 7519 §4: names are compared with their case
+	LogoutEvent            Fault = "logout-event"              // Back-Channel Logout §2.4: events belongs to logout tokens
+	RefreshOtherSubject    Fault = "refresh-other-subject"     // §12.2: sub stays the same
+)
+
+// The form and signature of the ID Token. RFC 7515, RFC 8725.
+const (
+	UnsignedIDToken       Fault = "unsigned-id-token"       // Core §3.1.3.7 item 7: alg is the registered one, none here (RP-I10)
+	UnsignedOddCase       Fault = "unsigned-odd-case"       // RFC 8725 §3.2: not by another spelling, None here (RP-I10)
+	EmptySignature        Fault = "empty-signature"         // Core §3.1.3.7 item 6: there is a signature (RP-I10)
+	OtherAlgorithm        Fault = "other-algorithm"         // Core §3.1.3.7 item 7: alg is the registered one; key and signature are good (RP-I11)
+	HMACWithPublicKey     Fault = "hmac-with-public-key"    // RFC 8725 §2.1: a public key is no secret (RP-I12)
+	HMACWithSecret        Fault = "hmac-with-secret"        // Core §3.1.3.7 item 7: HS256 is not the registered alg (RP-I12)
+	WrongSignature        Fault = "wrong-signature"         // Core §3.1.3.7 item 6: the signature verifies (RP-I13)
+	UnknownCriticalHeader Fault = "unknown-critical-header" // RFC 7515 §4.1.11: what is critical is understood (RP-I14)
+	KeyInHeader           Fault = "key-in-header"           // RFC 8725 §3.10: jwk is not trusted (RP-I14)
+	KeyURLInHeader        Fault = "key-url-in-header"       // RFC 8725 §3.10: jku and x5u are not followed (RP-I14)
+	WrongTokenType        Fault = "wrong-token-type"        // RFC 8725 §3.11: typ is not another kind's (RP-I14)
+	FivePartIDToken       Fault = "five-part-id-token"      // RFC 7515 §3.1: three parts (RP-I14)
+	PaddedIDToken         Fault = "padded-id-token"         // RFC 7515 §2: base64url without padding (RP-I14)
+	JSONSerializedIDToken Fault = "json-serialized"         // RFC 7519 §1: JWTs are compact (RP-I14)
+	HugeIDToken           Fault = "huge-id-token"           // no rule: half a megabyte, signed (RP-I14)
+	NoKeyID               Fault = "no-key-id"               // liberty: RFC 7515 §4.1.4 kid is optional (RP-K2, RP-K3)
+	UnknownKeyID          Fault = "unknown-key-id"          // Core §10.1: kid names a key of the set (RP-K7)
+)
+
+// The key set. RFC 7517.
+const (
+	OddKeys           Fault = "odd-keys"            // liberty: RFC 7517 §5 what is not understood is skipped (RP-K1)
+	ThreeKeys         Fault = "three-keys"          // liberty: several keys of a kind, the right one last (RP-K3)
+	DecoyKeys         Fault = "decoy-keys"          // liberty: one kid on keys of several kinds (RP-K4)
+	EncryptionKey     Fault = "encryption-key"      // RFC 7517 §4.2: a key with use enc signs nothing (RP-K5)
+	OtherKeyAlgorithm Fault = "other-key-algorithm" // RFC 7517 §4.4: a key is used with its alg (RP-K5)
+	WithdrawnKey      Fault = "withdrawn-key"       // Core §10.1.1: the signing key is in the set (RP-K7)
+	EmptyKeySet       Fault = "empty-key-set"       // Core §10.1: the set has the signing key (RP-K7)
+)
+
+// User info. OpenID Connect Core §5.3.
+const (
+	UserInfoWrongSubject   Fault = "userinfo-wrong-subject"   // §5.3.2: sub is that of the ID Token (RP-U2)
+	UserInfoMissingSubject Fault = "userinfo-missing-subject" // §5.3.2: sub is required (RP-U2)
+	UserInfoRefused        Fault = "userinfo-refused"         // §5.3.3: the token is good, 401 all the same (RP-U2)
+	ClaimSources           Fault = "claim-sources"            // liberty: §5.6.2 claims that lie elsewhere, in the ID Token too (RP-U4)
+)
+
+// UMA.
+const (
 	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is a new one
 	NeedInfoForever         Fault = "need-info-forever"         // Grant §3.3.6: need_info asks for what is missing
 	PartialGrant            Fault = "partial-grant"             // Grant §3.3.4: less than asked may be granted
@@ -48,186 +131,55 @@ const (
 	ScopesAtTopLevel        Fault = "scopes-at-top-level"       // Federated Authorization §5.1.1: no scope member
 	LostPAT                 Fault = "lost-pat"                  // RFC 6750 §3.1: PATs given before the fault are unknown
 	LostResource            Fault = "lost-resource"             // Federated Authorization §4.1: resources made before the fault are unknown
+)
 
-	// Any endpoint.
+// What any endpoint can have. Except for the first two they concern every
+// endpoint unless they are set with [Server.SetFaultAt].
+const (
 	TokenEndpointDown        Fault = "token-endpoint-down"        // RFC 9110 §15.6.1: 500 from the token endpoint
 	IntrospectionDown        Fault = "introspection-down"         // RFC 9110 §15.6.4: 503 from introspection
 	EndpointDown             Fault = "endpoint-down"              // RFC 9110 §15.6.4: 503
+	EndpointFails            Fault = "endpoint-fails"             // RFC 9110 §15.6.1: 500
+	EndpointGone             Fault = "endpoint-gone"              // RFC 9110 §15.5.5: 404
 	AuthorizationServerHangs Fault = "authorization-server-hangs" // no answer until the client leaves or the fault ends
 	HugeAnswer               Fault = "huge-answer"                // a valid answer behind 8 MiB of white space
 	HTMLAnswer               Fault = "html-answer"                // 200 with a page where JSON belongs
+	TruncatedAnswer          Fault = "truncated-answer"           // the connection ends in the middle of an answer
+	RedirectingAnswer        Fault = "redirecting-answer"         // RFC 9110 §15.4.8: 307; following it with secrets is a violation
 )
+
+// OpenIDFaults lists the faults of the OpenID provider in the order above.
+func OpenIDFaults() []Fault {
+	return []Fault{
+		MetadataIssuerMismatch, MetadataIssuerSlash, InsecureEndpoint, OddMetadata, NoChallengeMethods,
+		PlainChallengeOnly, MTLSAliases,
+		WrongState, MissingState, WrongResponseIssuer, MissingResponseIssuer, NoResponseIssuer, RepeatedCode,
+		RepeatedState, MissingCode, ErrorAnswer, ErrorWrongState,
+		CodeRefused, ClientRefused, ErrorAsSuccess, OddTokenType, NoExpiresIn, NoScope, UnknownTokenType,
+		MissingTokenType, MissingAccessToken, MissingIDToken,
+		WrongIssuer, IssuerSlash, MissingIssuer, WrongAudience, MissingAudience, EmptyAudience, AudienceArray,
+		SecondAudience, WrongAuthorizedParty, MissingSubject, EmptySubject, SubjectNotString, MissingIssuedAt,
+		MissingExpiry, ExpiredIDToken, ExpiredWithinSkew, IssuedLongAgo, IssuedInFuture, NotYetValid, WrongNonce,
+		MissingNonce, OldAuthentication, MissingAuthTime, WrongAccessTokenHash, MissingAccessTokenHash,
+		RepeatedClaim, OtherCaseClaim, LogoutEvent, RefreshOtherSubject,
+		UnsignedIDToken, UnsignedOddCase, EmptySignature, OtherAlgorithm, HMACWithPublicKey, HMACWithSecret,
+		WrongSignature, UnknownCriticalHeader, KeyInHeader, KeyURLInHeader, WrongTokenType, FivePartIDToken,
+		PaddedIDToken, JSONSerializedIDToken, HugeIDToken, NoKeyID, UnknownKeyID,
+		OddKeys, ThreeKeys, DecoyKeys, EncryptionKey, OtherKeyAlgorithm, WithdrawnKey, EmptyKeySet,
+		UserInfoWrongSubject, UserInfoMissingSubject, UserInfoRefused, ClaimSources,
+	}
+}
 
 // Faults lists all faults in the order above.
 func Faults() []Fault {
-	return []Fault{WrongNonce, MissingNonce, WrongIssuer, WrongAudience, WrongAuthorizedParty, WrongSignature,
-		UnsignedIDToken, ExpiredIDToken, MissingIssuedAt, MissingSubject, OldAuthentication, WrongAccessTokenHash,
-		MissingIDToken, RefreshOtherSubject, UserInfoWrongSubject, MetadataIssuerMismatch, WrongState,
-		WrongResponseIssuer, MissingResponseIssuer, NoExpiresIn, SameTicketBack, NeedInfoForever, PartialGrant,
-		PermissionExpired, PermissionNotYetValid, PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
-		TokenEndpointDown, IntrospectionDown, EndpointDown, AuthorizationServerHangs, HugeAnswer, HTMLAnswer}
+	return slices.Concat(OpenIDFaults(), []Fault{
+		SameTicketBack, NeedInfoForever, PartialGrant, PermissionExpired, PermissionNotYetValid,
+		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
+	}, EndpointFaults())
 }
 
-// hugeAnswer is how much white space [HugeAnswer] sends: far above what a client
-// has reason to read.
-const hugeAnswer = 8 << 20
-
-// faultSet holds what is switched on and the requests that are held.
-type faultSet struct {
-	mu     sync.Mutex
-	on     map[Fault][]string // endpoints; none: all
-	hooks  map[string]func(*http.Request)
-	freed  chan struct{} // closed when held requests may go
-	closed bool
-}
-
-func (f *faultSet) init() {
-	f.on, f.hooks, f.freed = map[Fault][]string{}, map[string]func(*http.Request){}, make(chan struct{})
-}
-
-// SetFault switches a fault on or off. An unknown fault is an error.
-func (s *Server) SetFault(fault Fault, on bool) error { return s.SetFaultAt(fault, on) }
-
-// SetFaultAt is SetFault for the named endpoints alone. It concerns the faults
-// that any endpoint can have; the others have their own place.
-func (s *Server) SetFaultAt(fault Fault, on bool, endpoints ...string) error {
-	if !slices.Contains(Faults(), fault) {
-		return fmt.Errorf("opserver: no fault is called %q", fault)
-	}
-	for _, e := range endpoints {
-		if !slices.Contains(Endpoints(), e) {
-			return fmt.Errorf("opserver: no endpoint is called %q", e)
-		}
-	}
-	if on && (fault == LostPAT || fault == LostResource) {
-		s.forget(fault)
-	}
-	f := &s.wrong
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if on {
-		f.on[fault] = slices.Clone(endpoints)
-		return nil
-	}
-	delete(f.on, fault)
-	if fault == AuthorizationServerHangs {
-		f.free()
-	}
-	return nil
-}
-
-// OnRequest calls hook at every request to the endpoint before it is judged; nil
-// takes the hook away. A hook that blocks holds the request.
-func (s *Server) OnRequest(endpoint string, hook func(*http.Request)) {
-	mustBeEndpoint(endpoint)
-	s.wrong.mu.Lock()
-	defer s.wrong.mu.Unlock()
-	if hook == nil {
-		delete(s.wrong.hooks, endpoint)
-		return
-	}
-	s.wrong.hooks[endpoint] = hook
-}
-
-// has reports whether a fault is on.
-func (f *faultSet) has(fault Fault) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, on := f.on[fault]
-	return on
-}
-
-// free lets held requests go; the lock is held.
-func (f *faultSet) free() {
-	close(f.freed)
-	f.freed = make(chan struct{})
-}
-
-// release ends holding for good.
-func (f *faultSet) release() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.closed = true
-	delete(f.on, AuthorizationServerHangs)
-	f.free()
-}
-
-// at reports whether a fault is on for an endpoint.
-func (f *faultSet) at(fault Fault, endpoint string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	where, on := f.on[fault]
-	return on && (len(where) == 0 || slices.Contains(where, endpoint))
-}
-
-// play does what the faults of any endpoint demand. It returns what the endpoint
-// itself is to answer through, nil if it is not to answer at all.
-func (f *faultSet) play(w http.ResponseWriter, r *http.Request, name string, human bool) http.ResponseWriter {
-	f.mu.Lock()
-	hook := f.hooks[name]
-	f.mu.Unlock()
-	if hook != nil {
-		hook(r)
-	}
-	if f.at(AuthorizationServerHangs, name) && !f.hold(r) {
-		return nil
-	}
-	switch {
-	case f.at(TokenEndpointDown, name) && name == EndpointToken:
-		http.Error(w, "the token endpoint is out of order", http.StatusInternalServerError)
-	case f.at(IntrospectionDown, name) && name == EndpointIntrospect, f.at(EndpointDown, name):
-		http.Error(w, "out of order", http.StatusServiceUnavailable)
-	case human:
-		return w
-	case f.at(HTMLAnswer, name):
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, "<!doctype html><title>Maintenance</title><p>Back soon.</p>")
-	case f.at(HugeAnswer, name):
-		return &paddedWriter{ResponseWriter: w}
-	default:
-		return w
-	}
-	return nil
-}
-
-// paddedWriter puts white space before a JSON answer, which stays valid.
-type paddedWriter struct {
-	http.ResponseWriter
-	padded bool
-}
-
-func (p *paddedWriter) Write(b []byte) (int, error) {
-	if !p.padded {
-		p.padded = true
-		blank := []byte(strings.Repeat(" ", 1<<16))
-		for range hugeAnswer / len(blank) {
-			if _, err := p.ResponseWriter.Write(blank); err != nil {
-				return 0, err // the client has read enough
-			}
-		}
-	}
-	return p.ResponseWriter.Write(b)
-}
-
-// hold keeps a request until the fault ends, and reports whether it is still to
-// be answered. The body is read first: only then does net/http notice a client
-// that leaves.
-func (f *faultSet) hold(r *http.Request) bool {
-	f.mu.Lock()
-	freed, closed := f.freed, f.closed
-	f.mu.Unlock()
-	if closed {
-		return true
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
-	if err != nil {
-		return false
-	}
-	r.Body = io.NopCloser(strings.NewReader(string(body)))
-	select {
-	case <-freed:
-		return true
-	case <-r.Context().Done():
-		return false
-	}
+// EndpointFaults lists the faults that any endpoint can have, in the order above.
+func EndpointFaults() []Fault {
+	return []Fault{TokenEndpointDown, IntrospectionDown, EndpointDown, EndpointFails, EndpointGone,
+		AuthorizationServerHangs, HugeAnswer, HTMLAnswer, TruncatedAnswer, RedirectingAnswer}
 }

@@ -2,6 +2,10 @@ package opserver_test
 
 import (
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,80 +16,6 @@ import (
 	"example.com/gatehouse/internal/opserver"
 )
 
-// TestIDTokenFaults switches each fault of the ID Token on and off again.
-func TestIDTokenFaults(t *testing.T) {
-	w := newWorld(t, "")
-	now := float64(w.clock.Now().Unix())
-	for fault, broken := range map[opserver.Fault]func(asked, got map[string]any) bool{
-		opserver.WrongNonce:    func(asked, got map[string]any) bool { return got["nonce"] != nil && got["nonce"] != asked["nonce"] },
-		opserver.MissingNonce:  func(_, got map[string]any) bool { return got["nonce"] == nil },
-		opserver.WrongIssuer:   func(_, got map[string]any) bool { return got["iss"] == w.Issuer()+"1" },
-		opserver.WrongAudience: func(_, got map[string]any) bool { return got["aud"] == "rp-other" },
-		opserver.WrongAuthorizedParty: func(_, got map[string]any) bool {
-			aud, _ := got["aud"].([]any)
-			return len(aud) == 2 && aud[0] == "rp" && got["azp"] == "other"
-		},
-		opserver.ExpiredIDToken:    func(_, got map[string]any) bool { return got["exp"].(float64) < now },
-		opserver.MissingIssuedAt:   func(_, got map[string]any) bool { return got["iat"] == nil },
-		opserver.MissingSubject:    func(_, got map[string]any) bool { return got["sub"] == nil },
-		opserver.OldAuthentication: func(_, got map[string]any) bool { return got["auth_time"].(float64) < now },
-		opserver.WrongAccessTokenHash: func(_, got map[string]any) bool {
-			return strings.Trim(str(got["at_hash"]), "A") == ""
-		},
-	} {
-		t.Run(string(fault), func(t *testing.T) {
-			for _, on := range []bool{true, false} {
-				w.must(w.SetFault(fault, on))
-				u := w.authorizeURL()
-				asked, _ := url.Parse(u)
-				got := claims(t, w.redeem(u, w.signIn(w.browser(), u, "alice")).json["id_token"])
-				if broken(map[string]any{"nonce": asked.Query().Get("nonce")}, got) != on {
-					t.Errorf("on %v: %v", on, got)
-				}
-			}
-		})
-	}
-	w.violations("")
-}
-
-func TestTokenAnswerFaults(t *testing.T) {
-	w := newWorld(t, "")
-	w.must(w.SetFault(opserver.MissingIDToken, true))
-	if got := w.tokens("alice"); got["id_token"] != nil || got["access_token"] == nil {
-		t.Errorf("MissingIDToken: %v", got)
-	}
-	w.must(w.SetFault(opserver.MissingIDToken, false))
-	w.must(w.SetFault(opserver.NoExpiresIn, true))
-	if got := w.tokens("alice"); got["expires_in"] != nil {
-		t.Errorf("NoExpiresIn: %v", got)
-	}
-	w.must(w.SetFault(opserver.UnsignedIDToken, true))
-	if got := str(w.tokens("alice")["id_token"]); !strings.HasSuffix(got, ".") {
-		t.Errorf("UnsignedIDToken: %s", got)
-	}
-	w.must(w.SetFault(opserver.UnsignedIDToken, false))
-	w.must(w.SetFault(opserver.WrongSignature, true))
-	raw := str(w.tokens("alice")["id_token"])
-	if a := w.get(w.http, w.authorizeURL("id_token_hint", raw)); !strings.Contains(a.Header.Get("Location"), "invalid_request") {
-		t.Errorf("WrongSignature: the signature is good")
-	}
-	w.must(w.SetFault(opserver.WrongSignature, false))
-	tok := w.tokens("alice")
-	w.must(w.SetFault(opserver.RefreshOtherSubject, true))
-	if got := claims(t, w.tokens("alice")["id_token"])["sub"]; got != "alice" {
-		t.Errorf("RefreshOtherSubject touches the first token: %v", got)
-	}
-	a := w.token(rpAuth, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {str(tok["refresh_token"])}})
-	if got := claims(t, a.json["id_token"])["sub"]; got != "alice-other" {
-		t.Errorf("RefreshOtherSubject: %v", got)
-	}
-	w.must(w.SetFault(opserver.UserInfoWrongSubject, true))
-	info := w.send(w.http, http.MethodGet, w.endpoint("userinfo_endpoint"), "", "", "Bearer "+str(tok["access_token"]))
-	if info.json["sub"] != "someone-else" {
-		t.Errorf("UserInfoWrongSubject: %s", info.body)
-	}
-}
-
 // TestTaintedAnswers sends answers that a client must refuse, and sees a client
 // that redeems them all the same.
 func TestTaintedAnswers(t *testing.T) {
@@ -93,6 +23,9 @@ func TestTaintedAnswers(t *testing.T) {
 		opserver.WrongState:            func(_ *world, sent, back url.Values) bool { return back.Get("state") == sent.Get("state")+"x" },
 		opserver.WrongResponseIssuer:   func(w *world, _, back url.Values) bool { return back.Get("iss") == w.Issuer()+"/other" },
 		opserver.MissingResponseIssuer: func(_ *world, _, back url.Values) bool { return !back.Has("iss") },
+		opserver.MissingState:          func(_ *world, _, back url.Values) bool { return !back.Has("state") },
+		opserver.RepeatedCode:          func(_ *world, _, back url.Values) bool { return len(back["code"]) == 2 },
+		opserver.RepeatedState:         func(_ *world, _, back url.Values) bool { return len(back["state"]) == 2 },
 	} {
 		t.Run(string(fault), func(t *testing.T) {
 			w := newWorld(t, "")
@@ -107,16 +40,6 @@ func TestTaintedAnswers(t *testing.T) {
 			w.redeem(u, back).want(t, 200, "")
 			w.violations("redeemed a code that came back with")
 		})
-	}
-}
-
-func TestMetadataIssuerMismatch(t *testing.T) {
-	w := newWorld(t, "")
-	w.must(w.SetFault(opserver.MetadataIssuerMismatch, true))
-	for _, at := range []string{"openid-configuration", "uma2-configuration", "oauth-authorization-server"} {
-		if got := w.getJSON(w.base + "/.well-known/" + at)["issuer"]; got == w.Issuer() {
-			t.Errorf("%s: issuer %v", at, got)
-		}
 	}
 }
 
@@ -231,6 +154,32 @@ func TestFaultsOfAnyEndpoint(t *testing.T) {
 	if a := w.token(basic("rp", "guess"), cc); len(a.body) < 8<<20 || a.StatusCode != 401 || a.json["error"] != "invalid_client" {
 		t.Errorf("HugeAnswer: %d, %d bytes", a.StatusCode, len(a.body))
 	}
+	w.must(w.SetFault(opserver.HugeAnswer, false))
+	for fault, status := range map[opserver.Fault]int{opserver.EndpointFails: 500, opserver.EndpointGone: 404} {
+		w.must(w.SetFaultAt(fault, true, opserver.EndpointToken))
+		if a := w.token(rpAuth, cc); a.StatusCode != status {
+			t.Errorf("%s: %d", fault, a.StatusCode)
+		}
+		w.must(w.SetFault(fault, false))
+	}
+	w.with(opserver.RedirectingAnswer, func() {
+		a := w.token(rpAuth, cc)
+		if a.StatusCode != http.StatusTemporaryRedirect {
+			t.Fatalf("RedirectingAnswer: %d", a.StatusCode)
+		}
+		w.postForm(w.http, a.Header.Get("Location"), cc, rpAuth)
+		w.violations("a redirect led it")
+	})
+	w.with(opserver.TruncatedAnswer, func() {
+		resp, err := w.http.Get(w.endpoint("jwks_uri"))
+		w.must(err)
+		b, err := io.ReadAll(resp.Body)
+		if err == nil || len(b) == 0 || resp.StatusCode != http.StatusOK || resp.ContentLength <= int64(len(b)) {
+			t.Errorf("TruncatedAnswer: %d of %d bytes, %v", len(b), resp.ContentLength, err)
+		}
+		w.must(resp.Body.Close())
+	})
+	w.token(rpAuth, cc).want(t, 200, "")
 	if w.SetFault("no-such-fault", true) == nil || w.SetFaultAt(opserver.HugeAnswer, true, "no-such-endpoint") == nil {
 		t.Error("an unknown name is taken")
 	}
@@ -247,6 +196,16 @@ func TestEveryFaultIsListedOnce(t *testing.T) {
 		w.must(w.SetFault(f, true))
 		w.must(w.SetFault(f, false))
 	}
+	file, err := parser.ParseFile(token.NewFileSet(), "faults.go", nil, 0)
+	w.must(err)
+	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if name := strings.Trim(lit.Value, `"`); name != "slices" && !seen[opserver.Fault(name)] {
+				t.Errorf("%s is not listed", name)
+			}
+		}
+		return true
+	})
 	if len(w.tokens("alice")) == 0 {
 		t.Error("the server does not recover")
 	}

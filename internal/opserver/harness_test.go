@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"html"
 	"io"
 	"net/http"
@@ -22,8 +23,12 @@ import (
 const (
 	verifier = "a-verifier-of-at-least-forty-three-characters-000"
 	callback = "http://rp.test/callback"
-	umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
-	idFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
+	// rpSecret needs encoding, and is long enough for HS256.
+	rpSecret = "s: %+/ and more, for 256 bits of it"
+	// statePrefix makes a state long enough for 128 bits.
+	statePrefix = "state-of-128-bits-"
+	umaGrant    = "urn:ietf:params:oauth:grant-type:uma-ticket"
+	idFormat    = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 )
 
 type clock struct {
@@ -71,7 +76,7 @@ func newWorld(t *testing.T, path string) *world {
 	w.http = w.browser()
 	w.must(op.AddUser("alice", "pw-alice", map[string]any{"email": "alice@example.org", "name": "Alice", "role": "owner"}))
 	w.must(op.AddUser("bob", "pw-bob", map[string]any{"sub": "b-0815", "email": "bob@example.org"}))
-	w.must(op.AddClient(opserver.Client{ID: "rp", Secret: "s: %+/", Name: "The app", RedirectURIs: []string{callback},
+	w.must(op.AddClient(opserver.Client{ID: "rp", Secret: rpSecret, Name: "The app", RedirectURIs: []string{callback},
 		PostLogoutRedirectURIs: []string{"http://rp.test/bye"}, PostLogoutOrigins: []string{"http://other.test"}}))
 	w.must(op.AddClient(opserver.Client{ID: "shop", Secret: "shop-secret", RedirectURIs: []string{callback}}))
 	w.must(op.AddClient(opserver.Client{ID: "spa", RedirectURIs: []string{callback}}))
@@ -162,7 +167,7 @@ func basic(id, secret string) string {
 }
 
 var (
-	rpAuth   = basic("rp", "s: %+/")
+	rpAuth   = basic("rp", rpSecret)
 	shopAuth = basic("shop", "shop-secret")
 )
 
@@ -187,11 +192,11 @@ var serial struct {
 func (w *world) authorizeURL(change ...string) string {
 	serial.Lock()
 	serial.n++
-	n := strings.Repeat("x", serial.n)
+	n := fmt.Sprintf("%06d", serial.n)
 	serial.Unlock()
 	ver := verifier + n
 	v := url.Values{"response_type": {"code"}, "client_id": {"rp"}, "redirect_uri": {callback},
-		"scope": {"openid profile email"}, "state": {"st" + n}, "nonce": {"no" + n},
+		"scope": {"openid profile email"}, "state": {statePrefix + n}, "nonce": {"nonce-of-128-bits-" + n},
 		"code_challenge": {challengeOf(ver)}, "code_challenge_method": {"S256"}}
 	for i := 0; i < len(change); i += 2 {
 		if change[i+1] == "-" {
@@ -206,7 +211,7 @@ func (w *world) authorizeURL(change ...string) string {
 // verifierOf returns the verifier that fits the request.
 func verifierOf(authorizeURL string) string {
 	u, _ := url.Parse(authorizeURL)
-	return verifier + strings.TrimPrefix(u.Query().Get("state"), "st")
+	return verifier + strings.TrimPrefix(u.Query().Get("state"), statePrefix)
 }
 
 var inputs = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)

@@ -2,13 +2,12 @@ package opserver
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	strict "github.com/go-jose/go-jose/v4/json"
@@ -75,64 +74,22 @@ func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bo
 	if nonce != "" {
 		claims["nonce"] = nonce
 	}
-	if access != "" { // OpenID Connect Core §3.1.3.6; both algorithms hash with SHA-256
-		sum := sha256.Sum256([]byte(access))
-		claims["at_hash"] = base64.RawURLEncoding.EncodeToString(sum[:sha256.Size/2])
+	if access != "" {
+		claims["at_hash"] = accessHash(s.algOf(c), access)
 	}
-	s.spoil(claims, c, refreshed)
-	if s.wrong.has(UnsignedIDToken) {
-		return unsigned(claims)
-	}
-	signed, err := s.keys.sign(c.alg, "JWT", claims)
-	if err == nil && s.wrong.has(WrongSignature) {
-		signed = otherSignature(signed)
-	}
-	return signed, err
+	s.spoilClaims(claims, c, refreshed)
+	return s.signIDToken(c, claims)
 }
 
-// spoil breaks the claims of an ID Token as the faults say.
-func (s *Server) spoil(claims map[string]any, c *client, refreshed bool) {
-	subject, _ := claims["sub"].(string)
-	broken := map[Fault]func(){
-		WrongIssuer:          func() { claims["iss"] = s.issuer + "1" },
-		WrongAudience:        func() { claims["aud"] = c.ID + "-other" },
-		WrongAuthorizedParty: func() { claims["aud"], claims["azp"] = []string{c.ID, "other"}, "other" },
-		MissingSubject:       func() { delete(claims, "sub") },
-		MissingIssuedAt:      func() { delete(claims, "iat") },
-		ExpiredIDToken:       func() { claims["exp"] = s.now().Add(-10 * time.Minute).Unix() },
-		OldAuthentication:    func() { claims["auth_time"] = s.now().Add(-24 * time.Hour).Unix() },
-		WrongAccessTokenHash: func() { claims["at_hash"] = base64.RawURLEncoding.EncodeToString(make([]byte, 16)) },
-		MissingNonce:         func() { delete(claims, "nonce") },
+// accessHash is at_hash: the left half of the hash that goes with the algorithm.
+// OpenID Connect Core §3.1.3.6.
+func accessHash(alg jose.SignatureAlgorithm, access string) string {
+	if alg == jose.EdDSA { // Ed25519 hashes with SHA-512
+		sum := sha512.Sum512([]byte(access))
+		return base64.RawURLEncoding.EncodeToString(sum[:sha512.Size/2])
 	}
-	if refreshed {
-		broken[RefreshOtherSubject] = func() { claims["sub"] = subject + "-other" }
-	}
-	if nonce, sent := claims["nonce"].(string); sent {
-		broken[WrongNonce] = func() { claims["nonce"] = nonce + "x" }
-	}
-	for fault, apply := range broken {
-		if s.wrong.has(fault) {
-			apply()
-		}
-	}
-}
-
-// unsigned makes the JWT that every client must refuse: alg none.
-func unsigned(claims map[string]any) (string, error) {
-	b, err := json.Marshal(claims)
-	enc := base64.RawURLEncoding
-	return enc.EncodeToString([]byte(`{"alg":"none"}`)) + "." + enc.EncodeToString(b) + ".", err
-}
-
-// otherSignature changes one character in the middle of the signature, where
-// each of its bits counts.
-func otherSignature(signed string) string {
-	at := len(signed) - 20
-	changed := byte('A')
-	if signed[at] == changed {
-		changed = 'B'
-	}
-	return signed[:at] + string(changed) + signed[at+1:]
+	sum := sha256.Sum256([]byte(access))
+	return base64.RawURLEncoding.EncodeToString(sum[:sha256.Size/2])
 }
 
 // ownToken reads a JWT that we have signed, expired or not.

@@ -2,6 +2,7 @@ package opserver
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -18,12 +19,14 @@ import (
 // a key is made for every server that signs.
 const rsaBits = 2048
 
-// keyRing holds the signing keys: one RSA and one P-256 key, made at first need
-// because an RSA key takes about 50 ms, and those of the rotation before.
+// keyRing holds the signing keys: one RSA, one P-256 and one Ed25519 key, made at
+// first need because an RSA key takes about 50 ms, and those of the rotation
+// before.
 type keyRing struct {
 	mu     sync.Mutex
 	now    []jose.JSONWebKey
 	before []jose.JSONWebKey
+	alien  *jose.JSONWebKey // nobody published it; see stranger
 }
 
 func makeKeys() ([]jose.JSONWebKey, error) {
@@ -35,9 +38,14 @@ func makeKeys() ([]jose.JSONWebKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, o, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
 	return []jose.JSONWebKey{
 		{Key: r, KeyID: newSecret()[:12], Algorithm: string(jose.RS256), Use: "sig"},
 		{Key: e, KeyID: newSecret()[:12], Algorithm: string(jose.ES256), Use: "sig"},
+		{Key: o, KeyID: newSecret()[:12], Algorithm: string(jose.EdDSA), Use: "sig"},
 	}, nil
 }
 
@@ -83,31 +91,45 @@ func (k *keyRing) rotate() error {
 	return nil
 }
 
+// signing returns the key of an algorithm.
+func (k *keyRing) signing(alg jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
+	keys, err := k.current()
+	if err != nil {
+		return jose.JSONWebKey{}, err
+	}
+	for _, key := range keys {
+		if key.Algorithm == string(alg) {
+			return key, nil
+		}
+	}
+	return jose.JSONWebKey{}, errors.New("opserver: no key for " + string(alg))
+}
+
+// stranger returns a key that is in no key set, always the same one.
+func (k *keyRing) stranger() (jose.JSONWebKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.alien == nil {
+		made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return jose.JSONWebKey{}, err
+		}
+		k.alien = &jose.JSONWebKey{Key: made, KeyID: newSecret()[:12], Algorithm: string(jose.ES256), Use: "sig"}
+	}
+	return *k.alien, nil
+}
+
 // sign makes a compact JWS over claims.
 func (k *keyRing) sign(alg jose.SignatureAlgorithm, typ string, claims any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
-	keys, err := k.current()
+	key, err := k.signing(alg)
 	if err != nil {
 		return "", err
 	}
-	for _, key := range keys {
-		if key.Algorithm != string(alg) {
-			continue
-		}
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, new(jose.SignerOptions).WithType(jose.ContentType(typ)))
-		if err != nil {
-			return "", err
-		}
-		signed, err := signer.Sign(payload)
-		if err != nil {
-			return "", err
-		}
-		return signed.CompactSerialize()
-	}
-	return "", errors.New("opserver: no key for " + string(alg))
+	return jws{alg: alg, key: key.Key, kid: key.KeyID, typ: typ}.compact(payload)
 }
 
 // RotateKeys makes new signing keys. The keys before stay in the key set until
@@ -120,6 +142,11 @@ func (s *Server) serveJWKS(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "no keys", http.StatusInternalServerError)
 		return
 	}
+	entries, err := s.spoilKeys(keys)
+	if err != nil {
+		http.Error(w, "no keys", http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	writeJSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: keys})
+	writeJSON(w, http.StatusOK, map[string]any{"keys": entries})
 }

@@ -1,6 +1,9 @@
 package opserver
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // Grant types of the token endpoint.
 const (
@@ -15,12 +18,8 @@ const scopePAT = "uma_protection"
 
 // metadata holds what the two documents share. RFC 8414 §2.
 func (s *Server) metadata() map[string]any {
-	issuer := s.issuer
-	if s.wrong.has(MetadataIssuerMismatch) {
-		issuer += "/other"
-	}
 	return map[string]any{
-		"issuer":                                         issuer,
+		"issuer":                                         s.issuer,
 		"authorization_endpoint":                         s.url(pathAuthorize),
 		"token_endpoint":                                 s.url(pathToken),
 		"jwks_uri":                                       s.url(pathJWKS),
@@ -42,7 +41,7 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["userinfo_endpoint"] = s.url(pathUserInfo)
 	m["end_session_endpoint"] = s.url(pathEndSession)
 	m["subject_types_supported"] = []string{"public"}
-	m["id_token_signing_alg_values_supported"] = []string{"RS256", "ES256"}
+	m["id_token_signing_alg_values_supported"] = []string{"RS256", "ES256", "EdDSA"}
 	m["acr_values_supported"] = []string{acrPassword, acrStronger}
 	m["prompt_values_supported"] = []string{"none", "login", "select_account"}
 	m["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid",
@@ -51,6 +50,7 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["request_parameter_supported"] = false
 	m["request_uri_parameter_supported"] = false
 	m["service_documentation"] = s.url("/")
+	s.spoilMetadata(m)
 	w.Header().Set("Cache-Control", "public, max-age=300")
 	writeJSON(w, http.StatusOK, m)
 }
@@ -61,6 +61,47 @@ func (s *Server) serveUMAMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["permission_endpoint"] = s.url(pathPermission)
 	m["resource_registration_endpoint"] = s.url(pathResource)
 	m["uma_profiles_supported"] = []string{}
+	s.spoilMetadata(m)
 	w.Header().Set("Cache-Control", "public, max-age=300")
 	writeJSON(w, http.StatusOK, m)
+}
+
+// spoilMetadata changes a document as the faults say.
+func (s *Server) spoilMetadata(m map[string]any) {
+	for _, one := range []spoiler{
+		{MetadataIssuerMismatch, func() { m["issuer"] = s.issuer + "/other" }},
+		{MetadataIssuerSlash, func() { m["issuer"] = s.otherSlash() }},
+		// The host name is reserved (RFC 6761 §6.4) and not loopback.
+		{InsecureEndpoint, func() { m["token_endpoint"] = "http://op.invalid" + s.prefix + pathToken }},
+		{OddMetadata, func() { addOddMetadata(m) }},
+		{NoChallengeMethods, func() { delete(m, "code_challenge_methods_supported") }},
+		{PlainChallengeOnly, func() { m["code_challenge_methods_supported"] = []string{"plain"} }},
+		{NoResponseIssuer, func() { delete(m, "authorization_response_iss_parameter_supported") }},
+		{MTLSAliases, func() { // RFC 8705 §5
+			alias := s.url(pathTrap) + trapMTLS
+			m["mtls_endpoint_aliases"] = map[string]any{"token_endpoint": alias, "userinfo_endpoint": alias, "introspection_endpoint": alias}
+		}},
+	} {
+		if s.wrong.has(one.fault) {
+			one.apply()
+		}
+	}
+}
+
+// addOddMetadata adds what a client skips: members that it does not know, and
+// values that it does not use.
+func addOddMetadata(m map[string]any) {
+	m["urn:example:odd"] = map[string]any{"issuer": "https://odd.invalid", "list": []any{1, nil, "x"}}
+	m["response_types_supported"] = []string{"token id_token", "id_token code", "code"}
+	m["id_token_signing_alg_values_supported"] = []string{"none", "RS256", "HS256", "XY999", "ES256", "EdDSA"}
+	m["scopes_supported"] = append([]string{"odd scope"}, "openid", "profile", "email", "offline_access", scopePAT)
+	m["userinfo_signing_alg_values_supported"] = []string{"none"}
+}
+
+// otherSlash is the issuer with a slash more at its end, or one less.
+func (s *Server) otherSlash() string {
+	if cut, had := strings.CutSuffix(s.issuer, "/"); had {
+		return cut
+	}
+	return s.issuer + "/"
 }

@@ -320,7 +320,7 @@ func TestClientAuthentication(t *testing.T) {
 		})
 	}
 	w.violations("")
-	w.token(rpAuth, cc("client_id", "rp", "client_secret", "s: %+/")).want(t, 400, "invalid_request")
+	w.token(rpAuth, cc("client_id", "rp", "client_secret", rpSecret)).want(t, 400, "invalid_request")
 	w.violations("two ways at once")
 	w.postForm(w.http, w.endpoint("token_endpoint")+"?client_id=rp", cc(), rpAuth).want(t, 400, "invalid_request")
 	w.violations("parameters in its URL")
@@ -339,7 +339,7 @@ func TestRegisteredGrantsAndScopes(t *testing.T) {
 
 func TestES256(t *testing.T) {
 	w := newWorld(t, "")
-	w.must(w.AddClient(opserver.Client{ID: "rp", Secret: "s: %+/", RedirectURIs: []string{callback}, IDTokenAlg: "ES256"}))
+	w.must(w.AddClient(opserver.Client{ID: "rp", Secret: rpSecret, RedirectURIs: []string{callback}, IDTokenAlg: "ES256"}))
 	w.verifies(str(w.tokens("alice")["id_token"]), jose.ES256)
 }
 
@@ -439,8 +439,8 @@ func TestRepeatedRequests(t *testing.T) {
 		t.Errorf("the same request from another browser: %q", got)
 	}
 	w.ResetViolations()
-	w.get(w.http, w.authorizeURL("nonce", "fixed"))
-	w.get(w.http, w.authorizeURL("nonce", "fixed"))
+	w.get(w.http, w.authorizeURL("nonce", "the-same-nonce-of-128-bits"))
+	w.get(w.http, w.authorizeURL("nonce", "the-same-nonce-of-128-bits"))
 	w.violations("repeats the nonce")
 	w.get(w.http, w.authorizeURL("state", "-"))
 	w.violations("without state")

@@ -190,7 +190,7 @@ func TestPagesLeadBackToTheClient(t *testing.T) {
 	if strings.Contains(policy, "Back to") || !strings.Contains(policy, "what you decide here, The app never learns") {
 		t.Errorf("without a home: %s", policy)
 	}
-	w.must(w.AddClient(opserver.Client{ID: "rp", Secret: "s: %+/", Name: "The app", RedirectURIs: []string{callback}, HomeURI: "http://rp.test/albums"}))
+	w.must(w.AddClient(opserver.Client{ID: "rp", Secret: rpSecret, Name: "The app", RedirectURIs: []string{callback}, HomeURI: "http://rp.test/albums"}))
 	link := `<a href="http://rp.test/albums">Back to The app</a>`
 	if policy = w.get(w.http, at).body; !strings.Contains(policy, link) {
 		t.Errorf("policy page: %s", policy)

@@ -62,6 +62,7 @@ const (
 	pathPolicy      = "/ep/share-c7" // one resource is one segment more
 	pathInbox       = "/ep/inbox-c8"
 	pathStyle       = "/ep/look.css"
+	pathTrap        = "/ep/trap-0d" // where no client has reason to go
 	pathOpenID      = "/.well-known/openid-configuration"
 	pathUMA         = "/.well-known/uma2-configuration"
 	pathOAuthServer = "/.well-known/oauth-authorization-server"
@@ -143,6 +144,8 @@ func (s *Server) mount() {
 	api(EndpointResource, p+pathResource+"/{id}", s.serveResource, http.MethodGet, http.MethodPut, http.MethodDelete)
 	api(EndpointPermission, p+pathPermission, s.servePermission, http.MethodPost)
 
+	s.mux.HandleFunc(p+pathTrap+"/{what}", s.serveTrap)
+
 	page(EndpointAuthorize, p+pathAuthorize, s.serveAuthorize, http.MethodGet, http.MethodPost)
 	page(EndpointEndSession, p+pathEndSession, s.serveEndSession, http.MethodGet, http.MethodPost)
 	page(EndpointPages, p+pathSignIn, s.guardForm(s.serveSignIn), http.MethodPost)
@@ -159,7 +162,7 @@ func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods [
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.stats.enter(name)()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if w = s.wrong.play(w, r, name, human); w == nil {
+		if w = s.wrong.play(w, r, name, human, s.url(pathTrap)+trapRedirect); w == nil {
 			return
 		}
 		for _, m := range methods {

@@ -44,6 +44,7 @@ type state struct {
 	inboxes   map[party]bool // owners who have said whether they take requests
 
 	tokenLife, idTokenLife, ticketLife time.Duration
+	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
 	rpt                                RPTOptions
 	patRefusal                         int
 	relativeLocation                   bool

@@ -128,9 +128,10 @@ func (s *Server) ResetCounts() {
 // Violations returns, oldest first, what clients did that the protocol forbids
 // but that they may survive: a code, ticket or refresh token presented twice, an
 // authorization request that repeats the state, nonce or code challenge of
-// another one, a code redeemed although its answer came back with a changed state
-// or issuer, polling faster than the interval allows, credentials in a URL or in
-// two places.
+// another one, has none or one too short for 128 bits, a code redeemed although
+// its answer came back with a wrong, missing or doubled parameter, an address
+// fetched to which a fault has lured, polling faster than the interval allows,
+// credentials in a URL or in two places.
 func (s *Server) Violations() []string {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()

@@ -37,13 +37,39 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	default:
 		var body map[string]any
 		body, bad = serve(r.Context(), c, form)
-		if body != nil && s.wrong.has(NoExpiresIn) {
-			delete(body, "expires_in")
-		}
+		body, bad = s.spoilTokens(kind, body, bad)
 		reply(w, http.StatusOK, body, bad)
 		return
 	}
 	writeError(w, bad)
+}
+
+// spoilTokens changes a token answer as the faults say.
+func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (map[string]any, *apiError) {
+	if bad != nil {
+		return body, bad
+	}
+	switch {
+	case s.wrong.has(CodeRefused) && kind == grantCode:
+		return nil, badRequest("invalid_grant", "the code is not valid")
+	case s.wrong.has(ClientRefused):
+		return nil, &apiError{status: http.StatusUnauthorized, code: "invalid_client", challenge: `Basic realm="opserver"`}
+	case s.wrong.has(ErrorAsSuccess):
+		return map[string]any{"error": "invalid_grant"}, nil
+	}
+	for _, one := range []spoiler{
+		{OddTokenType, func() { body["token_type"] = "bEARER" }},
+		{UnknownTokenType, func() { body["token_type"] = "mac" }},
+		{MissingTokenType, func() { delete(body, "token_type") }},
+		{NoExpiresIn, func() { delete(body, "expires_in") }},
+		{NoScope, func() { delete(body, "scope") }},
+		{MissingAccessToken, func() { delete(body, "access_token") }},
+	} {
+		if s.wrong.has(one.fault) {
+			one.apply()
+		}
+	}
+	return body, nil
 }
 
 // redeemCode is RFC 6749 §4.1.3 with RFC 7636 §4.6.
@@ -84,6 +110,8 @@ func (s *Server) takeCode(c *client, form url.Values) (*grant, *apiError) {
 		return nil, refused
 	case v.redirectURI != form.Get("redirect_uri"):
 		return nil, badRequest("invalid_grant", "redirect_uri is not that of the authorization request")
+	case len(form.Get("code_verifier")) < 43 || len(form.Get("code_verifier")) > 128: // RFC 7636 §4.1
+		return nil, badRequest("invalid_grant", "the code verifier has a wrong length")
 	case subtle.ConstantTimeCompare([]byte(proof), []byte(v.challenge)) != 1:
 		return nil, badRequest("invalid_grant", "the code verifier does not fit")
 	}

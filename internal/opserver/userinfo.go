@@ -28,8 +28,24 @@ func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
 		claims = claimsOf(t.grant.user, t.scope)
 	}
 	s.mu.Unlock()
-	if claims != nil && s.wrong.has(UserInfoWrongSubject) {
-		claims["sub"] = "someone-else"
+	if claims != nil && s.wrong.has(UserInfoRefused) {
+		claims, bad = nil, bearerError(http.StatusUnauthorized, "invalid_token", "the access token is not valid")
+	}
+	if claims != nil {
+		s.spoilUserInfo(claims)
 	}
 	reply(w, http.StatusOK, claims, bad)
+}
+
+// spoilUserInfo changes what is said of a person as the faults say.
+func (s *Server) spoilUserInfo(claims map[string]any) {
+	if s.wrong.has(UserInfoWrongSubject) {
+		claims["sub"] = "someone-else"
+	}
+	if s.wrong.has(UserInfoMissingSubject) {
+		delete(claims, "sub")
+	}
+	if s.wrong.has(ClaimSources) {
+		s.addClaimSources(claims)
+	}
 }
