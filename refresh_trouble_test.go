@@ -233,7 +233,7 @@ func TestRefreshAnswerLost(t *testing.T) {
 	if got := s.refreshes(); got != 1 {
 		t.Fatalf("%d refreshes", got)
 	}
-	s.advance(21 * time.Second) // past the lease of 12 s and every pause
+	s.advance(21 * time.Second)                     // past the lease of 12 s and every pause
 	ana.wantServed(ana.on(replicaB).get("/notes/")) // starts the take-over
 	s.shutdown(replicaB)
 	if got := s.refreshes(); got != 2 {

@@ -1,0 +1,323 @@
+package gatehouse
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fullRecord has every field set.
+func fullRecord() *record {
+	at := time.UnixMilli(1_777_636_800_000)
+	return &record{
+		issuer: "https://op.test", subject: "u1", clientID: "notes", sid: "s1",
+		begin: at, seen: at, ends: at, authTime: at, claims: []byte(`{"sub":"u1"}`), scope: "openid",
+		access: "at", expires: at, requested: at, refresh: "rt", idToken: "a.b.c",
+		marks: [2]mark{{strings.Repeat("A", 22), 1}, {strings.Repeat("B", 22), 2}},
+		asked: []byte("asked"), askedAt: at, leaseID: []byte("lease"), leaseUntil: at, takeovers: 3, retryAt: at, ended: at,
+	}
+}
+
+// FuzzRecord: whatever a store holds is a record or an error, and what was read
+// is written back whole, with the fields of newer builds.
+func FuzzRecord(f *testing.F) {
+	whole := fullRecord().encode()
+	f.Add(whole)
+	f.Add((&record{}).encode())
+	f.Add(append(bytes.Clone(whole), 99, 3, 'n', 'e', 'w'))
+	f.Add(whole[:len(whole)-1])
+	f.Add([]byte{recordVersion + 1, 0})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := decodeRecord(bytes.Clone(b))
+		if err != nil {
+			return
+		}
+		second, err := decodeRecord(first.encode())
+		if err != nil {
+			t.Fatalf("what was read is not readable once written: %v", err)
+		}
+		one, two := first.encode(), second.encode()
+		const head = 2 + writeIDSize
+		if !bytes.Equal(one[head:], two[head:]) {
+			t.Errorf("%x is written as\n%x and then as\n%x", b, one[head:], two[head:])
+		}
+		if bytes.Equal(one[:head], two[:head]) {
+			t.Error("two writes have the same write id")
+		}
+	})
+}
+
+// TestRecordFields: no field is lost between two builds, known or not.
+func TestRecordFields(t *testing.T) {
+	got, err := decodeRecord(append(fullRecord().encode(), 99, 3, 'n', 'e', 'w'))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []byte{99, 3, 'n', 'e', 'w'}; !bytes.Equal(got.unknown, want) {
+		t.Errorf("unknown fields %x, want %x", got.unknown, want)
+	}
+	got.unknown = nil
+	const head = 2 + writeIDSize
+	if !bytes.Equal(got.encode()[head:], fullRecord().encode()[head:]) {
+		t.Errorf("%+v", got)
+	}
+	if _, err := decodeRecord([]byte{recordVersion + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err != errRecordVersion {
+		t.Errorf("a newer version: %v", err)
+	}
+}
+
+// FuzzAttempt: what the seal protects is read back as it was written.
+func FuzzAttempt(f *testing.F) {
+	a := newAttempt(time.UnixMilli(1_777_636_800_000))
+	f.Add(a.encode())
+	a.grant, a.aged, a.maxAge, a.restarts = true, true, time.Hour, 2
+	a.scopes, a.asked, a.from, a.returnTo = "admin", []byte("12345678"), []byte("12345678"), "/notes/?a=b"
+	a.carried = []mark{{markOfSID("i", "s"), 1}, {markOfSubject("i", "u"), 1 << 60}}
+	f.Add(a.encode())
+	f.Add([]byte{})
+	f.Add(a.encode()[:50])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := decodeAttempt(bytes.Clone(b))
+		if err != nil {
+			return
+		}
+		second, err := decodeAttempt(first.encode())
+		if err != nil {
+			t.Fatalf("what was read is not readable once written: %v", err)
+		}
+		if first.seed != second.seed || !first.begin.Equal(second.begin) || first.restarts != second.restarts ||
+			first.grant != second.grant || first.aged != second.aged || first.maxAge != second.maxAge ||
+			first.scopes != second.scopes || !bytes.Equal(first.asked, second.asked) || !bytes.Equal(first.from, second.from) ||
+			first.returnTo != second.returnTo || !slices.Equal(first.carried, second.carried) {
+			t.Errorf("%+v became %+v", first, second)
+		}
+		if len(first.state()) != stateLen || len(first.verifier()) != 43 || first.state() == first.nonce() {
+			t.Error("state, nonce and verifier do not have their shapes")
+		}
+	})
+}
+
+// FuzzMark: a mark is a number or an error.
+func FuzzMark(f *testing.F) {
+	f.Add(encodeMark(1))
+	f.Add(encodeMark(1<<64 - 1))
+	f.Add([]byte{})
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := decodeMark(b)
+		if err != nil || len(b) == 0 {
+			return
+		}
+		if again, err := decodeMark(encodeMark(n)); err != nil || again != n {
+			t.Errorf("%d became %d, %v", n, again, err)
+		}
+	})
+}
+
+// FuzzSessionCookie: a value is taken only in the one form that we write.
+func FuzzSessionCookie(f *testing.F) {
+	marks := marksOf("https://op.test", "u1", "s1")
+	good := cookieValue(newSessionID(), marks)
+	f.Add(good)
+	f.Add(strings.ToLower(good))
+	f.Add(good + ".")
+	f.Add("..")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, value string) {
+		id, names, ok := parseCookie(value)
+		if !ok {
+			return
+		}
+		if back := cookieValue(id, [2]mark{{name: names[0]}, {name: names[1]}}); back != value {
+			t.Errorf("%q is taken for %q", value, back)
+		}
+		if len(id) != 43 || len(names[0]) != 22 || len(names[1]) != 22 {
+			t.Errorf("%q has parts of %d, %d and %d", value, len(id), len(names[0]), len(names[1]))
+		}
+	})
+}
+
+// FuzzLocalPath: no path that is taken leads a browser to another origin, as it
+// stands, or decoded once by a server on the way.
+func FuzzLocalPath(f *testing.F) {
+	for _, s := range []string{
+		"/", "/notes/7?page=2", "//evil.example", `/\evil.example`, "/%2f%2fevil.example", "/%5cevil.example", "/\t/evil.example",
+		"/..//evil.example", "/%2e%2e//evil.example", "/a/..//evil.example", "https:evil.example", "javascript:alert(1)", "/ //x",
+		"/%09/evil.example", "/a%2f..%2f/evil.example", "/;/../..//evil.example", "/?x=//evil.example", "/#//evil", "/%00/x", "/\u3000/x",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		out, ok := localPath(raw)
+		if !ok {
+			return
+		}
+		if len(out) > maxReturnPath || !strings.HasPrefix(out, "/") {
+			t.Fatalf("%q gives %q", raw, out)
+		}
+		if strings.ContainsFunc(out, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }) {
+			t.Errorf("%q gives %q, which has control characters or a backslash", raw, out)
+		}
+		if host := browserHost(out); host != "notes.test" {
+			t.Errorf("%q gives %q, which leads to %q", raw, out, host)
+		}
+		path, _, _ := strings.Cut(out, "?")
+		if decoded, err := url.PathUnescape(path); err == nil {
+			if host := browserHost(decoded); host != "notes.test" {
+				t.Errorf("%q gives %q, which decoded leads to %q", raw, out, host)
+			}
+		}
+		again, ok := localPath(out)
+		if !ok || again != out {
+			t.Errorf("%q gives %q and that gives %q, %v", raw, out, again, ok)
+		}
+	})
+}
+
+// browserHost is where a browser on https://notes.test/ goes with a Location,
+// after the WHATWG URL standard (basic URL parser) and not after net/url: spaces
+// and controls around it are cut, tabs and line breaks dropped everywhere, a
+// backslash is a slash, two slashes begin a host, dot segments go away.
+func browserHost(location string) string {
+	location = strings.TrimFunc(location, func(c rune) bool { return c <= ' ' })
+	location = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(location)
+	for i, c := range location { // a scheme
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if c == ':' && i > 0 {
+			return "(" + location[:i] + ")"
+		}
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", c)) {
+			break
+		}
+	}
+	if strings.HasPrefix(location, "//") {
+		host := strings.TrimLeft(location, "/") // special schemes ignore further slashes
+		if end := strings.IndexAny(host, "/?#"); end >= 0 {
+			host = host[:end]
+		}
+		return host[strings.LastIndex(host, "@")+1:]
+	}
+	path, _, _ := strings.Cut(location, "?")
+	path, _, _ = strings.Cut(path, "#")
+	var kept []string // a server or proxy that cleans the path and redirects to it
+	for seg := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		switch strings.ToLower(strings.ReplaceAll(strings.ToLower(seg), "%2e", ".")) {
+		case ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, seg)
+		}
+	}
+	if cleaned := "/" + strings.Join(kept, "/"); strings.HasPrefix(cleaned, "//") && len(strings.Trim(cleaned, "/")) > 0 {
+		return strings.Trim(cleaned, "/")
+	}
+	return "notes.test"
+}
+
+// The oracle is held to the shapes that others fell for.
+func TestBrowserHost(t *testing.T) {
+	for location, want := range map[string]string{
+		"/notes": "notes.test", "": "notes.test", "?x=//y": "notes.test", "/a/../b": "notes.test",
+		"//evil.example/x": "evil.example", `/\evil.example`: "evil.example", "/\t/evil.example": "evil.example", " //evil.example": "evil.example",
+		"///evil.example": "evil.example", "//me@evil.example": "evil.example", "/..//evil.example": "evil.example", "/a/%2E%2e//evil.example": "evil.example",
+		"https://evil.example": "(https)", "javascript:x": "(javascript)",
+	} {
+		if got := browserHost(location); got != want {
+			t.Errorf("%q leads to %q, want %q", location, got, want)
+		}
+	}
+}
+
+// fuzzParty is a relying party that never needs the network.
+func fuzzParty(f *testing.F) *RelyingParty {
+	f.Helper()
+	p, err := NewProvider("https://op.test", &ProviderConfig{
+		Metadata: &Metadata{AuthorizationEndpoint: "https://op.test/az", TokenEndpoint: "https://op.test/tok", ResponseIssuer: true},
+		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	rp, err := NewRelyingParty(p, RelyingPartyConfig{Client: Client{ID: "notes"}, RedirectURL: "https://notes.test/cb"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return rp
+}
+
+// FuzzCallback: what a stranger sends to the callback is 4xx, and costs the
+// store nothing.
+func FuzzCallback(f *testing.F) {
+	rp := fuzzParty(f)
+	h := rp.CallbackHandler()
+	state := newAttempt(time.Now()).state()
+	for _, q := range []string{
+		"", "state=" + state, "code=c&state=" + state, "code=c&state=" + state + "&iss=https://op.test", "error=access_denied&state=" + state,
+		"state=a&state=b", "state=%zz", "code=c;state=d", strings.Repeat("state=x&", 100), "state=" + state + "&error=%3Cscript%3E",
+	} {
+		f.Add(q, rp.attemptName(state), "AQAAAAAAAAAA", "Accept")
+		f.Add(q, rp.cookie, "..", "Sec-Fetch-Mode")
+	}
+	f.Fuzz(func(t *testing.T, query, name, value, header string) {
+		r := httptest.NewRequest(http.MethodGet, "https://notes.test/cb", nil)
+		r.URL.RawQuery = query
+		r.Header["Cookie"] = []string{name + "=" + value}
+		r.Header[http.CanonicalHeaderKey(header)] = []string{value}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code < 400 || w.Code >= 500 {
+			t.Errorf("query %q, cookie %q=%q: status %d", query, name, value, w.Code)
+		}
+		if len(query) > 8 && strings.ContainsAny(query, "<>\"'") && strings.Contains(w.Body.String(), query) {
+			t.Errorf("the page echoes %q", query)
+		}
+	})
+}
+
+// FuzzRequest: no request to a guarded page or to the login, logout and callback
+// handlers panics or is our fault, and no Location leaves site and provider.
+func FuzzRequest(f *testing.F) {
+	rp := fuzzParty(f)
+	handlers := []http.Handler{
+		rp.RequireLogin(http.NotFoundHandler()), rp.LoginHandler(), rp.LogoutHandler(), rp.CallbackHandler(),
+		Require(Either(rp, rp))(http.NotFoundHandler()),
+	}
+	f.Add(uint8(0), "GET", "/notes/", "return_to=//evil.example", "https://evil.example/", "navigate", "document")
+	f.Add(uint8(1), "GET", "/login", "return_to=%2F%2Fevil.example", "", "navigate", "iframe")
+	f.Add(uint8(2), "POST", "//evil.example", "", "https://notes.test/", "", "")
+	f.Add(uint8(2), "GET", `/\evil.example`, "state=x", "null", "cors", "empty")
+	f.Add(uint8(4), "PUT", "/%2f%2fevil.example", "", "", "websocket", "")
+	f.Fuzz(func(t *testing.T, which uint8, method, path, query, from, mode, dest string) {
+		r := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, RequestURI: path + "?" + query,
+			Host: "notes.test", Header: http.Header{}, Body: http.NoBody, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+		for name, v := range map[string]string{"Origin": from, "Referer": from, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest, "Accept": "text/html"} {
+			if v != "" {
+				r.Header.Set(name, v)
+			}
+		}
+		if mode == "" && from == "" {
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+		}
+		w := httptest.NewRecorder()
+		handlers[int(which)%len(handlers)].ServeHTTP(w, r)
+		if w.Code >= 500 {
+			t.Errorf("status %d", w.Code)
+		}
+		location := w.Header().Get("Location")
+		if location == "" || strings.HasPrefix(location, "https://op.test/az?") {
+			return
+		}
+		if host := browserHost(location); host != "notes.test" {
+			t.Errorf("sent to %q at %q", location, host)
+		}
+	})
+}
