@@ -150,6 +150,9 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 		get = p.umaMetadata
 	}
 	md, err := get(ctx)
+	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+		md, err = p.umaMetadata(ctx) // a UMA server that is no OpenID provider
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ type RelyingParty struct {
 func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	redirect, problems := c.validate()
 	if p == nil {
-		problems = append(problems, errors.New("the Provider is nil"))
+		problems = append(problems, errors.New("the provider is nil"))
 	}
 	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c.clone()}
 	rp.cross = http.NewCrossOriginProtection()
