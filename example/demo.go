@@ -273,11 +273,11 @@ func (d *demo) announce(out io.Writer) {
 	if d.signIn != d.sharing {
 		fmt.Fprintf(out, "sign-in service       %s\n", d.signIn)
 	}
+	fmt.Fprintf(out, "\nBegin at %s/", d.photosURL)
 	if d.embedded() {
-		fmt.Fprintf(out, "\nBegin at %s/ as alice (password: alice).\n", d.photosURL)
-	} else {
-		fmt.Fprintf(out, "\nBegin at %s/ and sign in there.\n", d.photosURL)
+		fmt.Fprint(out, "; at the authorization server you are alice (password: alice)")
 	}
+	fmt.Fprintln(out, ".")
 	fmt.Fprintln(out, "Ctrl-C ends it; nothing is kept.")
 }
 

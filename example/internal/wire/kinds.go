@@ -36,7 +36,7 @@ var (
 	userInfo = Kind{"Asks who has signed in", "The user info must name the same subject as the ID Token, or the sign-in fails.", ""}
 	revoked  = Kind{"Revokes a token", "What is not needed any more is taken back.", ""}
 
-	registered = Kind{"Puts the album under protection", "Registered with the owner's own token, so it is hers at the authorization server. From now on that server decides who may do what; the photo site keeps no list of friends.", "yes"}
+	registered = Kind{"Puts the album under protection", "Registered with the owner's own token, so it belongs to them at the authorization server. From now on that server decides who may do what; the photo site keeps no list of friends.", "yes"}
 	updated    = Kind{"Updates the description", "What the owner decided stays.", ""}
 	removed    = Kind{"Takes the album out of protection", "With it everything that its owner had decided.", ""}
 	looked     = Kind{"Looks what is registered", "The authorization server remembers; the site finds its resources again.", ""}
@@ -48,7 +48,7 @@ var (
 	used       = Kind{"Comes with the permission", "The requesting party token (RPT) opens exactly what the owner allowed, for this person at this client.", "yes"}
 
 	needInfo  = Kind{"“Who is asking?”", "The ticket alone names nobody. The server wants an ID Token, and gives a new ticket: the old one is used up.", "ask"}
-	submitted = Kind{"“I have asked the owner”", "The server knows now who asks, and the policy says no. The owner finds the request in her inbox; a new ticket stands for it.", "ask"}
+	submitted = Kind{"“I have asked the owner”", "The server knows now who asks, and the policy says no. The owner finds the request in the inbox; a new ticket stands for it.", "ask"}
 	denied    = Kind{"“No”", "The owner has decided against it. There is nothing to wait for.", "no"}
 	granted   = Kind{"The ticket becomes a permission", "An RPT. It was given to this client for this person, for what the owner's policy allows.", "yes"}
 	upgraded  = Kind{"The permission grows", "The client showed the RPT it had; the new one holds both permissions, and the old one is thrown away.", "yes"}
