@@ -163,6 +163,13 @@ func (s *Server) RotateKeys() {
 	s.check(s.op.RotateKeys())
 }
 
+// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or EdDSA.
+// At first it is RS256.
+func (s *Server) SignWith(alg string) {
+	s.t.Helper()
+	s.check(s.op.SignWith(alg))
+}
+
 // RPTOptions says what RPTs are like. The zero value: opaque, without a refresh
 // token, a new string at an upgrade.
 type RPTOptions struct {

@@ -177,7 +177,7 @@ func password(name string) string { return "password of " + name }
 // encoded.
 func (s *Server) AddClient(redirectURIs ...string) gatehouse.Client {
 	s.t.Helper()
-	secret := rand.Text() + " :%+/"
+	secret := rand.Text() + rand.Text() + " :%+/" // long enough to be misused as a key of HS256
 	c := gatehouse.Client{ID: s.nextClient(), Secret: gatehouse.NewSecret(secret)}
 	s.register(opserver.Client{ID: c.ID, Secret: secret}, redirectURIs)
 	return c
@@ -246,9 +246,10 @@ func (s *Server) known(endpoint string) {
 // Violations returns what clients did that the protocol forbids, although they
 // may have got through: a code, ticket or refresh token presented twice, an
 // authorization request that repeats the state, nonce or code challenge of
-// another one or has none, a code redeemed although its answer came back with a
-// changed state or issuer, polling faster than the interval allows, credentials
-// in a URL or in two places.
+// another one, has none or one too short for 128 bits, a code redeemed although
+// its answer came back with a wrong, missing or doubled parameter, an address
+// fetched to which a fault has lured, polling faster than the interval allows,
+// credentials in a URL or in two places.
 func (s *Server) Violations() []string { return s.op.Violations() }
 
 // OnRequest calls hook at every request to an endpoint before it is judged; nil

@@ -49,7 +49,7 @@ func body(t *testing.T, resp *http.Response, err error) string {
 }
 
 func TestSignIn(t *testing.T) {
-	for _, path := range []string{"", "/realms/demo"} {
+	for _, path := range []string{"", "/realms/demo", "/", "/realms/demo/"} {
 		t.Run("issuer path "+path, func(t *testing.T) {
 			op := middlewaretest.NewServerAt(t, path)
 			op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})

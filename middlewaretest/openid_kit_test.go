@@ -1,0 +1,114 @@
+package middlewaretest_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/middlewaretest"
+)
+
+// answerTime is how long the services of these tests wait for the provider to
+// begin an answer: long for one on loopback, short for one that hangs.
+const answerTime = time.Second
+
+// service is a relying party with caches of its own.
+type service struct {
+	t     *testing.T
+	op    *middlewaretest.Server
+	login *gatehouse.RelyingParty
+	base  string
+
+	mu    sync.Mutex
+	codes []string // of refusals
+	log   strings.Builder
+}
+
+// newService starts a service that shares nothing with others at the provider.
+func newService(t *testing.T, op *middlewaretest.Server, change func(*gatehouse.ProviderConfig, *gatehouse.RelyingPartyConfig)) *service {
+	t.Helper()
+	s := &service{t: t, op: op}
+	transport := &http.Transport{ResponseHeaderTimeout: answerTime}
+	t.Cleanup(transport.CloseIdleConnections)
+	pc := gatehouse.ProviderConfig{Now: op.Clock().Now, Transport: transport, Logger: slog.New(slog.NewTextHandler(s, nil)),
+		Events: func(_ context.Context, e gatehouse.Event) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if e.Name == gatehouse.EventRefused || e.Name == gatehouse.EventRefresh {
+				s.codes = append(s.codes, e.Code)
+			}
+		}}
+	s.base = middlewaretest.NewApp(t, func(base string) http.Handler {
+		rc := gatehouse.RelyingPartyConfig{Client: op.AddClient(base + "/auth/callback"),
+			RedirectURL: base + "/auth/callback", Scopes: []string{"profile", "email"}}
+		if change != nil {
+			change(&pc, &rc)
+		}
+		provider, err := gatehouse.NewProvider(op.Issuer(), &pc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.login, err = gatehouse.NewRelyingParty(provider, rc); err != nil {
+			t.Fatal(err)
+		}
+		return s.routes()
+	})
+	return s
+}
+
+func (s *service) routes() http.Handler {
+	mux := http.NewServeMux()
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := gatehouse.IdentityFrom(r.Context())
+		_, _ = io.WriteString(w, "notes of "+id.Subject+" "+id.ClaimString("email"))
+	})
+	mux.Handle("/auth/callback", s.login.CallbackHandler())
+	mux.Handle("/auth/logout", s.login.LogoutHandler())
+	mux.Handle("/notes/", s.login.RequireLogin(page))
+	mux.Handle("/fresh/", s.login.With(gatehouse.MaxAge(time.Hour)).RequireLogin(page))
+	return mux
+}
+
+// Write takes the log.
+func (s *service) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Write(b)
+}
+
+// took returns the codes of the refusals since it was asked last, as one text.
+func (s *service) took() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	codes := strings.Join(s.codes, " ")
+	s.codes = nil
+	return codes
+}
+
+// get visits a path as a person and returns status and page.
+func (s *service) get(b *middlewaretest.Browser, path string) (int, string) {
+	s.t.Helper()
+	resp, err := b.Get(s.base + path)
+	page := body(s.t, resp, err)
+	if resp.StatusCode >= 400 && resp.Header.Get("Cache-Control") != "no-store" {
+		s.t.Errorf("%s: %d may be cached", path, resp.StatusCode)
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "" {
+		s.t.Errorf("%s: 503 without Retry-After", path)
+	}
+	return resp.StatusCode, page
+}
+
+// signedIn reports whether a script of the person's page is let in.
+func (s *service) signedIn(b *middlewaretest.Browser) bool {
+	s.t.Helper()
+	resp, err := b.Fetch(s.base + "/notes/")
+	body(s.t, resp, err)
+	return resp.StatusCode == http.StatusOK
+}
