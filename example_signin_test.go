@@ -1,0 +1,238 @@
+package gatehouse_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/middlewaretest"
+)
+
+// notes is a small application: a page about whoever asks for it.
+var notes = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if id := gatehouse.IdentityFrom(r.Context()); id != nil {
+		fmt.Fprintf(w, "%s: notes of %s", r.URL.Path, id.ClaimString("email"))
+		return
+	}
+	fmt.Fprintf(w, "%s: notes of nobody", r.URL.Path)
+})
+
+// newNotesApp is a site with login. Nothing here does I/O: the provider may be
+// down when the process starts.
+func newNotesApp(provider *gatehouse.Provider, client gatehouse.Client, base string) http.Handler {
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
+		Client:      client,
+		RedirectURL: base + "/auth/callback",
+		Scopes:      []string{"profile", "email"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/callback", login.CallbackHandler())
+	mux.Handle("/auth/logout", login.LogoutHandler()) // POST ends the session; GET is the way back from the provider
+	mux.Handle("/notes/", login.RequireLogin(notes))
+	mux.Handle("/billing/", login.With(gatehouse.MaxAge(5*time.Minute)).RequireLogin(notes))
+	mux.Handle("/{$}", login.OptionalLogin(notes))
+	return mux
+}
+
+// A site with login, and a person who uses it.
+func ExampleNewRelyingParty() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		return newNotesApp(op.Provider(), op.AddClient(base+"/auth/callback"), base)
+	})
+	ana := op.Browser(t, "ana")
+	show(ana.Get(url + "/"))
+	show(ana.Fetch(url + "/notes/7")) // a script is told, not redirected
+	show(ana.Get(url + "/notes/7"))   // a page sends her to sign in, and she comes back
+	show(ana.Get(url + "/"))
+	_, _ = ana.PostForm(url+"/auth/logout", nil)
+	show(ana.Get(url + "/"))
+	// Output:
+	// 200 /: notes of nobody
+	// 401 {"error":"login_required","message":"You need to sign in first."}
+	// 200 /notes/7: notes of ana@example.org
+	// 200 /: notes of ana@example.org
+	// 200 /: notes of nobody
+}
+
+// A stricter guard for a part of the site: the person must have authenticated
+// within the last five minutes. Who has not is sent to do it again, once.
+func ExampleRelyingParty_With() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		return newNotesApp(op.Provider(), op.AddClient(base+"/auth/callback"), base)
+	})
+	ana := op.Browser(t, "ana")
+	show(ana.Get(url + "/billing/"))
+	op.Clock().Advance(10 * time.Minute)
+	op.ResetCounts()
+	show(ana.Get(url + "/notes/"))
+	fmt.Println("sign-ins for the notes:", op.Count("authorize"))
+	show(ana.Get(url + "/billing/"))
+	fmt.Println("sign-ins for the bill:", op.Count("authorize"))
+	// Output:
+	// 200 /billing/: notes of ana@example.org
+	// 200 /notes/: notes of ana@example.org
+	// sign-ins for the notes: 0
+	// 200 /billing/: notes of ana@example.org
+	// sign-ins for the bill: 1
+}
+
+// What signing in cannot change is 403, never a loop of sign-ins.
+func ExampleRequirementFunc() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	op.AddUser("ben", nil)
+	isOwner := func(r *http.Request, id *gatehouse.Identity) (bool, error) {
+		return strings.HasPrefix(r.URL.Path, "/of/"+id.Subject+"/"), nil
+	}
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+			Client: op.AddClient(base + "/auth/callback"), RedirectURL: base + "/auth/callback",
+		})
+		if err != nil {
+			panic(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/of/", login.With(gatehouse.RequirementFunc("owner", isOwner)).RequireLogin(notes))
+		return mux
+	})
+	for _, name := range []string{"ana", "ben"} {
+		resp, err := op.Browser(t, name).Get(url + "/of/ana/diary")
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println(name, resp.StatusCode)
+	}
+	// Output:
+	// ana 200
+	// ben 403
+}
+
+// A public page that knows who is there.
+func ExampleRelyingParty_OptionalLogin() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		return newNotesApp(op.Provider(), op.AddClient(base+"/auth/callback"), base)
+	})
+	ana := op.Browser(t, "ana")
+	show(ana.Get(url + "/"))
+	_, _ = ana.Get(url + "/notes/") // signs in
+	show(ana.Get(url + "/"))
+	// Output:
+	// 200 /: notes of nobody
+	// 200 /: notes of ana@example.org
+}
+
+// Sessions with keys of their own: records are sealed at rest, and processes
+// that share store and keys share the sign-ins. To rotate, add the new key last,
+// deploy, then move it first.
+func ExampleNewSessions() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	store := gatehouse.NewMemoryStore(op.Clock().Now) // for more than one process, one that they share
+	key := gatehouse.NewSecret(rand.Text() + rand.Text())
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionConfig{
+		Store: store, Keys: []gatehouse.Secret{key},
+		Lifetime: 8 * time.Hour, IdleTimeout: time.Hour, Now: op.Clock().Now,
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = sessions.Shutdown(context.Background()) }()
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+			Client: op.AddClient(base + "/auth/callback"), RedirectURL: base + "/auth/callback",
+			Scopes: []string{"email"}, Sessions: sessions,
+		})
+		if err != nil {
+			panic(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/", login.OptionalLogin(notes))
+		mux.Handle("/notes/", login.RequireLogin(notes))
+		return mux
+	})
+	ana := op.Browser(t, "ana")
+	show(ana.Get(url + "/notes/"))
+	list, err := sessions.List(context.Background(), op.Issuer(), "ana")
+	fmt.Println(len(list), "session,", list[0].Ends.Sub(list[0].Began), err)
+
+	// She has lost her phone: every session ends, on every replica, at once.
+	fmt.Println(sessions.RevokeAll(context.Background(), op.Issuer(), "ana"))
+	show(ana.Get(url + "/"))
+	// Output:
+	// 200 /notes/: notes of ana@example.org
+	// 1 session, 8h0m0s <nil>
+	// <nil>
+	// 200 /: notes of nobody
+}
+
+func show(resp *http.Response, err error) {
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		fmt.Println(err)
+	}
+	text, _, _ := strings.Cut(string(body), `,"id"`) // of the log line, another one each time
+	if text != string(body) {
+		text += "}"
+	}
+	fmt.Println(resp.StatusCode, text)
+}
+
+// exampleTB stands in for the *testing.T that an example does not have; in a
+// test of your own, pass t.
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func newExampleTB() *exampleTB { return &exampleTB{} }
+
+func (t *exampleTB) Cleanup(f func())             { t.cleanups = append(t.cleanups, f) }
+func (t *exampleTB) Context() context.Context     { return context.Background() }
+func (t *exampleTB) Output() io.Writer            { return io.Discard } // the log of the provider
+func (t *exampleTB) Helper()                      {}
+func (t *exampleTB) Name() string                 { return "example" }
+func (t *exampleTB) Log(...any)                   {}
+func (t *exampleTB) Logf(string, ...any)          {}
+func (t *exampleTB) Error(args ...any)            { fmt.Println(args...) }
+func (t *exampleTB) Errorf(f string, args ...any) { fmt.Printf(f+"\n", args...) }
+func (t *exampleTB) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
+func (t *exampleTB) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
+
+// end does what the end of a test does.
+func (t *exampleTB) end() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}
