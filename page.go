@@ -35,8 +35,13 @@ var pages = struct {
 	template.Must(template.New("page").Funcs(template.FuncMap{
 		"style": func() template.CSS { return template.CSS(pageStyle) },
 	}).Parse(pageText)),
-	"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
+	"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
 }
+
+// noForm is added to the policy of a page without a form. Browsers apply
+// form-action to redirects too, and our one form, sign-out, is sent on to the
+// provider and from there to wherever it likes.
+const noForm = "; form-action 'none'"
 
 func styleHash() string {
 	sum := sha256.Sum256([]byte(pageStyle))
@@ -51,11 +56,12 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pages.policy)
+	h.Set("Content-Security-Policy", pages.policy+noForm)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	if p.Action != "" { // else our own form would come with "Origin: null"
-		h.Set("Referrer-Policy", "same-origin")
+	if p.Action != "" {
+		h.Set("Content-Security-Policy", pages.policy)
+		h.Set("Referrer-Policy", "same-origin") // else our own form would come with "Origin: null"
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
