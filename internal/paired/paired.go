@@ -10,15 +10,17 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 )
 
 const (
 	// slice is how long one subject runs before the next one: long against the
-	// clock's grain and a collection of the heap, short against the moods of
-	// the machine.
-	slice = 4 * time.Millisecond
+	// clock's grain, short against the moods of the machine.
+	slice = 5 * time.Millisecond
+	// minHeap is the least heap that Go collects.
+	minHeap = 4 << 20
 	// maxOps bounds the operations of a slice, should a subject cost nothing.
 	maxOps = 1 << 20
 	// countOps is how many operations the counting of allocations looks at.
@@ -46,13 +48,14 @@ func Loop(name string, op func()) Subject {
 	}}
 }
 
-// Watch takes the time of a subject, or counts what it allocates. It is for one
-// goroutine at a time.
+// Watch takes the processor time of a subject, or counts what it allocates. It
+// reads to the microsecond, so that what is shorter is best done in batches. It
+// is for one goroutine at a time.
 type Watch struct {
 	counting bool
 	running  bool
 
-	began  time.Time
+	began  time.Duration
 	before runtime.MemStats
 
 	spent          time.Duration
@@ -65,7 +68,7 @@ func (w *Watch) Start() {
 	if w.counting {
 		runtime.ReadMemStats(&w.before)
 	}
-	w.began = time.Now()
+	w.began = spent()
 }
 
 // Stop halts the watch. One that does not run stays as it is.
@@ -73,7 +76,7 @@ func (w *Watch) Stop() {
 	if !w.running {
 		return
 	}
-	w.spent += time.Since(w.began)
+	w.spent += spent() - w.began
 	w.running = false
 	if w.counting {
 		var after runtime.MemStats
@@ -95,8 +98,8 @@ func (w *Watch) Pause() (resume func()) {
 
 // Measure runs the subjects in turn for a number of rounds, at least MinRounds,
 // and gives what they cost. It takes the whole process: GOMAXPROCS is 1
-// meanwhile, so that the collector's work is inside the figures, and nothing
-// else ought to run. Names have to differ.
+// meanwhile, the collector is off, and nothing else ought to run. Names have to
+// differ.
 func Measure(rounds int, subjects ...Subject) (*Table, error) {
 	if rounds < MinRounds {
 		return nil, fmt.Errorf("paired: %d rounds, want at least %d", rounds, MinRounds)
@@ -110,29 +113,56 @@ func Measure(rounds int, subjects ...Subject) (*Table, error) {
 		}
 		t.rows[i].Name = s.Name
 		ops[i] = calibrate(s)
-	}
-	for round := range rounds {
-		for k := range subjects {
-			i := k
-			if round%2 == 1 { // back and forth: nobody always runs after the same one
-				i = len(subjects) - 1 - k
-			}
-			var w Watch
-			subjects[i].Run(&w, ops[i])
-			if w.running || w.spent <= 0 {
-				return nil, fmt.Errorf("paired: %q did not start its watch and stop it", subjects[i].Name)
-			}
-			t.rows[i].nanos = append(t.rows[i].nanos, float64(w.spent)/float64(ops[i]))
-		}
-	}
-	for i, s := range subjects {
 		n := min(ops[i], countOps)
 		w := Watch{counting: true}
 		s.Run(&w, n)
 		t.rows[i].Allocs = math.Round(float64(w.objects) / float64(n))
 		t.rows[i].Bytes = math.Round(float64(w.bytes) / float64(n))
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for round := range rounds {
+		if err := t.round(subjects, ops, round%2 == 1); err != nil {
+			return nil, err
+		}
+	}
 	return t, nil
+}
+
+// round gives every subject its slice, in their order or against it.
+func (t *Table) round(subjects []Subject, ops []int, backwards bool) error {
+	spentOn := make([]time.Duration, len(subjects))
+	var collector float64 // ns for each byte allocated, summed up over the round
+	for k := range subjects {
+		i := k
+		if backwards { // nobody always runs after the same one
+			i = len(subjects) - 1 - k
+		}
+		collector += collect()
+		var w Watch
+		subjects[i].Run(&w, ops[i])
+		if w.running || w.spent <= 0 {
+			return fmt.Errorf("paired: %q did not start its watch and stop it", subjects[i].Name)
+		}
+		spentOn[i] = w.spent
+	}
+	for i := range subjects {
+		row := &t.rows[i]
+		own := float64(spentOn[i]) / float64(ops[i])
+		row.nanos = append(row.nanos, own+row.Bytes*collector/float64(len(subjects)))
+	}
+	return nil
+}
+
+// collect frees what is free, and says what the collector costs for each byte
+// that is allocated. As Go sets it (GOGC=100), a collection comes when the heap
+// has doubled, or reached minHeap.
+func collect() float64 {
+	began := spent()
+	runtime.GC()
+	took := spent() - began
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	return float64(took) / float64(max(after.HeapAlloc, minHeap))
 }
 
 // calibrate finds how many operations fill a slice, what the watch leaves out
