@@ -79,7 +79,10 @@ func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) (string, 
 		return "", err
 	}
 	location, kept, err := rp.conclude(w, r, a, answer)
-	if !kept { // nobody holds these tokens
+	if !kept && len(a.from) == 0 {
+		// Nobody holds these tokens. Where the browser had a session already
+		// they may be of the same grant, which would end with them (RFC 7009
+		// §2.1).
 		rp.revokeLater(answer.refresh)
 	}
 	return location, err
@@ -272,8 +275,8 @@ func (rp *RelyingParty) newRecord(a *attempt, token *idToken, claims []byte, ans
 }
 
 // establish turns a verified sign-in into a session under a new id, and ends
-// the one the browser had (R5). kept reports whether the session is stored; an
-// error after that ends it again.
+// the one the browser had (R5). kept reports whether the session is stored, or
+// the sign-in goes on; an error after that ends it again.
 func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) (location string, kept bool, err error) {
 	ctx, s := r.Context(), rp.sessions
 	deadline := s.now().Add(createWithin)
@@ -283,7 +286,7 @@ func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *att
 	}
 	if again {
 		location, err = rp.restart(w, r, a, rec.marks)
-		return location, false, err
+		return location, err == nil, err // the provider goes on with the same grant
 	}
 	id := newSessionID()
 	key := sessionKey(id)
@@ -304,7 +307,7 @@ func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *record
 	if err := rp.sessions.index(ctx, rec, key); err != nil {
 		rp.provider.logger.WarnContext(ctx, "gatehouse: session is missing in its owner's list", "error", err)
 	}
-	old, err := rp.replaceOld(ctx, r)
+	old, err := rp.replaceOld(ctx, r, rec)
 	if err != nil {
 		return err
 	}
@@ -347,8 +350,10 @@ func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attem
 }
 
 // replaceOld ends the session that the browser had before, whoever's it was, and
-// returns it.
-func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request) (*record, error) {
+// returns it. Its refresh token is revoked if it was another person's or
+// provider's; otherwise it may be of the same grant as the new one, and servers
+// end a grant with its token (RFC 7009 §2.1).
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *record) (*record, error) {
 	cookie, err := r.Cookie(rp.cookie)
 	if err != nil {
 		return nil, nil
@@ -363,6 +368,9 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request) (*recor
 	}
 	if err != nil || old == nil {
 		return nil, err
+	}
+	if old.issuer == next.issuer && old.clientID == next.clientID && old.subject == next.subject {
+		old.refresh = ""
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
 		owner.ended(ctx, old, "replaced")

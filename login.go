@@ -112,7 +112,7 @@ func (s *Sessions) read(ctx context.Context, key string, names [2]string) (store
 			return stored{}, errRecordUnreadable.because(err)
 		}
 		if number > rec.marks[i].number { // ended from outside: whoever reads it deletes it
-			s.bury(ctx, key, stored{values[0], rec})
+			s.bury(ctx, key, values[0])
 			return stored{}, errNotSignedIn
 		}
 	}
@@ -122,13 +122,11 @@ func (s *Sessions) read(ctx context.Context, key string, names [2]string) (store
 	return stored{values[0], rec}, nil
 }
 
-// bury deletes a record that is over, and whoever did so revokes its refresh
-// token. That it fails does no harm.
-func (s *Sessions) bury(ctx context.Context, key string, over stored) {
-	gone, err := s.swap(context.WithoutCancel(ctx), key, over.raw, nil, time.Time{})
-	if owner := s.partyOf(over.rec); err == nil && gone && owner != nil {
-		owner.revokeLater(over.rec.refresh)
-	}
+// bury deletes a record that is over; that it fails does no harm. Its refresh
+// token is not revoked here: the person may be on the way back through the
+// provider's own session, which some servers would end with it.
+func (s *Sessions) bury(ctx context.Context, key string, raw []byte) {
+	_, _ = s.swap(context.WithoutCancel(ctx), key, raw, nil, time.Time{})
 }
 
 // touch writes back that the session is in use, at most once in a tenth of the
