@@ -48,6 +48,7 @@ func TestKeycloakLogin(t *testing.T) {
 			notes.wire.want(t, "GET openid-configuration", "token authorization_code", "GET certs", "GET userinfo")
 
 			kcRefreshes(t, notes, cookiesOf(t, browser, notes.base), test.rotates)
+			kcSignsInAgain(t, notes, browser)
 			kcSignsOut(t, kc, notes, browser)
 		})
 	}
@@ -63,11 +64,7 @@ func kcRefreshes(t *testing.T, notes *notesSite, client *http.Client, rotates bo
 		if a := fetch(t, client, http.MethodGet, notes.base+"/notes/1"); a.status != http.StatusOK {
 			t.Fatalf("%v ahead: %d %s", d, a.status, a.body)
 		}
-		for _, s := range notes.replicas { // before the token expires, a request does not wait for the refresh
-			if err := s.Shutdown(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
+		notes.settle(t) // before the token expires, a request does not wait for the refresh
 		notes.clock.advance(-d)
 		tokens[fetch(t, client, http.MethodGet, notes.base+"/token").body] = true
 		sent[notes.wire.want(t, "token refresh_token")[0].form.Get("refresh_token")] = true
@@ -77,6 +74,29 @@ func kcRefreshes(t *testing.T, notes *notesSite, client *http.Client, rotates bo
 	}
 	if rotates && len(sent) != len(ahead) {
 		t.Errorf("%d refresh tokens were sent in %d refreshes", len(sent), len(ahead))
+	}
+}
+
+// kcSignsInAgain: a second sign-in replaces the session, and lives on. At Keycloak
+// both are one session: what ends there with the first must not be the second.
+func kcSignsInAgain(t *testing.T, notes *notesSite, browser *servers.Chromium) {
+	browser.Open(t, notes.base+"/sign-in?return_to=/notes/9")
+	if browser.URL() != notes.base+"/notes/9" {
+		t.Fatalf("the second sign-in ended at %s", browser.URL())
+	}
+	notes.settle(t)
+	client := cookiesOf(t, browser, notes.base)
+	first := fetch(t, client, http.MethodGet, notes.base+"/token").body
+	notes.wire.take()
+	notes.clock.advance(kcTokenLife + 30*time.Second)
+	a := fetch(t, client, http.MethodGet, notes.base+"/notes/1")
+	notes.clock.advance(-kcTokenLife - 30*time.Second)
+	calls := notes.wire.want(t, "token refresh_token")
+	if a.status != http.StatusOK || calls[0].status != http.StatusOK {
+		t.Fatalf("a refresh of the second session: %d %s; the page: %d", calls[0].status, calls[0].answer, a.status)
+	}
+	if second := fetch(t, client, http.MethodGet, notes.base+"/token"); second.status != http.StatusOK || second.body == first {
+		t.Errorf("the second session's token: %d, the same as before: %t", second.status, second.body == first)
 	}
 }
 
@@ -98,8 +118,8 @@ func kcSignsOut(t *testing.T, kc *servers.Keycloak, notes *notesSite, browser *s
 	notes.shows(t, browser, "Notes of Alice Owner", "at /notes/8,")
 }
 
-// RevokeAll ends the sessions of all devices at once. The session at Keycloak
-// is another matter: it signs the person in again without a question.
+// RevokeAll ends the sessions of all devices at once. Their refresh tokens are
+// revoked when they come back, and with that Keycloak ends its sessions, too.
 func TestKeycloakRevokeAll(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -131,6 +151,16 @@ func TestKeycloakRevokeAll(t *testing.T) {
 	if err := notes.replicas[0].RevokeAll(t.Context(), kc.Issuer("gatehouse"), subject); err != nil {
 		t.Fatal(err)
 	}
+	// The phone comes back by itself, to sign in anew: at Keycloak its session may
+	// or may not be over by then.
+	phone.Open(t, notes.base+"/notes/2")
+	if strings.HasPrefix(phone.URL(), kc.URL) {
+		kc.SignIn(t, phone, "alice")
+	}
+	if phone.URL() != notes.base+"/notes/2" {
+		t.Errorf("the phone's next visit ended at %s", phone.URL())
+	}
+	notes.shows(t, phone, "Notes of Alice Owner")
 	for device, want := range map[string]int{"laptop": http.StatusUnauthorized, "phone": http.StatusUnauthorized, "bystander": http.StatusOK} {
 		for range notes.replicas { // the site has two replicas, which take turns
 			if got := status(device); got != want {
@@ -138,9 +168,11 @@ func TestKeycloakRevokeAll(t *testing.T) {
 			}
 		}
 	}
-	phone.Open(t, notes.base+"/notes/2")
-	if phone.URL() != notes.base+"/notes/2" {
-		t.Errorf("the next visit ended at %s", phone.URL())
+	notes.settle(t)
+	if n := count(notes.wire.take(), "POST revoke"); n != 2 {
+		t.Errorf("%d refresh tokens were revoked, want 2", n)
 	}
-	notes.shows(t, phone, "Notes of Alice Owner")
+	laptop.Open(t, notes.base+"/notes/2")
+	kc.SignIn(t, laptop, "alice")
+	notes.shows(t, laptop, "Notes of Alice Owner")
 }

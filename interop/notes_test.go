@@ -65,6 +65,7 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/callback", login.CallbackHandler())
 	mux.Handle("/auth/logout", login.LogoutHandler())
+	mux.Handle("/sign-in", login.LoginHandler()) // also for who is signed in
 	mux.Handle("/notes/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := gatehouse.IdentityFrom(r.Context())
 		err := notesPage.Execute(w, map[string]any{"Name": id.ClaimString("name") + " <" + id.ClaimString("email") + ">",
@@ -97,6 +98,16 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 		http.Error(w, gatehouse.ErrorCode(err), http.StatusBadGateway)
 	})))
 	return mux
+}
+
+// settle waits until what requests left behind is done: refreshes, revocations.
+func (n *notesSite) settle(t testing.TB) {
+	t.Helper()
+	for _, s := range n.replicas {
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // signOut presses the button on the page.

@@ -44,7 +44,27 @@ func TestOIDCProvider(t *testing.T) {
 	notes.wire.want(t, "GET openid-configuration", "token authorization_code", "GET jwks", "GET me")
 
 	opRefreshes(t, notes, op, cookiesOf(t, browser, notes.base))
+	opSignsInAgain(t, notes, op, browser)
 	opSignsOut(t, notes, op, browser)
+}
+
+// opSignsInAgain: a second sign-in replaces the session, and lives on. At
+// oidc-provider the tokens of both are of one grant.
+func opSignsInAgain(t *testing.T, notes *notesSite, op *servers.OIDCProvider, browser *servers.Chromium) {
+	browser.Open(t, notes.base+"/sign-in?return_to=/notes/9")
+	op.Consent(t, browser)
+	if browser.URL() != notes.base+"/notes/9" {
+		t.Fatalf("the second sign-in ended at %s", browser.URL())
+	}
+	notes.settle(t)
+	notes.wire.take()
+	client := cookiesOf(t, browser, notes.base)
+	notes.clock.advance(opTokenLife + time.Second)
+	a := fetch(t, client, http.MethodGet, notes.base+"/notes/1")
+	calls := notes.wire.want(t, "token refresh_token")
+	if a.status != http.StatusOK || calls[0].status != http.StatusOK {
+		t.Fatalf("a refresh of the second session: %d %s; the page: %d", calls[0].status, calls[0].answer, a.status)
+	}
 }
 
 // shows fails the test unless the page in the browser has all the texts.
@@ -150,11 +170,7 @@ func opSignsOut(t *testing.T, notes *notesSite, op *servers.OIDCProvider, browse
 	if a := fetch(t, before, http.MethodGet, notes.base+"/notes/1"); a.status != http.StatusUnauthorized {
 		t.Errorf("the cookie from before the sign-out: %d, want 401", a.status)
 	}
-	for _, s := range notes.replicas { // the refresh token is revoked after the answer
-		if err := s.Shutdown(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	notes.settle(t) // the refresh token is revoked after the answer
 	notes.wire.want(t, "POST token/revocation")
 
 	browser.Open(t, notes.base+"/notes/8")
