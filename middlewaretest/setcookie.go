@@ -1,0 +1,190 @@
+package middlewaretest
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of RFC 6265bis §5.6, which Chromium has.
+const (
+	mostNameValue = 4096 // bytes of name and value; more, and the line is dropped
+	mostAttribute = 1024 // bytes of an attribute's value; more, and the attribute is
+	mostCookieAge = 400 * 24 * time.Hour
+)
+
+// setCookie is a Set-Cookie line as it was sent. RFC 6265bis §5.6.
+type setCookie struct {
+	name, value      string
+	domain, path     string // as given; path "" if it does not begin with a slash
+	hasDomain        bool
+	expires          time.Time // zero: with the browser
+	secure, httpOnly bool
+	sameSite         http.SameSite // http.SameSiteDefaultMode: not said
+}
+
+// parseSetCookie reads a line. It reports whether a browser looks at it any
+// further.
+func parseSetCookie(line string, now time.Time) (c setCookie, ok bool) {
+	for _, b := range []byte(line) {
+		if b < 0x20 && b != '\t' || b == 0x7f {
+			return c, false
+		}
+	}
+	pair, rest, _ := strings.Cut(line, ";")
+	name, value, found := strings.Cut(pair, "=")
+	if !found {
+		name, value = "", pair
+	}
+	c.name, c.value = trimBlank(name), trimBlank(value)
+	if c.name+c.value == "" || len(c.name)+len(c.value) > mostNameValue {
+		return c, false
+	}
+	byAge := false
+	for part := range strings.SplitSeq(rest, ";") {
+		key, v, _ := strings.Cut(part, "=")
+		if v = trimBlank(v); len(v) > mostAttribute {
+			continue
+		}
+		c.attribute(strings.ToLower(trimBlank(key)), v, now, &byAge)
+	}
+	return c, true
+}
+
+func trimBlank(s string) string { return strings.Trim(s, " \t") }
+
+// attribute takes one attribute; of two with the same name the later counts.
+// Max-Age counts more than Expires.
+func (c *setCookie) attribute(key, value string, now time.Time, byAge *bool) {
+	switch key {
+	case "expires":
+		if at, ok := cookieDate(value); ok && !*byAge {
+			c.expires = earlier(at, now.Add(mostCookieAge))
+		}
+	case "max-age":
+		if seconds, ok := maxAge(value); ok {
+			*byAge = true
+			c.expires = earlier(now.Add(seconds), now.Add(mostCookieAge))
+		}
+	case "domain":
+		c.domain, c.hasDomain = strings.ToLower(strings.TrimPrefix(value, ".")), value != ""
+	case "path":
+		c.path = ""
+		if strings.HasPrefix(value, "/") {
+			c.path = value
+		}
+	case "secure":
+		c.secure = true
+	case "httponly":
+		c.httpOnly = true
+	case "samesite":
+		c.sameSite = map[string]http.SameSite{"strict": http.SameSiteStrictMode, "lax": http.SameSiteLaxMode,
+			"none": http.SameSiteNoneMode}[strings.ToLower(value)]
+		if c.sameSite == 0 {
+			c.sameSite = http.SameSiteDefaultMode
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// maxAge reads Max-Age; zero and less mean the past. RFC 6265bis §5.6.2.
+func maxAge(value string) (time.Duration, bool) {
+	digits := strings.TrimPrefix(value, "-")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	switch {
+	case digits != value || n == 0 && err == nil:
+		return -time.Second, true
+	case err != nil || n > int64(mostCookieAge/time.Second):
+		return mostCookieAge, true
+	}
+	return time.Duration(n) * time.Second, true
+}
+
+// cookieDate reads Expires as RFC 6265bis §5.1.1 says: the parts in any order,
+// anything between them.
+func cookieDate(value string) (time.Time, bool) {
+	var clock []int
+	day, month, year := 0, 0, -1
+	for _, word := range strings.FieldsFunc(value, isDateDelimiter) {
+		n, digits := leadingNumber(word)
+		switch {
+		case clock == nil && len(timeOfDay(word)) == 3:
+			clock = timeOfDay(word)
+		case day == 0 && (digits == 1 || digits == 2):
+			day = n
+		case month == 0 && monthOf(word) != 0:
+			month = monthOf(word)
+		case year < 0 && digits >= 2 && digits <= 4:
+			year = n
+		}
+	}
+	switch {
+	case year >= 70 && year <= 99:
+		year += 1900
+	case year >= 0 && year <= 69:
+		year += 2000
+	}
+	if clock == nil || day < 1 || day > 31 || month == 0 || year < 1601 || clock[0] > 23 || clock[1] > 59 || clock[2] > 59 {
+		return time.Time{}, false
+	}
+	return time.Date(year, time.Month(month), day, clock[0], clock[1], clock[2], 0, time.UTC), true
+}
+
+func isDateDelimiter(r rune) bool {
+	return r == '\t' || r >= 0x20 && r <= 0x2f || r >= 0x3b && r <= 0x40 || r >= 0x5b && r <= 0x60 || r >= 0x7b && r <= 0x7e
+}
+
+// leadingNumber returns the number that a word begins with and its digits.
+func leadingNumber(word string) (n, digits int) {
+	for digits < len(word) && word[digits] >= '0' && word[digits] <= '9' && digits < 6 {
+		n = n*10 + int(word[digits]-'0')
+		digits++
+	}
+	return n, digits
+}
+
+// timeOfDay reads hh:mm:ss, nil if the word is none.
+func timeOfDay(word string) []int {
+	var out []int
+	for part := range strings.SplitSeq(word, ":") {
+		n, digits := leadingNumber(part)
+		if digits < 1 || digits > 2 || len(out) < 2 && digits != len(part) {
+			return nil
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func monthOf(word string) int {
+	const names = "janfebmaraprmayjunjulaugsepoctnovdec"
+	if len(word) < 3 {
+		return 0
+	}
+	at := strings.Index(names, strings.ToLower(word[:3]))
+	if at < 0 || at%3 != 0 {
+		return 0
+	}
+	return at/3 + 1
+}
+
+// defaultPath is the directory of an address. RFC 6265bis §5.1.4.
+func defaultPath(u *url.URL) string {
+	p := u.EscapedPath()
+	last := strings.LastIndexByte(p, '/')
+	if last <= 0 {
+		return "/"
+	}
+	return p[:last]
+}
