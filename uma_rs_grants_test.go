@@ -3,6 +3,7 @@ package gatehouse_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -85,7 +86,7 @@ func (w *rsWorld) agree(user string, scopes ...string) map[string]any {
 	sum := sha256.Sum256([]byte(verifier))
 	resp, err := browser.Get(md.AuthorizationEndpoint + "?" + url.Values{
 		"response_type": {"code"}, "client_id": {"photoz"}, "redirect_uri": {"http://photoz.test/cb"},
-		"scope": {"openid " + strings.Join(scopes, " ")}, "state": {user + fmt.Sprint(len(w.calls), w.Now().UnixNano())}, "nonce": {"n" + fmt.Sprint(w.Now().UnixNano())},
+		"scope": {"openid " + strings.Join(scopes, " ")}, "state": {rand.Text()}, "nonce": {rand.Text()},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}.Encode())
 	w.must(err)
