@@ -129,6 +129,7 @@ func opRefreshes(t *testing.T, notes *notesSite, op *servers.OIDCProvider, clien
 				t.Fatalf("%s: %d %s", round.name, a.status, a.body)
 			}
 		}
+		notes.settle(t) // before it expires nobody waits for the new one
 		token := ""
 		for _, a := range atOnce(t, parallel, client, notes.base+"/token") {
 			if a.status != http.StatusOK || token != "" && a.body != token {
