@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.com/gatehouse/middlewaretest"
 )
@@ -74,6 +75,17 @@ func TestBrowserHeaders(t *testing.T) {
 			return b.PostForm(first+"?as=307&to="+url.QueryEscape(second+"?as=307&to="+first), form)
 		}, one, want{"POST", "same-site", "navigate", "document", "null"}},
 		{"form, 303 to another site", func() (*http.Response, error) { return b.PostForm(first+"?to="+far, form) }, two, want{"GET", "cross-site", "navigate", "document", ""}},
+		{"link", func() (*http.Response, error) { return b.On(first).Open(first) }, one, want{"GET", "same-origin", "navigate", "document", ""}},
+		{"link on a sister's page", func() (*http.Response, error) { return b.On(second).Open(first) }, one, want{"GET", "same-site", "navigate", "document", ""}},
+		{"link on another site", func() (*http.Response, error) { return b.On(far).Open(first) }, one, want{"GET", "cross-site", "navigate", "document", ""}},
+		{"link over another site", func() (*http.Response, error) { return b.On(first).Open(far + "?to=" + first) }, one, want{"GET", "cross-site", "navigate", "document", ""}},
+		{"form of another site", func() (*http.Response, error) { return b.On(far).Submit(first, form) }, one, want{"POST", "cross-site", "navigate", "document", far}},
+		{"script of a sister", func() (*http.Response, error) { return b.On(second).Fetch(first) }, one, want{"GET", "same-site", "cors", "empty", second}},
+		{"script of another site", func() (*http.Response, error) { return b.On(far).Fetch(first) }, one, want{"GET", "cross-site", "cors", "empty", far}},
+		{"picture", func() (*http.Response, error) { return b.On(far).Load(first) }, one, want{"GET", "cross-site", "no-cors", "image", ""}},
+		{"picture, redirected", func() (*http.Response, error) { return b.On(first).Load(first + "?to=" + far) }, two, want{"GET", "cross-site", "no-cors", "image", ""}},
+		{"frame", func() (*http.Response, error) { return b.On(far).Frame(first) }, one, want{"GET", "cross-site", "navigate", "iframe", ""}},
+		{"prefetch", func() (*http.Response, error) { return b.On(first).Prefetch(first) }, one, want{"GET", "same-origin", "no-cors", "empty", ""}},
 		{"script", func() (*http.Response, error) { return b.Fetch(first) }, one, want{"GET", "same-origin", "cors", "empty", ""}},
 		{"script, redirected", func() (*http.Response, error) { return b.Fetch(first + "?to=/x") }, one, want{"GET", "same-origin", "cors", "empty", ""}},
 	} {
@@ -85,8 +97,13 @@ func TestBrowserHeaders(t *testing.T) {
 			if got := (want{r.Method, h.Get("Sec-Fetch-Site"), h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest"), h.Get("Origin")}); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
-			if accept := h.Get("Accept"); strings.HasPrefix(accept, "text/html") != (tc.want.mode == "navigate") {
+			isPage := tc.want.mode == "navigate" || tc.name == "prefetch"
+			if accept := h.Get("Accept"); strings.HasPrefix(accept, "text/html") != isPage {
 				t.Errorf("Accept %q", accept)
+			}
+			if purpose, user := h.Get("Sec-Purpose"), h.Get("Sec-Fetch-User"); (purpose == "prefetch") != (tc.name == "prefetch") ||
+				(user == "?1") != (tc.want.dest == "document") {
+				t.Errorf("Sec-Purpose %q, Sec-Fetch-User %q", purpose, user)
 			}
 			if b, _ := io.ReadAll(r.Body); (string(b) == "a=b") != (tc.want.method == "POST") {
 				t.Errorf("%s with body %q", r.Method, b)
@@ -148,22 +165,84 @@ func TestBrowserGivesUp(t *testing.T) {
 	}
 }
 
+// names returns the cookies that a request brought, by their names.
+func names(r *http.Request) string {
+	var out []string
+	for _, c := range r.Cookies() {
+		out = append(out, c.Name)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestBrowserCookies sets cookies over the network; what each line means is tested
+// by TestCookiesAsInChromium.
 func TestBrowserCookies(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	_, first := newRecorder(t)
 	rec, second := newRecorder(t)
+	far := strings.Replace(first, "127.0.0.1", "localhost", 1)
 	b := op.Browser(t, "")
-	v := url.Values{"cookie": {"plain=1; Path=/", "sec=1; Path=/; Secure", "__Host-good=1; Path=/; Secure", "__Host-path=1; Path=/x; Secure",
-		"__Host-plain=1; Path=/", "__Secure-plain=1; Path=/", "none=1; Path=/; SameSite=None"}}
+	v := url.Values{"cookie": {"lax=1; Path=/; SameSite=Lax", "strict=1; Path=/; SameSite=Strict; HttpOnly", "none=1; Path=/; Secure; SameSite=None",
+		"unsaid=1; Path=/; Max-Age=3600", "__Host-bad=1; Path=/", "other=1; Domain=localhost"}}
 	resp, err := b.Get(first + "?" + v.Encode())
 	body(t, resp, err)
-	resp, err = b.Get(second) // cookies do not know ports
-	body(t, resp, err)
-	var names []string
-	for _, c := range rec.last(t).Cookies() {
-		names = append(names, c.Name)
+	for _, tc := range []struct {
+		name string
+		do   func() (*http.Response, error)
+		want string
+	}{
+		{"typed, another port", func() (*http.Response, error) { return b.Get(second) }, "lax strict none unsaid"},
+		{"link", func() (*http.Response, error) { return b.On(far).Open(second) }, "lax none unsaid"},
+		{"form", func() (*http.Response, error) { return b.On(far).Submit(second, nil) }, "none unsaid"},
+		{"picture", func() (*http.Response, error) { return b.On(far).Load(second) }, "none"},
+		{"own picture", func() (*http.Response, error) { return b.On(first).Load(second) }, "lax strict none unsaid"},
+		{"form, two minutes later", func() (*http.Response, error) {
+			op.Clock().Advance(2 * time.Minute)
+			return b.On(far).Submit(second, nil)
+		}, "none"},
+		{"an hour later", func() (*http.Response, error) {
+			op.Clock().Advance(time.Hour)
+			return b.Get(second)
+		}, "lax strict none"},
+	} {
+		resp, err := tc.do()
+		body(t, resp, err)
+		if got := names(rec.last(t)); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
 	}
-	if got := strings.Join(names, " "); got != "plain sec __Host-good" || len(b.Cookies(second)) != 3 {
-		t.Errorf("cookies %q", got)
+	have := map[string]*http.Cookie{}
+	for _, c := range b.Cookies(second) {
+		have[c.Name] = c
+	}
+	if len(have) != 3 || !have["strict"].HttpOnly || have["strict"].SameSite != http.SameSiteStrictMode || !have["none"].Secure || have["lax"].Path != "/" {
+		t.Errorf("cookies %v", have)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, second, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Cookie", "mine=1")
+	resp, err = b.Do(r)
+	body(t, resp, err)
+	if got := names(rec.last(t)); got != "mine lax strict none" {
+		t.Errorf("with a cookie of my own: %q", got)
+	}
+}
+
+// TestNobodySignsInInAFrame shows the sign-in page in a frame.
+func TestNobodySignsInInAFrame(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", nil)
+	site := notes(t, op)
+	ana := op.Browser(t, "ana")
+	for name, ask := range map[string]func(string) (*http.Response, error){
+		"frame": ana.On(site).Frame, "picture": ana.On(site).Load, "prefetch": ana.On(site).Prefetch,
+	} {
+		resp, err := ask(site + "/notes/")
+		body(t, resp, err)
+		if resp.StatusCode != http.StatusUnauthorized || op.Count("authorize") != 0 {
+			t.Errorf("%s: %d, %d authorization requests", name, resp.StatusCode, op.Count("authorize"))
+		}
 	}
 }

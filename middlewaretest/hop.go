@@ -31,7 +31,7 @@ func (k kind) dest() string {
 // accept is the Accept header.
 func (k kind) accept() string {
 	const page = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-	return [...]string{document: page, frame: page, script: "*/*", prefetch: "*/*",
+	return [...]string{document: page, frame: page, prefetch: page, script: "*/*",
 		picture: "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"}[k]
 }
 

@@ -23,7 +23,8 @@ const (
 // counts, because that is what a service meets.
 type jar struct {
 	now     func() time.Time
-	cookies []*cookie // in the order of their creation
+	cookies []*cookie
+	created int // so far
 }
 
 // cookie is a stored cookie. RFC 6265bis §5.7.
@@ -31,6 +32,7 @@ type cookie struct {
 	setCookie
 	hostOnly      bool
 	created, used time.Time
+	order         int // of creation
 }
 
 // relation says what the site of a request has to do with who asks.
@@ -55,7 +57,8 @@ func (j *jar) set(u *url.URL, lines []string, from relation) {
 
 // store is RFC 6265bis §5.7.
 func (j *jar) store(u *url.URL, set setCookie, from relation) {
-	c := &cookie{setCookie: set, created: j.now(), used: j.now()}
+	j.created++
+	c := &cookie{setCookie: set, created: j.now(), used: j.now(), order: j.created}
 	secure := trustworthy(u)
 	if !c.takeDomain(hostName(u)) || !c.prefixed() {
 		return
@@ -79,7 +82,7 @@ func (j *jar) store(u *url.URL, set setCookie, from relation) {
 			return false
 		}
 		if old.value == c.value {
-			c.created = old.created
+			c.created, c.order = old.created, old.order
 		}
 		return true
 	})
@@ -112,7 +115,7 @@ func (c *cookie) prefixed() bool {
 	}
 	switch {
 	case has("__Host-"):
-		return c.secure && c.path == "/" && !(c.hasDomain && !c.hostOnly) && (!has("__Host-Http-") || c.httpOnly)
+		return c.secure && c.path == "/" && (!c.hasDomain || isAddress(c.domain)) && (!has("__Host-Http-") || c.httpOnly)
 	case has("__Http-"):
 		return c.secure && c.httpOnly
 	case has("__Secure-"):
@@ -171,7 +174,7 @@ func (j *jar) get(u *url.URL, to relation) []*cookie {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *cookie) int {
-		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), a.created.Compare(b.created))
+		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), cmp.Compare(a.order, b.order))
 	})
 	return out
 }

@@ -1,6 +1,7 @@
 package middlewaretest
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,52 +23,56 @@ type setCookie struct {
 	hasDomain        bool
 	expires          time.Time // zero: with the browser
 	secure, httpOnly bool
-	sameSite         http.SameSite // http.SameSiteDefaultMode: not said
+	sameSite         http.SameSite // 0 or http.SameSiteDefaultMode: not said
 }
 
 // parseSetCookie reads a line. It reports whether a browser looks at it any
 // further.
 func parseSetCookie(line string, now time.Time) (c setCookie, ok bool) {
-	for _, b := range []byte(line) {
-		if b < 0x20 && b != '\t' || b == 0x7f {
-			return c, false
-		}
-	}
 	pair, rest, _ := strings.Cut(line, ";")
 	name, value, found := strings.Cut(pair, "=")
 	if !found {
 		name, value = "", pair
 	}
 	c.name, c.value = trimBlank(name), trimBlank(value)
-	if c.name+c.value == "" || len(c.name)+len(c.value) > mostNameValue {
+	if c.name+c.value == "" || len(c.name)+len(c.value) > mostNameValue || hasControl(c.name+c.value) {
 		return c, false
 	}
-	byAge := false
+	var expires, age string // of two attributes with the same name the later counts
 	for part := range strings.SplitSeq(rest, ";") {
 		key, v, _ := strings.Cut(part, "=")
-		if v = trimBlank(v); len(v) > mostAttribute {
-			continue
+		key, v = strings.ToLower(trimBlank(key)), trimBlank(v)
+		if hasControl(key + v) {
+			return c, false
 		}
-		c.attribute(strings.ToLower(trimBlank(key)), v, now, &byAge)
+		switch {
+		case len(v) > mostAttribute:
+		case key == "expires":
+			expires = v
+		case key == "max-age":
+			age = v
+		default:
+			c.attribute(key, v)
+		}
+	}
+	if at, ok := cookieDate(expires); ok {
+		c.expires = earlier(at, now.Add(mostCookieAge))
+	}
+	if seconds, ok := maxAge(age); ok { // counts more
+		c.expires = earlier(now.Add(seconds), now.Add(mostCookieAge))
 	}
 	return c, true
 }
 
 func trimBlank(s string) string { return strings.Trim(s, " \t") }
 
-// attribute takes one attribute; of two with the same name the later counts.
-// Max-Age counts more than Expires.
-func (c *setCookie) attribute(key, value string, now time.Time, byAge *bool) {
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
+// attribute takes one attribute that is not about time.
+func (c *setCookie) attribute(key, value string) {
 	switch key {
-	case "expires":
-		if at, ok := cookieDate(value); ok && !*byAge {
-			c.expires = earlier(at, now.Add(mostCookieAge))
-		}
-	case "max-age":
-		if seconds, ok := maxAge(value); ok {
-			*byAge = true
-			c.expires = earlier(now.Add(seconds), now.Add(mostCookieAge))
-		}
 	case "domain":
 		c.domain, c.hasDomain = strings.ToLower(strings.TrimPrefix(value, ".")), value != ""
 	case "path":
@@ -80,10 +85,14 @@ func (c *setCookie) attribute(key, value string, now time.Time, byAge *bool) {
 	case "httponly":
 		c.httpOnly = true
 	case "samesite":
-		c.sameSite = map[string]http.SameSite{"strict": http.SameSiteStrictMode, "lax": http.SameSiteLaxMode,
-			"none": http.SameSiteNoneMode}[strings.ToLower(value)]
-		if c.sameSite == 0 {
-			c.sameSite = http.SameSiteDefaultMode
+		c.sameSite = http.SameSiteDefaultMode
+		switch strings.ToLower(value) {
+		case "strict":
+			c.sameSite = http.SameSiteStrictMode
+		case "lax":
+			c.sameSite = http.SameSiteLaxMode
+		case "none":
+			c.sameSite = http.SameSiteNoneMode
 		}
 	}
 }
@@ -97,18 +106,14 @@ func earlier(a, b time.Time) time.Time {
 
 // maxAge reads Max-Age; zero and less mean the past. RFC 6265bis §5.6.2.
 func maxAge(value string) (time.Duration, bool) {
-	digits := strings.TrimPrefix(value, "-")
-	if digits == "" || strings.Trim(digits, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
+	n, err := strconv.ParseInt(value, 10, 64) // at both ends of its range in case of overflow
 	switch {
-	case digits != value || n == 0 && err == nil:
+	case errors.Is(err, strconv.ErrSyntax):
+		return 0, false
+	case n <= 0:
 		return -time.Second, true
-	case err != nil || n > int64(mostCookieAge/time.Second):
-		return mostCookieAge, true
 	}
-	return time.Duration(n) * time.Second, true
+	return time.Duration(min(n, int64(mostCookieAge/time.Second))) * time.Second, true
 }
 
 // cookieDate reads Expires as RFC 6265bis §5.1.1 says: the parts in any order,

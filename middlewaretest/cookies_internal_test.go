@@ -1,0 +1,101 @@
+package middlewaretest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+)
+
+// cookieCase is an entry of testdata/cookies.json, which holds what Chromium 156
+// does. Answers set cookies, then requests are made one after the other. How a
+// request comes about is "typed", or what a page at from does: "link", "form" (by
+// POST), "picture", "script" (with credentials), "frame" or "prefetch". An address
+// with the parameter to answers with a redirect there, setting what it sets; sent
+// is the Cookie header of the request that ends it.
+type cookieCase struct {
+	Name string
+	Set  []struct {
+		At, By, From string
+		Lines        []string
+	}
+	Reads []struct{ URL, By, From, Sent string }
+}
+
+// network answers every request in memory.
+type network struct {
+	lines []string // to be set by the next answer
+	sent  string   // Cookie header of the request before
+}
+
+func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.sent = r.Header.Get("Cookie")
+	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Set-Cookie": n.lines}, Request: r,
+		Body: io.NopCloser(strings.NewReader(""))}
+	n.lines = nil
+	if to := r.URL.Query().Get("to"); to != "" {
+		resp.StatusCode = http.StatusSeeOther
+		resp.Header.Set("Location", to)
+	}
+	return resp, nil
+}
+
+func (n *network) ask(t *testing.T, b *Browser, by, from, address string) {
+	t.Helper()
+	page := b.On(from)
+	var err error
+	switch by {
+	case "typed":
+		_, err = b.Get(address)
+	case "link":
+		_, err = page.Open(address)
+	case "form":
+		_, err = page.Submit(address, url.Values{})
+	case "picture":
+		_, err = page.Load(address)
+	case "script":
+		_, err = page.Fetch(address)
+	case "frame":
+		_, err = page.Frame(address)
+	case "prefetch":
+		_, err = page.Prefetch(address)
+	default:
+		t.Fatalf("by %q", by)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCookiesAsInChromium compares with what a real browser does. The same table
+// is run there by the module interop.
+func TestCookiesAsInChromium(t *testing.T) {
+	text, err := os.ReadFile("testdata/cookies.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []cookieCase
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(t)
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			b, n := s.Browser(t, ""), &network{}
+			b.client.Transport = n
+			for _, set := range c.Set {
+				n.lines = set.Lines
+				n.ask(t, b, set.By, set.From, set.At)
+			}
+			for _, r := range c.Reads {
+				n.ask(t, b, r.By, r.From, r.URL)
+				if n.sent != r.Sent {
+					t.Errorf("%s by %s from %q: sends %.200q, Chromium %.200q", r.URL, r.By, r.From, n.sent, r.Sent)
+				}
+			}
+		})
+	}
+}
