@@ -41,7 +41,7 @@ func ExampleEither() {
 }
 
 func newAlbumApp(provider *gatehouse.Provider, client gatehouse.Client, base string) http.Handler {
-	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback"})
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback", Scopes: []string{"email"}})
 	if err != nil {
 		panic(err)
 	}
