@@ -269,10 +269,14 @@ func isQuantity(e ast.Expr) bool {
 
 func TestLimitsDoc(t *testing.T) { hold(t, limits) }
 
-// limits holds the tables headed "Constant": every constant of the root package,
-// of the packages of ours that it imports and of middlewaretest whose value is a
-// number has one row, with its value as the source writes it. So a new limit
-// cannot stay out by its name.
+// kitLimit is how the test kit calls its limits. Its other numbers are those of
+// test cases.
+var kitLimit = regexp.MustCompile(`^(most|kept)[A-Z]|(?i:limit|bound|patience)$`)
+
+// limits holds the tables headed "Constant": every constant of the root package
+// and of the packages of ours that it imports whose value is a number has one row,
+// with its value as the source writes it. So a new limit cannot stay out by its
+// name. Of middlewaretest it takes those that are called limits.
 func limits(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, limitsDoc)
 	rows, values := map[string][]docRow{}, map[string]string{}
@@ -294,7 +298,7 @@ func limits(t *testing.T, tr *tree) []string {
 			pkg = "gatehouse"
 		}
 		for _, c := range f.constants() {
-			if !isQuantity(c.value) {
+			if !isQuantity(c.value) || pkg == "middlewaretest" && !kitLimit.MatchString(c.name) {
 				continue
 			}
 			key := pkg + "." + c.name
@@ -493,7 +497,8 @@ var docSample = map[string]string{
 	"internal/in/in.go":      "package in\n\nconst Max = 1 << 10\n\nconst name = Name(\"x\")\n",
 	"internal/in/in_test.go": "package in\n\nfunc FuzzA(f *testing.F) {}\n",
 	errorsDoc:                "| Code | Status | Means | Do |\n|---|---|---|---|\n| `a_code` | 400 | a | b |\n\n| Event | When |\n|---|---|\n| `a` | then |\n",
-	limitsDoc:                "| Constant | Value | Where | Why |\n|---|---|---|---|\n| `life` | `2 * time.Second` | `gatehouse` | a |\n| `m.most` | `5` | `gatehouse` | a |\n| `Max` | `1 << 10` (1 KiB) | `internal/in` | a |\n",
+	limitsDoc:                "| Constant | Value | Where | Why |\n|---|---|---|---|\n| `life` | `2 * time.Second` | `gatehouse` | a |\n| `m.most` | `5` | `gatehouse` | a |\n| `Max` | `1 << 10` (1 KiB) | `internal/in` | a |\n| `mostTries` | `3` | `middlewaretest` | a |\n",
+	"middlewaretest/kit.go":  "package middlewaretest\n\nconst mostTries = 3\n\nconst rounds = 7\n",
 	"internal/tool/t.go":     "package tool\n\nconst speed = 5\n", // nobody who uses the library meets it
 	coverageDoc:              "| Section | Must | Where | Tests |\n|---|---|---|---|\n| 1 | a | `T.m`, `T.F` | `TestCB1_A`, `internal/in.FuzzA` |\n",
 	threatsDoc:               ruleTable() + "\n| Case | What | Tests |\n|---|---|---|\n| CB1 | a | `TestCB1_A` |\n",
@@ -551,6 +556,7 @@ func TestDocsBark(t *testing.T) {
 		{"limits", "go.go", "life =", "live =", "gatehouse.live has no row"},
 		{"limits", "go.go", "const most", "const least", "m.least has no row"},
 		{"limits", limitsDoc, "internal/in", "internal/on", "internal/on.Max is not in the source"},
+		{"limits", "middlewaretest/kit.go", "mostTries", "mostFaults", "middlewaretest.mostFaults has no row"},
 		{"limits", "internal/in/in.go", "1 << 10", "1 << 20", "is `1 << 20`"},
 		{"specCoverage", coverageDoc, "`TestCB1_A`", "`TestCB2_A`", "there is no test TestCB2_A"},
 		{"specCoverage", coverageDoc, "in.FuzzA", "in.FuzzB", "there is no test internal/in.FuzzB"},
