@@ -1,0 +1,45 @@
+//go:build !race
+
+package bench
+
+import (
+	"flag"
+	"testing"
+
+	"example.com/gatehouse/internal/paired"
+)
+
+var rounds = flag.Int("rounds", 40, "rounds of a measurement; a limit that does not hold is tried again with more")
+
+// tries is how often a limit may fail before the test does.
+const tries = 3
+
+// Under the race detector these ratios mean nothing: TestSubjects runs there.
+func TestRatios(t *testing.T) {
+	s := newSite(t)
+	for _, group := range []struct {
+		list   []*subject
+		limits []paired.Limit
+		peers  []string
+	}{
+		{sessionSubjects(t, s), sessionLimits(), []string{scsGob, decodedMap, withoutIdle}},
+		{optionalSubjects(s), optionalLimits(), []string{bare}},
+	} {
+		hold(t, subjects(t, group.list...), group.limits, group.peers...)
+		for _, one := range group.list {
+			one.check(t)
+		}
+	}
+	hold(t, signInSubjects(t, s), signInLimits(), signature)
+}
+
+func hold(t *testing.T, list []paired.Subject, limits []paired.Limit, peers ...string) {
+	t.Helper()
+	table, err := paired.Hold(*rounds, tries, list, limits)
+	if table != nil {
+		t.Log("\n" + table.Markdown(peers...))
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
