@@ -160,6 +160,12 @@ func TestSE1_NewIDAtEachSignIn(t *testing.T) {
 	old.setCookie(ana.sessionName(), first)
 	old.wantOut(old.get("/notes/"))
 	ana.wantServed(ana.get("/notes/"))
+	// The same person's tokens may be of one grant at the provider: to revoke the
+	// old ones would end the new session too (RFC 7009 §2.1).
+	s.shutdown(0)
+	if got := s.revokedTokens(); len(got) != 0 {
+		t.Errorf("%d tokens were revoked at a sign-in of the same person", len(got))
+	}
 }
 
 // CK6: cookie values from anywhere are nobody's, never a 5xx.
