@@ -256,14 +256,14 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, token *idToken, answer
 }
 
 // newRecord is the login that an attempt ended in.
-func (rp *RelyingParty) newRecord(a *attempt, token *idToken, claims []byte, answer *tokenAnswer) *record {
+func (rp *RelyingParty) newRecord(a *attempt, proof *idToken, claims []byte, answer *tokenAnswer) *record {
 	now := rp.sessions.now()
 	rec := &record{
-		issuer: rp.provider.issuer, subject: token.Subject, clientID: rp.client.ID, sid: token.SID,
-		begin: a.begin, seen: now, authTime: token.authTime(), claims: claims, scope: answer.scope,
-		access: answer.access, expires: answer.expires, requested: answer.requested,
-		refresh: answer.refresh, idToken: answer.idToken,
-		marks: marksOf(rp.provider.issuer, token.Subject, token.SID),
+		issuer: rp.provider.issuer, subject: proof.Subject, clientID: rp.client.ID, sid: proof.SID,
+		begin: a.begin, seen: now, authTime: proof.authTime(), claims: claims, scope: answer.scope,
+		access: token(answer.access), expires: answer.expires, requested: answer.requested,
+		refresh: token(answer.refresh), idToken: token(answer.idToken),
+		marks: marksOf(rp.provider.issuer, proof.Subject, proof.SID),
 	}
 	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
 		rec.scope = strings.Join(rp.scopesOf(a), " ")
@@ -370,7 +370,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *r
 		return nil, err
 	}
 	if old.issuer == next.issuer && old.clientID == next.clientID && old.subject == next.subject {
-		old.refresh = ""
+		old.refresh = nil
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
 		owner.ended(ctx, old, "replaced")

@@ -19,7 +19,7 @@ func fullRecord() *record {
 	return &record{
 		issuer: "https://op.test", subject: "u1", clientID: "notes", sid: "s1",
 		begin: at, seen: at, ends: at, authTime: at, claims: []byte(`{"sub":"u1"}`), scope: "openid",
-		access: "at", expires: at, requested: at, refresh: "rt", idToken: "a.b.c",
+		access: token("at"), expires: at, requested: at, refresh: token("rt"), idToken: token("a.b.c"),
 		marks: [2]mark{{strings.Repeat("A", 22), 1}, {strings.Repeat("B", 22), 2}},
 		asked: []byte("asked"), askedAt: at, leaseID: []byte("lease"), leaseUntil: at, takeovers: 3, retryAt: at, ended: at,
 	}

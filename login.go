@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -47,9 +48,8 @@ func cookieValue(id string, marks [2]mark) string {
 }
 
 func parseCookie(value string) (id string, marks [2]string, ok bool) {
-	const idLen = 43 // base64url of sessionIDSize bytes
 	id, rest, ok := strings.Cut(value, ".")
-	if !ok || len(id) != idLen || strings.Trim(id, base64URL) != "" {
+	if !ok || !isBase64URL(id, sessionIDSize) {
 		return "", marks, false
 	}
 	marks[0], marks[1], ok = strings.Cut(rest, ".")
@@ -57,6 +57,17 @@ func parseCookie(value string) (id string, marks [2]string, ok bool) {
 }
 
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// isBase64URL reports whether s is base64url of size bytes, at most
+// sessionIDSize. Decoding is quicker than looking at each character.
+func isBase64URL(s string, size int) bool {
+	var b [sessionIDSize]byte
+	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Decode(b[:], []byte(s))
+	return err == nil
+}
 
 // errNotSignedIn is inside: there is no live login.
 var errNotSignedIn = errors.New("not signed in")

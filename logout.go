@@ -82,7 +82,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 // relying party whose session it was may do that: another provider must not see
 // the token.
 func (rp *RelyingParty) ended(ctx context.Context, rec *record, code string) {
-	rp.revokeLater(rec.refresh)
+	rp.revokeLater(string(rec.refresh))
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.subject, ClientID: rec.clientID})
 }
 
@@ -116,8 +116,8 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 	q.Set("client_id", rp.client.ID)
 	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
 	q.Set("state", state)
-	if rec.idToken != "" && len(rec.idToken) <= maxHint {
-		q.Set("id_token_hint", rec.idToken)
+	if len(rec.idToken) > 0 && len(rec.idToken) <= maxHint {
+		q.Set("id_token_hint", string(rec.idToken))
 	}
 	u.RawQuery = q.Encode()
 	return u.String()

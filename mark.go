@@ -32,7 +32,8 @@ const (
 
 // markName is the short hash that names a mark: 128 bits.
 func markName(kind string, parts ...string) string {
-	return base64.RawURLEncoding.EncodeToString(storeHash("gatehouse/mark name/"+kind, parts...)[:markNameSize])
+	sum := storeHash("gatehouse/mark name/"+kind, parts...)
+	return base64.RawURLEncoding.EncodeToString(sum[:markNameSize])
 }
 
 // rawMarkName is the name without its base64url.
@@ -133,6 +134,5 @@ func supersedes(number uint64, begin time.Time) bool {
 
 // validMarkName reports whether s can name a mark.
 func validMarkName(s string) bool {
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	return err == nil && len(s) == 22 && len(b) == markNameSize
+	return isBase64URL(s, markNameSize)
 }

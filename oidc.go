@@ -433,7 +433,7 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &oauth2.Token{AccessToken: rec.access, TokenType: "Bearer", Expiry: rec.expires}, nil
+	return &oauth2.Token{AccessToken: string(rec.access), TokenType: "Bearer", Expiry: rec.expires}, nil
 }
 
 func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {

@@ -178,6 +178,9 @@ func (e *Error) retryIn(d time.Duration) *Error {
 }
 
 func (d *document) refresh(ctx context.Context) (*Metadata, error) {
+	if last, err := d.settled(); last != nil || err != nil {
+		return last, err // by a flight that ended just before this one began
+	}
 	md, err := d.fetch(ctx)
 	now := d.provider.now()
 	d.mu.Lock()
@@ -190,6 +193,20 @@ func (d *document) refresh(ctx context.Context) (*Metadata, error) {
 	}
 	d.last, d.renewAt, d.backoff, d.err, d.retryAt = md, now.Add(metadataAge), 0, nil, time.Time{}
 	return md, nil
+}
+
+// settled returns what the last fetch left, as long as it needs no other one.
+func (d *document) settled() (*Metadata, error) {
+	now := d.provider.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.last != nil && now.Before(d.renewAt):
+		return d.last, nil
+	case d.err != nil && now.Before(d.retryAt):
+		return nil, d.err
+	}
+	return nil, nil
 }
 
 // fetchOpenID gets the OpenID Connect Discovery document (§4), else, where

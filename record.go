@@ -24,11 +24,11 @@ type record struct {
 	claims   []byte
 	scope    string
 
-	access    string
+	access    token
 	expires   time.Time // of access; zero when unknown
 	requested time.Time // when access was asked for
-	refresh   string
-	idToken   string
+	refresh   token
+	idToken   token
 
 	marks [2]mark // the marks that end it, with the numbers its callback read
 
@@ -44,6 +44,10 @@ type record struct {
 
 	unknown []byte // fields of a newer build
 }
+
+// token is a token of a record. It stays part of the stored value, because most
+// requests do not look at it; String copies it.
+type token []byte
 
 const (
 	recordVersion = 1
@@ -86,48 +90,89 @@ var (
 	errRecordVersion = errors.New("login record of a newer version")
 )
 
-// binding ties a tag to its field, for both directions.
+// binding is where a field's value lives: exactly one of them is set, none for
+// a tag of a newer build.
 type binding struct {
-	tag   uint64
 	str   *string
 	bytes *[]byte
 	when  *time.Time
 	num   *uint64
 }
 
-func (r *record) bindings() [26]binding {
-	return [26]binding{
-		{tag: tagIssuer, str: &r.issuer}, {tag: tagSubject, str: &r.subject},
-		{tag: tagClientID, str: &r.clientID}, {tag: tagSID, str: &r.sid},
-		{tag: tagBegin, when: &r.begin}, {tag: tagSeen, when: &r.seen},
-		{tag: tagEnds, when: &r.ends}, {tag: tagAuthTime, when: &r.authTime},
-		{tag: tagClaims, bytes: &r.claims}, {tag: tagScope, str: &r.scope},
-		{tag: tagAccess, str: &r.access}, {tag: tagExpires, when: &r.expires},
-		{tag: tagRequested, when: &r.requested}, {tag: tagRefresh, str: &r.refresh},
-		{tag: tagIDToken, str: &r.idToken},
-		{tag: tagMark0, str: &r.marks[0].name}, {tag: tagNumber0, num: &r.marks[0].number},
-		{tag: tagMark1, str: &r.marks[1].name}, {tag: tagNumber1, num: &r.marks[1].number},
-		{tag: tagAsked, bytes: &r.asked}, {tag: tagAskedAt, when: &r.askedAt},
-		{tag: tagLeaseID, bytes: &r.leaseID}, {tag: tagLeaseUntil, when: &r.leaseUntil},
-		{tag: tagTakeovers, num: &r.takeovers}, {tag: tagRetryAt, when: &r.retryAt},
-		{tag: tagEnded, when: &r.ended},
+// binding ties a tag to its field, for both directions.
+func (r *record) binding(tag uint64) binding {
+	switch tag {
+	case tagIssuer:
+		return binding{str: &r.issuer}
+	case tagSubject:
+		return binding{str: &r.subject}
+	case tagClientID:
+		return binding{str: &r.clientID}
+	case tagSID:
+		return binding{str: &r.sid}
+	case tagBegin:
+		return binding{when: &r.begin}
+	case tagSeen:
+		return binding{when: &r.seen}
+	case tagEnds:
+		return binding{when: &r.ends}
+	case tagAuthTime:
+		return binding{when: &r.authTime}
+	case tagClaims:
+		return binding{bytes: &r.claims}
+	case tagScope:
+		return binding{str: &r.scope}
+	case tagAccess:
+		return binding{bytes: (*[]byte)(&r.access)}
+	case tagExpires:
+		return binding{when: &r.expires}
+	case tagRequested:
+		return binding{when: &r.requested}
+	case tagRefresh:
+		return binding{bytes: (*[]byte)(&r.refresh)}
+	case tagIDToken:
+		return binding{bytes: (*[]byte)(&r.idToken)}
+	case tagMark0:
+		return binding{str: &r.marks[0].name}
+	case tagNumber0:
+		return binding{num: &r.marks[0].number}
+	case tagMark1:
+		return binding{str: &r.marks[1].name}
+	case tagNumber1:
+		return binding{num: &r.marks[1].number}
+	case tagAsked:
+		return binding{bytes: &r.asked}
+	case tagAskedAt:
+		return binding{when: &r.askedAt}
+	case tagLeaseID:
+		return binding{bytes: &r.leaseID}
+	case tagLeaseUntil:
+		return binding{when: &r.leaseUntil}
+	case tagTakeovers:
+		return binding{num: &r.takeovers}
+	case tagRetryAt:
+		return binding{when: &r.retryAt}
+	case tagEnded:
+		return binding{when: &r.ended}
 	}
+	return binding{}
 }
 
 // encode returns the plain form under a fresh write id.
 func (r *record) encode() []byte {
 	size := 2 + writeIDSize + len(r.claims) + len(r.access) + len(r.refresh) + len(r.idToken) + len(r.unknown)
 	out := newValue(size + 512)
-	for _, b := range r.bindings() {
+	for tag := tagIssuer; tag <= tagEnded; tag++ {
+		b := r.binding(tag)
 		switch {
 		case b.str != nil && *b.str != "":
-			out = appendField(out, b.tag, *b.str)
+			out = appendField(out, tag, *b.str)
 		case b.bytes != nil && len(*b.bytes) > 0:
-			out = appendField(out, b.tag, *b.bytes)
+			out = appendField(out, tag, *b.bytes)
 		case b.when != nil && !b.when.IsZero():
-			out = appendNumber(out, b.tag, uint64(b.when.UnixMilli()))
+			out = appendNumber(out, tag, uint64(b.when.UnixMilli()))
 		case b.num != nil && *b.num != 0:
-			out = appendNumber(out, b.tag, *b.num)
+			out = appendNumber(out, tag, *b.num)
 		}
 	}
 	return append(out, r.unknown...)
@@ -160,15 +205,14 @@ func decodeRecord(b []byte) (*record, error) {
 		return nil, err
 	}
 	r := new(record)
-	bound := r.bindings()
 	for len(body) > 0 {
 		tag, value, rest, ok := cutField(body)
 		if !ok {
 			return nil, errRecordGarbage
 		}
-		if tag == 0 || tag > uint64(len(bound)) {
+		if tag < tagIssuer || tag > tagEnded {
 			r.unknown = append(r.unknown, body[:len(body)-len(rest)]...)
-		} else if !bound[tag-1].set(value) {
+		} else if !r.binding(tag).set(value) {
 			return nil, errRecordGarbage
 		}
 		body = rest
@@ -203,7 +247,7 @@ func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
 	return tag, b[start:end:end], b[end:], true
 }
 
-func (b *binding) set(value []byte) bool {
+func (b binding) set(value []byte) bool {
 	if b.str != nil {
 		*b.str = string(value)
 		return true

@@ -47,7 +47,7 @@ var (
 
 // renewAt is when the access token should be renewed; false when it cannot be.
 func (r *record) renewAt() (time.Time, bool) {
-	if r.refresh == "" || r.expires.IsZero() {
+	if len(r.refresh) == 0 || r.expires.IsZero() {
 		return time.Time{}, false
 	}
 	return r.expires.Add(-min(refreshAhead, r.expires.Sub(r.requested)/refreshPart)), true
@@ -61,7 +61,7 @@ func (r *record) due(now time.Time) bool {
 
 // serves reports whether the access token can be used.
 func (r *record) serves(now time.Time) bool {
-	return r.access != "" && (r.expires.IsZero() || now.Before(r.expires))
+	return len(r.access) > 0 && (r.expires.IsZero() || now.Before(r.expires))
 }
 
 // renewDue renews the tokens in the course of a request. While the access token
@@ -93,14 +93,14 @@ func (l *liveSession) renewDue(ctx context.Context) error {
 func (l *liveSession) fresh(ctx context.Context) (*record, error) {
 	now, rec := l.sessions.now(), l.record()
 	switch {
-	case rec.access == "":
+	case len(rec.access) == 0:
 		return nil, errNoToken.because(nil)
 	case rec.serves(now):
 		if rec.due(now) {
 			l.startRefresh(rec)
 		}
 		return rec, nil
-	case rec.refresh == "":
+	case len(rec.refresh) == 0:
 		return nil, errNoToken.because(errors.New("it has expired and there is no refresh token"))
 	}
 	if err := l.refresh(ctx, rec); err != nil {
@@ -141,7 +141,7 @@ func (l *liveSession) refresh(ctx context.Context, rec *record) error {
 
 func (l *liveSession) newRefresh(rec *record) *refreshRun {
 	return &refreshRun{
-		sessions: l.sessions, party: l.party, key: l.key, seen: rec.access,
+		sessions: l.sessions, party: l.party, key: l.key, seen: string(rec.access),
 		marks: [2]string{rec.marks[0].name, rec.marks[1].name},
 	}
 }

@@ -33,7 +33,7 @@ func (f *refreshRun) fly(ctx context.Context) (stored, error) {
 		}
 		rec, now := have.rec, f.sessions.now()
 		switch {
-		case rec.access != f.seen || rec.refresh == "":
+		case string(rec.access) != f.seen || len(rec.refresh) == 0:
 			return have, nil // another one was faster
 		case now.Before(rec.retryAt):
 			return stored{}, errProviderUnavailable.after(rec.retryAt.Sub(now), errors.New("the last refresh failed"))
@@ -103,7 +103,7 @@ func (f *refreshRun) renew(ctx context.Context, sent *record) (stored, error) {
 	send, cancel := context.WithTimeout(ctx, sent.leaseUntil.Add(-leaseMargin).Sub(s.now()))
 	defer cancel()
 	answer, err := rp.provider.requestToken(send, rp.client, url.Values{
-		"grant_type": {"refresh_token"}, "refresh_token": {sent.refresh}, // RFC 6749 §6
+		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.refresh)}, // RFC 6749 §6
 	})
 	if err != nil {
 		return f.failed(ctx, sent, err)
@@ -129,7 +129,7 @@ func (f *refreshRun) checkIDToken(ctx context.Context, sent *record, answer *tok
 		return false, nil
 	}
 	p := f.party.provider
-	want := idTokenWant{subject: sent.subject, original: sent.idToken}
+	want := idTokenWant{subject: sent.subject, original: string(sent.idToken)}
 	_, err = p.verifyIDToken(ctx, f.party.client, answer.idToken, answer.access, want)
 	if err == nil || asError(err, errInternal).Status < 500 {
 		return err == nil, err
@@ -145,15 +145,15 @@ func (f *refreshRun) checkIDToken(ctx context.Context, sent *record, answer *tok
 // refresh token that was sent.
 func (f *refreshRun) merge(ctx context.Context, sent *record, answer *tokenAnswer) (stored, error) {
 	next, done, err := f.update(ctx, func(rec *record) bool {
-		if rec.refresh != sent.refresh || rec.access != sent.access {
+		if !bytes.Equal(rec.refresh, sent.refresh) || !bytes.Equal(rec.access, sent.access) {
 			return false
 		}
-		rec.access, rec.expires, rec.requested = answer.access, answer.expires, answer.requested
+		rec.access, rec.expires, rec.requested = token(answer.access), answer.expires, answer.requested
 		if answer.refresh != "" {
-			rec.refresh = answer.refresh
+			rec.refresh = token(answer.refresh)
 		}
 		if answer.idToken != "" {
-			rec.idToken = answer.idToken
+			rec.idToken = token(answer.idToken)
 		}
 		if answer.hasScope {
 			rec.scope = answer.scope
@@ -214,7 +214,7 @@ func (f *refreshRun) lost(ctx context.Context, sent *record, cause error) (store
 	f.tell(ctx, sent, cause)
 	ended := false
 	next, done, err := f.update(ctx, func(rec *record) bool {
-		if rec.refresh != sent.refresh || !bytes.Equal(rec.leaseID, sent.leaseID) {
+		if !bytes.Equal(rec.refresh, sent.refresh) || !bytes.Equal(rec.leaseID, sent.leaseID) {
 			return false
 		}
 		ended = rec.takeovers == 0 || !rec.serves(f.sessions.now())
@@ -222,7 +222,7 @@ func (f *refreshRun) lost(ctx context.Context, sent *record, cause error) (store
 			*rec = *rec.tombstone(f.sessions.now())
 			return true
 		}
-		rec.refresh, rec.ends = "", rec.expires
+		rec.refresh, rec.ends = nil, rec.expires
 		rec.leaseID, rec.leaseUntil = nil, time.Time{}
 		return true
 	})

@@ -229,7 +229,7 @@ func newWorld(t *testing.T, faults int) *world {
 func (w *world) record(begin time.Time) *record {
 	return &record{
 		issuer: "https://id.example.org", subject: "ana", clientID: "notes", sid: "s1", begin: begin, seen: begin,
-		access: "at0", refresh: "rt0", requested: begin, expires: begin.Add(5 * time.Minute),
+		access: token("at0"), refresh: token("rt0"), requested: begin, expires: begin.Add(5 * time.Minute),
 		marks: marksOf("https://id.example.org", "ana", "s1"),
 	}
 }
@@ -350,7 +350,7 @@ func TestModel_LogoutBesideARefresh(t *testing.T) {
 				ended = err == nil
 			},
 			"refresh": func(ctx context.Context) {
-				run := &refreshRun{sessions: w.b.sessions, party: w.b, key: key, seen: rec.access, marks: [2]string{rec.marks[0].name, rec.marks[1].name}}
+				run := &refreshRun{sessions: w.b.sessions, party: w.b, key: key, seen: string(rec.access), marks: [2]string{rec.marks[0].name, rec.marks[1].name}}
 				_, err := run.fly(ctx)
 				refreshed = err == nil
 			},
@@ -391,7 +391,7 @@ func TestModel_TwoReplicasRefresh(t *testing.T) {
 			var mu sync.Mutex
 			refresh := func(name string, rp *RelyingParty) func(context.Context) {
 				return func(ctx context.Context) {
-					run := &refreshRun{sessions: rp.sessions, party: rp, key: key, seen: rec.access, marks: [2]string{rec.marks[0].name, rec.marks[1].name}}
+					run := &refreshRun{sessions: rp.sessions, party: rp, key: key, seen: string(rec.access), marks: [2]string{rec.marks[0].name, rec.marks[1].name}}
 					next, err := run.fly(ctx)
 					mu.Lock()
 					defer mu.Unlock()
@@ -399,7 +399,7 @@ func TestModel_TwoReplicasRefresh(t *testing.T) {
 						t.Errorf("%s: %v", name, err)
 						return
 					}
-					got[name] = next.rec.access
+					got[name] = string(next.rec.access)
 				}
 			}
 			choices := make([]int, 64)

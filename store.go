@@ -49,17 +49,22 @@ const (
 // storeKey is the key of value in a domain: SHA-256 of both, so that no key
 // reveals a cookie's value and domains never meet (design decision 2).
 func storeKey(domain string, value ...string) string {
-	return base64.RawURLEncoding.EncodeToString(storeHash(domain, value...))
+	sum := storeHash(domain, value...)
+	var key [keySize]byte
+	base64.RawURLEncoding.Encode(key[:], sum[:])
+	return string(key[:])
 }
 
-func storeHash(domain string, value ...string) []byte {
-	h := sha256.New()
-	h.Write([]byte(domain))
+// keySize is the size of a store key: SHA-256 in base64url.
+const keySize = 43
+
+func storeHash(domain string, value ...string) [sha256.Size]byte {
+	in := make([]byte, 0, 192) // enough for what a request hashes, without the heap
+	in = append(in, domain...)
 	for _, v := range value {
-		h.Write([]byte{0})
-		h.Write([]byte(v))
+		in = append(append(in, 0), v...)
 	}
-	return h.Sum(make([]byte, 0, sha256.Size))
+	return sha256.Sum256(in)
 }
 
 // NewMemoryStore returns a Store in the memory of this process, for one process
@@ -141,14 +146,24 @@ func (s *memoryStore) FindCtx(_ context.Context, key string) ([]byte, bool, erro
 }
 
 func (s *memoryStore) FindManyCtx(_ context.Context, keys []string) ([][]byte, error) {
+	values := s.view(keys)
+	for i, v := range values {
+		values[i] = bytes.Clone(v)
+	}
+	return values, nil
+}
+
+// view is FindManyCtx without the copies, for Sessions, which changes no value
+// it has read. put stores a copy and nothing writes into it.
+func (s *memoryStore) view(keys []string) [][]byte {
 	values, now := make([][]byte, len(keys)), s.now()
 	for i, key := range keys {
 		sh := s.shard(key)
 		sh.mu.RLock()
-		values[i] = bytes.Clone(sh.live(key, now))
+		values[i] = sh.live(key, now)
 		sh.mu.RUnlock()
 	}
-	return values, nil
+	return values
 }
 
 func (s *memoryStore) CommitCtx(_ context.Context, key string, b []byte, expiry time.Time) error {

@@ -85,16 +85,16 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 		return ClaimToken{}, err
 	}
 	rec, now := live.record(), rp.sessions.now()
-	if expired(rec.idToken, now) && rec.refresh != "" {
+	if expired(string(rec.idToken), now) && len(rec.refresh) > 0 {
 		if err := live.refresh(ctx, rec); err != nil {
 			return ClaimToken{}, live.stale(err)
 		}
 		rec = live.record()
 	}
-	if rec.idToken == "" || expired(rec.idToken, now) {
+	if len(rec.idToken) == 0 || expired(string(rec.idToken), now) {
 		return ClaimToken{}, errLoginRequired.because(errors.New("the ID Token has expired"))
 	}
-	return ClaimToken{Token: NewSecret(rec.idToken)}, nil
+	return ClaimToken{Token: NewSecret(string(rec.idToken))}, nil
 }
 
 // claimAhead is how much life an ID Token needs to be pushed as a claim.

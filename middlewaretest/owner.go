@@ -17,7 +17,7 @@ type Owner struct {
 
 // Request is what a person has asked an owner for.
 type Request struct {
-	ID       string
+	ID       string // for Approve and Deny
 	Resource string // its name
 	Who      string // the person's name, or email if they have no account
 	Client   string // the client through which they asked
