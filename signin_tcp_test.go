@@ -1,0 +1,69 @@
+package gatehouse_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/middlewaretest"
+)
+
+// FA1 once more over TCP, with the test kit: the provider's port is closed when
+// the process starts and for a minute after.
+func TestFA1_OverTCP(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	op.Stop()
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		return newNotesApp(op.Provider(), op.AddClient(base+"/auth/callback"), base)
+	})
+	ana := op.Browser(t, "ana")
+	get := func(path string) (int, string, http.Header) {
+		t.Helper()
+		resp, err := ana.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body), resp.Header
+	}
+	for range 6 {
+		begin := time.Now()
+		status, body, header := get("/notes/")
+		if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || len(ana.Cookies(url)) != 0 {
+			t.Fatalf("%d with Retry-After %q and cookies %v: %s", status, header.Get("Retry-After"), ana.Cookies(url), body)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("answered after %v", took)
+		}
+		if status, _, _ := get("/"); status != http.StatusOK {
+			t.Errorf("a public page: %d", status)
+		}
+		op.Clock().Advance(10 * time.Second)
+	}
+	op.Start()
+	for waited := 0; ; waited++ {
+		status, body, _ := get("/notes/")
+		if status == http.StatusOK && strings.Contains(body, "ana@example.org") {
+			break
+		}
+		if waited == 30 {
+			t.Fatalf("30 s after the return: %d %s", status, body)
+		}
+		op.Clock().Advance(time.Second)
+	}
+	op.Stop() // and away again: who is signed in stays so
+	op.Clock().Advance(10 * time.Minute)
+	if status, body, _ := get("/notes/"); status != http.StatusOK || !strings.Contains(body, "ana@example.org") {
+		t.Errorf("with the provider away: %d %s", status, body)
+	}
+	op.Start()
+	if v := op.Violations(); len(v) != 0 {
+		t.Errorf("the provider saw %q", v)
+	}
+}
