@@ -1,0 +1,25 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The program of the README is this one, so that it compiles.
+func TestReadmeShowsThisProgram(t *testing.T) {
+	program, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```go\n"+string(program)+"```\n") {
+		t.Error("README.md does not show example/login/main.go as it is")
+	}
+	if lines := strings.Count(string(program), "\n"); lines > 25 {
+		t.Errorf("the program has %d lines, promised are at most 25", lines)
+	}
+}
