@@ -1,0 +1,180 @@
+package gatehouse_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+)
+
+// told are the headers that the reverse proxy of these tests tells its upstream.
+func told() map[string]func(*gatehouse.Identity) string {
+	return map[string]func(*gatehouse.Identity) string{
+		"X-Auth-User":  func(id *gatehouse.Identity) string { return id.Subject },
+		"X-Auth-Email": func(id *gatehouse.Identity) string { return id.ClaimString("email") },
+		"x-auth-admin": func(id *gatehouse.Identity) string { return id.ClaimString("admin") },
+	}
+}
+
+// upstream is a server that answers with the header lines it got, and a reverse
+// proxy to it behind IdentityHeaders.
+func upstream(t testing.TB) http.Handler {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		r.Header.Del("Cookie") // the kit watches that none shows
+		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	target, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	return gatehouse.IdentityHeaders(told())(proxy)
+}
+
+// spoofs are the spellings under which a client may send what is ours.
+var spoofs = []string{
+	"X-Auth-User", "x-auth-user", "X_Auth_User", "x_auth_user", "X-Auth_User", "XAuthUser", "X.Auth.User", "X~Auth~User", "-X--Auth-User-",
+	"X-Auth-Email", "X_AUTH_EMAIL", "X-Auth-Admin", "x_auth-admin",
+}
+
+// spoofed sends a request whose header has every spelling, each of them twice.
+func (b *visitor) spoofed(method, target string, header ...string) map[string][]string {
+	b.s.t.Helper()
+	r := b.request(method, target, nil, header...)
+	for _, name := range spoofs {
+		r.Header[name] = []string{"spoofed", "spoofed too"}
+	}
+	r.Header.Add("Connection", "close, X-Auth-User,x-auth-email")
+	r.Header.Add("Connection", " X_AUTH_ADMIN , X-Trace")
+	r.Header.Set("X-Trace", "hop")
+	r.Header.Set("X-Authentic", "mine")
+	a := b.do(r)
+	got := map[string][]string{}
+	if a.Code != http.StatusOK || json.Unmarshal(a.Body.Bytes(), &got) != nil {
+		b.s.t.Fatalf("got %v", a)
+	}
+	return got
+}
+
+// CF6 and RFC 9700 §4.13: an upstream gets the identity from us alone, on public
+// paths and any method, signed in or not, whatever a client sends.
+func TestIdentityHeaders(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			up := upstream(t)
+			mux.Handle("/public/", up)
+			mux.Handle("/maybe/", login.OptionalLogin(up))
+			mux.Handle("/inside/", login.RequireLogin(up))
+			mux.Handle("/twice/", login.OptionalLogin(gatehouse.IdentityHeaders(told())(up)))
+		}
+	})
+	ana := s.visitor("ana")
+	check := func(when, method, path string, known bool) {
+		t.Helper()
+		got := ana.spoofed(method, path, "Sec-Fetch-Site", "same-origin")
+		var user, email []string
+		if known {
+			user, email = []string{"ana-1"}, []string{"ana@example.org"}
+		}
+		if !slices.Equal(got["X-Auth-User"], user) || !slices.Equal(got["X-Auth-Email"], email) {
+			t.Errorf("%s: %s %s told %q, %q; want %q, %q", when, method, path, got["X-Auth-User"], got["X-Auth-Email"], user, email)
+		}
+		for name, values := range got {
+			if strings.Contains(fmt.Sprint(values), "spoofed") {
+				t.Errorf("%s: %s %s: the client's %s came through", when, method, path, name)
+			}
+		}
+		// What is not ours is left alone: a name that only begins alike stays, and a
+		// hop-by-hop header still ends at the proxy.
+		if !slices.Equal(got["X-Authentic"], []string{"mine"}) || got["X-Trace"] != nil {
+			t.Errorf("%s: %s %s: X-Authentic %q, X-Trace %q", when, method, path, got["X-Authentic"], got["X-Trace"])
+		}
+	}
+	all := func(when string, signedIn bool) {
+		t.Helper()
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions, http.MethodDelete, "PROPFIND"} {
+			check(when, method, "/public/x", false)
+			check(when, method, "/maybe/x", signedIn)
+			check(when, method, "/twice/x", signedIn)
+			if signedIn {
+				check(when, method, "/inside/x", true)
+			}
+		}
+	}
+	all("signed out", false)
+	ana.signIn()
+	all("signed in", true)
+	ana.follow(ana.post("/auth/logout", nil), nil)
+	all("after sign-out", false)
+}
+
+// What a function gives is left out where it is empty or no header's value. The
+// request outside and the map are not touched, and trailers are judged alike.
+func TestIdentityHeadersValues(t *testing.T) {
+	for value, want := range map[string]string{
+		"ana": "ana", "": "", "ana\r\nX-Admin: 1": "", "a\x00b": "", "a\tb": "", "a\x7f": "", "Ána Ω": "Ána Ω",
+	} {
+		headers := map[string]func(*gatehouse.Identity) string{"X-Auth-User": func(*gatehouse.Identity) string { return value }}
+		var got *http.Request
+		h := gatehouse.IdentityHeaders(headers)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r }))
+		headers["X-Auth-User"] = func(*gatehouse.Identity) string { return "changed later" }
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("X-Auth-User", "spoofed")
+		r.Header.Set("Connection", "X-Auth-User")
+		r.Trailer = http.Header{"X_auth_user": {"spoofed"}, "X-Sum": {"1"}}
+		r = r.WithContext(gatehouse.WithIdentity(r.Context(), &gatehouse.Identity{Subject: "x"}))
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if values := got.Header.Values("X-Auth-User"); strings.Join(values, "|") != want {
+			t.Errorf("value %q is told as %q, want %q", value, values, want)
+		}
+		if _, has := got.Header["Connection"]; has {
+			t.Errorf("Connection is left: %q", got.Header.Values("Connection"))
+		}
+		if len(got.Trailer) != 1 || got.Trailer.Get("X-Sum") != "1" {
+			t.Errorf("trailers %v, want X-Sum alone", got.Trailer)
+		}
+		if r.Header.Get("X-Auth-User") != "spoofed" || len(r.Trailer) != 2 {
+			t.Error("the request outside was changed")
+		}
+	}
+}
+
+func TestIdentityHeadersWiring(t *testing.T) {
+	some := func(*gatehouse.Identity) string { return "x" }
+	for name, headers := range map[string]map[string]func(*gatehouse.Identity) string{
+		"empty name":          {"": some},
+		"only dashes":         {"--": some},
+		"space":               {"X Auth": some},
+		"colon":               {"X-Auth:": some},
+		"line break":          {"X-Auth\r\nX": some},
+		"underscore":          {"X_Auth": some},
+		"other letters":       {"X-Ämter": some},
+		"no function":         {"X-Auth": nil},
+		"two cases":           {"X-Auth": some, "x-auth": some},
+		"with and without -":  {"X-Auth-User": some, "X-AuthUser": some},
+		"two of three dashes": {"X-Auth-User": some, "XAuth-User": some, "Y": some},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "IdentityHeaders") {
+					t.Errorf("panic %v, want one that names IdentityHeaders", p)
+				}
+			}()
+			gatehouse.IdentityHeaders(headers)
+		})
+	}
+	gatehouse.IdentityHeaders(nil)    // strips nothing, tells nothing
+	gatehouse.IdentityHeaders(told()) // does not panic
+}
