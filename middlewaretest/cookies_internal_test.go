@@ -15,7 +15,9 @@ import (
 // request comes about is "typed", or what a page at from does: "link", "form" (by
 // POST), "picture", "script" (with credentials), "frame" or "prefetch". An address
 // with the parameter to answers with a redirect there, setting what it sets; sent
-// is the Cookie header of the request that ends it.
+// is the Cookie header of the request that ends it. Third-party cookies are
+// allowed there (preference profile.cookie_controls_mode 0), and addresses
+// without TLS are not upgraded (feature HttpsUpgrades off).
 type cookieCase struct {
 	Name string
 	Set  []struct {

@@ -181,6 +181,7 @@ func formCases() []faultCase {
 // answers as expected, leaves no session and no secret behind, breaks no rule
 // itself, and the next sign-in works (RP-S2).
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
 	untested := map[middlewaretest.Fault]bool{}

@@ -437,3 +437,27 @@ func metadataOf(t *testing.T, op *opserver.Server) (out map[string]any) {
 	}
 	return out
 }
+
+// TestKeysAreShared hands the same keys to two servers.
+func TestKeysAreShared(t *testing.T) {
+	keys, err := opserver.MakeKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(keys []jose.JSONWebKey) string {
+		op, err := opserver.New(opserver.Config{Issuer: "http://op.test", Keys: keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, _ := metadataOf(t, op)["jwks_uri"].(string)
+		rec := httptest.NewRecorder()
+		op.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, strings.TrimPrefix(at, "http://op.test"), nil))
+		return rec.Body.String()
+	}
+	if one := set(keys); one != set(keys) || !strings.Contains(one, keys[0].KeyID) || strings.Contains(one, `"d":`) {
+		t.Errorf("key set %s", one)
+	}
+	if _, err := opserver.New(opserver.Config{Issuer: "http://op.test", Keys: keys[1:]}); err == nil {
+		t.Error("keys without RS256 are taken")
+	}
+}

@@ -29,7 +29,9 @@ type keyRing struct {
 	alien  *jose.JSONWebKey // nobody published it; see stranger
 }
 
-func makeKeys() ([]jose.JSONWebKey, error) {
+// MakeKeys makes a set of private keys, one for each algorithm that ID Tokens are
+// signed with.
+func MakeKeys() ([]jose.JSONWebKey, error) {
 	r, err := rsa.GenerateKey(rand.Reader, rsaBits)
 	if err != nil {
 		return nil, err
@@ -54,7 +56,7 @@ func (k *keyRing) current() ([]jose.JSONWebKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.now == nil {
-		made, err := makeKeys()
+		made, err := MakeKeys()
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +83,7 @@ func (k *keyRing) public() ([]jose.JSONWebKey, error) {
 
 // rotate makes new keys; the present ones verify until the next rotation.
 func (k *keyRing) rotate() error {
-	made, err := makeKeys()
+	made, err := MakeKeys()
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Config says who a [Server] is. Only Issuer is required.
@@ -19,6 +22,10 @@ type Config struct {
 	Title  string           // the name on the pages; "": "Sign-in service"
 	Hint   string           // a sentence on the sign-in page, say how demo passwords are made
 	Style  template.CSS     // added after the pages' own style sheet
+	// Keys sign until the first rotation, nil for fresh ones. They come from
+	// [MakeKeys]; tests hand the same ones to many servers, because making them
+	// takes long.
+	Keys []jose.JSONWebKey
 }
 
 // Server is the provider. It is safe for concurrent use. Its methods are the
@@ -94,6 +101,14 @@ func New(c Config) (*Server, error) {
 		cross:  http.NewCrossOriginProtection(),
 		seal:   []byte(newSecret()),
 		st:     newState(),
+		keys:   keyRing{now: slices.Clone(c.Keys)},
+	}
+	if c.Keys != nil {
+		for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA} {
+			if _, err := s.keys.signing(alg); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if s.now == nil {
 		s.now = time.Now

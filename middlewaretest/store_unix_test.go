@@ -1,0 +1,157 @@
+//go:build unix
+
+package middlewaretest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/middlewaretest"
+)
+
+// childStore names the file of a process that TestStoreOfProcesses starts.
+const childStore = "MIDDLEWARETEST_STORE"
+
+func TestMain(m *testing.M) {
+	path := os.Getenv(childStore)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	if err := middlewaretest.ServeStore(context.Background(), &fileStore{path, time.Now}, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func TestStoreOfProcesses(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store")
+	clock := middlewaretest.NewServer(t).Clock()
+	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return &fileStore{path, clock.Now} },
+		middlewaretest.StoreClock(clock.Now, clock.Advance), middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd {
+			cmd := exec.CommandContext(ctx, os.Args[0])
+			cmd.Env = append(os.Environ(), childStore+"="+path)
+			cmd.Stderr = t.Output()
+			return cmd
+		}))
+}
+
+// fileStore keeps each key in a file, under a lock that processes share.
+type fileStore struct {
+	path string
+	now  func() time.Time
+}
+
+type fileItem struct {
+	Value  []byte
+	Expiry time.Time
+}
+
+// locked runs f while no other process does.
+func (s *fileStore) locked(key string, f func(name string) error) error {
+	if err := os.MkdirAll(s.path, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(s.path, "lock-"+key[len(key)-1:]), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+	if err == nil {
+		err = f(filepath.Join(s.path, "key"+key))
+	}
+	return errors.Join(err, lock.Close())
+}
+
+func (s *fileStore) read(name string) ([]byte, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var item fileItem
+	if err == nil {
+		err = json.Unmarshal(text, &item)
+	}
+	if !s.now().Before(item.Expiry) {
+		return nil, err
+	}
+	return item.Value, err
+}
+
+func write(name string, value []byte, expiry time.Time) error {
+	if value == nil {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	text, err := json.Marshal(fileItem{value, expiry})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, 0o600)
+}
+
+func (s *fileStore) FindCtx(_ context.Context, key string) (b []byte, found bool, err error) {
+	err = s.locked(key, func(name string) error { b, err = s.read(name); return err })
+	return b, b != nil, err
+}
+
+func (s *fileStore) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
+	for _, key := range keys {
+		b, _, err := s.FindCtx(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, b)
+	}
+	return values, nil
+}
+
+func (s *fileStore) CommitCtx(_ context.Context, key string, b []byte, expiry time.Time) error {
+	return s.locked(key, func(name string) error { return write(name, b, expiry) })
+}
+
+func (s *fileStore) DeleteCtx(ctx context.Context, key string) error {
+	return s.CommitCtx(ctx, key, nil, time.Time{})
+}
+
+func (s *fileStore) SwapCtx(_ context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error) {
+	err = s.locked(key, func(name string) error {
+		b, err := s.read(name)
+		if err != nil {
+			return err
+		}
+		same := func(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+		switch {
+		case same(b, new):
+			swapped = true
+		case same(b, old):
+			swapped = true
+			return write(name, new, expiry)
+		}
+		return nil
+	})
+	return swapped && err == nil, err
+}
+
+func (s *fileStore) Find(key string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), key)
+}
+
+func (s *fileStore) Commit(key string, b []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), key, b, expiry)
+}
+
+func (s *fileStore) Delete(key string) error { return s.DeleteCtx(context.Background(), key) }

@@ -1,0 +1,329 @@
+package middlewaretest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// storeCase is a part of the contract, and what goes wrong without it.
+type storeCase struct {
+	name, why string
+	needs     func(*storeRun) bool // nil: nothing
+	run       func(context.Context, *storeRun) error
+}
+
+// storeCases lists the contract of gatehouse.Store.
+func storeCases() []storeCase {
+	return []storeCase{
+		{"absent", "whoever is not signed in has no record, and that is no error", nil, absentCase},
+		{"commit find delete", "a record is what was written last", nil, commitCase},
+		{"without context", "the methods of scs.Store are the same store", nil, plainCase},
+		{"swap creates", "a state or jti is used by the first who creates it", nil, createCase},
+		{"swap replaces", "a slow request must not bring back what a logout has changed", nil, replaceCase},
+		{"swap deletes", "a record that has changed is not deleted unseen", nil, deleteCase},
+		{"swap is repeated", "clients send a command again when its reply was lost (a false would end a good session)", nil, repeatCase},
+		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
+		{"expiry in the past", "a record written too late must be gone, not immortal", nil, pastCase},
+		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
+		{"bytes", "sealed values are any bytes", nil, bytesCase},
+		{"size", "a record with large tokens has up to 60,000 bytes", nil, sizeCase},
+		{"keys", "keys are base64url: letters' case matters, and some begin with a dash", nil, keysCase},
+		{"find many", "a cookie's record and its marks are told apart by their places", nil, manyCase},
+		{"many keys", "a busy service has thousands of sessions", nil, thousandsCase},
+		{"own copies", "what a caller does with its slices afterwards is its own affair", nil, copiesCase},
+		{"one creates", "of many replicas one uses a state", nil, winnerCase},
+		{"no lost update", "of two writers one must know that it lost, or a refresh token is overwritten by a used one", nil, counterCase},
+		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil, lossyCase},
+		{"all at once", "all methods are called at the same time", nil, raceCase},
+		{"cancelled context", "a request whose browser has left must not wait", nil, cancelledCase},
+		{"hang", "a page answers 503 within a second when the store hangs", func(s *storeRun) bool { return s.hang != nil }, hangCase},
+		{"two processes", "replicas are processes", func(s *storeRun) bool { return s.command != nil }, processCase},
+	}
+}
+
+func absentCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.holds(ctx, key, nil) },
+		func() error { return s.DeleteCtx(ctx, key) },
+		func() error { return s.swap(ctx, key, []byte("old"), []byte("new"), false, nil) },
+		func() error { return s.swap(ctx, key, nil, nil, true, nil) },
+	)
+}
+
+func commitCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.CommitCtx(ctx, key, []byte("one"), s.later()) },
+		func() error { return s.holds(ctx, key, []byte("one")) },
+		func() error { return s.CommitCtx(ctx, key, []byte("two, which is longer"), s.later()) },
+		func() error { return s.holds(ctx, key, []byte("two, which is longer")) },
+		func() error { return s.DeleteCtx(ctx, key) },
+		func() error { return s.holds(ctx, key, nil) },
+	)
+}
+
+func plainCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.Commit(key, []byte("one"), s.later()) },
+		func() error { return s.holds(ctx, key, []byte("one")) },
+		func() error {
+			if b, found, err := s.Find(key); err != nil || !found || string(b) != "one" {
+				return fmt.Errorf("without a context Find gives %s (found: %v, error: %v)", brief(b), found, err)
+			}
+			return nil
+		},
+		func() error { return s.Delete(key) },
+		func() error { return s.holds(ctx, key, nil) },
+	)
+}
+
+func createCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.swap(ctx, key, nil, []byte("mine"), true, []byte("mine")) },
+		func() error { return s.swap(ctx, key, nil, []byte("yours"), false, []byte("mine")) },
+	)
+}
+
+func replaceCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.CommitCtx(ctx, key, []byte("a"), s.later()) },
+		func() error { return s.swap(ctx, key, []byte("x"), []byte("b"), false, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("a "), []byte("b"), false, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("A"), []byte("b"), false, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("a"), []byte("b"), true, []byte("b")) },
+		func() error { return s.swap(ctx, key, []byte("a"), []byte("c"), false, []byte("b")) },
+	)
+}
+
+func deleteCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.CommitCtx(ctx, key, []byte("a"), s.later()) },
+		func() error { return s.swap(ctx, key, []byte("x"), nil, false, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("a"), nil, true, nil) },
+		func() error { return s.swap(ctx, key, nil, []byte("b"), true, []byte("b")) },
+	)
+}
+
+func repeatCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	var all []func() error
+	for _, step := range [][2][]byte{{nil, []byte("a")}, {[]byte("a"), []byte("b")}, {[]byte("b"), nil}} {
+		for range 2 {
+			all = append(all, func() error { return s.swap(ctx, key, step[0], step[1], true, step[1]) })
+		}
+	}
+	all = append(all,
+		func() error { return s.CommitCtx(ctx, key, []byte("c"), s.later()) },
+		func() error { return s.swap(ctx, key, []byte("another"), []byte("c"), true, []byte("c")) },
+	)
+	return steps(all...)
+}
+
+func expiryCase(ctx context.Context, s *storeRun) error {
+	stays, committed, swapped := s.key(), s.key(), s.key()
+	at := s.now().Add(soon)
+	return steps(
+		func() error { return s.CommitCtx(ctx, stays, []byte("a"), s.now().Add(10*365*24*time.Hour)) },
+		func() error { return s.CommitCtx(ctx, committed, []byte("a"), at) },
+		func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), at); return err },
+		func() error { return s.holds(ctx, committed, []byte("a")) },
+		func() error { return s.holds(ctx, swapped, []byte("a")) },
+		func() error { return s.pass(ctx, soon+100*time.Millisecond) },
+		func() error { return s.holds(ctx, stays, []byte("a")) },
+		func() error { return s.holds(ctx, committed, nil) },
+		func() error { return s.holds(ctx, swapped, nil) },
+		func() error { return s.swap(ctx, committed, []byte("a"), []byte("b"), false, nil) },
+		func() error { return s.swap(ctx, committed, nil, []byte("b"), true, []byte("b")) },
+		func() error { return s.swap(ctx, swapped, nil, []byte("b"), true, []byte("b")) },
+	)
+}
+
+func pastCase(ctx context.Context, s *storeRun) error {
+	for _, past := range []time.Time{s.now(), s.now().Add(-time.Millisecond), s.now().Add(-time.Hour), time.Unix(0, 0), {}} {
+		committed, over, swapped, swappedOver := s.key(), s.key(), s.key(), s.key()
+		if err := steps(
+			func() error { return s.CommitCtx(ctx, committed, []byte("a"), past) },
+			func() error { return s.holds(ctx, committed, nil) },
+			func() error { return s.CommitCtx(ctx, over, []byte("a"), s.later()) },
+			func() error { return s.CommitCtx(ctx, over, []byte("b"), past) },
+			func() error { return s.holds(ctx, over, nil) },
+			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), past); return err },
+			func() error { return s.holds(ctx, swapped, nil) },
+			func() error { return s.CommitCtx(ctx, swappedOver, []byte("a"), s.later()) },
+			func() error { _, err := s.SwapCtx(ctx, swappedOver, []byte("a"), []byte("b"), past); return err },
+			func() error { return s.holds(ctx, swappedOver, nil) },
+		); err != nil {
+			return fmt.Errorf("expiry %v: %w", past, err)
+		}
+	}
+	return nil
+}
+
+func newExpiryCase(ctx context.Context, s *storeRun) error {
+	shorter, longer := s.key(), s.key()
+	at := s.now().Add(soon)
+	return steps(
+		func() error { return s.CommitCtx(ctx, shorter, []byte("a"), s.later()) },
+		func() error { _, err := s.SwapCtx(ctx, shorter, []byte("a"), []byte("b"), at); return err },
+		func() error { return s.CommitCtx(ctx, longer, []byte("a"), at) },
+		func() error { return s.swap(ctx, longer, []byte("a"), []byte("b"), true, []byte("b")) },
+		func() error { return s.holds(ctx, shorter, []byte("b")) },
+		func() error { return s.pass(ctx, soon+100*time.Millisecond) },
+		func() error { return s.holds(ctx, shorter, nil) },
+		func() error { return s.holds(ctx, longer, []byte("b")) },
+	)
+}
+
+func bytesCase(ctx context.Context, s *storeRun) error {
+	every := make([]byte, 0, 256)
+	for i := range 256 {
+		every = append(every, byte(i))
+	}
+	last := []byte{}
+	key := s.key()
+	for _, value := range [][]byte{every, {0}, {0, 0}, {0, 'a'}, {'a', 0}, []byte("\xff\xfe"), []byte(`'"\%_`), []byte("\r\n"), []byte("{}"), []byte(" a "), []byte("é"), []byte("e\u0301")} {
+		var old []byte
+		if len(last) > 0 {
+			old = last
+		}
+		if err := s.swap(ctx, key, old, value, true, value); err != nil {
+			return err
+		}
+		if err := s.swap(ctx, key, append(bytes.Clone(value), 0), []byte("x"), false, value); err != nil {
+			return fmt.Errorf("with a zero byte more: %w", err)
+		}
+		last = value
+	}
+	return nil
+}
+
+func sizeCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	large := bytes.Repeat([]byte{0xff, 0, 'a'}, storeLimit/3)
+	other := bytes.Clone(large)
+	other[len(other)-1]++
+	return steps(
+		func() error { return s.swap(ctx, key, nil, large, true, large) },
+		func() error { return s.swap(ctx, key, other, []byte("x"), false, large) },
+		func() error { return s.swap(ctx, key, large, other, true, other) },
+		func() error { return s.CommitCtx(ctx, key, large, s.later()) },
+		func() error { return s.holds(ctx, key, large) },
+	)
+}
+
+func keysCase(ctx context.Context, s *storeRun) error {
+	tail := s.key()[5:]
+	keys := []string{"-----" + tail, "_____" + tail, "aaaaa" + tail, "AAAAA" + tail, "aAaAa" + tail, "00000" + tail}
+	for _, key := range keys {
+		if err := s.swap(ctx, key, nil, []byte("of "+key), true, []byte("of "+key)); err != nil {
+			return fmt.Errorf("key %s: %w", key, err)
+		}
+	}
+	for _, key := range keys {
+		if err := s.holds(ctx, key, []byte("of "+key)); err != nil {
+			return fmt.Errorf("key %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func manyCase(ctx context.Context, s *storeRun) error {
+	var keys []string
+	var want [][]byte
+	for i := range 100 { // a list of sessions
+		key := s.key()
+		var value []byte
+		if i%3 != 1 {
+			value = fmt.Appendf(nil, "value %d", i)
+			if err := s.CommitCtx(ctx, key, value, s.later()); err != nil {
+				return err
+			}
+		}
+		keys, want = append(keys, key), append(want, value)
+	}
+	keys, want = append(keys, keys[0], keys[1], keys[0]), append(want, want[0], want[1], want[0])
+	if err := s.finds(ctx, keys, want); err != nil {
+		return err
+	}
+	for i, j := 0, len(keys)-1; i < j; i, j = i+1, j-1 {
+		keys[i], keys[j], want[i], want[j] = keys[j], keys[i], want[j], want[i]
+	}
+	if err := s.finds(ctx, keys, want); err != nil {
+		return fmt.Errorf("in reverse: %w", err)
+	}
+	return s.finds(ctx, nil, nil)
+}
+
+// finds checks FindManyCtx.
+func (s *storeRun) finds(ctx context.Context, keys []string, want [][]byte) error {
+	got, err := s.FindManyCtx(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("FindManyCtx: %w", err)
+	}
+	if len(got) != len(want) {
+		return fmt.Errorf("FindManyCtx gives %d values for %d keys", len(got), len(keys))
+	}
+	for i := range want {
+		if (got[i] == nil) != (want[i] == nil) || !bytes.Equal(got[i], want[i]) {
+			return fmt.Errorf("FindManyCtx gives %s at place %d, want %s", brief(got[i]), i, brief(want[i]))
+		}
+	}
+	return nil
+}
+
+func thousandsCase(ctx context.Context, s *storeRun) error {
+	const n = 2000
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = s.key()
+		if err := s.CommitCtx(ctx, keys[i], []byte(keys[i]), s.later()); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < n; i += 2 {
+		if err := s.DeleteCtx(ctx, keys[i]); err != nil {
+			return err
+		}
+	}
+	for i, key := range keys {
+		b, found, err := s.FindCtx(ctx, key)
+		if err != nil {
+			return err
+		}
+		if found != (i%2 == 1) || found && string(b) != key {
+			return fmt.Errorf("key %d of %d: found %v, %s", i, n, found, brief(b))
+		}
+	}
+	return nil
+}
+
+func copiesCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	committed, old, swapped := []byte("one"), []byte("one"), []byte("two")
+	spoil := func(b []byte) { copy(b, strings.Repeat("#", len(b))) }
+	return steps(
+		func() error { return s.CommitCtx(ctx, key, committed, s.later()) },
+		func() error { spoil(committed); return s.holds(ctx, key, []byte("one")) },
+		func() error { b, _, err := s.FindCtx(ctx, key); spoil(b); return err },
+		func() error { return s.holds(ctx, key, []byte("one")) },
+		func() error { many, err := s.FindManyCtx(ctx, []string{key}); spoil(first(many)); return err },
+		func() error { return s.holds(ctx, key, []byte("one")) },
+		func() error { return s.swap(ctx, key, old, swapped, true, []byte("two")) },
+		func() error {
+			if string(old) != "one" || string(swapped) != "two" {
+				return errors.New("SwapCtx writes into its arguments")
+			}
+			spoil(swapped)
+			return s.holds(ctx, key, []byte("two"))
+		},
+	)
+}
