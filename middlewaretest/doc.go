@@ -15,8 +15,14 @@
 // The server is strict: codes, tickets and refresh tokens are used once, redirect
 // URIs are compared as strings, PKCE is required. What a client did wrong although
 // it got through is in [Server.Violations]; nothing but your own check of it fails
-// the test. What a provider may do wrong is switched on with [Server.Break]. Time
-// stands still until [Clock.Advance] moves it.
+// the test. What a provider may do wrong is switched on with [Server.Break]; see
+// [Fault] for which fault tests which behaviour of a relying party. Time stands
+// still until [Clock.Advance] moves it.
+//
+// The browser treats cookies and Sec-Fetch headers as Chromium does. What another
+// site's page can make it do is asked with [Browser.On].
+//
+// [TestStore] holds a store of your own to the contract of gatehouse.Store.
 //
 // Misuse of the kit, say an unknown user or resource, fails the test at once, so
 // its functions are called from the goroutine that runs the test. The exceptions
