@@ -14,7 +14,9 @@ import (
 // Whatever a client sent under one of these names is taken away first, in every
 // spelling that some server might read as the same ("X_Auth_User",
 // "x-auth_user"), whether or not anybody is signed in. So put it directly
-// around the proxy, inside the guards, and on every path that leads there. It
+// around the proxy, inside the guards, and on every path that leads there. The
+// cookies of the request, the session's among them, go on to the upstream: take
+// them away as well if you trust it less than this process. It
 // panics on a name that is no header and on two names that are spellings of
 // one.
 func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handler) http.Handler {

@@ -227,14 +227,18 @@ type singleProcess struct {
 	locks [64]sync.Mutex
 }
 
-func (s *singleProcess) FindCtx(ctx context.Context, key string) ([]byte, bool, error) {
+// FindCtx and CommitCtx copy: memstore keeps and gives the slice itself.
+func (s *singleProcess) FindCtx(ctx context.Context, key string) (b []byte, found bool, err error) {
 	if c, ok := s.Store.(scs.CtxStore); ok {
-		return c.FindCtx(ctx, key)
+		b, found, err = c.FindCtx(ctx, key)
+	} else {
+		b, found, err = s.Find(key)
 	}
-	return s.Find(key)
+	return bytes.Clone(b), found, err
 }
 
 func (s *singleProcess) CommitCtx(ctx context.Context, key string, b []byte, expiry time.Time) error {
+	b = bytes.Clone(b)
 	if c, ok := s.Store.(scs.CtxStore); ok {
 		return c.CommitCtx(ctx, key, b, expiry)
 	}
