@@ -90,7 +90,7 @@ func newSite(t testing.TB, change ...func(*siteOptions)) *site {
 	s := &site{t: t, origin: o.origin, opts: o, now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC),
 		secrets: map[string]string{siteSecret: "client secret", url.QueryEscape(siteSecret): "client secret", sitePass: "password"}}
 	var err error
-	s.Server, err = opserver.New(opserver.Config{Issuer: siteIssuer, Now: s.Now})
+	s.Server, err = opserver.New(opserver.Config{Issuer: siteIssuer, Now: s.Now, Keys: providerKeys()})
 	s.must(err)
 	s.readMetadata()
 	for _, name := range []string{"ana", "ben"} {

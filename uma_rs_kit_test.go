@@ -49,7 +49,7 @@ func newRSWorld(t testing.TB) *rsWorld {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
 	w.addr = l.Addr().String()
-	w.Server, err = opserver.New(opserver.Config{Issuer: "http://" + w.addr + "/realm", Now: w.Now})
+	w.Server, err = opserver.New(opserver.Config{Issuer: "http://" + w.addr + "/realm", Now: w.Now, Keys: providerKeys()})
 	w.must(err)
 	w.serve(l)
 	t.Cleanup(func() { w.Server.Close(); w.http.Close() })
