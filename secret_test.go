@@ -193,6 +193,7 @@ func TestCF7_Errors(t *testing.T) {
 		s.mend(f)
 		s.advance(time.Minute)
 	}
+	s.shutdown(0) // revocations that the sign-ins left behind
 	if len(got) < 20 {
 		t.Fatalf("only %d errors", len(got))
 	}
