@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/internal/opserver"
 )
@@ -21,7 +22,8 @@ func (d *demo) buildServer(own map[string]credentials) error {
 	op, err := opserver.New(opserver.Config{
 		Issuer: d.serverURL, Now: d.now, Title: "Keyring",
 		Hint:  "This is a demonstration: the password is the name.",
-		Style: template.CSS(serverStyle),
+		Style: look.PanelStyle() + template.CSS(serverStyle),
+		Aside: func(r *http.Request) template.HTML { return d.rec.Panel(r, nil) },
 	})
 	if err != nil {
 		return err

@@ -282,6 +282,22 @@ func TestPanelFollowsTheWire(t *testing.T) {
 	s.order().want(502, "That did not work", "need_info")
 }
 
+// The pages of the embedded server have the panel, too, in its style.
+func TestPanelBesideTheServersPages(t *testing.T) {
+	s := newStage(t, nil)
+	const title = `aria-labelledby="panel-title"`
+	p := s.get(s.photosURL + "/sign-in")
+	p.want(200, title, "GET /sign-in at the Photo site", "Sends the browser to sign in", "<dt>code_challenge_method</dt><dd>S256</dd>")
+	share := s.createAlbum().link("Share…")
+	p = s.get(share).want(200, title, "Who may do what", "POST /albums at the Photo site")
+	p.submit("Save", url.Values{"person": {"bob"}, "new": {"view"}}).want(200, title, "The owner decides", "<dt>person</dt><dd>bob</dd>")
+	s.get(s.serverURL+"/").want(200, title, "Who asks")
+	css := s.get(s.serverURL+"/ep/look.css").want(200, ".message {")
+	if strings.Contains(css.text, ".gallery") {
+		t.Error("the style sheet of the server has the pages of the sites")
+	}
+}
+
 func TestStrangerGetsTicket(t *testing.T) {
 	s := newStage(t, nil)
 	s.createAlbum()

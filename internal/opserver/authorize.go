@@ -47,12 +47,12 @@ type authError struct {
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	values, ok := authorizeValues(w, r)
 	if !ok {
-		s.problem(w, http.StatusBadRequest, "The authorization request cannot be read.")
+		s.problem(w, r, http.StatusBadRequest, "The authorization request cannot be read.")
 		return
 	}
 	req, bad := s.parseAuth(values)
 	if bad != nil && bad.shown {
-		s.problem(w, http.StatusBadRequest, bad.desc)
+		s.problem(w, r, http.StatusBadRequest, bad.desc)
 		return
 	}
 	if bad != nil {

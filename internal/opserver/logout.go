@@ -15,7 +15,7 @@ type signOutData struct {
 func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	v, ok := authorizeValues(w, r)
 	if _, twice := repeated(v); !ok || twice {
-		s.problem(w, http.StatusBadRequest, "The logout request cannot be read.")
+		s.problem(w, r, http.StatusBadRequest, "The logout request cannot be read.")
 		return
 	}
 	var hint map[string]any
@@ -24,14 +24,14 @@ func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 		claims, err := s.ownToken(raw)
 		aud, _ := claims["aud"].(string)
 		if err != nil || (clientID != "" && clientID != aud) { // §2: client_id must fit the hint
-			s.problem(w, http.StatusBadRequest, "The logout request names another sign-in.")
+			s.problem(w, r, http.StatusBadRequest, "The logout request names another sign-in.")
 			return
 		}
 		hint, clientID = claims, aud
 	}
 	back, ok := s.wayBack(clientID, v.Get("post_logout_redirect_uri"), v.Get("state"))
 	if !ok {
-		s.problem(w, http.StatusBadRequest, "The address to return to after logout is not registered.")
+		s.problem(w, r, http.StatusBadRequest, "The address to return to after logout is not registered.")
 		return
 	}
 	current := s.session(r)
@@ -54,7 +54,7 @@ func (s *Server) serveSignOut(w http.ResponseWriter, r *http.Request) {
 	f := r.PostForm
 	back, ok := s.wayBack(f.Get("client_id"), f.Get("return"), f.Get("state"))
 	if !ok {
-		s.problem(w, http.StatusBadRequest, "The address to return to after logout is not registered.")
+		s.problem(w, r, http.StatusBadRequest, "The address to return to after logout is not registered.")
 		return
 	}
 	if current := s.session(r); current != nil {
@@ -88,7 +88,7 @@ func (s *Server) wayBack(clientID, address, state string) (string, bool) {
 
 func (s *Server) loggedOut(w http.ResponseWriter, r *http.Request, back string) {
 	if back == "" {
-		s.message(w, http.StatusOK, "Signed out", "You are signed out here.")
+		s.message(w, r, http.StatusOK, "Signed out", "You are signed out here.")
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -28,15 +28,19 @@ type frame struct {
 	User        string // who is signed in
 	InboxURL    string
 	EndURL      string
+	Aside       template.HTML // beside the page, "" for nothing
 	Body        any
 }
 
 // show writes a page. No page may be framed, run a script or load anything but
 // the style sheet; its forms go to this server and, through redirects, to the
 // listed origins.
-func (s *Server) show(w http.ResponseWriter, status int, name string, f frame, origins ...string) {
+func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, f frame, origins ...string) {
 	f.Site, f.StyleURL = s.title, s.url(pathStyle)
 	f.InboxURL, f.EndURL = s.url(pathInbox), s.url(pathEndSession)
+	if s.aside != nil {
+		f.Aside = s.aside(r)
+	}
 	var page strings.Builder
 	if err := s.pages.ExecuteTemplate(&page, name, f); err != nil {
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
@@ -54,13 +58,13 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, f frame, o
 }
 
 // message shows a page with one sentence.
-func (s *Server) message(w http.ResponseWriter, status int, title, text string) {
-	s.show(w, status, "message.html", frame{Title: title, Body: text})
+func (s *Server) message(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	s.show(w, r, status, "message.html", frame{Title: title, Body: text})
 }
 
 // problem shows what is wrong with a request.
-func (s *Server) problem(w http.ResponseWriter, status int, text string) {
-	s.message(w, status, "That did not work", text)
+func (s *Server) problem(w http.ResponseWriter, r *http.Request, status int, text string) {
+	s.message(w, r, status, "That did not work", text)
 }
 
 // signInData is what the sign-in page shows.
@@ -87,7 +91,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		d.User = d.Users[0]
 	}
 	d.Action, d.Hint = s.url(pathSignIn), s.hint
-	s.show(w, status, "signin.html", frame{Title: "Sign in", FormToken: s.formToken(s.browser(w, r)), Body: d}, originOf(d.target)...)
+	s.show(w, r, status, "signin.html", frame{Title: "Sign in", FormToken: s.formToken(s.browser(w, r)), Body: d}, originOf(d.target)...)
 }
 
 // originOf lists the origin of an address for form-action: browsers apply it to
@@ -101,7 +105,7 @@ func originOf(address string) []string {
 }
 
 func (s *Server) signOutPage(w http.ResponseWriter, r *http.Request, d signOutData) {
-	s.show(w, http.StatusOK, "signout.html", frame{Title: "Sign out?", FormToken: s.formToken(s.browser(w, r)),
+	s.show(w, r, http.StatusOK, "signout.html", frame{Title: "Sign out?", FormToken: s.formToken(s.browser(w, r)),
 		Body: struct {
 			signOutData
 			Action string
@@ -174,11 +178,11 @@ func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 		case "takes":
 			err = s.AcceptRequests(name, f.Get("takes") == "on")
 		default:
-			s.problem(w, http.StatusBadRequest, "The form does not say what to do.")
+			s.problem(w, r, http.StatusBadRequest, "The form does not say what to do.")
 			return
 		}
 		if err != nil {
-			s.problem(w, http.StatusNotFound, "The request is no longer there. Perhaps it has been decided already.")
+			s.problem(w, r, http.StatusNotFound, "The request is no longer there. Perhaps it has been decided already.")
 			return
 		}
 		http.Redirect(w, r, s.url(pathInbox), http.StatusSeeOther)
@@ -188,7 +192,7 @@ func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 	takes := s.takesRequests(party{user: name})
 	s.mu.Unlock()
 	mine := s.Resources(name)
-	s.show(w, http.StatusOK, "inbox.html", frame{Title: "Sharing", User: name, FormToken: s.formToken(s.browser(w, r)),
+	s.show(w, r, http.StatusOK, "inbox.html", frame{Title: "Sharing", User: name, FormToken: s.formToken(s.browser(w, r)),
 		Body: inboxData{Action: s.url(pathInbox), Pending: s.Pending(name), Resources: mine, Homes: homesOf(mine), Takes: takes}})
 }
 
@@ -247,7 +251,7 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusUnprocessableEntity
 	}
 	d.Saved, d.Problem = problem == "" && r.URL.Query().Has("saved"), problem
-	s.show(w, status, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
+	s.show(w, r, status, "policy.html", frame{Title: "Who may use " + d.Resource.Name, User: name,
 		FormToken: s.formToken(s.browser(w, r)), Body: d})
 }
 
@@ -255,7 +259,7 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 // the same. Whoever reads it may be at the wrong account.
 func (s *Server) notYours(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method == http.MethodPost {
-		s.show(w, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
+		s.show(w, r, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
 			Body: "You are signed in as " + name + ", and nothing at this address is yours."})
 		return
 	}

@@ -2,7 +2,9 @@ package opserver_test
 
 import (
 	"encoding/base64"
+	"html/template"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -52,6 +54,29 @@ func TestPagesAreGuarded(t *testing.T) {
 	for _, text := range []string{"<html lang=\"en\">", "<main>", "<h1>Sign in</h1>", "<label for=\"password\">", "<legend>", "The app"} {
 		if !strings.Contains(page.body, text) {
 			t.Errorf("the sign-in page lacks %s", text)
+		}
+	}
+}
+
+// Every page has what the embedding program puts beside it, those that tell of
+// trouble too; without it no page has room for anything.
+func TestAside(t *testing.T) {
+	const beside = `<h2 id="panel-title">Beside</h2>`
+	for _, aside := range []func(*http.Request) template.HTML{
+		nil,
+		func(r *http.Request) template.HTML { return template.HTML(beside + r.URL.EscapedPath()) },
+	} {
+		op, err := opserver.New(opserver.Config{Issuer: "http://op.test", Aside: aside})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []string{"/ep/inbox-c8", "/ep/az-3f", "/ep/bye-4", "/ep/share-c7/none"} {
+			w := httptest.NewRecorder()
+			op.ServeHTTP(w, httptest.NewRequest(http.MethodGet, at, nil))
+			page := w.Body.String()
+			if shown := strings.Contains(page, beside+at); shown != (aside != nil) || strings.Contains(page, "<aside") != shown {
+				t.Errorf("%s: %d, aside shown %v:\n%s", at, w.Code, shown, page)
+			}
 		}
 	}
 }

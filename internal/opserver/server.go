@@ -22,6 +22,9 @@ type Config struct {
 	Title  string           // the name on the pages; "": "Sign-in service"
 	Hint   string           // a sentence on the sign-in page, say how demo passwords are made
 	Style  template.CSS     // added after the pages' own style sheet
+	// Aside makes what stands beside a page, in an aside element whose label is
+	// the element panel-title in it; nil for nothing. Style says how it looks.
+	Aside func(*http.Request) template.HTML
 	// Keys sign until the first rotation, nil for fresh ones. They come from
 	// [MakeKeys]; tests hand the same ones to many servers, because making them
 	// takes long.
@@ -38,6 +41,7 @@ type Server struct {
 	title  string
 	hint   string
 	style  string
+	aside  func(*http.Request) template.HTML
 	now    func() time.Time
 
 	mux   *http.ServeMux
@@ -96,6 +100,7 @@ func New(c Config) (*Server, error) {
 		title:  c.Title,
 		hint:   c.Hint,
 		style:  string(c.Style),
+		aside:  c.Aside,
 		now:    c.Now,
 		mux:    http.NewServeMux(),
 		cross:  http.NewCrossOriginProtection(),
@@ -188,7 +193,7 @@ func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods [
 		}
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		if human {
-			s.problem(w, http.StatusMethodNotAllowed, "This address does not take such a request.")
+			s.problem(w, r, http.StatusMethodNotAllowed, "This address does not take such a request.")
 			return
 		}
 		// Federated Authorization §3.2: the code for the resource endpoint.

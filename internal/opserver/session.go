@@ -92,7 +92,7 @@ func (s *Server) endSession(w http.ResponseWriter, current *session) {
 func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) {
 	next, ok := s.local(r.PostForm.Get("next"))
 	if !ok {
-		s.problem(w, http.StatusBadRequest, "The form does not say where to go on.")
+		s.problem(w, r, http.StatusBadRequest, "The form does not say where to go on.")
 		return
 	}
 	data := signInData{Next: r.PostForm.Get("next"), User: r.PostForm.Get("username")}
@@ -101,7 +101,7 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) {
 	if next.Path == s.prefix+pathAuthorize || next.EscapedPath() == s.prefix+pathAuthorize {
 		var bad *authError
 		if req, bad = s.parseAuth(next.Query()); bad != nil {
-			s.problem(w, http.StatusBadRequest, "The authorization request is not valid.")
+			s.problem(w, r, http.StatusBadRequest, "The authorization request is not valid.")
 			return
 		}
 		data.Client, data.target = req.client.title(), req.redirectURI
@@ -170,18 +170,18 @@ func (s *Server) formToken(browser string) string {
 func (s *Server) guardForm(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := s.cross.Check(r); err != nil {
-			s.problem(w, http.StatusForbidden, "The form was sent by another site.")
+			s.problem(w, r, http.StatusForbidden, "The form was sent by another site.")
 			return
 		}
 		if r.Method == http.MethodPost {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			if err := r.ParseForm(); err != nil {
-				s.problem(w, http.StatusBadRequest, "The form cannot be read.")
+				s.problem(w, r, http.StatusBadRequest, "The form cannot be read.")
 				return
 			}
 			token := s.formToken(s.browser(w, r))
 			if subtle.ConstantTimeCompare([]byte(token), []byte(r.PostForm.Get("form_token"))) != 1 {
-				s.problem(w, http.StatusForbidden, "The form is too old or was not shown to this browser. Go back and try again.")
+				s.problem(w, r, http.StatusForbidden, "The form is too old or was not shown to this browser. Go back and try again.")
 				return
 			}
 		}

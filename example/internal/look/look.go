@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
@@ -22,8 +23,19 @@ import (
 //go:embed frame.html problem.html
 var frames embed.FS
 
-//go:embed look.css
-var sheet []byte
+// The style sheet is the palette, the pages and the panel.
+var (
+	//go:embed palette.css
+	palette string
+	//go:embed look.css
+	sheet string
+	//go:embed panel.css
+	panel string
+)
+
+// PanelStyle is what the pages of another server need so that the panel looks
+// the same beside them.
+func PanelStyle() template.CSS { return template.CSS(palette + panel) }
 
 // StylePath is where Style has to be mounted.
 const StylePath = "/look.css"
@@ -226,7 +238,7 @@ func Style(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", "max-age=300")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(sheet)
+	_, _ = io.WriteString(w, palette+sheet+panel)
 }
 
 // WantsPage reports whether a person looks at the answer.
