@@ -4,23 +4,21 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/flight"
 )
 
 // Refuse implements Guard. Somebody who is not signed in, or has to sign in
 // once more, is sent to the provider if the request is a navigation. Everybody
 // else gets the status of err with a small JSON body or a page.
 func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	w.Header().Add("Vary", "Cookie")
-	w.Header().Set("Cache-Control", "no-store")
+	perBrowser(w.Header())
 	e := asError(err, errInternal)
 	if e.Code != errLoginRequired.code && e.Code != errStepUp.code {
 		rp.refuse(w, r, e)
@@ -110,8 +108,7 @@ func isPrefetch(r *http.Request) bool {
 // comes back to the path in the parameter "return_to". Prefetches and frames
 // start none.
 func (rp *RelyingParty) LoginHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
+	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := rp.checkOrigin(r); {
 		case r.Method != http.MethodGet && r.Method != http.MethodPost:
 			w.Header().Set("Allow", "GET, POST")
@@ -130,7 +127,7 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			return
 		}
 		redirect(w, location)
-	})
+	}))
 }
 
 // opensPage reports whether the request may open a page of its own: where the
@@ -153,6 +150,9 @@ var errNoNavigation = kind{"not_a_navigation", 403, "Sign-in has to be opened in
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := *asError(err, errInternal)
 	e.ID = rand.Text()[:12]
+	if p, ok := errors.AsType[*flight.PanicError](err); ok {
+		rp.logStack(r, p.Value, p.Stack)
+	}
 	rp.provider.emit(r.Context(), Event{Name: EventRefused, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)
 	if e.Status == http.StatusUnauthorized {
@@ -216,19 +216,4 @@ func wantsPage(r *http.Request) bool {
 		return mode == "navigate"
 	}
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
-}
-
-// recovered answers a panic of the application's hooks, the store or the logger
-// with a page. The stack goes to the log; the panic's text, which may quote
-// anything, goes nowhere (RL8).
-func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	if p == http.ErrAbortHandler {
-		panic(p)
-	}
-	rp.provider.logger.ErrorContext(r.Context(), "gatehouse: panic during sign-in", "kind", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-	rp.refuse(w, r, errInternal.because(fmt.Errorf("panic of type %T", p)))
 }

@@ -19,8 +19,6 @@ const (
 	// callbackTimeout bounds all that a callback does, so that it answers
 	// within 10 s (G5) even when the provider hangs.
 	callbackTimeout = 9 * time.Second
-	// maxCallbackQuery bounds the query of a callback before it is parsed.
-	maxCallbackQuery = 16 << 10
 	// maxCode bounds the authorization code.
 	maxCode = 8 << 10
 )
@@ -46,51 +44,72 @@ var (
 // CallbackHandler takes the answer of the provider at RedirectURL, finishes the
 // sign-in and sends the person to where they wanted to go.
 func (rp *RelyingParty) CallbackHandler() http.Handler {
-	return rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
+	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if r.Method != http.MethodGet {
 			w.Header().Set("Allow", http.MethodGet)
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
-		defer rp.recovered(w, r)
 		// A browser that leaves does not undo what its code has bought (M14).
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
-		location, err := rp.finish(w, r)
-		if err != nil {
+		if err := rp.finish(w, r); err != nil {
 			rp.refuse(w, r, err)
-			return
 		}
-		redirect(w, location)
-	}))
+	})))
 }
 
-// finish carries a sign-in through and returns where to go.
-func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) (string, error) {
+// made is what a callback has made so far and nobody holds yet.
+type made struct {
+	refresh string // the refresh token that the code has bought
+	session string // store key of the session
+	sent    bool   // the answer is on its way: all is handed over
+}
+
+// finish carries a sign-in through and sends the browser on. An error or a panic
+// leaves nothing half-made (RL8).
+func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) error {
+	var m made
+	defer func() { rp.undo(w, r, &m) }()
 	a, code, err := rp.readResponse(w, r)
 	if err != nil {
-		return "", err
+		return err
 	}
 	answer, err := rp.redeem(r.Context(), a, code)
 	if err != nil {
-		return "", err
+		return err
 	}
-	location, kept, err := rp.conclude(w, r, a, answer)
-	if !kept && len(a.from) == 0 {
-		// Nobody holds these tokens. Where the browser had a session already
-		// they may be of the same grant, which would end with them (RFC 7009
-		// §2.1).
-		rp.revokeLater(answer.refresh)
+	if len(a.from) == 0 {
+		// Where the browser had a session already the token may be of the same
+		// grant, which would end with it (RFC 7009 §2.1).
+		m.refresh = answer.refresh
 	}
-	return location, err
+	location, err := rp.conclude(w, r, a, answer, &m)
+	if err != nil {
+		return err
+	}
+	redirect(w, location)
+	m.sent = true
+	return nil
+}
+
+// undo ends what a callback has made and could not hand over.
+func (rp *RelyingParty) undo(w http.ResponseWriter, r *http.Request, m *made) {
+	if m.sent {
+		return
+	}
+	rp.revokeLater(m.refresh)
+	if m.session != "" {
+		rp.unsetCookie(w, rp.cookie)
+		_, _ = rp.sessions.end(context.WithoutCancel(r.Context()), m.session)
+	}
 }
 
 // conclude verifies what the code has bought and makes a session or a grant of
-// it. kept reports whether the tokens are stored.
-func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt, answer *tokenAnswer) (location string, kept bool, err error) {
+// it. It returns where to go.
+func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt, answer *tokenAnswer, m *made) (string, error) {
 	ctx := r.Context()
 	want := idTokenWant{nonce: a.nonce(), issuedAfter: a.begin}
 	if a.aged {
@@ -99,21 +118,20 @@ func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *atte
 	}
 	token, err := rp.provider.verifyIDToken(ctx, rp.client, answer.idToken, answer.access, want)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	if a.grant {
-		location, err = rp.finishGrant(r, a, token, answer)
-		return location, err == nil, err
+		return rp.finishGrant(r, a, token, answer)
 	}
 	claims, err := rp.gatherClaims(ctx, token, answer)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	rec := rp.newRecord(a, token, claims, answer)
 	if err := rp.onSignIn(ctx, rec); err != nil {
-		return "", false, err
+		return "", err
 	}
-	return rp.establish(w, r, a, rec)
+	return rp.establish(w, r, a, rec, m)
 }
 
 // errOnSignIn is an OnSignIn that failed.
@@ -141,9 +159,6 @@ var responseParams = []string{"state", "code", "iss", "error", "error_descriptio
 // readResponse checks an authorization answer (OpenID Connect Core §3.1.2.7,
 // RFC 6749 §4.1.2, RFC 9207 §2.4) and uses its state up.
 func (rp *RelyingParty) readResponse(w http.ResponseWriter, r *http.Request) (*attempt, string, error) {
-	if len(r.URL.RawQuery) > maxCallbackQuery {
-		return nil, "", errResponse.because(errors.New("query too long"))
-	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, "", errResponse.because(errors.New("query is malformed"))
@@ -275,31 +290,28 @@ func (rp *RelyingParty) newRecord(a *attempt, proof *idToken, claims []byte, ans
 }
 
 // establish turns a verified sign-in into a session under a new id, and ends
-// the one the browser had (R5). kept reports whether the session is stored, or
-// the sign-in goes on; an error after that ends it again.
-func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) (location string, kept bool, err error) {
+// the one the browser had (R5). It returns where to go.
+func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt, rec *record, m *made) (string, error) {
 	ctx, s := r.Context(), rp.sessions
 	deadline := s.now().Add(createWithin)
 	again, err := s.readMarks(ctx, a, rec)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	if again {
-		location, err = rp.restart(w, r, a, rec.marks)
-		return location, err == nil, err // the provider goes on with the same grant
+		return rp.restart(w, r, a, rec.marks) // the provider goes on with the same grant
 	}
 	id := newSessionID()
-	key := sessionKey(id)
-	if err := s.create(ctx, key, rec, deadline); err != nil {
-		return "", false, err
+	m.session = sessionKey(id)
+	if err := s.create(ctx, m.session, rec, deadline); err != nil {
+		return "", err
 	}
-	if err := rp.settle(ctx, r, rec, key); err != nil {
-		_, _ = s.end(ctx, key) // its cookie goes to nobody
-		return "", false, err
+	if err := rp.settle(ctx, r, rec, m.session); err != nil {
+		return "", err
 	}
-	rp.setCookie(w, rp.cookie, cookieValue(id, rec.marks), s.ending(rec).Sub(s.now()))
 	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.subject, ClientID: rec.clientID})
-	return rp.returnPath(a.returnTo), true, nil
+	rp.setCookie(w, rp.cookie, cookieValue(id, rec.marks), s.ending(rec).Sub(s.now()))
+	return rp.returnPath(a.returnTo), nil
 }
 
 // settle does what a new session brings with it.

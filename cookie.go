@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,12 @@ func (rp *RelyingParty) clearCookie(w http.ResponseWriter, name string) {
 		Name: name, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0),
 		Secure: rp.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// unsetCookie takes back what setCookie has put on an answer not yet sent.
+func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
+	h := w.Header()
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
 }
 
 // returnPath is the path to go to after sign-in: the wish if it is one of this

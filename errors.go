@@ -3,6 +3,8 @@ package gatehouse
 import (
 	"errors"
 	"time"
+
+	"example.com/gatehouse/internal/flight"
 )
 
 // Error is what every guard and handler of this package fails with. It has two
@@ -75,10 +77,14 @@ func (k kind) after(d time.Duration, cause error) *Error {
 	return e
 }
 
-// asError returns the *Error in err's chain, or err as one of kind otherwise.
+// asError returns the *Error in err's chain, or err as one of kind otherwise. A
+// panic is never the trouble of a peer.
 func asError(err error, otherwise kind) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
+	}
+	if p, ok := errors.AsType[*flight.PanicError](err); ok {
+		return errInternal.because(p)
 	}
 	return otherwise.because(err)
 }

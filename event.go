@@ -16,6 +16,7 @@ const (
 	EventGrant    = "grant"     // a requesting party token was obtained, or not (Code)
 	EventDenied   = "denied"    // a permission was missing
 	EventRegister = "register"  // a resource was registered, updated or forgotten
+	EventInsecure = "insecure"  // an option that weakens safety is on (Code); once, at start
 )
 
 // Event is one thing that happened, for logs, metrics and audit. It never

@@ -25,9 +25,7 @@ const (
 // from the provider and shows a page; it changes nothing. A POST from another
 // site is refused, and so is one that does not say where it comes from.
 func (rp *RelyingParty) LogoutHandler() http.Handler {
-	return rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Add("Vary", "Cookie")
+	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
 		switch r.Method {
 		case http.MethodPost:
@@ -41,7 +39,7 @@ func (rp *RelyingParty) LogoutHandler() http.Handler {
 		if err != nil {
 			rp.refuse(w, r, err)
 		}
-	}))
+	})))
 }
 
 // logout ends the session before it answers anything.

@@ -3,8 +3,10 @@ package gatehouse
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -134,28 +136,76 @@ func Require(g Guard) func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id, err := g.Check(r)
-			if err != nil {
-				g.Refuse(w, r, err)
-				return
+			if id, ok := decide(g, w, r); ok {
+				serveAs(w, r, next, id)
 			}
-			serveAs(w, r, next, id)
 		})
 	}
 }
 
+// decide asks the guard, and lets it answer the request that may not pass.
+func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
+	if own, is := g.(panicAnswerer); is {
+		defer func() {
+			if p := recover(); p != nil {
+				own.panicked(w, r, p)
+			}
+		}()
+	}
+	id, err := g.Check(r)
+	if err != nil {
+		g.Refuse(w, r, err)
+		return nil, false
+	}
+	return id, true
+}
+
 // serveAs runs next for id. What depends on a session is not for caches
-// (OAuth 2.0 Security BCP §4.3); the application may set its own Cache-Control.
+// (OAuth 2.0 Security BCP §4.3). The handler may say otherwise by a
+// Cache-Control of its own: it knows what it serves, we do not.
 func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity) {
 	if id == nil {
 		next.ServeHTTP(w, r)
 		return
 	}
 	if id.Via == ViaSession {
-		w.Header().Add("Vary", "Cookie")
-		w.Header().Set("Cache-Control", "no-store")
+		perBrowser(w.Header())
 	}
 	next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
+}
+
+// optional lets everybody pass whom the relying party does not know.
+type optional struct{ *RelyingParty }
+
+// Check implements Guard.
+func (o optional) Check(r *http.Request) (*Identity, error) {
+	id, err := o.RelyingParty.Check(r)
+	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Status >= 500 {
+		return id, err
+	}
+	return nil, nil
+}
+
+// anonymous marks the answer to nobody in particular: with a session it would
+// be another one (CK8).
+func anonymous(h http.Header) {
+	varyCookie(h)
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "private")
+	}
+}
+
+// perBrowser marks an answer that sets or depends on a session: it is kept
+// nowhere (CK8).
+func perBrowser(h http.Header) {
+	varyCookie(h)
+	h.Set("Cache-Control", "no-store")
+}
+
+func varyCookie(h http.Header) {
+	if !slices.Contains(h["Vary"], "Cookie") {
+		h.Add("Vary", "Cookie")
+	}
 }
 
 // Either is the guard of a page for its owner that is also an API for
@@ -210,6 +260,14 @@ func judge(g Guard, r *http.Request) (*Identity, error) {
 		return nil, eitherRefusal{g, err}
 	}
 	return id, nil
+}
+
+func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
+	if own, is := e.page.(panicAnswerer); is {
+		own.panicked(w, r, p)
+		return
+	}
+	panic(p)
 }
 
 // Refuse implements Guard.

@@ -189,16 +189,13 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Re
 // trouble the answer is 503, because signed out is not what that means.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, err := rp.Check(r)
-		if e, ok := errors.AsType[*Error](err); ok && e.Status >= 500 {
-			rp.Refuse(w, r, err)
-			return
+		id, ok := decide(optional{rp}, w, r)
+		if ok && id == nil {
+			anonymous(w.Header())
 		}
-		if err != nil {
-			id = nil
-			w.Header().Add("Vary", "Cookie")
+		if ok {
+			serveAs(w, r, next, id)
 		}
-		serveAs(w, r, next, id)
 	})
 }
 

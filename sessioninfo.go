@@ -29,9 +29,7 @@ type sessionAnswer struct {
 // limit. Tokens are never in it. When the store is in trouble the answer is
 // 503. It takes GET and HEAD.
 func (rp *RelyingParty) SessionHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Add("Vary", "Cookie")
+	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			rp.refuse(w, r, errMethod.because(nil))
@@ -46,7 +44,7 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 		default:
 			writeJSON(w, http.StatusOK, live.answer())
 		}
-	})
+	}))
 }
 
 func (l *liveSession) answer() sessionAnswer {

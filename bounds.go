@@ -1,0 +1,63 @@
+package gatehouse
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// What our own handlers take of a request. None of them needs a body; the
+// largest that a browser honestly sends is the form of a button.
+const (
+	// maxForm bounds the body of a request to one of our handlers.
+	maxForm = 64 << 10
+	// maxHeader bounds its header: common servers and proxies take 8 to 32 KiB.
+	maxHeader = 32 << 10
+	// maxQuery bounds its query before that is parsed: room for a code and what
+	// providers add.
+	maxQuery = 16 << 10
+)
+
+// Failures of requests that are refused for their size alone.
+var (
+	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
+	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
+	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
+)
+
+// ownHandler is one of our own handlers: what it answers belongs to one browser
+// (CK8), what is too large is refused unread (RL2), and a panic of what the
+// application gave us is answered (RL8).
+func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		perBrowser(w.Header())
+		defer rp.recovered(w, r)
+		if err := checkSize(r); err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		if r.Body != nil {
+			r.Body = http.MaxBytesReader(w, r.Body, maxForm) // of unknown length
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkSize judges a request by its announced size.
+func checkSize(r *http.Request) error {
+	if r.ContentLength > maxForm {
+		return errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
+	}
+	if n := len(r.URL.RawQuery); n > maxQuery {
+		return errQueryTooLong.because(fmt.Errorf("query of %d bytes", n))
+	}
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if size > maxHeader {
+		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))
+	}
+	return nil
+}
