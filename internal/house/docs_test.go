@@ -322,7 +322,7 @@ func (tr *tree) inTheLibrary(t *testing.T) func(name string) bool {
 		}
 	}
 	linked := map[string]bool{"middlewaretest": true}
-	for next := []string{"."}; len(next) > 0; next = next[1:] {
+	for next := []string{".", "oxd"}; len(next) > 0; next = next[1:] {
 		if !linked[next[0]] {
 			linked[next[0]] = true
 			next = append(next, needs[next[0]]...)

@@ -1,0 +1,34 @@
+package oxd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+func (r *reader) note(place, format string, args ...any) {
+	r.notes = append(r.notes, place+" "+fmt.Sprintf(format, args...))
+}
+
+// remarks gives the notes: what differs from oxd in general, then by place.
+func (r *reader) remarks() []string {
+	out := []string{
+		"a request that the document does not name is refused with 403; oxd called it not protected and had it let through",
+		"paths and methods are compared with their case; oxd compared them whatever their case",
+		"a permission counts only within its own times; oxd did not look at exp and nbf of a permission",
+	}
+	prefix := func(c condition) bool { return c.path != "/" }
+	if slices.ContainsFunc(r.conditions, prefix) {
+		out = append(out, "a path is only that path and nothing below it, as in oxd; uma-rs, the filter for Java, let it stand for whatever began with it")
+	}
+	if i := slices.IndexFunc(r.conditions, func(c condition) bool { return slices.Contains(c.methods, "GET") && !r.names("HEAD", c.path) }); i >= 0 {
+		out = append(out, "GET answers for HEAD too where the document does not name HEAD, as with "+clip(r.conditions[i].path)+"; oxd called HEAD not protected")
+	}
+	return append(out, r.notes...)
+}
+
+// names reports whether the document has a condition for the method of the path.
+func (r *reader) names(method, path string) bool {
+	_, ok := r.claimed[claim{method, strings.ToLower(path)}]
+	return ok
+}
