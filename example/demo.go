@@ -17,6 +17,7 @@ import (
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/example/internal/wire"
+	"example.com/gatehouse/example/mallory"
 	"example.com/gatehouse/example/photos"
 	"example.com/gatehouse/example/printshop"
 	"example.com/gatehouse/internal/opserver"
@@ -24,12 +25,14 @@ import (
 
 // options are what the command line says, and what tests put in its place.
 type options struct {
-	photos, shop, server place
-	issuer               string
-	client, shopClient   credentials // at issuer
-	logger               *slog.Logger
-	now                  func() time.Time  // nil: time.Now
-	transport            http.RoundTripper // under what is recorded; nil: one of our own
+	photos, shop, server, mallory place
+	only                          string   // "provider": the embedded server alone
+	redirects                     []string // of its client
+	issuer                        string
+	client, shopClient            credentials // at issuer
+	logger                        *slog.Logger
+	now                           func() time.Time  // nil: time.Now
+	transport                     http.RoundTripper // under what is recorded; nil: one of our own
 }
 
 type credentials struct{ id, secret string }
@@ -49,6 +52,7 @@ type demo struct {
 	failed chan error
 
 	photosURL, shopURL string
+	malloryURL         string
 	serverURL          string // of the embedded server, "" if there is none
 	signIn, sharing    string // issuers
 	sharingURL         string // where owners see who asks
@@ -58,6 +62,7 @@ type demo struct {
 	servers []*server        // the embedded one first, if there is one
 	site    *photos.Site
 	print   *printshop.Shop
+	thief   *mallory.Site
 }
 
 // start opens the ports and starts the parties.
@@ -109,10 +114,10 @@ func (d *demo) choose(ctx context.Context) error {
 func (d *demo) embedded() bool { return d.sharing == "" || d.sharing == d.serverURL }
 
 // listen opens the ports: of the embedded server, if it takes part, of the photo
-// site and of the print shop.
+// site, of the print shop and of Mallory.
 func (d *demo) listen() ([]net.Listener, error) {
-	places := []*place{&d.photos, &d.shop}
-	addresses := []*string{&d.photosURL, &d.shopURL}
+	places := []*place{&d.photos, &d.shop, &d.mallory}
+	addresses := []*string{&d.photosURL, &d.shopURL, &d.malloryURL}
 	if d.embedded() {
 		places = append([]*place{&d.server}, places...)
 		addresses = append([]*string{&d.serverURL}, addresses...)
@@ -146,6 +151,7 @@ func (d *demo) actors() []wire.Actor {
 	actors := []wire.Actor{
 		{ID: "photos", Name: "Photo site", Origin: d.photosURL, Local: true},
 		{ID: "printshop", Name: "Print shop", Origin: d.shopURL, Local: true},
+		{ID: "mallory", Name: "Mallory", Origin: d.malloryURL, Local: true},
 		{ID: "server", Name: "Authorization server", Origin: originOf(d.sharing), Local: d.serverURL != ""},
 	}
 	if d.signIn != d.sharing {
@@ -174,9 +180,15 @@ func (d *demo) build() ([]http.Handler, error) {
 	if err := d.buildShop(own["shop"]); err != nil {
 		return nil, err
 	}
+	thief, err := mallory.New(mallory.Config{Base: d.malloryURL, PrintShop: d.shopURL + "/order", Aside: d.aside})
+	if err != nil {
+		return nil, err
+	}
+	d.thief = thief
 	return append(handlers,
 		d.rec.Handler("photos", d.withSwitch(d.site)),
-		d.rec.Handler("printshop", d.withSwitch(d.print))), nil
+		d.rec.Handler("printshop", d.withSwitch(d.print)),
+		d.rec.Handler("mallory", d.withSwitch(d.thief))), nil
 }
 
 // provider makes a party's view of an issuer.
@@ -218,6 +230,7 @@ func (d *demo) buildSite(own credentials) error {
 func (d *demo) buildShop(own credentials) error {
 	c := printshop.Config{
 		Base: d.shopURL, Client: own.client(), Photos: d.photosURL, Suggest: "/u/alice/albums/1",
+		Others:    []string{d.malloryURL},
 		Transport: d.rec.Transport("printshop", d.transport), Aside: d.aside, Reachable: d.reachable("printshop"),
 	}
 	var err error
@@ -248,6 +261,8 @@ func (d *demo) shopSignIn() credentials {
 	return d.client
 }
 
+func (d *demo) fail() <-chan error { return d.failed }
+
 // close stops serving, then waits for what requests left behind.
 func (d *demo) close(ctx context.Context) error {
 	var errs []error
@@ -262,7 +277,7 @@ func (d *demo) close(ctx context.Context) error {
 
 // announce says where to go.
 func (d *demo) announce(out io.Writer) {
-	for _, p := range []place{d.photos, d.shop, d.server} {
+	for _, p := range []place{d.photos, d.shop, d.server, d.mallory} {
 		if p.moved {
 			fmt.Fprintf(out, "%s is taken; the %s has another port.\n", p.address, p.what)
 		}
@@ -270,6 +285,7 @@ func (d *demo) announce(out io.Writer) {
 	fmt.Fprintf(out, "photo site            %s/\n", d.photosURL)
 	fmt.Fprintf(out, "print shop            %s/\n", d.shopURL)
 	fmt.Fprintf(out, "authorization server  %s\n", d.sharing)
+	fmt.Fprintf(out, "Mallory's site        %s/\n", d.malloryURL)
 	if d.signIn != d.sharing {
 		fmt.Fprintf(out, "sign-in service       %s\n", d.signIn)
 	}
@@ -298,9 +314,9 @@ var tour = template.Must(template.New("tour").Parse(tourText))
 func (d *demo) intro(*http.Request) template.HTML {
 	var b strings.Builder
 	err := tour.Execute(&b, struct {
-		Photos, Shop, SignIn, Sharing, Inbox string
-		Embedded, Elsewhere, Console         bool
-	}{d.photosURL, d.shopURL, d.signIn, d.sharing, d.sharingURL, d.embedded(), d.signIn != d.sharing, d.console})
+		Photos, Shop, Mallory, SignIn, Sharing, Inbox string
+		Embedded, Elsewhere, Console                  bool
+	}{d.photosURL, d.shopURL, d.malloryURL, d.signIn, d.sharing, d.sharingURL, d.embedded(), d.signIn != d.sharing, d.console})
 	if err != nil {
 		return ""
 	}

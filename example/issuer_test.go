@@ -86,7 +86,7 @@ func TestForeignUMA(t *testing.T) {
 	})
 	s.register(op, site, s.photosURL)
 	s.register(op, shop, s.shopURL)
-	if s.op != nil || len(s.servers) != 2 {
+	if s.op != nil || len(s.servers) != 3 {
 		t.Fatal("the embedded server runs, though nobody needs it")
 	}
 	p := s.get(s.photosURL+"/").want(200, "which is the authorization server too")

@@ -1,8 +1,12 @@
 // The example of gatehouse: a photo site, a print shop and an OpenID provider
-// with UMA authorization server in one process, on three loopback ports. They
-// talk over TCP, and each page shows the messages that just passed.
+// with UMA authorization server in one process, each on a loopback port, and
+// Mallory on another. They talk over TCP, and each page shows the messages that
+// just passed.
 //
 //	go run ./example
+//
+// With -only provider it is a provider and authorization server to develop
+// against, and prints its client and its people.
 //
 // With -issuer, -client-id and -client-secret people sign in at a real provider.
 // Two things can then be the authorization server:
@@ -54,33 +58,54 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return err
 	}
 	o.logger = slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	d, err := start(ctx, o)
+	d, err := begin(ctx, o)
 	if err != nil {
 		return err
 	}
 	d.announce(out)
 	select {
 	case <-ctx.Done():
-		err = nil
-	case err = <-d.failed:
+	case err = <-d.fail():
 	}
 	ending, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	return errors.Join(err, d.close(ending))
 }
 
+// program is what runs until it is told to end, or fails.
+type program interface {
+	announce(io.Writer)
+	fail() <-chan error
+	close(context.Context) error
+}
+
+// begin starts what the command line asks for.
+func begin(ctx context.Context, o options) (program, error) {
+	if o.only == "provider" {
+		return startProvider(o)
+	}
+	return start(ctx, o)
+}
+
 // parseFlags reads the command line.
 func parseFlags(args []string, errs io.Writer) (options, error) {
 	o := options{
-		photos: place{what: "photo site", address: "127.0.0.1:8080"},
-		shop:   place{what: "print shop", address: "127.0.0.1:8081"},
-		server: place{what: "authorization server", address: "127.0.0.1:8082"},
+		photos:  place{what: "photo site", address: "127.0.0.1:8080"},
+		shop:    place{what: "print shop", address: "127.0.0.1:8081"},
+		server:  place{what: "authorization server", address: "127.0.0.1:8082"},
+		mallory: place{what: "site of Mallory", address: "127.0.0.1:8083"},
 	}
 	f := flag.NewFlagSet("example", flag.ContinueOnError)
 	f.SetOutput(errs)
 	f.StringVar(&o.photos.address, "photos", o.photos.address, "address of the photo site; port 0 chooses a free one")
 	f.StringVar(&o.shop.address, "printshop", o.shop.address, "address of the print shop; port 0 chooses a free one")
 	f.StringVar(&o.server.address, "server", o.server.address, "address of the embedded server; port 0 chooses a free one")
+	f.StringVar(&o.mallory.address, "mallory", o.mallory.address, "address of Mallory's site; port 0 chooses a free one")
+	f.StringVar(&o.only, "only", "", "\"provider\" starts the embedded server alone, to develop against")
+	f.Func("redirect-uri", "where the client of -only provider may send browsers back to, may be repeated\n(default "+devRedirect+")", func(raw string) error {
+		o.redirects = append(o.redirects, raw)
+		return checkRedirect(raw)
+	})
 	f.StringVar(&o.issuer, "issuer", "", "OpenID provider to sign in at, instead of the embedded server.\nRegister <photos>/auth/callback and <printshop>/auth/callback there")
 	f.StringVar(&o.client.id, "client-id", "", "client at -issuer, of the photo site, and of the print shop too\nunless that has its own")
 	f.StringVar(&o.client.secret, "client-secret", "", "secret of -client-id; empty for a public client")
@@ -90,7 +115,7 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 		return options{}, err
 	}
 	f.Visit(func(set *flag.Flag) {
-		for name, p := range map[string]*place{"photos": &o.photos, "printshop": &o.shop, "server": &o.server} {
+		for name, p := range map[string]*place{"photos": &o.photos, "printshop": &o.shop, "server": &o.server, "mallory": &o.mallory} {
 			if set.Name == name {
 				p.wanted = true
 			}
@@ -101,6 +126,12 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 
 func (o options) check(rest []string) error {
 	switch {
+	case o.only != "" && o.only != "provider":
+		return fmt.Errorf("-only %q: there is only \"provider\"", o.only)
+	case o.only != "" && o.issuer != "":
+		return errors.New("-only provider and -issuer exclude each other")
+	case o.only == "" && len(o.redirects) > 0:
+		return errors.New("-redirect-uri belongs to -only provider")
 	case len(rest) > 0:
 		return fmt.Errorf("%q is no flag", rest[0])
 	case o.issuer == "" && (o.client.id != "" || o.shopClient.id != ""):

@@ -22,6 +22,11 @@ func TestFlags(t *testing.T) {
 		{"-printshop-client-id a", "-issuer"},
 		{"-issuer https://id.example.org -client-id a -printshop-client-secret b", "-printshop-client-id"},
 		{"here", "no flag"},
+		{"-only provider -redirect-uri http://127.0.0.1:3000/cb -redirect-uri https://app.example.org/cb", ""},
+		{"-only sites", "provider"},
+		{"-only provider -issuer https://id.example.org -client-id a", "exclude"},
+		{"-redirect-uri http://127.0.0.1:3000/cb", "-only provider"},
+		{"-only provider -redirect-uri /cb", "not an http"},
 		{"-unknown", "not defined"},
 	}
 	for _, test := range tests {
@@ -79,7 +84,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := &printed{done: cancel} // as if Ctrl-C came as soon as it runs
-	if err := run(ctx, []string{"-photos", "0", "-printshop", "0", "-server", "0"}, out, io.Discard); err != nil {
+	if err := run(ctx, []string{"-photos", "0", "-printshop", "0", "-server", "0", "-mallory", "0"}, out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"photo site            http://127.0.0.1:", "print shop            http://127.0.0.1:", "authorization server  http://127.0.0.1:", "alice"} {

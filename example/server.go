@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/internal/opserver"
 )
@@ -22,18 +21,15 @@ func (d *demo) buildServer(own map[string]credentials) error {
 	op, err := opserver.New(opserver.Config{
 		Issuer: d.serverURL, Now: d.now, Title: "Keyring",
 		Hint:  "This is a demonstration: the password is the name.",
-		Style: look.PanelStyle() + template.CSS(serverStyle),
+		Style: serverLook(),
 		Aside: func(r *http.Request) template.HTML { return d.rec.Panel(r, nil) },
 	})
 	if err != nil {
 		return err
 	}
 	d.op = op
-	for _, name := range []string{"alice", "bob"} {
-		full := strings.ToUpper(name[:1]) + name[1:]
-		if err := op.AddUser(name, name, map[string]any{"name": full, "email": name + "@example.org"}); err != nil {
-			return err
-		}
+	if err := addPeople(op); err != nil {
+		return err
 	}
 	photos := opserver.Client{ID: own["photos"].id, Secret: own["photos"].secret, Name: "Photoz", HomeURI: d.photosURL + "/albums"}
 	shop := opserver.Client{ID: own["shop"].id, Secret: own["shop"].secret, Name: "Inkwell", HomeURI: d.shopURL + "/"}

@@ -101,7 +101,8 @@ func newStage(t *testing.T, change func(*options)) *stage {
 	free := func(what string) place { return place{what: what, address: "127.0.0.1:0", wanted: true} }
 	o := options{
 		photos: free("photo site"), shop: free("print shop"), server: free("authorization server"),
-		logger: slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy,
+		mallory: free("site of Mallory"),
+		logger:  slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy,
 	}
 	if change != nil {
 		change(&o)

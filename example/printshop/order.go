@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/example/internal/look"
@@ -33,10 +34,9 @@ var albumPath = regexp.MustCompile(`^/u/[a-z0-9-]{1,40}/albums/[a-z0-9-]{1,40}$`
 
 // result is what the page of an order says.
 type result struct {
-	State    string // "shown", "printed", "deleted", "asked", "denied", "warned", "failed"
+	State    string // "shown", "printed", "deleted", "asked", "denied", "untrusted", "warned", "failed"
 	Act      string // what was tried: "show", "print" or "delete"
 	Album    string // its address
-	Path     string
 	Title    string
 	Owner    string
 	Pictures []picture
@@ -71,9 +71,8 @@ func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		res := &result{status: http.StatusOK}
-		path, err := s.pathOf(r.FormValue("album"))
-		if err == nil {
-			res.Path, res.Album = path, s.config.Photos+path
+		var err error
+		if res.Album, err = s.albumAt(r.FormValue("album")); err == nil {
 			err = do(r, res)
 		}
 		if err != nil {
@@ -83,23 +82,27 @@ func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
 	})
 }
 
-// pathOf takes the address of an album, whole or from the slash on. Everything
-// else is refused: the shop sends requests to the photo site only.
-func (s *Shop) pathOf(raw string) (string, error) {
+// albumAt takes the address of an album, whole or from the slash on. Everything
+// else is refused: the shop sends requests to sites that it knows only.
+func (s *Shop) albumAt(raw string) (string, error) {
 	u, err := url.Parse(raw)
+	origin := s.config.Photos
+	if err == nil && u.Host != "" {
+		origin = u.Scheme + "://" + u.Host
+	}
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" ||
-		(u.Host != "" && u.Scheme+"://"+u.Host != s.config.Photos) || !albumPath.MatchString(u.Path) {
+		(origin != s.config.Photos && !slices.Contains(s.config.Others, origin)) || !albumPath.MatchString(u.Path) {
 		return "", &gatehouse.Error{Code: "address_refused", Status: http.StatusBadRequest,
 			Message: "This is not the address of an album. It looks like " + s.config.Photos + "/u/alice/albums/1."}
 	}
-	return u.Path, nil
+	return origin + u.Path, nil
 }
 
 // show fetches the album and its previews.
 func (s *Shop) show(r *http.Request, res *result) error {
 	res.Act = "show"
 	var doc photos.AlbumDocument
-	if err := s.fetch(r.Context(), http.MethodGet, res.Path, &doc); err != nil {
+	if err := s.fetch(r.Context(), http.MethodGet, res.Album, &doc); err != nil {
 		return err
 	}
 	res.State, res.Title, res.Owner = "shown", doc.Title, doc.Owner
@@ -109,9 +112,9 @@ func (s *Shop) show(r *http.Request, res *result) error {
 		}
 		u, err := url.Parse(p.Preview)
 		if err != nil || u.Host != "" {
-			continue // pictures of the photo site only
+			continue // pictures of the same site only
 		}
-		svg, err := s.send(r.Context(), http.MethodGet, u.Path, "image/svg+xml")
+		svg, err := s.send(r.Context(), http.MethodGet, originOf(res.Album)+u.Path, "image/svg+xml")
 		if err != nil {
 			return err
 		}
@@ -124,7 +127,7 @@ func (s *Shop) show(r *http.Request, res *result) error {
 func (s *Shop) print(r *http.Request, res *result) error {
 	res.Act = "print"
 	var doc photos.PrintsDocument
-	if err := s.fetch(r.Context(), http.MethodPost, res.Path+"/prints", &doc); err != nil {
+	if err := s.fetch(r.Context(), http.MethodPost, res.Album+"/prints", &doc); err != nil {
 		return err
 	}
 	res.State, res.Title, res.Owner = "printed", doc.Title, doc.Owner
@@ -141,7 +144,7 @@ func (s *Shop) print(r *http.Request, res *result) error {
 // be allowed, and that is the point of the button.
 func (s *Shop) delete(r *http.Request, res *result) error {
 	res.Act = "delete"
-	if _, err := s.send(r.Context(), http.MethodDelete, res.Path, ""); err != nil {
+	if _, err := s.send(r.Context(), http.MethodDelete, res.Album, ""); err != nil {
 		return err
 	}
 	res.State = "deleted"
@@ -154,8 +157,8 @@ func svgURL(svg string) template.URL {
 }
 
 // fetch gets a JSON document of the photo site.
-func (s *Shop) fetch(ctx context.Context, method, path string, doc any) error {
-	body, err := s.send(ctx, method, path, "application/json")
+func (s *Shop) fetch(ctx context.Context, method, address string, doc any) error {
+	body, err := s.send(ctx, method, address, "application/json")
 	if err != nil {
 		return err
 	}
@@ -175,8 +178,8 @@ func (e *siteError) Error() string { return fmt.Sprintf("the photo site answered
 
 // send sends a request with whatever permission it takes: the transport brings
 // it. A media type that is not the wanted one is an error.
-func (s *Shop) send(ctx context.Context, method, path, accept string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.config.Photos+path, nil)
+func (s *Shop) send(ctx context.Context, method, address, accept string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -219,8 +222,11 @@ func (res *result) fail(err error) {
 	}
 	if e, ok := errors.AsType[*gatehouse.Error](err); ok {
 		res.State, res.status, res.Message = "failed", e.Status, e.Message
-		if e.Code == "uma_denied" {
+		switch e.Code {
+		case "uma_denied":
 			res.State = "denied"
+		case "untrusted_as":
+			res.State = "untrusted"
 		}
 		return
 	}
@@ -255,6 +261,8 @@ func (res *result) heading() string {
 		return "The owner has been asked"
 	case "denied":
 		return "Not allowed"
+	case "untrusted":
+		return "We do not ask that server"
 	case "warned":
 		return "Nobody can be asked right now"
 	}

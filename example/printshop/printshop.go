@@ -36,13 +36,16 @@ type Config struct {
 	// SharingClient who the shop is there; nil if it is Provider.
 	Sharing       *gatehouse.Provider
 	SharingClient gatehouse.Client
-	// Photos is the origin of the photo site, the only one that is asked.
+	// Photos is the origin of the photo site that the form proposes.
 	Photos string
+	// Others are origins of further sites that albums are fetched from. None
+	// but these and Photos is asked.
+	Others []string
 	// Suggest is the path of an album that the form proposes.
 	Suggest string
 	// Sessions keeps the sign-ins, nil for the memory of this process.
 	Sessions *gatehouse.Sessions
-	// Transport carries the requests to the photo site, nil for
+	// Transport carries the requests to the sites, nil for
 	// http.DefaultTransport.
 	Transport http.RoundTripper
 	// Aside stands beside every page; it may be nil.
@@ -68,7 +71,7 @@ const fetchTime = 15 * time.Second
 
 // New makes the shop. It does no I/O.
 func New(c Config) (*Shop, error) {
-	for _, origin := range []string{c.Base, c.Photos} {
+	for _, origin := range append([]string{c.Base, c.Photos}, c.Others...) {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Path != "" {
 			return nil, fmt.Errorf("printshop: %q is not an origin", origin)
 		}

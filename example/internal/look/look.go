@@ -44,8 +44,9 @@ const StylePath = "/look.css"
 type Config struct {
 	Name  string // of the site
 	Role  string // what it plays in the protocol, in a few words
-	Theme string // a class of the style sheet: "photos" or "printshop"
-	// SignIn, SignOut and Home are paths of the site.
+	Theme string // a class of the style sheet: "photos", "printshop" or "mallory"
+	// SignIn, SignOut and Home are paths of the site; SignIn is "" where nobody
+	// signs in.
 	SignIn, SignOut, Home string
 	// Links are in the navigation of who is signed in.
 	Links []Link

@@ -44,6 +44,7 @@ var (
 	noTicket   = Kind{"Got no ticket", "The authorization server did not give a ticket for this.", "no"}
 
 	challenged = Kind{"“Not without permission”", "401 with a ticket, and the address of the one server that can turn it into a permission. The same answer for no token, a stale one and a weak one.", "ask"}
+	lured      = Kind{"“Ask my own server”", "A true challenge, but the authorization server that it names belongs to whoever sent it. The shop trusts one issuer and compares it exactly, so the request ends here: nothing was sent there, no ticket, no secret, no ID Token.", "no"}
 	warned     = Kind{"“I cannot even ask”", "The photo site could not get a ticket, so it lets nobody in and says why: 403 with a Warning. It fails closed.", "no"}
 	used       = Kind{"Comes with the permission", "The requesting party token (RPT) opens exactly what the owner allowed, for this person at this client.", "yes"}
 
@@ -128,6 +129,8 @@ func (x *exchange) protectionKind() Kind {
 // resourceKind judges what a resource server says no with.
 func (x *exchange) resourceKind() (Kind, bool) {
 	switch {
+	case x.to.ID == "mallory" && x.status == http.StatusUnauthorized:
+		return lured, true
 	case x.status == http.StatusUnauthorized && strings.HasPrefix(x.responseHeader.Get("Www-Authenticate"), "UMA "):
 		return challenged, true
 	case x.status == http.StatusForbidden && strings.HasPrefix(x.responseHeader.Get("Warning"), "199 "):
