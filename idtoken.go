@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -61,21 +60,67 @@ func asymmetric(alg string) bool { return slices.Contains(asymmetricAlgorithms, 
 
 // idToken is a verified ID Token. Only verifyIDToken makes one.
 type idToken struct {
-	Issuer   string    `json:"iss"`
-	Subject  string    `json:"sub"`
-	Audience audience  `json:"aud"`
-	Party    *string   `json:"azp"`
-	Expires  *numeric  `json:"exp"`
-	Issued   *numeric  `json:"iat"`
-	Before   *numeric  `json:"nbf"`
-	AuthTime *numeric  `json:"auth_time"`
-	Nonce    *string   `json:"nonce"`
-	SID      string    `json:"sid"`
-	AtHash   string    `json:"at_hash"`
-	Events   *struct{} `json:"events"`
+	Issuer   string
+	Subject  string
+	Audience []string
+	Party    *string  // azp
+	Expires  *numeric // exp
+	Issued   *numeric // iat
+	Before   *numeric // nbf
+	AuthTime *numeric
+	Nonce    *string
+	SID      string
+	AtHash   string
+	Events   bool // there is an "events" claim
 
 	payload []byte
 }
+
+// UnmarshalJSON reads the claims by the rules of strictjson. A claim that is
+// null is taken for absent.
+func (t *idToken) UnmarshalJSON(payload []byte) error {
+	return strictjson.Object(payload, func(name string, v strictjson.Value) error {
+		if v.Null() {
+			return nil
+		}
+		return t.setClaim(name, v)
+	})
+}
+
+func (t *idToken) setClaim(name string, v strictjson.Value) (err error) {
+	switch name {
+	case "iss":
+		t.Issuer, err = v.Text()
+	case "sub":
+		t.Subject, err = v.Text()
+	case "aud":
+		t.Audience, err = v.Texts() // RFC 7519 §4.1.3
+	case "azp":
+		t.Party, err = present(v.Text())
+	case "exp":
+		t.Expires, err = present(readNumeric(v))
+	case "iat":
+		t.Issued, err = present(readNumeric(v))
+	case "nbf":
+		t.Before, err = present(readNumeric(v))
+	case "auth_time":
+		t.AuthTime, err = present(readNumeric(v))
+	case "nonce":
+		t.Nonce, err = present(v.Text())
+	case "sid":
+		t.SID, err = v.Text()
+	case "at_hash":
+		t.AtHash, err = v.Text()
+	case "events":
+		if t.Events = v.Object(); !t.Events {
+			err = strictjson.ErrType
+		}
+	}
+	return err
+}
+
+// present is a claim that is there, in contrast to nil.
+func present[T any](claim T, err error) (*T, error) { return &claim, err }
 
 func (t *idToken) authTime() time.Time {
 	if t.AuthTime == nil {
@@ -94,36 +139,18 @@ type idTokenWant struct {
 	original    string // the ID Token of the sign-in, in a refresh
 }
 
-// audience is a string or an array of strings (RFC 7519 §4.1.3).
-type audience []string
-
-func (a *audience) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	var many []string
-	if err := json.Unmarshal(b, &many); err != nil {
-		return errors.New("aud is neither a string nor an array of strings")
-	}
-	*a = many
-	return nil
-}
-
 // numeric is a NumericDate in seconds (RFC 7519 §2), possibly with a fraction.
 type numeric float64
 
 // maxNumericDate is the year 9999; past it, arithmetic would overflow (M6).
 const maxNumericDate = 253402300799
 
-func (n *numeric) UnmarshalJSON(b []byte) error {
-	var f float64
-	if err := json.Unmarshal(b, &f); err != nil || string(b) == "null" || f < 0 || f > maxNumericDate {
-		return errors.New("a time is not a NumericDate")
+func readNumeric(v strictjson.Value) (numeric, error) {
+	f, err := v.Number()
+	if err != nil || f < 0 || f > maxNumericDate {
+		return 0, errors.New("a time is not a NumericDate")
 	}
-	*n = numeric(f)
-	return nil
+	return numeric(f), nil
 }
 
 func (n numeric) time() time.Time { return time.UnixMilli(int64(float64(n) * 1000)) }
@@ -132,13 +159,11 @@ func (n numeric) time() time.Time { return time.UnixMilli(int64(float64(n) * 100
 // that the libraries leave out (M3 to M6). access, if not empty, is compared
 // with at_hash.
 func (p *Provider) verifyIDToken(ctx context.Context, c Client, raw, access string, want idTokenWant) (*idToken, error) {
-	if err := compact.Check(raw, maxIDToken); err != nil {
-		return nil, errIDTokenMalformed.because(err)
-	}
-	header, err := compact.ParseHeader(raw)
+	parsed, err := compact.Parse(raw, maxIDToken)
 	if err != nil {
 		return nil, errIDTokenMalformed.because(err)
 	}
+	header := parsed.Header()
 	algorithms, err := p.algorithms(ctx)
 	if err != nil {
 		return nil, err
@@ -149,12 +174,12 @@ func (p *Provider) verifyIDToken(ctx context.Context, c Client, raw, access stri
 	if !idTokenType(header.Typ) { // RFC 8725 §3.11
 		return nil, errTokenKind.because(fmt.Errorf("typ %q", clip(header.Typ)))
 	}
-	payload, err := p.checkSignature(ctx, raw, algorithms)
+	payload, err := p.checkSignature(ctx, parsed)
 	if err != nil {
 		return nil, err
 	}
 	t := &idToken{payload: payload}
-	if err := strictjson.Unmarshal(payload, t); err != nil {
+	if err := t.UnmarshalJSON(payload); err != nil {
 		return nil, errIDTokenMalformed.because(errors.New("claims are not strict JSON of the right types"))
 	}
 	if err := t.check(p, c, want); err != nil {
@@ -169,13 +194,13 @@ func (p *Provider) verifyIDToken(ctx context.Context, c Client, raw, access stri
 // checkSignature lets go-oidc verify with our key set. Its own checks of
 // issuer, audience and expiry are off, because ours are stricter and run on the
 // injected clock.
-func (p *Provider) checkSignature(ctx context.Context, raw string, algorithms []string) ([]byte, error) {
-	seen := &seenPayload{keys: p.keys}
+func (p *Provider) checkSignature(ctx context.Context, t compact.Token) ([]byte, error) {
+	seen := &seenPayload{keys: p.keys, token: t}
 	verifier := oidc.NewVerifier(p.issuer, seen, &oidc.Config{
-		SupportedSigningAlgs: algorithms,
+		SupportedSigningAlgs: []string{t.Header().Alg},
 		SkipClientIDCheck:    true, SkipExpiryCheck: true, SkipIssuerCheck: true,
 	})
-	_, err := verifier.Verify(ctx, raw)
+	_, err := verifier.Verify(ctx, t.Raw())
 	switch {
 	case seen.err != nil:
 		if missing, ok := errors.AsType[*keyset.UnavailableError](seen.err); ok {
@@ -194,13 +219,16 @@ func (p *Provider) checkSignature(ctx context.Context, raw string, algorithms []
 // seenPayload keeps what the key set verified, so that our checks read the
 // signed bytes and not another parser's idea of them.
 type seenPayload struct {
-	keys    oidc.KeySet
+	keys    *keyset.Set
+	token   compact.Token
 	payload []byte
 	err     error
 }
 
-func (s *seenPayload) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	s.payload, s.err = s.keys.VerifySignature(ctx, jwt)
+// VerifySignature implements oidc.KeySet. The token that it is asked for is the
+// one that was parsed: Verify is given no other.
+func (s *seenPayload) VerifySignature(ctx context.Context, _ string) ([]byte, error) {
+	s.payload, s.err = s.keys.Verify(ctx, s.token)
 	return s.payload, s.err
 }
 
@@ -245,7 +273,7 @@ func (t *idToken) check(p *Provider, c Client, want idTokenWant) error {
 		return errSubject.because(fmt.Errorf("sub of %d bytes", len(t.Subject)))
 	case want.subject != "" && t.Subject != want.subject: // §12.2
 		return errSubject.because(errors.New("sub is another person"))
-	case t.Events != nil: // a logout token (Back-Channel Logout §2.4)
+	case t.Events: // a logout token (Back-Channel Logout §2.4)
 		return errTokenKind.because(errors.New("it has an events claim"))
 	case want.nonce != "" && (t.Nonce == nil || !hmac.Equal([]byte(*t.Nonce), []byte(want.nonce))): // 11
 		return errNonce.because(nil)

@@ -102,8 +102,6 @@ const claimAhead = 10 * time.Second
 
 // expired reads exp of an ID Token that was verified when it came.
 func expired(raw string, now time.Time) bool {
-	var claims struct {
-		Expires numeric `json:"exp"`
-	}
-	return readPayload(raw, &claims) != nil || !now.Add(claimAhead).Before(claims.Expires.time())
+	var token idToken
+	return readPayload(raw, &token) != nil || token.Expires == nil || !now.Add(claimAhead).Before(token.Expires.time())
 }

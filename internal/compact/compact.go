@@ -4,7 +4,6 @@ package compact
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 
@@ -28,22 +27,40 @@ func Check(raw string, max int) error {
 	if len(raw) > max {
 		return ErrTooLong
 	}
-	dots, part := 0, 0
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			part++
-		case c == '.' && part > 0 && dots < 2:
-			dots++
-			part = 0
-		default:
+	chars := base64url()
+	i := 0
+	for part := range 3 {
+		begin := i
+		for i < len(raw) && chars.has(raw[i]) {
+			i++
+		}
+		if i == begin {
 			return ErrMalformed
 		}
+		if part < 2 {
+			if i == len(raw) || raw[i] != '.' {
+				return ErrMalformed
+			}
+			i++
+		}
 	}
-	if dots != 2 || part == 0 {
+	if i != len(raw) {
 		return ErrMalformed
 	}
 	return nil
+}
+
+// charset has a bit for each byte.
+type charset [4]uint64
+
+func (s *charset) has(c byte) bool { return s[c>>6]>>(c&63)&1 != 0 }
+
+// base64url is the alphabet of RFC 4648 §5.
+func base64url() charset {
+	return charset{
+		1<<('9'+1) - 1<<'0' | 1<<'-',
+		1<<('Z'+1-64) - 1<<('A'-64) | 1<<('z'+1-64) - 1<<('a'-64) | 1<<('_'-64),
+	}
 }
 
 // Header is what the header of a token says before anything is verified.
@@ -58,6 +75,32 @@ type Header struct {
 	B64 bool
 }
 
+// Token is a token that passed [Check], with its header. Only [Parse] makes one
+// that is not empty.
+type Token struct {
+	raw    string
+	header Header
+}
+
+// Parse makes both checks of a token of at most max bytes. The error is
+// [ErrTooLong] or [ErrMalformed].
+func Parse(raw string, max int) (Token, error) {
+	if err := Check(raw, max); err != nil {
+		return Token{}, err
+	}
+	h, err := ParseHeader(raw)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{raw, h}, nil
+}
+
+// Raw gives the token as it was written.
+func (t Token) Raw() string { return t.raw }
+
+// Header gives what its header says.
+func (t Token) Header() Header { return t.header }
+
 // ParseHeader decodes the header of a token that passed [Check]. The error is
 // [ErrMalformed], also for a token without "alg" and for names given twice.
 func ParseHeader(raw string) (Header, error) {
@@ -66,18 +109,35 @@ func ParseHeader(raw string) (Header, error) {
 		return Header{}, ErrMalformed
 	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
-	if err != nil || len(data) == 0 || data[0] != '{' {
+	if err != nil {
 		return Header{}, ErrMalformed
 	}
-	var h struct {
-		Alg  string          `json:"alg"`
-		Kid  string          `json:"kid"`
-		Typ  string          `json:"typ"`
-		Crit json.RawMessage `json:"crit"`
-		B64  json.RawMessage `json:"b64"`
-	}
-	if err := strictjson.Unmarshal(data, &h); err != nil || h.Alg == "" { // RFC 7515 §4.1.1
+	var h Header
+	err = strictjson.Object(data, func(name string, v strictjson.Value) (err error) {
+		switch name {
+		case "alg":
+			h.Alg, err = v.Text()
+		case "kid":
+			h.Kid, err = optional(v)
+		case "typ":
+			h.Typ, err = optional(v)
+		case "crit":
+			h.Crit = true
+		case "b64":
+			h.B64 = true
+		}
+		return err
+	})
+	if err != nil || h.Alg == "" { // RFC 7515 §4.1.1
 		return Header{}, ErrMalformed
 	}
-	return Header{Alg: h.Alg, Kid: h.Kid, Typ: h.Typ, Crit: h.Crit != nil, B64: h.B64 != nil}, nil
+	return h, nil
+}
+
+// optional gives a string, "" for null.
+func optional(v strictjson.Value) (string, error) {
+	if v.Null() {
+		return "", nil
+	}
+	return v.Text()
 }

@@ -111,6 +111,25 @@ func TestParseHeaderEncoding(t *testing.T) {
 	}
 }
 
+func TestParse(t *testing.T) {
+	const good = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0.e30.c2ln"
+	got, err := compact.Parse(good, len(good))
+	if want := (compact.Header{Alg: "RS256", Kid: "k1"}); err != nil || got.Raw() != good || got.Header() != want {
+		t.Errorf("%q, %+v, %v", got.Raw(), got.Header(), err)
+	}
+	for raw, want := range map[string]error{
+		good + "g":         compact.ErrTooLong,
+		good[:40] + ".":    compact.ErrMalformed,
+		"e30.e30.c2ln":     compact.ErrMalformed, // no alg
+		"!" + good[:20]:    compact.ErrMalformed,
+		good[:35] + "..aa": compact.ErrMalformed,
+	} {
+		if got, err := compact.Parse(raw, len(good)); !errors.Is(err, want) || got != (compact.Token{}) {
+			t.Errorf("%q: %q, %v, want %v", raw, got.Raw(), err, want)
+		}
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	for _, s := range []string{
 		"eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0.e30.c2ln", "eyJhbGciOiJub25lIn0.e30.", "a.b.c.d.e", "..", "", "{}",

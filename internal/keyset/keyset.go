@@ -102,7 +102,16 @@ func New(c Config) *Set {
 // each fitting key is tried, up to maxTries. Keys in the token's header are
 // never used.
 func (s *Set) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	t, err := parse(raw)
+	t, err := compact.Parse(raw, MaxToken)
+	if err != nil {
+		return nil, ErrMalformed
+	}
+	return s.Verify(ctx, t)
+}
+
+// Verify is [Set.VerifySignature] for a token that was parsed before.
+func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) {
+	t, err := parse(parsed)
 	if err != nil {
 		return nil, err
 	}
@@ -151,18 +160,15 @@ type token struct {
 	jws *jose.JSONWebSignature
 }
 
-func parse(raw string) (token, error) {
-	if compact.Check(raw, MaxToken) != nil {
-		return token{}, ErrMalformed
-	}
-	h, err := compact.ParseHeader(raw)
+func parse(t compact.Token) (token, error) {
+	h := t.Header()
 	alg := jose.SignatureAlgorithm(h.Alg)
 	// No extension is understood, so crit is always an error (RFC 7515
 	// §4.1.11), and b64 stands only beside it (RFC 7797 §6).
-	if err != nil || h.Crit || h.B64 || !asymmetric(alg) {
+	if h.Crit || h.B64 || !asymmetric(alg) {
 		return token{}, ErrMalformed
 	}
-	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{alg})
+	jws, err := jose.ParseSignedCompact(t.Raw(), []jose.SignatureAlgorithm{alg})
 	if err != nil {
 		return token{}, ErrMalformed
 	}

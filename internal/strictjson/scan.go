@@ -1,122 +1,136 @@
 package strictjson
 
-import (
-	"strings"
-	"unicode"
+// scanner walks once over a document and checks all that this package promises
+// of it: grammar (RFC 8259), UTF-8, depth, and no name twice.
+type scanner struct {
+	lexer
+	depth   int
+	objects int // opened so far
+	seen    names
 
-	"github.com/go-jose/go-jose/v4/json"
-)
-
-// name is a member name within one object of the document.
-type name struct {
-	object int // ordinal of the object
-	text   string
+	// member, if not nil, is called for each member of the outermost object.
+	member func(name string, v Value) error
 }
 
-// scan walks over the strings and brackets of a document and checks depth and
-// names. It does not check the grammar: for every valid document it sees all
-// names, and the decoder refuses the rest afterwards.
-//
-// The decoder looks for duplicates only in what it decodes. It misses them
-// inside unknown members and raw messages, and it has no bound on depth.
-func scan(s string) error {
-	var (
-		seen    map[name]struct{}
-		open    [MaxDepth]int // ordinals of the open objects, 0 for an array
-		depth   int
-		objects int
-	)
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '{', '[':
-			if depth == MaxDepth {
-				return ErrDepth
-			}
-			open[depth] = 0
-			if s[i] == '{' {
-				objects++
-				open[depth] = objects
-			}
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return ErrSyntax
-			}
-			depth--
-		case '"':
-			end := stringEnd(s, i)
-			if end < 0 {
-				return ErrSyntax
-			}
-			lit := s[i : end+1]
-			i = end
-			if depth == 0 || open[depth-1] == 0 || !colonFollows(s, end+1) {
-				continue
-			}
-			text, err := fold(lit)
-			if err != nil {
-				return err
-			}
-			n := name{open[depth-1], text}
-			if _, dup := seen[n]; dup {
-				return ErrDuplicate
-			}
-			if seen == nil {
-				seen = make(map[name]struct{}, 16)
-			}
-			seen[n] = struct{}{}
-		}
+// document reads one value and nothing after it.
+func (d *scanner) document() error {
+	d.space()
+	if err := d.value(); err != nil {
+		return err
+	}
+	if d.space(); d.i != len(d.s) {
+		return ErrSyntax
 	}
 	return nil
 }
 
-// stringEnd gives the index of the quote that ends the string begun at i, or -1.
-func stringEnd(s string, i int) int {
-	for i++; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			return i
-		case '\\':
-			i++
-		}
+func (d *scanner) value() error {
+	switch d.peek() {
+	case '"':
+		_, err := d.text()
+		return err
+	case '{':
+		return d.object()
+	case '[':
+		return d.array()
+	case 't':
+		return d.word("true")
+	case 'f':
+		return d.word("false")
+	case 'n':
+		return d.word("null")
 	}
-	return -1
+	return d.number()
 }
 
-// colonFollows reports whether the next byte that is not white space is a
-// colon, which in a valid document marks the string before it as a name.
-func colonFollows(s string, i int) bool {
-	rest := strings.TrimLeft(s[i:], " \t\r\n")
-	return rest != "" && rest[0] == ':'
-}
-
-// fold gives the form of a name, a quoted literal, that all names share which
-// encoding/json takes for equal.
-func fold(lit string) (string, error) {
-	text := lit[1 : len(lit)-1]
-	if strings.Contains(text, `\`) {
-		if json.Unmarshal([]byte(lit), &text) != nil {
-			return "", ErrSyntax
+func (d *scanner) object() error {
+	if err := d.enter(); err != nil {
+		return err
+	}
+	d.objects++
+	object := d.objects
+	if d.take('}') {
+		d.depth--
+		return nil
+	}
+	for {
+		if err := d.pair(object); err != nil {
+			return err
+		}
+		switch {
+		case d.take(','):
+			d.space()
+		case d.take('}'):
+			d.depth--
+			return nil
+		default:
+			return ErrSyntax
 		}
 	}
-	return strings.Map(foldRune, text), nil
 }
 
-func foldRune(r rune) rune {
-	if r < 0x80 {
-		if 'A' <= r && r <= 'Z' {
-			r += 'a' - 'A'
+// pair reads a member of an object, and the white space after it.
+func (d *scanner) pair(object int) error {
+	literal, err := d.text()
+	if err != nil {
+		return err
+	}
+	text, err := unquote(literal)
+	if err != nil {
+		return err
+	}
+	if !d.seen.add(name{object, fold(text)}) {
+		return ErrDuplicate
+	}
+	if d.space(); !d.take(':') {
+		return ErrSyntax
+	}
+	d.space()
+	begin := d.i
+	if err := d.value(); err != nil {
+		return err
+	}
+	if d.member != nil && d.depth == 1 && object == 1 {
+		if err := d.member(text, Value(d.s[begin:d.i])); err != nil {
+			return err
 		}
-		return r
 	}
-	// The smallest rune of the orbit stands for all of it; it can be ASCII:
-	// U+212A KELVIN SIGN folds to k.
-	least := r
-	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-		least = min(least, f)
+	d.space()
+	return nil
+}
+
+func (d *scanner) array() error {
+	if err := d.enter(); err != nil {
+		return err
 	}
-	if least < 0x80 {
-		return foldRune(least)
+	if d.take(']') {
+		d.depth--
+		return nil
 	}
-	return least
+	for {
+		if err := d.value(); err != nil {
+			return err
+		}
+		d.space()
+		switch {
+		case d.take(','):
+			d.space()
+		case d.take(']'):
+			d.depth--
+			return nil
+		default:
+			return ErrSyntax
+		}
+	}
+}
+
+// enter skips an opening bracket and the white space after it.
+func (d *scanner) enter() error {
+	if d.depth == MaxDepth {
+		return ErrDepth
+	}
+	d.depth++
+	d.i++
+	d.space()
+	return nil
 }

@@ -5,7 +5,6 @@ package strictjson
 
 import (
 	"errors"
-	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4/json"
 )
@@ -32,21 +31,12 @@ var (
 //
 // After an error the content of v is unspecified.
 func Unmarshal(data []byte, v any) error {
-	if !utf8.Valid(data) { // RFC 8259 §8.1
-		return ErrSyntax
-	}
-	if err := scan(string(data)); err != nil {
+	d := scanner{lexer: lexer{s: string(data)}}
+	if err := d.document(); err != nil {
 		return err
 	}
 	err := json.Unmarshal(data, v)
-	var syntax *json.SyntaxError
-	var target *json.InvalidUnmarshalError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &syntax):
-		return ErrSyntax
-	case errors.As(err, &target):
+	if _, misuse := errors.AsType[*json.InvalidUnmarshalError](err); err == nil || misuse {
 		return err // the caller's mistake; the text holds no input
 	}
 	// The decoder's own text can quote a number, a string or a name.

@@ -1,0 +1,87 @@
+package strictjson
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// name is a member name within one object of the document, in the form that
+// fold gives it.
+type name struct {
+	object int // ordinal of the object
+	text   string
+}
+
+// names is a set of names. The first of them are compared one by one, since
+// that is quicker than a map for the twenty or so that a token has.
+type names struct {
+	few  [32]name
+	n    int
+	many map[name]struct{} // those that few has no room for
+}
+
+// add reports whether n was not there yet.
+func (s *names) add(n name) bool {
+	if slices.Contains(s.few[:s.n], n) {
+		return false
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = n
+		s.n++
+		return true
+	}
+	if _, twice := s.many[n]; twice {
+		return false
+	}
+	if s.many == nil {
+		s.many = make(map[name]struct{}, len(s.few))
+	}
+	s.many[n] = struct{}{}
+	return true
+}
+
+// unquote gives what a valid string literal stands for.
+func unquote(lit string) (string, error) {
+	text := lit[1 : len(lit)-1]
+	if strings.IndexByte(text, '\\') < 0 {
+		return text, nil
+	}
+	if json.Unmarshal([]byte(lit), &text) != nil {
+		return "", ErrSyntax
+	}
+	return text, nil
+}
+
+// fold gives the form of a name that all names share which encoding/json takes
+// for equal.
+func fold(text string) string {
+	for i := range len(text) {
+		if c := text[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			return strings.Map(foldRune, text)
+		}
+	}
+	return text
+}
+
+func foldRune(r rune) rune {
+	if r < utf8.RuneSelf {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}
+	// The smallest rune of the orbit stands for all of it; it can be ASCII:
+	// U+212A KELVIN SIGN folds to k.
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	if least < utf8.RuneSelf {
+		return foldRune(least)
+	}
+	return least
+}
