@@ -45,6 +45,7 @@ func removeExample() error {
 // An example is the running example.
 type example struct {
 	photos, shop, server string // addresses, without a slash at the end
+	mallory              string
 	elsewhere            string // of the sign-in service, if it is another than server
 }
 
@@ -56,7 +57,7 @@ func startExample(t *testing.T, args ...string) *example {
 	if err != nil {
 		t.Fatalf("build the example: %v", err)
 	}
-	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0"}, args...)
+	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0", "-mallory", "127.0.0.1:0"}, args...)
 	cmd := exec.Command(program, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -71,7 +72,7 @@ func startExample(t *testing.T, args ...string) *example {
 	e, rest := readExample(bufio.NewReader(out))
 	started := killer.Stop()
 	t.Cleanup(func() { stopExample(t, cmd, rest, &said) })
-	if !started || e.photos == "" || e.shop == "" || e.server == "" {
+	if !started || e.photos == "" || e.shop == "" || e.server == "" || e.mallory == "" {
 		t.Fatalf("the example says %+v", e)
 	}
 	return e
@@ -83,7 +84,7 @@ func readExample(out *bufio.Reader) (*example, *bufio.Reader) {
 	for {
 		line, err := out.ReadString('\n')
 		for name, to := range map[string]*string{"photo site ": &e.photos, "print shop ": &e.shop,
-			"authorization server ": &e.server, "sign-in service ": &e.elsewhere} {
+			"authorization server ": &e.server, "sign-in service ": &e.elsewhere, "Mallory's site ": &e.mallory} {
 			if address, ok := strings.CutPrefix(line, name); ok {
 				*to = strings.TrimRight(strings.TrimSpace(address), "/")
 			}

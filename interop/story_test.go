@@ -10,7 +10,8 @@ import (
 )
 
 // The story of the example: Alice shares an album with Bob, Bob prints, wants
-// too much, Alice changes her mind, and the authorization server stops.
+// too much, Alice changes her mind, Carol and Mallory get nothing, and the
+// authorization server stops.
 func TestExampleStory(t *testing.T) {
 	t.Parallel()
 	s := &story{example: startExample(t), hand: mouse{}, look: true}
@@ -47,6 +48,8 @@ func (s *story) tell(t *testing.T) {
 		{"Bob prints", s.bobPrints},
 		{"too weak", s.tooWeak},
 		{"Alice changes her mind", s.changeOfMind},
+		{"Carol has the address", s.carolComes},
+		{"Mallory has a site", s.malloryWaits},
 		{"the authorization server stops", s.serverStops},
 		{"the end", s.end},
 	} {
@@ -172,6 +175,32 @@ func (s *story) changeOfMind(t *testing.T) {
 	s.hand.press(t, s.alice, "Save")
 	s.page(t, s.alice, "policy-taken-back", s.server, "Saved.")
 	s.bobIsShown(t, "order-taken-back", "The owner has been asked", "Not allowed")
+}
+
+// carolComes: she knows the address, and Alice does not want to be asked.
+func (s *story) carolComes(t *testing.T) {
+	s.alice.Open(t, s.album)
+	s.hand.press(t, s.alice, "Who asks me?")
+	s.hand.set(t, s.alice, box, "People whom I have not let in may ask me", false)
+	s.hand.press(t, s.alice, "Save")
+	s.page(t, s.alice, "inbox-closed", s.server, "Who asks")
+	carol := s.bob.Another(t)
+	carol.Open(t, s.shop+"/")
+	s.hand.press(t, carol, "Sign in to order")
+	s.signIn(t, carol, "carol")
+	s.hand.write(t, carol, "Address of the album", s.album)
+	s.hand.press(t, carol, "Fetch the album")
+	s.page(t, carol, "order-carol", s.shop+"/order", "Not allowed", "request_denied")
+}
+
+// malloryWaits: the shop does not go where Mallory's site points.
+func (s *story) malloryWaits(t *testing.T) {
+	s.bob.Open(t, s.mallory+"/")
+	s.page(t, s.bob, "mallory", s.mallory+"/", "Mallory’s catch")
+	s.hand.press(t, s.bob, "Print the album")
+	s.page(t, s.bob, "order-mallory", s.shop+"/order", "We do not ask that server", "as_uri")
+	s.bob.Open(t, s.mallory+"/")
+	s.page(t, s.bob, "mallory-caught", s.mallory+"/", "0 requests to Mallory’s authorization server")
 }
 
 // patience is how long Bob comes back until something has changed. The photo
