@@ -65,8 +65,8 @@ func TestMallory(t *testing.T) {
 	bob.get(s.shopURL + "/sign-in").signIn("bob")
 	bait := bob.get(s.malloryURL+"/").want(200, "Mallory’s catch", "Free Prints").link("Print the album")
 	bob.get(bait).want(502, "We do not ask that server", "“Ask my own server”", `UMA realm=`)
-	bob.get(s.malloryURL+"/").want(200, "<strong>1</strong> requests for the album", "<strong>0</strong> requests to Mallory",
-		"<strong>0</strong> client secrets, <strong>0</strong> ID Tokens")
+	bob.get(s.malloryURL+"/").want(200, "albums/1</code>: <strong>1</strong>", "authorization server: <strong>0</strong>",
+		"Client secrets: <strong>0</strong>; ID Tokens: <strong>0</strong>")
 	if c := s.thief.Caught(); c != (mallory.Catch{Visits: 1}) {
 		t.Errorf("Mallory has %+v", c)
 	}

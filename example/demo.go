@@ -151,7 +151,7 @@ func (d *demo) actors() []wire.Actor {
 	actors := []wire.Actor{
 		{ID: "photos", Name: "Photo site", Origin: d.photosURL, Local: true},
 		{ID: "printshop", Name: "Print shop", Origin: d.shopURL, Local: true},
-		{ID: "mallory", Name: "Mallory", Origin: d.malloryURL, Local: true},
+		{ID: "mallory", Name: "Site of Mallory", Origin: d.malloryURL, Local: true},
 		{ID: "server", Name: "Authorization server", Origin: originOf(d.sharing), Local: d.serverURL != ""},
 	}
 	if d.signIn != d.sharing {

@@ -200,7 +200,7 @@ func (s *story) malloryWaits(t *testing.T) {
 	s.hand.press(t, s.bob, "Print the album")
 	s.page(t, s.bob, "order-mallory", s.shop+"/order", "We do not ask that server", "as_uri")
 	s.bob.Open(t, s.mallory+"/")
-	s.page(t, s.bob, "mallory-caught", s.mallory+"/", "0 requests to Mallory’s authorization server")
+	s.page(t, s.bob, "mallory-caught", s.mallory+"/", "Requests to Mallory’s authorization server: 0")
 }
 
 // patience is how long Bob comes back until something has changed. The photo
