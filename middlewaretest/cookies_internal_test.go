@@ -15,26 +15,33 @@ import (
 // request comes about is "typed", or what a page at from does: "link", "form" (by
 // POST), "picture", "script" (with credentials), "frame" or "prefetch". An address
 // with the parameter to answers with a redirect there, setting what it sets; sent
-// is the Cookie header of the request that ends it. Third-party cookies are
-// allowed there (preference profile.cookie_controls_mode 0), and addresses
-// without TLS are not upgraded (feature HttpsUpgrades off).
+// is the Cookie header of the request that ends it, and fetch what its
+// Sec-Fetch-Site, -Mode, -Dest and -User say, as far as they are there. Third-party
+// cookies are allowed there (preference profile.cookie_controls_mode 0), and
+// addresses without TLS are not upgraded (feature HttpsUpgrades off).
 type cookieCase struct {
 	Name string
 	Set  []struct {
 		At, By, From string
 		Lines        []string
 	}
-	Reads []struct{ URL, By, From, Sent string }
+	Reads []struct{ URL, By, From, Sent, Fetch string }
 }
 
 // network answers every request in memory.
 type network struct {
 	lines []string // to be set by the next answer
 	sent  string   // Cookie header of the request before
+	fetch string   // its Sec-Fetch-*
 }
 
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.sent = r.Header.Get("Cookie")
+	var said []string
+	for _, name := range []string{"Site", "Mode", "Dest", "User"} {
+		said = append(said, r.Header.Values("Sec-Fetch-"+name)...)
+	}
+	n.fetch = strings.Join(said, " ")
 	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Set-Cookie": n.lines}, Request: r,
 		Body: io.NopCloser(strings.NewReader(""))}
 	n.lines = nil
@@ -96,6 +103,9 @@ func TestCookiesAsInChromium(t *testing.T) {
 				n.ask(t, b, r.By, r.From, r.URL)
 				if n.sent != r.Sent {
 					t.Errorf("%s by %s from %q: sends %.200q, Chromium %.200q", r.URL, r.By, r.From, n.sent, r.Sent)
+				}
+				if n.fetch != r.Fetch {
+					t.Errorf("%s by %s from %q: Sec-Fetch-* are %q, Chromium's %q", r.URL, r.By, r.From, n.fetch, r.Fetch)
 				}
 			}
 		})
