@@ -1,0 +1,97 @@
+// A shop whose cart is in an scs session of its own: it is kept when the customer
+// signs in to pay, and gone when they sign out. Try it against
+//
+//	go run ./example -only provider
+//
+// with ISSUER, CLIENT_ID and CLIENT_SECRET as that prints them.
+package main
+
+import (
+	"errors"
+	"html/template"
+	"log"
+	"net/http"
+	"os"
+	"strings"
+
+	"example.com/gatehouse"
+	"github.com/alexedwards/scs/v2"
+)
+
+func main() {
+	provider, err := gatehouse.NewProvider(os.Getenv("ISSUER"), nil)
+	client := gatehouse.Client{ID: os.Getenv("CLIENT_ID"), Secret: gatehouse.NewSecret(os.Getenv("CLIENT_SECRET"))}
+	shop, err2 := newShop(provider, client, "http://127.0.0.1:8080")
+	if err := errors.Join(err, err2); err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", shop))
+}
+
+// newShop makes the shop at base, an origin.
+func newShop(provider *gatehouse.Provider, client gatehouse.Client, base string) (http.Handler, error) {
+	cart := scs.New() // in memory; any store of its own will do
+	cart.Cookie.Name = "cart"
+	cart.Cookie.Secure = strings.HasPrefix(base, "https:")
+	// App: its token is renewed at sign-in, its data destroyed at sign-out.
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionConfig{App: cart})
+	if err != nil {
+		return nil, err
+	}
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
+		Client:      client,
+		RedirectURL: base + "/auth/callback",
+		LogoutURL:   base + "/auth/logout",
+		Sessions:    sessions,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := shop{cart: cart}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/callback", login.CallbackHandler())
+	mux.Handle("/auth/logout", login.LogoutHandler())
+	mux.Handle("GET /{$}", login.OptionalLogin(http.HandlerFunc(s.show)))
+	mux.Handle("POST /cart", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.add)))
+	mux.Handle("GET /pay", login.RequireLogin(http.HandlerFunc(s.show)))
+	return cart.LoadAndSave(mux), nil
+}
+
+type shop struct{ cart *scs.SessionManager }
+
+var goods = []string{"apples", "bread", "honey"}
+
+func (s shop) add(w http.ResponseWriter, r *http.Request) {
+	items, _ := s.cart.Get(r.Context(), "items").([]string)
+	for _, item := range goods {
+		if r.PostFormValue("item") == item && len(items) < 100 {
+			s.cart.Put(r.Context(), "items", append(items, item))
+		}
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func (s shop) show(w http.ResponseWriter, r *http.Request) {
+	items, _ := s.cart.Get(r.Context(), "items").([]string)
+	who := ""
+	if id := gatehouse.IdentityFrom(r.Context()); id != nil {
+		who = id.Subject
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	err := page.Execute(w, struct {
+		Who          string
+		Goods, Items []string
+	}{who, goods, items})
+	if err != nil {
+		log.Print(err)
+	}
+}
+
+var page = template.Must(template.New("page").Parse(`<!doctype html>
+<html lang="en"><title>Shop</title>
+<h1>{{with .Who}}Pay, {{.}}{{else}}Shop{{end}}</h1>
+<form method="post" action="/cart">{{range .Goods}}<button name="item" value="{{.}}">Add {{.}}</button> {{end}}</form>
+<p>In the cart: {{range .Items}}{{.}} {{else}}nothing{{end}}</p>
+{{if .Who}}<form method="post" action="/auth/logout"><button>Sign out</button></form>
+{{else}}<p><a href="/pay">Sign in to pay</a></p>{{end}}
+</html>`))
