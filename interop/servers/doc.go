@@ -4,6 +4,8 @@
 //   - [StartOIDCProvider]: npm's oidc-provider, an OpenID provider per test.
 //   - [Pool.Keycloak]: Keycloak, an OpenID provider and UMA authorization server,
 //     one for all tests of a process because its start takes seconds.
+//   - [StartApache], [StartExpress]: mod_auth_openidc and express-openid-connect,
+//     relying parties to try our own provider with.
 //   - [StartChromium]: headless Chromium, driven by chromedp and checked by axe-core.
 //
 // Whatever is missing is installed at first use, below the directory .servers

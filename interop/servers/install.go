@@ -32,7 +32,7 @@ func Install(ctx context.Context, w io.Writer) error {
 	}
 	chains := [][]step{
 		{{"npm packages", installNode}},
-		{{"chromium", installChromium}},
+		{{"apache", installApache}, {"chromium", installChromium}},
 		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
 	var (
@@ -64,9 +64,9 @@ func Install(ctx context.Context, w io.Writer) error {
 }
 
 // installNode installs the npm packages of the lock file and returns the
-// directory that holds node_modules and op.mjs.
+// directory that holds node_modules, op.mjs and express.mjs.
 func installNode(ctx context.Context, dir string) (string, error) {
-	files := []string{"package.json", "package-lock.json", "op.mjs"}
+	files := []string{"package.json", "package-lock.json", "op.mjs", "express.mjs"}
 	version, err := sumOfAssets(files...)
 	if err != nil {
 		return "", err
@@ -84,27 +84,38 @@ func installNode(ctx context.Context, dir string) (string, error) {
 
 // installChromium returns the path of a Chromium: one on PATH, else Debian's.
 func installChromium(ctx context.Context, dir string) (string, error) {
-	unlock, err := lock(filepath.Join(dir, "chromium.lock"))
+	path, err := installDebian(ctx, dir, findChromium, "chromium")
+	if err != nil {
+		return "", fmt.Errorf("no chromium on PATH: %w", err)
+	}
+	return path, nil
+}
+
+// installDebian returns what find finds, and installs Debian packages if it
+// finds nothing.
+func installDebian(ctx context.Context, dir string, find func() string, packages ...string) (string, error) {
+	// apt-get waits for another one when it installs, but not when it updates.
+	unlock, err := lock(filepath.Join(dir, "apt-get.lock"))
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if path := findChromium(); path != "" {
+	if path := find(); path != "" {
 		return path, nil
 	}
-	// Another apt-get may be at work; ours waits for it.
-	const wait = "DPkg::Lock::Timeout=300"
+	const wait = "DPkg::Lock::Timeout=300" // for one that is not ours
 	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
 	if err := run(ctx, dir, quiet, "apt-get", "-o", wait, "update", "-qq"); err != nil {
-		return "", fmt.Errorf("no chromium on PATH: %w", err)
+		return "", err
 	}
-	if err := run(ctx, dir, quiet, "apt-get", "-o", wait, "install", "-y", "-qq", "--no-install-recommends", "chromium"); err != nil {
-		return "", fmt.Errorf("no chromium on PATH: %w", err)
+	install := append([]string{"-o", wait, "install", "-y", "-qq", "--no-install-recommends"}, packages...)
+	if err := run(ctx, dir, quiet, "apt-get", install...); err != nil {
+		return "", err
 	}
-	if path := findChromium(); path != "" {
+	if path := find(); path != "" {
 		return path, nil
 	}
-	return "", errors.New("apt-get installed chromium, but there is none on PATH")
+	return "", fmt.Errorf("apt-get installed %q, but it is not there", packages)
 }
 
 func findChromium() string {
