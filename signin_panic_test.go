@@ -1,0 +1,404 @@
+package gatehouse_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"example.com/gatehouse"
+)
+
+// bomb panics in one of the parts that an application gives: "store", "store
+// after" (it did what it was asked), "log", "event …" and others by their name.
+type bomb struct {
+	mu    sync.Mutex
+	part  string
+	skip  int // reached so often without harm
+	stays bool
+	fired int
+}
+
+const panicText = "marker-of-panic"
+
+// arm makes the part panic when it is reached once more after skip times.
+func (b *bomb) arm(part string, skip int, stays bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.part, b.skip, b.stays, b.fired = part, skip, stays, 0
+}
+
+// disarm tells how often the part panicked.
+func (b *bomb) disarm() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.part = ""
+	return b.fired
+}
+
+func (b *bomb) reach(part string) {
+	b.mu.Lock()
+	if b.part == "" || !strings.HasPrefix(part, b.part) {
+		b.mu.Unlock()
+		return
+	}
+	if b.skip > 0 {
+		b.skip--
+		b.mu.Unlock()
+		return
+	}
+	b.fired++
+	if !b.stays {
+		b.part = ""
+	}
+	b.mu.Unlock()
+	panic(panicText)
+}
+
+type bombStore struct {
+	gatehouse.Store
+	*bomb
+}
+
+func (s bombStore) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
+	s.reach("store")
+	return s.Store.FindManyCtx(ctx, keys)
+}
+
+func (s bombStore) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	s.reach("store")
+	ok, err := s.Store.SwapCtx(ctx, key, old, new, expiry)
+	s.reach("after store")
+	return ok, err
+}
+
+type bombLog struct {
+	slog.Handler
+	*bomb
+}
+
+func (l bombLog) Handle(ctx context.Context, r slog.Record) error {
+	l.reach("log")
+	return l.Handler.Handle(ctx, r)
+}
+
+// mined is a site whose every part can panic.
+func mined(t testing.TB, change ...func(*siteOptions)) (*site, *bomb) {
+	t.Helper()
+	b := &bomb{}
+	s := newSite(t, append([]func(*siteOptions){func(o *siteOptions) {
+		o.replicas = 2
+		o.wrap = func(s gatehouse.Store) gatehouse.Store {
+			return bombStore{&watchedStore{Store: s, keys: map[string]time.Time{}}, b}
+		}
+		o.provider = func(c *gatehouse.ProviderConfig) {
+			c.Logger = slog.New(bombLog{c.Logger.Handler(), b})
+			events := c.Events
+			c.Events = func(ctx context.Context, e gatehouse.Event) { b.reach("event " + e.Name); events(ctx, e) }
+			c.Transport = bombTransport{c.Transport, b}
+		}
+		o.party = func(c *gatehouse.RelyingPartyConfig) {
+			c.OnSignIn = func(context.Context, *gatehouse.Identity) error { b.reach("hook"); return nil }
+		}
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			strict := gatehouse.RequirementFunc("mined", func(*http.Request, *gatehouse.Identity) (bool, error) { b.reach("requirement"); return true, nil })
+			mux.Handle("/strict", login.With(strict).RequireLogin(whoAmI))
+			mux.Handle("/maybe", login.With(strict).OptionalLogin(whoAmI))
+			mux.Handle("/either", gatehouse.Require(gatehouse.Either(login.With(strict), login))(whoAmI))
+			mux.Handle("/auth/session", login.SessionHandler())
+			mux.Handle("/breaks", login.RequireLogin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(panicText) })))
+		}
+	}}, change...)...)
+	s.mint("panic", panicText)
+	return s, b
+}
+
+type bombTransport struct {
+	http.RoundTripper
+	*bomb
+}
+
+func (t bombTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.reach("transport")
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// wantPanicked checks the answer to a panic: 500, nothing of it on the page, no
+// cookie but such as take one away.
+func (s *site) wantPanicked(a *answer) {
+	s.t.Helper()
+	s.wantRefusal(a, http.StatusInternalServerError)
+	if body := a.Body.String(); strings.Contains(body, panicText) || strings.Contains(body, "goroutine") || strings.Contains(body, ".go:") {
+		s.t.Errorf("the page tells of the panic: %v", a)
+	}
+	for _, c := range a.Result().Cookies() {
+		if c.MaxAge >= 0 {
+			s.t.Errorf("the answer to a panic sets the cookie %s", c.Name)
+		}
+	}
+	if got := a.Header().Values("Vary"); len(got) != 1 || got[0] != "Cookie" {
+		s.t.Errorf("Vary %q", got)
+	}
+}
+
+// wantNoSession checks that the person has no live session in the store.
+func (s *site) wantNoSession(subject string) {
+	s.t.Helper()
+	list, err := s.replicas[replicaB].sessions.List(context.Background(), siteIssuer, subject)
+	if err != nil || len(list) != 0 {
+		s.t.Errorf("%d sessions of %s are left, err %v", len(list), subject, err)
+	}
+}
+
+// minted lists the tokens that the provider has given out so far.
+func (s *site) minted() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := map[string]bool{}
+	for value, kind := range s.secrets {
+		if strings.HasSuffix(kind, "_token") {
+			list[value] = true
+		}
+	}
+	return list
+}
+
+// wantNoRecord checks that the store of a mined site holds no token that was
+// given out since.
+func (s *site) wantNoRecord(since map[string]bool) {
+	s.t.Helper()
+	store := s.store.(bombStore).Store.(*watchedStore)
+	for _, key := range store.all() {
+		value, _, err := store.FindCtx(context.Background(), key)
+		s.must(err)
+		for token := range s.minted() {
+			if !since[token] && strings.Contains(string(value), token) {
+				s.t.Errorf("a record with tokens of the sign-in that failed is left")
+			}
+		}
+	}
+}
+
+// RL8: a panic of any part at any moment of a callback leaves no session and no
+// cookie, revokes the tokens that nobody holds, and the next sign-in works.
+func TestRL8_PanicDuringCallback(t *testing.T) {
+	for _, part := range []string{"store", "after store", "log", "event login", "hook", "transport"} {
+		t.Run(part, func(t *testing.T) {
+			for n := 0; ; n++ {
+				s, b := mined(t)
+				s.visitor("ben").signIn()
+				ana := s.visitor("ana")
+				callback, before := ana.toCallback("/notes/"), s.minted()
+				b.arm(part, n, false)
+				a := ana.get(callback)
+				if b.disarm() == 0 {
+					if n == 0 {
+						t.Fatal("the part was never reached")
+					}
+					ana.wantServed(ana.follow(a, nil))
+					return
+				}
+				s.wantPanicked(a)
+				if ana.sessionName() != "" {
+					t.Errorf("time %d: a session cookie", n)
+				}
+				s.wantNoSession("ana-1")
+				s.wantNoRecord(before)
+				s.shutdownAll()
+				if bought, revoked := s.CountToken("authorization_code")-1, len(s.revokedTokens()); revoked != bought {
+					t.Errorf("time %d: %d refresh tokens were bought and %d revoked", n, bought, revoked)
+				}
+				if part != "log" && s.logged("signin_panic_test.go") == 0 {
+					t.Errorf("time %d: no stack in the log", n)
+				}
+				ana.wantServed(ana.visit("/notes/"))
+			}
+		})
+	}
+}
+
+// A logger or hook that always panics: 500 each time, and the process lives.
+func TestRL8_PanicOfTheLoggerForEver(t *testing.T) {
+	for _, part := range []string{"log", "event"} {
+		t.Run(part, func(t *testing.T) {
+			s, b := mined(t)
+			ana := s.visitor("ana")
+			callback := ana.toCallback("/notes/")
+			b.arm(part, 0, true)
+			s.wantPanicked(ana.get(callback))
+			s.wantPanicked(ana.get("/auth/callback?code=c1&state=x"))
+			s.wantPanicked(ana.fetch(http.MethodGet, "/notes/"))
+			s.wantPanicked(ana.fetch(http.MethodPut, "/auth/login"))
+			s.wantPanicked(ana.fetch(http.MethodPut, "/auth/session"))
+			s.wantNoSession("ana-1")
+			if b.disarm() < 5 {
+				t.Error("it did not panic each time")
+			}
+			ana.wantServed(ana.visit("/notes/"))
+		})
+	}
+}
+
+// A panic at the start of a sign-in, on a page, at sign-out and in what tells of
+// the session: 500, and the session that is there stays as it is.
+func TestRL8_PanicElsewhere(t *testing.T) {
+	for _, c := range []struct {
+		name, part string
+		ask        func(ana *visitor) *answer
+		signedIn   bool
+	}{
+		{"login start", "store", func(b *visitor) *answer { return b.get("/auth/login") }, false},
+		{"page without session", "store", func(b *visitor) *answer { return b.get("/notes/") }, false},
+		{"metadata", "transport", func(b *visitor) *answer { return b.get("/notes/") }, false},
+		{"page", "store", func(b *visitor) *answer { return b.get("/notes/") }, true},
+		{"public page", "store", func(b *visitor) *answer { return b.get("/open") }, true},
+		{"requirement", "requirement", func(b *visitor) *answer { return b.get("/strict") }, true},
+		{"optional requirement", "requirement", func(b *visitor) *answer { return b.get("/maybe") }, true},
+		{"requirement of Either", "requirement", func(b *visitor) *answer { return b.get("/either") }, true},
+		{"session handler", "store", func(b *visitor) *answer { return b.get("/auth/session") }, true},
+		{"sign-out", "store", func(b *visitor) *answer { return b.post("/auth/logout", nil) }, true},
+		{"way back from sign-out", "store", func(b *visitor) *answer { return b.get("/auth/logout") }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, b := mined(t)
+			ana := s.visitor("ana")
+			if c.signedIn {
+				ana.signIn()
+			}
+			b.arm(c.part, 0, false)
+			s.wantPanicked(c.ask(ana))
+			if b.disarm() != 1 {
+				t.Error("nothing panicked")
+			}
+			if s.logged("signin_panic_test.go") == 0 {
+				t.Error("no stack in the log")
+			}
+			if c.signedIn {
+				ana.wantServed(ana.get("/notes/"))
+				return
+			}
+			ana.wantServed(ana.visit("/notes/"))
+		})
+	}
+}
+
+// Signing out ends the session also when telling of it panics.
+func TestRL8_PanicAfterSignOut(t *testing.T) {
+	s, b := mined(t)
+	ana, thief := s.visitor("ana"), s.visitor("ana")
+	thief.setCookie("x", "y")
+	cookie := ana.signIn()
+	thief.setCookie(ana.sessionName(), cookie)
+	b.arm("event logout", 0, false)
+	s.wantPanicked(ana.post("/auth/logout", nil))
+	thief.wantOut(thief.on(replicaB).get("/notes/"))
+	s.shutdownAll()
+	if got := len(s.revokedTokens()); got != 1 {
+		t.Errorf("%d tokens revoked, want the refresh token", got)
+	}
+}
+
+// An ErrorHandler that panics is answered without it.
+func TestRL8_PanicOfErrorHandler(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.party = func(c *gatehouse.RelyingPartyConfig) {
+			c.ErrorHandler = func(http.ResponseWriter, *http.Request, *gatehouse.Error) { panic(panicText) }
+		}
+	})
+	s.mint("panic", panicText)
+	ana := s.visitor("ana")
+	s.wantPanicked(ana.get("/auth/callback"))
+	s.wantPanicked(ana.fetch(http.MethodGet, "/notes/"))
+	ana.signIn()
+}
+
+// The application's own session store panics when the answer is on its way: the
+// session is there and must not stay, because its cookie goes to nobody.
+func TestRL8_PanicOfTheAppStore(t *testing.T) {
+	b := &bomb{}
+	s := newSite(t, func(o *siteOptions) {
+		o.replicas = 2
+		app := scs.New()
+		app.Store = appBomb{memstore.NewWithCleanupInterval(0), b}
+		o.sessions = func(c *gatehouse.SessionConfig) { c.App = app }
+	})
+	s.mint("panic", panicText)
+	ana := s.visitor("ana")
+	callback := ana.toCallback("/notes/")
+	b.arm("app", 0, false)
+	s.wantRefusal(ana.get(callback), http.StatusInternalServerError)
+	if b.disarm() != 1 || ana.sessionName() != "" {
+		t.Errorf("session cookie %q", ana.sessionName())
+	}
+	s.wantNoSession("ana-1")
+	ana.wantServed(ana.visit("/notes/"))
+}
+
+type appBomb struct {
+	scs.Store
+	*bomb
+}
+
+func (s appBomb) Commit(token string, b []byte, expiry time.Time) error {
+	s.reach("app")
+	return s.Store.Commit(token, b, expiry)
+}
+
+// A panic of the handler behind a guard is the server's: it goes on to net/http,
+// which ends this request alone, and nothing of ours stays locked.
+func TestRL8_PanicOfTheHandler(t *testing.T) {
+	s, _ := mined(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	func() {
+		defer func() {
+			if p := recover(); p != panicText {
+				t.Errorf("recovered %v, want what the handler panicked with", p)
+			}
+		}()
+		ana.get("/breaks")
+	}()
+	ana.wantServed(ana.get("/notes/"))
+	server := httptest.NewUnstartedServer(s.replicas[replicaA].mux)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
+	server.Start()
+	defer server.Close()
+	for _, path := range []string{"/breaks", "/open"} {
+		r, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
+		s.must(err)
+		r.AddCookie(&http.Cookie{Name: ana.sessionName(), Value: ana.sessionCookie()})
+		resp, err := server.Client().Do(r)
+		if (err == nil) != (path == "/open") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+	}
+}
+
+// http.ErrAbortHandler is no failure but a wish, and passes.
+func TestRL8_AbortIsPassedOn(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.party = func(c *gatehouse.RelyingPartyConfig) {
+			c.OnSignIn = func(context.Context, *gatehouse.Identity) error { panic(http.ErrAbortHandler) }
+		}
+	})
+	ana := s.visitor("ana")
+	callback := ana.toCallback("/notes/")
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	ana.get(callback)
+	t.Error("it was answered")
+}
