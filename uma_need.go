@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -188,11 +190,18 @@ func (f NeedFunc) wire() needFunc {
 // Rules says which request needs what. The keys are patterns of http.ServeMux
 // without a host, such as "GET /albums/{id}"; their order does not matter, and
 // GET stands for HEAD too. A request that no rule names is refused.
+//
+// Any router may follow. Routers differ in reading what is percent-encoded in a
+// path, so a request that would reach one rule decoded and another, or none, as
+// it is written gets 400. But nothing between UMAProtect and a route may change
+// path or method: StripSlashes, CleanPath and URLFormat of chi do, unseen by
+// everybody else. With those, and with a router that has other routes for HEAD
+// than for GET, protect each route by its own Permission.
 type Rules map[string]Need
 
 // wire implements Need. The rules become a private ServeMux, which is run and
 // not asked: a rule counts only if its own handler was reached. So a redirect,
-// a 404 or a 405 of that mux opens nothing (decision 9).
+// a 404 or a 405 of that mux opens nothing (decision 11).
 func (rules Rules) wire() needFunc {
 	if len(rules) == 0 {
 		panic("gatehouse: Rules is empty: nothing could ever be reached")
@@ -202,14 +211,48 @@ func (rules Rules) wire() needFunc {
 		addRule(mux, pattern, rules[pattern])
 	}
 	return func(r *http.Request) (Permission, error) {
-		var found ruleWriter
-		// A shallow copy: the mux writes pattern and path values into it.
-		mux.ServeHTTP(&found, r.WithContext(r.Context()))
-		if !found.reached {
+		found := reach(mux, r, r.URL)
+		if found.rule == nil {
 			return Permission{}, errNoRule.because(nil)
 		}
-		return found.permission, found.err
+		if written := asWritten(r.URL); written != nil && reach(mux, r, written).rule != found.rule {
+			return Permission{}, errPath.because(errors.New("the path reaches one rule decoded, and another or none as it is written"))
+		}
+		return found.rule.need(found.request)
 	}
+}
+
+// reach runs the mux for the request as if it were for u.
+func reach(mux *http.ServeMux, r *http.Request, u *url.URL) ruleWriter {
+	var found ruleWriter
+	if r.Method == http.MethodConnect && !cleanPath(u.EscapedPath()) {
+		return found // the only method for which the mux does not look
+	}
+	r = r.WithContext(r.Context()) // the mux writes pattern and path values into it
+	r.URL = u
+	mux.ServeHTTP(&found, r)
+	return found
+}
+
+// cleanPath reports whether there is no dot segment and no empty one.
+func cleanPath(p string) bool {
+	clean := path.Clean(p)
+	return p == clean || p == clean+"/"
+}
+
+// asWritten is the address that a router sees that compares the path as it
+// stands in the request, nil if its spelling is the one that all agree on. Chi
+// does that where net/url keeps a RawPath, gorilla with UseEncodedPath. The
+// characters !'()* are escaped by Go and not by browsers: there even a spelling
+// that net/url finds usual can differ from that of a route.
+func asWritten(u *url.URL) *url.URL {
+	switch {
+	case u.RawPath != "":
+		return &url.URL{Path: u.RawPath}
+	case strings.ContainsAny(u.Path, "!'()*"):
+		return &url.URL{Path: u.EscapedPath()}
+	}
+	return nil
 }
 
 func addRule(mux *http.ServeMux, pattern string, need Need) {
@@ -225,7 +268,7 @@ func addRule(mux *http.ServeMux, pattern string, need Need) {
 	if path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]; !strings.HasPrefix(path, "/") {
 		panic("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
 	}
-	mux.Handle(pattern, rule{need.wire()})
+	mux.Handle(pattern, &rule{need.wire()})
 }
 
 // methodEnd is where the path of a pattern begins, after method and blanks.
@@ -236,23 +279,21 @@ func methodEnd(pattern string) int {
 	return len(pattern)
 }
 
-// rule is the handler of one pattern: it leaves its permission in the writer.
+// rule is the handler of one pattern: it leaves itself in the writer.
 type rule struct{ need needFunc }
 
-func (h rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if found, ok := w.(*ruleWriter); ok {
-		found.reached = true
-		found.permission, found.err = h.need(r)
+		found.rule, found.request = h, r
 	}
 }
 
-// ruleWriter takes what the private mux and its rules have to say, and throws
-// away what the mux would answer by itself.
+// ruleWriter takes the rule that was reached, and throws away what the private
+// mux would answer by itself.
 type ruleWriter struct {
-	reached    bool
-	permission Permission
-	err        error
-	header     http.Header
+	rule    *rule
+	request *http.Request // as the mux gave it to the rule
+	header  http.Header
 }
 
 func (w *ruleWriter) Header() http.Header {

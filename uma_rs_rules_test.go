@@ -125,7 +125,8 @@ func TestUMA_B3_AmbiguousPaths(t *testing.T) {
 		"/%2e/secret/x":      400,
 		"/x/../secret/x":     403,
 		"/%2e%2efree":        200,
-		"/%73ecret/x":        401,
+		"/%73ecret/x":        400, // a router that does not decode would serve another
+		"/a%73":              200,
 		"/a%20b":             200,
 		"/a%25b":             200,
 		"/a?q=%2f;%5c":       200,
@@ -137,8 +138,8 @@ func TestUMA_B3_AmbiguousPaths(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", target, w.Code, w.Body, want)
 		}
 	}
-	if got := s.saw("POST /perm"); len(got) != 1 {
-		t.Errorf("%d tickets were asked for, want one, for /%%73ecret/x", len(got))
+	if got := s.saw("POST /perm"); len(got) != 0 {
+		t.Errorf("%d tickets were asked for, want none", len(got))
 	}
 }
 
