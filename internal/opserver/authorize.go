@@ -140,7 +140,7 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 		return &authError{code: "unauthorized_client"}
 	case !contains(req.scope, "openid"):
 		return &authError{code: "invalid_scope", desc: "openid is missing"}
-	case !req.client.mayAsk(req.scope):
+	case !s.mayAsk(req.client, req.scope):
 		return &authError{code: "invalid_scope", desc: "a scope is not registered for the client"}
 	case v.Get("code_challenge_method") != "S256" || len(req.challenge) != 43: // RFC 7636 §4.2
 		return invalid("a code challenge with S256 is required")

@@ -60,6 +60,7 @@ func (s *Server) IDToken(userName, clientID string) (string, error) {
 		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
 	}
 	g := &grant{client: c.ID, user: u, scope: []string{"openid", "profile", "email"}, authTime: s.now(), acr: acrPassword}
+	g.sid = s.speaks.openSession(u)
 	return s.idToken(c, g, "", "", false)
 }
 
@@ -146,7 +147,7 @@ func (s *Server) RevokeRPTs() {
 
 // ExpirePATs ends all PATs; the grants they came from stay.
 func (s *Server) ExpirePATs() {
-	s.expire(func(t *token) bool { return contains(t.scope, scopePAT) })
+	s.expire(func(t *token) bool { return s.speaks.isPAT(t) })
 }
 
 // ExpireAccessTokens ends all access tokens that are no RPTs; refresh tokens
@@ -205,7 +206,7 @@ func (s *Server) forget(f Fault) {
 	defer s.mu.Unlock()
 	if f == LostPAT {
 		for _, t := range s.st.tokens {
-			t.lost = t.lost || contains(t.scope, scopePAT)
+			t.lost = t.lost || s.speaks.isPAT(t)
 		}
 		return
 	}

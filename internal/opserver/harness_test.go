@@ -61,10 +61,17 @@ type world struct {
 
 func newWorld(t *testing.T, path string) *world {
 	t.Helper()
+	return newWorldWith(t, opserver.Config{}, path)
+}
+
+// newWorldWith adds issuer, clock and title to the config.
+func newWorldWith(t *testing.T, c opserver.Config, path string) *world {
+	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}}
 	srv := httptest.NewUnstartedServer(nil)
 	w.base = "http://" + srv.Listener.Addr().String()
-	op, err := opserver.New(opserver.Config{Issuer: w.base + path, Now: w.clock.Now, Title: "Test provider"})
+	c.Issuer, c.Now, c.Title = w.base+path, w.clock.Now, "Test provider"
+	op, err := opserver.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

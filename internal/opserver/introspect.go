@@ -15,7 +15,7 @@ func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		writeError(w, bad)
 		return
 	}
-	asking, bad := s.introspector(r, form)
+	asking, bad := s.speaks.introspector(r, form)
 	if bad != nil {
 		writeError(w, bad)
 		return
@@ -25,14 +25,14 @@ func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	body := s.introspect(form.Get("token"), asking)
+	body := s.speaks.introspect(form, asking)
 	s.mu.Unlock()
 	s.spoilIntrospection(body)
 	reply(w, http.StatusOK, body, nil)
 }
 
 // introspector finds who asks: by PAT or by client authentication.
-func (s *Server) introspector(r *http.Request, form url.Values) (clientID string, bad *apiError) {
+func (s standard) introspector(r *http.Request, form url.Values) (clientID string, bad *apiError) {
 	if r.Header.Get("Authorization") == "" || !strings.HasPrefix(strings.ToLower(r.Header.Get("Authorization")), "bearer ") {
 		c, bad := s.authenticate(r, form)
 		if bad != nil {
@@ -48,9 +48,9 @@ func (s *Server) introspector(r *http.Request, form url.Values) (clientID string
 }
 
 // introspect answers for one token. The lock is held.
-func (s *Server) introspect(value, asking string) map[string]any {
+func (s standard) introspect(form url.Values, asking string) map[string]any {
 	inactive := map[string]any{"active": false} // RFC 7662 §2.2: nothing else
-	t := s.st.tokens[value]
+	t := s.st.tokens[form.Get("token")]
 	if t == nil || t.lost || !t.live(s.now()) {
 		return inactive
 	}

@@ -25,7 +25,7 @@ func (s *Server) metadata() map[string]any {
 		"jwks_uri":                                       s.url(pathJWKS),
 		"introspection_endpoint":                         s.url(pathIntrospect),
 		"revocation_endpoint":                            s.url(pathRevoke),
-		"scopes_supported":                               []string{"openid", "profile", "email", "offline_access", scopePAT},
+		"scopes_supported":                               s.scopes(),
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
 		"grant_types_supported":                          []string{grantCode, grantRefresh, grantClient, grantUMA},
@@ -60,9 +60,8 @@ func (s *Server) serveUMAMetadata(w http.ResponseWriter, _ *http.Request) {
 	m := s.metadata()
 	m["permission_endpoint"] = s.url(pathPermission)
 	m["resource_registration_endpoint"] = s.url(pathResource)
-	m["uma_profiles_supported"] = []string{}
+	w.Header().Set("Cache-Control", s.speaks.umaMetadata(m))
 	s.spoilMetadata(m)
-	w.Header().Set("Cache-Control", "public, max-age=300")
 	writeJSON(w, http.StatusOK, m)
 }
 
@@ -73,7 +72,7 @@ func (s *Server) spoilMetadata(m map[string]any) {
 		{MetadataIssuerSlash, func() { m["issuer"] = s.otherSlash() }},
 		// The host name is reserved (RFC 6761 §6.4) and not loopback.
 		{InsecureEndpoint, func() { m["token_endpoint"] = "http://op.invalid" + s.prefix + pathToken }},
-		{OddMetadata, func() { addOddMetadata(m) }},
+		{OddMetadata, func() { s.addOddMetadata(m) }},
 		{NoChallengeMethods, func() { delete(m, "code_challenge_methods_supported") }},
 		{PlainChallengeOnly, func() { m["code_challenge_methods_supported"] = []string{"plain"} }},
 		{NoResponseIssuer, func() { delete(m, "authorization_response_iss_parameter_supported") }},
@@ -90,11 +89,11 @@ func (s *Server) spoilMetadata(m map[string]any) {
 
 // addOddMetadata adds what a client skips: members that it does not know, and
 // values that it does not use.
-func addOddMetadata(m map[string]any) {
+func (s *Server) addOddMetadata(m map[string]any) {
 	m["urn:example:odd"] = map[string]any{"issuer": "https://odd.invalid", "list": []any{1, nil, "x"}}
 	m["response_types_supported"] = []string{"token id_token", "id_token code", "code"}
 	m["id_token_signing_alg_values_supported"] = []string{"none", "RS256", "HS256", "XY999", "ES256", "EdDSA"}
-	m["scopes_supported"] = append([]string{"odd scope"}, "openid", "profile", "email", "offline_access", scopePAT)
+	m["scopes_supported"] = append([]string{"odd scope"}, s.scopes()...)
 	m["userinfo_signing_alg_values_supported"] = []string{"none"}
 }
 

@@ -29,6 +29,9 @@ type Config struct {
 	// [MakeKeys]; tests hand the same ones to many servers, because making them
 	// takes long.
 	Keys []jose.JSONWebKey
+	// Dialect is how the server speaks UMA; the zero value keeps to the
+	// specifications.
+	Dialect Dialect
 }
 
 // Server is the provider. It is safe for concurrent use. Its methods are the
@@ -51,6 +54,8 @@ type Server struct {
 	stats stats
 	wrong faultSet
 	seal  []byte // key of the form tokens
+
+	speaks dialect // of UMA
 
 	mu sync.Mutex
 	st state
@@ -125,6 +130,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.wrong.init()
+	s.speaks = newDialect(c.Dialect, s)
 	s.mount()
 	return s, nil
 }
@@ -159,10 +165,10 @@ func (s *Server) mount() {
 	api(EndpointUserInfo, p+pathUserInfo, s.serveUserInfo, http.MethodGet, http.MethodPost)
 	api(EndpointIntrospect, p+pathIntrospect, s.serveIntrospect, http.MethodPost)
 	api(EndpointRevoke, p+pathRevoke, s.serveRevoke, http.MethodPost)
-	api(EndpointResource, p+pathResource, s.serveResources, http.MethodGet, http.MethodPost)
-	api(EndpointResource, p+pathResource+"/{$}", s.serveResources, http.MethodGet, http.MethodPost)
-	api(EndpointResource, p+pathResource+"/{id}", s.serveResource, http.MethodGet, http.MethodPut, http.MethodDelete)
-	api(EndpointPermission, p+pathPermission, s.servePermission, http.MethodPost)
+	api(EndpointResource, p+pathResource, s.speaks.serveResources, http.MethodGet, http.MethodPost)
+	api(EndpointResource, p+pathResource+"/{$}", s.speaks.serveResources, http.MethodGet, http.MethodPost)
+	api(EndpointResource, p+pathResource+"/{id}", s.speaks.serveResource, http.MethodGet, http.MethodPut, http.MethodDelete)
+	api(EndpointPermission, p+pathPermission, s.speaks.servePermission, http.MethodPost)
 
 	s.mux.HandleFunc(p+pathTrap+"/{what}", s.serveTrap)
 
@@ -196,7 +202,6 @@ func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods [
 			s.problem(w, r, http.StatusMethodNotAllowed, "This address does not take such a request.")
 			return
 		}
-		// Federated Authorization §3.2: the code for the resource endpoint.
-		writeError(w, &apiError{status: http.StatusMethodNotAllowed, code: "unsupported_method_type"})
+		writeError(w, s.speaks.wrongMethod())
 	})
 }

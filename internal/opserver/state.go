@@ -41,7 +41,8 @@ type state struct {
 	resources map[string]*resource
 	tickets   map[string]*ticket
 	requests  map[string]*Request
-	inboxes   map[party]bool // owners who have said whether they take requests
+	inboxes   map[party]bool  // owners who have said whether they take requests
+	noRole    map[string]bool // people who may not own resources, in the dialect Keycloak
 
 	tokenLife, idTokenLife, ticketLife time.Duration
 	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
@@ -58,7 +59,7 @@ func newState() state {
 		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, codes: map[string]*code{},
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
 		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{},
-		inboxes:   map[party]bool{},
+		inboxes: map[party]bool{}, noRole: map[string]bool{},
 		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
 	}
 }
@@ -119,6 +120,7 @@ type token struct {
 	revoked  bool
 	lost     bool // a fault has made the server forget it
 	rights   *rights
+	id       string // jti, of a JWT
 }
 
 // live reports whether the token counts at a moment.

@@ -19,13 +19,13 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	kind := form.Get("grant_type")
 	s.stats.grant(kind)
-	c, bad := s.authenticate(r, form)
+	c, bad := s.speaks.caller(r, form)
 	if bad != nil {
 		writeError(w, bad)
 		return
 	}
 	serve := map[string]func(context.Context, *client, url.Values) (map[string]any, *apiError){
-		grantCode: s.redeemCode, grantRefresh: s.refreshGrant, grantClient: s.clientGrant, grantUMA: s.umaGrant,
+		grantCode: s.redeemCode, grantRefresh: s.refreshGrant, grantClient: s.clientGrant, grantUMA: s.speaks.umaGrant,
 	}[kind]
 	switch {
 	case kind == "":
@@ -125,7 +125,7 @@ func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map
 		return nil, badRequest("unauthorized_client", "a public client has no grant of its own")
 	}
 	scope := strings.Fields(form.Get("scope"))
-	if !c.mayAsk(scope) || contains(scope, "openid") || contains(scope, "offline_access") {
+	if !s.mayAsk(c, scope) || contains(scope, "openid") || contains(scope, "offline_access") {
 		return nil, badRequest("invalid_scope", "")
 	}
 	s.mu.Lock()
@@ -153,7 +153,7 @@ func (s *Server) refreshGrant(_ context.Context, c *client, form url.Values) (ma
 		}
 	}
 	if v.rights != nil {
-		body, bad := s.issueRPT(c, v.grant, v.rights, true)
+		body, bad := s.speaks.refreshRPT(c, v)
 		s.mu.Unlock()
 		return body, bad
 	}

@@ -18,6 +18,8 @@ type rights struct {
 	permissions []permission
 	person      *person // nil: the client for itself
 	client      string
+	audience    []string // in the dialect Keycloak: resource servers that may introspect it
+	sid         string   // in the dialect Keycloak: the session that it ends with
 }
 
 // RPTOptions says what RPTs are like. The zero value: opaque, with expires_in,
@@ -29,7 +31,7 @@ type RPTOptions struct {
 }
 
 // umaGrant turns a ticket into an RPT. UMA Grant §3.3.
-func (s *Server) umaGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+func (s standard) umaGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	if form.Get("ticket") == "" {
 		return nil, badRequest("invalid_request", "ticket is missing")
 	}
@@ -64,7 +66,7 @@ func (s *Server) umaGrant(ctx context.Context, c *client, form url.Values) (map[
 
 // takeTicket uses up a ticket. Its second sight takes back what it gave. UMA
 // Grant §5.3. The lock is held.
-func (s *Server) takeTicket(c *client, value string) (*ticket, *apiError) {
+func (s standard) takeTicket(c *client, value string) (*ticket, *apiError) {
 	refused := badRequest("invalid_grant", "the ticket is not valid")
 	t := s.st.tickets[value]
 	if t == nil {
@@ -88,7 +90,7 @@ func (s *Server) takeTicket(c *client, value string) (*ticket, *apiError) {
 }
 
 // assess decides. UMA Grant §3.3.4. The lock is held.
-func (s *Server) assess(c *client, t *ticket, form url.Values) (map[string]any, *apiError) {
+func (s standard) assess(c *client, t *ticket, form url.Values) (map[string]any, *apiError) {
 	asked := strings.Fields(form.Get("scope"))
 	if !s.offered(t, asked) || !c.mayAsk(asked) {
 		return nil, badRequest("invalid_scope", "no resource of the ticket has such a scope for this client")
@@ -103,10 +105,10 @@ func (s *Server) assess(c *client, t *ticket, form url.Values) (map[string]any, 
 		want := union(p.scopes, slices.DeleteFunc(slices.Clone(asked), func(one string) bool { return !contains(v.scopes, one) }))
 		granted, refused := v.decide(who, want)
 		if len(granted) > 0 {
-			who.permissions = append(who.permissions, permission{v.id, granted})
+			who.permissions = append(who.permissions, permission{resource: v.id, scopes: granted})
 		}
 		if len(refused) > 0 || len(want) == 0 { // nothing asked is not everything granted
-			missing = append(missing, permission{v.id, refused})
+			missing = append(missing, permission{resource: v.id, scopes: refused})
 		}
 	}
 	if len(missing) == 0 || (len(who.permissions) > 0 && s.wrong.has(PartialGrant)) {
@@ -117,7 +119,7 @@ func (s *Server) assess(c *client, t *ticket, form url.Values) (map[string]any, 
 
 // offered reports whether every scope is one that some resource of the ticket
 // has. The lock is held.
-func (s *Server) offered(t *ticket, asked []string) bool {
+func (s standard) offered(t *ticket, asked []string) bool {
 	return !slices.ContainsFunc(asked, func(scope string) bool {
 		return !slices.ContainsFunc(t.permissions, func(p permission) bool {
 			v := s.st.resources[p.resource]
@@ -127,7 +129,7 @@ func (s *Server) offered(t *ticket, asked []string) bool {
 }
 
 // refuse says what the client may do next. The lock is held.
-func (s *Server) refuse(presented string, t *ticket, missing []permission, c *client) *apiError {
+func (s standard) refuse(presented string, t *ticket, missing []permission, c *client) *apiError {
 	p := t.process.person
 	if p == nil {
 		if s.couldAllowSomebody(missing) {
@@ -150,7 +152,7 @@ func (s *Server) refuse(presented string, t *ticket, missing []permission, c *cl
 
 // couldAllowSomebody reports whether it matters who asks: somebody has been let
 // in, or may ask the owner. The lock is held.
-func (s *Server) couldAllowSomebody(missing []permission) bool {
+func (s standard) couldAllowSomebody(missing []permission) bool {
 	for _, m := range missing {
 		v := s.st.resources[m.resource]
 		if len(m.scopes) == 0 || (len(v.shares) == 0 && !s.takesRequests(v.owner)) {
@@ -161,7 +163,7 @@ func (s *Server) couldAllowSomebody(missing []permission) bool {
 }
 
 // needInfo asks for an ID Token. The lock is held.
-func (s *Server) needInfo(presented string, t *ticket, why string) *apiError {
+func (s standard) needInfo(presented string, t *ticket, why string) *apiError {
 	issuers := []string{s.issuer}
 	for name := range s.st.issuers {
 		issuers = append(issuers, name)
@@ -176,7 +178,7 @@ func (s *Server) needInfo(presented string, t *ticket, why string) *apiError {
 }
 
 // grantRPT issues an RPT, or widens the one the client holds. The lock is held.
-func (s *Server) grantRPT(c *client, t *ticket, who *rights, offered string) (map[string]any, *apiError) {
+func (s standard) grantRPT(c *client, t *ticket, who *rights, offered string) (map[string]any, *apiError) {
 	old := s.upgradable(c, who, offered)
 	g := &grant{client: c.ID}
 	if who.person != nil {
@@ -205,7 +207,7 @@ func (s *Server) grantRPT(c *client, t *ticket, who *rights, offered string) (ma
 
 // upgradable finds the RPT that a client offers back if all it held is still
 // granted to the same party. The lock is held.
-func (s *Server) upgradable(c *client, who *rights, offered string) *token {
+func (s standard) upgradable(c *client, who *rights, offered string) *token {
 	t := s.st.tokens[offered]
 	if t == nil || t.rights == nil || t.grant.client != c.ID || t.revoked || t.grant.revoked || t.lost {
 		return nil
@@ -227,7 +229,7 @@ func (s *Server) upgradable(c *client, who *rights, offered string) *token {
 }
 
 // issueRPT makes an RPT. The lock is held.
-func (s *Server) issueRPT(c *client, g *grant, who *rights, refresh bool) (map[string]any, *apiError) {
+func (s standard) issueRPT(c *client, g *grant, who *rights, refresh bool) (map[string]any, *apiError) {
 	now := s.now()
 	made := &token{grant: g, iat: now, exp: now.Add(s.st.tokenLife), rights: who}
 	value := newSecret()
@@ -248,7 +250,7 @@ func (s *Server) issueRPT(c *client, g *grant, who *rights, refresh bool) (map[s
 }
 
 // signRPT makes the JWT form of an RPT. The lock is held.
-func (s *Server) signRPT(c *client, t *token, id string) (string, error) {
+func (s standard) signRPT(c *client, t *token, id string) (string, error) {
 	var audience []string
 	list := make([]map[string]any, 0, len(t.rights.permissions))
 	for _, p := range t.rights.permissions {
@@ -267,7 +269,7 @@ func (s *Server) signRPT(c *client, t *token, id string) (string, error) {
 
 // livePermissions returns what an RPT holds at this moment for one resource
 // server: what the owner has taken back is gone. The lock is held.
-func (s *Server) livePermissions(of *rights, client string) []permission {
+func (s standard) livePermissions(of *rights, client string) []permission {
 	var out []permission
 	for _, p := range of.permissions {
 		v := s.st.resources[p.resource]
@@ -275,7 +277,7 @@ func (s *Server) livePermissions(of *rights, client string) []permission {
 			continue
 		}
 		if granted, _ := v.decide(of, p.scopes); len(granted) > 0 {
-			out = append(out, permission{v.id, granted})
+			out = append(out, permission{resource: v.id, scopes: granted})
 		}
 	}
 	return out

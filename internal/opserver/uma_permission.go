@@ -9,6 +9,7 @@ import (
 type permission struct {
 	resource string
 	scopes   []string
+	name     string // of the resource when an RPT was given, in the dialect Keycloak
 }
 
 // ticket is a permission ticket. It is used up when it is presented; the process
@@ -30,7 +31,7 @@ type process struct {
 }
 
 // servePermission is Federated Authorization §4.
-func (s *Server) servePermission(w http.ResponseWriter, r *http.Request) {
+func (s standard) servePermission(w http.ResponseWriter, r *http.Request) {
 	owner, client, bad := s.pat(r)
 	if bad != nil {
 		writeError(w, bad)
@@ -58,7 +59,7 @@ func (s *Server) servePermission(w http.ResponseWriter, r *http.Request) {
 
 // readPermissions checks that every resource belongs to the owner and the
 // resource server of the PAT. The lock is held.
-func (s *Server) readPermissions(list []any, owner party, client string) ([]permission, *apiError) {
+func (s standard) readPermissions(list []any, owner party, client string) ([]permission, *apiError) {
 	if len(list) == 0 {
 		return nil, badRequest("invalid_request", "no permission is asked for")
 	}
@@ -79,7 +80,7 @@ func (s *Server) readPermissions(list []any, owner party, client string) ([]perm
 				return nil, badRequest("invalid_scope", "the resource has no scope "+printable(scope))
 			}
 		}
-		out = merge(out, permission{id, scopes})
+		out = merge(out, permission{resource: id, scopes: scopes})
 	}
 	return out, nil
 }
@@ -109,7 +110,7 @@ func union(a, b []string) []string {
 }
 
 // newTicket stores a ticket under a fresh name. The lock is held.
-func (s *Server) newTicket(t *ticket) string {
+func (s standard) newTicket(t *ticket) string {
 	value := newSecret()
 	t.expires = s.now().Add(s.st.ticketLife)
 	t.process.rounds++
@@ -120,7 +121,7 @@ func (s *Server) newTicket(t *ticket) string {
 }
 
 // nextTicket gives a process its new ticket. UMA Grant §3.3.6. The lock is held.
-func (s *Server) nextTicket(presented string, t *ticket, wait time.Duration) string {
+func (s standard) nextTicket(presented string, t *ticket, wait time.Duration) string {
 	if s.wrong.has(SameTicketBack) {
 		return presented // it stays used: presenting it again is a violation
 	}

@@ -32,7 +32,7 @@ func (v *resource) name() string {
 
 // pat judges the PAT of a request. It returns its owner and the client that got
 // it. RFC 6750 §3.1.
-func (s *Server) pat(r *http.Request) (party, string, *apiError) {
+func (s standard) pat(r *http.Request) (party, string, *apiError) {
 	value, ok := bearer(r)
 	if r.URL.Query().Has("access_token") {
 		s.stats.violation("PAT in the URL of %s", r.URL.Path)
@@ -69,7 +69,7 @@ func (s *Server) owned(id string, owner party, client string) *resource {
 }
 
 // serveResources creates and lists. Federated Authorization §3.2.1, §3.2.5.
-func (s *Server) serveResources(w http.ResponseWriter, r *http.Request) {
+func (s standard) serveResources(w http.ResponseWriter, r *http.Request) {
 	owner, client, bad := s.pat(r)
 	if bad != nil {
 		writeError(w, bad)
@@ -107,7 +107,7 @@ func (s *Server) serveResources(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveResource reads, replaces and deletes. Federated Authorization §3.2.2–4.
-func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
+func (s standard) serveResource(w http.ResponseWriter, r *http.Request) {
 	owner, client, bad := s.pat(r)
 	if bad != nil {
 		writeError(w, bad)

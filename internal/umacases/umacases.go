@@ -1,0 +1,437 @@
+// Package umacases holds what a UMA authorization server answers to whom, as one
+// table of raw requests with two columns: what the specifications say, and what
+// Keycloak 26.7.3 says. The same table is run against the provider of the test
+// kit in both dialects and against a real Keycloak, so that the kit's Keycloak
+// cannot drift away from the real one.
+//
+// # Requests
+//
+// A request names a method and an endpoint: resource, resource/ID, permission,
+// token, introspect, revoke, uma (the metadata). As says who sends it:
+//
+//	pat alice            with alice's token for photoz; "pat service": photoz's own
+//	client printshop     as that client; "client printshop wrong" with a wrong secret
+//	bearer $x            with whatever x holds
+//
+// $x in a request stands for what an earlier answer left in x; $name for a name of
+// the case's own, $uma and $format for the grant type and the claim token format,
+// $bob.id and $bob.access for bob's tokens at printshop, $bob.id@photoz for those
+// at photoz, $service.access for the service's own token.
+//
+// # Answers
+//
+// An answer is a status and words about its body:
+//
+//	member               is there; a.0.b is b of the first element of a
+//	!member              is not there
+//	member=value         is there with this value; lists have commas, in any order
+//	member>x             is there and is left in x
+//	@Header, !@Header    the header is there, or is not
+//	jwt:member…          the same for the claims of the access token or ticket
+package umacases
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// World is an authorization server with the people alice, bob and carol, of whom
+// bob may not own resources, the resource server photoz and the client printshop.
+// A client's secret is its name followed by -secret.
+type World struct {
+	// Keycloak says that the server is one, or speaks like one.
+	Keycloak bool
+	// Prefix makes the names of resources unlike those of other tests.
+	Prefix string
+	// Tokens signs a person in at a client and returns what that gives, the
+	// access token a PAT where the person may have one. "" is the client itself.
+	Tokens func(user, client string) (Tokens, error)
+	// SignOut ends the sessions in which Tokens has signed the person in.
+	SignOut func(user string) error
+	// Share lets somebody use a scope of a resource of the owner, who is a
+	// person; TakeBack ends that.
+	Share, TakeBack func(owner, resource, who, scope string) error
+	// Pending counts what an owner has been asked of a resource.
+	Pending func(owner, resource string) (int, error)
+}
+
+// Tokens are what a sign-in gives.
+type Tokens struct{ Access, ID string }
+
+// Case is a sequence of requests that build on one another.
+type Case struct {
+	// Name says what it is about, with the rows of the deviations (K…).
+	Name string
+	// Steps are what happens.
+	Steps []Step
+}
+
+// Step is a request with its answers, or an action: "share RESOURCE WHO SCOPE",
+// "take back RESOURCE WHO SCOPE", "sign out WHO", "pending RESOURCE", whose
+// answer is how much the owner is asked.
+type Step struct {
+	// Do is the request or the action, As who sends the request.
+	Do, As string
+	// JSON or Form is the body: a form has name=value with spaces between.
+	JSON, Form string
+	// Want is the answer, Keycloak that of a Keycloak where it differs; "-" is no
+	// request at all.
+	Want, Keycloak string
+}
+
+// Table runs cases at one server, one after another.
+type Table struct {
+	meta     map[string]string
+	signedIn map[string]Tokens // over all cases: a sign-in takes long
+	cases    int
+}
+
+// Open reads the metadata of a server.
+func Open(ctx context.Context, issuer string) (*Table, error) {
+	table := &Table{meta: map[string]string{}, signedIn: map[string]Tokens{}}
+	for _, document := range []string{"openid-configuration", "uma2-configuration"} {
+		at := issuer + "/.well-known/" + document
+		a, err := send(ctx, http.MethodGet, at, "", "", "")
+		if err == nil && a.status != http.StatusOK {
+			err = fmt.Errorf("GET %s: %d", at, a.status)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for name, value := range a.members {
+			if text, ok := value.(string); ok {
+				table.meta[name] = text
+			}
+		}
+		table.meta["uma"] = at
+	}
+	return table, nil
+}
+
+// Run runs one case. The error says what the server answered, and what it should
+// have.
+func (table *Table) Run(ctx context.Context, w World, c Case) error {
+	table.cases++
+	r := &run{Table: table, w: w, vars: map[string]string{
+		"name": fmt.Sprintf("%s%d", w.Prefix, table.cases), "issuer": table.meta["issuer"],
+		"uma": "urn:ietf:params:oauth:grant-type:uma-ticket", "format": "http://openid.net/specs/openid-connect-core-1_0.html#IDToken",
+	}}
+	for n, step := range c.Steps {
+		if strings.HasPrefix(step.Do, "POST revoke") || strings.HasPrefix(step.Do, "sign out") {
+			defer clear(table.signedIn)
+		}
+		err := r.step(ctx, step)
+		if r.err != nil {
+			err = r.err
+		}
+		if err != nil {
+			return fmt.Errorf("step %d: %w", n+1, err)
+		}
+	}
+	return nil
+}
+
+// run is one case under way.
+type run struct {
+	*Table
+	w    World
+	vars map[string]string
+	err  error // of what is written into requests
+}
+
+// want is the answer of this kind of server.
+func (s Step) want(w World) string {
+	if w.Keycloak && s.Keycloak != "" {
+		return s.Keycloak
+	}
+	return s.Want
+}
+
+func (r *run) step(ctx context.Context, s Step) error {
+	want := s.want(r.w)
+	if want == "-" {
+		return nil
+	}
+	words := strings.Fields(r.fill(s.Do))
+	switch {
+	case r.err != nil:
+		return r.err
+	case words[0] == "share":
+		return r.w.Share("alice", words[1], words[2], words[3])
+	case words[0] == "take":
+		return r.w.TakeBack("alice", words[2], words[3], words[4])
+	case words[0] == "sign":
+		return r.w.SignOut(words[2])
+	case words[0] == "pending":
+		got, err := r.w.Pending("alice", words[1])
+		if err == nil && fmt.Sprint(got) != want {
+			err = fmt.Errorf("%s: there are %d, want %s", s.Do, got, want)
+		}
+		return err
+	}
+	body, kind := r.fill(s.JSON), "application/json"
+	if s.JSON == "" {
+		body, kind = r.form(s.Form), "application/x-www-form-urlencoded"
+	}
+	if words[0] == http.MethodGet || words[0] == http.MethodDelete {
+		body, kind = "", ""
+	}
+	address, authorization := r.address(words[1]), r.authorization(s.As)
+	if r.err != nil {
+		return r.err
+	}
+	a, err := send(ctx, words[0], address, authorization, kind, body)
+	if err != nil {
+		return err
+	}
+	if bad := r.judge(a, want); len(bad) > 0 {
+		return fmt.Errorf("%s as %q with %s%s\nwant %s\ngot  %s\nnot so: %s", s.Do, s.As, s.JSON, s.Form, want, a, strings.Join(bad, " "))
+	}
+	return nil
+}
+
+var variable = regexp.MustCompile(`\$[a-z0-9]+(\.(id|access)(@[a-z]+)?)?`)
+
+// fill puts the values in place of $x.
+func (r *run) fill(text string) string {
+	return variable.ReplaceAllStringFunc(text, func(found string) string {
+		name := found[1:]
+		if value, known := r.vars[name]; known {
+			return value
+		}
+		who, what, ok := strings.Cut(name, ".")
+		if !ok {
+			r.fail("nothing is called %s", found)
+			return ""
+		}
+		what, client, elsewhere := strings.Cut(what, "@")
+		if !elsewhere {
+			client = "printshop"
+		}
+		got := r.tokens(who, client)
+		if what == "id" {
+			return got.ID
+		}
+		return got.Access
+	})
+}
+
+func (r *run) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, args...)
+	}
+}
+
+// tokens signs somebody in once a client.
+func (r *run) tokens(who, client string) Tokens {
+	key := who + " " + client
+	if got, known := r.signedIn[key]; known {
+		return got
+	}
+	user := who
+	if who == "service" {
+		user = ""
+	}
+	got, err := r.w.Tokens(user, client)
+	if err != nil {
+		r.fail("%s at %s: %w", who, client, err)
+		return got
+	}
+	r.signedIn[key] = got
+	return got
+}
+
+func (r *run) form(text string) string {
+	values := url.Values{}
+	for _, pair := range strings.Fields(text) {
+		name, value, _ := strings.Cut(pair, "=")
+		values.Add(name, r.fill(value))
+	}
+	return values.Encode()
+}
+
+func (r *run) address(what string) string {
+	path, query, asks := strings.Cut(what, "?")
+	if asks {
+		query = "?" + query
+	}
+	name, rest, deeper := strings.Cut(path, "/")
+	at := r.meta[map[string]string{"resource": "resource_registration_endpoint", "permission": "permission_endpoint", "token": "token_endpoint",
+		"introspect": "introspection_endpoint", "revoke": "revocation_endpoint", "uma": "uma"}[name]]
+	if at == "" {
+		r.fail("no endpoint is called %q", name)
+	}
+	if deeper {
+		at += "/" + rest
+	}
+	return at + query
+}
+
+func (r *run) authorization(as string) string {
+	words := strings.Fields(r.fill(as))
+	if len(words) == 0 {
+		return ""
+	}
+	switch words[0] {
+	case "pat":
+		return "Bearer " + r.tokens(words[1], "photoz").Access
+	case "bearer":
+		return "Bearer " + words[1]
+	}
+	secret := words[1] + "-secret"
+	if len(words) > 2 {
+		secret = words[2]
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(words[1]+":"+secret))
+}
+
+// answer is what came back.
+type answer struct {
+	status  int
+	header  http.Header
+	body    []byte
+	members map[string]any // nil if the body is no object
+	claims  map[string]any // of the token or ticket in it, if that is a JWT
+}
+
+var longToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]{20,}`)
+
+func (a answer) String() string {
+	claims := ""
+	if a.claims != nil {
+		claims = fmt.Sprintf(" jwt %v", a.claims)
+	}
+	return fmt.Sprintf("%d %.800s%s", a.status, longToken.ReplaceAll(a.body, []byte("(a JWT)")), claims)
+}
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+func send(ctx context.Context, method, address, authorization, kind, body string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, header: resp.Header}
+	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return answer{}, err
+	}
+	if json.Unmarshal(a.body, &a.members) != nil {
+		a.members = nil
+	}
+	for _, name := range []string{"access_token", "ticket"} {
+		token, _ := a.members[name].(string)
+		parts := strings.Split(token, ".")
+		if len(parts) != 3 {
+			continue
+		}
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err == nil && json.NewDecoder(bytes.NewReader(payload)).Decode(&a.claims) != nil {
+			a.claims = nil
+		}
+	}
+	return a, nil
+}
+
+// judge lists what is not as wanted.
+func (r *run) judge(a answer, want string) (bad []string) {
+	words := strings.Fields(want)
+	if fmt.Sprint(a.status) != words[0] {
+		return []string{"the status is another"}
+	}
+	for _, word := range words[1:] {
+		rest, negative := strings.CutPrefix(word, "!")
+		if name, ok := strings.CutPrefix(rest, "@"); ok {
+			if (a.header.Get(name) == "") != negative {
+				bad = append(bad, word)
+			}
+			continue
+		}
+		var from any = a.members
+		if a.members == nil {
+			var list []any
+			if json.Unmarshal(a.body, &list) == nil {
+				from = list
+			}
+		}
+		if claim, ok := strings.CutPrefix(rest, "jwt:"); ok {
+			from, rest = any(nil), claim
+			if a.claims != nil {
+				from = a.claims
+			}
+		}
+		path, value, compared := strings.Cut(rest, "=")
+		path, keep, kept := strings.Cut(path, ">")
+		got, there := at(from, path)
+		switch {
+		case there == negative, compared && r.fill(value) != text(got):
+			bad = append(bad, word)
+		case kept:
+			r.vars[keep] = text(got)
+		}
+	}
+	return bad
+}
+
+// at follows a path; "" is the whole.
+func at(from any, path string) (any, bool) {
+	if path == "" {
+		return from, from != nil
+	}
+	for name := range strings.SplitSeq(path, ".") {
+		switch v := from.(type) {
+		case map[string]any:
+			next, ok := v[name]
+			if !ok {
+				return nil, false
+			}
+			from = next
+		case []any:
+			var n int
+			if _, err := fmt.Sscan(name, &n); err != nil || n >= len(v) {
+				return nil, false
+			}
+			from = v[n]
+		default:
+			return nil, false
+		}
+	}
+	return from, true
+}
+
+// text writes a value; a list sorted, with commas; objects in it by their name.
+func text(value any) string {
+	list, ok := value.([]any)
+	if !ok {
+		return strings.ReplaceAll(fmt.Sprint(value), " ", "_")
+	}
+	out := make([]string, 0, len(list))
+	for _, one := range list {
+		if object, ok := one.(map[string]any); ok {
+			one = object["name"]
+		}
+		out = append(out, fmt.Sprint(one))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ",")
+}
