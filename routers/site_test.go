@@ -1,0 +1,284 @@
+package routers
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/gorilla/mux"
+
+	"example.com/gatehouse"
+)
+
+// routes are the rules, and with them the routes of every router: the more
+// special first, because gorilla takes the first that fits.
+var routes = []string{
+	"GET /{$}",
+	"HEAD /healthz", "GET /healthz",
+	"GET /albums/{$}", "POST /albums/{$}",
+	"GET /albums/special", "DELETE /albums/special", "GET /albums/special/{$}",
+	"GET /albums/{id}/photos/{$}", "GET /albums/{id}/photos/{photo}",
+	"OPTIONS /albums/{id}", "GET /albums/{id}", "PUT /albums/{id}",
+	"GET /any/strict/", "/any/", "/deep/{x}/end", "/deep/",
+	"GET /files/private/{rest...}", "GET /files/{rest...}",
+	"GET /words/straße", "GET /words/a b", "GET /words/(1)", "GET /words/100%25", "GET /words/{word}",
+	"GET /Words/{word}", "GET /words/{word}/{$}",
+	"CONNECT /tunnel/{host}", "/tunnel/",
+	"GET /api/v1/items/new", "GET /api/v1/items/{id}", "/api/v1/admin/", "GET /api/v1/{$}",
+	"GET /open/",
+}
+
+// mount is where some routers have a router inside.
+const mount = "/api/v1"
+
+// A trace is what became of one request.
+type trace struct {
+	decided []string // rules that the guard decided on
+	served  []string // rules of the handlers that ran
+}
+
+type traceKey struct{}
+
+func traced(r *http.Request) *trace { return r.Context().Value(traceKey{}).(*trace) }
+
+// follow sends a request through a handler and tells what became of it.
+func follow(h http.Handler, w http.ResponseWriter, r *http.Request) *trace {
+	t := &trace{}
+	h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), traceKey{}, t)))
+	return t
+}
+
+// handler belongs to a rule.
+func handler(rule string) http.Handler {
+	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t := traced(r)
+		t.served = append(t.served, rule)
+	})
+}
+
+// newGuard makes UMAProtect over these routes.
+func newGuard(t testing.TB, routes []string) func(http.Handler) http.Handler {
+	t.Helper()
+	rules := gatehouse.Rules{}
+	for _, rule := range routes {
+		rules[rule] = need(rule)
+	}
+	return guardOf(t, rules)
+}
+
+// need tells what was decided and lets everybody pass, so that nothing but the
+// choice of the rule is tested.
+func need(rule string) gatehouse.Need {
+	return gatehouse.NeedFunc(func(r *http.Request) (gatehouse.Permission, error) {
+		t := traced(r)
+		t.decided = append(t.decided, rule)
+		return gatehouse.Public(), nil
+	})
+}
+
+func guardOf(t testing.TB, need gatehouse.Need) func(http.Handler) http.Handler {
+	t.Helper()
+	provider, err := gatehouse.NewProvider("https://as.example.org", &gatehouse.ProviderConfig{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Client: gatehouse.Client{ID: "photoz", Secret: gatehouse.NewSecret("s3cret")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return api.UMAProtect(need)
+}
+
+// split gives method and path of a pattern.
+func split(rule string) (method, path string) {
+	if i := strings.Index(rule, " /"); i >= 0 {
+		return rule[:i], rule[i+1:]
+	}
+	return "", rule
+}
+
+func serveMux(routes []string) *http.ServeMux {
+	m := http.NewServeMux()
+	for _, rule := range routes {
+		m.Handle(rule, handler(rule))
+	}
+	return m
+}
+
+// nestedMux has the routes below mount in a mux of their own, without the prefix.
+func nestedMux(routes []string) *http.ServeMux {
+	inner, outer := http.NewServeMux(), http.NewServeMux()
+	for _, rule := range routes {
+		method, path := split(rule)
+		if rest, ok := strings.CutPrefix(path, mount); ok {
+			inner.Handle(strings.TrimSpace(method+" "+rest), handler(rule))
+			continue
+		}
+		outer.Handle(rule, handler(rule))
+	}
+	outer.Handle(mount+"/", http.StripPrefix(mount, inner))
+	return outer
+}
+
+// plain decodes a pattern's path and takes "{$}" away, which other routers do
+// not need: to them a path is only that path.
+func plain(path string) string {
+	decoded, err := url.PathUnescape(strings.TrimSuffix(path, "{$}"))
+	if err != nil {
+		panic(err)
+	}
+	return decoded
+}
+
+// isSubtree reports whether the pattern stands for everything below it, too.
+func isSubtree(path string) bool { return strings.HasSuffix(path, "/") }
+
+// methods are those that a rule stands for: GET is HEAD, too, but where HEAD has
+// a rule of its own.
+func methods(method, path string) []string {
+	if method == http.MethodGet && !slices.Contains(routes, "HEAD "+path) {
+		return []string{http.MethodGet, http.MethodHead}
+	}
+	return []string{method}
+}
+
+// addChi puts the route on a chi router; prefix is what the router is mounted on.
+func addChi(r chi.Router, rule, prefix string) {
+	method, path := split(rule)
+	allowed := methods(method, path)
+	path = strings.TrimPrefix(path, prefix)
+	pattern := strings.Replace(plain(path), "{rest...}", "*", 1)
+	if isSubtree(path) {
+		pattern += "*"
+	}
+	if method == "" {
+		r.Handle(pattern, handler(rule))
+		return
+	}
+	for _, m := range allowed {
+		r.Method(m, pattern, handler(rule))
+	}
+}
+
+func chiRouter(use ...func(http.Handler) http.Handler) func(routes []string) http.Handler {
+	return func(routes []string) http.Handler {
+		r := chi.NewRouter()
+		r.Use(use...)
+		for _, rule := range routes {
+			addChi(r, rule, "")
+		}
+		return r
+	}
+}
+
+// nestedChi has the routes below mount in a router of their own.
+func nestedChi(routes []string) http.Handler {
+	inner, outer := chi.NewRouter(), chi.NewRouter()
+	for _, rule := range routes {
+		if _, path := split(rule); strings.HasPrefix(path, mount) {
+			addChi(inner, rule, mount)
+			continue
+		}
+		addChi(outer, rule, "")
+	}
+	outer.Mount(mount, inner)
+	return outer
+}
+
+// addGorilla puts the route on a gorilla router, with its literals encoded for a
+// router that compares the encoded path.
+func addGorilla(r *mux.Router, rule, prefix string, encoded bool) {
+	method, path := split(rule)
+	allowed := methods(method, path)
+	path = strings.TrimPrefix(path, prefix)
+	template := strings.Replace(plain(path), "{rest...}", "{rest:.*}", 1)
+	if encoded {
+		template = spell(template)
+	}
+	route := r.NewRoute()
+	if isSubtree(path) {
+		route.PathPrefix(template)
+	} else {
+		route.Path(template)
+	}
+	if method != "" {
+		route.Methods(allowed...)
+	}
+	route.Handler(handler(rule))
+}
+
+// spell encodes the literal segments of a template as RFC 3986 §3.3 wants it.
+func spell(template string) string {
+	parts := strings.Split(template, "/")
+	for i, p := range parts {
+		if !strings.HasPrefix(p, "{") {
+			escaped := (&url.URL{Path: p}).EscapedPath()
+			parts[i] = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(escaped)
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+func gorilla(set func(*mux.Router) *mux.Router, encoded bool) func(routes []string) http.Handler {
+	return func(routes []string) http.Handler {
+		r := set(mux.NewRouter())
+		for _, rule := range routes {
+			addGorilla(r, rule, "", encoded)
+		}
+		return r
+	}
+}
+
+func nestedGorilla(routes []string) http.Handler {
+	r := mux.NewRouter()
+	inner := r.PathPrefix(mount).Subrouter()
+	for _, rule := range routes {
+		if _, path := split(rule); strings.HasPrefix(path, mount) {
+			addGorilla(inner, rule, mount, false)
+			continue
+		}
+		addGorilla(r, rule, "", false)
+	}
+	return r
+}
+
+// routers are the ways to serve the routes.
+func routers() map[string]func(routes []string) http.Handler {
+	return map[string]func([]string) http.Handler{
+		"ServeMux":             func(routes []string) http.Handler { return serveMux(routes) },
+		"ServeMux in ServeMux": func(routes []string) http.Handler { return nestedMux(routes) },
+		"chi":                  chiRouter(),
+		"chi, redirecting":     chiRouter(middleware.GetHead, middleware.RedirectSlashes),
+		"chi in chi":           nestedChi,
+		"gorilla":              gorilla(func(r *mux.Router) *mux.Router { return r }, false),
+		"gorilla, redirecting": gorilla(func(r *mux.Router) *mux.Router { return r.StrictSlash(true) }, false),
+		"gorilla, unclean":     gorilla(func(r *mux.Router) *mux.Router { return r.SkipClean(true) }, false),
+		"gorilla, encoded":     gorilla(func(r *mux.Router) *mux.Router { return r.UseEncodedPath() }, true),
+		"gorilla, both":        gorilla(func(r *mux.Router) *mux.Router { return r.UseEncodedPath().SkipClean(true) }, true),
+		"gorilla in gorilla":   nestedGorilla,
+	}
+}
+
+// guarded gives every router behind the guard.
+func guarded(t testing.TB) map[string]http.Handler {
+	t.Helper()
+	guard, out := newGuard(t, routes), map[string]http.Handler{}
+	for name, make := range routers() {
+		out[name] = guard(make(routes))
+	}
+	// As the routers' own middleware, too.
+	out["chi, as its middleware"] = chiRouter(guard)(routes)
+	out["gorilla, as its middleware"] = gorilla(func(r *mux.Router) *mux.Router { r.Use(mux.MiddlewareFunc(guard)); return r }, false)(routes)
+	return out
+}
