@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,21 @@ func serveMux(routes []string) *http.ServeMux {
 		m.Handle(rule, handler(rule))
 	}
 	return m
+}
+
+// cleaned cleans the decoded path by itself before it looks, as file servers and
+// some frameworks do.
+func cleaned(routes []string) http.Handler {
+	m := serveMux(routes)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := path.Clean("/" + strings.ReplaceAll(r.URL.Path, `\`, "/"))
+		if strings.HasSuffix(r.URL.Path, "/") && p != "/" {
+			p += "/"
+		}
+		r = r.WithContext(r.Context())
+		r.URL = &url.URL{Path: p}
+		m.ServeHTTP(w, r)
+	})
 }
 
 // nestedMux has the routes below mount in a mux of their own, without the prefix.
@@ -257,6 +273,7 @@ func nestedGorilla(routes []string) http.Handler {
 func routers() map[string]func(routes []string) http.Handler {
 	return map[string]func([]string) http.Handler{
 		"ServeMux":             func(routes []string) http.Handler { return serveMux(routes) },
+		"cleaned ServeMux":     cleaned,
 		"ServeMux in ServeMux": func(routes []string) http.Handler { return nestedMux(routes) },
 		"chi":                  chiRouter(),
 		"chi, redirecting":     chiRouter(middleware.GetHead, middleware.RedirectSlashes),
