@@ -19,6 +19,10 @@
 // [Fault] for which fault tests which behaviour of a relying party. Time stands
 // still until [Clock.Advance] moves it.
 //
+// [NewKeycloak] starts a server that speaks UMA as Keycloak does, which leaves the
+// specifications in many places. Run the tests of a resource server or a UMA
+// client against both, with two servers in one test where there are two issuers.
+//
 // The browser treats cookies and Sec-Fetch headers as Chromium does. What another
 // site's page can make it do is asked with [Browser.On].
 //

@@ -187,6 +187,10 @@ const (
 const (
 	SameTicketBack          = Fault(opserver.SameTicketBack)          // Grant §3.3.6: the ticket is a new one
 	NeedInfoForever         = Fault(opserver.NeedInfoForever)         // Grant §3.3.6: need_info asks for what is missing
+	NeedInfoNoHint          = Fault(opserver.NeedInfoNoHint)          // Grant §3.3.6: required_claims or redirect_user comes along
+	RedirectUserMalformed   = Fault(opserver.RedirectUserMalformed)   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
+	TicketWithPadding       = Fault(opserver.TicketWithPadding)       // liberty: a ticket is any string, here with == at its end
+	LongTicket              = Fault(opserver.LongTicket)              // liberty: a ticket is any string, of 8 KiB here
 	PartialGrant            = Fault(opserver.PartialGrant)            // Grant §3.3.4: less than asked may be granted
 	PermissionExpired       = Fault(opserver.PermissionExpired)       // Federated Authorization §5.1.1: exp of a permission
 	PermissionNotYetValid   = Fault(opserver.PermissionNotYetValid)   // Federated Authorization §5.1.1: nbf of a permission

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
 )
 
 // Owner is a resource owner who decides at the authorization server, as a person
@@ -169,14 +168,3 @@ func (s *Server) SignWith(alg string) {
 	s.t.Helper()
 	s.check(s.op.SignWith(alg))
 }
-
-// RPTOptions says what RPTs are like. The zero value: opaque, without a refresh
-// token, a new string at an upgrade.
-type RPTOptions struct {
-	JWT           bool // a signed JWT with a permissions claim
-	Refresh       bool // a refresh token comes with it
-	KeepOnUpgrade bool // an upgrade returns the same string; not for JWTs
-}
-
-// SetRPT says what RPTs are like from now on.
-func (s *Server) SetRPT(o RPTOptions) { s.op.SetRPT(opserver.RPTOptions(o)) }

@@ -48,12 +48,33 @@ func NewServer(t testing.TB) *Server {
 // NewServerAt is [NewServer] with a path in the issuer, say /realms/demo.
 func NewServerAt(t testing.TB, path string) *Server {
 	t.Helper()
+	return newServer(t, opserver.Config{Issuer: path})
+}
+
+// NewKeycloak is [NewServer] with a server that speaks UMA as Keycloak 26.7.3
+// does: a PAT by the role uma_protection instead of the scope, resources with an
+// owner and unique names, 403 for a bad PAT, readable tickets that work until they
+// expire, access_denied and partial grants, RPTs that are JWTs and that outlive
+// the owner's change of mind, introspection by client authentication with a hint.
+// What it answers to whom is one table, to which the real one is held, too. A
+// ticket that comes twice counts as a violation here as well, although it works.
+// Not in it is what Keycloak has beyond UMA: tickets for the asking, its API for
+// owners and policies; owners decide by [Server.As] as ever.
+func NewKeycloak(t testing.TB) *Server {
+	t.Helper()
+	return newServer(t, opserver.Config{Issuer: "/realms/test", Dialect: opserver.Keycloak})
+}
+
+// newServer starts a server; the issuer of c is its path alone.
+func newServer(t testing.TB, c opserver.Config) *Server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal("middlewaretest: ", err)
 	}
 	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, addr: l.Addr().String()}
-	s.op, err = opserver.New(opserver.Config{Issuer: "http://" + s.addr + path, Now: s.clock.Now, Title: "Test provider"})
+	c.Issuer, c.Now, c.Title = "http://"+s.addr+c.Issuer, s.clock.Now, "Test provider"
+	s.op, err = opserver.New(c)
 	if err != nil {
 		_ = l.Close()
 		t.Fatal("middlewaretest: ", err)
@@ -232,7 +253,15 @@ func (s *Server) Peak(endpoint string) int {
 	return s.op.Peak(endpoint)
 }
 
-// ResetCounts sets Count, CountToken and Peak to zero.
+// CountIntrospected returns how many introspection requests were about a token.
+func (s *Server) CountIntrospected(token string) int { return s.op.CountIntrospected(token) }
+
+// TicketChain returns the greatest number of tickets that one authorization
+// process has been given.
+func (s *Server) TicketChain() int { return s.op.TicketChain() }
+
+// ResetCounts sets Count, CountToken, CountIntrospected, Peak and TicketChain to
+// zero.
 func (s *Server) ResetCounts() { s.op.ResetCounts() }
 
 // known fails the test for a misspelt endpoint, which would count nothing.

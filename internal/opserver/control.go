@@ -108,6 +108,24 @@ func (s *Server) SetRPT(o RPTOptions) { s.set(func(st *state) { st.rpt = o }) }
 // absolute again. RFC 9110 §10.2.2 allows both.
 func (s *Server) SetRelativeLocation(on bool) { s.set(func(st *state) { st.relativeLocation = on }) }
 
+// SetResourceLifetime lets resources expire so long after they were registered, as
+// some servers do (J2); 0 keeps them until they are deleted.
+func (s *Server) SetResourceLifetime(d time.Duration) {
+	s.set(func(st *state) { st.resourceLife = d })
+}
+
+// expireResources takes away what has lived too long.
+func (s *Server) expireResources() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.st.resourceLife <= 0 {
+		return
+	}
+	for _, v := range s.st.resources {
+		v.lost = v.lost || !s.now().Before(v.made.Add(s.st.resourceLife))
+	}
+}
+
 // SetPATRefusal sets the status that a bad PAT is answered with: 401 as RFC 6750
 // says, or what other servers use (400, 403, 406).
 func (s *Server) SetPATRefusal(status int) error {

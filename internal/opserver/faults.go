@@ -124,6 +124,10 @@ const (
 const (
 	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is a new one
 	NeedInfoForever         Fault = "need-info-forever"         // Grant §3.3.6: need_info asks for what is missing
+	NeedInfoNoHint          Fault = "need-info-no-hint"         // Grant §3.3.6: required_claims or redirect_user comes along
+	RedirectUserMalformed   Fault = "redirect-user-malformed"   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
+	TicketWithPadding       Fault = "ticket-with-padding"       // liberty: a ticket is any string, here with == at its end
+	LongTicket              Fault = "long-ticket"               // liberty: a ticket is any string, of 8 KiB here
 	PartialGrant            Fault = "partial-grant"             // Grant §3.3.4: less than asked may be granted
 	PermissionExpired       Fault = "permission-expired"        // Federated Authorization §5.1.1: exp of a permission
 	PermissionNotYetValid   Fault = "permission-not-yet-valid"  // Federated Authorization §5.1.1: nbf of a permission
@@ -173,7 +177,7 @@ func OpenIDFaults() []Fault {
 // Faults lists all faults in the order above.
 func Faults() []Fault {
 	return slices.Concat(OpenIDFaults(), []Fault{
-		SameTicketBack, NeedInfoForever, PartialGrant, PermissionExpired, PermissionNotYetValid,
+		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
 	}, EndpointFaults())
 }

@@ -68,6 +68,33 @@ func TestTicketFaults(t *testing.T) {
 	w.with(opserver.NeedInfoForever, func() {
 		w.exchange(w.ticket(pat, id, "view"), w.claim("bob")...).want(t, 403, "need_info")
 	})
+	w.with(opserver.NeedInfoNoHint, func() {
+		a := w.exchange(w.ticket(pat, id, "view"))
+		if a.want(t, 403, "need_info"); a.json["required_claims"] != nil || a.json["redirect_user"] != nil || a.json["ticket"] == nil {
+			t.Errorf("NeedInfoNoHint: %s", a.body)
+		}
+	})
+	w.with(opserver.RedirectUserMalformed, func() {
+		a := w.exchange(w.ticket(pat, id, "view"))
+		at, err := url.Parse(str(a.json["redirect_user"]))
+		if a.want(t, 403, "need_info"); err != nil || at.RawQuery != "" || !strings.HasSuffix(at.Path, "&ticket="+str(a.json["ticket"])) {
+			t.Errorf("RedirectUserMalformed: %s", a.body)
+		}
+	})
+	w.with(opserver.TicketWithPadding, func() {
+		padded := w.ticket(pat, id, "view")
+		if !strings.HasSuffix(padded, "==") {
+			t.Errorf("TicketWithPadding: %s", padded)
+		}
+		w.exchange(padded, w.claim("bob")...).want(t, 200, "")
+	})
+	w.with(opserver.LongTicket, func() {
+		long := w.ticket(pat, id, "view")
+		if len(long) != 8<<10 {
+			t.Errorf("LongTicket: %d bytes", len(long))
+		}
+		w.exchange(long, w.claim("bob")...).want(t, 200, "")
+	})
 	w.with(opserver.PartialGrant, func() {
 		a := w.exchange(w.ticket(pat, id, "view", "print"), w.claim("bob")...)
 		if got := permissions(w.introspect(str(a.json["access_token"]), rpAuth)); got != id+":view" {

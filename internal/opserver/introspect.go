@@ -24,6 +24,7 @@ func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 		writeError(w, badRequest("invalid_request", "token is missing"))
 		return
 	}
+	s.stats.introspected(form.Get("token"))
 	s.mu.Lock()
 	body := s.speaks.introspect(form, asking)
 	s.mu.Unlock()

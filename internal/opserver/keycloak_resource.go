@@ -51,7 +51,7 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 	delete(doc, "_id")
 	delete(doc, "owner") // K6: whatever it says, the owner is the PAT's
 	v := &resource{id: id, owner: owner, client: client, doc: doc, scopes: scopes,
-		shares: map[string][]string{}, denied: map[string][]string{}}
+		shares: map[string][]string{}, denied: map[string][]string{}, made: s.now()}
 	s.st.resources[v.id] = v
 	writeJSON(w, http.StatusCreated, s.representation(v, true)) // K2: no Location
 }

@@ -187,6 +187,7 @@ func (s *Server) mount() {
 func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.stats.enter(name)()
+		s.expireResources()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if w = s.wrong.play(w, r, name, human, s.url(pathTrap)+trapRedirect); w == nil {
 			return

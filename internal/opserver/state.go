@@ -49,6 +49,7 @@ type state struct {
 	rpt                                RPTOptions
 	patRefusal                         int
 	relativeLocation                   bool
+	resourceLife                       time.Duration // 0: until deleted
 
 	stored int // since the last sweep
 }

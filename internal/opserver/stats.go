@@ -39,6 +39,7 @@ type stats struct {
 	live, peak map[string]int
 	violations []string
 	chain      int
+	asked      map[string]int // introspections by fingerprint of the token
 }
 
 // enter counts a request and returns what to call when it has been answered.
@@ -80,6 +81,23 @@ func (t *stats) chained(n int) {
 	t.chain = max(t.chain, n)
 }
 
+// introspected notes that somebody asks about a token.
+func (t *stats) introspected(value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked == nil {
+		t.asked = map[string]int{}
+	}
+	t.asked[fingerprint(value)]++
+}
+
+// CountIntrospected returns how many introspection requests were about a token.
+func (s *Server) CountIntrospected(value string) int {
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	return s.stats.asked[fingerprint(value)]
+}
+
 // Count returns how many requests an endpoint has received, refused ones and
 // those a fault answered included. It panics for a name that [Endpoints] does not
 // list, since a misspelt name would count nothing for ever.
@@ -114,14 +132,15 @@ func (s *Server) TicketChain() int {
 	return s.stats.chain
 }
 
-// ResetCounts sets Count, CountToken, Peak and TicketChain to zero. Violations
-// stay.
+// ResetCounts sets Count, CountToken, CountIntrospected, Peak and TicketChain to
+// zero. Violations stay.
 func (s *Server) ResetCounts() {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
 	clear(s.stats.count)
 	clear(s.stats.grants)
 	clear(s.stats.peak)
+	clear(s.stats.asked)
 	s.stats.chain = 0
 }
 

@@ -40,6 +40,13 @@ func (s *Server) TrustIssuer(t TrustedIssuer) error {
 	return nil
 }
 
+// AsIssuer returns the server as one that another server may trust, for ID Tokens
+// made for one of the audience.
+func (s *Server) AsIssuer(audience ...string) TrustedIssuer {
+	return TrustedIssuer{Issuer: s.issuer, Audience: audience,
+		Keys: func(context.Context) ([]jose.JSONWebKey, error) { return s.keys.public() }}
+}
+
 // person is who a claim token speaks of.
 type person struct {
 	user    *user // nil: known to another issuer only

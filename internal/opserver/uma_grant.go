@@ -169,12 +169,20 @@ func (s standard) needInfo(presented string, t *ticket, why string) *apiError {
 		issuers = append(issuers, name)
 	}
 	slices.Sort(issuers[1:])
-	return &apiError{status: http.StatusForbidden, code: "need_info", desc: why, extra: map[string]any{
-		"ticket": s.nextTicket(presented, t, 0),
+	next := s.nextTicket(presented, t, 0)
+	extra := map[string]any{
+		"ticket": next,
 		"required_claims": []map[string]any{{
 			"name": "id_token", "friendly_name": "who asks", "claim_token_format": []string{formatIDToken}, "issuer": issuers,
 		}},
-	}}
+	}
+	if s.wrong.has(RedirectUserMalformed) { // as servers make it that append without looking for a query (J11)
+		extra["redirect_user"] = s.url(pathTrap) + trapClaims + "&ticket=" + next
+	}
+	if s.wrong.has(NeedInfoNoHint) {
+		delete(extra, "required_claims")
+	}
+	return &apiError{status: http.StatusForbidden, code: "need_info", desc: why, extra: extra}
 }
 
 // grantRPT issues an RPT, or widens the one the client holds. The lock is held.

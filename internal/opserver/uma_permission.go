@@ -2,6 +2,7 @@ package opserver
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -109,9 +110,19 @@ func union(a, b []string) []string {
 	return out
 }
 
+// longTicket is what [LongTicket] makes of a ticket: the buffer that many proxies
+// have for all headers together.
+const longTicket = 8 << 10
+
 // newTicket stores a ticket under a fresh name. The lock is held.
 func (s standard) newTicket(t *ticket) string {
 	value := newSecret()
+	if s.wrong.has(LongTicket) {
+		value += strings.Repeat("x", longTicket-len(value))
+	}
+	if s.wrong.has(TicketWithPadding) {
+		value += "=="
+	}
 	t.expires = s.now().Add(s.st.ticketLife)
 	t.process.rounds++
 	s.stats.chained(t.process.rounds)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	strict "github.com/go-jose/go-jose/v4/json"
 )
@@ -21,6 +22,7 @@ type resource struct {
 	shares map[string][]string // what the owner granted, by person
 	denied map[string][]string // what the owner took back or refused
 	lost   bool
+	made   time.Time
 }
 
 func (v *resource) name() string {
@@ -94,7 +96,7 @@ func (s standard) serveResources(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &resource{id: "r-" + newSecret()[:16], owner: owner, client: client, doc: doc, scopes: scopes,
-		shares: map[string][]string{}, denied: map[string][]string{}}
+		shares: map[string][]string{}, denied: map[string][]string{}, made: s.now()}
 	s.mu.Lock()
 	s.st.resources[v.id] = v
 	location := s.prefix + pathResource + "/" + v.id

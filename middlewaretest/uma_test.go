@@ -1,0 +1,190 @@
+package middlewaretest_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/middlewaretest"
+)
+
+// umaSite is a resource server with one album of its own, and who may ask for it.
+type umaSite struct {
+	op     *middlewaretest.Server
+	photoz gatehouse.Client
+	shop   gatehouse.Client
+	url    string
+	clock  *middlewaretest.Clock
+}
+
+var siteAlbum = gatehouse.Resource{Name: "album", Scopes: []string{"view", "print"}}
+
+func newUMASite(t *testing.T, op *middlewaretest.Server) *umaSite {
+	t.Helper()
+	u := &umaSite{op: op, photoz: op.AddClient(), shop: op.AddClient(), clock: op.Clock()}
+	op.AddUser("bob", middlewaretest.Claims{"email": "bob@example.org"})
+	rs, err := gatehouse.NewResourceServer(op.Provider(), gatehouse.ResourceServerConfig{Client: u.photoz})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := rs.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	if _, err := rs.Register(t.Context(), siteAlbum); err != nil {
+		t.Fatal(err)
+	}
+	u.url = middlewaretest.NewApp(t, func(string) http.Handler {
+		return rs.UMAProtect(gatehouse.Rules{"GET /": siteAlbum.AllOf("view"), "PUT /": siteAlbum.AllOf("print")})(
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("album")) }))
+	})
+	return u
+}
+
+// client is the shop on behalf of bob, who has an ID Token of an issuer.
+func (u *umaSite) client(t *testing.T, idToken func() string) *http.Client {
+	t.Helper()
+	tr, err := gatehouse.NewUMATransport(u.op.Provider(), gatehouse.UMATransportConfig{
+		Client: u.shop, Party: func(context.Context) string { return "bob" },
+		Claims: func(context.Context) (gatehouse.ClaimToken, error) {
+			return gatehouse.ClaimToken{Token: gatehouse.NewSecret(idToken())}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Transport: tr}
+}
+
+// get returns the status, or the code of the error.
+func get(t *testing.T, c *http.Client, method, at string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return gatehouse.ErrorCode(err)
+	}
+	_ = resp.Body.Close()
+	return resp.Status[:3]
+}
+
+// TestTrust: bob signs in at one server and is let in by another.
+func TestTrust(t *testing.T) {
+	as, idp := middlewaretest.NewServer(t), middlewaretest.NewServerAt(t, "/idp")
+	u := newUMASite(t, as)
+	idp.AddUser("robert", middlewaretest.Claims{"email": "bob@elsewhere.org"})
+	there := idp.AddClient()
+	c := u.client(t, func() string { return idp.IDToken("robert", there) })
+	as.As(u.photoz.ID).Share("album", "bob@elsewhere.org", "view")
+	if got := get(t, c, http.MethodGet, u.url); got == "200" {
+		t.Fatalf("an issuer that nobody trusts: %s", got)
+	}
+	u.clock.Advance(6 * time.Second)
+	as.Trust(idp, there)
+	if got := get(t, c, http.MethodGet, u.url); got != "200" {
+		t.Errorf("bob of the trusted issuer: %s", got)
+	}
+	if as.TicketChain() < 2 {
+		t.Errorf("chain of %d tickets, want need_info and its successor", as.TicketChain())
+	}
+}
+
+// TestPATRefusals: whatever a bad PAT is answered with, it is renewed.
+func TestPATRefusals(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 406} {
+		op := middlewaretest.NewServer(t)
+		u := newUMASite(t, op)
+		op.SetPATRefusal(status)
+		op.ExpirePATs()
+		op.ResetCounts()
+		if got := get(t, http.DefaultClient, http.MethodGet, u.url); got != "401" || op.CountToken("client_credentials") != 1 {
+			t.Errorf("%d: %s after %d PATs", status, got, op.CountToken("client_credentials"))
+		}
+	}
+}
+
+// TestResourceLifetime: what the server forgets is registered again, wherever its
+// Location points.
+func TestResourceLifetime(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	op.SetRelativeLocation(true)
+	op.SetResourceLifetime(time.Minute)
+	u := newUMASite(t, op)
+	first := op.As(u.photoz.ID).ResourceID("album")
+	u.clock.Advance(time.Minute)
+	if got := get(t, http.DefaultClient, http.MethodGet, u.url); got != "401" {
+		t.Errorf("after the resource expired: %s", got)
+	}
+	if again := op.As(u.photoz.ID).ResourceID("album"); again == first {
+		t.Error("it did not expire")
+	}
+}
+
+func TestIntrospectionsAreCounted(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	c := op.AddClient()
+	introspect(t, op, c, "a token")
+	if got := op.CountIntrospected("a token"); got != 1 {
+		t.Errorf("counted %d", got)
+	}
+}
+
+// TestNewKeycloak looks at what tells the two kinds of server apart at once.
+func TestNewKeycloak(t *testing.T) {
+	op := middlewaretest.NewKeycloak(t)
+	u := newUMASite(t, op)
+	op.As(u.photoz.ID).Share("album", "bob", "view")
+	resp, err := http.Get(u.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if challenge := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != 401 || !strings.Contains(challenge, `ticket="ey`) {
+		t.Errorf("%s %s, want a ticket that is a JWT", resp.Status, challenge)
+	}
+	c := u.client(t, func() string { return op.IDToken("bob", u.shop) })
+	if got := get(t, c, http.MethodGet, u.url); got != "200" {
+		t.Errorf("bob: %s", got)
+	}
+	op.As(u.photoz.ID).Revoke("album", "bob")
+	u.clock.Advance(11 * time.Second)
+	if got := get(t, c, http.MethodGet, u.url); got != "200" {
+		t.Errorf("the RPT that was given: %s, want 200 until it ends", got)
+	}
+	op.EndSessions("bob")
+	u.clock.Advance(11 * time.Second)
+	if got := get(t, c, http.MethodGet, u.url); got == "200" {
+		t.Error("the RPT outlives bob's session")
+	}
+	if len(op.Violations()) != 0 {
+		t.Errorf("violations %q", op.Violations())
+	}
+	op.AddUser("eve", nil)
+	op.LetProtect("eve", false)
+	if !mayProtect(t, op, "bob", u.photoz) || mayProtect(t, op, "eve", u.photoz) {
+		t.Error("the role is not what makes a PAT")
+	}
+}
+
+// mayProtect reports whether a user's token for a client is a PAT.
+func mayProtect(t *testing.T, op *middlewaretest.Server, user string, c gatehouse.Client) bool {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, endpoint(t, op, "resource_registration_endpoint"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+op.AccessToken(user, c, "profile"))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
