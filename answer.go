@@ -64,12 +64,16 @@ func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
 }
 
 // addressOf is path and query as the client sent them: what an outer handler
-// stripped from r.URL (http.StripPrefix) is part of where to come back to.
+// stripped from r.URL (http.StripPrefix) is part of where to come back to. A
+// request target that is no path, such as "x:.evil.example", which net/http
+// reads, gives "/" (R1).
 func addressOf(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") {
-		return r.RequestURI
+	for _, target := range []string{r.RequestURI, r.URL.RequestURI()} {
+		if strings.HasPrefix(target, "/") {
+			return target
+		}
 	}
-	return r.URL.RequestURI()
+	return "/"
 }
 
 // isNavigation reports whether a browser opens the address as a page: the only
