@@ -46,6 +46,7 @@ var (
 	challenged = Kind{"“Not without permission”", "401 with a ticket, and the address of the one server that can turn it into a permission. The same answer for no token, a stale one and a weak one.", "ask"}
 	lured      = Kind{"“Ask my own server”", "A true challenge, but the authorization server that it names belongs to whoever sent it. The shop trusts one issuer and compares it exactly, so the request ends here: nothing was sent there, no ticket, no secret, no ID Token.", "no"}
 	warned     = Kind{"“I cannot even ask”", "The photo site could not get a ticket, so it lets nobody in and says why: 403 with a Warning. It fails closed.", "no"}
+	unsure     = Kind{"“I cannot look it up”", "The token may be good, but nobody can be asked what it holds. The photo site does not guess: 503, and the same token may serve later.", "no"}
 	used       = Kind{"Comes with the permission", "The requesting party token (RPT) opens exactly what the owner allowed, for this person at this client.", "yes"}
 
 	needInfo  = Kind{"“Who is asking?”", "The ticket alone names nobody. The server wants an ID Token, and gives a new ticket: the old one is used up.", "ask"}
@@ -135,6 +136,8 @@ func (x *exchange) resourceKind() (Kind, bool) {
 		return challenged, true
 	case x.status == http.StatusForbidden && strings.HasPrefix(x.responseHeader.Get("Warning"), "199 "):
 		return warned, true
+	case x.status == http.StatusServiceUnavailable && strings.HasPrefix(x.responseHeader.Get("Warning"), "199 "):
+		return unsure, true
 	}
 	return none, false
 }

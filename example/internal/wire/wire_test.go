@@ -106,6 +106,7 @@ func TestKinds(t *testing.T) {
 		{"Asks who has signed in", jsonRequest("GET", "/userinfo", ``), 200, nil, `{"sub":"bob"}`},
 		{"“Not without permission”", get, 401, http.Header{"Www-Authenticate": {`UMA realm="x", as_uri="http://as.test", ticket="` + token + `"`}}, ``},
 		{"“I cannot even ask”", get, 403, http.Header{"Warning": {`199 - "UMA Authorization Server Unreachable"`}}, ``},
+		{"“I cannot look it up”", get, 503, http.Header{"Warning": {`199 - "UMA Authorization Server Unreachable"`}}, ``},
 		{"That did not work", get, 500, nil, ``},
 	}
 	for _, test := range tests {
