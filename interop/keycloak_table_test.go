@@ -33,6 +33,8 @@ type casesAt struct {
 	kc       *servers.Keycloak
 	provider metadata
 	alice    *servers.Owner
+	tickets  string // address of the API for shares
+	pat      string // alice's, to use it
 
 	mu       sync.Mutex
 	sessions map[string][]session // by user
@@ -43,7 +45,10 @@ type session struct{ client, refresh string }
 
 func newCasesAt(t *testing.T, kc *servers.Keycloak) *casesAt {
 	t.Helper()
-	return &casesAt{kc: kc, provider: discover(t, kc.Issuer("gatehouse")), alice: kc.Owner(t, "alice"), sessions: map[string][]session{}}
+	c := &casesAt{kc: kc, provider: discover(t, kc.Issuer("gatehouse")), alice: kc.Owner(t, "alice"), sessions: map[string][]session{}}
+	c.tickets = discoverUMA(t, kc).Permission + "/ticket"
+	c.pat = c.client("photoz").token(t, http.StatusOK, passwordGrant("alice")).AccessToken
+	return c
 }
 
 // world is for one subtest, which fails by itself.
@@ -102,9 +107,7 @@ func (c *casesAt) share(t *testing.T, resource, who, scope string) {
 			return
 		}
 	}
-	uma := discoverUMA(t, c.kc)
-	pat := c.client("photoz").token(t, http.StatusOK, passwordGrant("alice")).AccessToken
-	protection(t, http.MethodPost, uma.Permission+"/ticket", pat,
+	protection(t, http.MethodPost, c.tickets, c.pat,
 		fmt.Sprintf(`{"resource":%q,"requesterName":%q,"scopeName":%q,"granted":true}`, resource, who, scope), http.StatusOK, nil)
 }
 
