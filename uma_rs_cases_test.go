@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
 )
 
 // TestUR6_PathReadInTwoWays: whatever rule a request reaches, a router behind
@@ -71,5 +74,102 @@ func TestUR6_ConnectIsNotCleaned(t *testing.T) {
 				t.Errorf("%s %s: %d %s, want %d", method, target, w.Code, w.Body, want)
 			}
 		}
+	}
+}
+
+// TestUR6_DeniedByDefault: what nobody has said anything about opens nothing.
+func TestUR6_DeniedByDefault(t *testing.T) {
+	t.Run("no resource", func(t *testing.T) {
+		w := newRSWorld(t)
+		h := photos(w.resourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(albumRules()))
+		token := w.rpt(h, "GET", "/albums/", "photoz", "view", "add", "delete", "all")
+		w.reset()
+		for _, target := range []string{"/films/", "/", "/albums", "/healthz/x"} {
+			if answer := send(h, "GET", target, token); answer.Code != 403 || served(answer) {
+				t.Errorf("%s: %d %s", target, answer.Code, answer.Body)
+			}
+		}
+		if n := w.total(); n != 0 {
+			t.Errorf("the server was asked %d times about what is no resource", n)
+		}
+	})
+	for name, need := range map[string]gatehouse.Permission{
+		"a resource without scopes": gatehouse.Resource{Name: "bare"}.AllOf(), "no scopes": albums.AllOf(), "none of no scopes": one.AnyOf(), "nothing": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			h := photos(s.resourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.NeedFunc(func(*http.Request) (gatehouse.Permission, error) { return need, nil })))
+			for _, token := range []string{"", "tok"} {
+				if answer := send(h, "GET", "/", token); answer.Code != 500 || served(answer) {
+					t.Errorf("%d %s", answer.Code, answer.Body)
+				}
+			}
+			if got := s.saw(""); len(got) != 0 {
+				t.Errorf("the server was asked: %q", got)
+			}
+		})
+	}
+	for _, fault := range []opserver.Fault{opserver.PermissionWithoutScopes, opserver.ScopesAtTopLevel, opserver.PermissionExpired, opserver.PermissionNotYetValid} {
+		t.Run(string(fault), func(t *testing.T) {
+			w := newRSWorld(t)
+			h := photos(w.resourceServer(gatehouse.ResourceServerConfig{CacheTTL: -1}).UMAProtect(albumRules()))
+			token := w.rpt(h, "GET", "/albums/", "photoz", "view")
+			if answer := send(h, "GET", "/albums/", token); !served(answer) {
+				t.Fatalf("without the fault: %d %s", answer.Code, answer.Body)
+			}
+			w.must(w.SetFault(fault, true))
+			w.wantTicket(send(h, "GET", "/albums/", token))
+		})
+	}
+	t.Run("nobody was let in", func(t *testing.T) {
+		w := newRSWorld(t)
+		h := photos(w.resourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(albumRules()))
+		ticket := w.wantTicket(send(h, "GET", "/albums/", ""))
+		body, status := w.asShop("token_endpoint", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:uma-ticket"}, "ticket": {ticket}})
+		if status < 400 || body["access_token"] != nil {
+			t.Errorf("without claims: %d %v", status, body)
+		}
+		for _, user := range []string{"alice", "bob"} {
+			if rpt, status := w.exchange(w.wantTicket(send(h, "GET", "/albums/", "")), user); rpt != "" || status < 400 {
+				t.Errorf("%s: status %d", user, status)
+			}
+		}
+	})
+}
+
+// TestUR9_UnionOfLiveEntries: what two live entries give together counts, and
+// what has run out does not, from that second on.
+func TestUR9_UnionOfLiveEntries(t *testing.T) {
+	s := newScripted(t)
+	now := s.Now().Unix()
+	s.says("POST /perm", 201, `{"ticket":"t1"}`)
+	s.says("POST /look", 200, fmt.Sprintf(`{"active":true,"exp":%d,"permissions":[
+		{"resource_id":"r-1","resource_scopes":["view"],"exp":%d},
+		{"resource_id":"r-1","resource_scopes":["print"],"exp":%d},
+		{"resource_id":"r-1","resource_scopes":["view","print","delete"],"exp":%d},
+		{"resource_id":"r-2","resource_scopes":["delete"]}]}`, now+100, now+8, now+4, now))
+	rs := s.resourceServer(gatehouse.ResourceServerConfig{CacheTTL: 30 * time.Second})
+	type step struct {
+		after        time.Duration
+		one, two, no bool // view alone, view and print, delete
+	}
+	for _, c := range []step{{0, true, true, false}, {3 * time.Second, true, true, false}, {4 * time.Second, true, false, false}, {8 * time.Second, false, false, false}} {
+		s.mu.Lock()
+		s.now = time.Unix(now, 0).Add(c.after)
+		s.mu.Unlock()
+		got := step{after: c.after}
+		for need, open := range map[*bool]gatehouse.Permission{&got.one: one.AllOf("view"), &got.two: one.AllOf("view", "print"), &got.no: one.AllOf("delete")} {
+			answer := send(photos(rs.UMAProtect(open)), "GET", "/", "tok")
+			*need = served(answer)
+			if !*need && answer.Code != 401 {
+				t.Errorf("after %v: %d", c.after, answer.Code)
+			}
+		}
+		if got != c {
+			t.Errorf("after %v: %+v, want %+v", c.after, got, c)
+		}
+	}
+	if n := len(s.saw("POST /look")); n != 1 {
+		t.Errorf("%d introspections: the times were not judged anew for each request", n)
 	}
 }
