@@ -197,6 +197,7 @@ func (f *forger) refuse(remake func(nonce string) string, code string, fetches i
 		cookie := b.sessionCookie()
 		f.gives(remake)
 		callback := f.callback(b)
+		f.shutdownAll()
 		asked, had, revoked := len(f.callsTo("token_endpoint")), f.fetches(), len(f.revokedTokens())
 		a := b.get(callback)
 		f.wantRefusal(a, http.StatusBadRequest)
