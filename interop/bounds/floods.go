@@ -1,0 +1,177 @@
+package bounds
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// floodEnd is where a flood gives up: a client that has read so much reads on.
+const floodEnd = 64 << 20
+
+// drop is the pause between the bytes of a slow answer, and dropsEnd how many
+// there are: twice as long as a call may take.
+const (
+	drop     = 500 * time.Millisecond
+	dropsEnd = int(2 * MaxTime / drop)
+)
+
+// floodMark is the header by which an answer of a flood is known.
+const floodMark = "X-Flood"
+
+// A flood is a way to answer without end.
+type flood struct {
+	name   string
+	answer http.HandlerFunc
+	// header tells that it is the header that does not end. It is met by our
+	// own transport, and what is read is not counted.
+	header bool
+	fits   bool // within the cap, so that it may be taken
+}
+
+// floods are all but the slow one, for an answer of which so much may be read.
+func floods(most int64) []flood {
+	return []flood{
+		{name: "members up to the cap", answer: members(most), fits: true},
+		{name: "without end", answer: endless(http.StatusOK)},
+		{name: "a refusal without end", answer: endless(http.StatusBadRequest)},
+		{name: "gzip without end", answer: zipped},
+		{name: "a header without end", answer: lines("HTTP/1.1 200 OK\r\n", "X-Line: some value\r\n"), header: true},
+		{name: "early hints without end", answer: lines("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), header: true},
+	}
+}
+
+// slow is an answer of which a byte comes now and then.
+var slow = flood{name: "drop by drop", answer: func(w http.ResponseWriter, r *http.Request) {
+	tick := time.NewTicker(drop)
+	defer tick.Stop()
+	w.Header().Set(floodMark, "yes")
+	for range dropsEnd {
+		if _, err := io.WriteString(w, " "); err != nil {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}}
+
+// pour writes the begin of a JSON object and then a text that does not end.
+func pour(w io.Writer) {
+	block := bytes.Repeat([]byte("x"), 32<<10)
+	_, err := io.WriteString(w, `{"error":"`)
+	for n := 0; err == nil && n < floodEnd; n += len(block) {
+		_, err = w.Write(block)
+	}
+}
+
+// members makes an object that just fits a cap, of as many members as possible.
+func members(most int64) http.HandlerFunc {
+	body := []byte(`{"x":0`)
+	for n := 0; len(body) < int(most)-16; n++ {
+		body = fmt.Appendf(body, `,"%x":0`, n)
+	}
+	body = append(body, '}')
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(floodMark, "yes")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body) // the client is gone
+	}
+}
+
+func endless(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(floodMark, "yes")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		pour(w)
+	}
+}
+
+// zipped is what a thousandth of its size is sent of.
+func zipped(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Accept-Encoding") != "gzip" {
+		endless(http.StatusOK)(w, r)
+		return
+	}
+	w.Header().Set(floodMark, "yes")
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Encoding", "gzip")
+	z := gzip.NewWriter(w)
+	pour(z)
+	_ = z.Close() // the client is gone
+}
+
+// lines writes to the connection itself.
+func lines(first, line string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, first)
+		block := bytes.Repeat([]byte(line), 1000)
+		for n := 0; err == nil && n < floodEnd; n += len(block) {
+			_, err = conn.Write(block)
+		}
+	}
+}
+
+// counting is a transport that counts what is read of the bodies of floods,
+// after decompression. It keeps the most of one answer.
+type counting struct {
+	base *http.Transport
+	most atomic.Int64
+}
+
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.base.RoundTrip(r)
+	if err == nil && resp.Header.Get(floodMark) != "" {
+		resp.Body = &countingBody{ReadCloser: resp.Body, most: &c.most}
+	}
+	return resp, err
+}
+
+type countingBody struct {
+	io.ReadCloser
+	read int64
+	most *atomic.Int64
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	for most := b.most.Load(); b.read > most && !b.most.CompareAndSwap(most, b.read); most = b.most.Load() {
+	}
+	return n, err
+}
+
+// listen serves a handler on loopback until stop.
+func listen(handler http.Handler) (address string, stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: handler}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // ends with Close
+	}()
+	return "http://" + l.Addr().String(), func() error {
+		err := server.Close()
+		<-served
+		return err
+	}, nil
+}

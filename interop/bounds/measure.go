@@ -1,0 +1,107 @@
+package bounds
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/metrics"
+	"syscall"
+	"time"
+)
+
+// spent is the processor time of this process.
+func spent() (time.Duration, error) {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return 0, err
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), nil
+}
+
+// allocated is what this process has allocated so far, in bytes.
+func allocated() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.TotalAlloc)
+}
+
+// memory is what the Go runtime has from the system and has not given back.
+func memory() int64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
+}
+
+// cost is what a piece of work took.
+type cost struct {
+	cpu  time.Duration
+	heap int64
+}
+
+// measure does the work.
+func measure(work func()) (cost, error) {
+	runtime.GC() // what came before is not ours
+	heap := allocated()
+	cpu, err := spent()
+	if err != nil {
+		return cost{}, err
+	}
+	work()
+	after, err := spent()
+	return cost{after - cpu, allocated() - heap}, err
+}
+
+// A shot is one request that is ready to be sent to a handler.
+type shot struct {
+	handler http.Handler
+	request *http.Request
+}
+
+// A requestCase is a kind of request. Make is asked for each one anew, because
+// attempts are used up and tokens are remembered.
+type requestCase struct {
+	kind string
+	make func() (shot, error)
+	// want are the statuses that are right; none means any below 500.
+	want []int
+}
+
+// nothing is the floor: what making an answer costs without a handler.
+var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+
+// fire measures the requests of one kind, the cheapest round of all, and
+// returns what one of them cost with its status.
+func (c requestCase) fire(e Effort) (cost, int, error) {
+	var best cost
+	status := 0
+	for round := range e.Rounds + 1 { // the first is not counted: it warms up
+		shots := make([]shot, e.Repeats)
+		for i := range shots {
+			var err error
+			if shots[i], err = c.make(); err != nil {
+				return cost{}, 0, fmt.Errorf("%s: %w", c.kind, err)
+			}
+		}
+		got, err := measure(func() {
+			for _, s := range shots {
+				w := httptest.NewRecorder()
+				s.handler.ServeHTTP(w, s.request)
+				status = w.Code
+			}
+		})
+		if err != nil {
+			return cost{}, 0, err
+		}
+		got.cpu /= time.Duration(e.Repeats)
+		got.heap /= int64(e.Repeats)
+		switch round {
+		case 0:
+		case 1:
+			best = got
+		default:
+			best.cpu, best.heap = min(best.cpu, got.cpu), min(best.heap, got.heap)
+		}
+	}
+	return best, status, nil
+}
