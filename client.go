@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 // Client is who we are at a provider. One value serves sign-in, introspection,
@@ -112,8 +113,9 @@ func (e *tokenRefusal) Error() string {
 	return fmt.Sprintf("token endpoint answered %d %s", e.status, e.code)
 }
 
-// member decodes the JSON body of the refusal.
-func (e *tokenRefusal) members(v any) error { return json.Unmarshal(e.body, v) }
+// members decodes the JSON body of the refusal, for tickets above all: names
+// count as they are, and once (M5).
+func (e *tokenRefusal) members(v any) error { return strictjson.Unmarshal(e.body, v) }
 
 // requestToken sends one token request of any grant: form holds grant_type and
 // the parameters of the grant. It sends once and never repeats. Errors:
