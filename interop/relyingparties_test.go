@@ -29,8 +29,9 @@ type party struct {
 	takes []middlewaretest.Fault
 }
 
-// parties are mod_auth_openidc as Debian has it and express-openid-connect, as
-// their documents tell to set them up, and gatehouse, which takes none.
+// parties are mod_auth_openidc 2.4.12.3, which Debian 12 has, and
+// express-openid-connect 3.4.0, set up as their documents tell, and gatehouse,
+// which takes none.
 var parties = []party{
 	{
 		name: "mod_auth_openidc",

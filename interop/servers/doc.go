@@ -12,7 +12,8 @@
 // of the interop module; [Install] does the same ahead of time. Several
 // processes may do so at once. Nothing is taken from the network but by npm,
 // Maven and apt-get, and what npm and Maven bring is compared with a hash that
-// is kept here. It needs Linux or macOS, Node 20, Java 17 and Maven.
+// is kept here. It needs Linux or macOS, Node 20, Java 17 and Maven; for
+// [StartApache], Debian or one of its kin.
 //
 // A helper that cannot do its work fails the test that called it, with the
 // reason and the end of the server's log. It never skips.

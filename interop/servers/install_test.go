@@ -43,6 +43,19 @@ func TestInstallOnce(t *testing.T) {
 	}
 }
 
+// Debian's packages are asked for only where something is missing, and without
+// apt-get there is an error.
+func TestInstallDebian(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir) // which has no apt-get
+	for _, there := range []string{"", "/usr/sbin/thing"} {
+		got, err := installDebian(t.Context(), dir, func() string { return there }, "thing")
+		if got != there || (err == nil) != (there != "") {
+			t.Errorf("with %q: %q, %v", there, got, err)
+		}
+	}
+}
+
 func TestInstallDir(t *testing.T) {
 	root, err := filepath.Abs("..")
 	if err != nil {
