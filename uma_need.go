@@ -237,7 +237,7 @@ func reach(mux *http.ServeMux, r *http.Request, u *url.URL) ruleWriter {
 // cleanPath reports whether there is no dot segment and no empty one.
 func cleanPath(p string) bool {
 	clean := path.Clean(p)
-	return p == clean || p == clean+"/"
+	return p == clean || clean != "/" && p == clean+"/"
 }
 
 // asWritten is the address that a router sees that compares the path as it

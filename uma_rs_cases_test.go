@@ -59,12 +59,12 @@ func TestUR6_PathReadInTwoWays(t *testing.T) {
 func TestUR6_ConnectIsNotCleaned(t *testing.T) {
 	s := open(t)
 	protect := s.resourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{
-		"/open/": gatehouse.Public(), "/open/{x}/y": gatehouse.Public(), "/secret/": one.AllOf("delete"),
+		"/": gatehouse.Public(), "/open/{x}/y": gatehouse.Public(), "/secret/": one.AllOf("delete"), "/{$}": one.AllOf("delete"),
 	})
 	h := protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "served ", path.Clean(r.URL.Path)) }))
 	for _, method := range []string{"CONNECT", "GET", "POST"} {
 		for target, want := range map[string]int{
-			"/open/x": 200, "/open/": 200, "/open/x/y": 200, "/open//y": 403, "/open/../secret/x": 403, "/open/./x": 403, "//open/x": 403, "/open/..": 403,
+			"/open/x": 200, "/open/": 200, "/open/x/y": 200, "/open//y": 403, "/open/../secret/x": 403, "/open/./x": 403, "//open/x": 403, "/open/..": 403, "/": 401, "//": 403,
 		} {
 			r := httptest.NewRequest(http.MethodGet, target, nil)
 			r.Method = method

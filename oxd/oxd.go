@@ -29,8 +29,9 @@ type Options struct {
 	// Resource gives the resource that stands for a condition, of that path and
 	// those methods in the order of the document. nil gives one resource of the
 	// service itself for each condition, named as oxd named it, such as
-	// "[PUT, POST] /photo": then a server that can list its resources finds
-	// what oxd registered, and its policies go on.
+	// "[PUT, POST] /photo": then a ResourceServer that is the same client as oxd
+	// was finds what oxd registered, where the server lists resources, and its
+	// policies go on.
 	//
 	// Conditions may share a resource. Where it has a Name and no Scopes it gets
 	// the scopes of all conditions that share it. What is wrong with a resource

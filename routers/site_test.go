@@ -35,6 +35,9 @@ var routes = []string{
 	"GET /open/",
 }
 
+// wide are other rules, the last of which takes all that is left.
+var wide = []string{"GET /{$}", "GET /{top}", "GET /static/{rest...}", "/admin/{x}/y", "/admin/", "/"}
+
 // mount is where some routers have a router inside.
 const mount = "/api/v1"
 
@@ -287,15 +290,26 @@ func routers() map[string]func(routes []string) http.Handler {
 	}
 }
 
-// guarded gives every router behind the guard.
-func guarded(t testing.TB) map[string]http.Handler {
+// A site is a router behind a guard.
+type site struct {
+	name   string
+	routes []string
+	http.Handler
+}
+
+// sites gives every router behind the guard, for both sets of rules.
+func sites(t testing.TB) (out []site) {
 	t.Helper()
-	guard, out := newGuard(t, routes), map[string]http.Handler{}
-	for name, make := range routers() {
-		out[name] = guard(make(routes))
+	for name, routes := range map[string][]string{"": routes, " with the wide rules": wide} {
+		guard := newGuard(t, routes)
+		for kind, make := range routers() {
+			out = append(out, site{kind + name, routes, guard(make(routes))})
+		}
+		// As the routers' own middleware, too.
+		use := func(r *mux.Router) *mux.Router { r.Use(mux.MiddlewareFunc(guard)); return r }
+		out = append(out,
+			site{"chi, as its middleware" + name, routes, chiRouter(guard)(routes)},
+			site{"gorilla, as its middleware" + name, routes, gorilla(use, false)(routes)})
 	}
-	// As the routers' own middleware, too.
-	out["chi, as its middleware"] = chiRouter(guard)(routes)
-	out["gorilla, as its middleware"] = gorilla(func(r *mux.Router) *mux.Router { r.Use(mux.MiddlewareFunc(guard)); return r }, false)(routes)
 	return out
 }

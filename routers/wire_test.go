@@ -18,9 +18,10 @@ import (
 // the fuzz test speaks of real requests.
 func TestOverTheWire(t *testing.T) {
 	seen := make(chan *trace, 1)
-	h := guarded(t)["chi"]
+	all := sites(t)
+	chosen := all[slices.IndexFunc(all, func(s site) bool { return s.name == "chi" })]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := follow(h, httptest.NewRecorder(), r)
+		got := follow(chosen, httptest.NewRecorder(), r)
 		w.Header().Set("Connection", "close")
 		seen <- got
 	}))
@@ -47,7 +48,7 @@ func TestOverTheWire(t *testing.T) {
 				t.Errorf("%q: a server takes it, read does not", s)
 				continue
 			}
-			want := follow(h, httptest.NewRecorder(), r)
+			want := follow(chosen, httptest.NewRecorder(), r)
 			if !slices.Equal(got.served, want.served) || !slices.Equal(got.decided, want.decided) {
 				t.Errorf("%q: over the wire %+v, otherwise %+v", s, got, want)
 			}
@@ -78,5 +79,23 @@ func TestRewritingBehindTheGuard(t *testing.T) {
 	got = follow(r, httptest.NewRecorder(), read("GET", "/albums/special/", "api.test", ""))
 	if len(got.served) != 1 || !slices.Equal(got.served, got.decided) {
 		t.Errorf("one need for each route: %+v", got)
+	}
+}
+
+// TestHeadBesideGet: what the comment of Rules says of a router that takes HEAD
+// elsewhere than GET.
+func TestHeadBesideGet(t *testing.T) {
+	guard := newGuard(t, []string{"GET /a/b", "/a/"})
+	r := chi.NewRouter()
+	r.Method("GET", "/a/b", handler("GET /a/b"))
+	r.Handle("/a/*", handler("/a/"))
+	got := follow(guard(r), httptest.NewRecorder(), read("HEAD", "/a/b", "api.test", ""))
+	if strings.Join(got.decided, "") != "GET /a/b" || strings.Join(got.served, "") != "/a/" {
+		t.Errorf("HEAD without a route of its own: %+v; the comment of Rules says otherwise", got)
+	}
+	r.Method("HEAD", "/a/b", handler("GET /a/b"))
+	got = follow(guard(r), httptest.NewRecorder(), read("HEAD", "/a/b", "api.test", ""))
+	if len(got.served) != 1 || !slices.Equal(got.served, got.decided) {
+		t.Errorf("HEAD beside GET: %+v", got)
 	}
 }
