@@ -264,16 +264,27 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 	}
 	slices.Sort(ids) // so that all replicas choose the same of two
 	if g.keycloak {
-		if len(ids) != 1 {
-			return "", nil
-		}
-		have, err := g.read(ctx, ids[0])
-		if err != nil || have == nil || have.name != g.r.Name {
-			return "", err
-		}
-		return ids[0], nil
+		return g.exactly(ctx, ids)
 	}
 	return g.among(ctx, ids)
+}
+
+// exactly finds the resource of our name among those whose names Keycloak takes
+// for the same: it keeps names apart by case, and looks for them without (K7).
+func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
+	for _, id := range ids[:min(len(ids), maxListed)] {
+		if !soundID(id) {
+			continue
+		}
+		have, err := g.read(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if have != nil && have.name == g.r.Name {
+			return id, nil
+		}
+	}
+	return "", nil
 }
 
 // among finds the resource of our name and type, reading those ids that were

@@ -22,6 +22,11 @@ func (s *Server) SetRPT(o RPTOptions) { s.op.SetRPT(opserver.RPTOptions(o)) }
 // some servers do; 0 keeps them until they are deleted, as at first.
 func (s *Server) SetResourceLifetime(d time.Duration) { s.op.SetResourceLifetime(d) }
 
+// SetResourceIDs gives the ids of resources from now on, nil random ones again. Two
+// servers that give the same ids find out who takes the one for the other. next
+// must give an id only once.
+func (s *Server) SetResourceIDs(next func() string) { s.op.SetResourceIDs(next) }
+
 // SetRelativeLocation makes the Location of a new resource relative, or absolute
 // again. RFC 9110 §10.2.2 allows both.
 func (s *Server) SetRelativeLocation(on bool) { s.op.SetRelativeLocation(on) }

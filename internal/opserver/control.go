@@ -108,6 +108,21 @@ func (s *Server) SetRPT(o RPTOptions) { s.set(func(st *state) { st.rpt = o }) }
 // absolute again. RFC 9110 §10.2.2 allows both.
 func (s *Server) SetRelativeLocation(on bool) { s.set(func(st *state) { st.relativeLocation = on }) }
 
+// SetResourceIDs gives the ids of resources from now on, nil random ones again: two
+// servers that give the same ids find out who takes the one for the other. next is
+// called with the server locked and must give an id only once.
+func (s *Server) SetResourceIDs(next func() string) {
+	s.set(func(st *state) { st.resourceID = next })
+}
+
+// newResourceID makes an id. The lock is held.
+func (s *Server) newResourceID() string {
+	if s.st.resourceID != nil {
+		return s.st.resourceID()
+	}
+	return "r-" + newSecret()[:16]
+}
+
 // SetResourceLifetime lets resources expire so long after they were registered, as
 // some servers do (J2); 0 keeps them until they are deleted.
 func (s *Server) SetResourceLifetime(d time.Duration) {

@@ -46,7 +46,7 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &apiError{status: http.StatusConflict, code: "invalid_request", desc: "the name already exists"}) // K4
 		return
 	case id == "":
-		id = newSecret()
+		id = s.newResourceID()
 	}
 	delete(doc, "_id")
 	delete(doc, "owner") // K6: whatever it says, the owner is the PAT's

@@ -50,6 +50,7 @@ type state struct {
 	patRefusal                         int
 	relativeLocation                   bool
 	resourceLife                       time.Duration // 0: until deleted
+	resourceID                         func() string // nil: random
 
 	stored int // since the last sweep
 }

@@ -95,9 +95,10 @@ func (s standard) serveResources(w http.ResponseWriter, r *http.Request) {
 		writeError(w, bad)
 		return
 	}
-	v := &resource{id: "r-" + newSecret()[:16], owner: owner, client: client, doc: doc, scopes: scopes,
+	v := &resource{owner: owner, client: client, doc: doc, scopes: scopes,
 		shares: map[string][]string{}, denied: map[string][]string{}, made: s.now()}
 	s.mu.Lock()
+	v.id = s.newResourceID()
 	s.st.resources[v.id] = v
 	location := s.prefix + pathResource + "/" + v.id
 	if !s.st.relativeLocation {

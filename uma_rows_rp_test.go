@@ -1,0 +1,184 @@
+package gatehouse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/opserver"
+)
+
+// shopConfig is the print shop on behalf of somebody who can prove it.
+func shopConfig(w *rsWorld, who string) gatehouse.UMATransportConfig {
+	return gatehouse.UMATransportConfig{
+		Client: gatehouse.Client{ID: "printshop", Secret: gatehouse.NewSecret("shop-secret")},
+		Party:  func(context.Context) string { return who },
+		Claims: func(context.Context) (gatehouse.ClaimToken, error) {
+			token, err := w.IDToken(who, "printshop")
+			return gatehouse.ClaimToken{Token: gatehouse.NewSecret(token)}, err
+		},
+	}
+}
+
+func (s *umaStory) transport(t *testing.T, p *gatehouse.Provider, c gatehouse.UMATransportConfig) *http.Client {
+	t.Helper()
+	tr, err := gatehouse.NewUMATransport(p, c)
+	s.must(err)
+	t.Cleanup(func() {
+		s.Server.Close() // what a fault holds would be waited for
+		s.must(tr.Shutdown(context.Background()))
+	})
+	return &http.Client{Transport: tr}
+}
+
+func (s *umaStory) host() string { return strings.TrimPrefix(s.site, "http://") }
+
+// ask sends a request to the album and returns the status, or the error.
+func (s *umaStory) ask(t *testing.T, c *http.Client, method string, body io.Reader) (int, error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.site+"/albums/7", body)
+	s.must(err)
+	resp, err := c.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	s.must(resp.Body.Close())
+	return resp.StatusCode, nil
+}
+
+func (s *umaStory) served(t *testing.T, c *http.Client, method string) {
+	t.Helper()
+	if status, err := s.ask(t, c, method, nil); status != http.StatusOK || err != nil {
+		t.Fatalf("%s: %d %v", method, status, err)
+	}
+}
+
+// rpRow is one row of what a client makes of servers, over TCP and at a real
+// authorization server. Those that need an answer which ours never gives are
+// played to it in memory: TestUMAChallenges, TestUMARefusals and their like.
+type rpRow struct {
+	name     string
+	prepare  func(*umaStory) // bob may view; he holds an RPT for it if held is set
+	held     bool
+	method   string
+	body     io.Reader // of one use
+	code     string    // of the error, "" for the status
+	status   int
+	tokens   int                     // token requests at most
+	check    func(*testing.T, error) // of the error
+	later    func(*umaStory)         // what makes it good again
+	patience time.Duration           // until then
+	config   func(*rsWorld) gatehouse.UMATransportConfig
+}
+
+func rpRows() []rpRow {
+	down := func(f opserver.Fault) func(*umaStory) {
+		return func(s *umaStory) { s.must(s.SetFaultAt(f, true, opserver.EndpointToken)) }
+	}
+	mended := func(s *umaStory) {
+		for _, f := range opserver.Faults() {
+			s.must(s.SetFault(f, false))
+		}
+	}
+	wantNeed := func(redirect bool) func(*testing.T, error) {
+		return func(t *testing.T, err error) {
+			need, ok := errors.AsType[*gatehouse.NeedInfoError](err)
+			if !ok || need.Ticket.IsZero() || (need.RedirectUser != "") != redirect {
+				t.Errorf("%v, want need_info with a ticket", err)
+			}
+		}
+	}
+	nobody := func(w *rsWorld) gatehouse.UMATransportConfig { // no claims: whatever is asked, it cannot say
+		c := shopConfig(w, "bob")
+		c.Claims = nil
+		return c
+	}
+	return []rpRow{
+		{name: "granted", method: "GET", status: 200, tokens: 2},
+		{name: "the RPT stops to work", held: true, prepare: func(s *umaStory) { s.RevokeRPTs(); s.advance(11 * time.Second) }, method: "GET", status: 200, tokens: 2},
+		{name: "the RPT has expired", held: true, prepare: func(s *umaStory) { s.advance(6 * time.Minute) }, method: "GET", status: 200, tokens: 2},
+		{name: "denied", prepare: func(s *umaStory) { s.must(s.AcceptRequests("alice", false)) }, method: "DELETE", code: "uma_denied", tokens: 2,
+			later: func(s *umaStory) { s.must(s.Share("alice", s.album, "bob", "delete")) }, patience: 6 * time.Second},
+		{name: "submitted, and never polled", method: "DELETE", tokens: 2, check: func(t *testing.T, err error) {
+			submitted, ok := errors.AsType[*gatehouse.SubmittedError](err)
+			if !ok || submitted.Ticket.IsZero() || submitted.Interval != 5*time.Second {
+				t.Errorf("%v", err)
+			}
+		}, later: func(s *umaStory) { s.must(s.Approve("alice", s.Pending("alice")[0].ID)) }},
+		{name: "need_info, nothing to say", config: nobody, method: "GET", tokens: 1, check: wantNeed(false)},
+		{name: "need_info without a hint", config: nobody, prepare: down(opserver.NeedInfoNoHint), method: "GET", tokens: 1, check: wantNeed(false)},
+		{name: "need_info without a hint is pushed to", prepare: down(opserver.NeedInfoNoHint), method: "GET", status: 200, tokens: 2},
+		{name: "need_info with a malformed redirect_user", config: nobody, prepare: down(opserver.RedirectUserMalformed), method: "GET", tokens: 1, check: wantNeed(true)},
+		{name: "need_info for ever", prepare: down(opserver.NeedInfoForever), method: "GET", tokens: 2, check: wantNeed(false), later: mended},
+		{name: "the ticket again", prepare: down(opserver.SameTicketBack), method: "GET", code: "ticket_reused", tokens: 1, later: mended},
+		{name: "a part is granted", prepare: down(opserver.PartialGrant), method: "DELETE", code: "too_many_rounds", tokens: 6, later: func(s *umaStory) {
+			mended(s)
+			s.must(s.Share("alice", s.album, "bob", "delete"))
+		}},
+		{name: "a ticket that has expired under way", prepare: func(s *umaStory) { s.SetTicketLifetime(0) }, method: "GET", code: "ticket_refused", tokens: 2,
+			later: func(s *umaStory) { s.SetTicketLifetime(time.Minute) }},
+		{name: "a ticket with padding", prepare: down(opserver.TicketWithPadding), method: "GET", status: 200, tokens: 2},
+		{name: "a ticket of 8 KiB", prepare: down(opserver.LongTicket), method: "GET", status: 200, tokens: 2},
+		{name: "the token endpoint: 500", prepare: down(opserver.EndpointFails), method: "GET", code: "as_unavailable", tokens: 1, later: mended},
+		{name: "the token endpoint: a page", prepare: down(opserver.HTMLAnswer), method: "GET", code: "as_unavailable", tokens: 1, later: mended},
+		{name: "the token endpoint: cut off", prepare: down(opserver.TruncatedAnswer), method: "GET", code: "as_unavailable", tokens: 1, later: mended},
+		{name: "the token endpoint: a redirect", prepare: down(opserver.RedirectingAnswer), method: "GET", code: "as_unavailable", tokens: 1, later: mended},
+		{name: "the client is refused", prepare: down(opserver.ClientRefused), config: func(w *rsWorld) gatehouse.UMATransportConfig {
+			c := shopConfig(w, "bob")
+			c.Client.Secret = gatehouse.NewSecret("not this one")
+			return c
+		}, method: "GET", code: "client_refused", tokens: 1},
+		{name: "metadata of another issuer", prepare: down(opserver.MetadataIssuerMismatch), method: "GET", code: "metadata_issuer_mismatch"},
+		{name: "a token endpoint in clear text", prepare: down(opserver.InsecureEndpoint), method: "GET", code: "metadata_invalid"},
+		{name: "no ticket is to be had there", prepare: func(s *umaStory) { s.must(s.SetFaultAt(opserver.EndpointDown, true, opserver.EndpointPermission)) },
+			method: "GET", status: 403, later: mended},
+		{name: "a body of one use", method: "GET", body: io.LimitReader(strings.NewReader("body"), 4), code: "body_not_replayable", tokens: 2, later: func(*umaStory) {}},
+		{name: "no party", config: func(w *rsWorld) gatehouse.UMATransportConfig { return shopConfig(w, "") }, method: "GET", code: "uma_party_missing"},
+	}
+}
+
+// TestUMARowsRP goes through the rows of the client: each has its answer, costs
+// what it may and leaves no secret in the error or the log; what can be mended
+// works again.
+func TestUMARowsRP(t *testing.T) {
+	for _, row := range rpRows() {
+		t.Run(row.name, func(t *testing.T) {
+			s := newUMAStory(t)
+			s.must(s.Share("alice", s.album, "bob", "view"))
+			c := shopConfig(s.rsWorld, "bob")
+			if row.config != nil {
+				c = row.config(s.rsWorld)
+			}
+			shop := s.transport(t, s.newProvider(nil), c)
+			if row.held {
+				s.served(t, shop, "GET")
+			}
+			if row.prepare != nil {
+				row.prepare(s)
+			}
+			s.reset()
+			status, err := s.ask(t, shop, row.method, row.body)
+			switch {
+			case row.check != nil:
+				row.check(t, err)
+			case status != row.status || gatehouse.ErrorCode(err) != row.code:
+				t.Errorf("%d %v, want %d %q", status, err, row.status, row.code)
+			}
+			if got := s.CountToken(umaGrantType); got > row.tokens {
+				t.Errorf("%d token requests, want at most %d", got, row.tokens)
+			}
+			s.wantNoSecrets([]string{fmt.Sprintf("%v %+v", err, err)}, "shop-secret", "not this one")
+			if row.later != nil {
+				row.later(s)
+				s.advance(row.patience)
+				s.served(t, shop, row.method)
+			}
+		})
+	}
+}
