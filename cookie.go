@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -61,17 +62,22 @@ func (rp *RelyingParty) returnPath(wish string) string {
 	if !ok {
 		return rp.config.HomeURL
 	}
-	path, _, _ := strings.Cut(target, "?")
-	own := []string{rp.redirect.EscapedPath(), rp.config.LoginURL, rp.config.LoggedOutURL}
-	if u, err := url.Parse(rp.config.LogoutURL); err == nil {
-		own = append(own, u.EscapedPath())
-	}
-	for _, o := range own {
-		if o != "" && strings.TrimSuffix(path, "/") == strings.TrimSuffix(o, "/") {
+	for _, o := range []string{rp.config.RedirectURL, rp.config.LoginURL, rp.config.LogoutURL, rp.config.LoggedOutURL} {
+		if o != "" && servedPath(target) == servedPath(o) {
 			return rp.config.HomeURL
 		}
 	}
 	return target
+}
+
+// servedPath is the path of an address as a router sees it, which decodes and
+// cleans: however our own handlers are spelled, nobody is sent to them.
+func servedPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return path.Clean("/" + u.Path)
 }
 
 // localPath returns raw as a path of this site with its query, re-serialised
