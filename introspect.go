@@ -54,13 +54,13 @@ func (in *introspector) keep(key factsKey, f *rptFacts, ttl time.Duration, now t
 	switch {
 	case ttl < 0:
 	case !f.active:
-		in.bad.put(key, f, now, now.Add(min(ttl, inactiveTTL)))
+		in.bad.put(key, f, now, now.Add(min(ttl, inactiveTTL)), maxBadFacts)
 	default:
 		until := now.Add(ttl)
-		if f.expires.Before(until) && !f.expires.IsZero() {
-			until = f.expires
+		if expires := f.expires.time(); expires.Before(until) && !expires.IsZero() {
+			until = expires
 		}
-		in.good.put(key, f, now, until)
+		in.good.put(key, f, now, until, maxGoodFacts)
 	}
 }
 
@@ -68,10 +68,7 @@ func (in *introspector) keep(key factsKey, f *rptFacts, ttl time.Duration, now t
 // seconds, or what one introspection for all who wait says now. owner is who
 // owns the resource. Errors are of kind errIntrospection.
 func (rs *ResourceServer) factsOf(ctx context.Context, token, owner string) (*rptFacts, error) {
-	key := newFactsKey(token, "")
-	if rs.asksByPAT() {
-		key.owner = owner
-	}
+	key := rs.factsKey(token, owner)
 	if f := rs.rpts.cached(key, rs.provider.now()); f != nil {
 		return f, nil
 	}
@@ -101,6 +98,15 @@ func (rs *ResourceServer) factsOf(ctx context.Context, token, owner string) (*rp
 // client's authentication (RFC 7662 §2.1), Keycloak takes nothing else (K17).
 func (rs *ResourceServer) asksByPAT() bool {
 	return rs.client.method() == AuthNone || rs.rpts.byPAT.Load()
+}
+
+// factsKey is the key of what the server says of token now, when asked about a
+// resource of owner.
+func (rs *ResourceServer) factsKey(token, owner string) factsKey {
+	if !rs.asksByPAT() {
+		owner = ""
+	}
+	return newFactsKey(token, owner)
 }
 
 func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (*rptFacts, error) {

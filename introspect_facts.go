@@ -5,28 +5,64 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"unique"
 
 	"example.com/gatehouse/internal/strictjson"
 )
 
 // rptFacts are what introspection said of a token. They do not decide anything:
-// every request is decided anew. They are never changed once made.
+// every request is decided anew. They are never changed once made and kept. What
+// each request reads stands together: with many tokens it comes from memory that
+// no cache of the processor holds.
 type rptFacts struct {
+	key   factsKey  // of the cache that has them, which sets it and
+	until time.Time // when they are forgotten
+
 	active   bool // the server said so, and the token is meant for us
+	starts   seconds
+	expires  seconds
+	grants   []rptGrant
 	subject  string
 	clientID string
-	starts   time.Time // zero: at once
-	expires  time.Time // zero: the server did not say
-	entries  []rptPermission
 	claims   json.RawMessage // without the permissions
 }
 
-// rptPermission is one entry of permissions (UMA Federated Authorization §5.1.1).
-type rptPermission struct {
-	resource string
-	scopes   []string
-	starts   time.Time
-	expires  time.Time
+// rptGrant is one scope of one entry of permissions (UMA Federated Authorization
+// §5.1.1).
+type rptGrant struct {
+	resource, scope string
+	starts, expires seconds
+}
+
+// newFacts makes facts with room for two grants beside them, as many as most
+// tokens have.
+func newFacts() *rptFacts {
+	f := &struct {
+		rptFacts
+		room [2]rptGrant
+	}{}
+	f.expires = never
+	f.grants = f.room[:0]
+	return &f.rptFacts
+}
+
+// seconds is a time in seconds since 1970.
+type seconds int64
+
+const (
+	// latest is the end of the year 9999: beyond it time.Time cannot be written
+	// in JSON (M6).
+	latest seconds = 253402300799
+	// never is for what does not end.
+	never = latest + 1
+)
+
+// time is the zero time for never.
+func (s seconds) time() time.Time {
+	if s == never {
+		return time.Time{}
+	}
+	return time.Unix(int64(s), 0)
 }
 
 var errNotIntrospection = errors.New("the answer is not an introspection answer")
@@ -39,7 +75,7 @@ func readFacts(body []byte, issuer string, audience []string) (*rptFacts, error)
 	if err := strictjson.Unmarshal(body, &members); err != nil || members == nil {
 		return nil, errNotIntrospection
 	}
-	f := &rptFacts{}
+	f := newFacts()
 	if string(members["active"]) != "true" { // the boolean, not a string or a number
 		return f, nil
 	}
@@ -47,14 +83,14 @@ func readFacts(body []byte, issuer string, audience []string) (*rptFacts, error)
 		return f, nil
 	}
 	var startsOK, expiresOK bool
-	f.starts, startsOK = readTime(members["nbf"])
-	f.expires, expiresOK = readTime(members["exp"])
+	f.starts, startsOK = readTime(members["nbf"], 0)
+	f.expires, expiresOK = readTime(members["exp"], never)
 	if !startsOK || !expiresOK {
 		return f, nil
 	}
 	f.active = true
-	f.subject, f.clientID = readString(members["sub"]), readString(members["client_id"])
-	f.entries = readPermissions(members["permissions"])
+	f.subject, f.clientID = readString(members["sub"]), shared(readString(members["client_id"]))
+	f.readPermissions(members["permissions"])
 	delete(members, "permissions") // they name other resources of the same owner
 	delete(members, "active")
 	claims, err := json.Marshal(members)
@@ -67,43 +103,43 @@ func readFacts(body []byte, issuer string, audience []string) (*rptFacts, error)
 
 // readPermissions reads the array entry by entry, so that one that makes no
 // sense costs only itself.
-func readPermissions(raw json.RawMessage) []rptPermission {
+func (f *rptFacts) readPermissions(raw json.RawMessage) {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
-		return nil
+		return
 	}
-	entries := make([]rptPermission, 0, len(list))
 	for _, item := range list {
-		if e, ok := readPermission(item); ok {
-			entries = append(entries, e)
-		}
+		f.readPermission(item)
 	}
-	return entries
 }
 
 // readPermission takes the names of UMA 2.0 and those that Keycloak also uses
 // (rsid, scopes). An entry without a resource or without scopes grants nothing.
-func readPermission(raw json.RawMessage) (e rptPermission, ok bool) {
+func (f *rptFacts) readPermission(raw json.RawMessage) {
 	var members map[string]json.RawMessage
 	if strictjson.Unmarshal(raw, &members) != nil {
-		return e, false
+		return
 	}
 	id, other := readString(members["resource_id"]), readString(members["rsid"])
 	if id == "" {
 		id = other
 	}
 	if id == "" || other != "" && other != id {
-		return e, false
+		return
 	}
 	scopes, has := members["resource_scopes"]
 	if !has {
 		scopes = members["scopes"]
 	}
-	e.resource, e.scopes = id, readScopes(scopes)
-	var startsOK, expiresOK bool
-	e.starts, startsOK = readTime(members["nbf"])
-	e.expires, expiresOK = readTime(members["exp"])
-	return e, len(e.scopes) > 0 && startsOK && expiresOK
+	starts, startsOK := readTime(members["nbf"], 0)
+	expires, expiresOK := readTime(members["exp"], never)
+	if !startsOK || !expiresOK {
+		return
+	}
+	id = shared(id)
+	for _, scope := range readScopes(scopes) {
+		f.grants = append(f.grants, rptGrant{id, shared(scope), starts, expires})
+	}
 }
 
 // readScopes reads scopes written as strings or as objects with a name (K5).
@@ -128,6 +164,10 @@ func readScopes(raw json.RawMessage) []string {
 	return scopes
 }
 
+// shared gives the one copy of a text that many tokens name: it takes memory
+// once, and two of it are compared without reading them.
+func shared(text string) string { return unique.Make(text).Value() }
+
 func readString(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
@@ -137,18 +177,16 @@ func readString(raw json.RawMessage) string {
 }
 
 // readTime reads a number of seconds since 1970 (RFC 7662 §2.2). A member that
-// is missing or null is the zero time; what is no such number is not ok.
-func readTime(raw json.RawMessage) (t time.Time, ok bool) {
+// is missing or null is the time absent; what is no such number is not ok.
+func readTime(raw json.RawMessage, absent seconds) (t seconds, ok bool) {
 	if len(raw) == 0 || string(raw) == "null" {
-		return time.Time{}, true
+		return absent, true
 	}
-	var seconds float64
-	if json.Unmarshal(raw, &seconds) != nil || seconds < 0 {
-		return time.Time{}, false
+	var n float64
+	if json.Unmarshal(raw, &n) != nil || n < 0 {
+		return 0, false
 	}
-	// The year 9999: beyond it time.Time cannot be written in JSON (M6).
-	const latest = 253402300799
-	return time.Unix(int64(min(seconds, latest)), 0), true
+	return seconds(min(n, float64(latest))), true
 }
 
 // issuedBy checks iss where the server tells one; RFC 7662 leaves it optional.
@@ -172,25 +210,22 @@ func meantFor(raw json.RawMessage, audience []string) bool {
 
 func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
-// live reports whether an entry counts now, as far as its own times say: nbf <=
+// live reports whether a grant counts now, as far as its own times say: nbf <=
 // now < exp.
-func (e *rptPermission) live(now time.Time) bool {
-	return !now.Before(e.starts) && (e.expires.IsZero() || now.Before(e.expires))
-}
+func (g *rptGrant) live(now seconds) bool { return g.starts <= now && now < g.expires }
 
 // usable reports whether the token can open anything now: its own times win
 // over those of its permissions (§5.1.1). An active token without permissions is
 // an ordinary access token and opens nothing (K17).
-func (f *rptFacts) usable(now time.Time) bool {
-	return f.active && len(f.entries) > 0 && !now.Before(f.starts) &&
-		(f.expires.IsZero() || now.Before(f.expires))
+func (f *rptFacts) usable(now seconds) bool {
+	return f.active && len(f.grants) > 0 && f.starts <= now && now < f.expires
 }
 
-// holds reports whether a live entry gives scope on exactly this resource.
-func (f *rptFacts) holds(resource, scope string, now time.Time) bool {
-	for i := range f.entries {
-		e := &f.entries[i]
-		if e.resource == resource && e.live(now) && slices.Contains(e.scopes, scope) {
+// holds reports whether a live grant gives scope on exactly this resource.
+func (f *rptFacts) holds(resource, scope string, now seconds) bool {
+	for i := range f.grants {
+		g := &f.grants[i]
+		if g.resource == resource && g.scope == scope && g.live(now) {
 			return true
 		}
 	}
@@ -198,22 +233,31 @@ func (f *rptFacts) holds(resource, scope string, now time.Time) bool {
 }
 
 // granted returns the union of the live scopes on the resource, and when the
-// first entry that gives some of them ends; zero if none does.
-func (f *rptFacts) granted(resource string, now time.Time) (scopes []string, until time.Time) {
+// first of them ends, or the token.
+func (f *rptFacts) granted(resource string, now seconds) (scopes []string, until seconds) {
 	until = f.expires
-	for i := range f.entries {
-		e := &f.entries[i]
-		if e.resource != resource || !e.live(now) {
+	for i := range f.grants {
+		g := &f.grants[i]
+		if g.resource != resource || !g.live(now) {
 			continue
 		}
-		for _, s := range e.scopes {
-			if !slices.Contains(scopes, s) {
-				scopes = append(scopes, s)
-			}
+		if scopes == nil {
+			scopes = make([]string, 0, f.scopesOn(resource))
 		}
-		if !e.expires.IsZero() && (until.IsZero() || e.expires.Before(until)) {
-			until = e.expires
+		if !slices.Contains(scopes, g.scope) {
+			scopes = append(scopes, g.scope)
 		}
+		until = min(until, g.expires)
 	}
 	return scopes, until
+}
+
+// scopesOn counts the grants on the resource.
+func (f *rptFacts) scopesOn(resource string) (n int) {
+	for i := range f.grants {
+		if f.grants[i].resource == resource {
+			n++
+		}
+	}
+	return n
 }

@@ -54,7 +54,7 @@ func (m *memoryIDs) PutIfAbsent(_ context.Context, issuer, owner, name, id strin
 	if m.ids == nil {
 		m.ids = make(map[resourceKey]string)
 	}
-	m.ids[key] = id
+	m.ids[key] = shared(id)
 	return id, nil
 }
 

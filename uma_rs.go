@@ -124,20 +124,18 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 }
 
 func (rs *ResourceServer) remembered(token, owner string) *rptFacts {
-	if !rs.asksByPAT() {
-		owner = ""
-	}
-	return rs.rpts.cached(newFactsKey(token, owner), rs.provider.now())
+	return rs.rpts.cached(rs.factsKey(token, owner), rs.provider.now())
 }
 
 // judge decides whether the facts of a token meet the need now. It returns
 // neither an identity nor an error where they do not.
 func (rs *ResourceServer) judge(ctx context.Context, f *rptFacts, need Permission) (*Identity, error) {
-	now := rs.provider.now()
+	now := seconds(rs.provider.now().Unix())
 	if !f.usable(now) {
 		return nil, nil
 	}
-	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.subject, ClientID: f.clientID, Expires: f.expires, claims: f.claims}
+	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.subject, ClientID: f.clientID, claims: f.claims}
+	expires := f.expires
 	for i := range need.clauses {
 		c := &need.clauses[i]
 		resource, err := rs.resourceID(ctx, c.resource)
@@ -154,15 +152,14 @@ func (rs *ResourceServer) judge(ctx context.Context, f *rptFacts, need Permissio
 		if i == 0 {
 			id.Granted = granted
 		}
-		if !until.IsZero() && (id.Expires.IsZero() || until.Before(id.Expires)) {
-			id.Expires = until
-		}
+		expires = min(expires, until)
 	}
+	id.Expires = expires.time()
 	return id, nil
 }
 
 // met reports whether the token holds what the clause asks on the resource.
-func (c *clause) met(f *rptFacts, resource string, now time.Time) bool {
+func (c *clause) met(f *rptFacts, resource string, now seconds) bool {
 	holds := func(scope string) bool { return f.holds(resource, scope, now) }
 	if c.anyOf {
 		return slices.ContainsFunc(c.scopes, holds)

@@ -33,7 +33,7 @@ func TestRatios(t *testing.T) {
 	hold(t, signInSubjects(t, s), signInLimits(), signature)
 }
 
-func hold(t *testing.T, list []paired.Subject, limits []paired.Limit, peers ...string) {
+func hold(t *testing.T, list []paired.Subject, limits []paired.Limit, peers ...string) *paired.Table {
 	t.Helper()
 	table, err := paired.Hold(*rounds, tries, list, limits)
 	if table != nil {
@@ -42,4 +42,5 @@ func hold(t *testing.T, list []paired.Subject, limits []paired.Limit, peers ...s
 	if err != nil {
 		t.Error(err)
 	}
+	return table
 }

@@ -1,0 +1,27 @@
+//go:build !race
+
+package bench
+
+import (
+	"testing"
+
+	"example.com/gatehouse/internal/paired"
+)
+
+func TestUMARatios(t *testing.T) {
+	list := hotSubjects(t)
+	table := hold(t, subjects(t, list...), hotLimits(), hotFloor)
+	for _, one := range list {
+		one.check(t)
+	}
+	if row, err := table.Row(hotRules); err != nil || row.Allocs > maxHotAllocs {
+		t.Errorf("%v allocations, %v; stated are at most %d", row.Allocs, err, maxHotAllocs)
+	}
+	hold(t, challengeSubjects(t), challengeLimits(), barePost)
+	flat, each := flatSubjects(t, manyPhotos)
+	hold(t, flat, flatLimits(), fewOfMany, oneOfMany)
+	t.Logf("%.0f bytes for each RPT", each)
+	if each > maxRPTBytes*paired.Slack {
+		t.Errorf("%.0f bytes for each RPT, stated are at most %d", each, maxRPTBytes)
+	}
+}

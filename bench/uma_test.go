@@ -1,0 +1,228 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/paired"
+)
+
+// The subjects of a request that a token permits.
+const (
+	hotRules  = "UMAProtect with Rules"
+	hotFuncs  = "UMAProtect with Rules and a NeedFunc"
+	hotFloor  = "SHA-256, map, ServeMux, context"
+	fewOfMany = "10 resources, 100,000 RPTs"
+	allOfMany = "100,000 resources, 100,000 RPTs"
+	oneOfMany = "10 resources, 1 RPT"
+)
+
+// The subjects of a request that gets a ticket.
+const (
+	challenged = "challenge"
+	barePost   = "bare loopback POST"
+)
+
+// maxHotAllocs and maxRPTBytes are stated too.
+const (
+	maxHotAllocs = 8
+	maxRPTBytes  = 700
+)
+
+func hotLimits() []paired.Limit {
+	return []paired.Limit{{Subject: hotRules, Peer: hotFloor, AtMost: 1.5}}
+}
+
+func flatLimits() []paired.Limit {
+	return []paired.Limit{
+		{Subject: allOfMany, Peer: fewOfMany, AtMost: 1.3},
+		{Subject: fewOfMany, Peer: oneOfMany, AtMost: 1.3},
+	}
+}
+
+func challengeLimits() []paired.Limit {
+	return []paired.Limit{{Subject: challenged, Peer: barePost, AtMost: 1.5}}
+}
+
+// patterns are the rules of a service of some size.
+func patterns() []string {
+	var list []string
+	for _, what := range []string{"albums", "people", "orders", "prints", "frames"} {
+		list = append(list, "GET /"+what, "POST /"+what, "GET /"+what+"/{id}", "DELETE /"+what+"/{id}")
+	}
+	return append(list, "GET /photos/{id}")
+}
+
+// hotSubjects serve the same tokens under the same patterns.
+func hotSubjects(t *testing.T) []*subject {
+	g := newGrantor(t, 1) // every token opens the one album
+	site := newGallery(t, g, inside{g.server.Config.Handler}).fill(t, people)
+	album := gatehouse.Resource{Name: photoName(0), Scopes: photoScopes()}
+	var own []*http.Request
+	for i := range people {
+		own = append(own, site.request(i))
+	}
+	return []*subject{
+		newSubject(hotRules, site.rs.UMAProtect(rules(album.AllOf("view"))), own),
+		newSubject(hotFuncs, site.rs.UMAProtect(rules(site.need(photoScopes()))), own),
+		newSubject(hotFloor, floor(people), own),
+	}
+}
+
+// rules are the patterns, each with this need.
+func rules(need gatehouse.Need) gatehouse.Rules {
+	all := gatehouse.Rules{}
+	for _, pattern := range patterns() {
+		all[pattern] = need
+	}
+	return all
+}
+
+// floor is the least that a permitted request can cost.
+func floor(tokens int) func(http.Handler) http.Handler {
+	type key struct{}
+	var mu sync.RWMutex
+	known := map[[sha256.Size]byte]*int{}
+	for i := range tokens {
+		known[sum(rpt(i))] = &i
+	}
+	return func(next http.Handler) http.Handler {
+		mux := http.NewServeMux()
+		for _, pattern := range patterns() {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+				token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+				mu.RLock()
+				facts := known[sum(token)]
+				mu.RUnlock()
+				if facts == nil {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, facts)))
+			})
+		}
+		return mux
+	}
+}
+
+// sum is the SHA-256 of a token, without a copy of it on the heap.
+func sum(token string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var part [512]byte
+	for token != "" {
+		n := copy(part[:], token)
+		h.Write(part[:n])
+		token = token[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// spreadSubject asks for one photo after the other, far apart, each with its
+// token. Requests are made in batches while the watch stands.
+func spreadSubject(t *testing.T, name string, g *gallery) paired.Subject {
+	const batch, stride = 64, 7919 // a prime: all tokens come in turn
+	served, w := 0, writer{header: http.Header{}}
+	handler := g.rs.UMAProtect(g.need(photoScopes()))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+	next := 0
+	return paired.Subject{Name: name, Run: func(watch *paired.Watch, n int) {
+		served, w.code = 0, 0
+		for left := n; left > 0; left -= batch {
+			requests := make([]*http.Request, min(batch, left))
+			for i := range requests {
+				requests[i] = g.request(next)
+				next = (next + stride) % g.tokens
+			}
+			watch.Start()
+			for _, r := range requests {
+				handler.ServeHTTP(&w, r)
+			}
+			watch.Stop()
+		}
+		if served != n {
+			t.Fatalf("%s: %d of %d requests reached the handler, status %d", name, served, n, w.code)
+		}
+	}}
+}
+
+// flatSubjects are the same API with few and many resources and tokens.
+func flatSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
+	few, all := newGrantor(t, fewPhotos), newGrantor(t, many)
+	fewSite := newGallery(t, few, inside{few.server.Config.Handler}).fill(t, many)
+	allSite := newGallery(t, all, inside{all.server.Config.Handler}).fill(t, many)
+	oneSite := newGallery(t, few, inside{few.server.Config.Handler}).fill(t, 1)
+	return []paired.Subject{
+		spreadSubject(t, fewOfMany, fewSite), spreadSubject(t, allOfMany, allSite), spreadSubject(t, oneOfMany, oneSite),
+	}, max(fewSite.each, allSite.each)
+}
+
+// challengeSubjects ask the same server for the same ticket, over the network.
+func challengeSubjects(t *testing.T) []paired.Subject {
+	g := newGrantor(t, fewPhotos)
+	wire := &http.Transport{}
+	t.Cleanup(wire.CloseIdleConnections)
+	site := newGallery(t, g, wire).fill(t, 1)
+	handler := site.rs.UMAProtect(site.need(photoScopes()))(http.NotFoundHandler())
+	w, client := writer{header: http.Header{}}, &http.Client{Transport: wire}
+	bareRequest := site.request(3)
+	bareRequest.Header.Del("Authorization")
+	ask := func() error {
+		clear(w.header)
+		r := *bareRequest // a server has a fresh one
+		handler.ServeHTTP(&w, &r)
+		if w.code != http.StatusUnauthorized || !strings.Contains(w.header.Get("WWW-Authenticate"), `ticket="ttt`) {
+			return fmt.Errorf("status %d", w.code)
+		}
+		return nil
+	}
+	body := fmt.Appendf(nil, `[{"resource_id":%q,"resource_scopes":["view"]}]`, photoID(photoName(3)))
+	return []paired.Subject{
+		working(t, challenged, ask),
+		working(t, barePost, func() error { return post(client, g.server.URL+"/permission", body) }),
+	}
+}
+
+// post is a POST with a JSON body whose answer is read and thrown away.
+func post(client *http.Client, address string, body []byte) (err error) {
+	r, err := http.NewRequest(http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Authorization", "Bearer pat")
+	resp, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// working is a subject whose operation must not fail.
+func working(t *testing.T, name string, op func() error) paired.Subject {
+	t.Helper()
+	if err := op(); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return paired.Loop(name, func() {
+		if err := op(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	})
+}
