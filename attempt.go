@@ -178,7 +178,7 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt, er
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
 	}
 	name := rp.attemptName(state)
-	cookie, err := r.Cookie(name)
+	cookie, err := findCookie(r, name)
 	if err != nil {
 		return nil, errStateUnknown.because(errors.New("no attempt cookie for this state"))
 	}

@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // What our own handlers take of a request. None of them needs a body; the
@@ -15,6 +16,9 @@ const (
 	// maxQuery bounds its query before that is parsed: room for a code and what
 	// providers add.
 	maxQuery = 16 << 10
+	// maxCookies is how many cookies of a request are looked at, as net/http
+	// does. Browsers keep some hundred for a site.
+	maxCookies = 3000
 )
 
 // Failures of requests that are refused for their size alone.
@@ -50,6 +54,10 @@ func checkSize(r *http.Request) error {
 	if n := len(r.URL.RawQuery); n > maxQuery {
 		return errQueryTooLong.because(fmt.Errorf("query of %d bytes", n))
 	}
+	return checkHeaderSize(r)
+}
+
+func checkHeaderSize(r *http.Request) error {
 	size := 0
 	for name, values := range r.Header {
 		for _, v := range values {
@@ -60,4 +68,25 @@ func checkSize(r *http.Request) error {
 		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))
 	}
 	return nil
+}
+
+// findCookie returns the first cookie of that name. The method of http.Request
+// builds all of them, which for a stranger's thousands is over a megabyte (G11).
+func findCookie(r *http.Request, name string) (*http.Cookie, error) {
+	seen := 0
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if seen++; seen > maxCookies {
+				return nil, http.ErrNoCookie
+			}
+			if got, _, _ := strings.Cut(pair, "="); strings.TrimSpace(got) != name {
+				continue
+			}
+			one := http.Request{Header: http.Header{"Cookie": {pair}}}
+			if found, err := one.Cookie(name); err == nil {
+				return found, nil
+			}
+		}
+	}
+	return nil, http.ErrNoCookie
 }

@@ -366,7 +366,7 @@ func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attem
 // provider's; otherwise it may be of the same grant as the new one, and servers
 // end a grant with its token (RFC 7009 §2.1).
 func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *record) (*record, error) {
-	cookie, err := r.Cookie(rp.cookie)
+	cookie, err := findCookie(r, rp.cookie)
 	if err != nil {
 		return nil, nil
 	}

@@ -75,7 +75,7 @@ var errNotSignedIn = errors.New("not signed in")
 // load returns the login of the request's cookie. Errors: errNotSignedIn, or an
 // *Error when that cannot be known now.
 func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
-	cookie, err := r.Cookie(rp.cookie)
+	cookie, err := findCookie(r, rp.cookie)
 	if err != nil {
 		return nil, errNotSignedIn
 	}

@@ -51,7 +51,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var rec *record
-	if cookie, err := r.Cookie(rp.cookie); err == nil {
+	if cookie, err := findCookie(r, rp.cookie); err == nil {
 		if id, _, ok := parseCookie(cookie.Value); ok {
 			if rec, err = rp.sessions.end(r.Context(), sessionKey(id)); err != nil {
 				return err
@@ -156,7 +156,7 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 // page may follow; nothing else is driven by it (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
 	known := false
-	if cookie, err := r.Cookie(rp.logoutCookie); err == nil {
+	if cookie, err := findCookie(r, rp.logoutCookie); err == nil {
 		rp.clearCookie(w, rp.logoutCookie)
 		known = hmac.Equal([]byte(cookie.Value), []byte(r.URL.Query().Get("state")))
 	}

@@ -348,7 +348,7 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt {
 
 // sessionDigest recognises the session that the request's cookie names.
 func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
-	cookie, err := r.Cookie(rp.cookie)
+	cookie, err := findCookie(r, rp.cookie)
 	if err != nil {
 		return nil
 	}
@@ -375,6 +375,9 @@ func (a *attempt) ask(s stepUp) {
 // begin writes the attempt's cookie and makes the authorization request
 // (OpenID Connect Core §3.1.2.1).
 func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt) (string, error) {
+	if err := checkHeaderSize(r); err != nil { // the callback would refuse it, after the person has signed in
+		return "", err
+	}
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil {
 		return "", err

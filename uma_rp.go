@@ -376,8 +376,12 @@ func readUMAChallenge(values []string) (*umaChallenge, error) {
 // mentionsUMA reports whether an unreadable header value may hold a UMA
 // challenge: the scheme's name as a word of its own.
 func mentionsUMA(value string) bool {
-	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
-	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, "UMA") })
+	for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
+		if strings.EqualFold(word, "UMA") {
+			return true
+		}
+	}
+	return false
 }
 
 // hasAuthorization reports whether the caller brings credentials, in whatever
