@@ -16,11 +16,22 @@ import (
 // provider and the browser.
 const (
 	stepStart    = "start: redirect to the provider"
-	stepCallback = "callback: code, ID Token, user info, session"
+	stepCode     = "callback: attempt, until the code is sent"
+	stepIDToken  = "callback: token answer, ID Token"
+	stepSession  = "callback: user info, session, redirect"
+	stepCallback = "callback, all of it"
 	stepFirst    = "first request of the session"
 	wholeSignIn  = "whole sign-in"
 	signature    = "one RS256 signature checked"
 )
+
+// watches take the time of the steps. Those of the callback follow each other
+// at its two calls, which get the tokens and the user info.
+type watches struct{ start, code, idToken, session, first *paired.Watch }
+
+func newWatches() *watches {
+	return &watches{new(paired.Watch), new(paired.Watch), new(paired.Watch), new(paired.Watch), new(paired.Watch)}
+}
 
 func signInLimits() []paired.Limit {
 	return []paired.Limit{{Subject: wholeSignIn, Peer: signature, AtMost: 12}}
@@ -41,14 +52,15 @@ func newFlow(t *testing.T, s *site) *flow {
 	return &flow{t: t, s: s, start: s.login.RequireLogin(nothing), back: s.login.CallbackHandler(), w: writer{header: http.Header{}}}
 }
 
-// serve answers one request while the watch runs.
-func (f *flow) serve(w *paired.Watch, h http.Handler, r *http.Request, want int) {
+// serve answers one request while a watch runs; the next one follows it when the
+// network has had the word.
+func (f *flow) serve(h http.Handler, r *http.Request, want int, steps ...*paired.Watch) {
 	f.w.header, f.w.code = http.Header{}, 0
-	f.s.wire.setWatch(w) // which halts on the network
-	w.Start()
+	f.s.wire.begin(steps)
 	h.ServeHTTP(&f.w, r)
-	w.Stop()
-	f.s.wire.setWatch(nil)
+	if left := f.s.wire.end(); left != 1 {
+		f.t.Fatalf("%s: %d steps were not taken", r.URL.Path, left-1)
+	}
 	if f.w.code != want {
 		f.t.Fatalf("%s: status %d, want %d", r.URL.Path, f.w.code, want)
 	}
@@ -65,18 +77,17 @@ func (f *flow) cookie() string {
 	return ""
 }
 
-// signIn gives the session cookie of one more sign-in. start and callback take
-// the time of the steps.
-func (f *flow) signIn(start, callback *paired.Watch) string {
+// signIn gives the session cookie of one more sign-in.
+func (f *flow) signIn(w *watches) string {
 	browser := f.s.signedIn[f.next%people].browser
 	f.next++
-	f.serve(start, f.start, get(f.s.base+"/notes/7?page=2", ""), http.StatusSeeOther)
+	f.serve(f.start, get(f.s.base+"/notes/7?page=2", ""), http.StatusSeeOther, w.start)
 	attempt := f.cookie()
 	answer, err := browser.GetUntil(f.w.header.Get("Location"), f.s.base+callbackPath)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.serve(callback, f.back, get(answer.Header.Get("Location"), attempt), http.StatusSeeOther)
+	f.serve(f.back, get(answer.Header.Get("Location"), attempt), http.StatusSeeOther, w.code, w.idToken, w.session)
 	return f.cookie()
 }
 
@@ -101,26 +112,29 @@ func (f *flow) first(w *paired.Watch, cookies []string) {
 // signInSubjects are the steps, all of them, and a measure to hold them against.
 func signInSubjects(t *testing.T, s *site) []paired.Subject {
 	f := newFlow(t, s)
-	steps := func(name string, run func(w *paired.Watch) (start, callback, first *paired.Watch)) paired.Subject {
+	steps := func(name string, choose func(s *watches, w *paired.Watch)) paired.Subject {
 		return paired.Subject{Name: name, Run: func(w *paired.Watch, n int) {
-			start, callback, first := run(w)
+			s := newWatches()
+			choose(s, w)
 			cookies := make([]string, 0, n)
 			for range n {
-				cookies = append(cookies, f.signIn(start, callback))
+				cookies = append(cookies, f.signIn(s))
 			}
-			f.first(first, cookies)
+			f.first(s.first, cookies)
 		}}
 	}
-	aside := func() *paired.Watch { return new(paired.Watch) }
 	return []paired.Subject{
 		{Name: stepStart, Run: func(w *paired.Watch, n int) {
 			for range n {
-				f.serve(w, f.start, get(f.s.base+"/notes/7?page=2", ""), http.StatusSeeOther)
+				f.serve(f.start, get(f.s.base+"/notes/7?page=2", ""), http.StatusSeeOther, w)
 			}
 		}},
-		steps(stepCallback, func(w *paired.Watch) (start, callback, first *paired.Watch) { return aside(), w, aside() }),
-		steps(stepFirst, func(w *paired.Watch) (start, callback, first *paired.Watch) { return aside(), aside(), w }),
-		steps(wholeSignIn, func(w *paired.Watch) (start, callback, first *paired.Watch) { return w, w, w }),
+		steps(stepCode, func(s *watches, w *paired.Watch) { s.code = w }),
+		steps(stepIDToken, func(s *watches, w *paired.Watch) { s.idToken = w }),
+		steps(stepSession, func(s *watches, w *paired.Watch) { s.session = w }),
+		steps(stepCallback, func(s *watches, w *paired.Watch) { s.code, s.idToken, s.session = w, w, w }),
+		steps(stepFirst, func(s *watches, w *paired.Watch) { s.first = w }),
+		steps(wholeSignIn, func(s *watches, w *paired.Watch) { *s = watches{w, w, w, w, w} }),
 		signatureSubject(t),
 	}
 }

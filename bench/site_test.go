@@ -148,21 +148,22 @@ func get(address, cookie string) *http.Request {
 	return r
 }
 
-// wire is the provider's transport. It reads each answer whole, and halts a
-// watch as long as the network has the word.
+// wire is the provider's transport. It reads each answer whole, and no watch runs
+// as long as the network has the word.
 type wire struct {
 	base *http.Transport
 
 	mu    sync.Mutex
-	watch *paired.Watch // nil: none runs
+	steps []*paired.Watch // the first one runs, and after each call the next
 	last  tokens
 }
 
 func (x *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.watch != nil {
-		defer x.watch.Pause()()
+	if len(x.steps) > 0 {
+		x.steps[0].Stop()
+		defer x.step()
 	}
 	resp, err := x.base.RoundTrip(r)
 	if err != nil {
@@ -187,8 +188,28 @@ func (x *wire) lastTokens() tokens {
 	return x.last
 }
 
-func (x *wire) setWatch(w *paired.Watch) {
+// step lets the next watch run, or the last one on.
+func (x *wire) step() {
+	if len(x.steps) > 1 {
+		x.steps = x.steps[1:]
+	}
+	x.steps[0].Start()
+}
+
+// begin starts the first of the watches.
+func (x *wire) begin(steps []*paired.Watch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.watch = w
+	x.steps = steps
+	steps[0].Start()
+}
+
+// end halts the watch that runs. It gives how many there would have been, with
+// this one.
+func (x *wire) end() (left int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.steps[0].Stop()
+	left, x.steps = len(x.steps), nil
+	return left
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"sync"
 	"testing"
 
@@ -14,7 +15,7 @@ func TestSubjects(t *testing.T) {
 	const copies = 4
 	var wg sync.WaitGroup
 	for range copies {
-		for _, one := range append(sessionSubjects(t, s), optionalSubjects(s)...) {
+		for _, one := range slices.Concat(sessionSubjects(t, s), optionalSubjects(s), hotSubjects(t)) {
 			wg.Go(func() {
 				for range one.requests {
 					one.once()
@@ -24,7 +25,8 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	for _, one := range signInSubjects(t, s) {
+	flat, _ := flatSubjects(t, 2*fewPhotos)
+	for _, one := range slices.Concat(signInSubjects(t, s), challengeSubjects(t), flat) {
 		one.Run(new(paired.Watch), 3)
 	}
 	if v := s.op.Violations(); len(v) != 0 {
