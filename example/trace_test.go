@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"example.com/gatehouse/example/internal/sequence"
@@ -60,9 +61,16 @@ func holdTrace(t *testing.T, name string, got []byte) {
 		}
 		return
 	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s does not tell what passes any more; now it is:\n%s", name, got)
+	if bytes.Equal(got, want) {
+		return
 	}
+	was, is := strings.Split(string(want), "\n"), strings.Split(string(got), "\n")
+	n := 0
+	for n < min(len(was), len(is))-1 && was[n] == is[n] {
+		n++
+	}
+	t.Errorf("%s does not tell what passes any more. Line %d is\n%s\nand was\n%s\nIf that is meant: go test ./example -run TestTraces -update; go run ./example/sequence",
+		name, n+1, is[n], was[n])
 }
 
 // latest returns what the last click of a browser caused.
