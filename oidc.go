@@ -180,13 +180,17 @@ func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
 
 // RequireLogin lets only people pass who are signed in and meet the
 // requirements. A navigation is sent to sign-in and comes back; everything else
-// gets 401 with a JSON body that names LoginURL.
+// gets 401 with a JSON body that names LoginURL. What next serves is marked
+// "Cache-Control: no-store" and "Vary: Cookie"; a Cache-Control that next sets
+// itself wins.
 func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Require(rp)(next) }
 
 // OptionalLogin puts the identity on the context if somebody is signed in and
 // meets the requirements, and lets everybody pass. It never redirects. An
 // unsafe request from another site passes as nobody. When the store is in
-// trouble the answer is 503, because signed out is not what that means.
+// trouble the answer is 503, because signed out is not what that means. What
+// nobody in particular gets is marked "Cache-Control: private" where no other
+// Cache-Control is set, the rest as RequireLogin does.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := decide(optional{rp}, w, r)
