@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse/interop/servers"
 	"github.com/chromedp/cdproto/cdp"
@@ -25,8 +26,13 @@ const cookieTable = "../middlewaretest/testdata/cookies.json"
 // releases. Read the diff.
 var updateCookies = flag.Bool("update-cookies", false, "write "+cookieTable)
 
-// cookieTabs is how many people go through the table at the same time.
-const cookieTabs = 2
+const (
+	// cookieTabs is how many people go through the table at the same time.
+	cookieTabs = 2
+	// cookieTime bounds the way through the table, which takes 25 s on two
+	// idle cores.
+	cookieTime = 5 * time.Minute
+)
 
 type cookieCase struct {
 	Name  string       `json:"name"`
@@ -60,12 +66,16 @@ func TestCookiesInChromium(t *testing.T) {
 	}
 	sites := &cookieSites{visits: map[string]*cookieVisit{}}
 	browser := servers.StartSites(t, sites)
+	begin := time.Now()
 	t.Run("tabs", func(t *testing.T) {
 		for tab := range cookieTabs {
 			t.Run(fmt.Sprint(tab), func(t *testing.T) {
 				t.Parallel()
 				person := &cookiePerson{sites: sites, tab: browser.Another(t)}
 				for i := tab; i < len(cases); i += cookieTabs {
+					if took := time.Since(begin); took > cookieTime {
+						t.Fatalf("%d of %d cases are done after %v", i, len(cases), took)
+					}
 					t.Run(cases[i].Name, func(t *testing.T) { person.try(t, cases[i]) })
 				}
 			})

@@ -70,7 +70,10 @@ func StartSites(t testing.TB, handler http.Handler) *Chromium {
 			secure.Listener.Addr(), open.Listener.Addr())),
 		// This one key is trusted, for any name. It takes a profile of its own.
 		chromedp.Flag("ignore-certificate-errors-spki-list", pin),
-		chromedp.Flag("disable-features", "Translate,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable"),
+		chromedp.Flag("disable-features", "Translate,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,BackForwardCache"),
+		// Otherwise nearly every change of pages starts a process.
+		chromedp.Flag("disable-site-isolation-trials", true),
+		chromedp.Flag("renderer-process-limit", "1"),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 	)
