@@ -215,7 +215,7 @@ func (rules Rules) wire() needFunc {
 		if found.rule == nil {
 			return Permission{}, errNoRule.because(nil)
 		}
-		if written := asWritten(r.URL); written != nil && reach(mux, r, written).rule != found.rule {
+		if written := asWritten(r.URL); written != nil && !found.rule.agrees(reach(mux, r, written).rule) {
 			return Permission{}, errPath.because(errors.New("the path reaches one rule decoded, and another or none as it is written"))
 		}
 		return found.rule.need(found.request)
@@ -265,10 +265,11 @@ func addRule(mux *http.ServeMux, pattern string, need Need) {
 	if need == nil {
 		panic("the rule is nil")
 	}
-	if path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]; !strings.HasPrefix(path, "/") {
+	path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]
+	if !strings.HasPrefix(path, "/") {
 		panic("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
 	}
-	mux.Handle(pattern, &rule{need.wire()})
+	mux.Handle(pattern, &rule{need: need.wire(), spellings: strings.ContainsFunc(path, hasSpellings)})
 }
 
 // methodEnd is where the path of a pattern begins, after method and blanks.
@@ -280,7 +281,22 @@ func methodEnd(pattern string) int {
 }
 
 // rule is the handler of one pattern: it leaves itself in the writer.
-type rule struct{ need needFunc }
+type rule struct {
+	need needFunc
+	// The pattern has characters that can be written in several ways.
+	spellings bool
+}
+
+// agrees reports whether a request for the rule may reach other when its path is
+// taken as it is written. A router that does so may well have nothing for a rule
+// of several spellings. Nobody has to encode letters and digits.
+func (h *rule) agrees(other *rule) bool { return other == h || other == nil && h.spellings }
+
+// hasSpellings reports whether net/url or browsers may encode the character of a
+// pattern in a path.
+func hasSpellings(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/{}-._~$&+,:=@", c))
+}
 
 func (h *rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if found, ok := w.(*ruleWriter); ok {

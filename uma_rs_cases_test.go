@@ -24,6 +24,8 @@ func TestUR6_PathReadInTwoWays(t *testing.T) {
 		"GET /a/é":       one.AllOf("print"),
 		"GET /a/(1)":     one.AllOf("print"),
 		"GET /only":      one.AllOf("view"),
+		"GET /é b/(1)":   one.AllOf("view"),
+		"GET /a b/{x}":   one.AllOf("view"),
 		"GET /tree/": gatehouse.Rules{
 			"GET /tree/{id}":    one.AllOf("view"),
 			"GET /tree/special": one.AllOf("print"),
@@ -42,6 +44,11 @@ func TestUR6_PathReadInTwoWays(t *testing.T) {
 		"/a/%78":               200,
 		"/only":                200,
 		"/%6fnly":              400, // another router serves what has no rule
+		"/%C3%A9%20b/(1)":      200, // nobody else's, and it has no one spelling
+		"/%C3%A9%20b/%281%29":  200,
+		"/%c3%a9%20b/%281%29":  200,
+		"/a%20b/(1)":           200,
+		"/a%20b/%78":           200,
 		"/tree/special":        200,
 		"/tree/%73pecial":      400,
 		"/%74ree/special":      400,

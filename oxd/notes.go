@@ -16,10 +16,7 @@ func (r *reader) remarks() []string {
 		"a request that the document does not name is refused with 403; oxd called it not protected and had it let through",
 		"paths and methods are compared with their case; oxd compared them whatever their case",
 		"a permission counts only within its own times; oxd did not look at exp and nbf of a permission",
-	}
-	prefix := func(c condition) bool { return c.path != "/" }
-	if slices.ContainsFunc(r.conditions, prefix) {
-		out = append(out, "a path is only that path and nothing below it, as in oxd; uma-rs, the filter for Java, let it stand for whatever began with it")
+		"a path is only that path and nothing below it, as in oxd; uma-rs, the filter for Java, let it stand for whatever began with it",
 	}
 	if i := slices.IndexFunc(r.conditions, func(c condition) bool { return slices.Contains(c.methods, "GET") && !r.names("HEAD", c.path) }); i >= 0 {
 		out = append(out, "GET answers for HEAD too where the document does not name HEAD, as with "+clip(r.conditions[i].path)+"; oxd called HEAD not protected")
