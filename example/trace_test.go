@@ -162,9 +162,10 @@ func playUpgraded(t *testing.T) *teller {
 	shown := s.orderAs(bob).want(200, "Alice lets you view")
 	shown.submit(`action="/order/delete"`, nil).want(202, "The owner has been asked")
 	tell := s.tell("Too weak, approved, upgraded",
-		"Bob may view the album and wants to delete it. His token was too weak, and Alice was asked. She approves; the next exchange, in which the shop offers the token it has, gives one that holds both permissions, and the shop throws the old one away.")
+		"Bob may view the album and wants to delete it. His token is alive but too weak, so the answer is a ticket again, and Alice is asked. She approves; the next exchange, in which the shop offers the token it has, gives one that holds both permissions, and the shop throws the old one away.")
+	tell.scene("Bob presses “Delete”: his token is too weak. What follows is as before, and Alice is asked", "Bob", s.latest(bob)[:1])
 	s.get(s.serverURL+"/").submit("Approve", url.Values{"decision": {"approve"}}).want(200, "Nobody is waiting")
-	tell.scene("Bob wanted to delete the album, and Alice was asked. She approves it in her inbox", "Alice", s.latest(s.browser))
+	tell.scene("Alice approves the request in her inbox", "Alice", s.latest(s.browser))
 	shown.submit(`action="/order/delete"`, nil).want(200, "The album is gone")
 	tell.scene("Bob presses the same button again", "Bob", s.latest(bob))
 	return tell
