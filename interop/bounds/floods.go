@@ -40,7 +40,7 @@ func floods(most int64) []flood {
 		{name: "members up to the cap", answer: members(most), fits: true},
 		{name: "without end", answer: endless(http.StatusOK)},
 		{name: "a refusal without end", answer: endless(http.StatusBadRequest)},
-		{name: "gzip without end", answer: zipped},
+		{name: "gzip without end", answer: zipped()},
 		{name: "a header without end", answer: lines("HTTP/1.1 200 OK\r\n", "X-Line: some value\r\n"), header: true},
 		{name: "early hints without end", answer: lines("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), header: true},
 	}
@@ -98,18 +98,26 @@ func endless(status int) http.HandlerFunc {
 	}
 }
 
-// zipped is what a thousandth of its size is sent of.
-func zipped(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Accept-Encoding") != "gzip" {
-		endless(http.StatusOK)(w, r)
-		return
+// zipped sends a thousandth of what is to be read: a gzip member of 1 MiB again
+// and again, which RFC 1952 §2.2 makes one file.
+func zipped() http.HandlerFunc {
+	var member bytes.Buffer
+	z := gzip.NewWriter(&member)
+	_, _ = z.Write(bytes.Repeat([]byte("x"), 1<<20)) // a buffer takes it
+	_ = z.Close()
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "gzip" {
+			endless(http.StatusOK)(w, r)
+			return
+		}
+		w.Header().Set(floodMark, "yes")
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		var err error
+		for n := 0; err == nil && n < floodEnd; n += 1 << 20 {
+			_, err = w.Write(member.Bytes())
+		}
 	}
-	w.Header().Set(floodMark, "yes")
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Encoding", "gzip")
-	z := gzip.NewWriter(w)
-	pour(z)
-	_ = z.Close() // the client is gone
 }
 
 // lines writes to the connection itself.

@@ -41,7 +41,6 @@ type cost struct {
 
 // measure does the work.
 func measure(work func()) (cost, error) {
-	runtime.GC() // what came before is not ours
 	heap := allocated()
 	cpu, err := spent()
 	if err != nil {
@@ -73,6 +72,7 @@ var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 // fire measures the requests of one kind, the cheapest round of all, and
 // returns what one of them cost with its status.
 func (c requestCase) fire(e Effort) (cost, int, error) {
+	runtime.GC() // the garbage of other kinds is not ours
 	var best cost
 	status := 0
 	for round := range e.Rounds + 1 { // the first is not counted: it warms up

@@ -12,7 +12,7 @@ const { port, issuer, clientID, clientSecret } = JSON.parse(process.env.RP_CONFI
 const app = express();
 app.use(auth({
   issuerBaseURL: issuer, baseURL: `http://127.0.0.1:${port}`, clientID, clientSecret,
-  secret: randomBytes(32).toString('hex'), authRequired: false, idpLogout: true, httpTimeout: 5000,
+  secret: randomBytes(32).toString('hex'), authRequired: false, idpLogout: true, httpTimeout: 30000,
   authorizationParams: { response_type: 'code', response_mode: 'query', scope: 'openid profile email' },
 }));
 app.get('/', (req, res) => res.json({ public: true }));
