@@ -1,0 +1,124 @@
+package gatehouse_test
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+)
+
+// CC6: every handler at once on two replicas, while keys rotate, metadata is
+// fetched anew, tokens are renewed, people sign out here and everywhere, and the
+// site closes. Under the race detector; afterwards no goroutine is left. Three
+// times.
+func TestCC6_EverythingAtOnce(t *testing.T) {
+	for range 3 {
+		before := runtime.NumGoroutine()
+		everythingAtOnce(t)
+		wantGoroutines(t, before)
+	}
+}
+
+// wantGoroutines waits, for a bounded number of turns, until those that are on
+// their way out are gone.
+func wantGoroutines(t *testing.T, most int) {
+	t.Helper()
+	for range 10_000 {
+		if runtime.NumGoroutine() <= most {
+			return
+		}
+		runtime.Gosched()
+	}
+	stacks := make([]byte, 1<<16)
+	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), most, stacks[:runtime.Stack(stacks, true)])
+}
+
+func everythingAtOnce(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.replicas = 2
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/auth/session", login.SessionHandler())
+			mux.Handle("/recent", login.With(gatehouse.MaxAge(time.Hour)).RequireLogin(whoAmI))
+			mux.Handle("/either", gatehouse.Require(gatehouse.Either(login, login))(whoAmI))
+			mux.Handle("/token", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = login.Token(r.Context()) // the site is closed under it
+				whoAmI(w, r)
+			})))
+		}
+	})
+	const people, rounds = 6, 12
+	var served, signedIn atomic.Int64
+	var stop atomic.Bool
+	var beside, visits sync.WaitGroup
+	ctx := context.Background()
+	for _, disturb := range []func(i int){
+		func(int) { s.must(s.RotateKeys()) },
+		func(i int) { s.advance(time.Duration(i%7) * time.Minute) }, // tokens, keys and metadata age
+		func(int) { _ = s.replicas[replicaA].sessions.RevokeAll(ctx, siteIssuer, "ben-1") },
+		func(i int) { _, _ = s.replicas[i%2].sessions.List(ctx, siteIssuer, "ana-1") },
+		func(i int) { _ = s.replicas[i%2].sessions.Shutdown(ctx) }, // waits for what runs, while more comes
+	} {
+		beside.Go(func() {
+			for i := 0; !stop.Load() && i < 2000; i++ {
+				disturb(i)
+				runtime.Gosched()
+			}
+		})
+	}
+	for n := range people {
+		visits.Go(func() {
+			b := s.visitor([]string{"ana", "ben"}[n%2])
+			for round := range rounds {
+				at := b.on((n + round) % 2)
+				if a := at.tryVisit("/notes/"); a != nil && a.Code == http.StatusOK {
+					signedIn.Add(1)
+				}
+				for _, path := range []string{"/notes/", "/open", "/recent", "/either", "/token", "/auth/session", "/auth/login", "/auth/logout", "/auth/callback?state=x"} {
+					if a := at.get(path); a.Code == http.StatusOK {
+						served.Add(1)
+					} else if a.Code >= 500 && a.Code != http.StatusServiceUnavailable {
+						t.Errorf("%s: %v", path, a)
+					}
+				}
+				at.fetch(http.MethodPost, "/notes/", "Origin", s.origin)
+				if round%3 == 2 {
+					at.post("/auth/logout", nil)
+				}
+			}
+		})
+	}
+	visits.Wait()
+	stop.Store(true)
+	beside.Wait()
+	if signedIn.Load() == 0 || served.Load() < people*rounds {
+		t.Errorf("%d sign-ins and %d pages: the test no longer tests", signedIn.Load(), served.Load())
+	}
+	s.shutdownAll()
+}
+
+// tryVisit is visit where a sign-in may be disturbed on its way: nil where it
+// goes nowhere.
+func (b *visitor) tryVisit(target string) *answer {
+	a := b.get(target)
+	for range maxHops {
+		switch {
+		case a.location() != "":
+			to, err := a.url.Parse(a.location())
+			if err != nil {
+				return nil
+			}
+			a = b.get(to.String())
+		case a.url.Host == "op.test" && strings.Contains(a.Body.String(), `id="sign-in"`):
+			a = b.fillIn(a)
+		default:
+			return a
+		}
+	}
+	return nil
+}
