@@ -111,6 +111,7 @@ func rpRows() []rpRow {
 				t.Errorf("%v", err)
 			}
 		}, later: func(s *umaStory) { s.must(s.Approve("alice", s.Pending("alice")[0].ID)) }},
+		{name: "a token endpoint at another host", prepare: down(opserver.TokenEndpointElsewhere), method: "GET", status: 200, tokens: 2},
 		{name: "need_info, nothing to say", config: nobody, method: "GET", tokens: 1, check: wantNeed(false)},
 		{name: "need_info without a hint", config: nobody, prepare: down(opserver.NeedInfoNoHint), method: "GET", tokens: 1, check: wantNeed(false)},
 		{name: "need_info without a hint is pushed to", prepare: down(opserver.NeedInfoNoHint), method: "GET", status: 200, tokens: 2},

@@ -187,6 +187,7 @@ const (
 const (
 	SameTicketBack          = Fault(opserver.SameTicketBack)          // Grant §3.3.6: the ticket is a new one
 	NeedInfoForever         = Fault(opserver.NeedInfoForever)         // Grant §3.3.6: need_info asks for what is missing
+	TokenEndpointElsewhere  = Fault(opserver.TokenEndpointElsewhere)  // liberty: RFC 8414 §2, an endpoint may lie at another host; localhost for 127.0.0.1
 	NeedInfoNoHint          = Fault(opserver.NeedInfoNoHint)          // Grant §3.3.6: required_claims or redirect_user comes along
 	RedirectUserMalformed   = Fault(opserver.RedirectUserMalformed)   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
 	TicketWithPadding       = Fault(opserver.TicketWithPadding)       // liberty: a ticket is any string, here with == at its end

@@ -1,6 +1,8 @@
 package middlewaretest
 
 import (
+	"net/http"
+	"strings"
 	"time"
 
 	"example.com/gatehouse"
@@ -54,3 +56,41 @@ func (s *Server) Trust(idp *Server, clients ...gatehouse.Client) {
 	}
 	s.check(s.op.TrustIssuer(idp.op.AsIssuer(audience...)))
 }
+
+// UnquotedChallenges makes a resource server write its UMA challenges as some do:
+// values without quotation marks, no space behind a comma. RFC 9110 §11.2 does not
+// allow it for what is in an as_uri; clients do well to read it all the same.
+func UnquotedChallenges(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(&unquoting{ResponseWriter: w}, r)
+	})
+}
+
+// unquoting changes the header before it goes out.
+type unquoting struct {
+	http.ResponseWriter
+	began bool
+}
+
+func (u *unquoting) WriteHeader(status int) {
+	if !u.began && status >= http.StatusOK {
+		u.began = true
+		lines := u.Header()["Www-Authenticate"]
+		for i, line := range lines {
+			if strings.HasPrefix(line, "UMA ") && !strings.Contains(line, `\`) {
+				lines[i] = strings.ReplaceAll(strings.ReplaceAll(line, `"`, ""), ", ", ",")
+			}
+		}
+	}
+	u.ResponseWriter.WriteHeader(status)
+}
+
+func (u *unquoting) Write(b []byte) (int, error) {
+	if !u.began {
+		u.WriteHeader(http.StatusOK)
+	}
+	return u.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the real one.
+func (u *unquoting) Unwrap() http.ResponseWriter { return u.ResponseWriter }

@@ -188,3 +188,40 @@ func mayProtect(t *testing.T, op *middlewaretest.Server, user string, c gatehous
 	_ = resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
 }
+
+// TestUnquotedChallenges: a client reads what some resource servers write.
+func TestUnquotedChallenges(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	u := newUMASite(t, op)
+	op.As(u.photoz.ID).Share("album", "bob", "view")
+	site := middlewaretest.NewApp(t, func(string) http.Handler {
+		return middlewaretest.UnquotedChallenges(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			req, err := http.NewRequestWithContext(r.Context(), r.Method, u.url, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header = r.Header.Clone()
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = resp.Body.Close()
+			w.Header()["Www-Authenticate"] = resp.Header["Www-Authenticate"]
+			w.WriteHeader(resp.StatusCode)
+		}))
+	})
+	resp, err := http.Get(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if got := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "UMA realm=") || strings.ContainsAny(got, `"`) || strings.Contains(got, ", ") {
+		t.Errorf("challenge %s", got)
+	}
+	c := u.client(t, func() string { return op.IDToken("bob", u.shop) })
+	if got := get(t, c, http.MethodGet, site); got != "200" {
+		t.Errorf("bob: %s", got)
+	}
+}

@@ -124,6 +124,7 @@ const (
 const (
 	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is a new one
 	NeedInfoForever         Fault = "need-info-forever"         // Grant §3.3.6: need_info asks for what is missing
+	TokenEndpointElsewhere  Fault = "token-endpoint-elsewhere"  // liberty: RFC 8414 §2, an endpoint may lie at another host; localhost for 127.0.0.1
 	NeedInfoNoHint          Fault = "need-info-no-hint"         // Grant §3.3.6: required_claims or redirect_user comes along
 	RedirectUserMalformed   Fault = "redirect-user-malformed"   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
 	TicketWithPadding       Fault = "ticket-with-padding"       // liberty: a ticket is any string, here with == at its end
@@ -177,7 +178,8 @@ func OpenIDFaults() []Fault {
 // Faults lists all faults in the order above.
 func Faults() []Fault {
 	return slices.Concat(OpenIDFaults(), []Fault{
-		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket, PartialGrant, PermissionExpired, PermissionNotYetValid,
+		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket,
+		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
 	}, EndpointFaults())
 }

@@ -95,6 +95,14 @@ func TestTicketFaults(t *testing.T) {
 		}
 		w.exchange(long, w.claim("bob")...).want(t, 200, "")
 	})
+	w.with(opserver.TokenEndpointElsewhere, func() {
+		md := w.getJSON(w.Issuer() + "/.well-known/uma2-configuration")
+		at := str(md["token_endpoint"])
+		if !strings.HasPrefix(at, "http://localhost:") {
+			t.Fatalf("TokenEndpointElsewhere: %s", at)
+		}
+		w.postForm(w.http, at, url.Values{"grant_type": {"client_credentials"}}, rpAuth).want(t, 200, "")
+	})
 	w.with(opserver.PartialGrant, func() {
 		a := w.exchange(w.ticket(pat, id, "view", "print"), w.claim("bob")...)
 		if got := permissions(w.introspect(str(a.json["access_token"]), rpAuth)); got != id+":view" {

@@ -72,6 +72,9 @@ func (s *Server) spoilMetadata(m map[string]any) {
 		{MetadataIssuerSlash, func() { m["issuer"] = s.otherSlash() }},
 		// The host name is reserved (RFC 6761 §6.4) and not loopback.
 		{InsecureEndpoint, func() { m["token_endpoint"] = "http://op.invalid" + s.prefix + pathToken }},
+		{TokenEndpointElsewhere, func() {
+			m["token_endpoint"] = strings.Replace(s.url(pathToken), "//127.0.0.1", "//localhost", 1)
+		}},
 		{OddMetadata, func() { s.addOddMetadata(m) }},
 		{NoChallengeMethods, func() { delete(m, "code_challenge_methods_supported") }},
 		{PlainChallengeOnly, func() { m["code_challenge_methods_supported"] = []string{"plain"} }},
