@@ -189,14 +189,18 @@ func (a *asAnswer) ticket() (string, error) {
 	if a.status != http.StatusCreated && a.status != http.StatusOK {
 		return "", a.unexpected("permission request")
 	}
-	var body struct {
-		Ticket string `json:"ticket"`
-	}
-	if err := strictjson.Unmarshal(a.body, &body); err != nil {
+	var ticket string
+	err := strictjson.Object(a.body, func(name string, v strictjson.Value) (err error) {
+		if name == "ticket" {
+			ticket, err = v.Text()
+		}
+		return err
+	})
+	if err != nil {
 		return "", errProviderUnavailable.because(errors.New("permission request: the answer is not the expected JSON object"))
 	}
-	if body.Ticket == "" || len(body.Ticket) > maxTicket || !printable(body.Ticket) {
-		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(body.Ticket)))
+	if ticket == "" || len(ticket) > maxTicket || !printable(ticket) {
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))
 	}
-	return body.Ticket, nil
+	return ticket, nil
 }

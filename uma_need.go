@@ -123,13 +123,11 @@ func (c *clause) check() error {
 	if len(c.scopes) == 0 {
 		return errors.New("no scope is needed; Public() lets everybody pass")
 	}
-	for _, s := range slices.Concat(c.scopes, c.ask) {
-		if s == "" {
-			return errors.New("a scope is empty")
-		}
-		if !c.resource.undeclared() && !slices.Contains(c.resource.Scopes, s) {
-			return fmt.Errorf("the scope %q is not one of the resource's: %s", s, strings.Join(c.resource.Scopes, ", "))
-		}
+	if err := c.resource.checkScopes(c.scopes); err != nil {
+		return err
+	}
+	if err := c.resource.checkScopes(c.ask); err != nil {
+		return err
 	}
 	if c.ask == nil {
 		return nil
@@ -141,6 +139,19 @@ func (c *clause) check() error {
 	}
 	if i := slices.IndexFunc(c.scopes, func(s string) bool { return !asked(s) }); !c.anyOf && i >= 0 {
 		return fmt.Errorf("Ask leaves out %q, which AllOf needs", c.scopes[i])
+	}
+	return nil
+}
+
+// checkScopes says which scope the resource does not have.
+func (r *Resource) checkScopes(scopes []string) error {
+	for _, s := range scopes {
+		if s == "" {
+			return errors.New("a scope is empty")
+		}
+		if !r.undeclared() && !slices.Contains(r.Scopes, s) {
+			return fmt.Errorf("the scope %q is not one of the resource's: %s", s, strings.Join(r.Scopes, ", "))
+		}
 	}
 	return nil
 }

@@ -96,17 +96,20 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 	if need.public {
 		return nil, nil
 	}
-	token, ok, err := bearer.Token(r.Header)
+	token, ok, err := bearer.Unchecked(r.Header)
 	if err != nil {
 		return nil, errBearer.because(err)
 	}
 	if !ok {
 		return nil, errPermission.because(&umaRefusal{need: need})
 	}
-	// The budget begins only where the server has to be asked: a hot request
-	// makes no timer.
+	// A hot request makes no timer, since the budget begins only where the server
+	// has to be asked, and does not read through a token that was valid before.
 	ctx, owner := r.Context(), need.owner()
 	f := g.rs.remembered(token, owner)
+	if f == nil && !bearer.Valid(token) {
+		return nil, errBearer.because(bearer.ErrMalformed)
+	}
 	if f == nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestBudget)

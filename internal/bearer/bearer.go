@@ -23,6 +23,17 @@ var ErrMalformed = errors.New("bearer: malformed Authorization header")
 //
 // Tokens in a form or in the query are not looked for.
 func Token(h http.Header) (token string, ok bool, err error) {
+	token, ok, err = Unchecked(h)
+	if ok && !Valid(token) {
+		return "", false, ErrMalformed
+	}
+	return token, ok, err
+}
+
+// Unchecked is [Token] without a look at the characters of the token. It is for
+// a caller who compares the token with others that were [Valid], and asks Valid
+// before anything else is done with it.
+func Unchecked(h http.Header) (token string, ok bool, err error) {
 	values := h.Values("Authorization")
 	switch len(values) {
 	case 0:
@@ -37,7 +48,7 @@ func Token(h http.Header) (token string, ok bool, err error) {
 	}
 	// credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
 	token = strings.TrimLeft(rest, " ")
-	if len(token) == len(rest) || len(token) > MaxToken || !isToken68(token) {
+	if len(token) == len(rest) || len(token) > MaxToken {
 		return "", false, ErrMalformed
 	}
 	return token, true, nil
@@ -58,9 +69,9 @@ func isSchemeByte(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// isToken68 checks token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+"
+// Valid checks token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+"
 // / "/" ) *"=" (RFC 9110 §11.2).
-func isToken68(s string) bool {
+func Valid(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {
 		if !isAlnum(s[i]) && strings.IndexByte("-._~+/", s[i]) < 0 {

@@ -50,10 +50,11 @@ func unquote(lit string) (string, error) {
 	if strings.IndexByte(text, '\\') < 0 {
 		return text, nil
 	}
-	if json.Unmarshal([]byte(lit), &text) != nil {
+	var unescaped string // apart, so that only it goes to the heap
+	if json.Unmarshal([]byte(lit), &unescaped) != nil {
 		return "", ErrSyntax
 	}
-	return text, nil
+	return unescaped, nil
 }
 
 // fold gives the form of a name that all names share which encoding/json takes
