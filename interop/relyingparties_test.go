@@ -280,7 +280,6 @@ func TestKitFaultsAtOtherRelyingParties(t *testing.T) {
 	t.Parallel()
 	for _, p := range parties {
 		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
 			op := newKit(t)
 			site := p.start(t, op)
 			for i, f := range slices.Concat(answerLiberties, answerFaults) {
