@@ -58,8 +58,9 @@ type dialect interface {
 // standard is the dialect [Standard].
 type standard struct{ *Server }
 
-// keycloak is the dialect [Keycloak]. K… are the rows in which it was written
-// down how it deviates from UMA; what has no number was seen beside them.
+// keycloak is the dialect [Keycloak]. K1 to K24 are the deviations that the
+// documentation of internal/umacases lists; what has no number was seen beside
+// them.
 type keycloak struct {
 	*Server
 	ticketKey []byte

@@ -1,33 +1,3 @@
-// Package umacases holds what a UMA authorization server answers to whom, as one
-// table of raw requests with two columns: what the specifications say, and what
-// Keycloak 26.7.3 says. The same table is run against the provider of the test
-// kit in both dialects and against a real Keycloak, so that the kit's Keycloak
-// cannot drift away from the real one.
-//
-// # Requests
-//
-// A request names a method and an endpoint: resource, resource/ID, permission,
-// token, introspect, revoke, uma (the metadata). As says who sends it:
-//
-//	pat alice            with alice's token for photoz; "pat service": photoz's own
-//	client printshop     as that client; "client printshop wrong" with a wrong secret
-//	bearer $x            with whatever x holds
-//
-// $x in a request stands for what an earlier answer left in x; $name for a name of
-// the case's own, $uma and $format for the grant type and the claim token format,
-// $bob.id and $bob.access for bob's tokens at printshop, $bob.id@photoz for those
-// at photoz, $service.access for the service's own token.
-//
-// # Answers
-//
-// An answer is a status and words about its body:
-//
-//	member               is there; a.0.b is b of the first element of a
-//	!member              is not there
-//	member=value         is there with this value; lists have commas, in any order
-//	member>x             is there and is left in x
-//	@Header, !@Header    the header is there, or is not
-//	jwt:member…          the same for the claims of the access token or ticket
 package umacases
 
 import (
