@@ -300,3 +300,116 @@ func TestRefreshDeadline(t *testing.T) {
 		t.Errorf("a refresh would be awaited for %v, want at most 10 s", left)
 	}
 }
+
+// FA11 whole: while the access token is good a provider that fails or hangs is
+// asked again after 10 to 20 s, spread at random, and everybody is served with
+// the old token. Then it says invalid_grant: the session ends, with one redirect
+// to sign-in.
+func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
+	for name, fault := range map[string]func(s *site){
+		"500": func(s *site) { s.breakIt(opserver.TokenEndpointDown) },
+		"timeout": func(s *site) {
+			s.onRefresh(func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+				return nil, context.DeadlineExceeded
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := withTokens(t)
+			ana := s.visitor("ana")
+			ana.signIn()
+			ana.get("/token")
+			old := seen.one(t)
+			s.advance(4*time.Minute + time.Second)
+			fault(s)
+			tried := func() int { return len(s.sentRefreshTokens()) }
+			pauses, last := map[time.Duration]bool{}, time.Time{}
+			for end := s.Now().Add(50 * time.Second); s.Now().Before(end); s.advance(time.Second) {
+				had := tried()
+				ana.wantServed(ana.get("/token"))
+				if seen.one(t) != old {
+					t.Fatal("another token than the old one")
+				}
+				s.shutdownAll()
+				if n := tried() - had; n == 1 {
+					if pause := s.Now().Sub(last); !last.IsZero() && name == "500" {
+						pauses[pause] = true
+						if pause < 10*time.Second || pause > 21*time.Second {
+							t.Errorf("asked again after %v, want 10 to 20 s", pause)
+						}
+					}
+					last = s.Now()
+				} else if n > 1 {
+					t.Errorf("%d refreshes at one request", n)
+				}
+			}
+			if last.IsZero() {
+				t.Fatal("no refresh was tried")
+			}
+			s.mend(opserver.TokenEndpointDown)
+			s.setWire(nil)
+			s.RevokeGrants("ana")
+			s.EndSessions("ana")
+			s.advance(time.Minute)
+			if a := ana.fetch(http.MethodGet, "/token"); a.Code != http.StatusUnauthorized {
+				t.Errorf("a script got %v", a)
+			}
+			seen.take()
+			ana.wantOut(ana.get("/token"))
+			if tokens, errs := seen.take(); len(tokens)+len(errs) != 0 {
+				t.Error("the handler ran with old claims")
+			}
+			s.ResetCounts()
+			ana.signIn()
+			if n := s.Count(opserver.EndpointAuthorize); n != 1 {
+				t.Errorf("%d authorization requests, want 1", n)
+			}
+			s.shutdownAll()
+		})
+	}
+}
+
+// The pauses of several sessions after one outage differ, so that they do not
+// come back all at once.
+func TestFA11_Jitter(t *testing.T) {
+	s, _ := withTokens(t)
+	const people = 8
+	list := make([]*visitor, people)
+	for i := range list {
+		list[i] = s.visitor("ana")
+		list[i].signIn()
+	}
+	s.advance(4*time.Minute + time.Second)
+	s.breakIt(opserver.TokenEndpointDown)
+	at := map[int]bool{} // seconds after the outage began at which somebody asked again
+	for second := range 25 {
+		had := len(s.sentRefreshTokens())
+		for _, b := range list {
+			b.wantServed(b.get("/notes/"))
+			s.shutdownAll()
+		}
+		if n := len(s.sentRefreshTokens()) - had; n > 0 && second > 0 {
+			at[second] = true
+		}
+		s.advance(time.Second)
+	}
+	if len(at) < 2 {
+		t.Errorf("%d sessions asked again at the seconds %v: all at once", people, at)
+	}
+}
+
+// SE10 for a script: 401 with the way to sign in, and no handler that runs.
+func TestSE10_ScriptGets401(t *testing.T) {
+	s, seen := withTokens(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	s.RevokeGrants("ana")
+	s.advance(past)
+	a := ana.on(replicaB).fetch(http.MethodGet, "/token")
+	s.wantRefusal(a, http.StatusUnauthorized)
+	if tokens, errs := seen.take(); len(tokens)+len(errs) != 0 || !strings.Contains(a.Body.String(), "/auth/login") {
+		t.Errorf("the handler ran, or the way to sign in is missing: %v", a)
+	}
+	s.wantNoSession("ana-1")
+	s.shutdownAll()
+}

@@ -334,3 +334,24 @@ func TestCallbackBrowserLeaves(t *testing.T) {
 	}
 	ana.wantServed(ana.get("/notes/"))
 }
+
+// CB4 as a browser does it: a reload has lost the attempt's cookie and keeps the
+// session. On another replica too.
+func TestCB4_Reload(t *testing.T) {
+	s := newSite(t, twoReplicas)
+	ana := s.visitor("ana")
+	callback := ana.toCallback("/notes/")
+	ana.wantServed(ana.visit(callback))
+	cookie := ana.sessionCookie()
+	for at := range 2 {
+		a := ana.on(at).get(callback)
+		s.wantRefusal(a, http.StatusBadRequest)
+		if ana.sessionCookie() != cookie || len(a.Result().Cookies()) != 0 {
+			t.Errorf("the reload changes cookies: %v", a.Result().Cookies())
+		}
+		ana.wantServed(ana.on(at).get("/notes/"))
+	}
+	if got := s.Count(opserver.EndpointToken); got != 1 {
+		t.Errorf("%d token requests, want 1", got)
+	}
+}

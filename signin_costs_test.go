@@ -21,6 +21,32 @@ type timedStore struct {
 
 	mu    sync.Mutex
 	taken map[string][]time.Time // by key
+	meet  int                    // so many reads are answered at once
+	met   chan struct{}
+}
+
+// together makes the next n reads wait for one another, so that all read the
+// same.
+func (s *timedStore) together(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.meet, s.met = n, make(chan struct{})
+}
+
+func (s *timedStore) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
+	values, err := s.Store.FindManyCtx(ctx, keys)
+	s.mu.Lock()
+	met, wait := s.met, s.meet > 0
+	if wait {
+		if s.meet--; s.meet == 0 {
+			close(met)
+		}
+	}
+	s.mu.Unlock()
+	if wait {
+		<-met
+	}
+	return values, err
 }
 
 func (s *timedStore) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
@@ -58,6 +84,8 @@ func TestSessionWritesOncePerTenth(t *testing.T) {
 	for i := 0; s.Now().Before(begin.Add(3 * idle)); i++ {
 		for _, b := range people {
 			if i%40 == 0 {
+				s.advance(idle / 10) // a write is due, and all see that
+				store.together(24)
 				for _, a := range b.together(24, 2, "/notes/") {
 					b.wantServed(a)
 				}

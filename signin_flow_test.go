@@ -398,3 +398,37 @@ func TestSignInRedirectIsCheap(t *testing.T) {
 		t.Errorf("status %d for an old browser without Sec-Fetch-Mode, want 303", w.Code)
 	}
 }
+
+// CC4 over two replicas: each tab ends on the other one, in both orders, and at
+// once.
+func TestCC4_TwoTabsTwoReplicas(t *testing.T) {
+	for _, order := range [][]int{{0, 1}, {1, 0}, nil} {
+		s := newSite(t, twoReplicas)
+		ana := s.visitor("ana")
+		tabs := [2]string{ana.toCallback("/notes/a"), ana.on(1).toCallback("/notes/b")}
+		finish := func(tab int) {
+			if a := ana.on(1 - tab).get(tabs[tab]); a.Code != http.StatusSeeOther || !strings.HasPrefix(a.location(), "/notes/") {
+				t.Errorf("tab %d: %v, code %q", tab, a, s.lastCode())
+			}
+		}
+		for _, tab := range order {
+			finish(tab)
+		}
+		if order == nil {
+			done := make(chan struct{})
+			for tab := range 2 {
+				go func() { defer func() { done <- struct{}{} }(); finish(tab) }()
+			}
+			<-done
+			<-done
+		}
+		ana.wantServed(ana.get("/notes/"))
+		ana.wantServed(ana.on(1).get("/notes/"))
+		if codes := s.eventsOf(gatehouse.EventRefused); len(codes) != 0 {
+			t.Errorf("refusals %q", codes)
+		}
+		if list, err := s.replicas[0].sessions.List(context.Background(), siteIssuer, "ana-1"); order != nil && (err != nil || len(list) != 1) {
+			t.Errorf("%d sessions, err %v; want one", len(list), err)
+		}
+	}
+}

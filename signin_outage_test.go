@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -363,5 +364,37 @@ func TestStaticMetadataAndKeys(t *testing.T) {
 	s.visitor("ana").signIn()
 	if m, j := s.Count(opserver.EndpointMetadata), s.Count(opserver.EndpointJWKS); m+j != 0 {
 		t.Errorf("%d metadata and %d key requests", m, j)
+	}
+}
+
+// FA5 with the clock of the site itself, ahead and behind: half a minute is
+// nothing; ten minutes are one page that says so, one event, one line, no loop.
+func TestFA5_ClockOfTheSite(t *testing.T) {
+	for _, skew := range []time.Duration{30 * time.Second, -30 * time.Second, 10 * time.Minute, -10 * time.Minute} {
+		t.Run(skew.String(), func(t *testing.T) {
+			off := func(now func() time.Time) func() time.Time { return func() time.Time { return now().Add(skew) } }
+			s := newSite(t, func(o *siteOptions) {
+				o.replicas = 2
+				o.provider = func(c *gatehouse.ProviderConfig) { c.Now = off(c.Now) }
+				o.sessions = func(c *gatehouse.SessionConfig) { c.Now = off(c.Now) }
+			})
+			ana := s.visitor("ana")
+			a := ana.visit("/notes/")
+			if skew.Abs() < time.Minute {
+				ana.wantServed(a)
+				ana.wantServed(ana.on(1).get("/notes/"))
+				return
+			}
+			s.wantRefusal(a, http.StatusBadRequest)
+			if !strings.Contains(a.Body.String(), "clock") || ana.sessionName() != "" {
+				t.Errorf("got %v, session %q", a, ana.sessionName())
+			}
+			if codes := s.eventsOf(gatehouse.EventRefused); !slices.Equal(codes, []string{"clock_skew"}) || s.logged("code=clock_skew") != 1 {
+				t.Errorf("events %q, %d lines", codes, s.logged("code=clock_skew"))
+			}
+			if n, m := s.Count(opserver.EndpointAuthorize), s.Count(opserver.EndpointToken); n != 1 || m != 1 {
+				t.Errorf("%d authorization and %d token requests, want one each", n, m)
+			}
+		})
 	}
 }
