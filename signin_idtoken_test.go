@@ -113,6 +113,7 @@ func TestIDTokenClaims(t *testing.T) {
 		{"at_hash wrong", set("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"), "at_hash_mismatch"},
 		{"at_hash no text", set("at_hash", 1), "id_token_malformed"},
 		{"a logout token's events", set("events", map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}), "token_type_confused"},
+		{"events no object", set("events", "logout"), "id_token_malformed"},
 		{"unknown claims", set("_claim_sources", map[string]any{"x": map[string]any{"endpoint": "http://127.0.0.1:1/"}}), ""},
 		{"typ at+jwt", header("typ", "at+jwt"), "token_type_confused"},
 		{"typ logout+jwt", header("typ", "logout+jwt"), "token_type_confused"},
