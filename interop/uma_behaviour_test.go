@@ -151,6 +151,7 @@ func TestUMABehaviours(t *testing.T) {
 			for _, b := range behaviours {
 				t.Run(b.name, func(t *testing.T) {
 					s := newScene(t, w)
+					defer s.tidy()
 					b.run(s)
 					want := b.want
 					if w.keycloak && b.keycloak != "" {

@@ -160,6 +160,21 @@ func newScene(t *testing.T, w *umaServer) *scene {
 	return s
 }
 
+// tidy deletes what the scene has made at a Keycloak, where alice looks at her
+// resources in other tests. The names begin alike.
+func (s *scene) tidy() {
+	if !s.w.keycloak {
+		return
+	}
+	at := s.endpoint("resource_registration_endpoint")
+	var ids []string
+	query := url.Values{"name": {"scene "}, "max": {"-1"}} // a pattern: K7
+	protection(s.t, http.MethodGet, at+"?"+query.Encode(), s.w.pat(""), "", http.StatusOK, &ids)
+	for _, id := range ids {
+		protection(s.t, http.MethodDelete, at+"/"+id, s.w.pat(""), "", http.StatusNoContent, nil)
+	}
+}
+
 // restart gives the resource server an empty memory.
 func (s *scene) restart() {
 	s.rs = must(gatehouse.NewResourceServer(s.provider, gatehouse.ResourceServerConfig{Client: s.w.photoz, Realm: "photoz", PAT: s.pats}))(s.t)

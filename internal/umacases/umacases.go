@@ -95,9 +95,10 @@ func (table *Table) Run(ctx context.Context, w World, c Case) error {
 		"name": fmt.Sprintf("%s%d", w.Prefix, table.cases), "issuer": table.meta["issuer"],
 		"uma": "urn:ietf:params:oauth:grant-type:uma-ticket", "format": "http://openid.net/specs/openid-connect-core-1_0.html#IDToken",
 	}}
+	defer r.tidy(ctx)
 	for n, step := range c.Steps {
 		if strings.HasPrefix(step.Do, "POST revoke") || strings.HasPrefix(step.Do, "sign out") {
-			defer clear(table.signedIn)
+			defer clear(table.signedIn) // before tidy
 		}
 		err := r.step(ctx, step)
 		if r.err != nil {
@@ -115,7 +116,18 @@ type run struct {
 	*Table
 	w    World
 	vars map[string]string
-	err  error // of what is written into requests
+	made []string // ids of resources
+	err  error    // of what is written into requests
+}
+
+// tidy deletes what the case has made: people look at their resources at the same
+// time, in other tests. What is gone already, or somebody else's, is refused.
+func (r *run) tidy(ctx context.Context) {
+	for _, id := range r.made {
+		for _, owner := range []string{"alice", "service"} {
+			_, _ = send(ctx, http.MethodDelete, r.meta["resource_registration_endpoint"]+"/"+id, r.authorization("pat "+owner), "", "")
+		}
+	}
 }
 
 // want is the answer of this kind of server.
@@ -162,6 +174,9 @@ func (r *run) step(ctx context.Context, s Step) error {
 	a, err := send(ctx, words[0], address, authorization, kind, body)
 	if err != nil {
 		return err
+	}
+	if id, ok := a.members["_id"].(string); ok && a.status == http.StatusCreated {
+		r.made = append(r.made, id)
 	}
 	if bad := r.judge(a, want); len(bad) > 0 {
 		return fmt.Errorf("%s as %q with %s%s\nwant %s\ngot  %s\nnot so: %s", s.Do, s.As, s.JSON, s.Form, want, a, strings.Join(bad, " "))
