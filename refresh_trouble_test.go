@@ -381,20 +381,24 @@ func TestFA11_Jitter(t *testing.T) {
 	}
 	s.advance(4*time.Minute + time.Second)
 	s.breakIt(opserver.TokenEndpointDown)
-	at := map[int]bool{} // seconds after the outage began at which somebody asked again
+	again := map[*visitor]int{} // the second after the first try at which one asked again
 	for second := range 25 {
-		had := len(s.sentRefreshTokens())
 		for _, b := range list {
+			had := len(s.sentRefreshTokens())
 			b.wantServed(b.get("/notes/"))
 			s.shutdownAll()
-		}
-		if n := len(s.sentRefreshTokens()) - had; n > 0 && second > 0 {
-			at[second] = true
+			if n := len(s.sentRefreshTokens()) - had; n > 0 && second > 0 && again[b] == 0 {
+				again[b] = second
+			}
 		}
 		s.advance(time.Second)
 	}
-	if len(at) < 2 {
-		t.Errorf("%d sessions asked again at the seconds %v: all at once", people, at)
+	seconds := map[int]bool{}
+	for _, second := range again {
+		seconds[second] = true
+	}
+	if len(again) != people || len(seconds) < 2 {
+		t.Errorf("%d sessions asked again at the seconds %v: all at once", len(again), seconds)
 	}
 }
 

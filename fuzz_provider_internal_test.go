@@ -1,0 +1,172 @@
+package gatehouse
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+var fuzzNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// FuzzClaims: whatever claims a provider signs, those that are taken mean the
+// same to an ordinary JSON reader, and say for it that the token is for us, now,
+// for this attempt.
+func FuzzClaims(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k1"}}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	p, err := NewProvider("https://op.test", &ProviderConfig{
+		Metadata: &Metadata{IDTokenAlgorithms: []string{"ES256"}}, Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1"}},
+		Now: func() time.Time { return fuzzNow }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	const good = `{"iss":"https://op.test","sub":"u1","aud":"notes","exp":1777637100,"iat":1777636800,"nonce":"n-1"}`
+	for _, change := range [][2]string{
+		{"", ""}, {`"notes"`, `["notes"]`}, {`"notes"`, `["notes","other"],"azp":"notes"`}, {`"notes"`, `["notes","other"]`}, {`"notes"`, `"other"`},
+		{`"sub"`, `"SUB"`}, {`"u1"`, `"u1","sub":"u2"`}, {`"u1"`, `null`}, {`1777637100`, `1e300`}, {`1777637100`, `1777636740`}, {`1777637100`, `1777636739`},
+		{`1777636800`, `1777636860.5`}, {`1777636800`, `-1`}, {`1777636800`, `"1777636800"`}, {`"n-1"`, `"n-1","events":{}`}, {`"n-1"`, `"N-1"`},
+		{`"n-1"`, `"\u006e-1"`}, {`"iss"`, `"\u0069ss"`}, {`}`, `,"nbf":1777636861}`}, {`}`, `,"auth_time":0}`}, {`}`, `}x`}, {`{`, ` {`}, {`{`, `[`},
+		{`"notes"`, `[["notes"]]`}, {`"notes"`, `{"notes":1}`}, {`}`, `,"azp":null}`}, {`}`, `,"x":{"aud":"other","aud":"x"}}`},
+	} {
+		f.Add([]byte(strings.Replace(good, change[0], change[1], 1)))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		signed, err := signer.Sign(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := signed.CompactSerialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.verifyIDToken(t.Context(), Client{ID: "notes"}, raw, "", idTokenWant{nonce: "n-1", issuedAfter: fuzzNow})
+		if err != nil {
+			if e, ok := err.(*Error); !ok || e.Status != http.StatusBadRequest {
+				t.Errorf("%q: error %v", payload, err)
+			}
+			return
+		}
+		if got.Subject == "" || !ordinaryReader(payload, got.Subject) {
+			t.Errorf("%q is taken for %q", payload, got.Subject)
+		}
+	})
+}
+
+// ordinaryReader judges claims with encoding/json alone.
+func ordinaryReader(payload []byte, subject string) bool {
+	var m map[string]any
+	if json.Unmarshal(payload, &m) != nil {
+		return false
+	}
+	for name := range m { // a reader that folds names must not see another claim
+		for other := range m {
+			if name != other && strings.EqualFold(name, other) {
+				return false
+			}
+		}
+	}
+	within := func(name string, from, to float64) bool {
+		v, ok := m[name].(float64)
+		return ok && v >= from && v <= to
+	}
+	now := float64(fuzzNow.Unix())
+	audience := m["aud"] == "notes"
+	if list, ok := m["aud"].([]any); ok {
+		audience = slices.Contains(list, any("notes")) && (len(list) == 1 || m["azp"] == "notes")
+	}
+	azp, hasParty := m["azp"]
+	_, hasBefore := m["nbf"]
+	return m["iss"] == "https://op.test" && m["sub"] == subject && len(subject) <= 255 && audience && m["nonce"] == "n-1" && m["events"] == nil &&
+		(!hasParty || azp == nil || azp == "notes") && within("exp", now-60, maxNumericDate) && within("iat", now-maxBackdate.Seconds()-62, now+60.001) &&
+		(!hasBefore || m["nbf"] == nil || within("nbf", 0, now+60.001)) && !math.IsNaN(now)
+}
+
+// answering is a provider that answers everything alike and remembers where it
+// was asked.
+type answering struct {
+	status int
+	body   []byte
+	asked  []string
+}
+
+func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.asked = append(a.asked, r.URL.String())
+	return &http.Response{StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body))}, nil
+}
+
+// FuzzMetadata: metadata that is taken is of our issuer, and every address in it
+// is absolute and https, or on loopback; whatever it is, nobody but the issuer
+// was asked for it.
+func FuzzMetadata(f *testing.F) {
+	const good = `{"issuer":"https://op.test","authorization_endpoint":"https://op.test/az","token_endpoint":"https://op.test/tok","jwks_uri":"https://op.test/keys"}`
+	for _, change := range [][2]string{
+		{"", ""}, {`"https://op.test"`, `"https://op.test/"`}, {`"https://op.test"`, `"https://OP.test"`}, {`"issuer"`, `"Issuer"`}, {`"issuer"`, `"issuer":"https://evil.test","issuer"`},
+		{`https://op.test/tok`, `http://op.test/tok`}, {`https://op.test/tok`, `http://127.0.0.1:1/tok`}, {`https://op.test/tok`, `//op.test/tok`}, {`https://op.test/tok`, `https:///tok`},
+		{`https://op.test/tok`, `javascript:alert(1)`}, {`https://op.test/tok`, `https://user:pw@op.test/tok`}, {`https://op.test/tok`, `https://op.test/tok#x`},
+		{`"https://op.test/tok"`, `5`}, {`"https://op.test/tok"`, `null`}, {`"https://op.test/az"`, `["https://op.test/az"]`}, {`https://op.test/az`, `https://op.test/az?x=1`},
+		{`https://op.test/keys`, `http://localhost.evil.test/keys`}, {`https://op.test/keys`, `http://127.0.0.1.evil.test/`}, {`https://op.test/keys`, "https://op.test/\\u0000"},
+		{`}`, `,"id_token_signing_alg_values_supported":["none","RS256"]}`}, {`}`, `,"authorization_response_iss_parameter_supported":"true"}`}, {`}`, `}}`}, {`{`, `[{`},
+	} {
+		f.Add([]byte(strings.Replace(good, change[0], change[1], 1)))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		wire := &answering{status: http.StatusOK, body: body}
+		p, err := NewProvider("https://op.test", &ProviderConfig{Transport: wire, Now: func() time.Time { return fuzzNow }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		md, err := p.Metadata(t.Context())
+		for _, where := range wire.asked {
+			if !strings.HasPrefix(where, "https://op.test/.well-known/") {
+				t.Errorf("%s was asked", where)
+			}
+		}
+		if err != nil {
+			if e, ok := err.(*Error); !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		var m map[string]any
+		if err := json.Unmarshal(body, &m); err != nil || m["issuer"] != "https://op.test" {
+			t.Errorf("%q is taken, error %v", body, err)
+		}
+		for name, address := range map[string]string{
+			"authorization_endpoint": md.AuthorizationEndpoint, "token_endpoint": md.TokenEndpoint, "userinfo_endpoint": md.UserInfoEndpoint,
+			"jwks_uri": md.JWKSURI, "end_session_endpoint": md.EndSessionEndpoint, "revocation_endpoint": md.RevocationEndpoint,
+		} {
+			if said, _ := m[name].(string); said != address {
+				t.Errorf("%s is %q, but says %q", name, said, address)
+			}
+			if address == "" {
+				continue
+			}
+			u, err := url.Parse(address)
+			loopback := err == nil && slices.Contains([]string{"localhost", "::1"}, u.Hostname()) || err == nil && strings.HasPrefix(u.Hostname(), "127.")
+			if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback) {
+				t.Errorf("%s %q is taken", name, address)
+			}
+		}
+	})
+}
