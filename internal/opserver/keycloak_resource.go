@@ -39,7 +39,7 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 	name, _ := doc["name"].(string)
 	id, _ := doc["_id"].(string)
 	switch {
-	case name == "" || s.st.resources[id] != nil:
+	case name == "":
 		writeError(w, &apiError{status: http.StatusConflict, code: "conflict", desc: "Duplicate resource error"}) // K4
 		return
 	case s.named(name, owner, client) != nil:
@@ -49,7 +49,12 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 		id = s.newResourceID()
 	}
 	delete(doc, "_id")
-	delete(doc, "owner") // K6: whatever it says, the owner is the PAT's
+	delete(doc, "owner")                                         // K6: whatever it says, the owner is the PAT's
+	if v := s.st.resources[id]; v != nil && v.client == client { // a chosen id that is taken: it is overwritten, whosever it is
+		v.doc, v.scopes = doc, scopes
+		writeJSON(w, http.StatusCreated, s.representation(v, true))
+		return
+	}
 	v := &resource{id: id, owner: owner, client: client, doc: doc, scopes: scopes,
 		shares: map[string][]string{}, denied: map[string][]string{}, made: s.now()}
 	s.st.resources[v.id] = v

@@ -1,7 +1,10 @@
 package opserver_test
 
 import (
+	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse/internal/opserver"
 	"example.com/gatehouse/internal/umacases"
@@ -55,4 +58,41 @@ func (w *world) casesTokens(user, client string) (made umacases.Tokens, err erro
 		made.ID, err = w.IDToken(user, client)
 	}
 	return made, err
+}
+
+// TestKeycloakScope: what makes a PAT is no scope there, at sign-in either (K1).
+func TestKeycloakScope(t *testing.T) {
+	for dialect, want := range map[opserver.Dialect]string{opserver.Standard: "", opserver.Keycloak: "invalid_scope"} {
+		w := newWorldWith(t, opserver.Config{Dialect: dialect}, "")
+		back, err := url.Parse(w.get(w.http, w.authorizeURL("scope", "openid uma_protection", "prompt", "none")).Header.Get("Location"))
+		w.must(err)
+		if got := back.Query().Get("error"); want != "" && got != want || want == "" && got != "login_required" {
+			t.Errorf("dialect %d: %q", dialect, got)
+		}
+	}
+}
+
+// TestKeycloakTicketEnds: a ticket ends with the PAT that asked for it, or after
+// the life of tickets, whichever is sooner (K10); and a ticket that comes twice is
+// written down although it works.
+func TestKeycloakTicketEnds(t *testing.T) {
+	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
+	w.SetTicketLifetime(time.Hour)
+	old := w.pat("alice") // for five minutes
+	id := w.register(old)
+	w.must(w.Share("alice", id, "bob", "view"))
+	w.clock.advance(4 * time.Minute)
+	byOld, byNew := w.ticket(old, id, "view"), w.ticket(w.pat("alice"), id, "view")
+	w.clock.advance(time.Minute)
+	w.exchange(byOld, w.claim("bob")...).want(t, 403, "invalid_ticket")
+	w.exchange(byNew, w.claim("bob")...).want(t, 200, "")
+	w.violations("")
+	w.exchange(byNew, w.claim("bob")...).want(t, 200, "")
+	w.violations("presented a ticket twice")
+	w.SetTicketLifetime(time.Second)
+	short := w.ticket(w.pat("alice"), id, "view")
+	w.clock.advance(time.Second)
+	w.exchange(short, w.claim("bob")...).want(t, 403, "invalid_ticket")
+	parts := strings.Split(byNew, ".")
+	w.exchange(parts[0]+"."+parts[1]+"."+strings.Repeat("A", len(parts[2])), w.claim("bob")...).want(t, 403, "invalid_ticket")
 }

@@ -132,6 +132,10 @@ func resourceCases() []Case {
 			{Do: "POST resource", As: "pat alice", Form: "name=x", Want: "400 error=invalid_request", Keycloak: "415"},
 		}},
 		{"a member comes twice", []Step{create(`{"name":"$name","name":"x$name","resource_scopes":["view"]}`, "400 error=invalid_request", "201 name=x$name")}},
+		{"a chosen id, and the same by another", []Step{
+			create(`{"_id":"id-$name","name":"$name","resource_scopes":["view"]}`, "201 _id>id", "201 _id=id-$name"),
+			byService(`{"_id":"id-$name","name":"x$name","resource_scopes":["print"]}`, "201 _id", "201 _id=id-$name owner.name=alice name=x$name"),
+		}},
 		{"K6 the owner is the PAT's, whatever is asked", []Step{
 			{Do: "POST resource", As: "pat service", JSON: `{"name":"$name","owner":"alice","resource_scopes":["view"]}`, Want: "201 _id", Keycloak: "201 owner.name=photoz"}}},
 	}
