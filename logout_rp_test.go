@@ -1,11 +1,14 @@
 package gatehouse_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/opserver"
@@ -282,5 +285,85 @@ func TestCK3_ClearedCookies(t *testing.T) {
 	}
 	if len(set) < 10 {
 		t.Errorf("only %d cookies were set", len(set))
+	}
+}
+
+// beforeHeader runs f when the status of an answer is about to be sent.
+type beforeHeader struct {
+	http.ResponseWriter
+	f func()
+}
+
+func (w *beforeHeader) WriteHeader(status int) {
+	w.f()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// LO1: when the redirect goes out the session is dead on both replicas already,
+// and the revocation of its refresh token is given up after 2 s.
+func TestLO1_DeadBeforeTheRedirect(t *testing.T) {
+	s := newSite(t, twoReplicas)
+	var left time.Duration
+	s.setWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(s.endpoint["revocation_endpoint"], r.URL.Path) {
+			return next(r), nil
+		}
+		deadline, _ := r.Context().Deadline()
+		left = time.Until(deadline)
+		return nil, context.DeadlineExceeded
+	})
+	ana, thief := s.visitor("ana"), s.visitor("ana")
+	cookie := ana.signIn()
+	thief.setCookie(ana.sessionName(), cookie)
+	thief.wantServed(thief.on(replicaB).get("/notes/"))
+	asked := false
+	inner := s.replicas[replicaA].mux
+	s.replicas[replicaA].mux = http.NewServeMux()
+	s.replicas[replicaA].mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w = &beforeHeader{w, func() {
+				asked = true
+				thief.wantOut(thief.on(replicaB).get("/notes/"))
+				w := httptest.NewRecorder()
+				page := thief.request(http.MethodGet, "/open", nil)
+				page.AddCookie(&http.Cookie{Name: ana.sessionName(), Value: cookie})
+				inner.ServeHTTP(w, page)
+				if w.Body.String() != "served nobody" {
+					t.Errorf("replica A: %q", w.Body)
+				}
+			}}
+		}
+		inner.ServeHTTP(w, r)
+	})
+	if a := ana.post("/auth/logout", nil); a.Code != http.StatusSeeOther || !asked {
+		t.Errorf("got %v", a)
+	}
+	s.shutdownAll()
+	if left <= 0 || left > 2*time.Second {
+		t.Errorf("a silent revocation would be waited for %v, want at most 2 s", left)
+	}
+	thief.wantOut(thief.get("/notes/")) // its failure does not keep the session
+}
+
+// CK3 on loopback without TLS: no prefix and no Secure, when set and when
+// cleared.
+func TestCK3_ClearedCookiesOnLoopback(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) { o.origin = "http://127.0.0.1:8080" })
+	set, cleared := map[string]bool{}, map[string]bool{}
+	everyCookie(s, func(c *http.Cookie, raw string) {
+		if c.Secure || strings.HasPrefix(c.Name, "__") || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+			t.Errorf("Set-Cookie %q", raw)
+		}
+		if c.MaxAge < 0 {
+			cleared[c.Name] = c.Expires.Before(s.Now()) && c.Value == ""
+			return
+		}
+		set[c.Name] = true
+	})
+	wholeLife(s, s.visitor("ana"))
+	for name := range set {
+		if !cleared[name] {
+			t.Errorf("%s was never cleared", name)
+		}
 	}
 }

@@ -340,3 +340,52 @@ func TestSessionsList(t *testing.T) {
 		t.Errorf("%d sessions of nobody, err %v", len(list), err)
 	}
 }
+
+// SE3 beside the session itself: nothing that the first person's session knew is
+// readable in the second's, on either replica.
+func TestSE3_NothingPassesOn(t *testing.T) {
+	var saw []string
+	s := newSite(t, twoReplicas, func(o *siteOptions) {
+		o.party = func(c *gatehouse.RelyingPartyConfig) {
+			c.OnSignIn = func(_ context.Context, id *gatehouse.Identity) error {
+				if id.Subject == "ana-1" {
+					return id.SetClaim("cart", "of-ana")
+				}
+				return nil
+			}
+		}
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/all", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				var all map[string]any
+				if err := gatehouse.IdentityFrom(r.Context()).Claims(&all); err != nil {
+					t.Error(err)
+				}
+				token, err := login.Token(r.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				saw = append(saw, toJSON(t, all), token.AccessToken)
+			})))
+		}
+	})
+	b := s.visitor("ana")
+	b.signIn()
+	b.get("/all")
+	anas := saw
+	saw = nil
+	s.EndSessions("ana")
+	b.user = "ben"
+	b.visit("/auth/login")
+	for at := range s.replicas {
+		b.on(at).get("/all")
+	}
+	if len(anas) != 2 || len(saw) != 4 {
+		t.Fatalf("%d and %d answers", len(anas), len(saw))
+	}
+	for _, got := range saw {
+		if strings.Contains(got, "ana") || got == anas[1] {
+			t.Error("ben's session has something of ana's")
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -396,5 +397,35 @@ func TestFA5_ClockOfTheSite(t *testing.T) {
 				t.Errorf("%d authorization and %d token requests, want one each", n, m)
 			}
 		})
+	}
+}
+
+// FA2: the log has the status and the error code of the token endpoint, and the
+// page a way to try again that leads to sign-in and not to the used callback.
+func TestFA2_LogAndWayOn(t *testing.T) {
+	for status, body := range map[int]string{
+		500: `{"error":"server_error","error_description":"marker-of-upstream"}`, 503: "marker-of-upstream", 400: `{"error":"invalid_grant","error_description":"marker-of-upstream"}`,
+	} {
+		s := newSite(t)
+		s.mint("upstream body", "marker-of-upstream")
+		s.setWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+			if strings.HasSuffix(s.endpoint["token_endpoint"], r.URL.Path) {
+				return response(r, status, body), nil
+			}
+			return next(r), nil
+		})
+		ana := s.visitor("ana")
+		a := ana.get(ana.toCallback("/notes/"))
+		if s.logged(fmt.Sprint("token endpoint answered ", status)) != 1 {
+			t.Errorf("the log does not name the status %d", status)
+		}
+		if strings.Contains(body, "server_error") && s.logged("server_error") != 1 || strings.Contains(body, "invalid_grant") && s.logged("invalid_grant") != 1 {
+			t.Errorf("status %d: the log does not name the error code", status)
+		}
+		if !strings.Contains(a.Body.String(), `<a href="/auth/login"`) || strings.Contains(a.Body.String(), "/auth/callback") {
+			t.Errorf("the way on: %v", a)
+		}
+		s.setWire(nil)
+		ana.wantServed(ana.follow(ana.get("/auth/login?return_to=/notes/"), nil))
 	}
 }
