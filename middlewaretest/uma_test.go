@@ -225,3 +225,44 @@ func TestUnquotedChallenges(t *testing.T) {
 		t.Errorf("bob: %s", got)
 	}
 }
+
+// TestKeycloakOwner: a person's own PAT comes from her sign-in there, without a
+// scope for it, and what she owns is hers.
+func TestKeycloakOwner(t *testing.T) {
+	op := middlewaretest.NewKeycloak(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	var rs *gatehouse.ResourceServer
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		client := op.AddClient(base + "/auth/callback")
+		grants, err := gatehouse.NewOwnerGrants(op.Provider(), gatehouse.OwnerGrantsConfig{Client: client})
+		if err != nil {
+			t.Fatal(err)
+		}
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback", OwnerGrants: grants})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rs, err = gatehouse.NewResourceServer(op.Provider(), gatehouse.ResourceServerConfig{Client: client, PAT: grants}); err != nil {
+			t.Fatal(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/albums", login.With(gatehouse.OwnerGrant()).RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := rs.Register(r.Context(), gatehouse.Resource{Owner: gatehouse.IdentityFrom(r.Context()).Subject, Name: "album", Scopes: []string{"view"}})
+			if err != nil {
+				http.Error(w, gatehouse.ErrorCode(err), http.StatusInternalServerError)
+			}
+		})))
+		return mux
+	})
+	resp, err := op.Browser(t, "ana").Get(url + "/albums")
+	if text := body(t, resp, err); resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s", resp.Status, text)
+	}
+	if got := op.As("ana").Resources(); len(got) != 1 || got[0] != "album" {
+		t.Errorf("ana owns %q", got)
+	}
+	if len(op.Violations()) != 0 {
+		t.Errorf("violations %q", op.Violations())
+	}
+}
