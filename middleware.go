@@ -272,6 +272,7 @@ func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
 
 // Refuse implements Guard.
 func (e *either) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	varyCookie(w.Header()) // with a session the answer would be another one
 	if half, ok := err.(eitherRefusal); ok {
 		half.by.Refuse(w, r, half.error)
 		return

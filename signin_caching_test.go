@@ -135,3 +135,34 @@ func TestCK8_HandlersOwnWord(t *testing.T) {
 	wantUncached(t, ana.get("/says/maybe"), "public, max-age=60")
 	wantUncached(t, ana.fetch(http.MethodPost, "/says/public", "Sec-Fetch-Site", "cross-site"), "no-store")
 }
+
+// challenger is an API's guard that knows nobody.
+type challenger struct{}
+
+func (challenger) Check(*http.Request) (*gatehouse.Identity, error) {
+	return nil, errors.New("no token")
+}
+
+func (challenger) Refuse(w http.ResponseWriter, _ *http.Request, _ error) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusUnauthorized)
+}
+
+// The challenge of Either depends on the cookie as much as its page does.
+func TestCK8_ChallengeOfEither(t *testing.T) {
+	s := newSite(t, func(o *siteOptions) {
+		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/api", gatehouse.Require(gatehouse.Either(login, challenger{}))(whoAmI))
+		}
+	})
+	ana := s.visitor("ana")
+	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}} {
+		a := ana.fetch(http.MethodGet, "/api", header...)
+		if a.Code != http.StatusUnauthorized {
+			t.Errorf("got %v", a)
+		}
+		wantUncached(t, a, "no-store")
+	}
+	ana.signIn()
+	wantUncached(t, ana.fetch(http.MethodGet, "/api"), "no-store")
+}
