@@ -28,11 +28,11 @@ type umaServer struct {
 	advance      func(time.Duration)
 	owner        string                      // alice's subject
 	pat          func(refused string) string // alice's, and another one if that was refused
-	idToken      func(testing.TB, string) string
-	access       func(testing.TB, string) string // an ordinary token for the shop
-	share        func(t testing.TB, resource, who, scope string)
-	takeBack     func(t testing.TB, resource, who, scope string)
-	signOut      func(testing.TB, string)
+	idToken      func(*testing.T, string) string
+	access       func(*testing.T, string) string // an ordinary token for the shop
+	share        func(t *testing.T, resource, who, scope string)
+	takeBack     func(t *testing.T, resource, who, scope string)
+	signOut      func(*testing.T, string)
 	cut          func()
 	mend         func(testing.TB)
 
@@ -54,11 +54,11 @@ func kitServer(t *testing.T, op *middlewaretest.Server, keycloak bool) *umaServe
 	w := &umaServer{keycloak: keycloak, issuer: op.Issuer(), photoz: op.AddClient(), shop: op.AddClient(), watch: newWatch(t),
 		now: op.Clock().Now, advance: op.Clock().Advance, owner: "alice", cut: op.Stop}
 	w.pat = func(string) string { return op.AccessToken("alice", w.photoz, "uma_protection") }
-	w.idToken = func(_ testing.TB, user string) string { return op.IDToken(user, w.shop) }
-	w.access = func(_ testing.TB, user string) string { return op.AccessToken(user, w.shop, "view") }
-	w.share = func(_ testing.TB, resource, who, scope string) { op.As("alice").Share(resource, who, scope) }
-	w.takeBack = func(_ testing.TB, resource, who, scope string) { op.As("alice").Revoke(resource, who, scope) }
-	w.signOut = func(_ testing.TB, user string) { op.EndSessions(user) }
+	w.idToken = func(_ *testing.T, user string) string { return op.IDToken(user, w.shop) }
+	w.access = func(_ *testing.T, user string) string { return op.AccessToken(user, w.shop, "view") }
+	w.share = func(_ *testing.T, resource, who, scope string) { op.As("alice").Share(resource, who, scope) }
+	w.takeBack = func(_ *testing.T, resource, who, scope string) { op.As("alice").Revoke(resource, who, scope) }
+	w.signOut = func(_ *testing.T, user string) { op.EndSessions(user) }
 	w.mend = func(testing.TB) { op.Start() }
 	return w
 }
@@ -81,7 +81,7 @@ func newRealKeycloak(t *testing.T) *umaServer {
 		}
 		return pat
 	}
-	w.idToken = func(_ testing.TB, user string) string {
+	w.idToken = func(t *testing.T, user string) string {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if ids[user] == "" {
@@ -89,10 +89,10 @@ func newRealKeycloak(t *testing.T) *umaServer {
 		}
 		return ids[user]
 	}
-	w.access = func(_ testing.TB, user string) string { return at.tokens(t, user, "printshop").Access }
-	w.share = func(_ testing.TB, resource, who, scope string) { at.share(t, resource, who, scope) }
-	w.takeBack = func(_ testing.TB, resource, who, scope string) { at.takeBack(t, resource, who, scope) }
-	w.signOut = func(_ testing.TB, user string) {
+	w.access = func(t *testing.T, user string) string { return at.tokens(t, user, "printshop").Access }
+	w.share = func(t *testing.T, resource, who, scope string) { at.share(t, resource, who, scope) }
+	w.takeBack = func(t *testing.T, resource, who, scope string) { at.takeBack(t, resource, who, scope) }
+	w.signOut = func(t *testing.T, user string) {
 		at.signOut(t, user)
 		w.mu.Lock()
 		defer w.mu.Unlock()
