@@ -402,3 +402,36 @@ func TestRL8_AbortIsPassedOn(t *testing.T) {
 	ana.get(callback)
 	t.Error("it was answered")
 }
+
+// A panic in the course of a refresh: the page is answered, no flight and no
+// lease stays for longer than a lease lives, and nobody is kept out.
+func TestRL8_PanicDuringRefresh(t *testing.T) {
+	for _, part := range []string{"store", "after store", "transport", "event refreshed"} {
+		t.Run(part, func(t *testing.T) {
+			for n := 0; ; n++ {
+				s, b := mined(t)
+				ana := s.visitor("ana")
+				ana.signIn()
+				s.advance(past)
+				b.arm(part, n, false)
+				a := ana.get("/notes/")
+				s.shutdownAll()
+				fired := b.disarm()
+				if a.Code == http.StatusInternalServerError {
+					s.wantPanicked(a)
+				} else if a.Code != http.StatusOK && a.Code != http.StatusSeeOther {
+					t.Errorf("time %d: %v", n, a)
+				}
+				s.advance(13 * time.Second) // the lease has run out
+				ana.wantServed(ana.on(replicaB).visit("/notes/"))
+				s.shutdownAll()
+				if fired == 0 {
+					if n == 0 {
+						t.Error("the part was never reached")
+					}
+					return
+				}
+			}
+		})
+	}
+}
