@@ -61,3 +61,52 @@ func FuzzServe(f *testing.F) {
 		}
 	})
 }
+
+// FuzzKeycloak sends anything to the UMA endpoints of the dialect Keycloak: never
+// a panic, and no 5xx but those that Keycloak has.
+func FuzzKeycloak(f *testing.F) {
+	op, err := opserver.New(opserver.Config{Issuer: "http://id.test/as", Dialect: opserver.Keycloak})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := op.AddUser("alice", "pw", nil); err != nil {
+		f.Fatal(err)
+	}
+	if err := op.AddClient(opserver.Client{ID: "rp", Secret: "s"}); err != nil {
+		f.Fatal(err)
+	}
+	pat, err := op.AccessToken("alice", "rp")
+	if err != nil {
+		f.Fatal(err)
+	}
+	const grant = "grant_type=urn:ietf:params:oauth:grant-type:uma-ticket&"
+	form, bearer, basic := "application/x-www-form-urlencoded", "Bearer "+pat, "Basic cnA6cw=="
+	for _, seed := range [][5]string{
+		{"POST", "/as/ep/rs-9d", "application/json", bearer, `{"name":"a","resource_scopes":["a",{"name":"b"}],"attributes":{},"uris":["/x"],"_id":"r1","owner":{}}`},
+		{"POST", "/as/ep/rs-9d", "application/json", bearer, `{"name":"b","resource_scopes":[null,[]],"scopes":[1]}`},
+		{"GET", "/as/ep/rs-9d?name=A&exactName=true&first=-1&max=-9&deep=true&scope=a&uri=/x&type=&owner=alice", "", bearer, ""},
+		{"PUT", "/as/ep/rs-9d/r1", "application/json", bearer, `{"name":"a","ownerManagedAccess":true}`},
+		{"POST", "/as/ep/perm-1e", "application/json", bearer, `[null,{"resource_id":"r1","resource_scopes":null},{"resource_scopes":["a"]}]`},
+		{"POST", "/as/ep/perm-1e", "application/json", bearer, `[{"resource_id":"a","claims":1}]`},
+		{"POST", "/as/ep/tok-7", form, basic, grant + "ticket=e30.e30.e30&rpt=x&claim_token=" + pat},
+		{"POST", "/as/ep/tok-7", form, bearer, grant + "ticket=&submit_request=false&scope=a+b"},
+		{"POST", "/as/ep/look-2c", form, basic, "token_type_hint=requesting_party_token&token=" + pat},
+		{"PATCH", "/as/ep/rs-9d/r1", "", "", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
+	}
+	f.Fuzz(func(t *testing.T, method, target, contentType, auth, body string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://id.test"+target, strings.NewReader(body))
+		if err != nil {
+			return // nothing that HTTP can carry
+		}
+		r.RequestURI = r.URL.RequestURI()
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Authorization", auth)
+		rec := httptest.NewRecorder()
+		op.ServeHTTP(rec, r)
+		if rec.Code >= http.StatusInternalServerError && !strings.Contains(rec.Body.String(), `"error":"unknown_error"`) && !strings.Contains(rec.Body.String(), `"error":"server_error"`) {
+			t.Errorf("%s %q: %d %s", method, target, rec.Code, rec.Body)
+		}
+	})
+}

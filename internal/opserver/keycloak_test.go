@@ -1,6 +1,7 @@
 package opserver_test
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -95,4 +96,24 @@ func TestKeycloakTicketEnds(t *testing.T) {
 	w.exchange(short, w.claim("bob")...).want(t, 403, "invalid_ticket")
 	parts := strings.Split(byNew, ".")
 	w.exchange(parts[0]+"."+parts[1]+"."+strings.Repeat("A", len(parts[2])), w.claim("bob")...).want(t, 403, "invalid_ticket")
+}
+
+// TestKeycloakPATsEnd: the controls know a PAT by what makes one there.
+func TestKeycloakPATsEnd(t *testing.T) {
+	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
+	w.must(w.AddClient(opserver.Client{ID: "shop", Secret: "shop-secret", Scopes: []string{"email"}}))
+	at := w.endpoint("resource_registration_endpoint")
+	for name, end := range map[string]func(){
+		"ExpirePATs": w.ExpirePATs, "LostPAT": func() { w.must(w.SetFault(opserver.LostPAT, true)) },
+	} {
+		pat := w.pat("alice")
+		plain, err := w.AccessToken("alice", "shop", "email")
+		w.must(err)
+		w.rs(pat, http.MethodGet, at, "").want(t, 200, "")
+		end()
+		w.rs(pat, http.MethodGet, at, "").want(t, 403, "invalid_bearer_token")
+		if w.introspect(plain, rpAuth)["active"] != true {
+			t.Errorf("%s ends a token that is no PAT", name)
+		}
+	}
 }
