@@ -39,8 +39,10 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 			rp.refuse(w, r, err)
 			return
 		}
-		if r.Body != nil {
-			r.Body = http.MaxBytesReader(w, r.Body, maxForm) // of unknown length
+		if r.Body != nil && r.Body != http.NoBody {
+			capped := *r // the request is the caller's
+			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			r = &capped
 		}
 		next.ServeHTTP(w, r)
 	})

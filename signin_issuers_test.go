@@ -1,6 +1,7 @@
 package gatehouse_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,7 +39,7 @@ func (s *site) addProvider(issuer string) *secondProvider {
 	p := &secondProvider{Server: server}
 	s.must(server.AddClient(opserver.Client{ID: "notes", Secret: "second-secret", RedirectURIs: []string{s.origin + "/op2/callback"}}))
 	for _, r := range s.replicas {
-		provider, err := gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: p, Now: s.Now})
+		provider, err := gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: p, Now: s.Now, Logger: slog.New(slog.NewTextHandler(siteLog{s}, nil))})
 		s.must(err)
 		party, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
 			Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("second-secret")},
