@@ -175,7 +175,11 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *asAnswer) (
 		if list[i].resource.Name == "" {
 			continue // an id alone cannot be registered again
 		}
-		id, err := rs.registerAgain(ctx, list[i].resource, list[i].id, code == "invalid_resource_id" && len(list) == 1)
+		said := refusedID{id: list[i].id}
+		if len(list) == 1 { // then the code is about this one
+			said.gone, said.drifted = code == "invalid_resource_id", code == "invalid_scope"
+		}
+		id, err := rs.registerAgain(ctx, list[i].resource, said)
 		if err != nil {
 			return false, err
 		}

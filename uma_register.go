@@ -48,7 +48,7 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 }
 
 // registerOnce finds the resource or creates it, and returns it with its id.
-func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, stale string) (Resource, error) {
+func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
 	id, err := rs.keptID(ctx, r)
 	if err != nil {
 		return Resource{}, err
@@ -66,7 +66,13 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, stale st
 		if candidate == "" {
 			continue
 		}
-		out, found, err := reg.adopt(ctx, candidate)
+		var out Resource
+		var found bool
+		if refused.drifted && candidate == refused.id { // that it differs, the server has said
+			out, found, err = reg.update(ctx, candidate, refused.policy)
+		} else {
+			out, found, err = reg.adopt(ctx, candidate)
+		}
 		if err != nil || found {
 			return out, err
 		}
@@ -81,7 +87,7 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, stale st
 		if err != nil {
 			return Resource{}, err
 		}
-		if found != "" && found != stale {
+		if found != "" && found != refused.id {
 			out, ok, err := reg.adopt(ctx, found)
 			if err != nil || ok {
 				return out, err
@@ -121,23 +127,30 @@ func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found b
 	if err != nil || have == nil {
 		return Resource{}, false, err
 	}
-	policy := have.policy
-	if !have.equals(g.describe(), g.keycloak) {
-		// §3.2.3: a complete description. Keycloak answers 204 without a body (K3).
-		a, err := g.call(ctx, http.MethodPut, id, g.describe())
-		if err != nil {
-			return Resource{}, false, err
-		}
-		switch a.status {
-		case http.StatusOK, http.StatusCreated, http.StatusNoContent:
-		case http.StatusNotFound:
-			return Resource{}, false, nil
-		default:
-			return Resource{}, false, a.unexpected("updating the resource")
-		}
-		if told := readRemote(a.body); told != nil && told.policy != "" {
-			policy = told.policy
-		}
+	if have.equals(g.describe(), g.keycloak) {
+		out, err = g.done(ctx, id, have.policy)
+		return out, true, err
+	}
+	return g.update(ctx, id, have.policy)
+}
+
+// update writes the complete description (§3.2.3). It reports whether the server
+// has the resource for this owner. policy is the policy page as known before,
+// which an answer need not repeat.
+func (g *registrar) update(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
+	a, err := g.call(ctx, http.MethodPut, id, g.describe())
+	if err != nil {
+		return Resource{}, false, err
+	}
+	switch a.status {
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent: // K3: Keycloak has no body
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
+		return Resource{}, false, nil
+	default:
+		return Resource{}, false, a.unexpected("updating the resource")
+	}
+	if told := readRemote(a.body); told != nil && told.policy != "" {
+		policy = told.policy
 	}
 	out, err = g.done(ctx, id, policy)
 	return out, true, err

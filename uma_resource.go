@@ -132,10 +132,13 @@ func (g *registry) remember(key resourceKey, w written) {
 	g.written[key] = w
 }
 
-func (g *registry) forget(key resourceKey) {
+// forget returns the policy page that was known.
+func (g *registry) forget(key resourceKey) (policy string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	policy = g.written[key].policy
 	delete(g.written, key)
+	return policy
 }
 
 func (rs *ResourceServer) key(r Resource) resourceKey {
@@ -169,14 +172,23 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 	if err := r.check(); err != nil {
 		return Resource{}, errResourceInvalid.because(err)
 	}
-	return rs.register(ctx, r, "")
+	return rs.register(ctx, r, refusedID{})
 }
 
-func (rs *ResourceServer) register(ctx context.Context, r Resource, stale string) (Resource, error) {
+// refusedID is an id under which the server did not take a resource. The zero
+// value says nothing.
+type refusedID struct {
+	id      string
+	gone    bool // the server does not know it
+	drifted bool // the server knows it with other scopes
+	policy  string
+}
+
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
 	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
-		out, err := rs.registerOnce(ctx, r, stale)
+		out, err := rs.registerOnce(ctx, r, refused)
 		if err != nil {
 			err = asError(err, errRegistration)
 		}
@@ -204,29 +216,28 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestBudget)
 	defer cancel()
-	out, err := rs.register(ctx, r, "")
+	out, err := rs.register(ctx, r, refusedID{})
 	return out.ID, err
 }
 
-// registerAgain is for a resource that the server did not take under the id
-// stale. gone says that it named just this one; otherwise it is asked first.
-func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, stale string, gone bool) (string, error) {
+// registerAgain is for a resource that the server did not take under its id.
+func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused refusedID) (string, error) {
 	id, err := rs.keptID(ctx, r)
 	if err != nil {
 		return "", err
 	}
-	if id != "" && id != stale {
+	if id != "" && id != refused.id {
 		return id, nil // somebody was faster
 	}
-	if gone {
-		if err := rs.dropID(ctx, r, stale); err != nil {
+	if refused.gone {
+		if err := rs.dropID(ctx, r, refused.id); err != nil {
 			return "", err
 		}
 		r.ID = ""
 	} else {
-		rs.registry.forget(rs.key(r)) // read it again
+		refused.policy = rs.registry.forget(rs.key(r)) // read it again, or write it
 	}
-	out, err := rs.register(ctx, r, stale)
+	out, err := rs.register(ctx, r, refused)
 	return out.ID, err
 }
 

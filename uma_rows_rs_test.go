@@ -117,7 +117,7 @@ func troubleRows() []rsRow {
 			w.ForgetResource(w.Resources("photoz")[0].ID)
 			fault(opserver.EndpointDown, opserver.EndpointResource)(w)
 		}, request: without, status: 403, header: "Warning", calls: 2},
-		{name: "ticket: invalid_scope", prepare: shrink, request: without, status: 401, header: "ticket", calls: 4},
+		{name: "ticket: invalid_scope", prepare: shrink, request: without, status: 401, header: "ticket", calls: 3},
 		{name: "ticket: with padding", prepare: fault(opserver.TicketWithPadding), request: without, status: 401, header: "ticket", calls: 1},
 		{name: "ticket: of 8 KiB", prepare: fault(opserver.LongTicket), request: without, status: 401, header: "ticket", calls: 1},
 		{name: "metadata: nobody listens, no token", cold: true, prepare: (*rsWorld).stop, request: without, status: 403, header: "Warning"},

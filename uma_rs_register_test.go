@@ -227,10 +227,15 @@ func TestUMADriftedScopes(t *testing.T) {
 	_, err := w.resourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).Register(t.Context(), r)
 	w.must(err)
 	w.provider = w.newProvider(nil)
-	h := photos(w.resourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).UMAProtect(albums.AllOf("delete")))
+	rs := w.resourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store})
+	h := photos(rs.UMAProtect(albums.AllOf("delete")))
 	w.wantTicket(send(h, "GET", "/", ""))
-	if got := w.Resources("photoz"); len(got) != 1 || !slices.Contains(got[0].Scopes, "delete") || w.made("PUT") != 1 {
+	got := w.Resources("photoz")
+	if len(got) != 1 || !slices.Contains(got[0].Scopes, "delete") || w.made("PUT") != 1 {
 		t.Errorf("the server has %+v after %d PUT", got, w.made("PUT"))
+	}
+	if at, err := rs.Register(t.Context(), albums); err != nil || at.PolicyURI == "" || at.ID != got[0].ID {
+		t.Errorf("registered as %+v, %v", at, err)
 	}
 }
 
