@@ -139,7 +139,7 @@ func TestCB9_ErrorAnswers(t *testing.T) {
 			if a.Code != http.StatusForbidden && a.Code != http.StatusBadRequest {
 				t.Errorf("got %v; want 403 or 400", a)
 			}
-			for _, echo := range []string{"<script", "<img", "<b>", "javascript:", "xxxx"} {
+			for _, echo := range []string{"<script", "<img", "<b>", "javascript:", "xxxx", "alert(", "&lt;", "&#34;", c.code} {
 				if strings.Contains(a.Body.String(), echo) {
 					t.Errorf("the page echoes %q", echo)
 				}
