@@ -50,7 +50,7 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 }
 
 // isKeycloak reports whether the server is a Keycloak, which deviates from UMA
-// in known ways (docs/design.md): its metadata has a policy endpoint and no
+// in known ways (internal/umacases): its metadata has a policy endpoint and no
 // claims interaction endpoint.
 func (md *Metadata) isKeycloak() bool {
 	return md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""

@@ -70,6 +70,9 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 		var found bool
 		if refused.drifted && candidate == refused.id { // that it differs, the server has said
 			out, found, err = reg.update(ctx, candidate, refused.policy)
+			if out.PolicyURI == "" {
+				rs.registry.forget(rs.key(r)) // for Register to read
+			}
 		} else {
 			out, found, err = reg.adopt(ctx, candidate)
 		}

@@ -217,25 +217,31 @@ func TestUMAStaleID(t *testing.T) {
 	wantUnreachable(t, send(photos(rs.UMAProtect(gatehouse.Resource{ID: "r-from-long-ago"}.AllOf("view"))), "GET", "/", ""))
 }
 
-// TestUMADriftedScopes: a scope that the server does not know of the resource is
-// told to it once.
+// TestUMADriftedScopes: the server knows a resource with other scopes than we
+// do. Its description is written once, and its policy page stays known.
 func TestUMADriftedScopes(t *testing.T) {
-	w := newRSWorld(t)
-	store := &idStore{}
-	r := albums
-	r.Scopes = []string{"view"}
-	_, err := w.resourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).Register(t.Context(), r)
-	w.must(err)
-	w.provider = w.newProvider(nil)
-	rs := w.resourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store})
-	h := photos(rs.UMAProtect(albums.AllOf("delete")))
-	w.wantTicket(send(h, "GET", "/", ""))
-	got := w.Resources("photoz")
-	if len(got) != 1 || !slices.Contains(got[0].Scopes, "delete") || w.made("PUT") != 1 {
-		t.Errorf("the server has %+v after %d PUT", got, w.made("PUT"))
-	}
-	if at, err := rs.Register(t.Context(), albums); err != nil || at.PolicyURI == "" || at.ID != got[0].ID {
-		t.Errorf("registered as %+v, %v", at, err)
+	for _, fresh := range []bool{false, true} {
+		w := newRSWorld(t)
+		store, g := &idStore{}, w.grants(nil)
+		w.keepFrom(g, w.agree("alice", g.GrantScopes(t.Context())...))
+		config := gatehouse.ResourceServerConfig{ResourceIDs: store, PAT: g}
+		rs := w.resourceServer(config)
+		was := album7
+		was.Scopes = []string{"view"}
+		before, err := rs.Register(t.Context(), was)
+		w.must(err)
+		if fresh { // another process, which knows only the id
+			w.provider = w.newProvider(nil)
+			rs = w.resourceServer(config)
+		}
+		w.wantTicket(send(photos(rs.UMAProtect(album7.AllOf("print"))), "GET", "/", ""))
+		if got := w.Resources("alice"); len(got) != 1 || !slices.Contains(got[0].Scopes, "print") || w.made("PUT") != 1 {
+			t.Errorf("the server has %+v after %d PUT", got, w.made("PUT"))
+		}
+		at, err := rs.Register(t.Context(), album7)
+		if err != nil || before.PolicyURI == "" || at.PolicyURI != before.PolicyURI || at.ID != before.ID {
+			t.Errorf("fresh %v: registered as %+v, %v, before as %+v", fresh, at, err, before)
+		}
 	}
 }
 
