@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -217,6 +219,20 @@ func TestUMAStaleID(t *testing.T) {
 	wantUnreachable(t, send(photos(rs.UMAProtect(gatehouse.Resource{ID: "r-from-long-ago"}.AllOf("view"))), "GET", "/", ""))
 }
 
+// terse is a server that repeats nothing when a description is written: the
+// answer to PUT needs to have the id alone (§3.2.3).
+type terse struct{}
+
+func (terse) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil || r.Method != http.MethodPut {
+		return resp, err
+	}
+	resp.Body.Close()
+	resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(`{"_id":"`+path.Base(r.URL.Path)+`"}`)), -1
+	return resp, nil
+}
+
 // TestUMADriftedScopes: the server knows a resource with other scopes than we
 // do. Its description is written once, and its policy page stays known.
 func TestUMADriftedScopes(t *testing.T) {
@@ -231,7 +247,7 @@ func TestUMADriftedScopes(t *testing.T) {
 		before, err := rs.Register(t.Context(), was)
 		w.must(err)
 		if fresh { // another process, which knows only the id
-			w.provider = w.newProvider(nil)
+			w.provider = w.newProvider(terse{})
 			rs = w.resourceServer(config)
 		}
 		w.wantTicket(send(photos(rs.UMAProtect(album7.AllOf("print"))), "GET", "/", ""))
