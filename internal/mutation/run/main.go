@@ -3,6 +3,7 @@
 //
 //	go run ./internal/mutation/run            # all
 //	go run ./internal/mutation/run R4 R7      # of these rules
+//	go run ./internal/mutation/run -for 90s   # some, by chance, as time allows
 //
 // It changes no file: the compiler gets the changed text as an overlay.
 package main
@@ -11,7 +12,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -33,7 +36,9 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
+	limit := flag.Duration("for", 0, "begin no further line after this time, and take them in any order; 0 is all")
+	flag.Parse()
+	err := run(ctx, *limit, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -41,7 +46,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, rules []string) error {
+func run(ctx context.Context, limit time.Duration, rules []string) error {
 	f, err := os.Open(document)
 	if err != nil {
 		return err
@@ -56,8 +61,15 @@ func run(ctx context.Context, rules []string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if limit > 0 {
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
 	var survivors []error
+	started := time.Now()
 	for _, m := range all {
+		if limit > 0 && time.Since(started) > limit {
+			break
+		}
 		if len(rules) > 0 && !slices.Contains(rules, m.Rule) {
 			continue
 		}
