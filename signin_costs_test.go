@@ -194,7 +194,8 @@ func TestCK6_HostileCookiesAreBounded(t *testing.T) {
 	for i := range 300 {
 		many += fmt.Sprintf("%s%08d=%s; ", prefix, i, strings.Repeat("A", 80))
 	}
-	lines = append(lines, ";", "; ; ;", "=", "=;=", strings.Repeat("a=b; ", 2000), many, strings.Repeat(names[1]+"="+strings.Repeat("A", 43)+"; ", 300))
+	lines = append(lines, ";", "; ; ;", "=", "=;=", strings.Repeat("a=b; ", 2000), many, strings.Repeat(names[1]+"="+strings.Repeat("A", 43)+"; ", 300),
+		strings.Repeat(names[1]+"="+strings.Repeat("A", 43)+"; ", 2999), strings.Repeat(names[0]+"="+strings.Repeat("A", 80)+"; ", 2999), strings.Repeat("a=b; ", 200_000))
 	for _, path := range []string{"/notes/", "/open", "/auth/login", "/auth/logout", "/auth/callback?code=c1&state=" + strings.Repeat("A", 22)} {
 		for _, line := range lines {
 			var a *answer
