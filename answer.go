@@ -155,7 +155,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	e := *asError(err, errInternal)
 	e.ID = rand.Text()[:12]
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
-		rp.logStack(r, p.Value, p.Stack)
+		rp.logStack(r.Context(), p.Value, p.Stack)
 	}
 	rp.provider.emit(r.Context(), Event{Name: EventRefused, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)

@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -37,10 +38,10 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 		// The logger, the Events hook or ErrorHandler is what panics.
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}()
-	rp.logStack(r, p, debug.Stack())
+	rp.logStack(r.Context(), p, debug.Stack())
 	rp.refuse(w, r, errInternal.because(fmt.Errorf("panic of type %T", p)))
 }
 
-func (rp *RelyingParty) logStack(r *http.Request, p any, stack []byte) {
-	rp.provider.logger.ErrorContext(r.Context(), "gatehouse: panic", "issuer", rp.provider.issuer, "kind", fmt.Sprintf("%T", p), "stack", string(stack))
+func (rp *RelyingParty) logStack(ctx context.Context, p any, stack []byte) {
+	rp.provider.logger.ErrorContext(ctx, "gatehouse: panic", "issuer", rp.provider.issuer, "kind", fmt.Sprintf("%T", p), "stack", string(stack))
 }

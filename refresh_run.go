@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -23,6 +24,12 @@ type refreshRun struct {
 }
 
 func (f *refreshRun) fly(ctx context.Context) (stored, error) {
+	defer func() {
+		if p := recover(); p != nil { // perhaps nobody waits for it
+			f.party.logStack(ctx, p, debug.Stack())
+			panic(p)
+		}
+	}()
 	if _, err := f.party.provider.Metadata(ctx); err != nil {
 		return stored{}, err // before a lease is taken: nothing could be sent
 	}

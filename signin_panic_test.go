@@ -435,3 +435,18 @@ func TestRL8_PanicDuringRefresh(t *testing.T) {
 		})
 	}
 }
+
+// A refresh that nobody waits for: its stack is in the log all the same.
+func TestRL8_PanicInTheBackground(t *testing.T) {
+	s, b := mined(t)
+	ana := s.visitor("ana")
+	ana.signIn()
+	s.advance(4*time.Minute + 30*time.Second) // due, and the access token serves
+	b.arm("transport", 0, false)
+	ana.wantServed(ana.get("/notes/"))
+	s.shutdownAll()
+	if b.disarm() != 1 || s.logged("signin_panic_test.go") == 0 {
+		t.Error("no panic, or no stack in the log")
+	}
+	ana.wantServed(ana.get("/notes/"))
+}
