@@ -2,6 +2,11 @@ package gatehouse
 
 import (
 	"context"
+	"encoding/base64"
+	"go/parser"
+	gotoken "go/token"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,5 +51,48 @@ func TestSwapDeletesWhatHasExpired(t *testing.T) {
 				t.Errorf("the store was given %q", got)
 			}
 		})
+	}
+}
+
+// SE8: a session id has 256 bits, all of them in use, and no two are alike. That
+// they come from crypto/rand is in its code; that no other source is imported is
+// checked here.
+func TestSE8_SessionIDs(t *testing.T) {
+	const ids = 1000
+	seen := map[string]bool{}
+	var ones [8 * sessionIDSize]int
+	for range ids {
+		id := newSessionID()
+		b, err := base64.RawURLEncoding.DecodeString(id)
+		if err != nil || len(b) != sessionIDSize || seen[id] {
+			t.Fatalf("id %q: %d bytes, seen before: %v, error %v", id, len(b), seen[id], err)
+		}
+		seen[id] = true
+		for i := range ones {
+			ones[i] += int(b[i/8] >> (i % 8) & 1)
+		}
+	}
+	for i, n := range ones {
+		if n < ids/3 || n > 2*ids/3 { // ten standard deviations from a half
+			t.Errorf("bit %d is set in %d of %d ids", i, n, ids)
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(gotoken.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range file.Imports {
+			if strings.HasPrefix(i.Path.Value, `"math/rand`) {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
 	}
 }
