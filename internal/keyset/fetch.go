@@ -23,12 +23,11 @@ const (
 	// fetchTimeout bounds one fetch, which several requests may wait for.
 	fetchTimeout = 5 * time.Second
 
-	// The budget of fetches: every fetch takes one, but only those that a
-	// token with an unknown key asks for are refused by an empty budget. Two,
-	// so that a rotation right after an ordinary fetch gets through at its
-	// first token.
-	budgetSize  = 2
-	budgetEvery = 30 * time.Second
+	// askEvery spaces the fetches that tokens with an unknown key ask for, so
+	// that a flood of them causes two in a minute. Ordinary fetches do not
+	// count: a rotation right after one gets through at its first token. Where
+	// a stranger was faster it gets through within this time.
+	askEvery = 30 * time.Second
 
 	// backOff follows a failed fetch, so that a flood does not hammer a
 	// server in trouble. The server may ask for more, up to maxBackOff.
@@ -37,7 +36,7 @@ const (
 )
 
 var (
-	errNoBudget = errors.New("keyset: no fetch left")
+	errNotYet   = errors.New("keyset: no fetch yet")
 	errEmptySet = errors.New("keyset: the key set has no usable key")
 	errNoURL    = errors.New("keyset: no key set URL")
 )
@@ -57,12 +56,8 @@ type state struct {
 	generation int
 	failure    error     // of the last fetch, nil if it succeeded
 	retryAt    time.Time // no fetch before this
-	tokens     int       // left in the budget
-	filled     time.Time // when the budget last grew, or when it was full
-}
-
-func (st *state) start(now time.Time) {
-	st.tokens, st.filled = budgetSize, now
+	tried      time.Time // begin of the last fetch
+	asked      time.Time // begin of the last one that an unknown key asked for
 }
 
 func (st *state) view(now time.Time) view {
@@ -76,9 +71,10 @@ func (st *state) view(now time.Time) view {
 	return v
 }
 
-// mayFetch says whether a fetch may begin now, and counts it. The keys that
-// the caller saw missing may have come since: then done is true.
-func (st *state) mayFetch(now time.Time, generation int, must bool) (done bool, err error) {
+// mayFetch says whether a fetch may begin now, and notes that it does. asked
+// says that a token with an unknown key is the reason. The keys that the caller
+// saw missing may have come since: then done is true.
+func (st *state) mayFetch(now time.Time, generation int, asked bool) (done bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.generation != generation {
@@ -87,36 +83,23 @@ func (st *state) mayFetch(now time.Time, generation int, must bool) (done bool, 
 	if wait := st.retryAt.Sub(now); st.failure != nil && wait > 0 {
 		return false, &UnavailableError{RetryAfter: wait, Err: st.failure}
 	}
-	st.refill(now)
-	if st.tokens == 0 && !must {
-		if st.failure != nil {
-			return false, &UnavailableError{RetryAfter: st.filled.Add(budgetEvery).Sub(now), Err: st.failure}
+	if asked {
+		if wait := st.asked.Add(askEvery).Sub(now); wait > 0 && st.failure != nil {
+			return false, &UnavailableError{RetryAfter: wait, Err: st.failure}
+		} else if wait > 0 {
+			return false, errNotYet
 		}
-		return false, errNoBudget
+		st.asked = now
 	}
-	if st.tokens == budgetSize {
-		st.filled = now // a full budget grows again from its first use
-	}
-	st.tokens = max(0, st.tokens-1)
+	st.tried = now
 	return false, nil
-}
-
-// refill is called with mu held.
-func (st *state) refill(now time.Time) {
-	n := int(now.Sub(st.filled) / budgetEvery)
-	if n <= 0 {
-		return
-	}
-	st.tokens = min(budgetSize, st.tokens+n)
-	st.filled = st.filled.Add(time.Duration(n) * budgetEvery)
 }
 
 // calm reports whether a refresh in the background may begin now.
 func (st *state) calm(now time.Time) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.refill(now)
-	return st.tokens > 0 && (st.failure == nil || !now.Before(st.retryAt))
+	return !now.Before(st.tried.Add(askEvery)) && (st.failure == nil || !now.Before(st.retryAt))
 }
 
 // succeed replaces the whole set, so that a withdrawn key is gone (F34).
@@ -143,7 +126,7 @@ func (st *state) fail(now time.Time, err error) *UnavailableError {
 // refreshAged starts a fetch if the keys are due for one, without waiting.
 func (s *Set) refreshAged(v view) {
 	if v.aged && s.state.calm(s.now()) {
-		s.flights.Start(struct{}{}, fetchTimeout, s.run(v, new(bool)))
+		s.flights.Start(struct{}{}, fetchTimeout, s.run(v, false, new(bool)))
 	}
 }
 
@@ -151,16 +134,17 @@ func (s *Set) refreshAged(v view) {
 // the fetch began after the call did.
 func (s *Set) fetch(ctx context.Context, v view) (mine bool, err error) {
 	began := new(bool) // the run may still write it after ctx ended
-	_, err = s.flights.Do(ctx, struct{}{}, fetchTimeout, s.run(v, began))
+	// Without keys nothing can be decided: then it does not count as asked for.
+	_, err = s.flights.Do(ctx, struct{}{}, fetchTimeout, s.run(v, v.keys != nil, began))
 	switch {
 	case err == nil:
 		return *began, nil
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return false, err
-	case errors.Is(err, errNoBudget) && v.keys == nil:
+	case errors.Is(err, errNotYet) && v.keys == nil:
 		// Joined a flight that was refused while there were keys.
 		return false, &UnavailableError{RetryAfter: backOff, Err: err}
-	case errors.As(err, new(*UnavailableError)), errors.Is(err, errNoBudget):
+	case errors.As(err, new(*UnavailableError)), errors.Is(err, errNotYet):
 		return false, err
 	}
 	return false, s.state.fail(s.now(), err) // Config.URL panicked
@@ -168,10 +152,9 @@ func (s *Set) fetch(ctx context.Context, v view) (mine bool, err error) {
 
 // run gives the function of one flight for a caller that saw v. It sets began
 // if it fetches.
-func (s *Set) run(v view, began *bool) func(context.Context) (struct{}, error) {
+func (s *Set) run(v view, asked bool, began *bool) func(context.Context) (struct{}, error) {
 	return func(ctx context.Context) (struct{}, error) {
-		// Without keys nothing can be decided, so the budget does not count.
-		if done, err := s.state.mayFetch(s.now(), v.generation, v.keys == nil); done || err != nil {
+		if done, err := s.state.mayFetch(s.now(), v.generation, asked); done || err != nil {
 			return struct{}{}, err
 		}
 		*began = true

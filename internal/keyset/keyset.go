@@ -84,7 +84,6 @@ func New(c Config) *Set {
 	if s.client == nil {
 		s.client = outbound.NewClient(nil, false)
 	}
-	s.state.start(s.now())
 	for _, j := range c.Static {
 		if k, ok := fromJWK(j); ok {
 			s.state.keys = append(s.state.keys, k)
@@ -122,10 +121,10 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 	v := s.state.view(s.now())
 	err = ErrUnknownKey
 	if v.keys != nil {
-		s.refreshAged(v)
 		var payload []byte
 		var final bool
 		if payload, final, err = t.verify(v.keys); final {
+			s.refreshAged(v)
 			return payload, err
 		}
 	}
@@ -134,7 +133,7 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 	// call began has seen it. Hence at most two.
 	for range 2 {
 		mine, ferr := s.fetch(ctx, v)
-		if errors.Is(ferr, errNoBudget) {
+		if errors.Is(ferr, errNotYet) {
 			return nil, err
 		}
 		if ferr != nil {
