@@ -11,17 +11,22 @@ import (
 )
 
 // rptFacts are what introspection said of a token. They do not decide anything:
-// every request is decided anew. They are never changed once made and kept. What
-// each request reads stands together: with many tokens it comes from memory that
-// no cache of the processor holds.
+// every request is decided anew. They are never changed once made and kept.
+//
+// With many tokens they come from memory that no cache of the processor holds,
+// so they take four whole lines of 64 bytes, and stand in the order in which a
+// request reads them. The first grant ends where the second pair of lines
+// begins; until is in that pair, so that the cache's look at key and until
+// brings all of it at once.
 type rptFacts struct {
-	key   factsKey  // of the cache that has them, which sets it and
-	until time.Time // when they are forgotten
+	key     factsKey // of the cache that has them, which sets it and until
+	starts  seconds
+	expires seconds
+	active  bool // the server said so, and the token is meant for us
+	grants  []rptGrant
+	room    [2]rptGrant // for grants, as many as most tokens have
+	until   time.Time   // when they are forgotten
 
-	active   bool // the server said so, and the token is meant for us
-	starts   seconds
-	expires  seconds
-	grants   []rptGrant
 	subject  string
 	clientID string
 	claims   json.RawMessage // without the permissions
@@ -34,16 +39,11 @@ type rptGrant struct {
 	starts, expires seconds
 }
 
-// newFacts makes facts with room for two grants beside them, as many as most
-// tokens have.
+// newFacts makes facts of nothing, which do not end.
 func newFacts() *rptFacts {
-	f := &struct {
-		rptFacts
-		room [2]rptGrant
-	}{}
-	f.expires = never
+	f := &rptFacts{expires: never}
 	f.grants = f.room[:0]
-	return &f.rptFacts
+	return f
 }
 
 // seconds is a time in seconds since 1970.
@@ -165,7 +165,8 @@ func readScopes(raw json.RawMessage) []string {
 }
 
 // shared gives the one copy of a text that many tokens name: it takes memory
-// once, and two of it are compared without reading them.
+// once, and two of it are compared without reading them. That copy stays the one
+// while somebody holds its unique.Handle, else until the next collection.
 func shared(text string) string { return unique.Make(text).Value() }
 
 func readString(raw json.RawMessage) string {

@@ -19,7 +19,7 @@ func TestUMARatios(t *testing.T) {
 	}
 	hold(t, challengeSubjects(t), challengeLimits(), barePost)
 	flat, each := flatSubjects(t, manyPhotos)
-	hold(t, flat, flatLimits(), fewOfMany, oneOfMany)
+	hold(t, flat, flatLimits(), fewOfMany, oneOfMany, floorOfOne)
 	t.Logf("%.0f bytes for each RPT", each)
 	if each > maxRPTBytes*paired.Slack {
 		t.Errorf("%.0f bytes for each RPT, stated are at most %d", each, maxRPTBytes)

@@ -202,6 +202,12 @@ func (g *gallery) request(i int) *http.Request {
 	return r
 }
 
+// fillIn makes of a request the one that asks with token i.
+func (g *gallery) fillIn(r *http.Request, i int) {
+	r.URL.Path = photoPath(i % g.grantor.photos)
+	r.Header["Authorization"][0] = "Bearer " + rpt(i)
+}
+
 // heap is what the heap holds.
 func heap() uint64 {
 	var m runtime.MemStats

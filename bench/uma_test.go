@@ -24,6 +24,9 @@ const (
 	fewOfMany = "10 resources, 100,000 RPTs"
 	allOfMany = "100,000 resources, 100,000 RPTs"
 	oneOfMany = "10 resources, 1 RPT"
+
+	floorOfMany = "SHA-256, map, ServeMux, context, 100,000 tokens"
+	floorOfOne  = "SHA-256, map, ServeMux, context, 1 token"
 )
 
 // The subjects of a request that gets a ticket.
@@ -128,22 +131,27 @@ func sum(token string) (sum [sha256.Size]byte) {
 }
 
 // spreadSubject asks for one photo after the other, far apart, each with its
-// token. Requests are made in batches while the watch stands.
-func spreadSubject(t *testing.T, name string, g *gallery) paired.Subject {
-	const batch, stride = 64, 7919 // a prime: all tokens come in turn
+// token. While the watch stands, a batch of requests is filled in, always the
+// same ones, so that the tokens come as from a connection that was just read.
+func spreadSubject(t *testing.T, name string, middleware func(http.Handler) http.Handler, g *gallery) paired.Subject {
+	const batch, stride = 32, 7919 // a prime: all tokens come in turn
 	served, w := 0, writer{header: http.Header{}}
-	handler := g.rs.UMAProtect(g.need(photoScopes()))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+	handler := middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+	var requests [batch]*http.Request
+	for i := range requests {
+		requests[i] = g.request(0)
+	}
 	next := 0
 	return paired.Subject{Name: name, Run: func(watch *paired.Watch, n int) {
 		served, w.code = 0, 0
 		for left := n; left > 0; left -= batch {
-			requests := make([]*http.Request, min(batch, left))
-			for i := range requests {
-				requests[i] = g.request(next)
+			now := requests[:min(batch, left)]
+			for _, r := range now {
+				g.fillIn(r, next)
 				next = (next + stride) % g.tokens
 			}
 			watch.Start()
-			for _, r := range requests {
+			for _, r := range now {
 				handler.ServeHTTP(&w, r)
 			}
 			watch.Stop()
@@ -154,6 +162,11 @@ func spreadSubject(t *testing.T, name string, g *gallery) paired.Subject {
 	}}
 }
 
+// spread is the gallery's API as a subject.
+func (g *gallery) spread(t *testing.T, name string) paired.Subject {
+	return spreadSubject(t, name, g.rs.UMAProtect(g.need(photoScopes())), g)
+}
+
 // flatSubjects are the same API with few and many resources and tokens.
 func flatSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
 	few, all := newGrantor(t, fewPhotos), newGrantor(t, many)
@@ -161,7 +174,8 @@ func flatSubjects(t *testing.T, many int) (list []paired.Subject, each float64) 
 	allSite := newGallery(t, all, inside{all.server.Config.Handler}).fill(t, many)
 	oneSite := newGallery(t, few, inside{few.server.Config.Handler}).fill(t, 1)
 	return []paired.Subject{
-		spreadSubject(t, fewOfMany, fewSite), spreadSubject(t, allOfMany, allSite), spreadSubject(t, oneOfMany, oneSite),
+		fewSite.spread(t, fewOfMany), allSite.spread(t, allOfMany), oneSite.spread(t, oneOfMany),
+		spreadSubject(t, floorOfMany, floor(many), fewSite), spreadSubject(t, floorOfOne, floor(1), oneSite),
 	}, max(fewSite.each, allSite.each)
 }
 
