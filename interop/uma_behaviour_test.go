@@ -61,7 +61,7 @@ var behaviours = []struct {
 	{"the resource is deleted behind its back", func(s *scene) { s.deleteRemotely(); s.stranger(); s.stranger() },
 		"challenged [GET resource, POST resource, ticket, ticket]; challenged [ticket]", "challenged [POST resource, ticket, ticket]; challenged [ticket]"},
 	{"a scope is missing there", func(s *scene) { s.change(`["view"]`); s.method(http.MethodPut); s.method(http.MethodPut) },
-		"challenged [GET resource, PUT resource, ticket, ticket]; challenged [ticket]", ""},
+		"challenged [PUT resource, ticket, ticket]; challenged [ticket]", ""},
 	{"another description", func(s *scene) {
 		s.resource.IconURI = "https://photoz.example/other.png"
 		s.register()
