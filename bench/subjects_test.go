@@ -25,8 +25,12 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	flat, _ := flatSubjects(t, 2*fewPhotos)
-	for _, one := range slices.Concat(signInSubjects(t, s), challengeSubjects(t), flat) {
+	list := slices.Concat(signInSubjects(t, s), challengeSubjects(t))
+	for _, group := range flatGroups() {
+		flat, _ := group.make(t, 2*fewPhotos)
+		list = append(list, flat...)
+	}
+	for _, one := range list {
 		one.Run(new(paired.Watch), 3)
 	}
 	if v := s.op.Violations(); len(v) != 0 {

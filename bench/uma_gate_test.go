@@ -18,10 +18,14 @@ func TestUMARatios(t *testing.T) {
 		t.Errorf("%v allocations, %v; stated are at most %d", row.Allocs, err, maxHotAllocs)
 	}
 	hold(t, challengeSubjects(t), challengeLimits(), barePost)
-	flat, each := flatSubjects(t, manyPhotos)
-	hold(t, flat, flatLimits(), fewOfMany, oneOfMany, floorOfOne)
-	t.Logf("%.0f bytes for each RPT", each)
-	if each > maxRPTBytes*paired.Slack {
-		t.Errorf("%.0f bytes for each RPT, stated are at most %d", each, maxRPTBytes)
+	for _, group := range flatGroups() {
+		t.Run(group.name, func(t *testing.T) {
+			list, each := group.make(t, manyPhotos)
+			hold(t, list, group.limits, group.peers...)
+			t.Logf("%.0f bytes of the heap for each RPT", each)
+			if each > maxRPTBytes*paired.Slack {
+				t.Errorf("%.0f bytes for each RPT, stated are at most %d", each, maxRPTBytes)
+			}
+		})
 	}
 }

@@ -45,13 +45,6 @@ func hotLimits() []paired.Limit {
 	return []paired.Limit{{Subject: hotRules, Peer: hotFloor, AtMost: 1.5}}
 }
 
-func flatLimits() []paired.Limit {
-	return []paired.Limit{
-		{Subject: allOfMany, Peer: fewOfMany, AtMost: 1.3},
-		{Subject: fewOfMany, Peer: oneOfMany, AtMost: 1.3},
-	}
-}
-
 func challengeLimits() []paired.Limit {
 	return []paired.Limit{{Subject: challenged, Peer: barePost, AtMost: 1.5}}
 }
@@ -167,16 +160,47 @@ func (g *gallery) spread(t *testing.T, name string) paired.Subject {
 	return spreadSubject(t, name, g.rs.UMAProtect(g.need(photoScopes())), g)
 }
 
-// flatSubjects are the same API with few and many resources and tokens.
-func flatSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
+// flatGroup is what is measured at once. Groups are made one after the other,
+// so that none has the memory of another beside its own.
+type flatGroup struct {
+	name   string
+	make   func(t *testing.T, many int) ([]paired.Subject, float64) // with the bytes of the heap for each RPT
+	limits []paired.Limit
+	peers  []string
+}
+
+func flatGroups() []flatGroup {
+	return []flatGroup{
+		{"tokens", tokenSubjects, []paired.Limit{{Subject: fewOfMany, Peer: oneOfMany, AtMost: 1.3}}, []string{oneOfMany}},
+		{"floor", floorSubjects, nil, []string{floorOfOne}},
+		{"resources", resourceSubjects, []paired.Limit{{Subject: allOfMany, Peer: fewOfMany, AtMost: 1.3}}, []string{fewOfMany}},
+	}
+}
+
+// tokenSubjects are the same API with one token and with many.
+func tokenSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
+	g := newGrantor(t, fewPhotos)
+	site := newGallery(t, g, inside{g.server.Config.Handler}).fill(t, many)
+	one := newGallery(t, g, inside{g.server.Config.Handler}).fill(t, 1)
+	return []paired.Subject{site.spread(t, fewOfMany), one.spread(t, oneOfMany)}, site.each
+}
+
+// floorSubjects are the least that can be done with one token and with many:
+// what of the growth is that of the machine's memory.
+func floorSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
+	g := newGrantor(t, fewPhotos)
+	return []paired.Subject{
+		spreadSubject(t, floorOfMany, floor(many), &gallery{grantor: g, tokens: many}),
+		spreadSubject(t, floorOfOne, floor(1), &gallery{grantor: g, tokens: 1}),
+	}, 0
+}
+
+// resourceSubjects are the same API with few resources and with many.
+func resourceSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
 	few, all := newGrantor(t, fewPhotos), newGrantor(t, many)
 	fewSite := newGallery(t, few, inside{few.server.Config.Handler}).fill(t, many)
 	allSite := newGallery(t, all, inside{all.server.Config.Handler}).fill(t, many)
-	oneSite := newGallery(t, few, inside{few.server.Config.Handler}).fill(t, 1)
-	return []paired.Subject{
-		fewSite.spread(t, fewOfMany), allSite.spread(t, allOfMany), oneSite.spread(t, oneOfMany),
-		spreadSubject(t, floorOfMany, floor(many), fewSite), spreadSubject(t, floorOfOne, floor(1), oneSite),
-	}, max(fewSite.each, allSite.each)
+	return []paired.Subject{fewSite.spread(t, fewOfMany), allSite.spread(t, allOfMany)}, max(fewSite.each, allSite.each)
 }
 
 // challengeSubjects ask the same server for the same ticket, over the network.
