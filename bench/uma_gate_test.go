@@ -22,7 +22,7 @@ func TestUMARatios(t *testing.T) {
 		t.Run(group.name, func(t *testing.T) {
 			list, each := group.make(t, manyPhotos)
 			hold(t, list, group.limits, group.peers...)
-			t.Logf("%.0f bytes of the heap for each RPT", each)
+			t.Logf("%.0f bytes of the heap for each RPT (0: there are none)", each)
 			if each > maxRPTBytes*paired.Slack {
 				t.Errorf("%.0f bytes for each RPT, stated are at most %d", each, maxRPTBytes)
 			}
