@@ -178,11 +178,11 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt, er
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
 	}
 	name := rp.attemptName(state)
-	cookie, err := findCookie(r, name)
-	if err != nil {
+	value, found := sentCookie(r, name)
+	if !found {
 		return nil, errStateUnknown.because(errors.New("no attempt cookie for this state"))
 	}
-	a, err := rp.openAttempt(r, cookie)
+	a, err := rp.openAttempt(r, name, value)
 	if err != nil {
 		return nil, err
 	}
@@ -195,22 +195,22 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt, er
 	return a, nil
 }
 
-func (rp *RelyingParty) openAttempt(r *http.Request, cookie *http.Cookie) (*attempt, error) {
+func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attempt, error) {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	if len(cookie.Value) > maxAttemptCookie {
+	if len(value) > maxAttemptCookie {
 		return nil, errStateUnknown.because(errors.New("attempt cookie too long"))
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cookie.Value)
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)
 	if err != nil {
 		return nil, errStateUnknown.because(errors.New("attempt cookie is not base64url"))
 	}
-	plain, err := ring.Open(attemptDomain, []byte(rp.binding+cookie.Name), sealed)
+	plain, err := ring.Open(attemptDomain, []byte(rp.binding+name), sealed)
 	if errors.Is(err, seal.ErrUnknownKey) {
 		if again, ok := rp.sessions.reread(r.Context()); ok {
-			plain, err = again.Open(attemptDomain, []byte(rp.binding+cookie.Name), sealed)
+			plain, err = again.Open(attemptDomain, []byte(rp.binding+name), sealed)
 		}
 	}
 	if err != nil {
@@ -236,7 +236,7 @@ func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) 
 			continue
 		}
 		k := known{name: c.Name}
-		if a, err := rp.openAttempt(r, c); err == nil {
+		if a, err := rp.openAttempt(r, c.Name, c.Value); err == nil {
 			k.begin = a.begin
 		}
 		have = append(have, k)

@@ -6,27 +6,27 @@ import (
 	"testing"
 )
 
-// findCookie finds what http.Request.Cookie finds.
-func TestFindCookie(t *testing.T) {
+// sentCookie finds what http.Request.Cookie finds, for values like ours.
+func TestSentCookie(t *testing.T) {
 	for _, lines := range [][]string{
-		nil, {""}, {"a=1"}, {"b=1; a=2; a=3"}, {"b=1", "a=2"}, {" a = 1"}, {"a=\"1\""}, {"a"}, {"a="}, {"=1"}, {";;a=1;"},
-		{"a=x y; a=2"}, {"a=\x01; a=2"}, {"a=b=c"}, {"A=1"}, {"\ta=1"}, {"a\x00=1; a=2"}, {"aa=1"}, {"a=,; a=2"}, {"a=\\; a=é"},
+		nil, {""}, {"a=1"}, {"b=1; a=2; a=3"}, {"b=1", "a=2"}, {" a=1"}, {"a="}, {"a"}, {"=1"}, {";;a=1;"}, {"a=b=c"}, {"A=1"},
+		{"\ta=1 "}, {"aa=1"}, {"a=x.y_z-0"},
 		{strings.Repeat("b=1; ", 2900) + "a=1"},
 		{strings.Repeat("a=1; ", 2900)},
 	} {
 		r := &http.Request{Header: http.Header{"Cookie": lines}}
-		want, wantErr := r.Cookie("a")
-		got, gotErr := findCookie(r, "a")
-		if wantErr != gotErr || (want != nil && (got.Name != want.Name || got.Value != want.Value)) {
-			t.Errorf("%.60q: %v, %v; net/http says %v, %v", lines, got, gotErr, want, wantErr)
+		want, err := r.Cookie("a")
+		got, found := sentCookie(r, "a")
+		if found != (err == nil) || found && got != want.Value {
+			t.Errorf("%.60q: %q, %v; net/http says %v, %v", lines, got, found, want, err)
 		}
 	}
 	flood := &http.Request{Header: http.Header{"Cookie": {strings.Repeat("b=1; ", maxCookies) + "a=1"}}}
-	if got, err := findCookie(flood, "a"); err == nil {
-		t.Errorf("found %v behind %d others", got, maxCookies)
+	if got, found := sentCookie(flood, "a"); found {
+		t.Errorf("found %q behind %d others", got, maxCookies)
 	}
 	many := &http.Request{Header: http.Header{"Cookie": {strings.Repeat("a=1; ", 2900)}}}
-	if n := testing.AllocsPerRun(10, func() { _, _ = findCookie(many, "a") }); n > 12 {
-		t.Errorf("%v allocations for many cookies of the name", n)
+	if n := testing.AllocsPerRun(10, func() { sentCookie(many, "a") }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -366,11 +366,11 @@ func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attem
 // provider's; otherwise it may be of the same grant as the new one, and servers
 // end a grant with its token (RFC 7009 §2.1).
 func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *record) (*record, error) {
-	cookie, err := findCookie(r, rp.cookie)
-	if err != nil {
+	value, found := sentCookie(r, rp.cookie)
+	if !found {
 		return nil, nil
 	}
-	id, _, ok := parseCookie(cookie.Value)
+	id, _, ok := parseCookie(value)
 	if !ok {
 		return nil, nil
 	}

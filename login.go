@@ -75,11 +75,11 @@ var errNotSignedIn = errors.New("not signed in")
 // load returns the login of the request's cookie. Errors: errNotSignedIn, or an
 // *Error when that cannot be known now.
 func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
-	cookie, err := findCookie(r, rp.cookie)
-	if err != nil {
+	value, found := sentCookie(r, rp.cookie)
+	if !found {
 		return nil, errNotSignedIn
 	}
-	id, names, ok := parseCookie(cookie.Value)
+	id, names, ok := parseCookie(value)
 	if !ok {
 		return nil, errNotSignedIn
 	}

@@ -51,8 +51,9 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var rec *record
-	if cookie, err := findCookie(r, rp.cookie); err == nil {
-		if id, _, ok := parseCookie(cookie.Value); ok {
+	if value, found := sentCookie(r, rp.cookie); found {
+		if id, _, ok := parseCookie(value); ok {
+			var err error
 			if rec, err = rp.sessions.end(r.Context(), sessionKey(id)); err != nil {
 				return err
 			}
@@ -156,9 +157,9 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 // page may follow; nothing else is driven by it (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
 	known := false
-	if cookie, err := findCookie(r, rp.logoutCookie); err == nil {
+	if value, found := sentCookie(r, rp.logoutCookie); found {
 		rp.clearCookie(w, rp.logoutCookie)
-		known = hmac.Equal([]byte(cookie.Value), []byte(r.URL.Query().Get("state")))
+		known = hmac.Equal([]byte(value), []byte(r.URL.Query().Get("state")))
 	}
 	_, err := rp.load(r)
 	switch {

@@ -352,11 +352,11 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt {
 
 // sessionDigest recognises the session that the request's cookie names.
 func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
-	cookie, err := findCookie(r, rp.cookie)
-	if err != nil {
+	value, found := sentCookie(r, rp.cookie)
+	if !found {
 		return nil
 	}
-	id, _, ok := parseCookie(cookie.Value)
+	id, _, ok := parseCookie(value)
 	if !ok {
 		return nil
 	}
