@@ -1,7 +1,6 @@
 package gatehouse
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -56,6 +55,9 @@ func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
 	if r.Method != http.MethodPost || !navigates(r) {
 		return "", false
 	}
+	if len(r.Referer()) > maxHeader {
+		return rp.config.HomeURL, true
+	}
 	page, err := url.Parse(r.Referer())
 	if err != nil || page.Host != r.Host {
 		return rp.config.HomeURL, true
@@ -68,10 +70,12 @@ func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
 // request target that is no path, such as "x:.evil.example", which net/http
 // reads, gives "/" (R1).
 func addressOf(r *http.Request) string {
-	for _, target := range []string{r.RequestURI, r.URL.RequestURI()} {
-		if strings.HasPrefix(target, "/") {
-			return target
-		}
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") && len(r.URL.Path)+len(r.URL.RawQuery) <= maxReturnPath {
+		target = r.URL.RequestURI() // costs several times its length (G11)
+	}
+	if strings.HasPrefix(target, "/") {
+		return target
 	}
 	return "/"
 }
@@ -152,8 +156,7 @@ var errNoNavigation = kind{"not_a_navigation", 403, "Sign-in has to be opened in
 
 // refuse is the one edge where a failure is logged and answered.
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	e := *asError(err, errInternal)
-	e.ID = rand.Text()[:12]
+	e := *asError(err, errInternal).answered()
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		rp.logStack(r.Context(), p.Value, p.Stack)
 	}
@@ -163,7 +166,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.challenge(w)
 	}
 	if rp.config.ErrorHandler != nil {
-		rp.config.ErrorHandler(w, r, &e)
+		handleError(rp.config.ErrorHandler, w, r, &e)
 		return
 	}
 	if wantsPage(r) {
@@ -185,6 +188,42 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }
+
+// handleError lets the application answer. The status is e's unless it writes
+// another, so that no refusal reads as success.
+func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
+	own := &errorWriter{ResponseWriter: w, status: e.Status}
+	handler(own, r, e)
+	own.begin()
+}
+
+// errorWriter sends status before the first byte.
+type errorWriter struct {
+	http.ResponseWriter
+	status int
+	begun  bool
+}
+
+func (w *errorWriter) begin() {
+	if !w.begun {
+		w.WriteHeader(w.status)
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *errorWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *errorWriter) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // writeErrorHeader sets the headers that belong to every refusal.
 func writeErrorHeader(w http.ResponseWriter, e *Error) {

@@ -58,6 +58,10 @@ func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *record) err
 	}
 	app.SetDeadline(ctx, deadline) // RenewToken would begin its life anew (M17)
 	app.Put(ctx, appOwner, mine)
+	// scs commits when the answer is written, too late to undo the sign-in.
+	if _, _, err := app.Commit(ctx); err != nil {
+		return errStoreUnavailable.because(err)
+	}
 	return nil
 }
 

@@ -129,7 +129,7 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 func (rs *ResourceServer) answer(w http.ResponseWriter, r *http.Request, e *Error) {
 	writeErrorHeader(w, e)
 	if rs.onError != nil {
-		rs.onError(w, r, e)
+		handleError(rs.onError, w, r, e)
 		return
 	}
 	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})

@@ -146,7 +146,11 @@ func (rp *RelyingParty) onSignIn(ctx context.Context, rec *record) error {
 	id := live.identity()
 	id.session = nil // there is none yet
 	if err := rp.config.OnSignIn(ctx, id); err != nil {
-		return asError(err, errOnSignIn)
+		e := *asError(err, errOnSignIn)
+		if e.Status == 0 {
+			e.Status = http.StatusForbidden // the application has refused, and said no more
+		}
+		return &e
 	}
 	rec.claims = id.claims
 	return nil

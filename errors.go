@@ -14,7 +14,8 @@ type Error struct {
 	// Code names the failure and stays the same over releases, for example
 	// "nonce_mismatch".
 	Code string
-	// Status is the HTTP status that answers it.
+	// Status is the HTTP status that answers it, 400 to 599. An application's
+	// own that is 0 is sent as 403 from OnSignIn; another is sent as 500.
 	Status int
 	// Message is one fixed sentence for the person or client outside.
 	Message string

@@ -276,3 +276,16 @@ func TestSessionHandlerRefusals(t *testing.T) {
 		t.Errorf("after the trouble: %v", m)
 	}
 }
+
+// An *Error that says nothing of its status is a refusal, never a success.
+func TestOnSignInStatus(t *testing.T) {
+	for given, want := range map[int]int{0: 403, 403: 403, 451: 451, 503: 503, 200: 500, 302: 500, 700: 500} {
+		s := hooked(t, func(context.Context, *gatehouse.Identity) error {
+			return &gatehouse.Error{Code: "not_invited", Status: given, Message: "You are not invited."}
+		})
+		ana := s.visitor("ana")
+		if a := ana.get(ana.toCallback("/notes/")); a.Code != want || ana.sessionName() != "" {
+			t.Errorf("status %d: %v, want %d", given, a, want)
+		}
+	}
+}

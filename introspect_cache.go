@@ -87,6 +87,15 @@ func (c *factsCache) put(key factsKey, f *rptFacts, now, until time.Time, limit 
 	c.bytes += size
 }
 
+// forget makes the next look at the token ask the server. It stays in queue.
+func (c *factsCache) forget(f *rptFacts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := f.key.short(); c.byKey[k] == f {
+		delete(c.byKey, k)
+	}
+}
+
 // drop forgets the oldest facts.
 func (c *factsCache) drop() {
 	old := c.queue[0]

@@ -101,6 +101,11 @@ func readFacts(body []byte, issuer string, audience []string) (*rptFacts, error)
 	return f, nil
 }
 
+// maxGrants bounds the scopes that are read of one entry, and after which no
+// further entry is. Each is compared with the others; honest tokens have some
+// dozens. What is left out gives no permission.
+const maxGrants = 1000
+
 // readPermissions reads the array entry by entry, so that one that makes no
 // sense costs only itself.
 func (f *rptFacts) readPermissions(raw json.RawMessage) {
@@ -110,6 +115,9 @@ func (f *rptFacts) readPermissions(raw json.RawMessage) {
 	}
 	for _, item := range list {
 		f.readPermission(item)
+		if len(f.grants) >= maxGrants {
+			return
+		}
 	}
 }
 
@@ -148,6 +156,7 @@ func readScopes(raw json.RawMessage) []string {
 	if json.Unmarshal(raw, &list) != nil {
 		return nil
 	}
+	list = list[:min(len(list), maxGrants)]
 	scopes := make([]string, 0, len(list))
 	for _, item := range list {
 		name := readString(item)

@@ -53,9 +53,10 @@ type RelyingPartyConfig struct {
 	// Other changes to the identity are ignored. The callback waits for it; ctx
 	// ends after some seconds. It must be safe for concurrent use.
 	OnSignIn func(ctx context.Context, id *Identity) error
-	// ErrorHandler writes every page that we would write ourselves for a
-	// failure, nil for a plain one of our own. Status, Retry-After and
-	// Cache-Control headers are already set on w, not yet sent.
+	// ErrorHandler answers every request that we refuse, pages and JSON alike;
+	// nil for plain answers of our own. Retry-After, Cache-Control and
+	// WWW-Authenticate are set on w before; the status is e.Status unless the
+	// handler sends another.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
 	// SkipUserInfo leaves out the user info request at sign-in. The claims are
 	// then those of the ID Token alone.

@@ -38,9 +38,10 @@ type SessionConfig struct {
 	IdleTimeout time.Duration
 	// App is the application's own session manager, on a store of its own: its
 	// token is renewed at sign-in. Its data is destroyed at sign-out; where a
-	// login ended otherwise, the next sign-in of that browser clears it, so
-	// that it never passes to another person. What was there before the first
-	// sign-in stays.
+	// login ended otherwise (its time was over, or it was revoked), the next
+	// sign-in of that browser clears it, whoever it is, so that it never passes
+	// to another person. What was there before the first sign-in stays, and what
+	// is there when the same person signs in once more.
 	App *scs.SessionManager
 	// Now is the clock, nil for time.Now.
 	Now func() time.Time

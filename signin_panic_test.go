@@ -2,12 +2,14 @@ package gatehouse_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,6 +342,38 @@ func TestRL8_PanicOfTheAppStore(t *testing.T) {
 	}
 	s.wantNoSession("ana-1")
 	ana.wantServed(ana.visit("/notes/"))
+}
+
+// A store of the application that fails, without a panic, ends the sign-in, too.
+func TestRL8_AppStoreFails(t *testing.T) {
+	down := &appDown{Store: memstore.NewWithCleanupInterval(0)}
+	s := newSite(t, func(o *siteOptions) {
+		o.replicas = 2
+		app := scs.New()
+		app.Store = down
+		o.sessions = func(c *gatehouse.SessionConfig) { c.App = app }
+	})
+	ana := s.visitor("ana")
+	callback := ana.toCallback("/notes/")
+	down.fails.Store(true)
+	if a := ana.get(callback); a.Code < 500 || ana.sessionName() != "" {
+		t.Errorf("%v, session cookie %q", a, ana.sessionName())
+	}
+	s.wantNoSession("ana-1")
+	down.fails.Store(false)
+	ana.wantServed(ana.visit("/notes/"))
+}
+
+type appDown struct {
+	scs.Store
+	fails atomic.Bool
+}
+
+func (s *appDown) Commit(token string, b []byte, expiry time.Time) error {
+	if s.fails.Load() {
+		return errors.New("connection refused")
+	}
+	return s.Store.Commit(token, b, expiry)
 }
 
 type appBomb struct {

@@ -61,6 +61,9 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 		h.Set("Warning", unreachable)
 		return event, errTicket.because(err)
 	}
+	if refusal.facts != nil {
+		rs.rpts.good.forget(refusal.facts) // the ticket may widen the same string (J9)
+	}
 	h.Set("WWW-Authenticate", header)
 	return event, errPermission.because(refusal)
 }

@@ -42,7 +42,8 @@ type Resource struct {
 	Name string
 	// Scopes are all the scopes that can be asked for.
 	Scopes []string
-	// Type, Description and IconURI are optional and shown to the owner.
+	// Type, Description and IconURI are optional and shown to the owner. Like
+	// Name, Type must stay the same: where ids were lost both find it again.
 	// Keycloak does not take a Description; it gets none.
 	Type, Description, IconURI string
 	// ID is the authorization server's id for it. Register sets it. A Resource

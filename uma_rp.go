@@ -190,7 +190,10 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 
 // run sends the request until something other than a UMA challenge comes back.
 func (c *call) run() (*http.Response, error) {
-	token := c.t.tokens.usable(c.key, c.t.provider.now())
+	token := ""
+	if foreignHop(c.r, c.key.origin) == nil { // another origin chose this request
+		token = c.t.tokens.usable(c.key, c.t.provider.now())
+	}
 	for {
 		resp, err := c.send(token)
 		if err != nil {
@@ -251,14 +254,14 @@ func (c *call) send(token string) (*http.Response, error) {
 // answered. The resource server is a stranger: it could name a server of its
 // own to harvest our secret and the party's claims (UMA Grant §5.8).
 func (c *call) trust(challenge *umaChallenge, unreadable error) error {
-	switch first := firstRequest(c.r); {
+	switch first := foreignHop(c.r, c.key.origin); {
 	case unreadable != nil:
 		return errAmbiguousChallenge.because(unreadable)
 	case challenge.issuer != c.t.provider.issuer: // byte for byte
 		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server at %q", c.r.URL.Host, hostOf(challenge.issuer)))
 	case c.r.URL.Scheme != "https" && !outbound.IsLoopback(c.r.URL.Hostname()):
 		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", c.r.URL.Host))
-	case requestOrigin(first) != c.key.origin:
+	case first != nil:
 		return errRedirectedChallenge.because(fmt.Errorf("%s redirected to %s, which asks for permission: request it directly", first.URL.Host, c.r.URL.Host))
 	}
 	return nil
@@ -412,12 +415,15 @@ func requestOrigin(r *http.Request) string {
 	return origin
 }
 
-// firstRequest is the request at the begin of the redirects that led to r.
-func firstRequest(r *http.Request) *http.Request {
+// foreignHop is a request to another origin among those that led to r by
+// redirects, nil if there is none.
+func foreignHop(r *http.Request, origin string) *http.Request {
 	for r.Response != nil && r.Response.Request != nil && r.Response.Request.URL != nil {
-		r = r.Response.Request
+		if r = r.Response.Request; requestOrigin(r) != origin {
+			return r
+		}
 	}
-	return r
+	return nil
 }
 
 // hostOf is what may be shown of an address a stranger sent.

@@ -349,6 +349,41 @@ func TestUC10_Redirects(t *testing.T) {
 	}
 }
 
+// Another origin can send a request here by a redirect, with an address and a
+// method of its choice. It gets no token, kept or new, on whatever way.
+func TestUC10_RedirectedHere(t *testing.T) {
+	for _, first := range []string{"https://evil.example/out", umaPhotos + "/out"} {
+		w := newUMAWorld(t, "evil.example")
+		photos := w.wire["photos.example.org"]
+		w.wire["evil.example"] = http.RedirectHandler(umaPhotos+"/albums/7", http.StatusTemporaryRedirect)
+		w.wire["photos.example.org"] = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/out" {
+				http.Redirect(rw, r, "https://evil.example/back", http.StatusTemporaryRedirect)
+				return
+			}
+			photos.ServeHTTP(rw, r)
+		})
+		c := w.client(gatehouse.UMATransportConfig{})
+		w.wantPicture(c, umaPhotos+"/a") // a token is kept
+		had, asked := len(w.seen), len(w.asked())
+		r, err := http.NewRequest(http.MethodDelete, first, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Do(r); gatehouse.ErrorCode(err) != "redirected_challenge" {
+			t.Errorf("by %s: %v", first, err)
+		}
+		for _, s := range w.seen[had:] {
+			if s.path == "/albums/7" && s.token != "" || s.origin != umaPhotos && s.token != "" {
+				t.Errorf("by %s: %s %s was sent the token %q", first, s.origin, s.path, s.token)
+			}
+		}
+		if n := len(w.asked()) - asked; n != 0 {
+			t.Errorf("by %s: %d token requests", first, n)
+		}
+	}
+}
+
 func TestUC10_TokenDroppedOn401(t *testing.T) {
 	w := newUMAWorld(t)
 	c := w.client(gatehouse.UMATransportConfig{})

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
@@ -274,4 +276,14 @@ func concernsAll(err error) bool {
 		return true
 	}
 	return false
+}
+
+// IsASUnreachable reports whether a resource server says that it could not
+// reach the authorization server for a ticket: 403 with a Warning 199 (UMA 2.0
+// Grant §3.2.2). Nothing was decided; another try later makes sense. A
+// UMATransport hands such an answer on as it is.
+func IsASUnreachable(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusForbidden && slices.ContainsFunc(resp.Header.Values("Warning"), func(v string) bool {
+		return strings.HasPrefix(v, "199 ")
+	})
 }

@@ -476,6 +476,16 @@ func TestUMAServerUnreachableFromThere(t *testing.T) {
 	if status != 403 || body != "as it is" || err != nil || len(w.tokens()) != 1 || len(w.asked()) != 0 {
 		t.Errorf("%d %q %v", status, body, err)
 	}
+	for _, c := range []struct {
+		status  int
+		warning string
+		want    bool
+	}{{403, `199 - "UMA Authorization Server Unreachable"`, true}, {403, "", false}, {403, `110 - "Stale"`, false}, {503, `199 - "x"`, false}, {401, `199 - "x"`, false}} {
+		resp := &http.Response{StatusCode: c.status, Header: http.Header{"Warning": {c.warning}}}
+		if got := gatehouse.IsASUnreachable(resp); got != c.want {
+			t.Errorf("%d %q: %v", c.status, c.warning, got)
+		}
+	}
 }
 
 // A spent ticket of unknown fate is not sent again; the next call starts afresh.

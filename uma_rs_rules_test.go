@@ -339,3 +339,20 @@ func TestResourceServerConfig(t *testing.T) {
 		t.Errorf("the constructor made the calls %q", got)
 	}
 }
+
+// A path that is too long is refused before anything looks at it (G11).
+func TestUMALongPath(t *testing.T) {
+	w := newRSWorld(t)
+	rs := w.resourceServer(gatehouse.ResourceServerConfig{})
+	for name, need := range map[string]gatehouse.Need{"rules": albumRules(), "a permission": albums.AllOf("view"), "everybody": gatehouse.Public()} {
+		for length, want := range map[int]bool{16 << 10: false, 16<<10 + 1: true, 1 << 20: true} {
+			r := httptest.NewRequest(http.MethodGet, "/albums/", nil)
+			r.URL.Path = "/albums/" + strings.Repeat("a", length-len("/albums/"))
+			answer := httptest.NewRecorder()
+			photos(rs.UMAProtect(need)).ServeHTTP(answer, r)
+			if refused := answer.Code == http.StatusBadRequest && strings.Contains(answer.Body.String(), "path_refused"); refused != want {
+				t.Errorf("%s, %d bytes: %d %s", name, length, answer.Code, answer.Body)
+			}
+		}
+	}
+}

@@ -75,6 +75,27 @@ func get(t *testing.T, c *http.Client, method, at string) string {
 	return resp.Status[:3]
 }
 
+// TestWiderUnderTheSameString: a server may widen a token without another text
+// (J9). The resource server, which remembers what the token held, asks again
+// after it has given out a ticket for it.
+func TestWiderUnderTheSameString(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		op := middlewaretest.NewServer(t)
+		op.SetRPT(middlewaretest.RPTOptions{KeepOnUpgrade: keep})
+		u := newUMASite(t, op)
+		c := u.client(t, func() string { return op.IDToken("bob", u.shop) })
+		op.As(u.photoz.ID).Share("album", "bob", "view", "print")
+		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodGet} {
+			if got := get(t, c, method, u.url); got != "200" {
+				t.Errorf("kept %v: %s gives %s", keep, method, got)
+			}
+		}
+		if n := op.Count("permission"); n != 2 {
+			t.Errorf("kept %v: %d tickets, want one for each method", keep, n)
+		}
+	}
+}
+
 // TestTrust: bob signs in at one server and is let in by another.
 func TestTrust(t *testing.T) {
 	as, idp := middlewaretest.NewServer(t), middlewaretest.NewServerAt(t, "/idp")

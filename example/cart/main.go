@@ -1,5 +1,6 @@
 // A shop whose cart is in an scs session of its own: it is kept when the customer
-// signs in to pay, and gone when they sign out. Try it against
+// signs in to pay, and gone when they sign out. After a login whose time was over
+// the cart goes at the next sign-in. Try it against
 //
 //	go run ./example -only provider
 //

@@ -103,6 +103,18 @@ func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Reque
 			return post
 		}
 	}
+	// As net/http reads it: what is written stays in RequestURI.
+	target := func(path, query string) func(*http.Request) *http.Request {
+		return func(r *http.Request) *http.Request {
+			r.URL.Path, r.URL.RawPath, r.URL.RawQuery = path, "", query
+			r.RequestURI = path
+			if query != "" {
+				r.RequestURI += "?" + query
+			}
+			return r
+		}
+	}
+	const long = 1 << 20
 	valid, spoilt := "", ""
 	for _, a := range attempts {
 		valid += a.Name + "=" + a.Value + "; "
@@ -123,6 +135,11 @@ func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Reque
 		"cookies of control bytes":       header("Cookie", session+"=\x80\xff\x00;\";=; ;"),
 		"60 sign-ins under way":          header("Cookie", valid),
 		"60 spoilt sign-ins under way":   header("Cookie", spoilt),
+		"1 MiB path":                     target("/albums/"+strings.Repeat("a", long), ""),
+		"1 MiB path of quotes":           target("/albums/"+strings.Repeat(`"`, long), ""),
+		"1 MiB path of bytes":            target("/albums/"+strings.Repeat("\xff", long), ""),
+		"1 MiB query":                    target("/albums/", strings.Repeat("a", long)),
+		"900 KiB Referer":                header("Referer", "https://notes.test/"+strings.Repeat("a", 900<<10)),
 		"20,000 query parameters": func(r *http.Request) *http.Request {
 			r.URL.RawQuery = repeated(20_000, "a=b", "&")
 			return r
