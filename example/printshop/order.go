@@ -170,8 +170,9 @@ func (s *Shop) fetch(ctx context.Context, method, address string, doc any) error
 
 // siteError is an answer of the photo site other than success.
 type siteError struct {
-	status  int
-	warning string
+	status      int
+	warning     string
+	unreachable bool // for the photo site: the authorization server
 }
 
 func (e *siteError) Error() string { return fmt.Sprintf("the photo site answered %d", e.status) }
@@ -192,7 +193,7 @@ func (s *Shop) send(ctx context.Context, method, address, accept string) ([]byte
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, &siteError{status: resp.StatusCode, warning: resp.Header.Get("Warning")}
+		return nil, &siteError{resp.StatusCode, resp.Header.Get("Warning"), gatehouse.IsASUnreachable(resp)}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
@@ -237,7 +238,7 @@ func (res *result) fail(err error) {
 func (res *result) failAtSite(e *siteError) {
 	res.State, res.status = "failed", http.StatusBadGateway
 	switch {
-	case e.status == http.StatusForbidden && e.warning != "": // UMA Grant §3.2.2
+	case e.unreachable:
 		res.State, res.status, res.Warning = "warned", http.StatusServiceUnavailable, e.warning
 	case e.status == http.StatusServiceUnavailable:
 		res.State, res.status, res.Warning = "warned", e.status, e.warning
