@@ -249,8 +249,5 @@ func outboundCause(where string, err error) error {
 	return fmt.Errorf("%s: the answer could not be read", where)
 }
 
-// errTokenType is RP-T7: a token type that we cannot use.
-var errTokenType = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."}
-
 // umaGrant is the grant type of UMA Grant §3.3.1.
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"

@@ -17,7 +17,7 @@ import (
 
 // configs are all exported config structs; a test compares them with the source.
 var configs = []any{
-	gatehouse.ProviderConfig{}, gatehouse.SessionConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
+	gatehouse.ProviderConfig{}, gatehouse.SessionsConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
 	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{},
 }
 
@@ -164,8 +164,8 @@ func TestCF3_WarnsAtStart(t *testing.T) {
 			if len(log.lines) != 1 || log.levels[0] != slog.LevelWarn || !strings.Contains(log.lines[0], field) {
 				t.Errorf("log %q at %v, want one warning that names %s", log.lines, log.levels, field)
 			}
-			if len(events) != 1 || events[0].Name != gatehouse.EventInsecure || events[0].Code != w.code {
-				t.Errorf("events %+v, want one %q with code %q", events, gatehouse.EventInsecure, w.code)
+			if len(events) != 1 || events[0].Name != gatehouse.EventInsecureOption || events[0].Code != w.code {
+				t.Errorf("events %+v, want one %q with code %q", events, gatehouse.EventInsecureOption, w.code)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestCF3_NotPerRequest(t *testing.T) {
 	}
 	var got []string
 	for line := range strings.SplitSeq(string(golden), "\n") {
-		if strings.HasPrefix(line, "pkg example.com/gatehouse, ") && strings.Contains(line, "Insecure") && !strings.Contains(line, "EventInsecure") {
+		if strings.HasPrefix(line, "pkg example.com/gatehouse, ") && strings.Contains(line, "Insecure") && !strings.Contains(line, "EventInsecureOption") {
 			got = append(got, line)
 		}
 	}

@@ -36,7 +36,7 @@ func provider(issuer string, c gatehouse.ProviderConfig) error {
 	return err
 }
 
-func sessions(c gatehouse.SessionConfig) error {
+func sessions(c gatehouse.SessionsConfig) error {
 	_, err := gatehouse.NewSessions(c)
 	return err
 }
@@ -52,7 +52,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	_, emptyServer := gatehouse.NewResourceServer(nil, gatehouse.ResourceServerConfig{})
 	_, emptyTransport := gatehouse.NewUMATransport(nil, gatehouse.UMATransportConfig{MaxRounds: -1})
 	_, emptyGrants := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{})
-	shared, err := gatehouse.NewSessions(gatehouse.SessionConfig{})
+	shared, err := gatehouse.NewSessions(gatehouse.SessionsConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,12 +107,12 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 				LoggedOutURL: "x", LogoutURL: "x", TrustedOrigins: []string{"x"}, AuthParams: url.Values{"state": {"x"}}}
 		}), []string{"Client.ID", "Client.Auth", "RedirectURL", "Scopes", "HomeURL", "LoginURL", "LoggedOutURL", "LogoutURL", "TrustedOrigins", "AuthParams"}},
 
-		{"key short", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{key("x"), gatehouse.NewSecret("the-key-of-31-bytes-which-is-sh")}}), []string{"Keys[1]"}},
-		{"key zero", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{{}}}), []string{"Keys[0]"}},
-		{"key twice", sessions(gatehouse.SessionConfig{Keys: []gatehouse.Secret{key("x"), key("x")}}), []string{"Keys"}},
-		{"life negative", sessions(gatehouse.SessionConfig{Lifetime: -time.Hour}), []string{"Lifetime"}},
-		{"life too long", sessions(gatehouse.SessionConfig{Lifetime: 401 * 24 * time.Hour}), []string{"Lifetime"}},
-		{"sessions, all at once", sessions(gatehouse.SessionConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
+		{"key short", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key("x"), gatehouse.NewSecret("the-key-of-31-bytes-which-is-sh")}}), []string{"Keys[1]"}},
+		{"key zero", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{{}}}), []string{"Keys[0]"}},
+		{"key twice", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key("x"), key("x")}}), []string{"Keys"}},
+		{"life negative", sessions(gatehouse.SessionsConfig{Lifetime: -time.Hour}), []string{"Lifetime"}},
+		{"life too long", sessions(gatehouse.SessionsConfig{Lifetime: 401 * 24 * time.Hour}), []string{"Lifetime"}},
+		{"sessions, all at once", sessions(gatehouse.SessionsConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
 
 		{"resource server of nothing", emptyServer, []string{"rovider", "Client.ID"}},
 		{"transport of nothing", emptyTransport, []string{"rovider", "Client.ID", "MaxRounds"}},

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // badge is an API guard of an application: it takes one header.

@@ -12,7 +12,8 @@ import (
 // lists every code.
 type Error struct {
 	// Code names the failure and stays the same over releases, for example
-	// "nonce_mismatch".
+	// "nonce_mismatch". Those that applications branch on are the Code…
+	// constants.
 	Code string
 	// Status is the HTTP status that answers it, 400 to 599. An application's
 	// own that is 0 is sent as 403 from OnSignIn; another is sent as 500.
@@ -41,7 +42,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether target is an *Error of the same code, so that
-// errors.Is(err, &gatehouse.Error{Code: "login_required"}) works.
+// errors.Is(err, &gatehouse.Error{Code: gatehouse.CodeLoginRequired}) works.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
@@ -54,6 +55,25 @@ func ErrorCode(err error) string {
 	}
 	return ""
 }
+
+// The codes that applications branch on. docs/errors.md has all codes.
+const (
+	CodeLoginRequired       = "login_required"       // nobody is signed in, or not any more
+	CodeStepUpRequired      = "step_up_required"     // signing in once more would help
+	CodeForbidden           = "forbidden"            // signed in, but not allowed
+	CodeCrossOrigin         = "cross_origin"         // an unsafe request from another site
+	CodeProviderRefused     = "provider_refused"     // the provider did not sign the person in
+	CodeProviderUnavailable = "provider_unavailable" // the provider cannot be reached
+	CodeStoreUnavailable    = "store_unavailable"    // the session store cannot be reached
+	CodeNoToken             = "no_token"             // the session has no access token that is valid
+	CodeTokenUnavailable    = "token_unavailable"    // the access token has expired and cannot be renewed now
+	CodePermissionRequired  = "permission_required"  // the request lacks a permission of the owner
+	CodeTicketUnavailable   = "ticket_unavailable"   // no permission ticket can be had now
+	CodeOwnerGrantMissing   = "owner_grant_missing"  // the owner has to sign in and agree
+	CodeUMADenied           = "uma_denied"           // the owner or a policy said no
+	CodeUntrustedAS         = "untrusted_as"         // a challenge names another authorization server
+	CodeASUnavailable       = "as_unavailable"       // the authorization server cannot be reached
+)
 
 // kind is one row of the table of failures.
 type kind struct {
@@ -93,17 +113,118 @@ func asError(err error, otherwise kind) *Error {
 // defaultRetryAfter is the Retry-After of a 503 whose end nobody knows.
 const defaultRetryAfter = 5 * time.Second
 
-// Failures of more than one part. What a browser or client sent wrong is 4xx;
-// our trouble or a peer's is 503 (design decision 12).
+// The table of failures: code, status and sentence of each. What a browser or
+// client sent wrong is 4xx; our trouble or a peer's is 503 (decision 13).
+
+// Failures that every room may meet.
 var (
-	errProviderUnavailable = kind{"provider_unavailable", 503, "The sign-in service cannot be reached right now."}
+	errProviderUnavailable = kind{CodeProviderUnavailable, 503, "The sign-in service cannot be reached right now."}
 	errMetadataInvalid     = kind{"metadata_invalid", 503, "The sign-in service is not set up correctly."}
 	errMetadataIssuer      = kind{"metadata_issuer_mismatch", 503, "The sign-in service is not set up correctly."}
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
+	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // RP-T7: a token type that we cannot use
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
-	errLoginRequired = kind{"login_required", 401, "You need to sign in first."}
-	errForbidden     = kind{"forbidden", 403, "You are signed in, but not allowed to do this."}
-	errCrossOrigin   = kind{"cross_origin", 403, "This request came from another site."}
-	errMethod        = kind{"method_not_allowed", 405, "This address does not take that method."}
+	errMethod         = kind{"method_not_allowed", 405, "This address does not take that method."}
+	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
+	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
+	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
+)
+
+// Failures of the session store: 503, because store trouble never means signed
+// out (R10).
+var (
+	errStoreUnavailable = kind{CodeStoreUnavailable, 503, "Your session cannot be read right now. You are not signed out."}
+	errRecordUnreadable = kind{"record_unreadable", 503, "Your session cannot be read right now. You are not signed out."}
+	errRecordTooLarge   = kind{"record_too_large", 503, "Your sign-in cannot be stored."}
+)
+
+// Failures of a page's guard.
+var (
+	errLoginRequired = kind{CodeLoginRequired, 401, "You need to sign in first."}
+	errStepUp        = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
+	errForbidden     = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
+	errRequirement   = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
+	errCrossOrigin   = kind{CodeCrossOrigin, 403, "This request came from another site."}
+	errNoNavigation  = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
+	errNoToken       = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
+	errTokenStale    = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
+)
+
+// Failures of a callback. What the browser sent is 400, even when a provider
+// made it send that.
+var (
+	errStateMissing   = kind{"state_missing", 400, "This sign-in was not started here."}
+	errStateUnknown   = kind{"state_unknown", 400, "This sign-in was not started in this browser, or it was started too long ago."}
+	errAttemptExpired = kind{"attempt_expired", 400, "This sign-in took too long."}
+	errStateUsed      = kind{"state_used", 400, "This sign-in has already been completed."}
+	errResponse       = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
+	errResponseIssuer = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
+	errRefusedThere   = kind{CodeProviderRefused, 403, "The sign-in service did not sign you in."}
+	errCodeRefused    = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
+	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
+	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
+	errOnSignIn       = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
+	errSuperseded     = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
+	errOwnerRefused   = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
+	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
+)
+
+// Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets 400:
+// nothing that it could do again with this answer would help.
+var (
+	errIDTokenMissing   = kind{"id_token_missing", 400, "The sign-in service did not say who you are."}
+	errIDTokenMalformed = kind{"id_token_malformed", 400, badToken}
+	errSignature        = kind{"signature_invalid", 400, badToken}
+	errAlgorithm        = kind{"algorithm_refused", 400, badToken}
+	errIssuer           = kind{"id_token_issuer_mismatch", 400, badToken}
+	errAudience         = kind{"audience_mismatch", 400, badToken}
+	errSubject          = kind{"subject_missing", 400, badToken}
+	errNonce            = kind{"nonce_mismatch", 400, badToken}
+	errTokenExpired     = kind{"id_token_expired", 400, badToken}
+	errClockSkew        = kind{"clock_skew", 400, "The clocks of this site and of the sign-in service differ too much."}
+	errAuthTime         = kind{"auth_time_too_old", 400, "The sign-in service did not ask you to sign in again."}
+	errTokenKind        = kind{"token_type_confused", 400, badToken}
+	errAccessTokenHash  = kind{"at_hash_mismatch", 400, badToken}
+)
+
+const badToken = "The sign-in service gave an answer that cannot be trusted."
+
+// Failures of a resource server. A missing permission is answered with a ticket;
+// where none can be had the answer is 403 (UMA Grant §3.2.2).
+var (
+	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."} // RFC 6750 §3.1, invalid_request
+	errPath              = kind{"path_refused", 400, "This address has characters that are not taken here."}
+	errNoRule            = kind{"no_rule", 403, "Nothing here may be reached this way."}
+	errNeed              = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}
+	errNeedInvalid       = kind{"permission_invalid", 500, "Something went wrong on our side."}
+	errPermission        = kind{CodePermissionRequired, 401, "This needs a permission of its owner."}
+	errTicket            = kind{CodeTicketUnavailable, 403, "A permission for this cannot be asked for right now."}
+	errIntrospection     = kind{"introspection_unavailable", 503, "The permission of this request cannot be checked right now."}
+	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
+	errRegistration      = kind{"registration_failed", 503, "The resource cannot be registered right now."}
+	errResourceIDs       = kind{"resource_ids_unavailable", 503, "Permissions cannot be checked right now."}
+	errOwnerGrantMissing = kind{CodeOwnerGrantMissing, 403, "The owner has not let this site ask for permissions."}
+	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
+)
+
+// Failures of the UMA client. The person behind the application gets 403 where
+// permission is missing; a peer that does not keep to the protocol is 502.
+var (
+	errUntrustedAS         = kind{CodeUntrustedAS, 502, "The other service relies on an authorization server that this site does not trust."}
+	errAmbiguousChallenge  = kind{"ambiguous_challenge", 502, "The other service answered in a way this site does not understand."}
+	errInsecureOrigin      = kind{"insecure_origin", 502, "The other service cannot be reached safely."}
+	errRedirectedChallenge = kind{"redirected_challenge", 502, "The other service sent this site somewhere else for permission."}
+	errUMADenied           = kind{CodeUMADenied, 403, "You have not been given access to this."}
+	errTooManyRounds       = kind{"too_many_rounds", 403, "The access you have been given is not enough for this."}
+	errPartyMissing        = kind{"uma_party_missing", 401, "You need to sign in first."}
+	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "It cannot be shown right now who is asking."}
+	errClaimsRefused       = kind{"uma_claims_refused", 403, "The authorization server does not accept the proof of who is asking. Signing in again may help."}
+	errTicketReused        = kind{"ticket_reused", 502, "The authorization server answered in a way this site does not understand."}
+	errTicketRefused       = kind{"ticket_refused", 502, "The authorization server does not accept the permission ticket."}
+	errRPTRefused          = kind{"rpt_refused", 502, "The authorization server does not accept the token it gave."}
+	errRPTUnusable         = kind{"rpt_unusable", 502, "The authorization server answered in a way this site does not understand."}
+	errGrantRefused        = kind{"uma_grant_refused", 502, "The authorization server refused the request of this site."}
+	errBodyNotReplayable   = kind{"body_not_replayable", 503, "Please send this again."}
+	errASUnavailable       = kind{CodeASUnavailable, 503, "The authorization server cannot be reached right now."}
 )

@@ -120,20 +120,20 @@ func TestEventsAreWhole(t *testing.T) {
 	s.shutdownAll()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := map[string]bool{}
+	names := map[gatehouse.EventName]bool{}
 	for _, e := range s.events {
 		names[e.Name] = true
 		if e.Issuer != siteIssuer || e.Time.IsZero() || e.Time.After(s.now) || s.now.Sub(e.Time) > time.Hour || e.ClientID != "notes" {
 			t.Errorf("event %+v", e)
 		}
-		if e.Name != gatehouse.EventRefused && e.Subject != "ana-1" {
+		if e.Name != gatehouse.EventRefusal && e.Subject != "ana-1" {
 			t.Errorf("event %+v without its person", e)
 		}
-		if e.Name == gatehouse.EventRefused && (e.ID == "" || e.Code == "") {
+		if e.Name == gatehouse.EventRefusal && (e.ID == "" || e.Code == "") {
 			t.Errorf("refusal %+v without id or code", e)
 		}
 	}
-	for _, want := range []string{gatehouse.EventLogin, gatehouse.EventRefresh, gatehouse.EventLogout, gatehouse.EventRefused} {
+	for _, want := range []gatehouse.EventName{gatehouse.EventLogin, gatehouse.EventRefresh, gatehouse.EventLogout, gatehouse.EventRefusal} {
 		if !names[want] {
 			t.Errorf("no event %s", want)
 		}

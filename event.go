@@ -6,23 +6,28 @@ import (
 	"time"
 )
 
+// EventName names a kind of event, by a noun.
+type EventName string
+
 // The names of events.
 const (
-	EventLogin    = "login"     // a sign-in ended in a session
-	EventRefused  = "refused"   // a sign-in, callback or request was refused
-	EventRefresh  = "refreshed" // a session's tokens were renewed, or not (Code)
-	EventLogout   = "logout"    // a session was ended here
-	EventTicket   = "ticket"    // a permission ticket was given out, or not (Code)
-	EventGrant    = "grant"     // a requesting party token was obtained, or not (Code)
-	EventDenied   = "denied"    // a permission was missing
-	EventRegister = "register"  // a resource was registered, updated or forgotten
-	EventInsecure = "insecure"  // an option that weakens safety is on (Code); once, at start
+	EventLogin          EventName = "login"           // a sign-in ended in a session
+	EventRefusal        EventName = "refusal"         // a sign-in, callback or request was refused
+	EventRefresh        EventName = "refresh"         // a session's tokens were renewed, or not (Code)
+	EventLogout         EventName = "logout"          // a session was ended here
+	EventTicket         EventName = "ticket"          // a permission ticket was given out, or not (Code)
+	EventRPT            EventName = "rpt"             // a requesting party token was obtained, or not (Code)
+	EventDenial         EventName = "denial"          // a permission was missing
+	EventRegistration   EventName = "registration"    // a resource was registered, updated or forgotten
+	EventInsecureOption EventName = "insecure_option" // an option that weakens safety is on (Code); once, at start
+	EventTrouble        EventName = "trouble"         // something failed that no request was refused for (Code)
+	EventPanic          EventName = "panic"           // a part of the application panicked; Err names the type
 )
 
 // Event is one thing that happened, for logs, metrics and audit. It never
 // holds a secret.
 type Event struct {
-	Name     string    // one of the Event… constants
+	Name     EventName
 	Time     time.Time // by the provider's clock
 	Code     string    // code of the *Error, "" when it went well
 	ID       string    // the id on the page and in the log
@@ -54,7 +59,7 @@ func (p *Provider) emit(ctx context.Context, e Event) {
 	if e.Err != nil {
 		add("error", e.Err.Error())
 	}
-	p.logger.LogAttrs(ctx, level, "gatehouse: "+e.Name, attrs...)
+	p.logger.LogAttrs(ctx, level, "gatehouse: "+string(e.Name), attrs...)
 	if p.events != nil {
 		p.events(ctx, e)
 	}

@@ -156,7 +156,7 @@ func ExampleNewSessions() {
 	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
 	store := gatehouse.NewMemoryStore(op.Clock().Now) // for more than one process, one that they share
 	key := gatehouse.NewSecret(rand.Text() + rand.Text())
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionConfig{
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{
 		Store: store, Keys: []gatehouse.Secret{key},
 		Lifetime: 8 * time.Hour, IdleTimeout: time.Hour, Now: op.Clock().Now,
 	})

@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // An http.Client that brings its own permission.

@@ -252,7 +252,7 @@ func fuzzParty(f *testing.F) (*RelyingParty, *answering, *countingStore) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	sessions, err := NewSessions(SessionConfig{Store: store})
+	sessions, err := NewSessions(SessionsConfig{Store: store})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestSwapDeletesWhatHasExpired(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &keepsAll{given: []byte("untouched")}
-			s, err := NewSessions(SessionConfig{Store: store, Now: func() time.Time { return now }})
+			s, err := NewSessions(SessionsConfig{Store: store, Now: func() time.Time { return now }})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // OpenID Connect Discovery §3, Core §3.1.3.7 (7): where the provider announces

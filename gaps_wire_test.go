@@ -164,7 +164,7 @@ func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
 	deadline := make(chan time.Time, 1)
 	ends := time.Now().Add(time.Hour).Truncate(time.Second) // scs has the real clock
 	s := newSite(t, func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) {
+		o.sessions = func(c *gatehouse.SessionsConfig) {
 			app = scs.New()
 			app.Cookie.Name = "app"
 			c.App = app

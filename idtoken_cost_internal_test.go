@@ -15,7 +15,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 // Verification is not exported, so it is measured here, for the tests of bench,

@@ -14,55 +14,6 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// RelyingPartyConfig are the settings of NewRelyingParty.
-type RelyingPartyConfig struct {
-	// Client is who we are at the provider. Required.
-	Client Client
-	// RedirectURL is the address of CallbackHandler, exactly as registered at
-	// the provider: https, or http on loopback. Required.
-	RedirectURL string
-	// Scopes are asked for beside "openid", for example "profile" and "email".
-	Scopes []string
-	// AuthParams are added to every authorization request, for example
-	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience". The
-	// parameters that gatehouse sets itself are refused.
-	AuthParams url.Values
-	// Sessions keeps the sign-ins, nil for an own one in memory.
-	Sessions *Sessions
-	// LoginURL is the path where LoginHandler is mounted, if it is. The body of
-	// a 401 names it, and it is never returned to after sign-in.
-	LoginURL string
-	// LogoutURL is the address of LogoutHandler as registered at the provider
-	// for the way back (post_logout_redirect_uri). "" means the origin of
-	// RedirectURL with the path at which LogoutHandler is asked.
-	LogoutURL string
-	// HomeURL is the path to go to after a sign-in that came from nowhere, and
-	// the link on our pages; "" for "/".
-	HomeURL string
-	// LoggedOutURL is the path to go to after sign-out, "" for a small page of
-	// our own.
-	LoggedOutURL string
-	// TrustedOrigins are other origins ("https://app.example.org") whose unsafe
-	// requests are taken.
-	TrustedOrigins []string
-	// OwnerGrants takes the grants that the OwnerGrant requirement asks for.
-	OwnerGrants *OwnerGrants
-	// OnSignIn, if not nil, runs at every sign-in before the session exists: it
-	// may link a local user, add claims to the identity (SetClaim), or refuse
-	// by an error. An *Error is answered as it says, any other error with 503.
-	// Other changes to the identity are ignored. The callback waits for it; ctx
-	// ends after some seconds. It must be safe for concurrent use.
-	OnSignIn func(ctx context.Context, id *Identity) error
-	// ErrorHandler answers every request that we refuse, pages and JSON alike;
-	// nil for plain answers of our own. Retry-After, Cache-Control and
-	// WWW-Authenticate are set on w before; the status is e.Status unless the
-	// handler sends another.
-	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
-	// SkipUserInfo leaves out the user info request at sign-in. The claims are
-	// then those of the ID Token alone.
-	SkipUserInfo bool
-}
-
 // RelyingParty signs people in at one provider. It is safe for concurrent use.
 type RelyingParty struct {
 	provider *Provider
@@ -99,7 +50,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	}
 	rp.sessions = c.Sessions
 	if rp.sessions == nil {
-		own, err := NewSessions(SessionConfig{Now: p.clock})
+		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {
 			return nil, err
 		}
@@ -113,53 +64,11 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	return rp, nil
 }
 
-func (c *RelyingPartyConfig) clone() RelyingPartyConfig {
-	n := *c
-	n.Scopes = slices.Clone(c.Scopes)
-	n.TrustedOrigins = slices.Clone(c.TrustedOrigins)
-	n.AuthParams = url.Values{}
-	for k, v := range c.AuthParams {
-		n.AuthParams[k] = slices.Clone(v)
-	}
-	if n.HomeURL == "" {
-		n.HomeURL = "/"
-	}
-	return n
-}
-
 // ownParams are the parameters of an authorization request that nobody else
 // may set.
 var ownParams = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
 	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
-}
-
-func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
-	problems := c.Client.validate()
-	redirect, bad := checkOwnURL("RedirectURL", c.RedirectURL)
-	problems = append(problems, bad...)
-	if c.LogoutURL != "" {
-		_, bad := checkOwnURL("LogoutURL", c.LogoutURL)
-		problems = append(problems, bad...)
-	}
-	for _, s := range c.Scopes {
-		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
-			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
-		}
-	}
-	for _, name := range ownParams {
-		if c.AuthParams.Has(name) {
-			problems = append(problems, fmt.Errorf("AuthParams: %q is set by gatehouse", name))
-		}
-	}
-	for _, f := range []struct{ name, path string }{
-		{"LoginURL", c.LoginURL}, {"HomeURL", c.HomeURL}, {"LoggedOutURL", c.LoggedOutURL},
-	} {
-		if _, ok := localPath(f.path); f.path != "" && !ok {
-			problems = append(problems, fmt.Errorf("%s %q is not a path of this site", f.name, f.path))
-		}
-	}
-	return redirect, problems
 }
 
 // Sessions returns where the sign-ins are kept: RelyingPartyConfig.Sessions, or
@@ -250,9 +159,6 @@ func (l *liveSession) identity() *Identity {
 	}
 }
 
-// Failures of requirements.
-var errStepUp = kind{"step_up_required", 403, "You need to sign in once more to do this."}
-
 // refusal carries what a sign-in would have to ask for.
 type refusal struct{ unmet []Requirement }
 
@@ -301,9 +207,6 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	}
 	return errStepUp.because(&refusal{unmet})
 }
-
-// errRequirement is a RequirementFunc that failed.
-var errRequirement = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
 
 func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (bool, error) {
 	switch {

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse/internal/outbound"
@@ -102,4 +104,244 @@ func checkOwnURL(field, raw string) (*url.URL, []error) {
 		return nil, []error{fmt.Errorf("%s has a wildcard; it must be the one exact address", field)}
 	}
 	return u, nil
+}
+
+// RelyingPartyConfig are the settings of NewRelyingParty.
+type RelyingPartyConfig struct {
+	// Client is who we are at the provider. Required.
+	Client Client
+	// RedirectURL is the address of CallbackHandler, exactly as registered at
+	// the provider: https, or http on loopback. Required.
+	RedirectURL string
+	// Scopes are asked for beside "openid", for example "profile" and "email".
+	Scopes []string
+	// AuthParams are added to every authorization request, for example
+	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience". The
+	// parameters that gatehouse sets itself are refused.
+	AuthParams url.Values
+	// Sessions keeps the sign-ins, nil for an own one in memory.
+	Sessions *Sessions
+	// LoginURL is the path where LoginHandler is mounted, if it is. The body of
+	// a 401 names it, and it is never returned to after sign-in.
+	LoginURL string
+	// LogoutURL is the address of LogoutHandler as registered at the provider
+	// for the way back (post_logout_redirect_uri). "" means the origin of
+	// RedirectURL with the path at which LogoutHandler is asked.
+	LogoutURL string
+	// HomeURL is the path to go to after a sign-in that came from nowhere, and
+	// the link on our pages; "" for "/".
+	HomeURL string
+	// LoggedOutURL is the path to go to after sign-out, "" for a small page of
+	// our own.
+	LoggedOutURL string
+	// TrustedOrigins are other origins ("https://app.example.org") whose unsafe
+	// requests are taken.
+	TrustedOrigins []string
+	// OwnerGrants takes the grants that the OwnerGrant requirement asks for.
+	OwnerGrants *OwnerGrants
+	// OnSignIn, if not nil, runs at every sign-in before the session exists: it
+	// may link a local user, add claims to the identity (SetClaim), or refuse
+	// by an error. An *Error is answered as it says, any other error with 503.
+	// Other changes to the identity are ignored. The callback waits for it; ctx
+	// ends after some seconds. It must be safe for concurrent use.
+	OnSignIn func(ctx context.Context, id *Identity) error
+	// ErrorHandler answers every request that we refuse, pages and JSON alike;
+	// nil for plain answers of our own. Retry-After, Cache-Control and
+	// WWW-Authenticate are set on w before; the status is e.Status unless the
+	// handler sends another.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
+	// SkipUserInfo leaves out the user info request at sign-in. The claims are
+	// then those of the ID Token alone.
+	SkipUserInfo bool
+}
+
+func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
+	problems := c.Client.validate()
+	redirect, bad := checkOwnURL("RedirectURL", c.RedirectURL)
+	problems = append(problems, bad...)
+	if c.LogoutURL != "" {
+		_, bad := checkOwnURL("LogoutURL", c.LogoutURL)
+		problems = append(problems, bad...)
+	}
+	for _, s := range c.Scopes {
+		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
+			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
+		}
+	}
+	for _, name := range ownParams {
+		if c.AuthParams.Has(name) {
+			problems = append(problems, fmt.Errorf("AuthParams: %q is set by gatehouse", name))
+		}
+	}
+	for _, f := range []struct{ name, path string }{
+		{"LoginURL", c.LoginURL}, {"HomeURL", c.HomeURL}, {"LoggedOutURL", c.LoggedOutURL},
+	} {
+		if _, ok := localPath(f.path); f.path != "" && !ok {
+			problems = append(problems, fmt.Errorf("%s %q is not a path of this site", f.name, f.path))
+		}
+	}
+	return redirect, problems
+}
+
+func (c *RelyingPartyConfig) clone() RelyingPartyConfig {
+	n := *c
+	n.Scopes = slices.Clone(c.Scopes)
+	n.TrustedOrigins = slices.Clone(c.TrustedOrigins)
+	n.AuthParams = url.Values{}
+	for k, v := range c.AuthParams {
+		n.AuthParams[k] = slices.Clone(v)
+	}
+	if n.HomeURL == "" {
+		n.HomeURL = "/"
+	}
+	return n
+}
+
+// SessionsConfig are the settings of NewSessions.
+type SessionsConfig struct {
+	// Store keeps the login records, nil for NewMemoryStore. For more than one
+	// process it has to be one that they share.
+	Store Store
+	// Keys seal cookies and, when given, the records at rest. Each has at least
+	// 32 random bytes. The first seals, all open: to rotate, add the new key
+	// last, deploy, then move it first. Without keys a random one is made at
+	// first need and kept in the store; records are then not sealed.
+	Keys []Secret
+	// Name tells the session cookies of several Sessions on one origin apart.
+	Name string
+	// Lifetime ends a session however busy it is, counted from the begin of
+	// the sign-in; 0 for 12 hours, at least a minute and at most 400 days.
+	Lifetime time.Duration
+	// IdleTimeout ends a session that no request used for so long; 0 for 30
+	// minutes, negative for no idle limit, otherwise at least 10 seconds. It is
+	// written back at most once in a tenth of its time.
+	IdleTimeout time.Duration
+	// App is the application's own session manager, on a store of its own: its
+	// token is renewed at sign-in. Its data is destroyed at sign-out; where a
+	// login ended otherwise (its time was over, or it was revoked), the next
+	// sign-in of that browser clears it, whoever it is, so that it never passes
+	// to another person. What was there before the first sign-in stays, and what
+	// is there when the same person signs in once more.
+	App *scs.SessionManager
+	// Now is the clock, nil for time.Now.
+	Now func() time.Time
+}
+
+// ResourceServerConfig are the settings of NewResourceServer.
+type ResourceServerConfig struct {
+	// Client introspects tokens, asks for permission tickets and, unless PAT is
+	// set, gets the protection API token. Required.
+	Client Client
+	// Audience are the names of this API. A token's aud, where the server tells
+	// one, must hold one of them or Client.ID.
+	Audience []string
+	// Realm is the realm of challenges, "" for the host of the first Audience
+	// that is a URL, else Client.ID.
+	Realm string
+	// PAT gives the protection API tokens, by owner. nil means client
+	// credentials of Client, which serve the owner "" only: the service itself.
+	PAT PATSource
+	// ResourceIDs keeps the ids that the authorization server gave to resources.
+	// nil means memory, which fills itself again by listing at the server.
+	ResourceIDs ResourceIDs
+	// CacheTTL is how long the facts of a token are used before the server is
+	// asked again; it is also how long a permission that was taken back may
+	// still open. 0 means 10 s, negative means not at all; at most 30 s. Facts
+	// are never used past the token's expiry.
+	CacheTTL time.Duration
+	// ErrorHandler, if not nil, writes the answer to every request that is
+	// refused, with e.Status. The headers that matter to clients
+	// (WWW-Authenticate, Warning, Retry-After, Cache-Control) are set before.
+	// nil answers with a small JSON object.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
+}
+
+func (c *ResourceServerConfig) validate(p *Provider) error {
+	var problems []error
+	if p == nil {
+		problems = append(problems, errors.New("the Provider is nil"))
+	}
+	problems = append(problems, c.Client.validate()...)
+	if slices.Contains(c.Audience, "") {
+		problems = append(problems, errors.New("an entry of Audience is empty"))
+	}
+	if !printable(c.Realm) {
+		problems = append(problems, errors.New("the Realm has characters that cannot stand in a header"))
+	}
+	if c.CacheTTL > maxFactsTTL {
+		problems = append(problems, fmt.Errorf("CacheTTL %v is longer than %v: who loses a permission would keep it that long", c.CacheTTL, maxFactsTTL))
+	}
+	return invalid("NewResourceServer", problems)
+}
+
+func (c *ResourceServerConfig) realm() string {
+	if c.Realm != "" {
+		return c.Realm
+	}
+	if len(c.Audience) > 0 {
+		if u, err := url.Parse(c.Audience[0]); err == nil && u.Host != "" {
+			return u.Host
+		}
+	}
+	return c.Client.ID
+}
+
+// UMATransportConfig are the settings of NewUMATransport.
+type UMATransportConfig struct {
+	// Client is who we are at the authorization server. Required.
+	Client Client
+	// Base carries the requests to the resource servers, nil for
+	// http.DefaultTransport.
+	Base http.RoundTripper
+	// Claims gives what proves who the requesting party is, pushed when the
+	// authorization server asks for it; nil pushes nothing. RelyingParty has a
+	// method that fits. It is called with the values of the context of the
+	// request that needs it, and may outlive that request.
+	Claims func(ctx context.Context) (ClaimToken, error)
+	// Party names on whose behalf a request is made; tokens of one party never
+	// serve another. nil means the issuer and the subject of IdentityFrom, with
+	// a space between, and "" where there is none. "" is the client itself; with
+	// Claims set it is refused.
+	Party func(ctx context.Context) string
+	// Scopes are asked for in addition to those of the ticket (UMA Grant
+	// §3.3.1). The client must be registered for them.
+	Scopes []string
+	// MaxRounds is how many tickets one request turns in at most; 0 means 3.
+	// Whatever it is, a request causes at most 8 in all.
+	MaxRounds int
+	// SubmitRequest lets Keycloak ask the owner when permission is missing. It
+	// does so unless told not to, and we tell it not to. Other servers decide
+	// for themselves.
+	SubmitRequest bool
+	// PushFirst pushes Claims with the first exchange instead of waiting to be
+	// asked. With Claims set this is always so at a Keycloak, which never asks
+	// and would take the client for the requesting party.
+	PushFirst bool
+}
+
+func (c *UMATransportConfig) validate(p *Provider) error {
+	problems := c.Client.validate()
+	if p == nil {
+		problems = append(problems, errors.New("the Provider is nil"))
+	}
+	if c.MaxRounds < 0 {
+		problems = append(problems, errors.New("MaxRounds is negative"))
+	}
+	if c.PushFirst && c.Claims == nil {
+		problems = append(problems, errors.New("PushFirst is set, but there are no Claims to push"))
+	}
+	for _, s := range c.Scopes {
+		if s == "" || strings.ContainsAny(s, " \t\r\n") {
+			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
+		}
+	}
+	return invalid("NewUMATransport", problems)
+}
+
+// OwnerGrantsConfig are the settings of NewOwnerGrants.
+type OwnerGrantsConfig struct {
+	// Client is who the owners let in: the client of the sign-in. Required.
+	Client Client
+	// Store keeps the grants, nil for the memory of this process.
+	Store GrantStore
 }

@@ -90,7 +90,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	}
 	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
 	if c.InsecureHTTP {
-		p.emit(context.Background(), Event{Name: EventInsecure, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
+		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
 	}
 	return p, nil
 }

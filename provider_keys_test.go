@@ -5,7 +5,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // providerKeys are the keys of all providers in these tests: an RSA key takes

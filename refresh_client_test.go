@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // apiServer is an API that keeps what it was shown.
@@ -51,7 +51,7 @@ func TestClientOrigins(t *testing.T) {
 		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			mux.Handle("/call", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var err error
-				if client, err = login.Client(r.Context(), named.URL+"/"); err != nil {
+				if client, err = login.HTTPClient(r.Context(), named.URL+"/"); err != nil {
 					t.Error(err)
 					return
 				}
@@ -107,11 +107,11 @@ func TestClientConfig(t *testing.T) {
 					nil, {}, {""}, {"api.example.org"}, {"http://api.example.org"}, {"https://api.example.org/v1"},
 					{"https://api.example.org?x=1"}, {"https://u:p@api.example.org"}, {"https://*.example.org/x"}, {"https://a.example", "ftp://b.example"}, {"*"},
 				} {
-					if c, err := login.Client(r.Context(), origins...); err == nil || c != nil {
+					if c, err := login.HTTPClient(r.Context(), origins...); err == nil || c != nil {
 						t.Errorf("origins %q are taken", origins)
 					}
 				}
-				if _, err := login.Client(r.Context(), "https://api.example.org", "http://127.0.0.1:8080", "https://API.example.org:443/"); err != nil {
+				if _, err := login.HTTPClient(r.Context(), "https://api.example.org", "http://127.0.0.1:8080", "https://API.example.org:443/"); err != nil {
 					t.Error(err)
 				}
 			})))

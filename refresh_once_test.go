@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // CC1, RP-R4, F22: 100 parallel requests with an expired access token cost one
@@ -220,7 +220,7 @@ func TestTokenWithoutSession(t *testing.T) {
 		if _, err := login.Token(ctx); gatehouse.ErrorCode(err) != "login_required" {
 			t.Errorf("%s: %v, want login_required", name, err)
 		}
-		if _, err := login.Client(ctx, "https://api.test"); gatehouse.ErrorCode(err) != "login_required" {
+		if _, err := login.HTTPClient(ctx, "https://api.test"); gatehouse.ErrorCode(err) != "login_required" {
 			t.Errorf("%s: Client gave %v, want login_required", name, err)
 		}
 	}

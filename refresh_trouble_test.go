@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // SE10, FA11: the provider does not know the refresh token any more.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 const (
@@ -89,7 +89,7 @@ func TestCF7_ConfigsAndValues(t *testing.T) {
 	secret := gatehouse.NewSecret(printedSecret)
 	client := gatehouse.Client{ID: "notes", Secret: secret}
 	provider := goodProvider(t)
-	sc := gatehouse.SessionConfig{Keys: []gatehouse.Secret{gatehouse.NewSecret(printedKey)}}
+	sc := gatehouse.SessionsConfig{Keys: []gatehouse.Secret{gatehouse.NewSecret(printedKey)}}
 	sessions, err := gatehouse.NewSessions(sc)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestCF7_ConfigsAndValues(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"Client": client, "*Client": &client, "RelyingPartyConfig": rc, "*RelyingPartyConfig": &rc, "RelyingParty": login,
-		"SessionConfig": sc, "*SessionConfig": &sc, "Sessions": sessions, "OwnerGrantsConfig": gc, "OwnerGrants": grants,
+		"SessionsConfig": sc, "*SessionsConfig": &sc, "Sessions": sessions, "OwnerGrantsConfig": gc, "OwnerGrants": grants,
 		"ResourceServerConfig": ac, "ResourceServer": api, "UMATransportConfig": uc, "UMATransport": transport,
 		"ClaimToken": gatehouse.ClaimToken{Token: secret}, "Provider": provider,
 		"NeedInfoError": &gatehouse.NeedInfoError{Ticket: secret}, "derived RelyingParty": login.With(gatehouse.MaxAge(time.Hour)),

@@ -17,36 +17,6 @@ import (
 	"example.com/gatehouse/internal/seal"
 )
 
-// SessionConfig are the settings of NewSessions.
-type SessionConfig struct {
-	// Store keeps the login records, nil for NewMemoryStore. For more than one
-	// process it has to be one that they share.
-	Store Store
-	// Keys seal cookies and, when given, the records at rest. Each has at least
-	// 32 random bytes. The first seals, all open: to rotate, add the new key
-	// last, deploy, then move it first. Without keys a random one is made at
-	// first need and kept in the store; records are then not sealed.
-	Keys []Secret
-	// Name tells the session cookies of several Sessions on one origin apart.
-	Name string
-	// Lifetime ends a session however busy it is, counted from the begin of
-	// the sign-in; 0 for 12 hours, at least a minute and at most 400 days.
-	Lifetime time.Duration
-	// IdleTimeout ends a session that no request used for so long; 0 for 30
-	// minutes, negative for no idle limit, otherwise at least 10 seconds. It is
-	// written back at most once in a tenth of its time.
-	IdleTimeout time.Duration
-	// App is the application's own session manager, on a store of its own: its
-	// token is renewed at sign-in. Its data is destroyed at sign-out; where a
-	// login ended otherwise (its time was over, or it was revoked), the next
-	// sign-in of that browser clears it, whoever it is, so that it never passes
-	// to another person. What was there before the first sign-in stays, and what
-	// is there when the same person signs in once more.
-	App *scs.SessionManager
-	// Now is the clock, nil for time.Now.
-	Now func() time.Time
-}
-
 const (
 	defaultLifetime = 12 * time.Hour
 	defaultIdle     = 30 * time.Minute
@@ -73,12 +43,6 @@ const (
 	indexDomain   = "gatehouse/index"
 )
 
-// Failures of the store. "Store trouble is 503, never signed out" (R10).
-var (
-	errStoreUnavailable = kind{"store_unavailable", 503, "Your session cannot be read right now. You are not signed out."}
-	errRecordUnreadable = kind{"record_unreadable", 503, "Your session cannot be read right now. You are not signed out."}
-)
-
 // Sessions keeps who is signed in: the store, the keys, the limits and the
 // cookie. Several relying parties of one origin may share it. It is safe for
 // concurrent use. Call Shutdown before the process ends.
@@ -91,7 +55,7 @@ type Sessions struct {
 	now      func() time.Time
 	app      *scs.SessionManager
 
-	given *seal.Ring // of SessionConfig.Keys, seals records too
+	given *seal.Ring // of SessionsConfig.Keys, seals records too
 
 	keyFlight flight.Group[struct{}, *seal.Ring]
 	refreshes flight.Group[string, stored]
@@ -105,7 +69,7 @@ type Sessions struct {
 }
 
 // NewSessions checks the config and makes a Sessions. It does no I/O.
-func NewSessions(c SessionConfig) (*Sessions, error) {
+func NewSessions(c SessionsConfig) (*Sessions, error) {
 	var problems []error
 	s := &Sessions{
 		store: c.Store, name: c.Name, named: true, app: c.App, now: orNow(c.Now),
@@ -235,9 +199,6 @@ func (s *Sessions) swap(ctx context.Context, key string, old, new []byte, expiry
 	return swapped, nil
 }
 
-// errRecordTooLarge fails loudly at sign-in rather than in a loop later (F14).
-var errRecordTooLarge = kind{"record_too_large", 503, "Your sign-in cannot be stored."}
-
 // ring returns the keys that seal cookies: the given ones or the one that is
 // kept in the store (design decision 6).
 func (s *Sessions) ring(ctx context.Context) (*seal.Ring, error) {
@@ -321,7 +282,7 @@ func (s *Sessions) pack(key string, r *record) []byte {
 func (s *Sessions) unpack(key string, b []byte) (*record, error) {
 	if len(b) > 2 && b[0] == recordVersion && b[1] == formSealed {
 		if s.given == nil {
-			return nil, errRecordUnreadable.because(errors.New("the record is sealed, but SessionConfig.Keys is empty"))
+			return nil, errRecordUnreadable.because(errors.New("the record is sealed, but SessionsConfig.Keys is empty"))
 		}
 		plain, err := s.given.Open(sessionDomain, []byte(key), b[2:])
 		if errors.Is(err, seal.ErrUnknownKey) || errors.Is(err, seal.ErrVersion) {

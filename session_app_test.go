@@ -18,7 +18,7 @@ func appSite(t testing.TB, outside bool) (*site, *scs.SessionManager) {
 	app.Lifetime = 24 * time.Hour
 	app.Cookie.Name, app.Cookie.Secure = "app", true
 	s := newSite(t, func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) { c.App = app }
+		o.sessions = func(c *gatehouse.SessionsConfig) { c.App = app }
 		o.mount = func(mux *http.ServeMux, _ *gatehouse.RelyingParty) {
 			mux.Handle("/put/{value}", app.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				app.Put(r.Context(), "basket", r.PathValue("value"))

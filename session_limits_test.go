@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 func limits(lifetime, idle time.Duration) func(*siteOptions) {
 	return func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) { c.Lifetime, c.IdleTimeout = lifetime, idle }
+		o.sessions = func(c *gatehouse.SessionsConfig) { c.Lifetime, c.IdleTimeout = lifetime, idle }
 	}
 }
 

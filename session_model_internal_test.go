@@ -212,7 +212,7 @@ func newWorld(t *testing.T, faults int) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := NewSessions(SessionConfig{Store: w.store, Now: now})
+		s, err := NewSessions(SessionsConfig{Store: w.store, Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -123,7 +123,7 @@ func key(name string) gatehouse.Secret {
 
 func keys(names ...string) func(*siteOptions) {
 	return func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) {
+		o.sessions = func(c *gatehouse.SessionsConfig) {
 			for _, n := range names {
 				c.Keys = append(c.Keys, key(n))
 			}

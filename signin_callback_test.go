@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 func TestCB1_NoState(t *testing.T) {
@@ -263,7 +263,7 @@ func TestCallbackTooLate(t *testing.T) {
 func TestCallbackCookieOfAnotherParty(t *testing.T) {
 	var other *gatehouse.RelyingParty
 	s := newSite(t, func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) {
+		o.sessions = func(c *gatehouse.SessionsConfig) {
 			c.Keys = []gatehouse.Secret{gatehouse.NewSecret(strings.Repeat("k", 32))}
 		}
 	})

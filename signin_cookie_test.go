@@ -116,12 +116,12 @@ func TestCookieNamesDiffer(t *testing.T) {
 		names[ana.sessionName()] = origin
 	}
 	named := newSite(t, func(o *siteOptions) {
-		o.origin, o.sessions = "http://127.0.0.1:8080", func(c *gatehouse.SessionConfig) { c.Name = "second" }
+		o.origin, o.sessions = "http://127.0.0.1:8080", func(c *gatehouse.SessionsConfig) { c.Name = "second" }
 	})
 	ana := named.visitor("ana")
 	ana.signIn()
 	if names[ana.sessionName()] != "" {
-		t.Error("SessionConfig.Name does not change the cookie's name")
+		t.Error("SessionsConfig.Name does not change the cookie's name")
 	}
 }
 
@@ -206,7 +206,7 @@ func TestCK6_HostileCookies(t *testing.T) {
 // The cookie's life is that of the session, and no idle write renews it.
 func TestCookieLife(t *testing.T) {
 	s := newSite(t, func(o *siteOptions) {
-		o.sessions = func(c *gatehouse.SessionConfig) { c.Lifetime = 2 * time.Hour }
+		o.sessions = func(c *gatehouse.SessionsConfig) { c.Lifetime = 2 * time.Hour }
 	})
 	var life []int
 	everyCookie(s, func(c *http.Cookie, _ string) {

@@ -13,7 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 func TestSignIn(t *testing.T) {
@@ -424,7 +424,7 @@ func TestCC4_TwoTabsTwoReplicas(t *testing.T) {
 		}
 		ana.wantServed(ana.get("/notes/"))
 		ana.wantServed(ana.on(1).get("/notes/"))
-		if codes := s.eventsOf(gatehouse.EventRefused); len(codes) != 0 {
+		if codes := s.eventsOf(gatehouse.EventRefusal); len(codes) != 0 {
 			t.Errorf("refusals %q", codes)
 		}
 		if list, err := s.replicas[0].sessions.List(context.Background(), siteIssuer, "ana-1"); order != nil && (err != nil || len(list) != 1) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // A script gets 401 with a challenge and a small JSON body that names LoginURL,

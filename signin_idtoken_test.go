@@ -11,7 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 func TestCB10_WrongNonce(t *testing.T)  { testIDTokenFault(t, opserver.WrongNonce, "nonce_mismatch") }

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 const (
@@ -76,7 +76,7 @@ type siteOptions struct {
 	store    gatehouse.Store
 	wrap     func(gatehouse.Store) gatehouse.Store
 	client   func(*opserver.Client)
-	sessions func(*gatehouse.SessionConfig)
+	sessions func(*gatehouse.SessionsConfig)
 	party    func(*gatehouse.RelyingPartyConfig)
 	provider func(*gatehouse.ProviderConfig)
 	mount    func(mux *http.ServeMux, login *gatehouse.RelyingParty)
@@ -140,7 +140,7 @@ func (s *site) addReplica(o siteOptions) *replica {
 	}
 	provider, err := gatehouse.NewProvider(siteIssuer, &pc)
 	s.must(err)
-	sc := gatehouse.SessionConfig{Store: s.store, Now: s.Now}
+	sc := gatehouse.SessionsConfig{Store: s.store, Now: s.Now}
 	if o.sessions != nil {
 		o.sessions(&sc)
 	}
@@ -230,7 +230,7 @@ func (s *site) readMetadata() {
 }
 
 // eventsOf lists the codes of the events of that name.
-func (s *site) eventsOf(name string) (codes []string) {
+func (s *site) eventsOf(name gatehouse.EventName) (codes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.events {
@@ -431,7 +431,7 @@ func (s *site) wantNo(b *visitor, a *answer, tokenRequests int) {
 	if got := s.Count(opserver.EndpointToken); got != tokenRequests {
 		s.t.Errorf("the token endpoint was asked %d times, want %d", got, tokenRequests)
 	}
-	codes := s.eventsOf(gatehouse.EventRefused)
+	codes := s.eventsOf(gatehouse.EventRefusal)
 	if len(codes) == 0 || codes[len(codes)-1] == "" {
 		s.t.Errorf("refused events %q, want one with a reason code", codes)
 	}
@@ -439,7 +439,7 @@ func (s *site) wantNo(b *visitor, a *answer, tokenRequests int) {
 
 // code is the reason of the last refusal.
 func (s *site) lastCode() string {
-	codes := s.eventsOf(gatehouse.EventRefused)
+	codes := s.eventsOf(gatehouse.EventRefusal)
 	if len(codes) == 0 {
 		return ""
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // FA1: the provider is down when the process starts and up after a minute.
@@ -377,7 +377,7 @@ func TestFA5_ClockOfTheSite(t *testing.T) {
 			s := newSite(t, func(o *siteOptions) {
 				o.replicas = 2
 				o.provider = func(c *gatehouse.ProviderConfig) { c.Now = off(c.Now) }
-				o.sessions = func(c *gatehouse.SessionConfig) { c.Now = off(c.Now) }
+				o.sessions = func(c *gatehouse.SessionsConfig) { c.Now = off(c.Now) }
 			})
 			ana := s.visitor("ana")
 			a := ana.visit("/notes/")
@@ -390,7 +390,7 @@ func TestFA5_ClockOfTheSite(t *testing.T) {
 			if !strings.Contains(a.Body.String(), "clock") || ana.sessionName() != "" {
 				t.Errorf("got %v, session %q", a, ana.sessionName())
 			}
-			if codes := s.eventsOf(gatehouse.EventRefused); !slices.Equal(codes, []string{"clock_skew"}) || s.logged("code=clock_skew") != 1 {
+			if codes := s.eventsOf(gatehouse.EventRefusal); !slices.Equal(codes, []string{"clock_skew"}) || s.logged("code=clock_skew") != 1 {
 				t.Errorf("events %q, %d lines", codes, s.logged("code=clock_skew"))
 			}
 			if n, m := s.Count(opserver.EndpointAuthorize), s.Count(opserver.EndpointToken); n != 1 || m != 1 {

@@ -330,7 +330,7 @@ func TestRL8_PanicOfTheAppStore(t *testing.T) {
 		o.replicas = 2
 		app := scs.New()
 		app.Store = appBomb{memstore.NewWithCleanupInterval(0), b}
-		o.sessions = func(c *gatehouse.SessionConfig) { c.App = app }
+		o.sessions = func(c *gatehouse.SessionsConfig) { c.App = app }
 	})
 	s.mint("panic", panicText)
 	ana := s.visitor("ana")
@@ -351,7 +351,7 @@ func TestRL8_AppStoreFails(t *testing.T) {
 		o.replicas = 2
 		app := scs.New()
 		app.Store = down
-		o.sessions = func(c *gatehouse.SessionConfig) { c.App = app }
+		o.sessions = func(c *gatehouse.SessionsConfig) { c.App = app }
 	})
 	ana := s.visitor("ana")
 	callback := ana.toCallback("/notes/")

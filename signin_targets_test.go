@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/returntargets"
+	"example.com/gatehouse/internal/testkit/returntargets"
 )
 
 // longestTarget is what still goes into a query three times. A query of more than

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // RT6: nobody comes back to our own handlers, however they are spelled: no loop,

@@ -148,7 +148,7 @@ func TestUMATokenInTheHeaderOnly(t *testing.T) {
 	answer := httptest.NewRecorder()
 	h.ServeHTTP(answer, r)
 	w.wantTicket(answer)
-	if n := len(w.eventCodes(gatehouse.EventDenied)); n != 0 {
+	if n := len(w.eventCodes(gatehouse.EventDenial)); n != 0 {
 		t.Errorf("%d denials: a token was read that is not in the header", n)
 	}
 }

@@ -29,58 +29,6 @@ const (
 	drainLimit = 64 << 10
 )
 
-// UMATransportConfig are the settings of NewUMATransport.
-type UMATransportConfig struct {
-	// Client is who we are at the authorization server. Required.
-	Client Client
-	// Base carries the requests to the resource servers, nil for
-	// http.DefaultTransport.
-	Base http.RoundTripper
-	// Claims gives what proves who the requesting party is, pushed when the
-	// authorization server asks for it; nil pushes nothing. RelyingParty has a
-	// method that fits. It is called with the values of the context of the
-	// request that needs it, and may outlive that request.
-	Claims func(ctx context.Context) (ClaimToken, error)
-	// Party names on whose behalf a request is made; tokens of one party never
-	// serve another. nil means the issuer and the subject of IdentityFrom, with
-	// a space between, and "" where there is none. "" is the client itself; with
-	// Claims set it is refused.
-	Party func(ctx context.Context) string
-	// Scopes are asked for in addition to those of the ticket (UMA Grant
-	// §3.3.1). The client must be registered for them.
-	Scopes []string
-	// MaxRounds is how many tickets one request turns in at most; 0 means 3.
-	// Whatever it is, a request causes at most 8 in all.
-	MaxRounds int
-	// SubmitRequest lets Keycloak ask the owner when permission is missing. It
-	// does so unless told not to, and we tell it not to. Other servers decide
-	// for themselves.
-	SubmitRequest bool
-	// PushFirst pushes Claims with the first exchange instead of waiting to be
-	// asked. With Claims set this is always so at a Keycloak, which never asks
-	// and would take the client for the requesting party.
-	PushFirst bool
-}
-
-func (c *UMATransportConfig) validate(p *Provider) error {
-	problems := c.Client.validate()
-	if p == nil {
-		problems = append(problems, errors.New("the Provider is nil"))
-	}
-	if c.MaxRounds < 0 {
-		problems = append(problems, errors.New("MaxRounds is negative"))
-	}
-	if c.PushFirst && c.Claims == nil {
-		problems = append(problems, errors.New("PushFirst is set, but there are no Claims to push"))
-	}
-	for _, s := range c.Scopes {
-		if s == "" || strings.ContainsAny(s, " \t\r\n") {
-			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
-		}
-	}
-	return invalid("NewUMATransport", problems)
-}
-
 // UMATransport is an http.RoundTripper that brings its own permission: where a
 // resource server answers with a UMA challenge, it turns the permission ticket
 // into a requesting party token at the authorization server and sends the
@@ -326,7 +274,7 @@ func (c *call) conclude(o *outcome) (string, error) {
 
 // report tells of an exchange that did not come about or how one went.
 func (t *UMATransport) report(ctx context.Context, err error) {
-	e := Event{Name: EventGrant, ClientID: t.config.Client.ID}
+	e := Event{Name: EventRPT, ClientID: t.config.Client.ID}
 	switch {
 	case err == nil:
 	case errors.As(err, new(*NeedInfoError)):

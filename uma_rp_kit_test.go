@@ -206,7 +206,7 @@ func (w *umaWorld) codes() []string {
 	defer w.mu.Unlock()
 	var all []string
 	for _, e := range w.events {
-		if e.Name == gatehouse.EventGrant {
+		if e.Name == gatehouse.EventRPT {
 			all = append(all, e.Code)
 		}
 	}

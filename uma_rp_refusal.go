@@ -21,27 +21,6 @@ const (
 	maxInterval = 24 * time.Hour
 )
 
-// Failures of the UMA client. The person behind the application gets 403 where
-// permission is missing; a peer that does not keep to the protocol is 502.
-var (
-	errUntrustedAS         = kind{"untrusted_as", 502, "The other service relies on an authorization server that this site does not trust."}
-	errAmbiguousChallenge  = kind{"ambiguous_challenge", 502, "The other service answered in a way this site does not understand."}
-	errInsecureOrigin      = kind{"insecure_origin", 502, "The other service cannot be reached safely."}
-	errRedirectedChallenge = kind{"redirected_challenge", 502, "The other service sent this site somewhere else for permission."}
-	errUMADenied           = kind{"uma_denied", 403, "You have not been given access to this."}
-	errTooManyRounds       = kind{"too_many_rounds", 403, "The access you have been given is not enough for this."}
-	errPartyMissing        = kind{"uma_party_missing", 401, "You need to sign in first."}
-	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "It cannot be shown right now who is asking."}
-	errClaimsRefused       = kind{"uma_claims_refused", 403, "The authorization server does not accept the proof of who is asking. Signing in again may help."}
-	errTicketReused        = kind{"ticket_reused", 502, "The authorization server answered in a way this site does not understand."}
-	errTicketRefused       = kind{"ticket_refused", 502, "The authorization server does not accept the permission ticket."}
-	errRPTRefused          = kind{"rpt_refused", 502, "The authorization server does not accept the token it gave."}
-	errRPTUnusable         = kind{"rpt_unusable", 502, "The authorization server answered in a way this site does not understand."}
-	errGrantRefused        = kind{"uma_grant_refused", 502, "The authorization server refused the request of this site."}
-	errBodyNotReplayable   = kind{"body_not_replayable", 503, "Please send this again."}
-	errASUnavailable       = kind{"as_unavailable", 503, "The authorization server cannot be reached right now."}
-)
-
 // errDeniedBefore is the cause of a denial that was answered from memory.
 var errDeniedBefore = errors.New("denied a moment ago")
 
@@ -278,11 +257,11 @@ func concernsAll(err error) bool {
 	return false
 }
 
-// IsASUnreachable reports whether a resource server says that it could not
+// IsUMAUnreachable reports whether a resource server says that it could not
 // reach the authorization server for a ticket: 403 with a Warning 199 (UMA 2.0
 // Grant §3.2.2). Nothing was decided; another try later makes sense. A
 // UMATransport hands such an answer on as it is.
-func IsASUnreachable(resp *http.Response) bool {
+func IsUMAUnreachable(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusForbidden && slices.ContainsFunc(resp.Header.Values("Warning"), func(v string) bool {
 		return strings.HasPrefix(v, "199 ")
 	})

@@ -482,7 +482,7 @@ func TestUMAServerUnreachableFromThere(t *testing.T) {
 		want    bool
 	}{{403, `199 - "UMA Authorization Server Unreachable"`, true}, {403, "", false}, {403, `110 - "Stale"`, false}, {503, `199 - "x"`, false}, {401, `199 - "x"`, false}} {
 		resp := &http.Response{StatusCode: c.status, Header: http.Header{"Warning": {c.warning}}}
-		if got := gatehouse.IsASUnreachable(resp); got != c.want {
+		if got := gatehouse.IsUMAUnreachable(resp); got != c.want {
 			t.Errorf("%d %q: %v", c.status, c.warning, got)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 const umaGrantType = "urn:ietf:params:oauth:grant-type:uma-ticket"

@@ -18,17 +18,6 @@ import (
 // hangs (UR3).
 const requestBudget = 1700 * time.Millisecond
 
-// What UMA requests are refused with. A missing permission is answered with a
-// ticket; want of a ticket is 403 (UMA Grant §3.2.2).
-var (
-	errPath        = kind{"path_refused", 400, "This address has characters that are not taken here."}
-	errNoRule      = kind{"no_rule", 403, "Nothing here may be reached this way."}
-	errNeed        = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}
-	errNeedInvalid = kind{"permission_invalid", 500, "Something went wrong on our side."}
-	errPermission  = kind{"permission_required", 401, "This needs a permission of its owner."}
-	errTicket      = kind{"ticket_unavailable", 403, "A permission for this cannot be asked for right now."}
-)
-
 // UMAProtect makes the middleware that lets a request pass only with the
 // permission that need names, held by a requesting party token (UMA 2.0). A
 // request without it gets a 401 with a permission ticket, one that no rule

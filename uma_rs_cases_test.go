@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // TestUR6_PathReadInTwoWays: whatever rule a request reaches, a router behind

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // recorder keeps the bodies that a process sent to one of the server's paths.
@@ -113,7 +113,7 @@ func TestUR2_WeakTokenGetsNewTicket(t *testing.T) {
 	if codes := w.eventCodes(gatehouse.EventTicket); len(codes) != 2 || codes[0] != "" || codes[1] != "" {
 		t.Errorf("ticket events %q, want one without a code for each request without a token", codes)
 	}
-	if codes := w.eventCodes(gatehouse.EventDenied); len(codes) != 4 {
+	if codes := w.eventCodes(gatehouse.EventDenial); len(codes) != 4 {
 		t.Errorf("denied events %v, want one for each token that was not enough", codes)
 	}
 	w.wantNoSecrets(nil, append(tickets, token)...)

@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse"
 )
 
-// keycloak speaks UMA as Keycloak 26.7.3 was seen to do (internal/umacases, K1 to
+// keycloak speaks UMA as Keycloak 26.7.3 was seen to do (internal/testkit/umacases, K1 to
 // K17), one answer per deviation. The real one is used in interop.
 type keycloak struct {
 	*scripted

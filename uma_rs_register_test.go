@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // idStore is a durable ResourceIDs that several processes share.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // TestUR14_OwnerOnEveryResource: through the package one owner cannot touch what

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"testing"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 // writer is a ResponseWriter that is used again and again.

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 var rounds = flag.Int("rounds", 40, "rounds of a measurement; a limit that does not hold is tried again with more")

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 // The subjects of a sign-in: our own work in it, without the network, the

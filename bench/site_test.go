@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 	"example.com/gatehouse/middlewaretest"
 )
 
@@ -63,8 +63,8 @@ func newSite(t *testing.T) *site {
 			t.Fatal(err)
 		}
 		client, store := s.op.AddClient(base+callbackPath), gatehouse.NewMemoryStore(nil)
-		s.login = newLogin(t, provider, client, base, gatehouse.SessionConfig{Store: store})
-		s.endless = newLogin(t, provider, client, base, gatehouse.SessionConfig{Store: store, IdleTimeout: -1})
+		s.login = newLogin(t, provider, client, base, gatehouse.SessionsConfig{Store: store})
+		s.endless = newLogin(t, provider, client, base, gatehouse.SessionsConfig{Store: store, IdleTimeout: -1})
 		mux := http.NewServeMux()
 		mux.Handle(callbackPath, s.login.CallbackHandler())
 		mux.Handle("/claims", s.login.RequireLogin(http.HandlerFunc(writeClaims)))
@@ -76,7 +76,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-func newLogin(t *testing.T, p *gatehouse.Provider, c gatehouse.Client, base string, config gatehouse.SessionConfig) *gatehouse.RelyingParty {
+func newLogin(t *testing.T, p *gatehouse.Provider, c gatehouse.Client, base string, config gatehouse.SessionsConfig) *gatehouse.RelyingParty {
 	t.Helper()
 	sessions, err := gatehouse.NewSessions(config)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"testing"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 // TestSubjects: what is measured does what it says, also under the race detector

@@ -5,7 +5,7 @@ package bench
 import (
 	"testing"
 
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 func TestUMARatios(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/paired"
+	"example.com/gatehouse/bench/paired"
 )
 
 // The subjects of a request that a token permits.

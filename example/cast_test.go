@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse/example/mallory"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // Carol knows the address of the album. Whether Alice is even asked is up to

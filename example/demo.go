@@ -20,7 +20,7 @@ import (
 	"example.com/gatehouse/example/mallory"
 	"example.com/gatehouse/example/photos"
 	"example.com/gatehouse/example/printshop"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // options are what the command line says, and what tests put in its place.
@@ -199,7 +199,7 @@ func (d *demo) provider(party, issuer string) (*gatehouse.Provider, error) {
 }
 
 func (d *demo) sessions() (*gatehouse.Sessions, error) {
-	return gatehouse.NewSessions(gatehouse.SessionConfig{Now: d.now})
+	return gatehouse.NewSessions(gatehouse.SessionsConfig{Now: d.now})
 }
 
 func (d *demo) buildSite(own credentials) error {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // foreign starts another provider, at which the clients of the example are

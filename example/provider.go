@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"example.com/gatehouse/example/internal/look"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // people are at the embedded server. Each has the name as password.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/example/internal/wire"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 //go:embed server.css

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // spy notes every secret that passes below the recorder.

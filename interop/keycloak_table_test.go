@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"example.com/gatehouse/internal/umacases"
+	"example.com/gatehouse/internal/testkit/umacases"
 	"example.com/gatehouse/interop/servers"
 )
 

@@ -47,7 +47,7 @@ func (n *notesSite) open(t *testing.T, issuer string, now *clock, config gatehou
 	store := gatehouse.NewMemoryStore(n.clock.now)
 	var handlers [2]http.Handler
 	for i := range handlers {
-		n.replicas[i] = must(gatehouse.NewSessions(gatehouse.SessionConfig{Store: store, Now: n.clock.now}))(t)
+		n.replicas[i] = must(gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store, Now: n.clock.now}))(t)
 		c := config
 		c.Sessions = n.replicas[i]
 		c.RedirectURL = n.base + "/auth/callback"
@@ -86,7 +86,7 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	})))
 	// Asks the provider's API as the person who is signed in.
 	mux.Handle("/api", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		client, err := login.Client(r.Context(), r.URL.Query().Get("origin"))
+		client, err := login.HTTPClient(r.Context(), r.URL.Query().Get("origin"))
 		if err == nil {
 			var resp *http.Response
 			if resp, err = client.Get(r.URL.Query().Get("url")); err == nil {

@@ -34,7 +34,7 @@ func newPhotoz(t testing.TB, kc *servers.Keycloak, w *watch) *photoz {
 	p.provider = must(gatehouse.NewProvider(kc.Issuer("gatehouse"), &gatehouse.ProviderConfig{
 		Transport: p.wire, Logger: w.logger(), Now: p.clock.now}))(t)
 	p.grants = must(gatehouse.NewOwnerGrants(p.provider, gatehouse.OwnerGrantsConfig{Client: clientOf("photoz")}))(t)
-	sessions := must(gatehouse.NewSessions(gatehouse.SessionConfig{Now: p.clock.now}))(t)
+	sessions := must(gatehouse.NewSessions(gatehouse.SessionsConfig{Now: p.clock.now}))(t)
 	p.login = must(gatehouse.NewRelyingParty(p.provider, gatehouse.RelyingPartyConfig{
 		Client: clientOf("photoz"), RedirectURL: p.base + "/auth/callback", Scopes: []string{"profile"},
 		Sessions: sessions, OwnerGrants: p.grants}))(t)
@@ -152,7 +152,7 @@ func newPrintshop(t testing.TB, kc *servers.Keycloak, w *watch) *printshop {
 	p := &printshop{site: newSite(t), toKeycloak: w.wire(), toPhotoz: w.wire(), clock: &clock{}}
 	provider := must(gatehouse.NewProvider(kc.Issuer("gatehouse"), &gatehouse.ProviderConfig{
 		Transport: p.toKeycloak, Logger: w.logger(), Now: p.clock.now}))(t)
-	sessions := must(gatehouse.NewSessions(gatehouse.SessionConfig{Now: p.clock.now}))(t)
+	sessions := must(gatehouse.NewSessions(gatehouse.SessionsConfig{Now: p.clock.now}))(t)
 	p.login = must(gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
 		Client: clientOf("printshop"), RedirectURL: p.base + "/auth/callback", Scopes: []string{"profile"}, Sessions: sessions}))(t)
 	config := gatehouse.UMATransportConfig{Client: clientOf("printshop"), Base: p.toPhotoz, Claims: p.login.ClaimToken}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/gatehouse/internal/returntargets"
+	"example.com/gatehouse/internal/testkit/returntargets"
 )
 
 const (

@@ -1,6 +1,6 @@
 package middlewaretest
 
-import "example.com/gatehouse/internal/opserver"
+import "example.com/gatehouse/internal/testkit/opserver"
 
 // Fault is something that the server does wrong while it is switched on; see
 // [Server.Break]. Each is named after the rule it breaks. A few break no rule but

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 	"example.com/gatehouse/middlewaretest"
 )
 

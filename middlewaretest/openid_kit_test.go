@@ -40,7 +40,7 @@ func newService(t *testing.T, op *middlewaretest.Server, change func(*gatehouse.
 		Events: func(_ context.Context, e gatehouse.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if e.Name == gatehouse.EventRefused || e.Name == gatehouse.EventRefresh {
+			if e.Name == gatehouse.EventRefusal || e.Name == gatehouse.EventRefresh {
 				s.codes = append(s.codes, e.Code)
 			}
 		}}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // Claims are what a provider says of a person, by the names of OpenID Connect

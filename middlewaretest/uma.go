@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/opserver"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // RPTOptions says what RPTs are like. The zero value: opaque, without a refresh

@@ -35,7 +35,7 @@ func newShop(provider *gatehouse.Provider, client gatehouse.Client, base string)
 	cart.Cookie.Name = "cart"
 	cart.Cookie.Secure = strings.HasPrefix(base, "https:")
 	// App: its token is renewed at sign-in, its data destroyed at sign-out.
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionConfig{App: cart})
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{App: cart})
 	if err != nil {
 		return nil, err
 	}

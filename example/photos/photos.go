@@ -137,7 +137,7 @@ func (s *Site) wire() error {
 	}
 	sessions := c.Sessions
 	if sessions == nil {
-		if sessions, err = gatehouse.NewSessions(gatehouse.SessionConfig{Now: c.Now}); err != nil {
+		if sessions, err = gatehouse.NewSessions(gatehouse.SessionsConfig{Now: c.Now}); err != nil {
 			return err
 		}
 	}
@@ -192,7 +192,7 @@ func (s *Site) wireOwner() error {
 	sessions := c.Sharing.Sessions
 	var err error
 	if sessions == nil {
-		sessions, err = gatehouse.NewSessions(gatehouse.SessionConfig{Name: "sharing", Lifetime: 5 * connectWithin, Now: c.Now})
+		sessions, err = gatehouse.NewSessions(gatehouse.SessionsConfig{Name: "sharing", Lifetime: 5 * connectWithin, Now: c.Now})
 		if err != nil {
 			return err
 		}

@@ -193,7 +193,7 @@ func (s *Shop) send(ctx context.Context, method, address, accept string) ([]byte
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, &siteError{resp.StatusCode, resp.Header.Get("Warning"), gatehouse.IsASUnreachable(resp)}
+		return nil, &siteError{resp.StatusCode, resp.Header.Get("Warning"), gatehouse.IsUMAUnreachable(resp)}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {

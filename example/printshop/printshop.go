@@ -103,7 +103,7 @@ func (s *Shop) wire() error {
 	c := s.config
 	var err error
 	if s.sessions == nil {
-		if s.sessions, err = gatehouse.NewSessions(gatehouse.SessionConfig{}); err != nil {
+		if s.sessions, err = gatehouse.NewSessions(gatehouse.SessionsConfig{}); err != nil {
 			return err
 		}
 	}

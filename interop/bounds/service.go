@@ -82,7 +82,7 @@ func newService(op *provider, transport http.RoundTripper) (_ *service, err erro
 		return nil, err
 	}
 	us := gatehouse.Client{ID: clientID, Secret: gatehouse.NewSecret("of the notes")}
-	if s.sessions, err = gatehouse.NewSessions(gatehouse.SessionConfig{Now: s.now}); err != nil {
+	if s.sessions, err = gatehouse.NewSessions(gatehouse.SessionsConfig{Now: s.now}); err != nil {
 		return nil, err
 	}
 	if s.login, err = gatehouse.NewRelyingParty(s.provider, gatehouse.RelyingPartyConfig{

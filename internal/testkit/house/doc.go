@@ -1,0 +1,10 @@
+// Package house holds the tests that guard the house rules: the exported
+// surface, the list of dependencies, the size of files and functions, doc
+// comments, and the papers around the code. It has no code of its own.
+//
+// After a change that is meant to be seen, rewrite the golden files with
+//
+//	go test ./internal/testkit/house -update
+//
+// and read their diff as a reviewer would.
+package house

@@ -1,0 +1,576 @@
+package house_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/printer"
+	"go/token"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// The documents whose tables these tests hold.
+const (
+	errorsDoc   = "docs/errors.md"
+	limitsDoc   = "docs/limits.md"
+	coverageDoc = "docs/spec-coverage.md"
+	threatsDoc  = "docs/threat-model.md"
+)
+
+// rules is how many rules the threat model has: R1 to R16.
+const rules = 16
+
+// A docTable is one table of a Markdown text.
+type docTable struct {
+	head []string
+	rows []docRow
+}
+
+// A docRow is one row of a table.
+type docRow struct {
+	where string // file and line
+	cells []string
+}
+
+// docTables finds the tables of a document. It also says what is wrong with
+// their form: a row with an empty cell, or with more or fewer cells than the head.
+func (tr *tree) docTables(t *testing.T, name string) (tables []docTable, problems []string) {
+	t.Helper()
+	if !slices.Contains(tr.files, name) {
+		return nil, []string{"there is no " + name}
+	}
+	inside := false
+	eachLine(tr.read(t, name), func(n int, line string) {
+		if !strings.HasPrefix(line, "|") {
+			inside = false
+			return
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		switch {
+		case !inside:
+			tables, inside = append(tables, docTable{head: cells}), true
+			return
+		case strings.Trim(line, "|-: ") == "":
+			return // the line under the head
+		}
+		last := &tables[len(tables)-1]
+		row := docRow{where: fmt.Sprintf("%s:%d", name, n), cells: cells}
+		if len(cells) != len(last.head) || slices.Contains(cells, "") {
+			problems = append(problems, row.where+": the row has an empty cell, or not as many as the head")
+			return
+		}
+		last.rows = append(last.rows, row)
+	})
+	return tables, problems
+}
+
+// column gives the index of the column of that name, -1 if there is none.
+func (d docTable) column(name string) int { return slices.Index(d.head, name) }
+
+var codeWord = regexp.MustCompile("`([^`]+)`")
+
+// spans gives the code spans of a cell.
+func spans(cell string) []string {
+	var out []string
+	for _, m := range codeWord.FindAllStringSubmatch(cell, -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// compareRows compares what is written in a document with what is in the source,
+// both under the same keys. found holds the places in the source.
+func compareRows(doc, what string, rows map[string][]docRow, found map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		switch n := len(rows[key]); {
+		case n == 0:
+			out = append(out, fmt.Sprintf("%s: %s %s has no row in %s", found[key], what, key, doc))
+		case n > 1:
+			out = append(out, fmt.Sprintf("%s: %s %s has %d rows", rows[key][1].where, what, key, n))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		if found[key] == "" {
+			out = append(out, fmt.Sprintf("%s: %s %s is not in the source", rows[key][0].where, what, key))
+		}
+	}
+	return out
+}
+
+// rootFiles are the files of the root package that are no tests.
+func (tr *tree) rootFiles(t *testing.T) []goFile {
+	return tr.goFiles(t, 0, func(name string) bool { return path.Dir(name) == "." && !strings.HasSuffix(name, "_test.go") })
+}
+
+func TestErrorsDoc(t *testing.T) { hold(t, errorCodes) }
+
+// errorCodes holds the tables headed "Code": each code of a kind{code, status,
+// message} in the root package has one row, with its status.
+func errorCodes(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, errorsDoc)
+	rows, status := map[string][]docRow{}, map[string]string{}
+	for _, table := range tables {
+		if table.head[0] != "Code" {
+			continue
+		}
+		for _, row := range table.rows {
+			code := strings.Trim(row.cells[0], "`")
+			rows[code] = append(rows[code], row)
+			status[code] = row.cells[1]
+		}
+	}
+	found := map[string]string{}
+	for _, f := range tr.rootFiles(t) {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok || baseType(lit.Type) == nil || baseType(lit.Type).Name != "kind" {
+				return true
+			}
+			at := fmt.Sprintf("%s:%d", f.name, f.line(n.Pos()))
+			code, want, ok := kindOf(lit)
+			if !ok {
+				out = append(out, at+": write a kind as {\"code\", 400, message}, so that it can be listed")
+				return true
+			}
+			found[code] = at
+			if has, ok := status[code]; ok && has != want {
+				out = append(out, fmt.Sprintf("%s: code %s has the status %s, %s says %s", at, code, want, errorsDoc, has))
+			}
+			return true
+		})
+	}
+	return append(out, compareRows(errorsDoc, "code", rows, found)...)
+}
+
+// kindOf reads kind{"code", 400, message}.
+func kindOf(lit *ast.CompositeLit) (code, status string, ok bool) {
+	if len(lit.Elts) != 3 {
+		return "", "", false
+	}
+	first, ok1 := lit.Elts[0].(*ast.BasicLit)
+	second, ok2 := lit.Elts[1].(*ast.BasicLit)
+	if !ok1 || !ok2 {
+		return "", "", false
+	}
+	code, err := strconv.Unquote(first.Value)
+	return code, second.Value, err == nil
+}
+
+func TestEventsDoc(t *testing.T) { hold(t, eventNames) }
+
+// eventNames holds the table headed "Event": one row for each constant Event….
+func eventNames(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, errorsDoc)
+	rows := map[string][]docRow{}
+	for _, table := range tables {
+		if table.head[0] != "Event" {
+			continue
+		}
+		for _, row := range table.rows {
+			name := strings.Trim(row.cells[0], "`")
+			rows[name] = append(rows[name], row)
+		}
+	}
+	found := map[string]string{}
+	for _, f := range tr.rootFiles(t) {
+		for _, c := range f.constants() {
+			lit, ok := c.value.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING || !strings.HasPrefix(c.name, "Event") {
+				continue
+			}
+			if name, err := strconv.Unquote(lit.Value); err == nil {
+				found[name] = c.at
+			}
+		}
+	}
+	return append(out, compareRows(errorsDoc, "event", rows, found)...)
+}
+
+// A constant is one constant of a file. One inside a function is named
+// "function.constant".
+type constant struct {
+	name, at string
+	value    ast.Expr
+	source   string // the value as it is written
+}
+
+// constants lists the constants that have a value of their own.
+func (f goFile) constants() []constant {
+	var out []constant
+	inside := "" // the function walked through
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		if fn, ok := n.(*ast.FuncDecl); ok {
+			inside = fn.Name.Name + "."
+		}
+		d, ok := n.(*ast.GenDecl)
+		if !ok || d.Tok != token.CONST {
+			return true
+		}
+		if slices.Contains(f.ast.Decls, ast.Decl(d)) {
+			inside = ""
+		}
+		for _, spec := range d.Specs {
+			v, ok := spec.(*ast.ValueSpec)
+			if !ok {
+				continue
+			}
+			for i, e := range v.Values {
+				var b bytes.Buffer
+				if err := printer.Fprint(&b, f.fset, e); err != nil {
+					continue
+				}
+				at := fmt.Sprintf("%s:%d", f.name, f.line(v.Pos()))
+				out = append(out, constant{inside + v.Names[i].Name, at, e, b.String()})
+			}
+		}
+		return true
+	})
+	return out
+}
+
+// isQuantity reports whether a constant's value is a number or a duration that
+// somebody chose. Enumerations by iota are none, and texts are none.
+func isQuantity(e ast.Expr) bool {
+	if usesIota(e) {
+		return false
+	}
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		return e.Kind != token.STRING
+	case *ast.BinaryExpr:
+		return isQuantity(e.X) && isQuantity(e.Y)
+	case *ast.ParenExpr:
+		return isQuantity(e.X)
+	case *ast.UnaryExpr:
+		return isQuantity(e.X)
+	case *ast.Ident, *ast.SelectorExpr:
+		return true
+	case *ast.CallExpr: // a conversion of a number, not of another's name
+		if len(e.Args) != 1 {
+			return false
+		}
+		_, name := e.Args[0].(*ast.Ident)
+		_, selected := e.Args[0].(*ast.SelectorExpr)
+		return !name && !selected && isQuantity(e.Args[0])
+	}
+	return false
+}
+
+func TestLimitsDoc(t *testing.T) { hold(t, limits) }
+
+// kitLimit is how the test kit calls its limits. Its other numbers are those of
+// test cases.
+var kitLimit = regexp.MustCompile(`^(most|kept)[A-Z]|(?i:limit|bound|patience)$`)
+
+// limits holds the tables headed "Constant": every constant of the root package
+// and of the packages of ours that it imports whose value is a number has one row,
+// with its value as the source writes it. So a new limit cannot stay out by its
+// name. Of middlewaretest it takes those that are called limits.
+func limits(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, limitsDoc)
+	rows, values := map[string][]docRow{}, map[string]string{}
+	for _, table := range tables {
+		where, value := table.column("Where"), table.column("Value")
+		if table.head[0] != "Constant" || where < 0 || value < 0 {
+			continue
+		}
+		for _, row := range table.rows {
+			key := strings.Trim(row.cells[where], "`") + "." + strings.Trim(row.cells[0], "`")
+			rows[key] = append(rows[key], row)
+			values[key] = row.cells[value]
+		}
+	}
+	found := map[string]string{}
+	for _, f := range tr.goFiles(t, 0, tr.inTheLibrary(t)) {
+		pkg := path.Dir(f.name)
+		if pkg == "." {
+			pkg = "gatehouse"
+		}
+		for _, c := range f.constants() {
+			if !isQuantity(c.value) || pkg == "middlewaretest" && !kitLimit.MatchString(c.name) {
+				continue
+			}
+			key := pkg + "." + c.name
+			found[key] = c.at
+			if has, ok := values[key]; ok && !strings.HasPrefix(has, "`"+c.source+"`") {
+				out = append(out, fmt.Sprintf("%s: %s is `%s`, %s says %s", c.at, key, c.source, limitsDoc, has))
+			}
+		}
+	}
+	return append(out, compareRows(limitsDoc, "constant", rows, found)...)
+}
+
+// inTheLibrary gives a filter for the files whose constants docs/limits.md lists.
+func (tr *tree) inTheLibrary(t *testing.T) func(name string) bool {
+	needs := map[string][]string{} // directory → directories of ours that it imports
+	for _, f := range tr.goFiles(t, 0, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
+		for _, i := range imports(t, f) {
+			if dir, ok := strings.CutPrefix(i, modulePath+"/"); ok {
+				needs[path.Dir(f.name)] = append(needs[path.Dir(f.name)], dir)
+			}
+		}
+	}
+	linked := map[string]bool{"middlewaretest": true}
+	for next := []string{".", "oxd"}; len(next) > 0; next = next[1:] {
+		if !linked[next[0]] {
+			linked[next[0]] = true
+			next = append(next, needs[next[0]]...)
+		}
+	}
+	return func(name string) bool { return !strings.HasSuffix(name, "_test.go") && linked[path.Dir(name)] }
+}
+
+func TestCoverageDoc(t *testing.T) { hold(t, specCoverage) }
+
+// specCoverage holds spec-coverage.md: every requirement names where it is met
+// and a test, and all of them exist.
+func specCoverage(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, coverageDoc)
+	held := 0
+	for _, table := range tables {
+		if table.head[0] == "Section" && table.column("Where") > 0 && table.column("Tests") > 0 {
+			held++
+		}
+	}
+	if held == 0 {
+		out = append(out, coverageDoc+" has no table with Section, Where and Tests")
+	}
+	return append(out, tr.references(t, tables)...)
+}
+
+func TestThreatsDoc(t *testing.T) { hold(t, threats) }
+
+// caseName is a test that carries the id of a case: TestCB3_StateFromAnotherBrowser.
+var caseName = regexp.MustCompile(`^Test([A-Z]{2}[0-9]+)_`)
+
+// threats holds threat-model.md: each rule has one row; each case that a test
+// carries in its name has one row, which names such a test; what the rows name exists.
+func threats(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, threatsDoc)
+	ruleRows, caseRows := map[string][]docRow{}, map[string][]docRow{}
+	for _, table := range tables {
+		for _, row := range table.rows {
+			switch id := row.cells[0]; table.head[0] {
+			case "Rule":
+				ruleRows[id] = append(ruleRows[id], row)
+			case "Case":
+				caseRows[id] = append(caseRows[id], row)
+				if at := table.column("Tests"); at < 0 || !strings.Contains(row.cells[at], "Test"+id+"_") {
+					out = append(out, fmt.Sprintf("%s: the row names no test Test%s_…", row.where, id))
+				}
+			}
+		}
+	}
+	wantRules, wantCases := map[string]string{}, map[string]string{}
+	for i := range rules {
+		wantRules[fmt.Sprintf("R%d", i+1)] = "internal/testkit/house/docs_test.go"
+	}
+	for dir, names := range tr.testNames(t) {
+		for name := range names {
+			if m := caseName.FindStringSubmatch(name); m != nil {
+				wantCases[m[1]] = dir + "." + name
+			}
+		}
+	}
+	out = append(out, compareRows(threatsDoc, "rule", ruleRows, wantRules)...)
+	out = append(out, compareRows(threatsDoc, "case", caseRows, wantCases)...)
+	return append(out, tr.references(t, tables)...)
+}
+
+// references follows what tables name in code: in a column "Tests" at least one
+// test, in a column "Where" declarations of the source.
+func (tr *tree) references(t *testing.T, tables []docTable) []string {
+	var out []string
+	tests, declared := tr.testNames(t), tr.declarations(t)
+	for _, table := range tables {
+		for _, row := range table.rows {
+			if at := table.column("Tests"); at >= 0 {
+				if len(spans(row.cells[at])) == 0 {
+					out = append(out, row.where+": the row names no test")
+				}
+				for _, span := range spans(row.cells[at]) {
+					if dir, name := tr.place(span); !tests[dir][name] {
+						out = append(out, fmt.Sprintf("%s: there is no test %s", row.where, span))
+					}
+				}
+			}
+			if at := table.column("Where"); at >= 0 {
+				for _, span := range spans(row.cells[at]) {
+					if dir, name := tr.place(span); !declared[dir][name] {
+						out = append(out, fmt.Sprintf("%s: there is no %s", row.where, span))
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// place splits "internal/seal.Ring.Open" into package and name. A name without a
+// package is one of the root package.
+func (tr *tree) place(span string) (dir, name string) {
+	slash := strings.LastIndexByte(span, '/') + 1
+	first, rest, ok := strings.Cut(span[slash:], ".")
+	dir = span[:slash] + first
+	if ok && slices.ContainsFunc(tr.files, func(f string) bool { return path.Dir(f) == dir }) {
+		return dir, rest
+	}
+	return ".", span
+}
+
+// testNames gives the tests, fuzz targets and examples by directory.
+func (tr *tree) testNames(t *testing.T) map[string]map[string]bool {
+	out := map[string]map[string]bool{}
+	for _, f := range tr.goFiles(t, 0, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if ok && fn.Recv == nil && regexp.MustCompile(`^(Test|Fuzz|Example)([^a-z]|$)`).MatchString(fn.Name.Name) {
+				add(out, path.Dir(f.name), fn.Name.Name)
+			}
+		}
+	}
+	return out
+}
+
+// declarations gives what is declared outside tests, by directory: functions,
+// T.method, types, T.field, constants and variables.
+func (tr *tree) declarations(t *testing.T) map[string]map[string]bool {
+	out := map[string]map[string]bool{}
+	for _, f := range tr.goFiles(t, 0, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
+		dir := path.Dir(f.name)
+		for _, d := range f.ast.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				add(out, dir, funcName(d))
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					addSpec(out, dir, spec)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func addSpec(out map[string]map[string]bool, dir string, spec ast.Spec) {
+	switch spec := spec.(type) {
+	case *ast.ValueSpec:
+		for _, id := range spec.Names {
+			add(out, dir, id.Name)
+		}
+	case *ast.TypeSpec:
+		add(out, dir, spec.Name.Name)
+		if s, ok := spec.Type.(*ast.StructType); ok {
+			for _, field := range s.Fields.List {
+				for _, id := range field.Names {
+					add(out, dir, spec.Name.Name+"."+id.Name)
+				}
+			}
+		}
+	}
+}
+
+func add(out map[string]map[string]bool, dir, name string) {
+	if out[dir] == nil {
+		out[dir] = map[string]bool{}
+	}
+	out[dir][name] = true
+}
+
+// docSample is a small checkout whose documents are true.
+var docSample = map[string]string{
+	".gitignore": "*.out\n",
+	"go.go": "package gatehouse\n\nimport \"" + modulePath + "/internal/in\"\n\nvar errA = kind{\"a_code\", 400, \"A.\"}\n\nconst (\n\tEventA = \"a\"\n\tlife = 2 * time.Second\n\tone = iota\n)\n\n" +
+		"type T struct{ F int }\n\nfunc (T) m() {\n\tconst most = 5\n}\n",
+	"go_test.go":             "package gatehouse_test\n\nfunc TestCB1_A(t *testing.T) {}\n",
+	"internal/in/in.go":      "package in\n\nconst Max = 1 << 10\n\nconst name = Name(\"x\")\n",
+	"internal/in/in_test.go": "package in\n\nfunc FuzzA(f *testing.F) {}\n",
+	errorsDoc:                "| Code | Status | Means | Do |\n|---|---|---|---|\n| `a_code` | 400 | a | b |\n\n| Event | When |\n|---|---|\n| `a` | then |\n",
+	limitsDoc:                "| Constant | Value | Where | Why |\n|---|---|---|---|\n| `life` | `2 * time.Second` | `gatehouse` | a |\n| `m.most` | `5` | `gatehouse` | a |\n| `Max` | `1 << 10` (1 KiB) | `internal/in` | a |\n| `mostTries` | `3` | `middlewaretest` | a |\n",
+	"middlewaretest/kit.go":  "package middlewaretest\n\nconst mostTries = 3\n\nconst rounds = 7\n",
+	"internal/tool/t.go":     "package tool\n\nconst speed = 5\n", // nobody who uses the library meets it
+	coverageDoc:              "| Section | Must | Where | Tests |\n|---|---|---|---|\n| 1 | a | `T.m`, `T.F` | `TestCB1_A`, `internal/in.FuzzA` |\n",
+	threatsDoc:               ruleTable() + "\n| Case | What | Tests |\n|---|---|---|\n| CB1 | a | `TestCB1_A` |\n",
+}
+
+func ruleTable() string {
+	out := "| Rule | Where | Tests |\n|---|---|---|\n"
+	for i := range rules {
+		out += fmt.Sprintf("| R%d | `errA` | `TestCB1_A` |\n", i+1)
+	}
+	return out
+}
+
+var docGuards = map[string]guard{
+	"errorCodes": errorCodes, "eventNames": eventNames, "limits": limits, "specCoverage": specCoverage, "threats": threats,
+}
+
+// docTree is docSample with old replaced by new in one file.
+func docTree(t *testing.T, name, old, new string) *tree {
+	t.Helper()
+	files := fstest.MapFS{}
+	for n, text := range docSample {
+		if n == name {
+			if !strings.Contains(text, old) {
+				t.Fatalf("%s does not hold %q", name, old)
+			}
+			text = strings.Replace(text, old, new, 1)
+		}
+		files[n] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return newTree(t, "/src/checkout", files)
+}
+
+// TestDocsLetPass: the guards of the documents have nothing to say about the sample.
+func TestDocsLetPass(t *testing.T) {
+	for name, g := range docGuards {
+		for _, problem := range g(t, docTree(t, "", "", "")) {
+			t.Errorf("%s: %s", name, problem)
+		}
+	}
+}
+
+// TestDocsBark changes one place of the sample at a time.
+func TestDocsBark(t *testing.T) {
+	for _, c := range []struct{ guard, file, old, new, want string }{
+		{"errorCodes", "go.go", "a_code", "b_code", "b_code has no row"},
+		{"errorCodes", "go.go", "400", "401", "status 401"},
+		{"errorCodes", "go.go", `"a_code", 400`, `code: "a_code", status: 400`, "so that it can be listed"},
+		{"errorCodes", errorsDoc, "| `a_code` | 400 | a | b |\n", "", "a_code has no row"},
+		{"errorCodes", errorsDoc, "| `a_code` | 400 | a | b |\n", "| `a_code` | 400 | a | b |\n| `a_code` | 400 | a | b |\n", "2 rows"},
+		{"errorCodes", errorsDoc, "| a | b |", "| a | |", "empty cell"},
+		{"eventNames", "go.go", `EventA = "a"`, `EventA = "b"`, "event b has no row"},
+		{"eventNames", errorsDoc, "| `a` |", "| `c` |", "event c is not in the source"},
+		{"limits", "go.go", "2 * time.Second", "3 * time.Second", "is `3 * time.Second`"},
+		{"limits", "go.go", "life =", "live =", "gatehouse.live has no row"},
+		{"limits", "go.go", "const most", "const least", "m.least has no row"},
+		{"limits", limitsDoc, "internal/in", "internal/on", "internal/on.Max is not in the source"},
+		{"limits", "middlewaretest/kit.go", "mostTries", "mostFaults", "middlewaretest.mostFaults has no row"},
+		{"limits", "internal/in/in.go", "1 << 10", "1 << 20", "is `1 << 20`"},
+		{"specCoverage", coverageDoc, "`TestCB1_A`", "`TestCB2_A`", "there is no test TestCB2_A"},
+		{"specCoverage", coverageDoc, "in.FuzzA", "in.FuzzB", "there is no test internal/in.FuzzB"},
+		{"specCoverage", coverageDoc, "`TestCB1_A`, `internal/in.FuzzA`", "none", "names no test"},
+		{"specCoverage", coverageDoc, "T.m", "T.n", "there is no T.n"},
+		{"specCoverage", coverageDoc, "| Section |", "| Place |", "has no table"},
+		{"threats", threatsDoc, "| R7 |", "| R17 |", "rule R7 has no row"},
+		{"threats", threatsDoc, "| CB1 |", "| CB2 |", "case CB1 has no row"},
+		{"threats", threatsDoc, "| a | `TestCB1_A` |", "| a | `internal/in.FuzzA` |", "names no test TestCB1_"},
+		{"threats", "go.go", "errA", "errB", "there is no errA"},
+	} {
+		got := docGuards[c.guard](t, docTree(t, c.file, c.old, c.new))
+		if !slices.ContainsFunc(got, func(p string) bool { return strings.Contains(p, c.want) }) {
+			t.Errorf("%s, %q for %q in %s: got %q, want a problem with %q", c.guard, c.new, c.old, c.file, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package house_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// apache2 is the SHA-256 of https://www.apache.org/licenses/LICENSE-2.0.txt.
+const apache2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+
+func TestPapers(t *testing.T) { hold(t, papers) }
+
+// papers wants the papers that a stranger looks for first.
+func papers(t *testing.T, tr *tree) []string {
+	var out []string
+	for _, name := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"} {
+		if !slices.Contains(tr.files, name) {
+			out = append(out, fmt.Sprintf("there is no %s", name))
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	if sum := sha256.Sum256([]byte(tr.read(t, "LICENSE"))); hex.EncodeToString(sum[:]) != apache2 {
+		out = append(out, "LICENSE is not the unmodified text of the Apache License 2.0")
+	}
+	if !regexp.MustCompile(`(?mi)^## \[?unreleased\]?\s*$`).MatchString(tr.read(t, "CHANGELOG.md")) {
+		out = append(out, `CHANGELOG.md has no heading "## Unreleased": the next change has no place to go`)
+	}
+	return out
+}
+
+func TestNoMachinePaths(t *testing.T) { hold(t, noMachinePaths) }
+
+// noMachinePaths: nothing in the project names the machine it was written on.
+func noMachinePaths(t *testing.T, tr *tree) []string {
+	var out []string
+	home := regexp.MustCompile(`(^|[^\w./-])(/(?:root|home/[a-z][\w.-]*|Users/[A-Za-z][\w.-]*)/|[A-Z]:\\Users\\)`)
+	var own []string
+	if strings.Count(tr.dir, string(filepath.Separator)) > 1 { // a checkout in "/app" would meet that word anywhere
+		own = append(own, tr.dir+string(filepath.Separator))
+	}
+	if dir, err := os.UserHomeDir(); err == nil && strings.Count(dir, string(filepath.Separator)) > 1 {
+		own = append(own, dir+string(filepath.Separator))
+	}
+	for _, name := range tr.files {
+		text := tr.read(t, name)
+		if bytes.IndexByte([]byte(text[:min(len(text), 8000)]), 0) >= 0 || name == "internal/testkit/house/paper_test.go" {
+			continue // a picture, or the patterns above
+		}
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			found := home.FindString(line)
+			for _, dir := range own {
+				if strings.Contains(line, dir) {
+					found = dir
+				}
+			}
+			if found != "" {
+				out = append(out, fmt.Sprintf("%s:%d: names a directory of one machine: %s", name, n, strings.TrimSpace(found)))
+			}
+		}
+	}
+	return out
+}
+
+func TestLockFiles(t *testing.T) { hold(t, lockFiles) }
+
+// lockFiles: a lock file names the registry that everybody has.
+func lockFiles(t *testing.T, tr *tree) []string {
+	var out []string
+	resolved := regexp.MustCompile(`"resolved":\s*"([^"]*)"`)
+	for _, name := range tr.files {
+		if path.Base(name) != "package-lock.json" {
+			continue
+		}
+		for _, m := range resolved.FindAllStringSubmatch(tr.read(t, name), -1) {
+			if !strings.HasPrefix(m[1], "https://registry.npmjs.org/") {
+				out = append(out, fmt.Sprintf("%s: resolved from %s", name, m[1]))
+			}
+		}
+	}
+	return out
+}
+
+func TestLinks(t *testing.T) { hold(t, goodLinks) }
+
+// goodLinks follows every relative link of every Markdown file, with its anchor.
+func goodLinks(t *testing.T, tr *tree) []string {
+	var out []string
+	for _, name := range tr.files {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		for _, link := range links(tr.read(t, name)) {
+			if err := tr.follow(t, name, link.target); err != "" {
+				out = append(out, fmt.Sprintf("%s:%d: link to %s: %s", name, link.line, link.target, err))
+			}
+		}
+	}
+	return out
+}
+
+type link struct {
+	target string
+	line   int
+}
+
+var (
+	inlineLink = regexp.MustCompile(`\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)`)
+	referenced = regexp.MustCompile(`^\s{0,3}\[[^\]^]+\]:\s+<?([^\s>]+)`)
+	htmlLink   = regexp.MustCompile(`(?:src|href|srcset)="([^"\s]+)"`)
+	codeSpan   = regexp.MustCompile("``[^`].*?``|`[^`]*`")
+)
+
+// links finds the targets of a Markdown text, outside code.
+func links(text string) []link {
+	var out []link
+	eachLine(text, func(n int, line string) {
+		line = codeSpan.ReplaceAllString(line, "")
+		for _, re := range []*regexp.Regexp{inlineLink, referenced, htmlLink} {
+			for _, m := range re.FindAllStringSubmatch(line, -1) {
+				out = append(out, link{m[1], n})
+			}
+		}
+	})
+	return out
+}
+
+// eachLine calls f for the lines outside fenced code.
+func eachLine(text string, f func(n int, line string)) {
+	n, fence := 0, ""
+	for line := range strings.Lines(text) {
+		n++
+		trimmed := strings.TrimSpace(line)
+		mark := trimmed[:len(trimmed)-len(strings.TrimLeft(trimmed, "`~"))]
+		switch {
+		case fence == "" && len(mark) >= 3:
+			fence = mark
+		case fence == "":
+			f(n, strings.TrimRight(line, "\r\n"))
+		case trimmed == mark && strings.HasPrefix(mark, fence):
+			fence = ""
+		}
+	}
+}
+
+// follow says what is wrong with a link from the file, or nothing.
+func (tr *tree) follow(t *testing.T, from, target string) string {
+	t.Helper()
+	if regexp.MustCompile(`^(https?:|mailto:)`).MatchString(target) {
+		return ""
+	}
+	file, anchor, hasAnchor := strings.Cut(target, "#")
+	to := from
+	if file != "" {
+		if strings.HasPrefix(file, "/") {
+			return "is absolute"
+		}
+		to = path.Join(path.Dir(from), file)
+	}
+	isFile := slices.Contains(tr.files, to)
+	isDir := to == "." || slices.ContainsFunc(tr.files, func(f string) bool { return strings.HasPrefix(f, to+"/") })
+	switch {
+	case !isFile && !isDir:
+		return "there is no such file"
+	case hasAnchor && isFile && strings.HasSuffix(to, ".md") && !slices.Contains(anchors(tr.read(t, to)), anchor):
+		return "there is no such heading"
+	}
+	return ""
+}
+
+var (
+	heading = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*$`)
+	named   = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
+	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+)
+
+// anchors gives the anchors of a Markdown text as the code hosts make them from
+// its headings.
+func anchors(text string) []string {
+	var out []string
+	seen := map[string]int{}
+	eachLine(text, func(_ int, line string) {
+		for _, m := range named.FindAllStringSubmatch(line, -1) {
+			out = append(out, m[1])
+		}
+		m := heading.FindStringSubmatch(line)
+		if m == nil {
+			return
+		}
+		slug := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, linked.ReplaceAllString(m[1], "$1"))
+		if n := seen[slug]; n > 0 {
+			out = append(out, fmt.Sprintf("%s-%d", slug, n))
+		} else {
+			out = append(out, slug)
+		}
+		seen[slug]++
+	})
+	return out
+}

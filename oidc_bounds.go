@@ -1,0 +1,85 @@
+package gatehouse
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// What our own handlers take of a request. None of them needs a body; the
+// largest that a browser honestly sends is the form of a button.
+const (
+	// maxForm bounds the body of a request to one of our handlers.
+	maxForm = 64 << 10
+	// maxHeader bounds its header: common servers and proxies take 8 to 32 KiB.
+	maxHeader = 32 << 10
+	// maxQuery bounds its query before that is parsed: room for a code and what
+	// providers add.
+	maxQuery = 16 << 10
+	// maxCookies is how many cookies of a request are looked at, as net/http
+	// does. Browsers keep some hundred for a site.
+	maxCookies = 3000
+)
+
+// ownHandler is one of our own handlers: what it answers belongs to one browser
+// (CK8), what is too large is refused unread (RL2), and a panic of what the
+// application gave us is answered (RL8).
+func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		perBrowser(w.Header())
+		defer rp.recovered(w, r)
+		if err := checkSize(r); err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			capped := *r // the request is the caller's
+			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			r = &capped
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkSize judges a request by its announced size.
+func checkSize(r *http.Request) error {
+	if r.ContentLength > maxForm {
+		return errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
+	}
+	if n := len(r.URL.RawQuery); n > maxQuery {
+		return errQueryTooLong.because(fmt.Errorf("query of %d bytes", n))
+	}
+	return checkHeaderSize(r)
+}
+
+func checkHeaderSize(r *http.Request) error {
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if size > maxHeader {
+		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))
+	}
+	return nil
+}
+
+// sentCookie returns the value of the first cookie of that name, as it stands in
+// the request: those of ours have no characters that need reading. The method of
+// http.Request builds every cookie of the name, which for a stranger's thousands
+// is over a megabyte (G11).
+func sentCookie(r *http.Request, name string) (value string, found bool) {
+	seen := 0
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if seen++; seen > maxCookies {
+				return "", false
+			}
+			if got, value, _ := strings.Cut(strings.Trim(pair, " \t"), "="); got == name {
+				return value, true
+			}
+		}
+	}
+	return "", false
+}

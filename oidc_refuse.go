@@ -1,0 +1,260 @@
+package gatehouse
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/flight"
+)
+
+// Refuse implements Guard. Somebody who is not signed in, or has to sign in
+// once more, is sent to the provider if the request is a navigation. Everybody
+// else gets the status of err with a small JSON body or a page.
+func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	perBrowser(w.Header())
+	e := asError(err, errInternal)
+	if e.Code != errLoginRequired.code && e.Code != errStepUp.code {
+		rp.refuse(w, r, e)
+		return
+	}
+	returnTo, ok := rp.comesBackTo(r)
+	if !ok {
+		rp.refuse(w, r, e)
+		return
+	}
+	location, err := rp.askFor(w, r, e, returnTo)
+	if err != nil {
+		rp.refuse(w, r, err)
+		return
+	}
+	redirect(w, location)
+}
+
+// askFor begins the sign-in, or the grant, that meets what e says is missing.
+func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
+	a := rp.newAttempt(r, returnTo)
+	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
+		a.grant, a.aged, a.asked = true, false, nil
+	}
+	return rp.begin(w, r, a)
+}
+
+// comesBackTo tells whether the request is a navigation that may be sent to
+// sign-in, and where it comes back to. A form that was posted by navigation
+// from our own page comes back to that page, its body dropped.
+func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
+	if isNavigation(r) {
+		return addressOf(r), true
+	}
+	if r.Method != http.MethodPost || !navigates(r) {
+		return "", false
+	}
+	if len(r.Referer()) > maxHeader {
+		return rp.config.HomeURL, true
+	}
+	page, err := url.Parse(r.Referer())
+	if err != nil || page.Host != r.Host {
+		return rp.config.HomeURL, true
+	}
+	return page.RequestURI(), true
+}
+
+// addressOf is path and query as the client sent them: what an outer handler
+// stripped from r.URL (http.StripPrefix) is part of where to come back to. A
+// request target that is no path, such as "x:.evil.example", which net/http
+// reads, gives "/" (R1).
+func addressOf(r *http.Request) string {
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") && len(r.URL.Path)+len(r.URL.RawQuery) <= maxReturnPath {
+		target = r.URL.RequestURI() // costs several times its length (G11)
+	}
+	if strings.HasPrefix(target, "/") {
+		return target
+	}
+	return "/"
+}
+
+// isNavigation reports whether a browser opens the address as a page: the only
+// kind of request that is sent to sign-in. Prefetches and frames are not.
+func isNavigation(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && navigates(r)
+}
+
+func navigates(r *http.Request) bool {
+	h := r.Header
+	if isPrefetch(r) || h.Get("Upgrade") != "" {
+		return false
+	}
+	if mode := h.Get("Sec-Fetch-Mode"); mode != "" { // Fetch Metadata Request Headers §2.2
+		dest := h.Get("Sec-Fetch-Dest")
+		return mode == "navigate" && (dest == "" || dest == "document")
+	}
+	for _, accept := range h.Values("Accept") {
+		if strings.Contains(accept, "text/html") {
+			return true
+		}
+	}
+	return false
+}
+
+func isPrefetch(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
+			return true
+		}
+	}
+	return false
+}
+
+// LoginHandler starts a sign-in on GET, or on POST from our own pages, and
+// comes back to the path in the parameter "return_to". Prefetches and frames
+// start none.
+func (rp *RelyingParty) LoginHandler() http.Handler {
+	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch err := rp.checkOrigin(r); {
+		case r.Method != http.MethodGet && r.Method != http.MethodPost:
+			w.Header().Set("Allow", "GET, POST")
+			rp.refuse(w, r, errMethod.because(nil))
+			return
+		case err != nil:
+			rp.refuse(w, r, err)
+			return
+		case isPrefetch(r), !opensPage(r):
+			rp.refuse(w, r, errNoNavigation.because(nil))
+			return
+		}
+		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		redirect(w, location)
+	}))
+}
+
+// opensPage reports whether the request may open a page of its own: where the
+// browser says what it does, only a navigation of a whole window does.
+func opensPage(r *http.Request) bool {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	return (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
+}
+
+// redirect sends the browser on. Unlike http.Redirect it leaves the address as
+// it was checked.
+func redirect(w http.ResponseWriter, location string) {
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// refuse is the one edge where a failure is logged and answered.
+func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := *asError(err, errInternal).answered()
+	if p, ok := errors.AsType[*flight.PanicError](err); ok {
+		rp.logStack(r.Context(), p.Value, p.Stack)
+	}
+	rp.provider.emit(r.Context(), Event{Name: EventRefusal, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
+	writeErrorHeader(w, &e)
+	if e.Status == http.StatusUnauthorized {
+		rp.challenge(w)
+	}
+	if rp.config.ErrorHandler != nil {
+		handleError(rp.config.ErrorHandler, w, r, &e)
+		return
+	}
+	if wantsPage(r) {
+		rp.writePage(w, e.Status, rp.errorPage(r, &e))
+		return
+	}
+	body := errorBody{Error: e.Code, Message: e.Message, ID: e.ID}
+	if e.Code == errLoginRequired.code || e.Code == errStepUp.code {
+		body.LoginURL = rp.config.LoginURL
+	}
+	writeJSON(w, e.Status, body)
+}
+
+// challenge names how to authenticate, which every 401 has to (RFC 9110
+// §15.5.2). The scheme is not a registered one: there is none for a sign-in
+// that a browser cannot do by itself.
+func (rp *RelyingParty) challenge(w http.ResponseWriter) {
+	if value, err := challenge.Format("Session", "realm", rp.redirect.Host); err == nil {
+		w.Header().Set("WWW-Authenticate", value)
+	}
+}
+
+// handleError lets the application answer. The status is e's unless it writes
+// another, so that no refusal reads as success.
+func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
+	own := &errorWriter{ResponseWriter: w, status: e.Status}
+	handler(own, r, e)
+	own.begin()
+}
+
+// errorWriter sends status before the first byte.
+type errorWriter struct {
+	http.ResponseWriter
+	status int
+	begun  bool
+}
+
+func (w *errorWriter) begin() {
+	if !w.begun {
+		w.WriteHeader(w.status)
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *errorWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *errorWriter) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeErrorHeader sets the headers that belong to every refusal.
+func writeErrorHeader(w http.ResponseWriter, e *Error) {
+	w.Header().Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		seconds := (e.RetryAfter + time.Second - 1) / time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10)) // RFC 9110 §10.2.3
+	}
+}
+
+type errorBody struct {
+	Error    string `json:"error"`
+	Message  string `json:"message"`
+	ID       string `json:"id,omitempty"`
+	LoginURL string `json:"login_url,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// wantsPage reports whether a person will look at the answer.
+func wantsPage(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}

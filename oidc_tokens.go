@@ -1,0 +1,107 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/outbound"
+)
+
+// HTTPClient returns an http.Client that sends the access token of the session on
+// ctx, renewed when it has to be, to the given origins ("https://api.example.org")
+// and to no other. To name none is an error. Redirects are followed; each hop
+// is judged by its own origin. The client serves as long as the session lives.
+func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
+	if _, err := rp.liveFrom(ctx); err != nil {
+		return nil, err
+	}
+	t := &userTransport{party: rp, identity: IdentityFrom(ctx), origins: map[string]bool{}}
+	var problems []error
+	for _, o := range origins {
+		u, err := outbound.CheckURL(o, false)
+		if err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
+			err = errors.New("it has more than scheme, host and port")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("origin %q: %w", clip(o), err))
+			continue
+		}
+		t.origins[originOf(u)] = true
+	}
+	if len(origins) == 0 {
+		problems = append(problems, errors.New("no origin: the token would go nowhere"))
+	}
+	if err := invalid("HTTPClient", problems); err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// originOf is scheme, host and port, the default port left out.
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return strings.ToLower(u.Scheme) + "://" + host
+}
+
+type userTransport struct {
+	party    *RelyingParty
+	identity *Identity
+	origins  map[string]bool
+}
+
+func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.origins[originOf(r.URL)] {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	token, err := t.party.Token(WithIdentity(r.Context(), t.identity))
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token.AccessToken) // RFC 6750 §2.1
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// ClaimToken returns the session's ID Token as a claim to push to an
+// authorization server (UMA Grant §3.3.1), renewed first if it has expired and
+// the provider gives a new one with a refresh. It fits UMATransportConfig.Claims.
+func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
+	live, err := rp.liveFrom(ctx)
+	if err != nil {
+		return ClaimToken{}, err
+	}
+	rec, now := live.record(), rp.sessions.now()
+	if expired(string(rec.idToken), now) && len(rec.refresh) > 0 {
+		if err := live.refresh(ctx, rec); err != nil {
+			return ClaimToken{}, live.stale(err)
+		}
+		rec = live.record()
+	}
+	if len(rec.idToken) == 0 || expired(string(rec.idToken), now) {
+		return ClaimToken{}, errLoginRequired.because(errors.New("the ID Token has expired"))
+	}
+	return ClaimToken{Token: NewSecret(string(rec.idToken))}, nil
+}
+
+// claimAhead is how much life an ID Token needs to be pushed as a claim.
+const claimAhead = 10 * time.Second
+
+// expired reads exp of an ID Token that was verified when it came.
+func expired(raw string, now time.Time) bool {
+	var token idToken
+	return readPayload(raw, &token) != nil || token.Expires == nil || !now.Add(claimAhead).Before(token.Expires.time())
+}

@@ -1,0 +1,100 @@
+package gatehouse
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// ResourceServer protects an API whose tokens come from one authorization
+// server. It is safe for concurrent use.
+type ResourceServer struct {
+	provider *Provider
+	client   Client
+	audience []string // what a token's aud may hold, the client's id included
+	realm    string
+	pats     PATSource
+	ids      ResourceIDs
+	lists    bool // ids is our memory: fill it by listing
+	ttl      time.Duration
+	onError  func(http.ResponseWriter, *http.Request, *Error)
+	rpts     introspector
+	registry registry
+}
+
+// NewResourceServer makes a ResourceServer. It does no I/O: the authorization
+// server may be down when the process starts. The error lists every problem of
+// the arguments at once.
+func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, error) {
+	if err := c.validate(p); err != nil {
+		return nil, err
+	}
+	rs := &ResourceServer{
+		provider: p,
+		client:   c.Client,
+		audience: append(slices.Clone(c.Audience), c.Client.ID),
+		realm:    c.realm(),
+		pats:     c.PAT,
+		ids:      c.ResourceIDs,
+		ttl:      c.CacheTTL,
+		onError:  c.ErrorHandler,
+	}
+	if rs.pats == nil {
+		rs.pats = &servicePAT{provider: p, client: c.Client}
+	}
+	if rs.ids == nil {
+		rs.ids, rs.lists = &memoryIDs{}, true
+	}
+	if rs.ttl == 0 {
+		rs.ttl = defaultFactsTTL
+	}
+	return rs, nil
+}
+
+// Shutdown waits until the calls that requests have started are over, or ctx
+// is. It does not stop new ones: stop the HTTP server first.
+func (rs *ResourceServer) Shutdown(ctx context.Context) error {
+	errs := []error{rs.rpts.flights.Wait(ctx), rs.registry.flights.Wait(ctx), rs.provider.wait(ctx)}
+	if s, ok := rs.pats.(*servicePAT); ok {
+		errs = append(errs, s.flights.Wait(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// answer writes the answer to a refused request.
+func (rs *ResourceServer) answer(w http.ResponseWriter, r *http.Request, e *Error) {
+	writeErrorHeader(w, e)
+	if rs.onError != nil {
+		handleError(rs.onError, w, r, e)
+		return
+	}
+	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
+}
+
+// answered is the copy of e that one request is answered with: it has an id,
+// and a status that is an error.
+func (e *Error) answered() *Error {
+	c := *e
+	c.ID = rand.Text()[:answerIDLength]
+	if c.Status < 400 || c.Status > 599 {
+		c.Status = http.StatusInternalServerError
+	}
+	return &c
+}
+
+// answerIDLength makes ids of 60 bits: enough to find one line in a log.
+const answerIDLength = 12
+
+// printable reports whether s has only visible ASCII and spaces, so that it can
+// stand in a quoted string of a header (RFC 9110 §5.6.4) unchanged.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,213 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+const (
+	// unreachable is the text of UMA Grant §3.2.2, word for word.
+	unreachable = `199 - "UMA Authorization Server Unreachable"`
+	// maxTicket caps a ticket: longer ones do not fit the header buffers of
+	// proxies. Tickets that are JWTs have 0.6 to 3 KiB.
+	maxTicket = 8 << 10
+	// longTicket is where proxies with small buffers begin to fail (B23).
+	longTicket = 4 << 10
+)
+
+// Refuse implements Guard.
+func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	rs, e := g.rs, asError(err, errInternal)
+	event := Event{Name: EventRefusal, Err: e.Err}
+	if refusal, ok := errors.AsType[*umaRefusal](err); ok {
+		event, e = rs.challenge(w.Header(), r, refusal)
+	} else if e.Code == errIntrospection.code {
+		w.Header().Set("Warning", unreachable)
+	}
+	e = e.answered()
+	event.ID = e.ID
+	if event.Name != EventTicket || event.Err != nil { // a ticket that was given out went well
+		event.Code = e.Code
+	}
+	rs.provider.emit(r.Context(), event)
+	rs.answer(w, r, e)
+}
+
+// challenge asks for a ticket and sets the headers of the answer: 401 with the
+// ticket, the same for no token, a bad one and a weak one, or 403 with a
+// Warning where no ticket could be had (UMA Grant §3.2).
+func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *umaRefusal) (Event, *Error) {
+	event := Event{Name: EventTicket}
+	if f := refusal.facts; f != nil {
+		event.Name, event.Subject, event.ClientID = EventDenial, f.subject, f.clientID
+	}
+	header, resource, err := "", "", refusal.cause
+	if err == nil {
+		header, resource, err = rs.ticketHeader(r.Context(), refusal)
+	}
+	event.Resource = resource
+	if err != nil {
+		event.Name, event.Err = EventTicket, err
+		switch ErrorCode(err) {
+		case errResourceIDs.code, errGrantStore.code: // our own trouble
+			return event, asError(err, errInternal)
+		}
+		h.Set("Warning", unreachable)
+		return event, errTicket.because(err)
+	}
+	if refusal.facts != nil {
+		rs.rpts.good.forget(refusal.facts) // the ticket may widen the same string (J9)
+	}
+	h.Set("WWW-Authenticate", header)
+	return event, errPermission.because(refusal)
+}
+
+func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal) (header, resource string, err error) {
+	var cancel context.CancelFunc
+	if refusal.deadline.IsZero() {
+		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+	} else {
+		ctx, cancel = context.WithDeadline(ctx, refusal.deadline)
+	}
+	defer cancel()
+	ticket, resource, err := rs.ticket(ctx, refusal.need)
+	if err != nil {
+		return "", resource, err
+	}
+	if len(ticket) > longTicket {
+		rs.provider.logger.WarnContext(ctx, "gatehouse: a ticket of this length may not pass proxies", "bytes", len(ticket))
+	}
+	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)
+	return header, resource, err
+}
+
+// asked is one resource of a permission request.
+type asked struct {
+	resource Resource
+	id       string
+	scopes   []string
+}
+
+// asks lists what a ticket has to ask: one entry per resource with its scopes
+// merged, because some servers count only the first (K8).
+func (p Permission) asks() []asked {
+	var list []asked
+	for i := range p.clauses {
+		c := &p.clauses[i]
+		scopes := c.ask
+		if scopes == nil {
+			scopes = c.scopes
+		}
+		at := slices.IndexFunc(list, func(a asked) bool { return a.resource.same(c.resource) })
+		if at < 0 {
+			list = append(list, asked{resource: c.resource})
+			at = len(list) - 1
+		}
+		for _, s := range scopes {
+			if !slices.Contains(list[at].scopes, s) {
+				list[at].scopes = append(list[at].scopes, s)
+			}
+		}
+	}
+	return list
+}
+
+// ticket makes the permission request (UMA Federated Authorization §4.1). A
+// resource that the server does not know, or knows with other scopes, is
+// registered again once. It returns the first resource's id for the event.
+func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, resource string, err error) {
+	md, err := rs.provider.umaMetadata(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	if md.PermissionEndpoint == "" {
+		return "", "", errMetadataInvalid.because(errors.New("no permission_endpoint"))
+	}
+	list := need.asks()
+	for i := range list {
+		if list[i].id, err = rs.resourceID(ctx, list[i].resource); err != nil {
+			return "", "", err
+		}
+	}
+	a, err := rs.askPermission(ctx, md, need.owner(), list)
+	if err != nil {
+		return "", list[0].id, err
+	}
+	if healed, err := rs.heal(ctx, list, a); err != nil {
+		return "", list[0].id, err
+	} else if healed {
+		if a, err = rs.askPermission(ctx, md, need.owner(), list); err != nil {
+			return "", list[0].id, err
+		}
+	}
+	ticket, err = a.ticket()
+	return ticket, list[0].id, err
+}
+
+// askPermission always sends an array: every server takes one (K8).
+func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner string, list []asked) (*asAnswer, error) {
+	type permission struct {
+		Resource string   `json:"resource_id"`
+		Scopes   []string `json:"resource_scopes"`
+	}
+	body := make([]permission, 0, len(list))
+	for _, a := range list {
+		body = append(body, permission{a.id, a.scopes})
+	}
+	return rs.callAPI(ctx, owner, http.MethodPost, md.PermissionEndpoint, body)
+}
+
+// heal registers again what the server says it does not know (§4.3), and says
+// whether asking once more makes sense.
+func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *asAnswer) (bool, error) {
+	if a.status != http.StatusBadRequest {
+		return false, nil
+	}
+	code := a.errorCode()
+	if code != "invalid_resource_id" && code != "invalid_scope" {
+		return false, nil
+	}
+	healed := false
+	for i := range list {
+		if list[i].resource.Name == "" {
+			continue // an id alone cannot be registered again
+		}
+		said := refusedID{id: list[i].id}
+		if len(list) == 1 { // then the code is about this one
+			said.gone, said.drifted = code == "invalid_resource_id", code == "invalid_scope"
+		}
+		id, err := rs.registerAgain(ctx, list[i].resource, said)
+		if err != nil {
+			return false, err
+		}
+		list[i].id, healed = id, true
+	}
+	return healed, nil
+}
+
+// ticket reads the answer of the permission endpoint (§4.2).
+func (a *asAnswer) ticket() (string, error) {
+	if a.status != http.StatusCreated && a.status != http.StatusOK {
+		return "", a.unexpected("permission request")
+	}
+	var ticket string
+	err := strictjson.Object(a.body, func(name string, v strictjson.Value) (err error) {
+		if name == "ticket" {
+			ticket, err = v.Text()
+		}
+		return err
+	})
+	if err != nil {
+		return "", errProviderUnavailable.because(errors.New("permission request: the answer is not the expected JSON object"))
+	}
+	if ticket == "" || len(ticket) > maxTicket || !printable(ticket) {
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))
+	}
+	return ticket, nil
+}

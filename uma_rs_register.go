@@ -1,0 +1,460 @@
+package gatehouse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+// maxListed bounds how many resources of one owner one registration reads to
+// find one that was registered before: some hundred calls of some ms. Beyond
+// it the resource is registered anew.
+const maxListed = 500
+
+const (
+	// createTries bounds how often a name that is said to be taken, and is not,
+	// is registered; each lost round means that somebody else's was made.
+	createTries = 5
+	// createPause lets the other one finish.
+	createPause = 50 * time.Millisecond
+)
+
+// registrar makes the calls about one resource (UMA Federated Authorization §3).
+type registrar struct {
+	rs       *ResourceServer
+	r        Resource
+	endpoint string
+	keycloak bool
+}
+
+func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar, error) {
+	md, err := rs.provider.umaMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if md.ResourceRegistrationEndpoint == "" {
+		return nil, errMetadataInvalid.because(errors.New("no resource_registration_endpoint"))
+	}
+	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: md.isKeycloak()}, nil
+}
+
+// registerOnce finds the resource or creates it, and returns it with its id.
+func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+	id, err := rs.keptID(ctx, r)
+	if err != nil {
+		return Resource{}, err
+	}
+	if id != "" {
+		if w, ok := rs.registry.known(rs.key(r), r.sum(), id); ok {
+			return r.registered(id, w.policy), nil
+		}
+	}
+	reg, err := rs.registrar(ctx, r)
+	if err != nil {
+		return Resource{}, err
+	}
+	for _, candidate := range []string{id, r.ID} {
+		if candidate == "" {
+			continue
+		}
+		var out Resource
+		var found bool
+		if refused.drifted && candidate == refused.id { // that it differs, the server has said
+			out, found, err = reg.update(ctx, candidate, refused.policy)
+			if out.PolicyURI == "" {
+				rs.registry.forget(rs.key(r)) // for Register to read
+			}
+		} else {
+			out, found, err = reg.adopt(ctx, candidate)
+		}
+		if err != nil || found {
+			return out, err
+		}
+		if err := rs.dropID(ctx, r, candidate); err != nil {
+			return Resource{}, err
+		}
+	}
+	// Our memory starts empty in every process: what an earlier one registered
+	// is still there. Keycloak says so by itself when the name is taken (K4).
+	if rs.lists && !reg.keycloak {
+		found, err := reg.find(ctx)
+		if err != nil {
+			return Resource{}, err
+		}
+		if found != "" && found != refused.id {
+			out, ok, err := reg.adopt(ctx, found)
+			if err != nil || ok {
+				return out, err
+			}
+		}
+	}
+	return reg.create(ctx)
+}
+
+func (r Resource) registered(id, policy string) Resource {
+	r.ID, r.PolicyURI = id, policy
+	return r
+}
+
+// done keeps the id and remembers what the server knows now.
+func (g *registrar) done(ctx context.Context, id, policy string) (Resource, error) {
+	winner, err := g.rs.keepID(ctx, g.r, id)
+	if err != nil {
+		return Resource{}, err
+	}
+	if winner == "" || winner == id {
+		g.rs.registry.remember(g.rs.key(g.r), written{g.r.sum(), id, policy})
+		return g.r.registered(id, policy), nil
+	}
+	// Another replica was faster. Ours is an orphan that nobody shared yet; if
+	// it cannot be deleted now, it stays one.
+	if err := g.delete(ctx, id); err != nil {
+		g.rs.provider.emit(ctx, Event{Name: EventRegistration, Code: errRegistration.code, Subject: g.r.Owner, Resource: id, Err: err})
+	}
+	return g.r.registered(winner, ""), nil
+}
+
+// adopt takes over the resource of that id, updating it if it differs. It
+// reports whether the server has it for this owner.
+func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found bool, err error) {
+	have, err := g.read(ctx, id)
+	if err != nil || have == nil {
+		return Resource{}, false, err
+	}
+	if have.equals(g.describe(), g.keycloak) {
+		out, err = g.done(ctx, id, have.policy)
+		return out, true, err
+	}
+	return g.update(ctx, id, have.policy)
+}
+
+// update writes the complete description (§3.2.3). It reports whether the server
+// has the resource for this owner. policy is the policy page as known before,
+// which an answer need not repeat.
+func (g *registrar) update(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
+	a, err := g.call(ctx, http.MethodPut, id, g.describe())
+	if err != nil {
+		return Resource{}, false, err
+	}
+	switch a.status {
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent: // K3: Keycloak has no body
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
+		return Resource{}, false, nil
+	default:
+		return Resource{}, false, a.unexpected("updating the resource")
+	}
+	if told := readRemote(a.body); told != nil && told.policy != "" {
+		policy = told.policy
+	}
+	out, err = g.done(ctx, id, policy)
+	return out, true, err
+}
+
+// create registers the resource (§3.2.1). 409 says that the name is taken (K4).
+// Keycloak also says it to those who are the first to use the same scope at the
+// same time; then there is no such resource, and asking again works.
+func (g *registrar) create(ctx context.Context) (Resource, error) {
+	for try := 1; ; try++ {
+		a, err := g.call(ctx, http.MethodPost, "", g.describe())
+		if err != nil {
+			return Resource{}, err
+		}
+		if a.status != http.StatusConflict {
+			return g.created(ctx, a)
+		}
+		id, err := g.find(ctx)
+		if err != nil {
+			return Resource{}, err
+		}
+		if id != "" {
+			if out, found, err := g.adopt(ctx, id); err != nil || found {
+				return out, err
+			}
+		}
+		if try == createTries {
+			return Resource{}, errRegistration.because(errors.New("the name is taken, but no such resource is found"))
+		}
+		if err := pause(ctx, createPause); err != nil {
+			return Resource{}, err
+		}
+	}
+}
+
+// created reads the answer to a registration.
+func (g *registrar) created(ctx context.Context, a *asAnswer) (Resource, error) {
+	if a.status != http.StatusCreated && a.status != http.StatusOK {
+		return Resource{}, a.unexpected("registering the resource")
+	}
+	told := readRemote(a.body)
+	id, policy := "", ""
+	if told != nil {
+		id, policy = told.id, told.policy
+	}
+	if id == "" {
+		id = lastSegment(a.header.Get("Location"))
+	}
+	if !soundID(id) {
+		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
+	}
+	if told != nil && g.foreign(told) {
+		err := errRegistration.because(errors.New("the server made the service the owner: a person's resource needs that person's PAT"))
+		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
+	}
+	return g.done(ctx, id, policy)
+}
+
+// read gets the description of a resource (§3.2.2); nil if it is not there, or
+// is another owner's.
+func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
+	a, err := g.call(ctx, http.MethodGet, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	switch a.status {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
+		return nil, nil
+	default:
+		return nil, a.unexpected("reading the resource")
+	}
+	have := readRemote(a.body)
+	if have == nil {
+		return nil, errRegistration.because(errors.New("reading the resource: the answer is not the expected JSON object"))
+	}
+	if g.foreign(have) {
+		return nil, nil
+	}
+	return have, nil
+}
+
+// foreign reports that a resource which shall be a person's belongs to the
+// service: Keycloak makes the owner of the PAT the owner, whatever is asked (K6).
+func (g *registrar) foreign(have *remote) bool {
+	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.owner == g.rs.client.ID
+}
+
+// delete removes a resource (§3.2.4); one that is gone is fine.
+func (g *registrar) delete(ctx context.Context, id string) error {
+	a, err := g.call(ctx, http.MethodDelete, id, nil)
+	if err != nil {
+		return err
+	}
+	switch a.status {
+	case http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusGone:
+		return nil
+	}
+	return a.unexpected("deleting the resource")
+}
+
+// find looks for the resource among those of its owner, "" if it is not there.
+func (g *registrar) find(ctx context.Context) (string, error) {
+	address := g.endpoint
+	if g.keycloak {
+		owner := g.r.Owner
+		if owner == "" {
+			owner = g.rs.client.ID
+		}
+		// K7: by exact name, without the cap of 100; a service's token lists
+		// everybody's, hence the owner.
+		address = withQuery(address, url.Values{"name": {g.r.Name}, "exactName": {"true"}, "owner": {owner}, "max": {"-1"}})
+	}
+	a, err := g.rs.callAPI(ctx, g.r.Owner, http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	if a.status != http.StatusOK {
+		return "", a.unexpected("listing resources")
+	}
+	var ids []string
+	if json.Unmarshal(a.body, &ids) != nil { // §3.2.5: an array of ids
+		return "", errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
+	}
+	slices.Sort(ids) // so that all replicas choose the same of two
+	if g.keycloak {
+		return g.exactly(ctx, ids)
+	}
+	return g.among(ctx, ids)
+}
+
+// exactly finds the resource of our name among those whose names Keycloak takes
+// for the same: it keeps names apart by case, and looks for them without (K7).
+func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
+	for _, id := range ids[:min(len(ids), maxListed)] {
+		if !soundID(id) {
+			continue
+		}
+		have, err := g.read(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if have != nil && have.name == g.r.Name {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+// among finds the resource of our name and type, reading those ids that were
+// not read before.
+func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
+	reads := 0
+	for _, id := range ids {
+		if !soundID(id) {
+			continue
+		}
+		name, ok := g.rs.registry.nameOf(g.r.Owner, id)
+		if !ok {
+			if reads++; reads > maxListed {
+				return "", nil
+			}
+			have, err := g.read(ctx, id)
+			if err != nil {
+				return "", err
+			}
+			if have != nil {
+				name = remoteName{have.name, have.kind}
+			}
+			g.rs.registry.setName(g.r.Owner, id, name)
+		}
+		if name == (remoteName{g.r.Name, g.r.Type}) {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+// call makes one call about the resource with that id, or about the collection.
+func (g *registrar) call(ctx context.Context, method, id string, in any) (*asAnswer, error) {
+	address := g.endpoint
+	if id != "" {
+		if !soundID(id) {
+			return nil, errResourceInvalid.because(errors.New("the id cannot be part of an address"))
+		}
+		address = withSegment(address, id)
+	}
+	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
+}
+
+// description is what the server is told (§3.1).
+type description struct {
+	Name        string   `json:"name"`
+	Type        string   `json:"type,omitempty"`
+	Description string   `json:"description,omitempty"`
+	IconURI     string   `json:"icon_uri,omitempty"`
+	Scopes      []string `json:"resource_scopes"`
+	// OwnerManaged is Keycloak's: without it the owner has no say.
+	OwnerManaged bool `json:"ownerManagedAccess,omitempty"`
+}
+
+func (g *registrar) describe() description {
+	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
+	if g.keycloak {
+		d.Description, d.OwnerManaged = "", g.r.Owner != "" // K5, K6
+	}
+	return d
+}
+
+// remote is a resource as the server describes it.
+type remote struct {
+	id, name, kind, text, icon, policy string
+	scopes                             []string
+	owner                              string // Keycloak's owner.name, where it tells one
+	ownerManaged                       bool
+}
+
+func readRemote(body []byte) *remote {
+	var members map[string]json.RawMessage
+	if strictjson.Unmarshal(body, &members) != nil || members == nil {
+		return nil
+	}
+	m := &remote{
+		id: readString(members["_id"]), name: readString(members["name"]), kind: readString(members["type"]),
+		text: readString(members["description"]), icon: readString(members["icon_uri"]),
+		scopes: readScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
+	}
+	if uri := readString(members["user_access_policy_uri"]); uri != "" {
+		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
+			m.policy = uri
+		}
+	}
+	var owner map[string]json.RawMessage
+	if strictjson.Unmarshal(members["owner"], &owner) == nil {
+		m.owner = readString(owner["name"])
+	}
+	return m
+}
+
+func (m *remote) equals(d description, keycloak bool) bool {
+	have, want := slices.Sorted(slices.Values(m.scopes)), slices.Sorted(slices.Values(d.Scopes))
+	return m.name == d.Name && m.kind == d.Type && m.text == d.Description && m.icon == d.IconURI &&
+		slices.Equal(have, want) && (!keycloak || m.ownerManaged == d.OwnerManaged)
+}
+
+// remoteName is by what a resource is found again.
+type remoteName struct{ name, kind string }
+
+func (g *registry) nameOf(owner, id string) (remoteName, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, ok := g.seen[owner][id]
+	return n, ok
+}
+
+func (g *registry) setName(owner, id string, n remoteName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.seen == nil || g.count >= descriptionsKept {
+		g.seen, g.count = make(map[string]map[string]remoteName), 0
+	}
+	if g.seen[owner] == nil {
+		g.seen[owner] = make(map[string]remoteName)
+	}
+	g.seen[owner][id] = n
+	g.count++
+}
+
+// soundID reports whether id can be kept and be one segment of a path.
+func soundID(id string) bool {
+	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && printable(id)
+}
+
+// withSegment joins the endpoint and an id with exactly one slash (§3.2).
+func withSegment(endpoint, id string) string {
+	base, query, has := strings.Cut(endpoint, "?")
+	address := strings.TrimSuffix(base, "/") + "/" + url.PathEscape(id)
+	if has {
+		address += "?" + query
+	}
+	return address
+}
+
+func withQuery(endpoint string, q url.Values) string {
+	separator := "?"
+	if strings.Contains(endpoint, "?") {
+		separator = "&"
+	}
+	return fmt.Sprint(endpoint, separator, q.Encode())
+}
+
+// lastSegment is the id in a Location, absolute or relative.
+func lastSegment(location string) string {
+	u, err := url.Parse(location)
+	if err != nil {
+		return ""
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	id, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	return id
+}
