@@ -27,7 +27,7 @@ const (
 // Event is one thing that happened, for logs, metrics and audit. It never
 // holds a secret.
 type Event struct {
-	Name     EventName
+	Name     EventName // what happened
 	Time     time.Time // by the provider's clock
 	Code     string    // code of the *Error, "" when it went well
 	ID       string    // the id on the page and in the log

@@ -104,7 +104,7 @@ func mined(t testing.TB, change ...func(*siteOptions)) (*site, *bomb) {
 		o.provider = func(c *gatehouse.ProviderConfig) {
 			c.Logger = slog.New(bombLog{c.Logger.Handler(), b})
 			events := c.Events
-			c.Events = func(ctx context.Context, e gatehouse.Event) { b.reach("event " + e.Name); events(ctx, e) }
+			c.Events = func(ctx context.Context, e gatehouse.Event) { b.reach("event " + string(e.Name)); events(ctx, e) }
 			c.Transport = bombTransport{c.Transport, b}
 		}
 		o.party = func(c *gatehouse.RelyingPartyConfig) {

@@ -152,7 +152,7 @@ func (w *rsWorld) made(method string) (n int) {
 }
 
 // eventCodes lists the codes of the events of that name.
-func (w *rsWorld) eventCodes(name string) (codes []string) {
+func (w *rsWorld) eventCodes(name gatehouse.EventName) (codes []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {

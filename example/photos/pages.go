@@ -158,7 +158,7 @@ func (s *Site) ownAlbum(w http.ResponseWriter, r *http.Request, p Person, a Albu
 		Unregistered     bool
 		Lost             bool
 	}{a, list, address(a), s.config.Base + address(a), share, shop, s.config.SharingURL,
-		err != nil, gatehouse.ErrorCode(err) == "owner_grant_missing"}})
+		err != nil, gatehouse.ErrorCode(err) == gatehouse.CodeOwnerGrantMissing}})
 }
 
 // removeAlbum is the owner's button.

@@ -224,9 +224,9 @@ func (res *result) fail(err error) {
 	if e, ok := errors.AsType[*gatehouse.Error](err); ok {
 		res.State, res.status, res.Message = "failed", e.Status, e.Message
 		switch e.Code {
-		case "uma_denied":
+		case gatehouse.CodeUMADenied:
 			res.State = "denied"
-		case "untrusted_as":
+		case gatehouse.CodeUntrustedAS:
 			res.State = "untrusted"
 		}
 		return

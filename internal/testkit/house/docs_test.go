@@ -130,7 +130,14 @@ func errorCodes(t *testing.T, tr *tree) []string {
 			status[code] = row.cells[1]
 		}
 	}
-	found := map[string]string{}
+	found, named := map[string]string{}, map[string]string{}
+	for _, f := range tr.rootFiles(t) {
+		for _, c := range f.constants() {
+			if lit, ok := c.value.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				named[c.name], _ = strconv.Unquote(lit.Value)
+			}
+		}
+	}
 	for _, f := range tr.rootFiles(t) {
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			lit, ok := n.(*ast.CompositeLit)
@@ -138,10 +145,13 @@ func errorCodes(t *testing.T, tr *tree) []string {
 				return true
 			}
 			at := fmt.Sprintf("%s:%d", f.name, f.line(n.Pos()))
-			code, want, ok := kindOf(lit)
+			code, want, ok := kindOf(lit, named)
 			if !ok {
 				out = append(out, at+": write a kind as {\"code\", 400, message}, so that it can be listed")
 				return true
+			}
+			if before := found[code]; before != "" {
+				out = append(out, fmt.Sprintf("%s: code %s stands at %s too: no two errors share a code", at, code, before))
 			}
 			found[code] = at
 			if has, ok := status[code]; ok && has != want {
@@ -153,18 +163,23 @@ func errorCodes(t *testing.T, tr *tree) []string {
 	return append(out, compareRows(errorsDoc, "code", rows, found)...)
 }
 
-// kindOf reads kind{"code", 400, message}.
-func kindOf(lit *ast.CompositeLit) (code, status string, ok bool) {
+// kindOf reads kind{"code", 400, message}, where a constant may stand for the code.
+func kindOf(lit *ast.CompositeLit, named map[string]string) (code, status string, ok bool) {
 	if len(lit.Elts) != 3 {
 		return "", "", false
 	}
-	first, ok1 := lit.Elts[0].(*ast.BasicLit)
-	second, ok2 := lit.Elts[1].(*ast.BasicLit)
-	if !ok1 || !ok2 {
+	second, ok := lit.Elts[1].(*ast.BasicLit)
+	if !ok {
 		return "", "", false
 	}
-	code, err := strconv.Unquote(first.Value)
-	return code, second.Value, err == nil
+	switch first := lit.Elts[0].(type) {
+	case *ast.BasicLit:
+		code, err := strconv.Unquote(first.Value)
+		return code, second.Value, err == nil
+	case *ast.Ident:
+		return named[first.Name], second.Value, named[first.Name] != ""
+	}
+	return "", "", false
 }
 
 func TestEventsDoc(t *testing.T) { hold(t, eventNames) }

@@ -42,7 +42,7 @@ func hold(t *testing.T, g guard) {
 // openTree finds the root of the module above this package.
 func openTree(t *testing.T) *tree {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	dir, err := filepath.Abs(filepath.Join("..", "..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"example.com/gatehouse/internal/testkit/mutation"
 )
 
-const root = "../.."
+const root = "../../.."
 
 // The document fits the code: each rule has its lines, each line stands where
 // the document says, and each test is there. That the tests fail without the
