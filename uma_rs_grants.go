@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
 )
 
@@ -77,7 +78,7 @@ type ownerGrant struct {
 }
 
 func newOwnerGrant(a *tokenAnswer) *ownerGrant {
-	return &ownerGrant{Access: a.access, Refresh: a.refresh, Expires: a.expires, RenewAt: renewal(a.requested, a.expires)}
+	return &ownerGrant{Access: a.access, Refresh: a.refresh, Expires: a.expires, RenewAt: lease.RenewAt(a.requested, a.expires)}
 }
 
 // fresh is the token if it can be used and need not be renewed yet.

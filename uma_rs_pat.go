@@ -10,17 +10,13 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
 )
 
 const (
 	// protectionScope is the scope of a PAT (UMA Federated Authorization §1.3).
 	protectionScope = "uma_protection"
-	// patMargin and patFraction: a PAT is renewed 60 s before it expires, or a
-	// tenth of its life if that is shorter, so that it does not expire under
-	// way.
-	patMargin   = 60 * time.Second
-	patFraction = 10
 	// patBackoff is how long a failure is told to others before the server is
 	// asked again.
 	patBackoff = time.Second
@@ -37,15 +33,6 @@ type PATSource interface {
 	// code. PAT must be safe for concurrent use, should share one request
 	// between all who wait, and must return when ctx ends.
 	PAT(ctx context.Context, owner string, refused Secret) (Secret, error)
-}
-
-// renewal is when a token that was requested then and expires at that time is
-// renewed; zero means only when it is refused.
-func renewal(requested, expires time.Time) time.Time {
-	if expires.IsZero() {
-		return time.Time{}
-	}
-	return expires.Add(-min(patMargin, expires.Sub(requested)/patFraction))
 }
 
 // asksProtection reports whether the scope has to be asked for: a server whose
@@ -106,7 +93,7 @@ func (s *servicePAT) renew(ctx context.Context) (Secret, error) {
 		s.err, s.retryAt = err, now.Add(patBackoff)
 		return Secret{}, err
 	}
-	s.token, s.renewAt, s.err = NewSecret(a.access), renewal(a.requested, a.expires), nil
+	s.token, s.renewAt, s.err = NewSecret(a.access), lease.RenewAt(a.requested, a.expires), nil
 	return s.token, nil
 }
 
