@@ -1,10 +1,12 @@
 // Package mutation removes single lines of the library, one at a time, and sees
-// whether the tests notice. Which line stands for which rule, and which tests
-// have to fail without it, is told in docs/mutations.md; run is the program.
+// whether the tests notice. docs/mutations.md says which lines stand for which
+// rule, and which tests have to fail without them; the diffs lie in testdata.
+// The program is in run.
 package mutation
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +16,18 @@ import (
 	"strings"
 )
 
+const (
+	// Document and Diffs are where the table and the diffs lie, below the root
+	// of the module.
+	Document = "docs/mutations.md"
+	Diffs    = "internal/testkit/mutation/testdata"
+)
+
 // A Mutation is a change of one file that some tests have to notice.
 type Mutation struct {
+	Name  string // "R1-2", the second for rule R1
 	Rule  string // that the removed text upholds: "R1"
-	Title string // of the section, for people
+	Title string // what is different without the text, for people
 	File  string // below the root of the module
 	Old   string // whole lines, found once in the file
 	New   string // stands in their place; "" for nothing
@@ -38,87 +48,98 @@ func (t Test) String() string {
 }
 
 var (
-	section = regexp.MustCompile(`^### (R[0-9]+): (.+)$`)
-	spans   = regexp.MustCompile("`([^`]+)`")
+	diffLink = regexp.MustCompile(`^\[((R[0-9]+)-[0-9]+)\]\(([^)]+)\)$`)
+	spans    = regexp.MustCompile("`([^`]+)`")
 )
 
-// Parse reads the document: under a heading "### R1: what it says" stand, any
-// number of times, a line with the file and the tests in backquotes,
+// Parse reads the table of the document. Each row links to a diff, says what is
+// different, and names the file and the tests in backquotes:
 //
-//	`callback.go`: `TestA`, `internal/keyset.TestB`
+//	| [R1-2](../internal/testkit/mutation/testdata/R1-2.diff) | … | `callback.go` | `TestA`, `internal/keyset.TestB` |
 //
-// and a block of kind diff with the lines removed and those put in their place.
-func Parse(doc io.Reader) ([]Mutation, error) {
+// The diffs are read from a directory of their own, and each has one row.
+func Parse(doc io.Reader, diffs fs.FS) ([]Mutation, error) {
 	var all []Mutation
-	var rule, title string
-	var current *Mutation
-	var inBlock bool
 	var errs []error
+	rows := map[string]int{}
 	lines := bufio.NewScanner(doc)
 	for n := 1; lines.Scan(); n++ {
-		text := lines.Text()
-		switch {
-		case !inBlock && strings.HasPrefix(text, "```diff"):
-			if inBlock = true; current == nil {
-				errs = append(errs, fmt.Errorf("line %d: a diff without a line that names file and tests", n))
-				current = &Mutation{}
-			}
-		case inBlock && strings.HasPrefix(text, "```"):
-			if current.Old == "" {
-				errs = append(errs, fmt.Errorf("line %d: the diff removes nothing", n))
-			}
-			all = append(all, *current)
-			inBlock, current = false, nil
-		case inBlock:
-			errs = append(errs, current.add(n, text))
-		case section.MatchString(text):
-			m := section.FindStringSubmatch(text)
-			rule, title = m[1], m[2]
-		case strings.HasPrefix(text, "`") && rule != "":
-			m, err := head(n, text)
-			m.Rule, m.Title = rule, title
-			current = &m
-			errs = append(errs, err)
-		}
-	}
-	if inBlock {
-		errs = append(errs, errors.New("the last diff has no end"))
-	}
-	return all, errors.Join(append(errs, lines.Err())...)
-}
-
-// head reads the line before a diff.
-func head(n int, text string) (Mutation, error) {
-	m := Mutation{Line: n}
-	for i, s := range spans.FindAllStringSubmatch(text, -1) {
-		if i == 0 {
-			m.File = s[1]
+		if !strings.HasPrefix(lines.Text(), "| [") {
 			continue
 		}
+		m, err := row(lines.Text())
+		if err == nil {
+			err = m.read(diffs)
+		}
+		if m.Line = n; err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", n, err))
+			continue
+		}
+		if rows[m.Name]++; rows[m.Name] > 1 {
+			errs = append(errs, fmt.Errorf("line %d: %s has a row already", n, m.Name))
+		}
+		all = append(all, m)
+	}
+	names, err := fs.Glob(diffs, "*")
+	errs = append(errs, lines.Err(), err)
+	for _, name := range names {
+		if rows[strings.TrimSuffix(name, ".diff")] == 0 {
+			errs = append(errs, fmt.Errorf("%s has no row", name))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// row reads a row of the table.
+func row(text string) (Mutation, error) {
+	cells := strings.Split(strings.Trim(strings.TrimSpace(text), "|"), "|")
+	for i := range cells {
+		cells[i] = strings.TrimSpace(cells[i])
+	}
+	if len(cells) != 4 {
+		return Mutation{}, fmt.Errorf("the row has %d cells, want 4", len(cells))
+	}
+	link := diffLink.FindStringSubmatch(cells[0])
+	if link == nil || path.Clean(path.Join(path.Dir(Document), link[3])) != path.Join(Diffs, link[1]+".diff") {
+		return Mutation{}, fmt.Errorf("want a link from a name such as R1-2 to its diff in %s, not %s", Diffs, cells[0])
+	}
+	m := Mutation{Name: link[1], Rule: link[2], Title: cells[1]}
+	if file := spans.FindStringSubmatch(cells[2]); file != nil {
+		m.File = file[1]
+	}
+	for _, s := range spans.FindAllStringSubmatch(cells[3], -1) {
 		dir, name := ".", s[1]
 		if at := strings.LastIndex(name, "."); at >= 0 {
 			dir, name = name[:at], name[at+1:]
 		}
 		m.Tests = append(m.Tests, Test{dir, name})
 	}
-	if path.Ext(m.File) != ".go" || !fs.ValidPath(m.File) || len(m.Tests) == 0 {
-		return m, fmt.Errorf("line %d: want `file.go`: `TestName`", n)
+	if path.Ext(m.File) != ".go" || !fs.ValidPath(m.File) || m.Title == "" || len(m.Tests) == 0 {
+		return m, errors.New("want what is different, a `file.go` and the `TestNames`")
 	}
 	return m, nil
 }
 
-// add takes a line of a diff.
-func (m *Mutation) add(n int, text string) error {
-	switch {
-	case strings.HasPrefix(text, "-"):
-		if m.New != "" {
-			return fmt.Errorf("line %d: one diff changes one place", n)
+// read takes the lines of the diff.
+func (m *Mutation) read(diffs fs.FS) error {
+	text, err := fs.ReadFile(diffs, m.Name+".diff")
+	if err != nil {
+		return err
+	}
+	for line := range bytes.Lines(text) {
+		switch line := string(line); {
+		case strings.HasPrefix(line, "-") && m.New != "":
+			return fmt.Errorf("%s.diff: one diff changes one place", m.Name)
+		case strings.HasPrefix(line, "-"):
+			m.Old += line[1:]
+		case strings.HasPrefix(line, "+"):
+			m.New += line[1:]
+		default:
+			return fmt.Errorf("%s.diff: want lines with - or +, not %q", m.Name, line)
 		}
-		m.Old += text[1:] + "\n"
-	case strings.HasPrefix(text, "+"):
-		m.New += text[1:] + "\n"
-	default:
-		return fmt.Errorf("line %d: want a line with - or +", n)
+	}
+	if m.Old == "" || !bytes.HasSuffix(text, []byte("\n")) {
+		return fmt.Errorf("%s.diff: it removes nothing, or its last line has no end", m.Name)
 	}
 	return nil
 }
@@ -128,7 +149,7 @@ func (m *Mutation) Apply(text string) (string, error) {
 	text, old := "\n"+text, "\n"+m.Old
 	at := strings.Index(text, old)
 	if at < 0 || strings.Contains(text[at+1:], old) {
-		return "", fmt.Errorf("line %d: %s does not hold the removed lines, or holds them twice", m.Line, m.File)
+		return "", fmt.Errorf("%s:%d: %s does not hold the lines removed by %s, or holds them twice", Document, m.Line, m.File, m.Name)
 	}
 	return text[1:at+1] + m.New + text[at+len(old):], nil
 }

@@ -1,11 +1,13 @@
 package mutation_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"example.com/gatehouse/internal/testkit/mutation"
 )
@@ -16,27 +18,25 @@ const root = "../../.."
 // the document says, and each test is there. That the tests fail without the
 // lines is the work of the program run.
 func TestDocument(t *testing.T) {
-	f, err := os.Open(filepath.Join(root, "docs", "mutations.md"))
+	f, err := os.Open(filepath.Join(root, mutation.Document))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	all, err := mutation.Parse(f)
+	all, err := mutation.Parse(f, os.DirFS("testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var rules []string
 	for _, m := range all {
-		if rules = append(rules, m.Rule); m.Title == "" {
-			t.Errorf("line %d: %s has no title", m.Line, m.Rule)
-		}
+		rules = append(rules, m.Rule)
 		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.File)))
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		if changed, err := m.Apply(string(text)); err != nil || changed == string(text) {
-			t.Errorf("%s: changed %v, %v", m.Rule, changed != string(text), err)
+			t.Errorf("%s: changed %v, %v", m.Name, changed != string(text), err)
 		}
 		for _, test := range m.Tests {
 			if !hasTest(t, test) {
@@ -63,10 +63,23 @@ func hasTest(t *testing.T, test mutation.Test) bool {
 	})
 }
 
+// rowOf is a row of the table for R1-1.
+func rowOf(file, tests string) string {
+	return "| Diff | Without | File | Tests |\n|---|---|---|---|\n| [R1-1](../" + mutation.Diffs + "/R1-1.diff) | It is gone. | " + file + " | " + tests + " |\n"
+}
+
+func parse(doc string, diffs ...string) ([]mutation.Mutation, error) {
+	files := fstest.MapFS{}
+	for i, text := range diffs {
+		files[fmt.Sprintf("R1-%d.diff", i+1)] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return mutation.Parse(strings.NewReader(doc), files)
+}
+
 func TestParse(t *testing.T) {
-	const good = "### R1: a rule\n\n`a.go`: `TestA`, `in/b.TestB`\n```diff\n-\tx()\n-\ty()\n+\tz()\n```\n"
-	all, err := mutation.Parse(strings.NewReader(good))
-	if err != nil || len(all) != 1 || all[0].Rule != "R1" || all[0].Title != "a rule" || all[0].File != "a.go" ||
+	good := rowOf("`a.go`", "`TestA`, `in/b.TestB`")
+	all, err := parse(good, "-\tx()\n-\ty()\n+\tz()\n")
+	if err != nil || len(all) != 1 || all[0].Name != "R1-1" || all[0].Rule != "R1" || all[0].Title != "It is gone." || all[0].File != "a.go" ||
 		!slices.Equal(all[0].Tests, []mutation.Test{{Dir: ".", Name: "TestA"}, {Dir: "in/b", Name: "TestB"}}) {
 		t.Fatalf("%+v, %v", all, err)
 	}
@@ -78,17 +91,24 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
-	for what, doc := range map[string]string{
-		"no tests":    "### R1: a\n`a.go`:\n```diff\n-x\n```\n",
-		"no Go file":  "### R1: a\n`a.css`: `TestA`\n```diff\n-x\n```\n",
-		"outside":     "### R1: a\n`../a.go`: `TestA`\n```diff\n-x\n```\n",
-		"no head":     "### R1: a\n```diff\n-x\n```\n",
-		"nothing":     "### R1: a\n`a.go`: `TestA`\n```diff\n+x\n```\n",
-		"context":     "### R1: a\n`a.go`: `TestA`\n```diff\n-x\n y\n```\n",
-		"two places":  "### R1: a\n`a.go`: `TestA`\n```diff\n-x\n+y\n-z\n```\n",
-		"without end": "### R1: a\n`a.go`: `TestA`\n```diff\n-x\n",
+	for what, c := range map[string]struct {
+		doc   string
+		diffs []string
+	}{
+		"no tests":       {rowOf("`a.go`", "none"), []string{"-x\n"}},
+		"no Go file":     {rowOf("`a.css`", "`TestA`"), []string{"-x\n"}},
+		"outside":        {rowOf("`../a.go`", "`TestA`"), []string{"-x\n"}},
+		"another's diff": {strings.Replace(good, "[R1-1]", "[R1-2]", 1), []string{"-x\n", "-x\n"}},
+		"twice":          {good + good, []string{"-x\n"}},
+		"a cell more":    {strings.TrimSpace(good) + " x |\n", []string{"-x\n"}},
+		"no diff":        {good, nil},
+		"no row":         {good, []string{"-x\n", "-x\n"}},
+		"nothing":        {good, []string{"+x\n"}},
+		"context":        {good, []string{"-x\n y\n"}},
+		"two places":     {good, []string{"-x\n+y\n-z\n"}},
+		"without end":    {good, []string{"-x"}},
 	} {
-		if all, err := mutation.Parse(strings.NewReader(doc)); err == nil {
+		if all, err := parse(c.doc, c.diffs...); err == nil {
 			t.Errorf("%s: read as %+v", what, all)
 		}
 	}

@@ -1,4 +1,4 @@
-// Run removes the lines of docs/mutations.md, one place at a time, and fails
+// Run removes the lines that docs/mutations.md lists, one place at a time, and fails
 // unless each of the tests named there fails without them.
 //
 //	go run ./internal/testkit/mutation/run            # all
@@ -27,7 +27,6 @@ import (
 )
 
 const (
-	document = "docs/mutations.md"
 	// buildTime bounds the compilation of one changed package and its tests.
 	buildTime = 3 * time.Minute
 	// testTime bounds one test; what does not end without the line fails, too.
@@ -47,12 +46,12 @@ func main() {
 }
 
 func run(ctx context.Context, limit time.Duration, rules []string) error {
-	f, err := os.Open(document)
+	f, err := os.Open(mutation.Document)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	all, err := mutation.Parse(f)
+	all, err := mutation.Parse(f, os.DirFS(mutation.Diffs))
 	if err != nil {
 		return err
 	}
@@ -81,9 +80,9 @@ func run(ctx context.Context, limit time.Duration, rules []string) error {
 		said := "noticed"
 		if err != nil {
 			said = err.Error()
-			survivors = append(survivors, fmt.Errorf("%s: %s (%s:%d): %w", m.Rule, m.File, document, m.Line, err))
+			survivors = append(survivors, fmt.Errorf("%s: %s (%s:%d): %w", m.Name, m.File, mutation.Document, m.Line, err))
 		}
-		fmt.Printf("%5.1f s  %-4s %-32s %s\n", time.Since(begin).Seconds(), m.Rule, m.File, said)
+		fmt.Printf("%5.1f s  %-6s %-32s %s\n", time.Since(begin).Seconds(), m.Name, m.File, said)
 	}
 	return errors.Join(survivors...)
 }
