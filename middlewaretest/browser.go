@@ -49,8 +49,7 @@ func (s *Server) Browser(t testing.TB, user string) *Browser {
 	if user != "" && !s.op.HasUser(user) {
 		t.Fatalf("middlewaretest: no user is called %q", user)
 	}
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
+	transport := s.browserTransport(t)
 	return &Browser{s: s, t: t, user: user, jar: &jar{now: s.clock.Now}, client: &http.Client{
 		Transport: transport,
 		Timeout:   patience,

@@ -23,6 +23,9 @@
 // specifications in many places. Run the tests of a resource server or a UMA
 // client against both, with two servers in one test where there are two issuers.
 //
+// [NewOffline] is a server with an issuer of your choice that nobody listens for:
+// a test of https origins, or one in a bubble of testing/synctest.
+//
 // The browser treats cookies and Sec-Fetch headers as Chromium does. What another
 // site's page can make it do is asked with [Browser.On].
 //

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/offline"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
@@ -29,7 +30,8 @@ type Server struct {
 	t        testing.TB
 	op       *opserver.Server
 	clock    *Clock
-	addr     string
+	addr     string       // where it listens; "" if it is off the network
+	net      *offline.Net // reaches it in memory
 	provider func() (*gatehouse.Provider, error)
 
 	mu      sync.Mutex
@@ -65,29 +67,46 @@ func NewKeycloak(t testing.TB) *Server {
 	return newServer(t, opserver.Config{Issuer: "/realms/test", Dialect: opserver.Keycloak})
 }
 
-// newServer starts a server; the issuer of c is its path alone.
+// newServer starts a server that listens; the issuer of c is its path alone.
 func newServer(t testing.TB, c opserver.Config) *Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal("middlewaretest: ", err)
 	}
-	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, addr: l.Addr().String()}
-	c.Issuer, c.Now, c.Title = "http://"+s.addr+c.Issuer, s.clock.Now, "Test provider"
-	s.op, err = opserver.New(c)
+	addr := l.Addr().String()
+	c.Issuer = "http://" + addr + c.Issuer
+	s := makeServer(t, c)
+	s.addr = addr
+	s.serve(l)
+	return s
+}
+
+// makeServer makes a server that nobody listens for.
+func makeServer(t testing.TB, c opserver.Config) *Server {
+	t.Helper()
+	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, net: &offline.Net{}}
+	c.Now, c.Title = s.clock.Now, "Test provider"
+	op, err := opserver.New(c)
 	if err != nil {
-		_ = l.Close()
-		t.Fatal("middlewaretest: ", err)
+		t.Fatal("middlewaretest: ", strings.TrimPrefix(err.Error(), "opserver: "))
 	}
+	s.op = op
+	s.net.Serve(originOf(c.Issuer), op)
 	logs := &testLog{t: t}
 	t.Cleanup(logs.stop)
 	s.provider = sync.OnceValues(func() (*gatehouse.Provider, error) {
-		return gatehouse.NewProvider(s.Issuer(), &gatehouse.ProviderConfig{
-			Now: s.clock.Now, Logger: slog.New(slog.NewTextHandler(logs, nil)),
-		})
+		pc := &gatehouse.ProviderConfig{Now: s.clock.Now, Logger: slog.New(slog.NewTextHandler(logs, nil))}
+		if s.addr == "" {
+			pc.Transport = s.net
+		}
+		return gatehouse.NewProvider(s.Issuer(), pc)
 	})
-	s.serve(l)
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() {
+		s.op.Close() // what a fault holds would be waited for
+		s.Stop()
+		s.net.Wait()
+	})
 	return s
 }
 
@@ -134,6 +153,7 @@ func (s *Server) Stop() {
 	srv, served := s.http, s.served
 	s.http = nil
 	s.mu.Unlock()
+	s.net.Down(originOf(s.Issuer()))
 	if srv == nil {
 		return
 	}
@@ -149,7 +169,8 @@ func (s *Server) Start() {
 	s.mu.Lock()
 	running := s.http != nil
 	s.mu.Unlock()
-	if running {
+	s.net.Up(originOf(s.Issuer()))
+	if running || s.addr == "" {
 		return
 	}
 	l, err := net.Listen("tcp", s.addr)

@@ -51,6 +51,14 @@ func MakeKeys() ([]jose.JSONWebKey, error) {
 	}, nil
 }
 
+// SetKeys signs with these keys from now on, which come from [MakeKeys]; the
+// server forgets those before.
+func (s *Server) SetKeys(keys []jose.JSONWebKey) {
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	s.keys.now, s.keys.before = slices.Clone(keys), nil
+}
+
 // current returns the keys that sign.
 func (k *keyRing) current() ([]jose.JSONWebKey, error) {
 	k.mu.Lock()

@@ -1,0 +1,120 @@
+package world
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"index/suffixarray"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+)
+
+// Mint remembers a secret, which must never show.
+func (w *World) Mint(kind, value string) {
+	if len(value) < 8 { // what is shorter is no secret of ours, and shows by chance
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.secrets[value] = kind
+}
+
+// Show notes texts that people outside get to see.
+func (w *World) Show(texts ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shown = append(w.shown, texts...)
+}
+
+// noteRequest keeps a request and the secrets in it.
+func (w *World) noteRequest(r *http.Request, body []byte) {
+	form, _ := url.ParseQuery(string(body))
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "ticket", "claim_token", "rpt"} {
+		w.Mint(name, form.Get(name))
+	}
+	_, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	w.Mint("credentials", credentials)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, Call{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.Path, r.Header.Get("Authorization"), form})
+}
+
+// noteAnswer keeps the secrets of an answer.
+func (w *World) noteAnswer(resp *http.Response) {
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{err}))
+	}
+	var m map[string]any
+	if json.Unmarshal(body, &m) != nil {
+		return
+	}
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		if v, ok := m[name].(string); ok {
+			w.Mint(name, v)
+		}
+	}
+}
+
+// failing is the end of a body that broke off.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// NoteShown keeps what a browser, a proxy or a log of addresses gets to see of an
+// answer, and the cookies as secrets.
+func (w *World) NoteShown(rec *httptest.ResponseRecorder) {
+	w.T.Helper()
+	for _, c := range rec.Result().Cookies() {
+		w.Mint("cookie", c.Value)
+		for part := range strings.SplitSeq(c.Value, ".") {
+			w.Mint("cookie", part)
+		}
+	}
+	location := rec.Header().Get("Location")
+	if end := w.Endpoint("end_session_endpoint"); end != "" && strings.HasPrefix(location, end) { // the one place of an ID Token: id_token_hint
+		u, err := url.Parse(location)
+		w.Must(err)
+		q := u.Query()
+		q.Del("id_token_hint")
+		q.Del("state") // it has a cookie of the same value
+		u.RawQuery = q.Encode()
+		location = u.String()
+	}
+	w.Show("Location: "+location, rec.Body.String(), strings.Join(rec.Header().Values("WWW-Authenticate"), " "))
+}
+
+// CheckSilence looks for every secret that was minted in the log, the events, the
+// pages and the addresses, and for verifiers and tokens in cookies (R13: no secret
+// shows).
+func (w *World) CheckSilence() {
+	w.T.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	texts := append([]string{w.log.String()}, w.shown...)
+	for _, e := range w.events {
+		texts = append(texts, fmt.Sprintf("%+v %v", e, e.Err))
+	}
+	var cookies []string
+	for value, kind := range w.secrets {
+		if kind == "cookie" {
+			cookies = append(cookies, value)
+		}
+	}
+	const between = "\x00" // in no secret
+	shown := []byte(strings.Join(texts, between))
+	inShown, inCookies := suffixarray.New(shown), suffixarray.New([]byte(strings.Join(cookies, between)))
+	for value, kind := range w.secrets {
+		for _, at := range inShown.Lookup([]byte(value), 1) {
+			w.T.Errorf("a %s shows in %q", kind, shown[max(0, at-80):min(len(shown), at+8)])
+		}
+		if kind != "cookie" && len(inCookies.Lookup([]byte(value), 1)) > 0 {
+			w.T.Errorf("a %s is in a cookie in clear", kind)
+		}
+	}
+}

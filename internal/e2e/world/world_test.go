@@ -1,0 +1,74 @@
+package world_test
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// A world off the network fits into a bubble: a client that leaves a hanging
+// provider has waited for exactly as long as it wanted to.
+func TestWorldInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world.New(t, "https://op.test/realm")
+		if !w.Now().Equal(world.Start) {
+			t.Errorf("the world begins at %v", w.Now())
+		}
+		w.Break(opserver.AuthorizationServerHangs)
+		client := http.Client{Transport: w.Transport(), Timeout: 7 * time.Second}
+		begin := time.Now()
+		if _, err := client.Get(w.Endpoint("jwks_uri")); err == nil {
+			t.Error("a hanging provider answered")
+		}
+		if took := time.Since(begin); took != 7*time.Second {
+			t.Errorf("waited %v, want exactly 7 s", took)
+		}
+	})
+}
+
+// What a wire changes, what is refused, and what broke off are seen by clients.
+func TestWorldWire(t *testing.T) {
+	for name, w := range map[string]*world.World{
+		"off the network": world.New(t, "https://op.test/realm"), "listening": world.NewListening(t, "/realm"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := http.Client{Transport: w.Transport()}
+			get := func() (int, string, error) {
+				resp, err := client.Get(w.Endpoint("jwks_uri"))
+				if err != nil {
+					return 0, "", err
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				return resp.StatusCode, string(body), err
+			}
+			if status, body, err := get(); status != http.StatusOK || body == "" || err != nil {
+				t.Errorf("%d %q %v", status, body, err)
+			}
+			w.Break(opserver.TruncatedAnswer)
+			if _, body, err := get(); err == nil {
+				t.Errorf("half an answer passed for a whole one: %q", body)
+			}
+			w.Mend(opserver.TruncatedAnswer)
+			w.SetDown(true)
+			if status, _, err := get(); err == nil {
+				t.Errorf("a provider off the network answered %d", status)
+			}
+			w.SetDown(false)
+			w.SetWire(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+				return world.Answer(r, http.StatusTeapot, "short and stout"), nil
+			})
+			if status, body, err := get(); status != http.StatusTeapot || body != "short and stout" || err != nil {
+				t.Errorf("%d %q %v", status, body, err)
+			}
+			if got := len(w.CallsTo("jwks_uri")); got != 4 {
+				t.Errorf("%d calls were noted, want 4", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package middlewaretest
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// NewOffline makes a server that nobody listens for, with an issuer of your
+// choice, say https://op.example.org/realm: addresses and cookies are those of
+// production, and nothing touches the network. [Server.Transport] reaches the
+// server in memory, [Server.Serve] puts services beside it, and [Server.Browser]
+// visits them. [Server.Provider] uses that transport already. No goroutine waits
+// for a socket, so the test may run in a bubble of testing/synctest.
+//
+//	op := middlewaretest.NewOffline(t, "https://op.example.org")
+//	op.AddUser("ana", nil)
+//	const base = "https://notes.example.org"
+//	op.Serve(base, newNotesApp(op.Provider(), op.AddClient(base+"/auth/callback"), base))
+//	resp, err := op.Browser(t, "ana").Get(base + "/notes/")
+func NewOffline(t testing.TB, issuer string) *Server {
+	t.Helper()
+	return makeServer(t, opserver.Config{Issuer: issuer})
+}
+
+// NewOfflineKeycloak is [NewOffline] with a server that speaks UMA as that of
+// [NewKeycloak] does.
+func NewOfflineKeycloak(t testing.TB, issuer string) *Server {
+	t.Helper()
+	return makeServer(t, opserver.Config{Issuer: issuer, Dialect: opserver.Keycloak})
+}
+
+// Transport reaches the server in memory, and what [Server.Serve] has put beside
+// it. Everybody else refuses the connection. Answers are handed over when they
+// are whole. A server that listens is reached, too.
+func (s *Server) Transport() http.RoundTripper { return s.net }
+
+// Serve lets a handler answer for an origin, such as https://notes.example.org,
+// in the memory that [Server.Transport] and the browsers of a server of
+// [NewOffline] reach.
+func (s *Server) Serve(origin string, h http.Handler) {
+	s.t.Helper()
+	u, err := url.Parse(origin)
+	s.check(err)
+	if u.Host == "" || origin != u.Scheme+"://"+u.Host {
+		s.t.Fatalf("middlewaretest: %q is not an origin: a scheme and a host, without a slash at the end", origin)
+	}
+	s.net.Serve(origin, h)
+}
+
+// browserTransport is the way of a browser.
+func (s *Server) browserTransport(t testing.TB) http.RoundTripper {
+	if s.addr == "" {
+		return s.net
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
