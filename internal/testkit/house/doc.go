@@ -1,6 +1,6 @@
 // Package house holds the tests that guard the house rules: the exported
-// surface, the list of dependencies, the size of files and functions, doc
-// comments, and the papers around the code. It has no code of its own.
+// surface, who may import whom, the order of the root's files, doc comments, and
+// the documents against the code. It has no code of its own.
 //
 // After a change that is meant to be seen, rewrite the golden files with
 //
