@@ -14,22 +14,25 @@ var sample = map[string]string{
 		strings.Join(direct, " v1.0.0\n\t") + " v1.0.0\n\texample.org/deep v1.0.0 // indirect\n)\n",
 	"go.go":              "// Package gatehouse is a sample.\npackage gatehouse\n\nimport _ \"golang.org/x/oauth2/clientcredentials\"\n",
 	"api.go":             "package gatehouse\n\n// Answer is documented.\nfunc Answer() {}\n",
+	"low.go":             "package gatehouse\n\nfunc low() { Answer() }\n",
 	"internal/in/in.go":  "package in\n\nfunc Undocumented() {}\n",
-	"oxd/oxd.go":         "// Package oxd is a sample.\npackage oxd\n\nimport _ \"" + modulePath + "\"\n",
+	"oxd/oxd.go":         "// Package oxd is a sample.\npackage oxd\n\nimport (\n\t_ \"golang.org/x/oauth2/jwt\"\n\n\t_ \"" + modulePath + "\"\n)\n",
 	"interop/go.mod":     "module " + modulePath + "/interop\n\ngo 1.26.0\n\nrequire " + modulePath + " v0.0.0\n\nreplace " + modulePath + " => ../\n",
 	"interop/interop.go": "package interop\n\nimport _ \"example.net/driver\"\n",
 	"interop/i_test.go":  "package interop\n\nimport \"time\"\n\nfunc wait() { time.Sleep(1) }\n",
 	".servers/broken.go": "ignored by .gitignore",
 	"testdata/broken.go": "ignored by the go command",
+	"kit/kit.go":         "// Package kit is a sample.\npackage kit\n\nimport _ \"golang.org/x/oauth2/jwt\"\n",
 	"README.md":          "# A `house`, really\n\n[up](docs/a.md#to-do-or-not-1) [here](#a-house-really) [web](https://example.org/x)\n",
 	"docs/a.md":          "## To do, or not\n## To do, or not\n\n```\n[no](link)\n# heading\n```\n`[no](link)` <img src=\"../img/a.png\">\n\n[ref]: ../oxd\n",
+	designDoc:            "| Room | What it is | Must not know |\n|---|---|---|\n| `internal/...` | engines | `./...` but `internal/...` |\n| `.` | root | `oxd`, `golang.org/x/oauth2/jwt` |\n\n### The rooms of the root\n\n1. `api*.go`: low,\n   `low.go`\n2. `go.go`: high\n",
 	"img/a.png":          "\x89PNG\x00/ro" + "ot/x",
 }
 
 var guards = map[string]guard{
 	"apiSize": apiSize, "docComments": docComments, "noMarks": noMarks, "noHiddenInputs": noHiddenInputs,
 	"directRequirements": directRequirements, "knownImports": knownImports, "direction": direction,
-	"nestedModules": nestedModules, "noMachinePaths": noMachinePaths, "goodLinks": goodLinks,
+	"walls": walls, "rooms": rooms, "nestedModules": nestedModules, "noMachinePaths": noMachinePaths, "goodLinks": goodLinks,
 }
 
 // sampleTree is the sample with some files replaced; an empty name changes nothing.
@@ -85,6 +88,13 @@ func TestGuardsBark(t *testing.T) {
 		{"direction", "internal/in/b.go", "package in\n\nimport _ \"" + modulePath + "\"\n", "the other way"},
 		{"direction", "b.go", pkg + "import _ \"" + modulePath + "/oxd\"\n", "the other way"},
 		{"direction", "b.go", pkg + "import _ \"net/http/httptest\"\n", "outside a test"},
+		{"walls", "internal/in/b.go", "package in\n\nimport _ \"" + modulePath + "/oxd\"\n", "internal/in must not know oxd, but " + modulePath + "/internal/in imports " + modulePath + "/oxd"},
+		{"walls", "b.go", pkg + "import _ \"" + modulePath + "/kit\"\n", modulePath + "/kit imports golang.org/x/oauth2/jwt"},
+		{"walls", designDoc, strings.Replace(sample[designDoc], "`oxd`", "`oxe`", 1), "there is no package oxe"},
+		{"walls", designDoc, "", "has no table"},
+		{"rooms", "b.go", pkg, "b.go is in no room"},
+		{"rooms", designDoc, strings.Replace(sample[designDoc], "`go.go`", "`go.go`, `no.go`", 1), "there is no file no.go"},
+		{"rooms", designDoc, strings.Replace(sample[designDoc], "`go.go`", "`go.go`, `low.go`", 1), "low.go is in two rooms"},
 		{"nestedModules", "go.work", "go 1.26.0\n", "go.work"},
 		{"nestedModules", "interop/go.mod", strings.Replace(nested, "=> ../", "=> ../../", 1), "does not lead"},
 		{"nestedModules", "interop/go.mod", strings.Replace(nested, "replace", "// replace", 1), "does not lead"},
@@ -203,5 +213,19 @@ func f()              {}
 	}
 	if !slices.IsSorted(got) {
 		t.Error("the lines are not sorted")
+	}
+}
+
+// TestUpward finds what a lower room uses of a higher one: functions and methods,
+// not what is used downwards or inside a room.
+func TestUpward(t *testing.T) {
+	const high = "package gatehouse\n\ntype T[P any] struct{ F int }\n\nfunc (T[P]) M() { Answer() }\n\nfunc up() {}\n"
+	const low = "package gatehouse\n\nfunc low(t T[int]) {\n\tup, n := t.M, t.F\n\tup()\n\t_ = n\n\tAnswer()\n}\n"
+	tr := sampleTree(t, "low.go", low)
+	tr.fs.(fstest.MapFS)["go.go"].Data = []byte(high)
+	order, problems := tr.rooms(t)
+	got := tr.upward(t, order)
+	if want := []string{"low.go -> go.go: T, T[P].M"}; len(problems) > 0 || !slices.Equal(got, want) {
+		t.Errorf("got %q, %q, want %q", got, problems, want)
 	}
 }

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type tree struct {
 	fs    fs.FS
 	dir   string   // absolute
+	real  bool     // lies on the disk: the go command can look at it
 	files []string // slash-separated, relative to dir, sorted
 }
 
@@ -47,6 +48,7 @@ func openTree(t *testing.T) *tree {
 		t.Fatal(err)
 	}
 	tr := newTree(t, dir, os.DirFS(dir))
+	tr.real = true
 	if got := tr.goMod(t, "go.mod").module; got != modulePath {
 		t.Fatalf("the module at the root is %q, want %q", got, modulePath)
 	}
