@@ -9,10 +9,12 @@ import (
 
 // GrantStore keeps owners' grants: opaque bytes under (issuer, owner). They are
 // durable facts, not sessions: nothing expires. The bytes hold tokens, so guard
-// the store like one of passwords.
+// the store like one of passwords. It takes values of up to 60,000 bytes.
 //
-// All methods are safe for concurrent use. What SwapGrant has written is what
-// Grant reads, on all replicas. An error means that the effect is not known.
+// All methods are safe for concurrent use and honour their context. What
+// SwapGrant has written is what Grant reads, on all replicas. An error means that
+// the effect is not known. The package middlewaretest holds the contract as a
+// test suite.
 type GrantStore interface {
 	// Grant returns the bytes, nil if there are none. The caller does not
 	// change them.

@@ -16,9 +16,11 @@ import (
 //
 // An id is kept under (issuer, owner, name); owner "" is the service itself.
 // Every request with a token asks for an id, so ID should be fast. All methods
-// are safe for concurrent use, and each has its effect at once for all
-// replicas. An error means that nothing is known about the effect; requests
-// that depend on it are answered with 503.
+// are safe for concurrent use and honour their context, and each has its effect
+// at once for all replicas. An error means that nothing is known about the
+// effect; requests that depend on it are answered with 503. Names and ids have up
+// to 1,024 bytes, and ids are printable ASCII. The package middlewaretest holds
+// the contract as a test suite.
 type ResourceIDs interface {
 	// ID returns the id, "" if none is kept.
 	ID(ctx context.Context, issuer, owner, name string) (string, error)

@@ -29,7 +29,9 @@
 // The browser treats cookies and Sec-Fetch headers as Chromium does. What another
 // site's page can make it do is asked with [Browser.On].
 //
-// [TestStore] holds a store of your own to the contract of gatehouse.Store.
+// [TestStore] holds a store of your own to the contract of gatehouse.Store,
+// [TestGrantStore] and [TestResourceIDs] do so with the stores of a UMA resource
+// server.
 //
 // Misuse of the kit, say an unknown user or resource, fails the test at once, so
 // its functions are called from the goroutine that runs the test. The exceptions

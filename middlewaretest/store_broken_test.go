@@ -162,21 +162,36 @@ func (s *simple) FindManyCtx(_ context.Context, keys []string) ([][]byte, error)
 }
 
 // failing returns the parts of the contract that a store does not hold.
-func failing(t *testing.T, store *simple) []string {
+func failing[R any](t *testing.T, s *suite, run R, parts []part[R]) (out []string) {
 	t.Helper()
-	s := newStoreRun(store, StoreClock(store.clock.Now, store.clock.Advance))
-	var out []string
-	for _, c := range storeCases() {
-		if c.needs != nil && !c.needs(s) {
+	s.raceTime = 0
+	for _, p := range parts {
+		if p.needs != nil && !p.needs(s) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		if c.run(ctx, s) != nil {
-			out = append(out, c.name)
+		if p.run(ctx, run) != nil {
+			out = append(out, p.name)
 		}
 		cancel()
 	}
 	return out
+}
+
+// wantFailing expects the parts that want lists, at least; "" is none at all.
+func wantFailing(t *testing.T, got []string, want string) {
+	t.Helper()
+	if want == "" {
+		if len(got) > 0 {
+			t.Errorf("a good store fails %q", got)
+		}
+		return
+	}
+	for part := range strings.SplitSeq(want, ", ") {
+		if !slices.Contains(got, part) {
+			t.Errorf("fails %q, want %q among them", got, part)
+		}
+	}
 }
 
 // TestTheSuiteFailsBrokenStores breaks a good store in one way at a time.
@@ -206,17 +221,10 @@ func TestTheSuiteFailsBrokenStores(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSimple()
-			c.spoil(s)
-			got := failing(t, s)
-			if c.fails == "" && len(got) > 0 {
-				t.Errorf("a good store fails %q", got)
-			}
-			for want := range strings.SplitSeq(c.fails, ", ") {
-				if c.fails != "" && !slices.Contains(got, want) {
-					t.Errorf("fails %q, want %q among them", got, want)
-				}
-			}
+			store := newSimple()
+			c.spoil(store)
+			s := newStoreRun(store, StoreClock(store.clock.Now, store.clock.Advance))
+			wantFailing(t, failing(t, s.suite, s, storeParts()), c.fails)
 		})
 	}
 }
@@ -242,12 +250,19 @@ func TestHangIsSeen(t *testing.T) {
 }
 
 func TestEveryCaseHasAReason(t *testing.T) {
+	t.Run("Store", func(t *testing.T) { wantReasons(t, storeParts()) })
+	t.Run("GrantStore", func(t *testing.T) { wantReasons(t, grantParts()) })
+	t.Run("ResourceIDs", func(t *testing.T) { wantReasons(t, idsParts()) })
+}
+
+func wantReasons[R any](t *testing.T, parts []part[R]) {
+	t.Helper()
 	names := map[string]bool{}
-	for _, c := range storeCases() {
-		if c.why == "" || strings.Contains(c.why, "\n") || names[c.name] {
-			t.Errorf("%q: %q", c.name, c.why)
+	for _, p := range parts {
+		if p.why == "" || strings.Contains(p.why, "\n") || names[p.name] {
+			t.Errorf("%q: %q", p.name, p.why)
 		}
-		names[c.name] = true
+		names[p.name] = true
 	}
 }
 

@@ -5,20 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
-// storeCase is a part of the contract, and what goes wrong without it.
-type storeCase struct {
-	name, why string
-	needs     func(*storeRun) bool // nil: nothing
-	run       func(context.Context, *storeRun) error
-}
-
-// storeCases lists the contract of gatehouse.Store.
-func storeCases() []storeCase {
-	return []storeCase{
+// storeParts lists the contract of gatehouse.Store.
+func storeParts() []part[*storeRun] {
+	return []part[*storeRun]{
 		{"absent", "whoever is not signed in has no record, and that is no error", nil, absentCase},
 		{"commit find delete", "a record is what was written last", nil, commitCase},
 		{"without context", "the methods of scs.Store are the same store", nil, plainCase},
@@ -40,8 +32,8 @@ func storeCases() []storeCase {
 		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil, lossyCase},
 		{"all at once", "all methods are called at the same time", nil, raceCase},
 		{"cancelled context", "a request whose browser has left must not wait", nil, cancelledCase},
-		{"hang", "a page answers 503 within a second when the store hangs", func(s *storeRun) bool { return s.hang != nil }, hangCase},
-		{"two processes", "replicas are processes", func(s *storeRun) bool { return s.command != nil }, processCase},
+		{"hang", "a page answers 503 within a second when the store hangs", canHang, hangCase},
+		{"two processes", "replicas are processes", isShared, processCase},
 	}
 }
 
@@ -309,7 +301,6 @@ func thousandsCase(ctx context.Context, s *storeRun) error {
 func copiesCase(ctx context.Context, s *storeRun) error {
 	key := s.key()
 	committed, old, swapped := []byte("one"), []byte("one"), []byte("two")
-	spoil := func(b []byte) { copy(b, strings.Repeat("#", len(b))) }
 	return steps(
 		func() error { return s.CommitCtx(ctx, key, committed, s.later()) },
 		func() error { spoil(committed); return s.holds(ctx, key, []byte("one")) },

@@ -1,0 +1,176 @@
+package middlewaretest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// StoreOption tells [TestStore], [TestGrantStore] or [TestResourceIDs] what else
+// it can do with a store.
+type StoreOption func(*suite)
+
+// StoreClock says that the store reads a clock that advance moves. Without it
+// TestStore waits a second or two for values to expire, and the other suites do
+// not look whether facts outlive the years.
+func StoreClock(now func() time.Time, advance func(time.Duration)) StoreOption {
+	return func(s *suite) { s.now, s.advance = now, advance }
+}
+
+// StoreHang says that the store can be made to hang, say by a stopped server:
+// hang does it, and release, which may be called twice, ends it.
+func StoreHang(hang func() (release func())) StoreOption {
+	return func(s *suite) { s.hang = hang }
+}
+
+// StoreProcess says that processes can share the store. command makes another
+// process that opens the same data and calls [ServeStore] on its standard input
+// and output; its best form is the test binary itself. It is for TestStore alone.
+func StoreProcess(command func(context.Context) *exec.Cmd) StoreOption {
+	return func(s *suite) { s.command = command }
+}
+
+const (
+	// storePatience bounds one part of a contract.
+	storePatience = 60 * time.Second
+	// storeLimit is the size of value that a store must take (gatehouse.Store).
+	storeLimit = 60_000
+	// hangBound is how long after the end of its context a call may still go on.
+	hangBound = time.Second
+)
+
+// part is a part of a contract, and what goes wrong without it. R is one run of
+// the suite over the kind of store in question.
+type part[R any] struct {
+	name, why string
+	needs     func(*suite) bool // nil: nothing
+	run       func(context.Context, R) error
+}
+
+// check runs the parts as subtests.
+func check[R any](t *testing.T, s *suite, run R, parts []part[R]) {
+	t.Helper()
+	for _, p := range parts {
+		if p.needs != nil && !p.needs(s) {
+			continue
+		}
+		t.Run(p.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), storePatience)
+			defer cancel()
+			if err := p.run(ctx, run); err != nil {
+				t.Errorf("%v\nthis matters: %s", err, p.why)
+			}
+		})
+	}
+}
+
+func canHang(s *suite) bool  { return s.hang != nil }
+func hasClock(s *suite) bool { return s.advance != nil }
+func isShared(s *suite) bool { return s.command != nil }
+
+// suite is what the runs of all suites have.
+type suite struct {
+	now     func() time.Time
+	advance func(time.Duration) // nil: real time
+	hang    func() func()
+	command func(context.Context) *exec.Cmd
+
+	raceTime time.Duration
+
+	mu     sync.Mutex
+	serial int
+	prefix string
+}
+
+func newSuite(options ...StoreOption) *suite {
+	s := &suite{now: time.Now, raceTime: raceTime, prefix: fmt.Sprint(time.Now().UnixNano())}
+	for _, o := range options {
+		o(s)
+	}
+	return s
+}
+
+// key makes a key like those that gatehouse makes, another one each time.
+func (s *suite) key() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", s.prefix, s.serial))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// later is an expiry that no test reaches.
+func (s *suite) later() time.Time { return s.now().Add(time.Hour) }
+
+// pass lets a time go by.
+func (s *suite) pass(ctx context.Context, d time.Duration) error {
+	if s.advance != nil {
+		s.advance(d)
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// brief shows a value in a message; nil is none.
+func brief(b []byte) string {
+	if b == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("%d bytes %.20q", len(b), b)
+}
+
+// spoil is what a caller does with a slice that is its own.
+func spoil(b []byte) { copy(b, strings.Repeat("#", len(b))) }
+
+// steps runs one step after the other until one fails.
+func steps(all ...func() error) error {
+	for i, step := range all {
+		if err := step(); err != nil {
+			return fmt.Errorf("step %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// cell is one place of a store with compare-and-swap; nil is no value.
+type cell struct {
+	read func(context.Context) ([]byte, error)
+	swap func(ctx context.Context, old, new []byte) (swapped bool, err error)
+}
+
+// holds checks what the cell has.
+func (c cell) holds(ctx context.Context, want []byte) error {
+	got, err := c.read(ctx)
+	if err != nil {
+		return fmt.Errorf("reading: %w", err)
+	}
+	if (got == nil) != (want == nil) || string(got) != string(want) {
+		return fmt.Errorf("the store gives %s, want %s", brief(got), brief(want))
+	}
+	return nil
+}
+
+// swaps expects an outcome of a swap, and what the cell has afterwards.
+func (c cell) swaps(ctx context.Context, old, new []byte, swapped bool, after []byte) error {
+	got, err := c.swap(ctx, old, new)
+	if err != nil {
+		return fmt.Errorf("swapping: %w", err)
+	}
+	if got != swapped {
+		return fmt.Errorf("a swap from %s to %s gives %v, want %v", brief(old), brief(new), got, swapped)
+	}
+	return c.holds(ctx, after)
+}

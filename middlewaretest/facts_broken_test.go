@@ -1,0 +1,347 @@
+package middlewaretest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+)
+
+// simpleGrants is a GrantStore that others break: each breach is a field.
+type simpleGrants struct {
+	mu     sync.Mutex
+	values map[string][]byte
+	born   map[string]time.Time
+	clock  *Clock
+
+	notAtomic, falseWhenOurs, ignoresOld, deletesUnseen bool // in a swap
+	nilIsAnything, absentIsEmpty, neverGone             bool // what nil means
+	aliasIn, inPlace, textOnly, cutsAt255, comparesJSON bool // the bytes
+	joinsKeys, foldsKeys, trimsKeys, ignoresIssuer      bool // whose grant it is
+	expires, errorWhenAbsent                            bool
+	stuck                                               chan struct{} // all calls wait for it; nil: none
+}
+
+func newSimpleGrants() *simpleGrants {
+	return &simpleGrants{values: map[string][]byte{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
+}
+
+func (s *simpleGrants) key(issuer, owner string) string {
+	switch {
+	case s.joinsKeys:
+		return issuer + owner
+	case s.ignoresIssuer:
+		return owner
+	case s.trimsKeys:
+		owner = strings.TrimSpace(owner)
+	case s.foldsKeys:
+		owner = strings.ToLower(owner)
+	}
+	return fmt.Sprintf("%q %q", issuer, owner)
+}
+
+// get and same are called with the lock held.
+func (s *simpleGrants) get(key string) []byte {
+	if s.expires && s.clock.Now().Sub(s.born[key]) > 24*time.Hour {
+		return nil
+	}
+	return s.values[key]
+}
+
+func (s *simpleGrants) same(a, b []byte) bool {
+	if s.comparesJSON {
+		a, b = bytes.ReplaceAll(a, []byte(" "), nil), bytes.ReplaceAll(b, []byte(" "), nil)
+	}
+	return (a == nil) == (b == nil) && bytes.Equal(a, b)
+}
+
+func (s *simpleGrants) Grant(_ context.Context, issuer, owner string) ([]byte, error) {
+	if s.stuck != nil {
+		<-s.stuck
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.get(s.key(issuer, owner))
+	switch {
+	case v == nil && s.errorWhenAbsent:
+		return nil, fmt.Errorf("no such owner")
+	case v == nil && s.absentIsEmpty:
+		return []byte{}, nil
+	}
+	return v, nil
+}
+
+func (s *simpleGrants) SwapGrant(_ context.Context, issuer, owner string, old, new []byte) (bool, error) {
+	if s.stuck != nil {
+		<-s.stuck
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := s.key(issuer, owner)
+	kept := s.get(key)
+	if s.notAtomic {
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
+	switch {
+	case s.same(kept, new) && !s.falseWhenOurs:
+		return true, nil
+	case s.same(kept, old), s.ignoresOld && old != nil && kept != nil, s.deletesUnseen && new == nil, s.nilIsAnything && old == nil:
+		s.put(key, new)
+		return true, nil
+	}
+	return false, nil
+}
+
+func (s *simpleGrants) put(key string, value []byte) {
+	if value == nil {
+		if !s.neverGone {
+			delete(s.values, key)
+		}
+		return
+	}
+	if s.textOnly {
+		value, _, _ = bytes.Cut(value, []byte{0})
+	}
+	if s.cutsAt255 {
+		value = value[:min(len(value), 255)]
+	}
+	if before := s.values[key]; s.inPlace && len(before) == len(value) {
+		copy(before, value)
+		return
+	}
+	if !s.aliasIn {
+		value = bytes.Clone(value)
+	}
+	s.values[key], s.born[key] = value, s.clock.Now()
+}
+
+// TestTheSuiteFailsBrokenGrantStores breaks a good store in one way at a time.
+func TestTheSuiteFailsBrokenGrantStores(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(*simpleGrants)
+		fails string // at least here; "": nowhere
+	}{
+		"good":                             {func(*simpleGrants) {}, ""},
+		"swap is not atomic":               {func(s *simpleGrants) { s.notAtomic = true }, "one creates, no lost update"},
+		"swap says false when already so":  {func(s *simpleGrants) { s.falseWhenOurs = true }, "swap is repeated, no lost update with lost replies"},
+		"swap does not look at the old":    {func(s *simpleGrants) { s.ignoresOld = true }, "swap replaces, no lost update"},
+		"swap deletes unseen":              {func(s *simpleGrants) { s.deletesUnseen = true }, "swap deletes"},
+		"a nil old means whatever is kept": {func(s *simpleGrants) { s.nilIsAnything = true }, "swap creates, one creates"},
+		"absence is an empty value":        {func(s *simpleGrants) { s.absentIsEmpty = true }, "absent"},
+		"absence is an error":              {func(s *simpleGrants) { s.errorWhenAbsent = true }, "absent"},
+		"a nil new does not delete":        {func(s *simpleGrants) { s.neverGone = true }, "swap deletes"},
+		"stored slices are the caller's":   {func(s *simpleGrants) { s.aliasIn = true }, "own copies"},
+		"values are texts":                 {func(s *simpleGrants) { s.textOnly = true }, "bytes"},
+		"values are short":                 {func(s *simpleGrants) { s.cutsAt255 = true }, "size"},
+		"values are compared as JSON":      {func(s *simpleGrants) { s.comparesJSON = true }, "bytes"},
+		"issuer and owner run together":    {func(s *simpleGrants) { s.joinsKeys = true }, "owners apart"},
+		"owners are compared without case": {func(s *simpleGrants) { s.foldsKeys = true }, "owners apart"},
+		"owners are trimmed":               {func(s *simpleGrants) { s.trimsKeys = true }, "owners apart"},
+		"the issuer is not looked at":      {func(s *simpleGrants) { s.ignoresIssuer = true }, "owners apart"},
+		"grants expire":                    {func(s *simpleGrants) { s.expires = true }, "nothing expires"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newSimpleGrants()
+			c.spoil(store)
+			s := &grantRun{store, newSuite(StoreClock(store.clock.Now, store.clock.Advance))}
+			wantFailing(t, failing(t, s.suite, s, grantParts()), c.fails)
+		})
+	}
+}
+
+// TestOverwritingInPlaceIsSeen is apart because the race detector sees it, too.
+func TestOverwritingInPlaceIsSeen(t *testing.T) {
+	t.Parallel()
+	store := newSimpleGrants()
+	store.inPlace = true
+	s := &grantRun{store, newSuite()}
+	wantFailing(t, failing(t, s.suite, s, []part[*grantRun]{partOf(grantParts(), "what was read stays")}), "what was read stays")
+}
+
+// simpleIDs is a ResourceIDs that others break.
+type simpleIDs struct {
+	mu    sync.Mutex
+	ids   map[string]string
+	born  map[string]time.Time
+	clock *Clock
+
+	putNotAtomic, dropNotAtomic, overwrites, givesOwn bool
+	dropsAny, dropOtherFails, neverDrops              bool
+	joinsKeys, foldsKeys, ignoresOwner, serviceIsAll  bool
+	foldsIDs, cutsAt255, expires, errorWhenAbsent     bool
+	stuck                                             chan struct{}
+}
+
+func newSimpleIDs() *simpleIDs {
+	return &simpleIDs{ids: map[string]string{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
+}
+
+func (s *simpleIDs) key(issuer, owner, name string) string {
+	switch {
+	case s.joinsKeys:
+		return issuer + owner + name
+	case s.ignoresOwner:
+		owner = ""
+	case s.foldsKeys:
+		name = strings.ToLower(name)
+	}
+	return fmt.Sprintf("%q %q %q", issuer, owner, name)
+}
+
+func (s *simpleIDs) lock() {
+	if s.stuck != nil {
+		<-s.stuck
+	}
+	s.mu.Lock()
+}
+
+// get and others are called with the lock held.
+func (s *simpleIDs) get(key string) string {
+	if s.expires && s.clock.Now().Sub(s.born[key]) > 24*time.Hour {
+		return ""
+	}
+	return s.ids[key]
+}
+
+// others lets other calls come between.
+func (s *simpleIDs) others(broken bool) {
+	if broken {
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
+}
+
+func (s *simpleIDs) ID(_ context.Context, issuer, owner, name string) (string, error) {
+	s.lock()
+	defer s.mu.Unlock()
+	id := s.get(s.key(issuer, owner, name))
+	if id == "" && s.serviceIsAll {
+		id = s.get(s.key(issuer, "", name))
+	}
+	if id == "" && s.errorWhenAbsent {
+		return "", fmt.Errorf("no rows")
+	}
+	return id, nil
+}
+
+func (s *simpleIDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (string, error) {
+	s.lock()
+	defer s.mu.Unlock()
+	key := s.key(issuer, owner, name)
+	kept := s.get(key)
+	s.others(s.putNotAtomic)
+	if kept != "" && !s.overwrites {
+		if s.givesOwn {
+			return id, nil
+		}
+		return kept, nil
+	}
+	if s.foldsIDs {
+		id = strings.ToLower(id)
+	}
+	if s.cutsAt255 {
+		id = id[:min(len(id), 255)]
+	}
+	s.ids[key], s.born[key] = id, s.clock.Now()
+	return id, nil
+}
+
+func (s *simpleIDs) Drop(_ context.Context, issuer, owner, name, id string) error {
+	s.lock()
+	defer s.mu.Unlock()
+	key := s.key(issuer, owner, name)
+	same := s.get(key) == id || s.dropsAny
+	s.others(s.dropNotAtomic)
+	switch {
+	case !same && s.dropOtherFails:
+		return fmt.Errorf("no rows affected")
+	case same && !s.neverDrops:
+		delete(s.ids, key)
+	}
+	return nil
+}
+
+// TestTheSuiteFailsBrokenResourceIDs breaks a good store in one way at a time.
+func TestTheSuiteFailsBrokenResourceIDs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(*simpleIDs)
+		fails string
+	}{
+		"good":                            {func(*simpleIDs) {}, ""},
+		"put is not atomic":               {func(s *simpleIDs) { s.putNotAtomic = true }, "one wins"},
+		"drop is not atomic":              {func(s *simpleIDs) { s.dropNotAtomic = true }, "one wins after a drop"},
+		"put overwrites":                  {func(s *simpleIDs) { s.overwrites = true }, "the first stays, one wins"},
+		"put gives the loser its own":     {func(s *simpleIDs) { s.givesOwn = true }, "the first stays, one wins"},
+		"drop drops another's id":         {func(s *simpleIDs) { s.dropsAny = true }, "drop of another, one wins after a drop"},
+		"drop of another's is an error":   {func(s *simpleIDs) { s.dropOtherFails = true }, "absent, drop of another"},
+		"drop does nothing":               {func(s *simpleIDs) { s.neverDrops = true }, "drop"},
+		"owner and name run together":     {func(s *simpleIDs) { s.joinsKeys = true }, "resources apart"},
+		"names are compared without case": {func(s *simpleIDs) { s.foldsKeys = true }, "resources apart"},
+		"the owner is not looked at":      {func(s *simpleIDs) { s.ignoresOwner = true }, "resources apart"},
+		"the service's are everybody's":   {func(s *simpleIDs) { s.serviceIsAll = true }, "resources apart"},
+		"ids are kept without case":       {func(s *simpleIDs) { s.foldsIDs = true }, "ids"},
+		"ids are short":                   {func(s *simpleIDs) { s.cutsAt255 = true }, "ids"},
+		"ids expire":                      {func(s *simpleIDs) { s.expires = true }, "nothing expires"},
+		"absence is an error":             {func(s *simpleIDs) { s.errorWhenAbsent = true }, "absent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newSimpleIDs()
+			c.spoil(store)
+			s := &idsRun{store, newSuite(StoreClock(store.clock.Now, store.clock.Advance))}
+			wantFailing(t, failing(t, s.suite, s, idsParts()), c.fails)
+		})
+	}
+}
+
+// TestHangOfFactsIsSeen lets stores hang that do not look at their context, and
+// ones that do not hang at all.
+func TestHangOfFactsIsSeen(t *testing.T) {
+	t.Parallel()
+	grants, ids := newSimpleGrants(), newSimpleIDs()
+	grants.stuck, ids.stuck = make(chan struct{}), make(chan struct{})
+	never := StoreHang(func() func() { return func() {} })
+	hangs := func(part string) []error {
+		g, i := &grantRun{grants, newSuite(never)}, &idsRun{ids, newSuite(never)}
+		return []error{partOf(grantParts(), part).run(t.Context(), g), partOf(idsParts(), part).run(t.Context(), i)}
+	}
+	for _, part := range []string{"cancelled context", "hang"} {
+		for _, err := range hangs(part) {
+			if err == nil || !strings.Contains(err.Error(), "goes on") {
+				t.Errorf("%s: a store that does not look at its context: %v", part, err)
+			}
+		}
+	}
+	close(grants.stuck) // lets the calls go that nobody waits for any more
+	close(ids.stuck)
+	for _, err := range hangs("hang") {
+		if err == nil || !strings.Contains(err.Error(), "succeeds") {
+			t.Errorf("a store that does not hang: %v", err)
+		}
+	}
+}
+
+func partOf[R any](parts []part[R], name string) part[R] {
+	return parts[slices.IndexFunc(parts, func(p part[R]) bool { return p.name == name })]
+}
+
+// TestSuitesOfFacts runs the exported suites on good stores.
+func TestSuitesOfFacts(t *testing.T) {
+	t.Parallel()
+	clock := &Clock{now: time.Unix(1_800_000_000, 0)}
+	TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return newSimpleGrants() }, StoreClock(clock.Now, clock.Advance))
+	TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return newSimpleIDs() })
+}
