@@ -2,13 +2,9 @@ package gatehouse
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 // revoke tells the provider that a token is not needed any more (RFC 7009 §2.1).
@@ -26,17 +22,4 @@ func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) err
 		return fmt.Errorf("revocation endpoint answered %d", a.status)
 	}
 	return nil
-}
-
-// readPayload decodes the claims of a compact token that was verified before.
-func readPayload(raw string, v any) error {
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return errors.New("not a compact token")
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(payload, v)
 }

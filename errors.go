@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/keyset"
+	signed "example.com/gatehouse/internal/token"
 )
 
 // Error is what every guard and handler of this package fails with. It has two
@@ -98,8 +100,9 @@ func (k kind) after(d time.Duration, cause error) *Error {
 	return e
 }
 
-// asError returns the *Error in err's chain, or err as one of kind otherwise. A
-// panic is never the trouble of a peer.
+// asError returns the *Error in err's chain, or the failure that engineFailures
+// has for it, or err as one of kind otherwise. A panic is never the trouble of a
+// peer.
 func asError(err error, otherwise kind) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -107,7 +110,24 @@ func asError(err error, otherwise kind) *Error {
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		return errInternal.because(p)
 	}
+	for _, f := range engineFailures {
+		switch {
+		case err == f.is: // it says no more than the code does
+			return f.kind.because(nil)
+		case errors.Is(err, f.is):
+			return f.kind.because(err)
+		}
+	}
 	return otherwise.because(err)
+}
+
+// tokenFailure is why a token was not verified. Keys that cannot be had say
+// nothing about the token: that is the provider's trouble.
+func tokenFailure(err error) *Error {
+	if missing, ok := errors.AsType[*keyset.UnavailableError](err); ok {
+		return errProviderUnavailable.after(missing.RetryAfter, missing)
+	}
+	return asError(err, errProviderUnavailable)
 }
 
 // defaultRetryAfter is the Retry-After of a 503 whose end nobody knows.
@@ -228,3 +248,23 @@ var (
 	errBodyNotReplayable   = kind{"body_not_replayable", 503, "Please send this again."}
 	errASUnavailable       = kind{CodeASUnavailable, 503, "The authorization server cannot be reached right now."}
 )
+
+// engineFailures says which kind of failure an engine's error is: one that
+// wraps it, too. The engines below internal/ know neither codes nor sentences.
+var engineFailures = []struct {
+	is   error
+	kind kind
+}{
+	{signed.ErrMalformed, errIDTokenMalformed},
+	{signed.ErrAlgorithm, errAlgorithm},
+	{signed.ErrKind, errTokenKind},
+	{signed.ErrSignature, errSignature},
+	{signed.ErrIssuer, errIssuer},
+	{signed.ErrAudience, errAudience},
+	{signed.ErrSubject, errSubject},
+	{signed.ErrNonce, errNonce},
+	{signed.ErrExpired, errTokenExpired},
+	{signed.ErrClockSkew, errClockSkew},
+	{signed.ErrAuthTime, errAuthTime},
+	{signed.ErrAccessHash, errAccessTokenHash},
+}

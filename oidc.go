@@ -12,6 +12,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	signed "example.com/gatehouse/internal/token"
 )
 
 // RelyingParty signs people in at one provider. It is safe for concurrent use.
@@ -187,7 +189,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	if again {
 		// The provider has judged max_age by its clock, and the way back took
 		// its time: for this minute its word counts.
-		now = now.Add(-clockSkew - stepUpWithin)
+		now = now.Add(-signed.ClockSkew - stepUpWithin)
 	}
 	for _, q := range rp.need {
 		ok, err := rp.isMet(r, q, id, now)

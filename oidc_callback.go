@@ -13,6 +13,7 @@ import (
 
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
+	signed "example.com/gatehouse/internal/token"
 )
 
 const (
@@ -93,14 +94,11 @@ func (rp *RelyingParty) undo(w http.ResponseWriter, r *http.Request, m *made) {
 // it. It returns where to go.
 func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt, answer *tokenAnswer, m *made) (string, error) {
 	ctx := r.Context()
-	want := idTokenWant{nonce: a.nonce(), issuedAfter: a.begin}
-	if a.aged {
-		want.authAfter = a.begin.Add(-a.maxAge)
-		want.authTime = true
-	}
-	token, err := rp.provider.verifyIDToken(ctx, rp.client, answer.idToken, answer.access, want)
+	token, err := rp.provider.tokens.SignIn(ctx, answer.idToken, signed.SignIn{
+		Client: rp.client.ID, Nonce: a.nonce(), Began: a.begin, Aged: a.aged, MaxAge: a.maxAge, Access: answer.access,
+	})
 	if err != nil {
-		return "", err
+		return "", tokenFailure(err)
 	}
 	if a.grant {
 		return rp.finishGrant(r, a, token, answer)
@@ -238,30 +236,30 @@ func (rp *RelyingParty) redeem(ctx context.Context, a *attempt, code string) (*t
 
 // gatherClaims joins the ID Token's claims with the user info (OpenID Connect
 // Core §5.3). Those of the ID Token win, because they are signed.
-func (rp *RelyingParty) gatherClaims(ctx context.Context, token *idToken, answer *tokenAnswer) ([]byte, error) {
+func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken, answer *tokenAnswer) ([]byte, error) {
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return token.payload, nil
+		return token.Payload(), nil
 	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, answer.access, token.Subject)
+	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, answer.access, token.Subject())
 	if err != nil {
 		return nil, err
 	}
-	return mergeClaims(token.payload, told)
+	return mergeClaims(token.Payload(), told)
 }
 
 // newRecord is the login that an attempt ended in.
-func (rp *RelyingParty) newRecord(a *attempt, proof *idToken, claims []byte, answer *tokenAnswer) *record {
+func (rp *RelyingParty) newRecord(a *attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *record {
 	now := rp.sessions.now()
 	rec := &record{
-		issuer: rp.provider.issuer, subject: proof.Subject, clientID: rp.client.ID, sid: proof.SID,
-		begin: a.begin, seen: now, authTime: proof.authTime(), claims: claims, scope: answer.scope,
+		issuer: rp.provider.issuer, subject: proof.Subject(), clientID: rp.client.ID, sid: proof.SID(),
+		begin: a.begin, seen: now, authTime: proof.AuthTime(), claims: claims, scope: answer.scope,
 		access: token(answer.access), expires: answer.expires, requested: answer.requested,
 		refresh: token(answer.refresh), idToken: token(answer.idToken),
-		marks: marksOf(rp.provider.issuer, proof.Subject, proof.SID),
+		marks: marksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
 	}
 	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
 		rec.scope = strings.Join(rp.scopesOf(a), " ")
@@ -375,7 +373,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *r
 
 // finishGrant keeps an owner's grant. It makes no session: the person must be
 // signed in already, as the same.
-func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *idToken, answer *tokenAnswer) (string, error) {
+func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *signed.IDToken, answer *tokenAnswer) (string, error) {
 	grants := rp.config.OwnerGrants
 	if grants == nil { // begun at another relying party of this client and address
 		return "", errInternal.because(errors.New("this relying party has no OwnerGrants"))
@@ -387,13 +385,13 @@ func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *idToken,
 	if err != nil {
 		return "", err
 	}
-	if live.record().subject != token.Subject || !bytes.Equal(a.from, rp.sessionDigest(r)) {
+	if live.record().subject != token.Subject() || !bytes.Equal(a.from, rp.sessionDigest(r)) {
 		return "", errGrantSubject.because(nil)
 	}
-	if err := grants.keep(r.Context(), token.Subject, answer); err != nil {
+	if err := grants.keep(r.Context(), token.Subject(), answer); err != nil {
 		return "", asError(err, errStoreUnavailable)
 	}
-	has, err := grants.Has(r.Context(), token.Subject)
+	has, err := grants.Has(r.Context(), token.Subject())
 	if err != nil {
 		return "", asError(err, errStoreUnavailable)
 	}

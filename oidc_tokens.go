@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
+	signed "example.com/gatehouse/internal/token"
 )
 
 // HTTPClient returns an http.Client that sends the access token of the session on
@@ -102,6 +103,6 @@ const claimAhead = 10 * time.Second
 
 // expired reads exp of an ID Token that was verified when it came.
 func expired(raw string, now time.Time) bool {
-	var token idToken
-	return readPayload(raw, &token) != nil || token.Expires == nil || !now.Add(claimAhead).Before(token.Expires.time())
+	at, err := signed.Expiry(raw)
+	return err != nil || !now.Add(claimAhead).Before(at)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
 
+	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
 )
 
@@ -63,7 +64,7 @@ func (c *ProviderConfig) validate(issuer string) error {
 		problems = append(problems, errors.New("field Keys is empty but not nil: no token could ever be verified"))
 	}
 	for _, alg := range c.SigningAlgorithms {
-		if !asymmetric(alg) {
+		if !keyset.Asymmetric(alg) {
 			problems = append(problems, fmt.Errorf("SigningAlgorithms: %q is not an asymmetric signature algorithm", alg))
 		}
 	}

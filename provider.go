@@ -17,6 +17,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
+	signed "example.com/gatehouse/internal/token"
 )
 
 const (
@@ -44,6 +45,7 @@ type Provider struct {
 	client   *http.Client
 	insecure bool
 	keys     *keyset.Set
+	tokens   *signed.Verifier
 	clock    func() time.Time
 	logger   *slog.Logger
 	events   func(context.Context, Event)
@@ -89,6 +91,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		}
 	}
 	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
+	p.tokens = signed.NewVerifier(signed.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
 	}
@@ -119,6 +122,18 @@ func (p *Provider) jwksURI(ctx context.Context) (string, error) {
 		return "", errMetadataInvalid.because(errors.New("no jwks_uri"))
 	}
 	return md.JWKSURI, nil
+}
+
+// algorithms are those an ID Token may be signed with: configured, else announced.
+func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
+	if len(p.algs) > 0 {
+		return p.algs, nil
+	}
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return md.IDTokenAlgorithms, nil
 }
 
 // wait waits for the flights that requests started.

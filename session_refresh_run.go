@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+
+	signed "example.com/gatehouse/internal/token"
 )
 
 // refreshRun is one refresh of one session: it takes the lease, sends the
@@ -135,14 +137,16 @@ func (f *refreshRun) checkIDToken(ctx context.Context, sent *record, answer *tok
 	if answer.idToken == "" {
 		return false, nil
 	}
-	p := f.party.provider
-	want := idTokenWant{subject: sent.subject, original: string(sent.idToken)}
-	_, err = p.verifyIDToken(ctx, f.party.client, answer.idToken, answer.access, want)
-	if err == nil || asError(err, errInternal).Status < 500 {
-		return err == nil, err
+	tokens := f.party.provider.tokens
+	want := signed.Refresh{Client: f.party.client.ID, Subject: sent.subject, First: string(sent.idToken), Access: answer.access}
+	_, err = tokens.Refresh(ctx, answer.idToken, want)
+	if err == nil {
+		return true, nil
 	}
-	var unverified idToken
-	if readPayload(answer.idToken, &unverified) != nil || unverified.check(p, f.party.client, want) != nil {
+	if e := tokenFailure(err); e.Status < 500 {
+		return false, e
+	}
+	if tokens.Plausible(answer.idToken, want) != nil {
 		return false, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
 	}
 	return false, nil

@@ -15,24 +15,16 @@ const MaxToken = 16 << 10
 // not of the grammar. It is answered 400 invalid_request (RFC 6750 §3.1).
 var ErrMalformed = errors.New("bearer: malformed Authorization header")
 
-// Token gives the token of the Authorization header with the scheme Bearer in
+// Unchecked gives the token of the Authorization header with the scheme Bearer in
 // any case (RFC 6750 §2.1, RFC 9110 §11.4). Without such a header, or with one
-// of another scheme, ok is false and err nil. Two Authorization headers and
-// Bearer without exactly one token of at most [MaxToken] bytes are
-// [ErrMalformed].
+// of another scheme, ok is false and err nil. Two Authorization headers, and
+// Bearer without a token of at most [MaxToken] bytes, are [ErrMalformed].
+//
+// It does not look at the characters of the token. That is for a caller who
+// compares the token with others that were [Valid], and asks Valid before
+// anything else is done with it.
 //
 // Tokens in a form or in the query are not looked for.
-func Token(h http.Header) (token string, ok bool, err error) {
-	token, ok, err = Unchecked(h)
-	if ok && !Valid(token) {
-		return "", false, ErrMalformed
-	}
-	return token, ok, err
-}
-
-// Unchecked is [Token] without a look at the characters of the token. It is for
-// a caller who compares the token with others that were [Valid], and asks Valid
-// before anything else is done with it.
 func Unchecked(h http.Header) (token string, ok bool, err error) {
 	values := h.Values("Authorization")
 	switch len(values) {

@@ -147,14 +147,14 @@ func TestJK1_RotationDuringAFetch(t *testing.T) {
 	is.gate = gate
 	first := make(chan error, 1)
 	go func() {
-		_, err := s.VerifySignature(context.Background(), rs256(t, "rsa1", "k1"))
+		_, err := verify(context.Background(), s, rs256(t, "rsa1", "k1"))
 		first <- err
 	}()
 	<-is.asked // the answer to this one is already made
 	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
 	second := make(chan error, 1)
 	go func() {
-		_, err := s.VerifySignature(context.Background(), rs256(t, "rsa2", "k2"))
+		_, err := verify(context.Background(), s, rs256(t, "rsa2", "k2"))
 		second <- err
 	}()
 	close(gate)
@@ -212,7 +212,7 @@ func TestJK2_Flood(t *testing.T) {
 	rotated := rs256(t, "rsa2", "k2")
 	waited := 0
 	for ; waited <= 30; waited++ {
-		if _, err := s.VerifySignature(t.Context(), rotated); err == nil {
+		if _, err := verify(t.Context(), s, rotated); err == nil {
 			break
 		}
 		is.clock.Add(time.Second)
@@ -427,7 +427,7 @@ func TestOneFlightForAllWaiters(t *testing.T) {
 	leaver, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := s.VerifySignature(leaver, token)
+		_, err := verify(leaver, s, token)
 		left <- err
 	}()
 	<-is.asked
@@ -484,7 +484,7 @@ func TestConcurrentUse(t *testing.T) {
 	for i := range 16 {
 		wg.Go(func() {
 			for j := range 10 {
-				_, err := s.VerifySignature(t.Context(), tokens[(i+j)%len(tokens)])
+				_, err := verify(t.Context(), s, tokens[(i+j)%len(tokens)])
 				if (i+j)%len(tokens) == 3 && err == nil {
 					t.Error("a wrong signature verifies")
 				}

@@ -110,24 +110,39 @@ func fromJWK(j jose.JSONWebKey) (key, bool) {
 	return key{}, false
 }
 
-// fits reports whether alg is one that we accept and public a key for it
-// (RFC 7518 §3.1, RFC 8037 §3.1). Symmetric algorithms and none never fit.
-func fits(alg jose.SignatureAlgorithm, public any) bool {
+// keyFor gives the test for keys of an algorithm, nil for one that we do not
+// accept (RFC 7518 §3.1, RFC 8037 §3.1). It is the one list of algorithms.
+// Symmetric ones and none are not in it: the key of HMAC would be the client's
+// secret, or a public key.
+func keyFor(alg jose.SignatureAlgorithm) func(public any) bool {
 	switch alg {
 	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
-		_, ok := public.(*rsa.PublicKey)
-		return ok
+		return isRSA
 	case jose.ES256:
-		return onCurve(public, elliptic.P256())
+		return func(public any) bool { return onCurve(public, elliptic.P256()) }
 	case jose.ES384:
-		return onCurve(public, elliptic.P384())
+		return func(public any) bool { return onCurve(public, elliptic.P384()) }
 	case jose.ES512:
-		return onCurve(public, elliptic.P521())
+		return func(public any) bool { return onCurve(public, elliptic.P521()) }
 	case jose.EdDSA:
-		_, ok := public.(ed25519.PublicKey)
-		return ok
+		return isEd25519
 	}
-	return false
+	return nil
+}
+
+// Asymmetric reports whether alg is a signature algorithm that we accept:
+// RS, PS and ES of RFC 7518 and EdDSA.
+func Asymmetric(alg string) bool { return keyFor(jose.SignatureAlgorithm(alg)) != nil }
+
+// fits reports whether alg is one that we accept and public a key for it.
+func fits(alg jose.SignatureAlgorithm, public any) bool {
+	is := keyFor(alg)
+	return is != nil && is(public)
+}
+
+func isRSA(public any) bool {
+	_, ok := public.(*rsa.PublicKey)
+	return ok
 }
 
 func onCurve(public any, c elliptic.Curve) bool {
@@ -135,12 +150,7 @@ func onCurve(public any, c elliptic.Curve) bool {
 	return ok && p.Curve == c
 }
 
-// asymmetric reports whether alg is one that some key can fit.
-func asymmetric(alg jose.SignatureAlgorithm) bool {
-	switch alg {
-	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
-		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA:
-		return true
-	}
-	return false
+func isEd25519(public any) bool {
+	_, ok := public.(ed25519.PublicKey)
+	return ok
 }

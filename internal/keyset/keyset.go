@@ -14,17 +14,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-const (
-	// MaxToken bounds a token in bytes; those of real servers stay below 4 KiB.
-	MaxToken = 16 << 10
-
-	// maxTries bounds the signature checks for one token without kid.
-	maxTries = 8
-)
+// maxTries bounds the signature checks for one token without kid.
+const maxTries = 8
 
 var (
-	// ErrMalformed is the error of a token that no key could make good: not a
-	// compact JWS, too long, an algorithm that is not asymmetric, "crit".
+	// ErrMalformed is the error of a token that no key could make good: an
+	// algorithm that is not asymmetric, "crit", a form that go-jose refuses.
 	ErrMalformed = errors.New("keyset: malformed token")
 
 	// ErrUnknownKey is the error of a token whose key the issuer's set, as
@@ -62,9 +57,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Set is a set of keys. It implements KeySet of go-oidc and is safe for
-// concurrent use. The goroutines of its fetches end by themselves within
-// fetchTimeout; [Set.Wait] waits for them.
+// Set is a set of keys. It is safe for concurrent use. The goroutines of its
+// fetches end by themselves within fetchTimeout; [Set.Wait] waits for them.
 type Set struct {
 	client *http.Client
 	url    func(context.Context) (string, error)
@@ -92,23 +86,14 @@ func New(c Config) *Set {
 	return s
 }
 
-// VerifySignature gives the payload of a compact JWS that a key of the set
-// signed. It checks nothing in the payload. The error is [ErrMalformed],
-// [ErrUnknownKey], [ErrBadSignature], a [*UnavailableError], or ctx's error
-// when ctx ended while keys were fetched.
+// Verify gives the payload of a compact JWS that a key of the set signed. It
+// checks nothing in the payload. The error is [ErrMalformed], [ErrUnknownKey],
+// [ErrBadSignature], a [*UnavailableError], or ctx's error when ctx ended while
+// keys were fetched.
 //
 // A key is chosen by the kid, kty and alg of the token (RP-K4); without kid
 // each fitting key is tried, up to maxTries. Keys in the token's header are
 // never used.
-func (s *Set) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	t, err := compact.Parse(raw, MaxToken)
-	if err != nil {
-		return nil, ErrMalformed
-	}
-	return s.Verify(ctx, t)
-}
-
-// Verify is [Set.VerifySignature] for a token that was parsed before.
 func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) {
 	t, err := parse(parsed)
 	if err != nil {
@@ -164,7 +149,7 @@ func parse(t compact.Token) (token, error) {
 	alg := jose.SignatureAlgorithm(h.Alg)
 	// No extension is understood, so crit is always an error (RFC 7515
 	// §4.1.11), and b64 stands only beside it (RFC 7797 §6).
-	if h.Crit || h.B64 || !asymmetric(alg) {
+	if h.Crit || h.B64 || !Asymmetric(h.Alg) {
 		return token{}, ErrMalformed
 	}
 	jws, err := jose.ParseSignedCompact(t.Raw(), []jose.SignatureAlgorithm{alg})

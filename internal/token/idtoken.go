@@ -1,0 +1,217 @@
+package token
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"slices"
+	"time"
+)
+
+const (
+	// maxBackdate is how far before the sign-in iat may lie: Entra ID sets it
+	// five minutes into the past. The nonce binds the token to the attempt.
+	maxBackdate = 5 * time.Minute
+	// maxSubject is the longest sub (OpenID Connect Core §2).
+	maxSubject = 255
+)
+
+// IDToken is an ID Token that was verified. Only [Verifier.SignIn] and
+// [Verifier.Refresh] make one that is not empty.
+type IDToken struct{ claims claims }
+
+// Subject says who signed in. It is never empty.
+func (t *IDToken) Subject() string { return t.claims.subject }
+
+// SID names the session at the provider (Front-Channel Logout §3), "" where the
+// token does not.
+func (t *IDToken) SID() string { return t.claims.sid }
+
+// AuthTime says when the person authenticated. It is zero where the token does
+// not say it.
+func (t *IDToken) AuthTime() time.Time {
+	if t.claims.authTime == nil {
+		return time.Time{}
+	}
+	return t.claims.authTime.time()
+}
+
+// Payload gives the claims as they were signed. Do not modify it.
+func (t *IDToken) Payload() []byte { return t.claims.payload }
+
+// SignIn is what the ID Token of a sign-in is compared with.
+type SignIn struct {
+	Client string        // our client id
+	Nonce  string        // of this sign-in
+	Began  time.Time     // when it was sent to the provider
+	Aged   bool          // max_age was asked, so auth_time has to be there
+	MaxAge time.Duration // what was asked
+	Access string        // the access token beside it, "" without one
+}
+
+// SignIn makes all the checks of OpenID Connect Core §3.1.3.7, and those that
+// the libraries leave out (M3 to M6).
+func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToken, error) {
+	var t IDToken
+	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.claims.checkSignIn(v.config.Issuer, v.config.Now(), want); err != nil {
+		return nil, err
+	}
+	if err := t.claims.checkAccessHash(header.Alg, want.Access); err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// Refresh is what the ID Token of a refresh is compared with.
+type Refresh struct {
+	Client  string // our client id
+	Subject string // who is signed in
+	First   string // the ID Token that was kept, "" without one
+	Access  string // the access token beside it
+}
+
+// Refresh verifies an ID Token that came with a refresh: same issuer, person and
+// audience (OpenID Connect Core §12.2).
+func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDToken, error) {
+	var t IDToken
+	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.claims.checkRefresh(v.config.Issuer, v.config.Now(), want); err != nil {
+		return nil, err
+	}
+	if err := t.claims.checkAccessHash(header.Alg, want.Access); err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// Plausible compares the claims of an ID Token whose signature cannot be checked
+// now with those that [Verifier.Refresh] would want. It says nothing about who
+// made the token, so nothing of it may be kept.
+func (v *Verifier) Plausible(raw string, want Refresh) error {
+	var c claims
+	if err := c.readUnverified(raw); err != nil {
+		return err
+	}
+	return c.checkRefresh(v.config.Issuer, v.config.Now(), want)
+}
+
+// idTokenType refuses the types of other tokens; ID Tokens have "JWT" or none.
+func idTokenType(typ string) bool { return typ == "" || typ == "JWT" || typ == "jwt" }
+
+// checkSignIn compares the claims; the numbers are those of §3.1.3.7.
+func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
+	if err := c.checkParties(issuer, want.Client); err != nil {
+		return err
+	}
+	switch {
+	case c.events: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has an events claim", ErrKind)
+	case c.nonce == nil || want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)): // 11
+		return ErrNonce
+	}
+	if err := c.checkTimes(now, want.Began); err != nil {
+		return err
+	}
+	switch {
+	case want.Aged && c.authTime == nil: // 13
+		return fmt.Errorf("%w: max_age was asked, but auth_time is missing", ErrAuthTime)
+	case want.Aged && c.authTime.time().Before(want.Began.Add(-want.MaxAge-ClockSkew-time.Second)):
+		return ErrAuthTime
+	}
+	return nil
+}
+
+// checkRefresh compares the claims with those of the sign-in: nonce and
+// auth_time only where they are there (§12.2).
+func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error {
+	if err := c.checkParties(issuer, want.Client); err != nil {
+		return err
+	}
+	switch {
+	case c.subject != want.Subject: // §12.2
+		return fmt.Errorf("%w: sub is another person", ErrSubject)
+	case c.events: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has an events claim", ErrKind)
+	}
+	var first claims
+	if first.readUnverified(want.First) != nil {
+		first = claims{} // there is nothing to compare with
+	}
+	switch {
+	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
+		return fmt.Errorf("%w: nonce is not that of the sign-in", ErrNonce)
+	case c.authTime != nil && first.authTime != nil && *c.authTime < *first.authTime:
+		return fmt.Errorf("%w: auth_time is before that of the sign-in", ErrAuthTime)
+	}
+	return c.checkTimes(now, time.Time{})
+}
+
+// checkParties: who made the token, for whom, about whom.
+func (c *claims) checkParties(issuer, client string) error {
+	switch {
+	case c.issuer != issuer: // 2
+		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, c.issuer)
+	case client == "" || !slices.Contains(c.audience, client): // 3
+		return fmt.Errorf("%w: our client is not in aud", ErrAudience)
+	case len(c.audience) > 1 && c.party == nil: // 3, 4: others are trusted only if azp says it is ours
+		return fmt.Errorf("%w: several audiences and no azp", ErrAudience)
+	case c.party != nil && *c.party != client: // 5
+		return fmt.Errorf("%w: azp is another client", ErrAudience)
+	case c.subject == "" || len(c.subject) > maxSubject: // §2
+		return fmt.Errorf("%w: sub of %d bytes", ErrSubject, len(c.subject))
+	}
+	return nil
+}
+
+// checkTimes: made by now, valid by now. began is the begin of the sign-in, zero
+// at a refresh.
+func (c *claims) checkTimes(now, began time.Time) error {
+	switch {
+	case c.expires == nil:
+		return fmt.Errorf("%w: no exp", ErrExpired)
+	case c.issued == nil:
+		return fmt.Errorf("%w: no iat", ErrMalformed)
+	case c.issued.time().After(now.Add(ClockSkew)): // 10
+		return fmt.Errorf("%w: iat is in the future", ErrClockSkew)
+	case c.before != nil && c.before.time().After(now.Add(ClockSkew)): // RFC 7519 §4.1.5
+		return fmt.Errorf("%w: nbf is in the future", ErrClockSkew)
+	case !began.IsZero() && c.issued.time().Before(began.Add(-maxBackdate-ClockSkew-time.Second)):
+		return fmt.Errorf("%w: iat is before the sign-in began", ErrClockSkew)
+	case !now.Before(c.expires.time().Add(ClockSkew)): // 9
+		return ErrExpired
+	}
+	return nil
+}
+
+// checkAccessHash compares at_hash, where there is one (§3.1.3.8).
+func (c *claims) checkAccessHash(alg, access string) error {
+	if c.atHash == "" || access == "" {
+		return nil
+	}
+	var h hash.Hash
+	switch alg[len(alg)-3:] {
+	case "256":
+		h = sha256.New()
+	case "384":
+		h = sha512.New384()
+	default: // 512 and EdDSA with Ed25519
+		h = sha512.New()
+	}
+	h.Write([]byte(access))
+	half := h.Sum(nil)[:h.Size()/2]
+	if !hmac.Equal([]byte(c.atHash), []byte(base64.RawURLEncoding.EncodeToString(half))) {
+		return ErrAccessHash
+	}
+	return nil
+}
