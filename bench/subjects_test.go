@@ -25,7 +25,7 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	list := slices.Concat(signInSubjects(t, s), challengeSubjects(t))
+	list := slices.Concat(signInSubjects(t, s), idTokenSubjects(t), challengeSubjects(t))
 	for _, group := range flatGroups() {
 		flat, _ := group.make(t, 2*fewPhotos)
 		list = append(list, flat...)

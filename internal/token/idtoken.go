@@ -114,10 +114,7 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
 	}
-	switch {
-	case c.events: // a logout token (Back-Channel Logout §2.4)
-		return fmt.Errorf("%w: it has an events claim", ErrKind)
-	case c.nonce == nil || want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)): // 11
+	if c.nonce == nil || want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)) { // 11
 		return ErrNonce
 	}
 	if err := c.checkTimes(now, want.Began); err != nil {
@@ -138,11 +135,8 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
 	}
-	switch {
-	case c.subject != want.Subject: // §12.2
+	if c.subject != want.Subject { // §12.2
 		return fmt.Errorf("%w: sub is another person", ErrSubject)
-	case c.events: // a logout token (Back-Channel Logout §2.4)
-		return fmt.Errorf("%w: it has an events claim", ErrKind)
 	}
 	var first claims
 	if first.readUnverified(want.First) != nil {
@@ -157,7 +151,8 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	return c.checkTimes(now, time.Time{})
 }
 
-// checkParties: who made the token, for whom, about whom.
+// checkParties compares who made the token, for whom and about whom, and that it
+// is an ID Token.
 func (c *claims) checkParties(issuer, client string) error {
 	switch {
 	case c.issuer != issuer: // 2
@@ -170,12 +165,14 @@ func (c *claims) checkParties(issuer, client string) error {
 		return fmt.Errorf("%w: azp is another client", ErrAudience)
 	case c.subject == "" || len(c.subject) > maxSubject: // §2
 		return fmt.Errorf("%w: sub of %d bytes", ErrSubject, len(c.subject))
+	case c.events: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has an events claim", ErrKind)
 	}
 	return nil
 }
 
-// checkTimes: made by now, valid by now. began is the begin of the sign-in, zero
-// at a refresh.
+// checkTimes wants a token that was made by now and is valid now. began is when
+// the sign-in was sent off, zero at a refresh.
 func (c *claims) checkTimes(now, began time.Time) error {
 	switch {
 	case c.expires == nil:

@@ -1,8 +1,7 @@
-//go:build measure && !race
-
-package gatehouse
+package bench
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -16,10 +15,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse/bench/paired"
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/token"
 )
-
-// Verification is not exported, so it is measured here, for the tests of bench,
-// which run this file: alone, since measuring takes the whole process.
 
 // The subjects of verifying an ID Token, and what is stated of them.
 const (
@@ -28,61 +26,50 @@ const (
 	idTokenCost = 1.15
 )
 
-// TestIDTokenCost: verifying an ID Token that was never seen before costs
-// little more with all our checks than go-oidc's bare Verify, which leaves out
-// nonce, azp, iat, at_hash, typ, sub and duplicate names (security.md M3 to M6).
-func TestIDTokenCost(t *testing.T) {
-	table, err := paired.Hold(40, 3, idTokenSubjects(t), []paired.Limit{
-		{Subject: allChecks, Peer: bareVerify, AtMost: idTokenCost},
-	})
-	if table != nil {
-		t.Log("\n" + table.Markdown(bareVerify))
-	}
-	if err != nil {
-		t.Error(err)
-	}
+// idTokenLimits: verifying an ID Token that was never seen before costs little
+// more with all our checks than go-oidc's bare Verify, which leaves out nonce,
+// azp, iat, at_hash, typ, sub and duplicate names (M3 to M6 of the threat model).
+func idTokenLimits() []paired.Limit {
+	return []paired.Limit{{Subject: allChecks, Peer: bareVerify, AtMost: idTokenCost}}
 }
 
 const (
-	benchClient = "notes"
-	benchNonce  = "n-0S6_WzA2MjAbCdEfGhIjKlMnOpQrSt"
+	idClient = "notes"
+	idNonce  = "n-0S6_WzA2MjAbCdEfGhIjKlMnOpQrSt"
 )
 
 // idTokenSubjects verify the same token with the same keys, both fetched.
 func idTokenSubjects(t *testing.T) []paired.Subject {
 	t.Helper()
-	issuer, sign := benchIssuer(t)
+	issuer, sign := idIssuer(t)
 	raw := sign(map[string]any{
-		"iss": issuer, "aud": []string{benchClient}, "azp": benchClient, "sub": "f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:ana",
+		"iss": issuer, "aud": []string{idClient}, "azp": idClient, "sub": "f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:ana",
 		"exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "auth_time": time.Now().Unix(),
-		"jti": rand.Text(), "typ": "ID", "nonce": benchNonce, "sid": "08d2c8a1-8f0e-4c27-b3f6-5a2a3b9d1f3c", "acr": "1",
+		"jti": rand.Text(), "typ": "ID", "nonce": idNonce, "sid": "08d2c8a1-8f0e-4c27-b3f6-5a2a3b9d1f3c", "acr": "1",
 		"name": "Ana Example", "given_name": "Ana", "family_name": "Example", "preferred_username": "ana",
 		"email": "ana@staff.example.org", "email_verified": true, "locale": "en-GB",
 		"groups":       []string{"staff", "engineering", "oncall-europe", "notes-editors", "billing-readers"},
 		"realm_access": map[string]any{"roles": []string{"offline_access", "uma_authorization", "notes", "default-roles-demo"}},
 	})
-	p, err := NewProvider(issuer, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.wait(t.Context()); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
+	verifier := token.NewVerifier(token.Config{
+		Issuer:     issuer,
+		Keys:       keyset.New(keyset.Config{URL: func(context.Context) (string, error) { return issuer + "/keys", nil }}),
+		Algorithms: func(context.Context) ([]string, error) { return []string{"RS256"}, nil },
+		Now:        time.Now,
 	})
+	want := token.SignIn{Client: idClient, Nonce: idNonce, Began: time.Now().Add(-time.Minute)}
 	peer, err := oidc.NewProvider(t.Context(), issuer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, want := Client{ID: benchClient}, idTokenWant{nonce: benchNonce, issuedAfter: time.Now().Add(-time.Minute)}
-	verifier := peer.Verifier(&oidc.Config{ClientID: benchClient})
+	bare := peer.Verifier(&oidc.Config{ClientID: idClient})
 	return []paired.Subject{
 		checked(t, allChecks, func() error {
-			_, err := p.verifyIDToken(t.Context(), client, raw, "", want)
+			_, err := verifier.SignIn(t.Context(), raw, want)
 			return err
 		}),
 		checked(t, bareVerify, func() error {
-			token, err := verifier.Verify(t.Context(), raw)
+			got, err := bare.Verify(t.Context(), raw)
 			if err != nil {
 				return err
 			}
@@ -93,7 +80,7 @@ func idTokenSubjects(t *testing.T) []paired.Subject {
 				Email    string `json:"email"`
 				Verified bool   `json:"email_verified"`
 			}
-			return token.Claims(&claims)
+			return got.Claims(&claims)
 		}),
 	}
 }
@@ -111,9 +98,9 @@ func checked(t *testing.T, name string, op func() error) paired.Subject {
 	})
 }
 
-// benchIssuer publishes five keys, as servers do that rotate them, and signs
+// idIssuer publishes five keys, as servers do that rotate them, and signs
 // with the last.
-func benchIssuer(t *testing.T) (issuer string, sign func(map[string]any) string) {
+func idIssuer(t *testing.T) (issuer string, sign func(map[string]any) string) {
 	t.Helper()
 	const keys = 5
 	var set jose.JSONWebKeySet
