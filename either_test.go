@@ -99,7 +99,7 @@ func testEither(t *testing.T, s *site, challenged func(*answer) bool) {
 			t.Errorf("a program as %s: %v", who, a)
 		}
 	}
-	// Another site's request is refused, never challenged (decision 8).
+	// Another site's request is refused, never challenged (decision 15).
 	for _, b := range []*visitor{nobody, ana, ben} {
 		s.wantRefusal(b.do(b.request(http.MethodPost, "/mine", nil, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")), http.StatusForbidden)
 		s.wantRefusal(b.do(b.request(http.MethodGet, "/mine", nil, "Upgrade", "websocket", "Origin", "https://evil.example")), http.StatusForbidden)

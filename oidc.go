@@ -138,7 +138,7 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 	return id, nil
 }
 
-// checkOrigin refuses unsafe requests from other sites (design decision 8). A
+// checkOrigin refuses unsafe requests from other sites (decision 15). A
 // WebSocket handshake is a GET that other sites may send with our cookies, so
 // it is judged as unsafe.
 func (rp *RelyingParty) checkOrigin(r *http.Request) error {

@@ -36,7 +36,7 @@ const (
 
 // attempt is one sign-in under way. It travels in a sealed cookie of its own,
 // so that the server stores nothing for it and tabs do not disturb each other
-// (design decision 4). State, nonce and PKCE verifier are all derived from its
+// (decision 5). State, nonce and PKCE verifier are all derived from its
 // seed, which never leaves the seal.
 type attempt struct {
 	seed     [seedSize]byte

@@ -107,7 +107,7 @@ func (p *Provider) Issuer() string { return p.issuer }
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.openid.get(ctx) }
 
 // umaMetadata returns the OpenID or RFC 8414 metadata joined with the UMA
-// members of uma2-configuration, which gives nothing else (design decision 7),
+// members of uma2-configuration, which gives nothing else (decision 8),
 // except where there is no other document.
 func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.uma.get(ctx) }
 

@@ -52,8 +52,8 @@ func TestCC1_OneRefresh(t *testing.T) {
 	}
 }
 
-// Design decision 3: it starts 60 s or a quarter of the life before expiry, and
-// nobody waits while the token is good.
+// A refresh starts 60 s or a quarter of the life before expiry, and nobody waits
+// while the token is good (decision 4).
 func TestRefreshAhead(t *testing.T) {
 	for _, c := range []struct{ life, at time.Duration }{
 		{5 * time.Minute, 4 * time.Minute}, {time.Minute, 45 * time.Second}, {time.Hour, 59 * time.Minute}, {4 * time.Second, 3 * time.Second},

@@ -116,7 +116,7 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 type partyKey struct{ issuer, client string }
 
 // attach joins a relying party to the Sessions: all must have one origin,
-// because the session cookie's name is a hash over it (design decision 5).
+// because the session cookie's name is a hash over it (decision 6).
 func (s *Sessions) attach(rp *RelyingParty) error {
 	origin := rp.redirect.Scheme + "://" + rp.redirect.Host
 	s.mu.Lock()
@@ -200,7 +200,7 @@ func (s *Sessions) swap(ctx context.Context, key string, old, new []byte, expiry
 }
 
 // ring returns the keys that seal cookies: the given ones or the one that is
-// kept in the store (design decision 6).
+// kept in the store, so that a site without a setting works too (decision 7).
 func (s *Sessions) ring(ctx context.Context) (*seal.Ring, error) {
 	if s.given != nil {
 		return s.given, nil

@@ -36,8 +36,8 @@ func appSite(t testing.TB, outside bool) (*site, *scs.SessionManager) {
 	return s, app
 }
 
-// Design decision 2: the application's token is new after a sign-in, its data is
-// kept, and it is gone after sign-out. With and without LoadAndSave outside.
+// The application's token is new after a sign-in, its data is kept, and it is gone
+// after sign-out (decision 2). With and without LoadAndSave outside.
 func TestSessionOfTheApp(t *testing.T) {
 	for _, outside := range []bool{false, true} {
 		t.Run(fmt.Sprintf("LoadAndSave outside %v", outside), func(t *testing.T) {

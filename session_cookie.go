@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/outbound"
 )
 
-// nameCookies derives the cookies' names (design decision 5). Cookies ignore
-// ports, hence the hash in the name. __Host- ties a cookie to this host, to
+// nameCookies derives the cookies' names. Cookies ignore ports, hence the hash in
+// the name (decision 6). __Host- ties a cookie to this host, to
 // Secure and to the whole path.
 func (rp *RelyingParty) nameCookies() {
 	prefix := "__Host-gh-"

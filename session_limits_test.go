@@ -67,8 +67,8 @@ func TestSessionWithoutIdleLimit(t *testing.T) {
 	ana.wantOut(ana.get("/notes/"))
 }
 
-// Design decision 2: one round trip a request, at most one write in a tenth of
-// the idle interval. G9: at most 0.05 writes a request.
+// One round trip a request, at most one write in a tenth of the idle interval
+// (decision 2), and at most 0.05 writes a request (G9).
 func TestSessionCostsTheStore(t *testing.T) {
 	s := newSite(t, twoReplicas, watched)
 	s.SetTokenLifetime(24 * time.Hour)

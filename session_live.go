@@ -42,7 +42,7 @@ func (l *liveSession) set(now stored) {
 }
 
 // The session cookie is id "." mark "." mark: with the names of its marks a
-// request reads record and marks in one round trip (design decision 3).
+// request reads record and marks in one round trip (decision 3).
 func cookieValue(id string, marks [2]mark) string {
 	return id + "." + marks[0].name + "." + marks[1].name
 }
@@ -230,5 +230,5 @@ func (s *Sessions) create(ctx context.Context, key string, r *record, deadline t
 }
 
 // createWithin bounds the time between a callback's reading of the marks and
-// the last try to store the login (design decision 3).
+// the last try to store the login: later they might be gone (decision 3).
 const createWithin = 30 * time.Second

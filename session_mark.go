@@ -49,7 +49,7 @@ func markOfSID(issuer, sid string) string         { return markName("sid", issue
 func markOfSubject(issuer, subject string) string { return markName("subject", issuer, subject) }
 func markOfNoSID(issuer, subject string) string   { return markName("no sid", issuer, subject) }
 
-// marksOf names the two marks that end a session (design decision 3).
+// marksOf names the two marks that end a session when one is raised (decision 3).
 func marksOf(issuer, subject, sid string) [2]mark {
 	second := mark{name: markOfSubject(issuer, subject)}
 	if sid == "" {

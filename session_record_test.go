@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// recordKey is the store key of the visitor's session, as design decision 2
-// gives it: base64url(SHA-256(domain ‖ value)).
+// recordKey is the store key of the visitor's session, a hash of the cookie's id
+// (decision 2): base64url(SHA-256(domain ‖ value)).
 func recordKey(t testing.TB, s *site, b *visitor) string {
 	t.Helper()
 	list, err := s.replicas[0].sessions.List(context.Background(), siteIssuer, b.user+"-1")
@@ -36,7 +36,7 @@ func (s *site) overwrite(key string, change func([]byte) []byte) {
 	s.must(s.store.CommitCtx(ctx, key, change(slices.Clone(old)), s.Now().Add(time.Hour)))
 }
 
-// Design decision 6: garbage is "not signed in", with one warning.
+// Garbage is "not signed in", with one warning (decision 7).
 func TestSessionGarbageRecord(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"empty":           func([]byte) []byte { return []byte{} },
@@ -61,8 +61,7 @@ func TestSessionGarbageRecord(t *testing.T) {
 	}
 }
 
-// Design decision 6: what a newer build or another key may read is 503, never
-// "signed out".
+// What a newer build or another key may read is 503, never "signed out" (decision 7).
 func TestSessionUnreadableRecord(t *testing.T) {
 	s := newSite(t)
 	ana := s.visitor("ana")

@@ -16,7 +16,7 @@ import (
 
 // refreshRun is one refresh of one session: it takes the lease, sends the
 // refresh token and merges the answer; or waits until whoever holds the lease
-// has done so (design decision 3).
+// has done so, so that the token is sent once (decision 4).
 type refreshRun struct {
 	sessions *Sessions
 	party    *RelyingParty

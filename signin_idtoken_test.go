@@ -36,7 +36,7 @@ func TestIDTokenFaults(t *testing.T) {
 	}
 }
 
-// testIDTokenFault is CB-NO+1, and then the next sign-in works (RP-S2).
+// testIDTokenFault signs in with the fault, and then without: the next sign-in works (RP-S2).
 func testIDTokenFault(t *testing.T, f opserver.Fault, code string) {
 	s := newSite(t)
 	ana := s.visitor("ana")

@@ -163,8 +163,7 @@ func toJSON(t testing.TB, v any) string {
 	return string(b)
 }
 
-// Design decision 7: the last good metadata and keys serve while the provider
-// is away.
+// The last good metadata and keys serve while the provider is away (decision 8).
 func TestMetadataIsKept(t *testing.T) {
 	s := newSite(t)
 	s.visitor("ben").signIn()
@@ -194,7 +193,7 @@ func TestMetadataOfRFC8414(t *testing.T) {
 	}
 }
 
-// One fetch for all who wait (design decision 7).
+// One fetch for all who wait (decision 8).
 func TestMetadataOneFetch(t *testing.T) {
 	s := newSite(t)
 	hold, held := make(chan struct{}), make(chan struct{}, 1)

@@ -47,7 +47,7 @@ const (
 )
 
 // storeKey is the key of value in a domain: SHA-256 of both, so that no key
-// reveals a cookie's value and domains never meet (design decision 2).
+// reveals a cookie's value and domains never meet (decision 2).
 func storeKey(domain string, value ...string) string {
 	sum := storeHash(domain, value...)
 	var key [keySize]byte

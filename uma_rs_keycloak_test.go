@@ -34,7 +34,7 @@ func newKeycloak(t testing.TB) *keycloak {
 		"permission_endpoint":"https://as.example.org/perm","resource_registration_endpoint":"https://as.example.org/res","policy_endpoint":"https://as.example.org/policy",
 		"scopes_supported":["openid","profile","offline_access"]}`)
 	k.mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("scope") != "" { // K1
+		if r.FormValue("scope") != "" { // a role makes the PAT, not a scope (K1)
 			k.says400(w, 400, "invalid_scope")
 			return
 		}
@@ -67,7 +67,7 @@ func (k *keycloak) pat(h http.HandlerFunc) http.HandlerFunc {
 }
 
 func (k *keycloak) collection(w http.ResponseWriter, r *http.Request) {
-	if r.Method == "GET" { // K7
+	if r.Method == "GET" { // names are patterns, and lists are capped, unless asked like this (K7)
 		if r.FormValue("exactName") != "true" || r.FormValue("owner") != "photoz" || r.FormValue("max") != "-1" {
 			k.says400(w, 500, "a list of everybody's")
 			return
@@ -91,7 +91,7 @@ func (k *keycloak) collection(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, have := range k.resources {
-		if have["name"] == doc["name"] { // K4
+		if have["name"] == doc["name"] { // names are unique (K4)
 			k.says400(w, 409, "invalid_request")
 			return
 		}
@@ -144,7 +144,7 @@ func (k *keycloak) resource(w http.ResponseWriter, r *http.Request) {
 	case "PUT":
 		if doc, ok := k.describes(w, r); ok {
 			k.resources[id] = doc
-			w.WriteHeader(204) // K3
+			w.WriteHeader(204) // no body after an update (K3)
 		}
 	case "DELETE":
 		delete(k.resources, id)
@@ -161,7 +161,7 @@ func (k *keycloak) permission(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, p := range list {
 		if k.resources[fmt.Sprint(p["resource_id"])] == nil {
-			k.says400(w, 400, "invalid_resource_id") // K9
+			k.says400(w, 400, "invalid_resource_id") // for a resource that was deleted (K9)
 			return
 		}
 	}

@@ -358,7 +358,7 @@ type description struct {
 func (g *registrar) describe() description {
 	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
 	if g.keycloak {
-		d.Description, d.OwnerManaged = "", g.r.Owner != "" // K5, K6
+		d.Description, d.OwnerManaged = "", g.r.Owner != "" // it refuses a description (K5), and an owner has to be said to own (K6)
 	}
 	return d
 }

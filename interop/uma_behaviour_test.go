@@ -57,7 +57,7 @@ var behaviours = []struct {
 		s.bob(http.MethodGet)
 	},
 		"200 [view] [introspect, ticket, token uma-ticket, token uma-ticket]; uma_denied [introspect, ticket, token uma-ticket, token uma-ticket]",
-		"200 [view] [introspect, ticket, token uma-ticket]; 200 [view] [introspect]"}, // K22
+		"200 [view] [introspect, ticket, token uma-ticket]; 200 [view] [introspect]"}, // Keycloak goes on with what it gave (K22)
 	{"the resource is deleted behind its back", func(s *scene) { s.deleteRemotely(); s.stranger(); s.stranger() },
 		"challenged [GET resource, POST resource, ticket, ticket]; challenged [ticket]", "challenged [POST resource, ticket, ticket]; challenged [ticket]"},
 	{"a scope is missing there", func(s *scene) { s.change(`["view"]`); s.method(http.MethodPut); s.method(http.MethodPut) },

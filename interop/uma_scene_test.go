@@ -290,7 +290,7 @@ func (s *scene) deleteRemotely() {
 func (s *scene) change(scopes string) {
 	status := http.StatusOK
 	if s.w.keycloak {
-		status = http.StatusNoContent // K3
+		status = http.StatusNoContent // its answer to an update (K3)
 	}
 	protection(s.t, http.MethodPut, s.endpoint("resource_registration_endpoint")+"/"+s.first, s.w.pat(""),
 		fmt.Sprintf(`{"name":%q,"resource_scopes":%s,"ownerManagedAccess":true}`, s.resource.Name, scopes), status, nil)

@@ -9,63 +9,63 @@ import "example.com/gatehouse/internal/testkit/opserver"
 // This is how the behaviours of a relying party, grouped as the conformance suite
 // of the OpenID Foundation groups them, are brought about:
 //
-//	D1   issuer ends with a slash         NewServerAt(t, "/"), MetadataIssuerSlash
-//	D2   issuer of the metadata           MetadataIssuerMismatch
-//	D3   metadata in trouble              at "metadata": EndpointGone, EndpointFails, EndpointDown, HTMLAnswer,
-//	                                      TruncatedAnswer, HugeAnswer, RedirectingAnswer,
-//	                                      AuthorizationServerHangs; Stop; InsecureEndpoint
-//	D4   odd metadata                     OddMetadata, with UnsignedIDToken
-//	D5   unusual paths                    always
-//	D6   PKCE not announced               NoChallengeMethods, PlainChallengeOnly
-//	A1   authorization request            always: the request is refused
-//	A2   fresh state, nonce, verifier     always: Violations
-//	A3   two tabs                         Browser.GetUntil twice in one Browser
-//	A4   login-state cookie               Browser
-//	A5   scopes and max_age               AddUser; OldAuthentication, MissingAuthTime
-//	A6   return address                   Browser
-//	C1   state                            WrongState, MissingState, Browser.GetUntil with two Browsers
-//	C2   replay, no sign-in, doubled      Browser.GetUntil, then Get twice; RepeatedCode, RepeatedState, MissingCode
-//	C3   error answers                    ErrorAnswer, ErrorWrongState
-//	C5   iss of the answer                MissingResponseIssuer, WrongResponseIssuer, NoResponseIssuer
-//	T1   credentials with odd characters  AddClient
-//	T2   in the body, or none             AddClient with Auth changed, AddPublicClient
-//	T4   token request                    always: the request is refused
-//	T5   token endpoint in trouble        CodeRefused, ClientRefused, ErrorAsSuccess, TokenEndpointDown; at "token":
-//	                                      EndpointDown, HTMLAnswer, TruncatedAnswer, HugeAnswer, RedirectingAnswer,
-//	                                      AuthorizationServerHangs
-//	T6   short answers                    OddTokenType, NoExpiresIn, NoScope
-//	T7   unusable answers                 UnknownTokenType, MissingTokenType, MissingAccessToken, MissingIDToken
-//	T8   mTLS aliases                     MTLSAliases
-//	I1   iss                              WrongIssuer, MissingIssuer, IssuerSlash
-//	I2   aud                              WrongAudience, MissingAudience, EmptyAudience
-//	I3   aud as array                     AudienceArray
-//	I4   azp                              SecondAudience, WrongAuthorizedParty
-//	I5   sub                              MissingSubject, EmptySubject, SubjectNotString
-//	I6   iat missing                      MissingIssuedAt
-//	I7   exp                              MissingExpiry, ExpiredIDToken, ExpiredWithinSkew
-//	I8   iat and nbf                      IssuedLongAgo, IssuedInFuture, NotYetValid
-//	I9   nonce                            WrongNonce, MissingNonce
-//	I10  alg none                         UnsignedIDToken, UnsignedOddCase, EmptySignature
-//	I11  another alg                      OtherAlgorithm
-//	I12  HS256                            HMACWithPublicKey, HMACWithSecret
-//	I13  signature                        WrongSignature, with SignWith
-//	I14  header and form                  UnknownCriticalHeader, KeyInHeader, KeyURLInHeader, WrongTokenType, HugeIDToken,
-//	                                      FivePartIDToken, PaddedIDToken, JSONSerializedIDToken
-//	I16  at_hash                          WrongAccessTokenHash, MissingAccessTokenHash
-//	K1   odd keys                         OddKeys
-//	K2   no kid, one key                  NoKeyID
-//	K3   no kid, three keys               NoKeyID with ThreeKeys
-//	K4   one kid, several keys            DecoyKeys
-//	K5   key for another use              EncryptionKey, OtherKeyAlgorithm
-//	K6   rotation                         RotateKeys
-//	K7   unknown kid, keys lost           UnknownKeyID, WithdrawnKey, EmptyKeySet, EndpointDown at "jwks"
-//	U1   user info request                always: Violations
-//	U2   user info in trouble             UserInfoWrongSubject, UserInfoMissingSubject, UserInfoRefused; at "userinfo":
-//	                                      EndpointFails, EndpointDown, HTMLAnswer, TruncatedAnswer, HugeAnswer,
-//	                                      RedirectingAnswer, AuthorizationServerHangs
-//	U4   claims that lie elsewhere        ClaimSources
-//	S1   session after login and logout   Browser.Cookies
-//	S2   after any rejection              Mend, and sign in again
+//	RP-D1   issuer ends with a slash         NewServerAt(t, "/"), MetadataIssuerSlash
+//	RP-D2   issuer of the metadata           MetadataIssuerMismatch
+//	RP-D3   metadata in trouble              at "metadata": EndpointGone, EndpointFails, EndpointDown, HTMLAnswer,
+//	                                         TruncatedAnswer, HugeAnswer, RedirectingAnswer,
+//	                                         AuthorizationServerHangs; Stop; InsecureEndpoint
+//	RP-D4   odd metadata                     OddMetadata, with UnsignedIDToken
+//	RP-D5   unusual paths                    always
+//	RP-D6   PKCE not announced               NoChallengeMethods, PlainChallengeOnly
+//	RP-A1   authorization request            always: the request is refused
+//	RP-A2   fresh state, nonce, verifier     always: Violations
+//	RP-A3   two tabs                         Browser.GetUntil twice in one Browser
+//	RP-A4   login-state cookie               Browser
+//	RP-A5   scopes and max_age               AddUser; OldAuthentication, MissingAuthTime
+//	RP-A6   return address                   Browser
+//	RP-C1   state                            WrongState, MissingState, Browser.GetUntil with two Browsers
+//	RP-C2   replay, no sign-in, doubled      Browser.GetUntil, then Get twice; RepeatedCode, RepeatedState, MissingCode
+//	RP-C3   error answers                    ErrorAnswer, ErrorWrongState
+//	RP-C5   iss of the answer                MissingResponseIssuer, WrongResponseIssuer, NoResponseIssuer
+//	RP-T1   credentials with odd characters  AddClient
+//	RP-T2   in the body, or none             AddClient with Auth changed, AddPublicClient
+//	RP-T4   token request                    always: the request is refused
+//	RP-T5   token endpoint in trouble        CodeRefused, ClientRefused, ErrorAsSuccess, TokenEndpointDown; at "token":
+//	                                         EndpointDown, HTMLAnswer, TruncatedAnswer, HugeAnswer, RedirectingAnswer,
+//	                                         AuthorizationServerHangs
+//	RP-T6   short answers                    OddTokenType, NoExpiresIn, NoScope
+//	RP-T7   unusable answers                 UnknownTokenType, MissingTokenType, MissingAccessToken, MissingIDToken
+//	RP-T8   mTLS aliases                     MTLSAliases
+//	RP-I1   iss                              WrongIssuer, MissingIssuer, IssuerSlash
+//	RP-I2   aud                              WrongAudience, MissingAudience, EmptyAudience
+//	RP-I3   aud as array                     AudienceArray
+//	RP-I4   azp                              SecondAudience, WrongAuthorizedParty
+//	RP-I5   sub                              MissingSubject, EmptySubject, SubjectNotString
+//	RP-I6   iat missing                      MissingIssuedAt
+//	RP-I7   exp                              MissingExpiry, ExpiredIDToken, ExpiredWithinSkew
+//	RP-I8   iat and nbf                      IssuedLongAgo, IssuedInFuture, NotYetValid
+//	RP-I9   nonce                            WrongNonce, MissingNonce
+//	RP-I10  alg none                         UnsignedIDToken, UnsignedOddCase, EmptySignature
+//	RP-I11  another alg                      OtherAlgorithm
+//	RP-I12  HS256                            HMACWithPublicKey, HMACWithSecret
+//	RP-I13  signature                        WrongSignature, with SignWith
+//	RP-I14  header and form                  UnknownCriticalHeader, KeyInHeader, KeyURLInHeader, WrongTokenType, HugeIDToken,
+//	                                         FivePartIDToken, PaddedIDToken, JSONSerializedIDToken
+//	RP-I16  at_hash                          WrongAccessTokenHash, MissingAccessTokenHash
+//	RP-K1   odd keys                         OddKeys
+//	RP-K2   no kid, one key                  NoKeyID
+//	RP-K3   no kid, three keys               NoKeyID with ThreeKeys
+//	RP-K4   one kid, several keys            DecoyKeys
+//	RP-K5   key for another use              EncryptionKey, OtherKeyAlgorithm
+//	RP-K6   rotation                         RotateKeys
+//	RP-K7   unknown kid, keys lost           UnknownKeyID, WithdrawnKey, EmptyKeySet, EndpointDown at "jwks"
+//	RP-U1   user info request                always: Violations
+//	RP-U2   user info in trouble             UserInfoWrongSubject, UserInfoMissingSubject, UserInfoRefused; at "userinfo":
+//	                                         EndpointFails, EndpointDown, HTMLAnswer, TruncatedAnswer, HugeAnswer,
+//	                                         RedirectingAnswer, AuthorizationServerHangs
+//	RP-U4   claims that lie elsewhere        ClaimSources
+//	RP-S1   session after login and logout   Browser.Cookies
+//	RP-S2   after any rejection              Mend, and sign in again
 //
 // What a relying party did wrong although it got through is in
 // [Server.Violations].

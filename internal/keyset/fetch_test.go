@@ -119,7 +119,7 @@ func TestJK1_RotationAtOnce(t *testing.T) {
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
 	wantCount(t, is, 1)
 	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
-	want(t, s, rs256(t, "rsa2", "k2"), nil) // K6: right after the last fetch
+	want(t, s, rs256(t, "rsa2", "k2"), nil) // RP-K6: right after the last fetch
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
 	wantCount(t, is, 1)
 
@@ -128,7 +128,7 @@ func TestJK1_RotationAtOnce(t *testing.T) {
 	is.clock.Add(30 * time.Second)
 	want(t, s, rs256(t, "rsa3", "k3"), keyset.ErrUnknownKey)
 	wantCount(t, is, 1)
-	want(t, s, rs256(t, "rsa1", "k1"), keyset.ErrUnknownKey) // K7: the set was replaced
+	want(t, s, rs256(t, "rsa1", "k1"), keyset.ErrUnknownKey) // RP-K7: the set was replaced
 }
 
 func TestRotationWithoutKid(t *testing.T) {

@@ -234,7 +234,7 @@ func TestAlgorithms(t *testing.T) {
 		token := sign(t, alg, keys()[name], name)
 		want(t, s, token, nil)
 		want(t, s, sign(t, alg, keys()[name], ""), nil) // no kid
-		// I13: the last bit that counts, whatever the algorithm
+		// RP-I13: the last bit that counts, whatever the algorithm
 		flip := []byte(token)
 		at := len(flip) - 10
 		flip[at] = map[bool]byte{true: 'B', false: 'A'}[flip[at] == 'A']

@@ -38,7 +38,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestClientFollowsNoRedirect(t *testing.T) { // M10
+// A redirect from the token endpoint would carry secret and code elsewhere (M10).
+func TestClientFollowsNoRedirect(t *testing.T) {
 	var followed bool
 	other := serve(t, func(http.ResponseWriter, *http.Request) { followed = true })
 	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {

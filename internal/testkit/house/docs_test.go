@@ -516,6 +516,9 @@ var docSample = map[string]string{
 	"middlewaretest/kit.go":  "package middlewaretest\n\nconst mostTries = 3\n\nconst rounds = 7\n",
 	"internal/tool/t.go":     "package tool\n\nconst speed = 5\n", // nobody who uses the library meets it
 	coverageDoc:              "| Section | Must | Where | Tests |\n|---|---|---|---|\n| 1 | a | `T.m`, `T.F` | `TestCB1_A`, `internal/in.FuzzA` |\n",
+	"cite.go":                "package gatehouse\n\n// It is so (K1 to K3, decision 1). The member B64.\n",
+	designDoc:                "1. **A.** It is R1.\n",
+	referencesDoc:            "| Id | What |\n|---|---|\n| K1 | a |\n| K2, K3 | a |\n",
 	threatsDoc:               ruleTable() + "\n| Case | What | Tests |\n|---|---|---|\n| CB1 | a | `TestCB1_A` |\n",
 }
 
@@ -529,6 +532,7 @@ func ruleTable() string {
 
 var docGuards = map[string]guard{
 	"errorCodes": errorCodes, "eventNames": eventNames, "limits": limits, "specCoverage": specCoverage, "threats": threats,
+	"citations": citations,
 }
 
 // docTree is docSample with old replaced by new in one file.
@@ -582,6 +586,13 @@ func TestDocsBark(t *testing.T) {
 		{"threats", threatsDoc, "| CB1 |", "| CB2 |", "case CB1 has no row"},
 		{"threats", threatsDoc, "| a | `TestCB1_A` |", "| a | `internal/in.FuzzA` |", "names no test TestCB1_"},
 		{"threats", "go.go", "errA", "errB", "there is no errA"},
+		{"citations", "cite.go", "so (K1", "so (J1, K1", "J1 has no row"},
+		{"citations", "cite.go", "K3", "K4", "K4 has no row"},
+		{"citations", "cite.go", "K1 to K3", "K1, K2", "nobody cites K3"},
+		{"citations", "cite.go", "decision 1", "decision\n// 2", "there is no decision 2"},
+		{"citations", "cite.go", "It is so (K1 to K3, decision 1). The member B64.", "K1 to K3.", "say what K1 to K3. means"},
+		{"citations", designDoc, "It is R1", "It is RP-D1", "RP-D1 has no row"},
+		{"citations", referencesDoc, "K2, K3", "K2", "K3 has no row"},
 	} {
 		got := docGuards[c.guard](t, docTree(t, c.file, c.old, c.new))
 		if !slices.ContainsFunc(got, func(p string) bool { return strings.Contains(p, c.want) }) {

@@ -20,7 +20,7 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 	raw := form.Get("ticket")
 	ticket, ok := s.readTicket(raw)
 	if !ok {
-		return nil, &apiError{status: http.StatusForbidden, code: "invalid_ticket", desc: "Ticket verification failed"} // K15
+		return nil, &apiError{status: http.StatusForbidden, code: "invalid_ticket", desc: "Ticket verification failed"} // 403, and a code of its own (K15)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,8 +40,8 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 	if submit {
 		s.fileMissing(who, c, missing)
 	}
-	if len(got) == 0 || (form.Has("rpt") && len(missing) > 0) { // K19
-		denied := &apiError{status: http.StatusForbidden, code: "access_denied", desc: "not_authorized"} // K14
+	if len(got) == 0 || (form.Has("rpt") && len(missing) > 0) { // a part is enough, but not with an RPT (K19)
+		denied := &apiError{status: http.StatusForbidden, code: "access_denied", desc: "not_authorized"} // its word for no (K14)
 		if submit {
 			denied.desc = "request_submitted" // K14: also where nobody is asked
 		}
@@ -49,7 +49,7 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 	}
 	who.permissions = got
 	upgraded := form.Has("rpt") && s.keepOld(who, old, ticket.Client)
-	who.audience = []string{ticket.Client} // K18
+	who.audience = []string{ticket.Client} // an RPT is for the resource server (K18)
 	return s.giveRPT(c, who, upgraded)
 }
 
@@ -133,7 +133,7 @@ func (s keycloak) evaluate(t heldTicket, who *rights, more []string) (got, missi
 		if p.Resource != "" {
 			v := s.st.resources[p.Resource]
 			if v == nil || v.lost {
-				return nil, nil, badRequest("invalid_resource", "Resource with id ["+printable(p.Resource)+"] does not exist.") // K15
+				return nil, nil, badRequest("invalid_resource", "Resource with id ["+printable(p.Resource)+"] does not exist.") // a code of its own (K15)
 			}
 			list = []*resource{v}
 		}

@@ -40,10 +40,10 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 	id, _ := doc["_id"].(string)
 	switch {
 	case name == "":
-		writeError(w, &apiError{status: http.StatusConflict, code: "conflict", desc: "Duplicate resource error"}) // K4
+		writeError(w, &apiError{status: http.StatusConflict, code: "conflict", desc: "Duplicate resource error"}) // 409 for no name, too (K4)
 		return
 	case s.named(name, owner, client) != nil:
-		writeError(w, &apiError{status: http.StatusConflict, code: "invalid_request", desc: "the name already exists"}) // K4
+		writeError(w, &apiError{status: http.StatusConflict, code: "invalid_request", desc: "the name already exists"}) // unique for an owner (K4)
 		return
 	case id == "":
 		id = s.newResourceID()
@@ -93,7 +93,7 @@ func (s keycloak) serveResource(w http.ResponseWriter, r *http.Request) {
 		writeError(w, bad)
 		return
 	}
-	w.WriteHeader(http.StatusNoContent) // K3
+	w.WriteHeader(http.StatusNoContent) // where the specification has 200 and a body (K3)
 }
 
 // replace is K3: what is left out is reset but for attributes, and the owner

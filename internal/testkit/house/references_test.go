@@ -1,0 +1,147 @@
+package house_test
+
+import (
+	"fmt"
+	"go/parser"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// referencesDoc says what the ids stand for that no other document explains.
+const referencesDoc = "docs/references.md"
+
+// idDocs are the documents whose tables have a row for each id: the rules and
+// cases, the behaviours of relying parties, and all else.
+var idDocs = []string{threatsDoc, coverageDoc, referencesDoc}
+
+var (
+	// anID is a rule, a case, a behaviour, a fact: R1, CB3, RP-D1, M13. It does not
+	// stand inside a word, a path or a quotation.
+	anID     = regexp.MustCompile("(?:^|[^\\w\"'`/.%+#&=-])((?:RP-)?[A-Z]{1,2}[0-9]{1,2})\\b")
+	idRange  = regexp.MustCompile(`\b((?:RP-)?[A-Z]+)([0-9]+) to ((?:RP-)?[A-Z]+)([0-9]+)\b`)
+	decision = regexp.MustCompile(`\b[Dd]ecisions?\s+([0-9]+)\b`)
+	decided  = regexp.MustCompile(`(?m)^([0-9]+)\. \*\*`)
+)
+
+// noIDs are words that look like one.
+var noIDs = map[string]string{
+	"B64": "the member b64 of a header (RFC 7797)",
+}
+
+// idsIn lists the ids of a text, those between the ends of "M3 to M6" too.
+func idsIn(text string) []string {
+	var out []string
+	for at := 0; ; {
+		m := anID.FindStringSubmatchIndex(text[at:])
+		if m == nil {
+			break
+		}
+		if id := text[at+m[2] : at+m[3]]; noIDs[id] == "" && !strings.HasPrefix(text[at+m[3]:], "-") {
+			out = append(out, id)
+		}
+		at += m[3]
+	}
+	for _, m := range idRange.FindAllStringSubmatch(text, -1) {
+		first, _ := strconv.Atoi(m[2])
+		last, _ := strconv.Atoi(m[4])
+		for n := first + 1; n < last && m[1] == m[3]; n++ {
+			out = append(out, m[1]+strconv.Itoa(n))
+		}
+	}
+	return out
+}
+
+// A passage is a piece of text that may cite: a comment of Go code, or a line of
+// a document without its code.
+type passage struct {
+	where, text string
+	comment     bool
+}
+
+// passages gives every comment and every line of a document. The changelog tells
+// of the past, and a row that explains an id does not cite it.
+func (tr *tree) passages(t *testing.T) []passage {
+	t.Helper()
+	var out []passage
+	for _, f := range tr.goFiles(t, parser.ParseComments, all) {
+		for _, group := range f.ast.Comments {
+			text := strings.Join(strings.Fields(group.Text()), " ")
+			out = append(out, passage{fmt.Sprintf("%s:%d", f.name, f.line(group.Pos())), text, true})
+		}
+	}
+	for _, name := range tr.files {
+		if !strings.HasSuffix(name, ".md") || name == "CHANGELOG.md" {
+			continue
+		}
+		eachLine(tr.read(t, name), func(n int, line string) {
+			if slices.Contains(idDocs, name) && strings.HasPrefix(line, "|") {
+				_, line, _ = strings.Cut(line[1:], "|")
+			}
+			out = append(out, passage{fmt.Sprintf("%s:%d", name, n), codeSpan.ReplaceAllString(line, ""), false})
+		})
+	}
+	return out
+}
+
+func TestReferences(t *testing.T) { hold(t, citations) }
+
+// citations: what a comment or a document cites is there, a comment does not
+// consist of an id, and docs/references.md explains nothing that nobody cites.
+func citations(t *testing.T, tr *tree) []string {
+	var out []string
+	explained := map[string]string{}
+	for _, name := range idDocs {
+		tables, problems := tr.docTables(t, name)
+		if name == referencesDoc {
+			out = append(out, problems...)
+		}
+		for _, table := range tables {
+			for _, row := range table.rows {
+				for _, id := range idsIn(row.cells[0]) {
+					explained[id] = row.where
+				}
+			}
+		}
+	}
+	decisions := map[string]bool{}
+	if slices.Contains(tr.files, designDoc) {
+		for _, m := range decided.FindAllStringSubmatch(tr.read(t, designDoc), -1) {
+			decisions[m[1]] = true
+		}
+	}
+	cited := map[string]bool{}
+	for _, p := range tr.passages(t) {
+		for _, m := range decision.FindAllStringSubmatch(p.text, -1) {
+			if !decisions[m[1]] {
+				out = append(out, fmt.Sprintf("%s: there is no decision %s in %s", p.where, m[1], designDoc))
+			}
+		}
+		ids := idsIn(p.text)
+		for _, id := range ids {
+			if cited[id] = true; explained[id] == "" {
+				out = append(out, fmt.Sprintf("%s: %s has no row in %s", p.where, id, strings.Join(idDocs, ", ")))
+			}
+		}
+		if p.comment && len(ids) > 0 && saysNothing(p.text) {
+			out = append(out, fmt.Sprintf("%s: say what %s means beside it", p.where, p.text))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(explained)) {
+		if !cited[id] && strings.HasPrefix(explained[id], referencesDoc) {
+			out = append(out, fmt.Sprintf("%s: nobody cites %s", explained[id], id))
+		}
+	}
+	return out
+}
+
+// saysNothing reports whether a comment is made of ids alone.
+func saysNothing(text string) bool {
+	return !slices.ContainsFunc(strings.Fields(text), func(word string) bool {
+		word = strings.Trim(word, ",;.:()")
+		return word != "" && word != "and" && word != "to" && len(idsIn(word)) == 0
+	})
+}
