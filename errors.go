@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
 	signed "example.com/gatehouse/internal/token"
@@ -255,6 +256,10 @@ var engineFailures = []struct {
 	is   error
 	kind kind
 }{
+	{attempt.ErrUnknown, errStateUnknown},
+	{attempt.ErrExpired, errAttemptExpired},
+	{attempt.ErrRestarts, errSuperseded},
+
 	{signed.ErrMalformed, errIDTokenMalformed},
 	{signed.ErrAlgorithm, errAlgorithm},
 	{signed.ErrKind, errTokenKind},

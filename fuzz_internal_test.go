@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,37 +72,6 @@ func TestRecordFields(t *testing.T) {
 	if _, err := decodeRecord([]byte{recordVersion + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err != errRecordVersion {
 		t.Errorf("a newer version: %v", err)
 	}
-}
-
-// FuzzAttempt: what the seal protects is read back as it was written.
-func FuzzAttempt(f *testing.F) {
-	a := newAttempt(time.UnixMilli(1_777_636_800_000))
-	f.Add(a.encode())
-	a.grant, a.aged, a.maxAge, a.restarts = true, true, time.Hour, 2
-	a.scopes, a.asked, a.from, a.returnTo = "admin", []byte("12345678"), []byte("12345678"), "/notes/?a=b"
-	a.carried = []mark{{markOfSID("i", "s"), 1}, {markOfSubject("i", "u"), 1 << 60}}
-	f.Add(a.encode())
-	f.Add([]byte{})
-	f.Add(a.encode()[:50])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		first, err := decodeAttempt(bytes.Clone(b))
-		if err != nil {
-			return
-		}
-		second, err := decodeAttempt(first.encode())
-		if err != nil {
-			t.Fatalf("what was read is not readable once written: %v", err)
-		}
-		if first.seed != second.seed || !first.begin.Equal(second.begin) || first.restarts != second.restarts ||
-			first.grant != second.grant || first.aged != second.aged || first.maxAge != second.maxAge ||
-			first.scopes != second.scopes || !bytes.Equal(first.asked, second.asked) || !bytes.Equal(first.from, second.from) ||
-			first.returnTo != second.returnTo || !slices.Equal(first.carried, second.carried) {
-			t.Errorf("%+v became %+v", first, second)
-		}
-		if len(first.state()) != stateLen || len(first.verifier()) != 43 || first.state() == first.nonce() {
-			t.Error("state, nonce and verifier do not have their shapes")
-		}
-	})
 }
 
 // FuzzMark: a mark is a number or an error.

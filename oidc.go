@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	signed "example.com/gatehouse/internal/token"
@@ -236,98 +235,6 @@ func (rp *RelyingParty) needDigest() []byte {
 // asked for without another sign-in.
 func onlyGrant(unmet []Requirement) bool {
 	return len(unmet) > 0 && !slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.grant })
-}
-
-// AuthURL begins a sign-in and returns the address at the provider to send the
-// person to. It sets the attempt's cookie on w. returnTo is the path to come
-// back to; what is not a path of this site is replaced by HomeURL.
-func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
-	return rp.begin(w, r, rp.newAttempt(r, returnTo))
-}
-
-// newAttempt is a sign-in that meets all that this guard requires and signing
-// in can meet. The owner's grant is asked for afterwards: first who, then what.
-func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt {
-	a := newAttempt(rp.sessions.now())
-	a.returnTo, a.from, a.asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
-	for _, q := range rp.need {
-		a.ask(q.step)
-	}
-	return a
-}
-
-// sessionDigest recognises the session that the request's cookie names.
-func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
-	value, found := sentCookie(r, rp.cookie)
-	if !found {
-		return nil
-	}
-	id, _, ok := parseCookie(value)
-	if !ok {
-		return nil
-	}
-	return digest("session", id)
-}
-
-// ask adds what a requirement needs to what the attempt asks for.
-func (a *attempt) ask(s stepUp) {
-	if s.aged {
-		age := min(s.maxAge, maxLifetime).Truncate(time.Second)
-		if !a.aged || age < a.maxAge {
-			a.aged, a.maxAge = true, age
-		}
-	}
-	if len(s.scopes) > 0 {
-		a.scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(append(strings.Fields(a.scopes), s.scopes...)))), " ")
-	}
-}
-
-// begin writes the attempt's cookie and makes the authorization request
-// (OpenID Connect Core §3.1.2.1).
-func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt) (string, error) {
-	if err := checkHeaderSize(r); err != nil { // the callback would refuse it, after the person has signed in
-		return "", err
-	}
-	md, err := rp.provider.Metadata(r.Context())
-	if err != nil {
-		return "", err
-	}
-	if md.AuthorizationEndpoint == "" {
-		return "", errMetadataInvalid.because(errors.New("no authorization_endpoint"))
-	}
-	if a.grant {
-		a.scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
-	}
-	if err := rp.writeAttempt(w, r, a); err != nil {
-		return "", err
-	}
-	config := oauth2.Config{
-		ClientID: rp.client.ID, RedirectURL: rp.config.RedirectURL, Scopes: rp.scopesOf(a),
-		Endpoint: oauth2.Endpoint{AuthURL: md.AuthorizationEndpoint},
-	}
-	options := []oauth2.AuthCodeOption{
-		oidc.Nonce(a.nonce()),
-		oauth2.S256ChallengeOption(a.verifier()), // always: RFC 9700 §2.1.1
-	}
-	if a.aged {
-		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.maxAge/time.Second))))
-	}
-	location := config.AuthCodeURL(a.state(), options...)
-	if len(rp.config.AuthParams) > 0 { // RFC 8707 §2: resource may be there more than once
-		location += "&" + rp.config.AuthParams.Encode()
-	}
-	return location, nil
-}
-
-// scopesOf lists what the attempt asks for, openid first.
-func (rp *RelyingParty) scopesOf(a *attempt) []string {
-	scopes := append([]string{oidc.ScopeOpenID}, rp.config.Scopes...)
-	for _, s := range strings.Fields(a.scopes) {
-		if !slices.Contains(scopes, s) {
-			scopes = append(scopes, s)
-		}
-	}
-	return scopes
 }
 
 // Token returns the access token of the session on ctx. One that has expired is

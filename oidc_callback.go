@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 	signed "example.com/gatehouse/internal/token"
@@ -64,7 +65,7 @@ func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if len(a.from) == 0 {
+	if len(a.From) == 0 {
 		// Where the browser had a session already the token may be of the same
 		// grant, which would end with it (RFC 7009 §2.1).
 		m.refresh = answer.refresh
@@ -92,15 +93,15 @@ func (rp *RelyingParty) undo(w http.ResponseWriter, r *http.Request, m *made) {
 
 // conclude verifies what the code has bought and makes a session or a grant of
 // it. It returns where to go.
-func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt, answer *tokenAnswer, m *made) (string, error) {
+func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, answer *tokenAnswer, m *made) (string, error) {
 	ctx := r.Context()
 	token, err := rp.provider.tokens.SignIn(ctx, answer.idToken, signed.SignIn{
-		Client: rp.client.ID, Nonce: a.nonce(), Began: a.begin, Aged: a.aged, MaxAge: a.maxAge, Access: answer.access,
+		Client: rp.client.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: answer.access,
 	})
 	if err != nil {
 		return "", tokenFailure(err)
 	}
-	if a.grant {
+	if a.Grant {
 		return rp.finishGrant(r, a, token, answer)
 	}
 	claims, err := rp.gatherClaims(ctx, token, answer)
@@ -139,7 +140,7 @@ var responseParams = []string{"state", "code", "iss", "error", "error_descriptio
 
 // readResponse checks an authorization answer (OpenID Connect Core §3.1.2.7,
 // RFC 6749 §4.1.2, RFC 9207 §2.4) and uses its state up.
-func (rp *RelyingParty) readResponse(w http.ResponseWriter, r *http.Request) (*attempt, string, error) {
+func (rp *RelyingParty) readResponse(w http.ResponseWriter, r *http.Request) (*attempt.Attempt, string, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, "", errResponse.because(errors.New("query is malformed"))
@@ -195,9 +196,9 @@ func (rp *RelyingParty) checkResponseIssuer(ctx context.Context, q url.Values) e
 
 // useState marks the state used for the rest of its life: an answer counts once
 // over all replicas (R9).
-func (rp *RelyingParty) useState(ctx context.Context, a *attempt) error {
+func (rp *RelyingParty) useState(ctx context.Context, a *attempt.Attempt) error {
 	s := rp.sessions
-	first, err := s.swap(ctx, storeKey(usedDomain, a.state()), nil, newValue(0), a.begin.Add(attemptLife+markSlack))
+	first, err := s.swap(ctx, storeKey(usedDomain, a.State()), nil, newValue(0), a.Ends().Add(markSlack))
 	if err != nil {
 		return err
 	}
@@ -208,12 +209,12 @@ func (rp *RelyingParty) useState(ctx context.Context, a *attempt) error {
 }
 
 // redeem sends the code, once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
-func (rp *RelyingParty) redeem(ctx context.Context, a *attempt, code string) (*tokenAnswer, error) {
+func (rp *RelyingParty) redeem(ctx context.Context, a *attempt.Attempt, code string) (*tokenAnswer, error) {
 	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {code},
 		"redirect_uri":  {rp.config.RedirectURL},
-		"code_verifier": {a.verifier()},
+		"code_verifier": {a.Verifier()},
 	})
 	if refusal, ok := errors.AsType[*tokenRefusal](err); ok {
 		switch refusal.code {
@@ -252,11 +253,11 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken,
 }
 
 // newRecord is the login that an attempt ended in.
-func (rp *RelyingParty) newRecord(a *attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *record {
+func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *record {
 	now := rp.sessions.now()
 	rec := &record{
 		issuer: rp.provider.issuer, subject: proof.Subject(), clientID: rp.client.ID, sid: proof.SID(),
-		begin: a.begin, seen: now, authTime: proof.AuthTime(), claims: claims, scope: answer.scope,
+		begin: a.Begin, seen: now, authTime: proof.AuthTime(), claims: claims, scope: answer.scope,
 		access: token(answer.access), expires: answer.expires, requested: answer.requested,
 		refresh: token(answer.refresh), idToken: token(answer.idToken),
 		marks: marksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
@@ -264,15 +265,15 @@ func (rp *RelyingParty) newRecord(a *attempt, proof *signed.IDToken, claims []by
 	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
 		rec.scope = strings.Join(rp.scopesOf(a), " ")
 	}
-	if len(a.asked) > 0 {
-		rec.asked, rec.askedAt = a.asked, now
+	if len(a.Asked) > 0 {
+		rec.asked, rec.askedAt = a.Asked, now
 	}
 	return rec
 }
 
 // establish turns a verified sign-in into a session under a new id, and ends
 // the one the browser had (R5). It returns where to go.
-func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt, rec *record, m *made) (string, error) {
+func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, rec *record, m *made) (string, error) {
 	ctx, s := r.Context(), rp.sessions
 	deadline := s.now().Add(createWithin)
 	again, err := s.readMarks(ctx, a, rec)
@@ -292,7 +293,7 @@ func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *att
 	}
 	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.subject, ClientID: rec.clientID})
 	rp.setCookie(w, rp.cookie, cookieValue(id, rec.marks), s.ending(rec).Sub(s.now()))
-	return rp.returnPath(a.returnTo), nil
+	return rp.returnPath(a.ReturnTo), nil
 }
 
 // settle does what a new session brings with it.
@@ -311,7 +312,7 @@ func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *record
 // the attempt has to start over, because a logout may have come after it began.
 // The sid's mark is laid down before it is read, so that the front channel can
 // raise it.
-func (s *Sessions) readMarks(ctx context.Context, a *attempt, rec *record) (again bool, err error) {
+func (s *Sessions) readMarks(ctx context.Context, a *attempt.Attempt, rec *record) (again bool, err error) {
 	if rec.sid != "" {
 		if err := s.layMark(ctx, rec.marks[0].name); err != nil {
 			return false, err
@@ -325,20 +326,17 @@ func (s *Sessions) readMarks(ctx context.Context, a *attempt, rec *record) (agai
 		if rec.marks[i].number, err = decodeMark(values[i]); err != nil {
 			return false, errRecordUnreadable.because(err)
 		}
-		again = again || supersedes(rec.marks[i].number, a.begin) && !a.carries(rec.marks[i])
+		again = again || supersedes(rec.marks[i].number, a.Begin) && !a.Carries(rec.marks[i].carried())
 	}
 	return again, nil
 }
 
 // restart begins the sign-in anew, in knowledge of the marks read.
-func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attempt, marks [2]mark) (string, error) {
-	if a.restarts >= maxRestarts {
-		return "", errSuperseded.because(nil)
+func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, marks [2]mark) (string, error) {
+	next, err := a.Again(rp.sessions.now(), marks[0].carried(), marks[1].carried())
+	if err != nil {
+		return "", err
 	}
-	next := newAttempt(rp.sessions.now())
-	next.restarts, next.carried = a.restarts+1, marks[:]
-	next.aged, next.maxAge, next.scopes = a.aged, a.maxAge, a.scopes
-	next.asked, next.from, next.returnTo = a.asked, a.from, a.returnTo
 	return rp.begin(w, r, next)
 }
 
@@ -373,7 +371,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *r
 
 // finishGrant keeps an owner's grant. It makes no session: the person must be
 // signed in already, as the same.
-func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *signed.IDToken, answer *tokenAnswer) (string, error) {
+func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt.Attempt, token *signed.IDToken, answer *tokenAnswer) (string, error) {
 	grants := rp.config.OwnerGrants
 	if grants == nil { // begun at another relying party of this client and address
 		return "", errInternal.because(errors.New("this relying party has no OwnerGrants"))
@@ -385,7 +383,7 @@ func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *signed.I
 	if err != nil {
 		return "", err
 	}
-	if live.record().subject != token.Subject() || !bytes.Equal(a.from, rp.sessionDigest(r)) {
+	if live.record().subject != token.Subject() || !bytes.Equal(a.From, rp.sessionDigest(r)) {
 		return "", errGrantSubject.because(nil)
 	}
 	if err := grants.keep(r.Context(), token.Subject(), answer); err != nil {
@@ -398,7 +396,7 @@ func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt, token *signed.I
 	if !has { // asking again would go round for ever
 		return "", errOwnerRefused.because(nil)
 	}
-	return rp.returnPath(a.returnTo), nil
+	return rp.returnPath(a.ReturnTo), nil
 }
 
 // maxUserInfo caps a user info answer: it has to fit into a login record.

@@ -40,7 +40,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
 	a := rp.newAttempt(r, returnTo)
 	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
-		a.grant, a.aged, a.asked = true, false, nil
+		a.Grant, a.Aged, a.Asked = true, false, nil
 	}
 	return rp.begin(w, r, a)
 }
@@ -110,32 +110,6 @@ func isPrefetch(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// LoginHandler starts a sign-in on GET, or on POST from our own pages, and
-// comes back to the path in the parameter "return_to". Prefetches and frames
-// start none.
-func (rp *RelyingParty) LoginHandler() http.Handler {
-	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch err := rp.checkOrigin(r); {
-		case r.Method != http.MethodGet && r.Method != http.MethodPost:
-			w.Header().Set("Allow", "GET, POST")
-			rp.refuse(w, r, errMethod.because(nil))
-			return
-		case err != nil:
-			rp.refuse(w, r, err)
-			return
-		case isPrefetch(r), !opensPage(r):
-			rp.refuse(w, r, errNoNavigation.because(nil))
-			return
-		}
-		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
-		if err != nil {
-			rp.refuse(w, r, err)
-			return
-		}
-		redirect(w, location)
-	}))
 }
 
 // opensPage reports whether the request may open a page of its own: where the

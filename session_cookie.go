@@ -11,6 +11,9 @@ import (
 	"example.com/gatehouse/internal/outbound"
 )
 
+// maxReturnPath bounds the path to return to after sign-in.
+const maxReturnPath = 256
+
 // nameCookies derives the cookies' names. Cookies ignore ports, hence the hash in
 // the name (decision 6). __Host- ties a cookie to this host, to
 // Secure and to the whole path.

@@ -56,8 +56,6 @@ func parseCookie(value string) (id string, marks [2]string, ok bool) {
 	return id, marks, ok && validMarkName(marks[0]) && validMarkName(marks[1])
 }
 
-const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
 // isBase64URL reports whether s is base64url of size bytes, at most
 // sessionIDSize. Decoding is quicker than looking at each character.
 func isBase64URL(s string, size int) bool {

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"example.com/gatehouse/internal/attempt"
 )
 
 // A mark makes a logout from outside win at once, for any number of sessions:
@@ -36,14 +38,8 @@ func markName(kind string, parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:markNameSize])
 }
 
-// rawMarkName is the name without its base64url.
-func rawMarkName(name string) []byte {
-	b, err := base64.RawURLEncoding.DecodeString(name)
-	if err != nil || len(b) != markNameSize {
-		return make([]byte, markNameSize)
-	}
-	return b
-}
+// carried is the mark as an attempt carries it.
+func (m mark) carried() attempt.Mark { return attempt.Mark{Name: m.name, Number: m.number} }
 
 func markOfSID(issuer, sid string) string         { return markName("sid", issuer, sid) }
 func markOfSubject(issuer, subject string) string { return markName("subject", issuer, subject) }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/gatehouse/internal/attempt"
 )
 
 // The tests of this file run the session protocol (docs/design.md, decision 3)
@@ -265,8 +267,8 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 	for faults := range 2 {
 		explore(t, 60_000, func(choices []int) []int {
 			w := newWorld(t, faults)
-			a := newAttempt(w.clock)
-			rec, id := w.record(a.begin), newSessionID()
+			a := attempt.New(w.clock)
+			rec, id := w.record(a.Begin), newSessionID()
 			var revoked, created bool
 			options := w.store.run(choices, map[string]func(context.Context){
 				"callback": func(ctx context.Context) {
@@ -463,12 +465,16 @@ func TestModel_TwoLogoutsInOneMillisecond(t *testing.T) {
 	if err := w.a.sessions.RevokeAll(ctx, "https://id.example.org", "ana"); err != nil {
 		t.Fatal(err)
 	}
-	a := newAttempt(w.clock)
-	rec, id := w.record(a.begin), newSessionID()
+	a := attempt.New(w.clock)
+	rec, id := w.record(a.Begin), newSessionID()
 	if again, err := w.a.sessions.readMarks(ctx, a, rec); err != nil || !again {
 		t.Fatalf("again %v, %v: the attempt does not know of the logout", again, err)
 	}
-	a.carried = rec.marks[:]
+	next, err := a.Again(a.Begin, rec.marks[0].carried(), rec.marks[1].carried())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a = next
 	if again, err := w.a.sessions.readMarks(ctx, a, rec); err != nil || again {
 		t.Fatalf("again %v, %v: the attempt carries the mark", again, err)
 	}

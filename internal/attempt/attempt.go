@@ -1,0 +1,138 @@
+// Package attempt is a sign-in under way: what it asks for, and how it travels
+// in the browser that began it. The server stores nothing for it, so a million of
+// them cost no memory, and tabs do not disturb each other (decision 5).
+//
+// It knows a ring of keys and the bytes of its own format. It must not know
+// cookies, handlers or providers: which cookie a value lies in, and for whom it is
+// bound, its caller says.
+package attempt
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// Life is how long a person may take at the provider (R2: an attempt has an
+	// end).
+	Life = 10 * time.Minute
+	// maxRestarts is how often an attempt may start over because of a logout.
+	maxRestarts = 2
+	// longestAge bounds MaxAge: no session lives longer.
+	longestAge = 400 * 24 * time.Hour
+
+	seedSize     = 32
+	stateSize    = 16
+	nonceSize    = 16
+	verifierSize = 32
+)
+
+// Errors of attempts.
+var (
+	ErrUnknown  = errors.New("not an attempt of this browser") // a state or value that is not one of ours, or they do not belong together
+	ErrExpired  = errors.New("the attempt has expired")        // longer under way than Life
+	ErrRestarts = errors.New("too many logouts in between")    // it has started over twice already
+)
+
+// Attempt is one sign-in under way. State, nonce and PKCE verifier are all
+// derived from its seed, which never leaves the seal.
+type Attempt struct {
+	seed     [seedSize]byte
+	restarts byte
+	carried  []Mark // of the attempt before
+
+	Begin    time.Time     // to the millisecond
+	Grant    bool          // it asks for the owner's grant and makes no session
+	Aged     bool          // max_age was asked
+	MaxAge   time.Duration // whole seconds
+	Scopes   string        // asked beyond the configured ones
+	Asked    []byte        // recognises the requirements to meet
+	From     []byte        // recognises the session it started from
+	ReturnTo string        // the path to come back to
+}
+
+// Mark names a logout that an attempt knows of: it began after it.
+type Mark struct {
+	Name   string // 16 bytes in base64url
+	Number uint64
+}
+
+// New begins an attempt.
+func New(now time.Time) *Attempt {
+	a := &Attempt{Begin: now.Truncate(time.Millisecond)}
+	rand.Read(a.seed[:])
+	return a
+}
+
+// State is what the provider's answer has to bring back (RFC 6749 §10.12).
+func (a *Attempt) State() string { return a.derive("state", stateSize) }
+
+// Nonce is what the ID Token has to say.
+func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }
+
+// Verifier proves that the code is redeemed by who asked for it (RFC 7636 §4.1).
+func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierSize) }
+
+func (a *Attempt) derive(label string, size int) string {
+	mac := hmac.New(sha256.New, a.seed[:])
+	mac.Write([]byte(label))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:size])
+}
+
+// ValidState reports whether state has the form of one of ours.
+func ValidState(state string) bool {
+	b, err := base64.RawURLEncoding.DecodeString(state)
+	return err == nil && len(b) == stateSize && len(state) == base64.RawURLEncoding.EncodedLen(stateSize)
+}
+
+// Check reports whether the attempt is that of state and still under way. The
+// error is [ErrUnknown] or [ErrExpired].
+func (a *Attempt) Check(state string, now time.Time) error {
+	if !hmac.Equal([]byte(a.State()), []byte(state)) {
+		return because("state does not belong to the attempt")
+	}
+	if !now.Before(a.Ends()) {
+		return ErrExpired
+	}
+	return nil
+}
+
+// Ends is when the attempt is over.
+func (a *Attempt) Ends() time.Time { return a.Begin.Add(Life) }
+
+// AskAge asks for an authentication that is no older than age. Of several the
+// shortest counts.
+func (a *Attempt) AskAge(age time.Duration) {
+	age = min(age, longestAge).Truncate(time.Second)
+	if !a.Aged || age < a.MaxAge {
+		a.Aged, a.MaxAge = true, age
+	}
+}
+
+// AskScopes asks for more scopes.
+func (a *Attempt) AskScopes(scopes ...string) {
+	all := append(strings.Fields(a.Scopes), scopes...)
+	a.Scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(all))), " ")
+}
+
+// Carries reports whether the attempt was begun in knowledge of m.
+func (a *Attempt) Carries(m Mark) bool { return slices.Contains(a.carried, m) }
+
+// Again begins anew what a asked for, in knowledge of the marks. The error is
+// [ErrRestarts].
+func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
+	if a.restarts >= maxRestarts {
+		return nil, ErrRestarts
+	}
+	next := New(now)
+	next.restarts, next.carried = a.restarts+1, slices.Clone(marks)
+	next.Aged, next.MaxAge, next.Scopes = a.Aged, a.MaxAge, a.Scopes
+	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
+	return next, nil
+}

@@ -1,0 +1,257 @@
+package attempt_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/seal"
+)
+
+var (
+	now   = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	marks = []attempt.Mark{{Name: strings.Repeat("A", 22), Number: 1}, {Name: base64.RawURLEncoding.EncodeToString([]byte("sixteen bytes ok")), Number: 1 << 60}}
+)
+
+func ring(t testing.TB, keys ...string) *seal.Ring {
+	t.Helper()
+	var all [][]byte
+	for _, k := range keys {
+		all = append(all, []byte(strings.Repeat(k, 32)))
+	}
+	r, err := seal.NewRing(all...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// State, nonce and verifier have their lengths, differ from each other and from
+// those of any other attempt, and stay the same over seal and open.
+func TestDerived(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		a := attempt.New(now)
+		for what, c := range map[string]struct {
+			value string
+			size  int
+		}{"state": {a.State(), 22}, "nonce": {a.Nonce(), 22}, "verifier": {a.Verifier(), 43}} {
+			if len(c.value) != c.size || strings.Trim(c.value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" || seen[c.value] {
+				t.Errorf("%s %q, seen before: %v", what, c.value, seen[c.value])
+			}
+			seen[c.value] = true
+		}
+		if !attempt.ValidState(a.State()) {
+			t.Errorf("state %q has not the form of a state", a.State())
+		}
+	}
+}
+
+func TestValidState(t *testing.T) {
+	for _, state := range []string{
+		"", "A", strings.Repeat("A", 21), strings.Repeat("A", 23), strings.Repeat("A", 21) + "=", strings.Repeat("A", 21) + "/", strings.Repeat("A", 21) + "\n",
+		strings.Repeat("A", 21) + "\r", strings.Repeat("A", 22) + "\n", strings.Repeat("\u00e9", 11), strings.Repeat("A", 1<<20),
+	} {
+		if attempt.ValidState(state) {
+			t.Errorf("%.40q has the form of a state", state)
+		}
+	}
+}
+
+// An attempt counts for its own state, until it has been under way for ten
+// minutes.
+func TestCheck(t *testing.T) {
+	a := attempt.New(now.Add(999 * time.Microsecond))
+	if !a.Begin.Equal(now) || !a.Ends().Equal(now.Add(10*time.Minute)) {
+		t.Errorf("from %v to %v", a.Begin, a.Ends())
+	}
+	other := attempt.New(now).State()
+	for _, c := range []struct {
+		state string
+		after time.Duration
+		want  error
+	}{
+		{a.State(), 0, nil},
+		{a.State(), 10*time.Minute - time.Millisecond, nil},
+		{a.State(), 10 * time.Minute, attempt.ErrExpired},
+		{a.State(), time.Hour, attempt.ErrExpired},
+		{other, 0, attempt.ErrUnknown},
+		{other, time.Hour, attempt.ErrUnknown},
+		{strings.ToLower(a.State()), 0, attempt.ErrUnknown},
+		{"", 0, attempt.ErrUnknown},
+		{a.State()[:8] + other[8:], 0, attempt.ErrUnknown},
+	} {
+		if err := a.Check(c.state, now.Add(c.after)); !errors.Is(err, c.want) {
+			t.Errorf("state %q after %v: %v, want %v", c.state, c.after, err, c.want)
+		}
+	}
+}
+
+// Of what several requirements ask, the shortest age and all scopes count.
+func TestAsk(t *testing.T) {
+	a := attempt.New(now)
+	if a.AskScopes(); a.Scopes != "" || a.Aged {
+		t.Errorf("nothing asked: scopes %q, aged %v", a.Scopes, a.Aged)
+	}
+	a.AskScopes("write", "admin")
+	a.AskScopes("read", "write")
+	if a.Scopes != "admin read write" {
+		t.Errorf("scopes %q", a.Scopes)
+	}
+	for _, c := range []struct{ asked, want time.Duration }{
+		{1000 * 24 * time.Hour, 400 * 24 * time.Hour}, {time.Hour, time.Hour}, {2 * time.Hour, time.Hour}, {90*time.Second + time.Millisecond, 90 * time.Second}, {0, 0}, {time.Second, 0},
+	} {
+		if a.AskAge(c.asked); !a.Aged || a.MaxAge != c.want {
+			t.Errorf("%v asked: %v, want %v", c.asked, a.MaxAge, c.want)
+		}
+	}
+}
+
+// whole is an attempt with every field set.
+func whole(t testing.TB) *attempt.Attempt {
+	t.Helper()
+	first := attempt.New(now)
+	first.Aged, first.MaxAge, first.Scopes = true, time.Hour, "admin"
+	first.Asked, first.From, first.ReturnTo = []byte("12345678"), []byte("87654321"), "/notes/?a=b"
+	a, err := first.Again(now, marks...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Grant = true
+	return a
+}
+
+// An attempt that starts over asks for the same with a new state, in knowledge of
+// the marks that made it start over; at most twice.
+func TestAgain(t *testing.T) {
+	a := whole(t)
+	for i := range marks {
+		if !a.Carries(marks[i]) || a.Carries(attempt.Mark{Name: marks[i].Name, Number: marks[i].Number + 1}) || attempt.New(now).Carries(marks[i]) {
+			t.Errorf("mark %d is not carried as it is", i)
+		}
+	}
+	next, err := a.Again(now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.State() == a.State() || next.Carries(marks[0]) || !next.Begin.Equal(now.Add(time.Minute)) || next.Grant {
+		t.Errorf("%+v after %+v", next, a)
+	}
+	if !next.Aged || next.MaxAge != a.MaxAge || next.Scopes != a.Scopes || !bytes.Equal(next.Asked, a.Asked) || !bytes.Equal(next.From, a.From) || next.ReturnTo != a.ReturnTo {
+		t.Errorf("%+v asks for less than %+v", next, a)
+	}
+	if _, err := next.Again(now); err != attempt.ErrRestarts {
+		t.Errorf("a third start over: %v", err)
+	}
+}
+
+// Who opens a value finds what was sealed, and nothing under another binding or
+// without the key.
+func TestSealAndOpen(t *testing.T) {
+	a := whole(t)
+	value := a.Seal(ring(t, "k"), "party cookie-1")
+	got, err := attempt.Open(ring(t, "j", "k"), "party cookie-1", value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Begin = got.Begin.UTC(); !reflect.DeepEqual(got, a) {
+		t.Errorf("%+v was sealed, %+v opened", a, got)
+	}
+	if _, err := got.Again(now); err != nil {
+		t.Errorf("it has started over once: %v", err)
+	}
+	plain := base64.RawURLEncoding.EncodeToString
+	for name, c := range map[string]struct {
+		ring           *seal.Ring
+		binding, value string
+		want           error
+	}{
+		"another cookie":     {ring(t, "k"), "party cookie-2", value, attempt.ErrUnknown},
+		"another party":      {ring(t, "k"), "other cookie-1", value, attempt.ErrUnknown},
+		"another key":        {ring(t, "j"), "party cookie-1", value, seal.ErrUnknownKey},
+		"changed":            {ring(t, "k"), "party cookie-1", value[:len(value)-2] + "AA", attempt.ErrUnknown},
+		"shorter":            {ring(t, "k"), "party cookie-1", value[:len(value)-4], attempt.ErrUnknown},
+		"padded":             {ring(t, "k"), "party cookie-1", value + "=", attempt.ErrUnknown},
+		"too long":           {ring(t, "k"), "party cookie-1", strings.Repeat("A", 513), attempt.ErrUnknown},
+		"empty":              {ring(t, "k"), "party cookie-1", "", attempt.ErrUnknown},
+		"of another use":     {ring(t, "k"), "party cookie-1", plain(ring(t, "k").Seal("gatehouse/session", []byte("party cookie-1"), make([]byte, 50))), attempt.ErrUnknown},
+		"sealed but too few": {ring(t, "k"), "party cookie-1", plain(ring(t, "k").Seal("gatehouse/attempt", []byte("party cookie-1"), make([]byte, 41))), attempt.ErrUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := attempt.Open(c.ring, c.binding, c.value)
+			if got != nil || !errors.Is(err, c.want) || !errors.Is(err, attempt.ErrUnknown) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// A value fits into 512 bytes, whatever the attempt holds: scopes go first, then
+// the path.
+func TestSize(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("s", n) }
+	for _, c := range []struct {
+		scopes, path         int
+		keptScopes, keptPath bool
+	}{
+		{20, 20, true, true}, {60, 60, true, true}, {500, 60, false, true}, {200, 200, false, true}, {500, 500, false, false}, {0, 500, true, false},
+	} {
+		a := whole(t)
+		a.Scopes, a.ReturnTo = long(c.scopes), "/"+long(c.path)
+		value := a.Seal(ring(t, "k"), "b")
+		if len(value) > 512 {
+			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, len(value))
+		}
+		got, err := attempt.Open(ring(t, "k"), "b", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (got.Scopes == long(c.scopes)) != c.keptScopes || (got.ReturnTo == "/"+long(c.path)) != c.keptPath || got.State() != a.State() || !got.Carries(marks[1]) {
+			t.Errorf("scopes of %d and a path of %d: scopes of %d, a path of %d", c.scopes, c.path, len(got.Scopes), len(got.ReturnTo))
+		}
+	}
+}
+
+// FuzzAttempt: what the seal protects is read back as it was written.
+func FuzzAttempt(f *testing.F) {
+	const domain, binding = "gatehouse/attempt", "b"
+	r := ring(f, "k")
+	open := func(sealed string) []byte {
+		b, err := base64.RawURLEncoding.DecodeString(sealed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		plain, err := r.Open(domain, []byte(binding), b)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return plain
+	}
+	full := open(whole(f).Seal(r, binding))
+	f.Add(open(attempt.New(now).Seal(r, binding)))
+	f.Add(full)
+	f.Add([]byte{})
+	f.Add(full[:50])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := attempt.Open(r, binding, base64.RawURLEncoding.EncodeToString(r.Seal(domain, []byte(binding), b)))
+		if err != nil {
+			return
+		}
+		state, nonce, verifier := first.State(), first.Nonce(), first.Verifier()
+		second, err := attempt.Open(r, binding, first.Seal(r, binding))
+		if err != nil {
+			t.Fatalf("what was read is not readable once written: %v", err)
+		}
+		if !reflect.DeepEqual(first, second) || second.State() != state {
+			t.Errorf("%+v became %+v", first, second)
+		}
+		if len(state) != 22 || len(verifier) != 43 || state == nonce {
+			t.Error("state, nonce and verifier do not have their shapes")
+		}
+	})
+}

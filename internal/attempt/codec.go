@@ -1,0 +1,136 @@
+package attempt
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/gatehouse/internal/seal"
+)
+
+const (
+	// maxValue bounds the value of an attempt's cookie. Eight of them stay below
+	// the header limits of common proxies.
+	maxValue = 512
+
+	// markNameSize is the size of a mark's name: 128 bits of a hash.
+	markNameSize = 16
+	// markSize is the size of a mark here: its name and its number.
+	markSize = markNameSize + 8
+
+	domain = "gatehouse/attempt"
+)
+
+const (
+	flagGrant = 1 << iota
+	flagAged
+)
+
+// because is ErrUnknown with a reason.
+func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reason) }
+
+// Seal gives the attempt as the value of a cookie. It opens only under the same
+// binding (RFC 9700 §4.7), which names who began the attempt and the cookie. What
+// would make it too long for a cookie is left out, the scopes first: they are
+// needed only for a provider that does not say which it granted, though they are
+// not the ones asked for. The path goes next.
+func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
+	sealed := func() string {
+		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
+	}
+	value := sealed()
+	if len(value) > maxValue {
+		a.Scopes = ""
+		value = sealed()
+	}
+	if len(value) > maxValue {
+		a.ReturnTo = ""
+		value = sealed()
+	}
+	return value
+}
+
+// Open reads what [Attempt.Seal] gave. The error is [ErrUnknown]; it wraps
+// [seal.ErrUnknownKey] too if that is why.
+func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
+	if len(value) > maxValue {
+		return nil, because("the cookie is too long")
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)
+	if err != nil {
+		return nil, because("the cookie is not base64url")
+	}
+	plain, err := ring.Open(domain, []byte(binding), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	a := new(Attempt)
+	if !a.decode(plain) {
+		return nil, because("not the form of an attempt")
+	}
+	return a, nil
+}
+
+// encode gives the plain form: fixed fields, then those that vary.
+func (a *Attempt) encode() []byte {
+	out := append([]byte{}, a.seed[:]...)
+	out = binary.BigEndian.AppendUint64(out, uint64(a.Begin.UnixMilli()))
+	var flags byte
+	if a.Grant {
+		flags |= flagGrant
+	}
+	if a.Aged {
+		flags |= flagAged
+	}
+	out = append(out, a.restarts, flags)
+	out = binary.AppendUvarint(out, uint64(a.MaxAge/time.Second))
+	for _, s := range []string{a.Scopes, string(a.Asked), string(a.From), a.ReturnTo} {
+		out = binary.AppendUvarint(out, uint64(len(s)))
+		out = append(out, s...)
+	}
+	for _, m := range a.carried {
+		var name [markNameSize]byte
+		if b, err := base64.RawURLEncoding.DecodeString(m.Name); err == nil && len(b) == markNameSize {
+			copy(name[:], b)
+		}
+		out = append(out, name[:]...)
+		out = binary.BigEndian.AppendUint64(out, m.Number)
+	}
+	return out
+}
+
+// decode reads the plain form and reports whether it is one.
+func (a *Attempt) decode(b []byte) bool {
+	if len(b) < seedSize+8+2 {
+		return false
+	}
+	copy(a.seed[:], b)
+	b = b[seedSize:]
+	a.Begin = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
+	a.restarts, a.Grant, a.Aged = b[8], b[9]&flagGrant != 0, b[9]&flagAged != 0
+	b = b[10:]
+	seconds, n := binary.Uvarint(b)
+	if n <= 0 || seconds > uint64(longestAge/time.Second) {
+		return false
+	}
+	a.MaxAge, b = time.Duration(seconds)*time.Second, b[n:]
+	var varying [4]string
+	for i := range varying {
+		size, n := binary.Uvarint(b)
+		if n <= 0 || size > uint64(len(b)-n) {
+			return false
+		}
+		varying[i], b = string(b[n:n+int(size)]), b[n+int(size):]
+	}
+	a.Scopes, a.Asked, a.From, a.ReturnTo = varying[0], []byte(varying[1]), []byte(varying[2]), varying[3]
+	if len(b)%markSize != 0 {
+		return false
+	}
+	for m := range slices.Chunk(b, markSize) {
+		name := base64.RawURLEncoding.EncodeToString(m[:markNameSize])
+		a.carried = append(a.carried, Mark{name, binary.BigEndian.Uint64(m[markNameSize:])})
+	}
+	return true
+}
