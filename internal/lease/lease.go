@@ -1,0 +1,213 @@
+// Package lease lets one holder at a time work on a value that many processes
+// share, over nothing but compare-and-swap: an outcome that is not known, a
+// holder that died, a pause after trouble.
+//
+// It knows where the lease stands in a value, and a clock. It must not know what
+// is leased, nor what the work is.
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/gatehouse/internal/swap"
+)
+
+const (
+	// Life is how long a holder has. A lease is never renewed.
+	Life = 12 * time.Second
+	// margin is left between the end of the work and that of the lease: the
+	// clocks of two processes agree within 1 s.
+	margin = 2 * time.Second
+	// Poll is how often a process looks whether the holder is done.
+	Poll = 150 * time.Millisecond
+	// Flight bounds one Run: waiting for another holder, then working.
+	Flight = 2*Life + time.Second
+	// retry is the shortest pause after work that brought nothing, with up to as
+	// much again at random.
+	retry = 10 * time.Second
+	// mergeFor, mergePause and mergeMost space the tries to store what the work
+	// brought while the store is in trouble: its restart loses nothing.
+	mergeFor   = 10 * time.Second
+	mergePause = 50 * time.Millisecond
+	mergeMost  = time.Second
+	// takeFor is the same for taking the lease: a lost reply would leave a lease
+	// that nobody serves.
+	takeFor = 2 * time.Second
+)
+
+// Lease is the part of a value that says who works on it. The zero Lease is
+// free.
+type Lease struct {
+	Holder    string    // who works, "" for nobody
+	Until     time.Time // nobody else works before that
+	Takeovers uint64    // leases that ran out without an answer
+	RetryAt   time.Time // nobody works before that, after trouble
+}
+
+// Cell is where a leased value lies.
+type Cell[V any] interface {
+	// Load returns the value as it is now. An error ends the run: the value is
+	// gone, or nothing can be known about it.
+	Load(ctx context.Context) (V, error)
+	// Update changes the value by compare-and-swap. It reports whether change
+	// said yes and what is stored now. change may be called several times.
+	Update(ctx context.Context, p swap.Patience, change func(*V) bool) (now V, changed bool, err error)
+	// Lease returns the lease inside the value.
+	Lease(v *V) *Lease
+}
+
+// Job is work on a value for which the lease is taken first.
+type Job[V any] struct {
+	Cell Cell[V]
+	Now  func() time.Time
+	// Done reports whether the value needs no work, because others were faster.
+	// busy says that somebody is at work, or that it is too early to try again:
+	// then a value that still serves is good enough.
+	Done func(v V, busy bool) bool
+	// Work does the work once. Its context ends before the lease does.
+	Work func(ctx context.Context, v V) Result[V]
+}
+
+// Result is what the work brought.
+type Result[V any] struct {
+	// Merge puts what the work brought into the value as it is by then, and
+	// gives the lease back. It declines when the value does not hold any more
+	// what the work began with. Nil when the work brought nothing.
+	Merge func(*V) bool
+	// Err is why the work brought nothing.
+	Err error
+	// Known says that it is known what became of the work, so that the lease
+	// can be given back. Otherwise it stays until it runs out, and whoever
+	// takes it then counts a take-over.
+	Known bool
+	// Wait is how long to pause at least; the shortest pause is ten seconds.
+	Wait time.Duration
+}
+
+// WaitError says that nobody works on the value for now.
+type WaitError struct {
+	For time.Duration
+	Err error // why the last work brought nothing
+}
+
+// Error tells the cause.
+func (e *WaitError) Error() string { return "lease: paused: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *WaitError) Unwrap() error { return e.Err }
+
+var (
+	errPaused   = errors.New("lease: the last work brought nothing")
+	errUnmerged = errors.New("lease: what the work brought could not be stored")
+)
+
+// Run does the job unless another process does, and returns the value as it is
+// then. merged says that our own work is in it. The error is that of the cell,
+// a *WaitError, or that of ctx.
+func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
+	for {
+		v, err := j.Cell.Load(ctx)
+		if err != nil {
+			return now, false, err
+		}
+		at, l := j.Now(), j.Cell.Lease(&v)
+		held, paused := at.Before(l.Until), at.Before(l.RetryAt)
+		switch {
+		case j.Done(v, held || paused):
+			return v, false, nil
+		case paused:
+			return now, false, &WaitError{For: l.RetryAt.Sub(at), Err: errPaused}
+		case held:
+			if err := swap.Pause(ctx, Poll); err != nil {
+				return now, false, err
+			}
+			continue
+		}
+		mine, ok, err := j.take(ctx)
+		if err != nil {
+			return now, false, err
+		}
+		if ok {
+			return j.work(ctx, mine)
+		}
+	}
+}
+
+// take takes the lease if it is still free, and counts one that ran out without
+// an answer.
+func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
+	holder := rand.Text()
+	return j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
+		now, l := j.Now(), j.Cell.Lease(v)
+		if j.Done(*v, false) || now.Before(l.Until) || now.Before(l.RetryAt) {
+			return false
+		}
+		if l.Holder != "" {
+			l.Takeovers++
+		}
+		l.Holder, l.Until = holder, now.Add(Life)
+		return true
+	})
+}
+
+// work does the work under the lease and stores what comes of it. A caller that
+// leaves does not undo what was bought.
+func (j Job[V]) work(ctx context.Context, mine V) (now V, merged bool, err error) {
+	l := *j.Cell.Lease(&mine)
+	r := j.once(ctx, mine, l)
+	after := context.WithoutCancel(ctx)
+	if r.Merge == nil {
+		return now, false, j.putOff(after, l, r)
+	}
+	now, merged, err = j.Cell.Update(after, merging(), func(v *V) bool {
+		if !r.Merge(v) {
+			return false
+		}
+		*j.Cell.Lease(v) = Lease{}
+		return true
+	})
+	switch {
+	case err != nil:
+		return now, false, fmt.Errorf("%w: %w", errUnmerged, err)
+	case !merged:
+		now, err = j.Cell.Load(after)
+	}
+	return now, merged, err
+}
+
+func (j Job[V]) once(ctx context.Context, mine V, l Lease) Result[V] {
+	ctx, cancel := context.WithTimeout(ctx, l.Until.Add(-margin).Sub(j.Now()))
+	defer cancel()
+	return j.Work(ctx, mine)
+}
+
+// putOff leaves a pause, so that a server in trouble is not asked at every
+// request.
+func (j Job[V]) putOff(ctx context.Context, mine Lease, r Result[V]) error {
+	var jitter [1]byte
+	rand.Read(jitter[:])
+	wait := max(retry, r.Wait) + retry*time.Duration(jitter[0])/256
+	_, _, err := j.Cell.Update(ctx, merging(), func(v *V) bool {
+		l := j.Cell.Lease(v)
+		if l.Holder != mine.Holder {
+			return false
+		}
+		l.RetryAt = j.Now().Add(wait)
+		if r.Known {
+			l.Holder, l.Until = "", time.Time{}
+		}
+		return true
+	})
+	if err != nil {
+		return errors.Join(r.Err, err)
+	}
+	return &WaitError{For: wait, Err: r.Err}
+}
+
+func merging() swap.Patience {
+	return swap.Patience{For: mergeFor, Pause: mergePause, Most: mergeMost}
+}
