@@ -7,6 +7,8 @@ import (
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/session"
 	signed "example.com/gatehouse/internal/token"
 )
 
@@ -105,6 +107,9 @@ func (k kind) after(d time.Duration, cause error) *Error {
 // has for it, or err as one of kind otherwise. A panic is never the trouble of a
 // peer.
 func asError(err error, otherwise kind) *Error {
+	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
+		return errProviderUnavailable.after(wait.For, err)
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
@@ -129,6 +134,14 @@ func tokenFailure(err error) *Error {
 		return errProviderUnavailable.after(missing.RetryAfter, missing)
 	}
 	return asError(err, errProviderUnavailable)
+}
+
+// failure is an engine's error as an *Error, nil for nil.
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return asError(err, errInternal)
 }
 
 // defaultRetryAfter is the Retry-After of a 503 whose end nobody knows.
@@ -260,6 +273,10 @@ var engineFailures = []struct {
 	{attempt.ErrExpired, errAttemptExpired},
 	{attempt.ErrRestarts, errSuperseded},
 
+	{session.ErrStore, errStoreUnavailable},
+	{session.ErrUnreadable, errRecordUnreadable},
+	{session.ErrTooLarge, errRecordTooLarge},
+	{session.ErrOver, errAttemptExpired},
 	{signed.ErrMalformed, errIDTokenMalformed},
 	{signed.ErrAlgorithm, errAlgorithm},
 	{signed.ErrKind, errTokenKind},

@@ -1,7 +1,6 @@
 package gatehouse
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -12,107 +11,6 @@ import (
 	"testing"
 	"time"
 )
-
-// fullRecord has every field set.
-func fullRecord() *record {
-	at := time.UnixMilli(1_777_636_800_000)
-	return &record{
-		issuer: "https://op.test", subject: "u1", clientID: "notes", sid: "s1",
-		begin: at, seen: at, ends: at, authTime: at, claims: []byte(`{"sub":"u1"}`), scope: "openid",
-		access: token("at"), expires: at, requested: at, refresh: token("rt"), idToken: token("a.b.c"),
-		marks: [2]mark{{strings.Repeat("A", 22), 1}, {strings.Repeat("B", 22), 2}},
-		asked: []byte("asked"), askedAt: at, leaseID: []byte("lease"), leaseUntil: at, takeovers: 3, retryAt: at, ended: at,
-	}
-}
-
-// FuzzRecord: whatever a store holds is a record or an error, and what was read
-// is written back whole, with the fields of newer builds.
-func FuzzRecord(f *testing.F) {
-	whole := fullRecord().encode()
-	f.Add(whole)
-	f.Add((&record{}).encode())
-	f.Add(append(bytes.Clone(whole), 99, 3, 'n', 'e', 'w'))
-	f.Add(whole[:len(whole)-1])
-	f.Add([]byte{recordVersion + 1, 0})
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		first, err := decodeRecord(bytes.Clone(b))
-		if err != nil {
-			return
-		}
-		second, err := decodeRecord(first.encode())
-		if err != nil {
-			t.Fatalf("what was read is not readable once written: %v", err)
-		}
-		one, two := first.encode(), second.encode()
-		const head = 2 + writeIDSize
-		if !bytes.Equal(one[head:], two[head:]) {
-			t.Errorf("%x is written as\n%x and then as\n%x", b, one[head:], two[head:])
-		}
-		if bytes.Equal(one[:head], two[:head]) {
-			t.Error("two writes have the same write id")
-		}
-	})
-}
-
-// TestRecordFields: no field is lost between two builds, known or not.
-func TestRecordFields(t *testing.T) {
-	got, err := decodeRecord(append(fullRecord().encode(), 99, 3, 'n', 'e', 'w'))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []byte{99, 3, 'n', 'e', 'w'}; !bytes.Equal(got.unknown, want) {
-		t.Errorf("unknown fields %x, want %x", got.unknown, want)
-	}
-	got.unknown = nil
-	const head = 2 + writeIDSize
-	if !bytes.Equal(got.encode()[head:], fullRecord().encode()[head:]) {
-		t.Errorf("%+v", got)
-	}
-	if _, err := decodeRecord([]byte{recordVersion + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err != errRecordVersion {
-		t.Errorf("a newer version: %v", err)
-	}
-}
-
-// FuzzMark: a mark is a number or an error.
-func FuzzMark(f *testing.F) {
-	f.Add(encodeMark(1))
-	f.Add(encodeMark(1<<64 - 1))
-	f.Add([]byte{})
-	f.Add([]byte(nil))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := decodeMark(b)
-		if err != nil || len(b) == 0 {
-			return
-		}
-		if again, err := decodeMark(encodeMark(n)); err != nil || again != n {
-			t.Errorf("%d became %d, %v", n, again, err)
-		}
-	})
-}
-
-// FuzzSessionCookie: a value is taken only in the one form that we write.
-func FuzzSessionCookie(f *testing.F) {
-	marks := marksOf("https://op.test", "u1", "s1")
-	good := cookieValue(newSessionID(), marks)
-	f.Add(good)
-	f.Add(strings.ToLower(good))
-	f.Add(good + ".")
-	f.Add("..")
-	f.Add("")
-	f.Fuzz(func(t *testing.T, value string) {
-		id, names, ok := parseCookie(value)
-		if !ok {
-			return
-		}
-		if back := cookieValue(id, [2]mark{{name: names[0]}, {name: names[1]}}); back != value {
-			t.Errorf("%q is taken for %q", value, back)
-		}
-		if len(id) != 43 || len(names[0]) != 22 || len(names[1]) != 22 {
-			t.Errorf("%q has parts of %d, %d and %d", value, len(id), len(names[0]), len(names[1]))
-		}
-	})
-}
 
 // FuzzLocalPath: no path that is taken leads a browser to another origin, as it
 // stands, or decoded once by a server on the way.

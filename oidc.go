@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"example.com/gatehouse/internal/session"
 	signed "example.com/gatehouse/internal/token"
 )
 
@@ -120,7 +121,7 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	live, err := rp.load(r)
-	if errors.Is(err, errNotSignedIn) {
+	if errors.Is(err, session.ErrNone) {
 		return nil, errLoginRequired.because(nil)
 	}
 	if err != nil {
@@ -154,9 +155,9 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 func (l *liveSession) identity() *Identity {
 	rec := l.record()
 	return &Identity{
-		Issuer: rec.issuer, Subject: rec.subject, ClientID: rec.clientID, Via: ViaSession,
-		AuthTime: rec.authTime, Scopes: strings.Fields(rec.scope), Expires: l.sessions.ending(rec),
-		claims: rec.claims, session: l,
+		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
+		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: l.sessions.keeper.Ending(rec),
+		claims: rec.Claims, session: l,
 	}
 }
 
@@ -184,7 +185,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	now := rp.sessions.now()
 	rec := live.record()
 	// This session has just signed in to meet these requirements.
-	again := len(rec.asked) > 0 && string(rec.asked) == string(rp.needDigest()) && now.Before(rec.askedAt.Add(stepUpWithin))
+	again := len(rec.Asked) > 0 && string(rec.Asked) == string(rp.needDigest()) && now.Before(rec.AskedAt.Add(stepUpWithin))
 	if again {
 		// The provider has judged max_age by its clock, and the way back took
 		// its time: for this minute its word counts.
@@ -250,7 +251,7 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &oauth2.Token{AccessToken: string(rec.access), TokenType: "Bearer", Expiry: rec.expires}, nil
+	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
 }
 
 func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {

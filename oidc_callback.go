@@ -13,6 +13,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
 	signed "example.com/gatehouse/internal/token"
 )
@@ -87,7 +88,7 @@ func (rp *RelyingParty) undo(w http.ResponseWriter, r *http.Request, m *made) {
 	rp.revokeLater(m.refresh)
 	if m.session != "" {
 		rp.unsetCookie(w, rp.cookie)
-		_, _ = rp.sessions.end(context.WithoutCancel(r.Context()), m.session)
+		_, _ = rp.sessions.keeper.End(context.WithoutCancel(r.Context()), m.session)
 	}
 }
 
@@ -116,11 +117,11 @@ func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *atte
 }
 
 // onSignIn asks the application before a session exists.
-func (rp *RelyingParty) onSignIn(ctx context.Context, rec *record) error {
+func (rp *RelyingParty) onSignIn(ctx context.Context, rec *session.Record) error {
 	if rp.config.OnSignIn == nil {
 		return nil
 	}
-	live := &liveSession{sessions: rp.sessions, party: rp, now: stored{rec: rec}}
+	live := &liveSession{sessions: rp.sessions, party: rp, now: session.Stored{Record: rec}}
 	id := live.identity()
 	id.session = nil // there is none yet
 	if err := rp.config.OnSignIn(ctx, id); err != nil {
@@ -130,7 +131,7 @@ func (rp *RelyingParty) onSignIn(ctx context.Context, rec *record) error {
 		}
 		return &e
 	}
-	rec.claims = id.claims
+	rec.Claims = id.claims
 	return nil
 }
 
@@ -197,10 +198,9 @@ func (rp *RelyingParty) checkResponseIssuer(ctx context.Context, q url.Values) e
 // useState marks the state used for the rest of its life: an answer counts once
 // over all replicas (R9).
 func (rp *RelyingParty) useState(ctx context.Context, a *attempt.Attempt) error {
-	s := rp.sessions
-	first, err := s.swap(ctx, storeKey(usedDomain, a.State()), nil, newValue(0), a.Ends().Add(markSlack))
+	first, err := rp.sessions.keeper.Spend(ctx, a.State(), a.Ends())
 	if err != nil {
-		return err
+		return failure(err)
 	}
 	if !first {
 		return errStateUsed.because(nil)
@@ -253,52 +253,52 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken,
 }
 
 // newRecord is the login that an attempt ended in.
-func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *record {
+func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *session.Record {
 	now := rp.sessions.now()
-	rec := &record{
-		issuer: rp.provider.issuer, subject: proof.Subject(), clientID: rp.client.ID, sid: proof.SID(),
-		begin: a.Begin, seen: now, authTime: proof.AuthTime(), claims: claims, scope: answer.scope,
-		access: token(answer.access), expires: answer.expires, requested: answer.requested,
-		refresh: token(answer.refresh), idToken: token(answer.idToken),
-		marks: marksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
+	rec := &session.Record{
+		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
+		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: answer.scope,
+		Access: session.Token(answer.access), Expires: answer.expires, Requested: answer.requested,
+		Refresh: session.Token(answer.refresh), IDToken: session.Token(answer.idToken),
+		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
 	}
 	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
-		rec.scope = strings.Join(rp.scopesOf(a), " ")
+		rec.Scope = strings.Join(rp.scopesOf(a), " ")
 	}
 	if len(a.Asked) > 0 {
-		rec.asked, rec.askedAt = a.Asked, now
+		rec.Asked, rec.AskedAt = a.Asked, now
 	}
 	return rec
 }
 
 // establish turns a verified sign-in into a session under a new id, and ends
 // the one the browser had (R5). It returns where to go.
-func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, rec *record, m *made) (string, error) {
-	ctx, s := r.Context(), rp.sessions
-	deadline := s.now().Add(createWithin)
-	again, err := s.readMarks(ctx, a, rec)
+func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, rec *session.Record, m *made) (string, error) {
+	ctx, keeper := r.Context(), rp.sessions.keeper
+	read := rp.sessions.now()
+	again, err := keeper.ReadMarks(ctx, rec, a.Begin, func(m session.Mark) bool { return a.Carries(attempt.Mark(m)) })
 	if err != nil {
-		return "", err
+		return "", failure(err)
 	}
 	if again {
-		return rp.restart(w, r, a, rec.marks) // the provider goes on with the same grant
+		return rp.restart(w, r, a, rec.Marks) // the provider goes on with the same grant
 	}
-	id := newSessionID()
-	m.session = sessionKey(id)
-	if err := s.create(ctx, m.session, rec, deadline); err != nil {
+	ref := session.NewRef(rec.Marks)
+	m.session = ref.Key
+	if err := keeper.Create(ctx, ref, rec, read); err != nil {
+		return "", failure(err)
+	}
+	if err := rp.settle(ctx, r, rec, ref); err != nil {
 		return "", err
 	}
-	if err := rp.settle(ctx, r, rec, m.session); err != nil {
-		return "", err
-	}
-	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.subject, ClientID: rec.clientID})
-	rp.setCookie(w, rp.cookie, cookieValue(id, rec.marks), s.ending(rec).Sub(s.now()))
+	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.Subject, ClientID: rec.ClientID})
+	rp.setCookie(w, rp.cookie, ref.Cookie(), keeper.Ending(rec).Sub(rp.sessions.now()))
 	return rp.returnPath(a.ReturnTo), nil
 }
 
 // settle does what a new session brings with it.
-func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *record, key string) error {
-	if err := rp.sessions.index(ctx, rec, key); err != nil {
+func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *session.Record, ref session.Ref) error {
+	if err := rp.sessions.keeper.Enlist(ctx, ref, rec); err != nil {
 		rp.provider.logger.WarnContext(ctx, "gatehouse: session is missing in its owner's list", "error", err)
 	}
 	old, err := rp.replaceOld(ctx, r, rec)
@@ -308,34 +308,11 @@ func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *record
 	return rp.renewApp(ctx, rec, old)
 }
 
-// readMarks puts the numbers of the marks into the record. It reports whether
-// the attempt has to start over, because a logout may have come after it began.
-// The sid's mark is laid down before it is read, so that the front channel can
-// raise it.
-func (s *Sessions) readMarks(ctx context.Context, a *attempt.Attempt, rec *record) (again bool, err error) {
-	if rec.sid != "" {
-		if err := s.layMark(ctx, rec.marks[0].name); err != nil {
-			return false, err
-		}
-	}
-	values, err := s.findMany(ctx, markKey(rec.marks[0].name), markKey(rec.marks[1].name))
-	if err != nil {
-		return false, err
-	}
-	for i := range rec.marks {
-		if rec.marks[i].number, err = decodeMark(values[i]); err != nil {
-			return false, errRecordUnreadable.because(err)
-		}
-		again = again || supersedes(rec.marks[i].number, a.Begin) && !a.Carries(rec.marks[i].carried())
-	}
-	return again, nil
-}
-
 // restart begins the sign-in anew, in knowledge of the marks read.
-func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, marks [2]mark) (string, error) {
-	next, err := a.Again(rp.sessions.now(), marks[0].carried(), marks[1].carried())
+func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, marks [2]session.Mark) (string, error) {
+	next, err := a.Again(rp.sessions.now(), attempt.Mark(marks[0]), attempt.Mark(marks[1]))
 	if err != nil {
-		return "", err
+		return "", failure(err)
 	}
 	return rp.begin(w, r, next)
 }
@@ -344,24 +321,20 @@ func (rp *RelyingParty) restart(w http.ResponseWriter, r *http.Request, a *attem
 // returns it. Its refresh token is revoked if it was another person's or
 // provider's; otherwise it may be of the same grant as the new one, and servers
 // end a grant with its token (RFC 7009 §2.1).
-func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *record) (*record, error) {
-	value, found := sentCookie(r, rp.cookie)
-	if !found {
-		return nil, nil
-	}
-	id, _, ok := parseCookie(value)
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *session.Record) (*session.Record, error) {
+	ref, ok := rp.sessionRef(r)
 	if !ok {
 		return nil, nil
 	}
-	old, err := rp.sessions.end(ctx, sessionKey(id))
-	if ErrorCode(err) == errRecordUnreadable.code { // another key's: it cannot stand in the way of this sign-in
+	old, err := rp.sessions.keeper.End(ctx, ref.Key)
+	if errors.Is(err, session.ErrUnreadable) { // another key's: it cannot stand in the way of this sign-in
 		return nil, nil
 	}
 	if err != nil || old == nil {
-		return nil, err
+		return nil, failure(err)
 	}
-	if old.issuer == next.issuer && old.clientID == next.clientID && old.subject == next.subject {
-		old.refresh = nil
+	if old.Issuer == next.Issuer && old.ClientID == next.ClientID && old.Subject == next.Subject {
+		old.Refresh = nil
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
 		owner.ended(ctx, old, "replaced")
@@ -377,13 +350,13 @@ func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt.Attempt, token *
 		return "", errInternal.because(errors.New("this relying party has no OwnerGrants"))
 	}
 	live, err := rp.load(r)
-	if errors.Is(err, errNotSignedIn) {
+	if errors.Is(err, session.ErrNone) {
 		return "", errGrantSubject.because(errors.New("nobody is signed in any more"))
 	}
 	if err != nil {
 		return "", err
 	}
-	if live.record().subject != token.Subject() || !bytes.Equal(a.From, rp.sessionDigest(r)) {
+	if live.record().Subject != token.Subject() || !bytes.Equal(a.From, rp.sessionDigest(r)) {
 		return "", errGrantSubject.because(nil)
 	}
 	if err := grants.keep(r.Context(), token.Subject(), answer); err != nil {

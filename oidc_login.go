@@ -13,6 +13,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/seal"
+	"example.com/gatehouse/internal/storekey"
 )
 
 const (
@@ -199,17 +200,13 @@ func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) 
 
 // sessionDigest recognises the session that the request's cookie names.
 func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
-	value, found := sentCookie(r, rp.cookie)
-	if !found {
-		return nil
-	}
-	id, _, ok := parseCookie(value)
+	ref, ok := rp.sessionRef(r)
 	if !ok {
 		return nil
 	}
-	return digest("session", id)
+	return digest("session", ref.ID)
 }
 
 func digest(parts ...string) []byte {
-	return []byte(storeKey("gatehouse/digest", parts...)[:digestSize])
+	return []byte(storekey.Of("gatehouse/digest", parts...)[:digestSize])
 }

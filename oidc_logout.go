@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/storekey"
 )
 
 const (
@@ -50,13 +54,11 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
-	var rec *record
-	if value, found := sentCookie(r, rp.cookie); found {
-		if id, _, ok := parseCookie(value); ok {
-			var err error
-			if rec, err = rp.sessions.end(r.Context(), sessionKey(id)); err != nil {
-				return err
-			}
+	var rec *session.Record
+	if ref, ok := rp.sessionRef(r); ok {
+		var err error
+		if rec, err = rp.sessions.keeper.End(r.Context(), ref.Key); err != nil {
+			return failure(err)
 		}
 	}
 	if err := rp.destroyApp(r.Context()); err != nil {
@@ -80,9 +82,9 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 // ended tells of a session that is over and revokes its refresh token. Only the
 // relying party whose session it was may do that: another provider must not see
 // the token.
-func (rp *RelyingParty) ended(ctx context.Context, rec *record, code string) {
-	rp.revokeLater(string(rec.refresh))
-	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.subject, ClientID: rec.clientID})
+func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code string) {
+	rp.revokeLater(string(rec.Refresh))
+	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.Subject, ClientID: rec.ClientID})
 }
 
 // clearAll takes away the session cookie and those of sign-ins under way.
@@ -100,7 +102,7 @@ func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 // endSession is the address that ends the session at the provider (RP-Initiated
 // Logout §2), or the one after sign-out when the provider has none or cannot be
 // reached: we are signed out here already.
-func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *record) string {
+func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *session.Record) string {
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil || md.EndSessionEndpoint == "" {
 		return rp.afterLogout(r)
@@ -115,8 +117,8 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 	q.Set("client_id", rp.client.ID)
 	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
 	q.Set("state", state)
-	if len(rec.idToken) > 0 && len(rec.idToken) <= maxHint {
-		q.Set("id_token_hint", string(rec.idToken))
+	if len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
+		q.Set("id_token_hint", string(rec.IDToken))
 	}
 	u.RawQuery = q.Encode()
 	return u.String()
@@ -169,7 +171,7 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 			Action: rp.ownPath(r), Button: "Sign out", Link: rp.config.HomeURL, Label: "Stay signed in",
 		})
 		return nil
-	case err != errNotSignedIn:
+	case !errors.Is(err, session.ErrNone):
 		return err
 	case known && rp.config.LoggedOutURL != "":
 		redirect(w, rp.config.LoggedOutURL)
@@ -187,7 +189,7 @@ func (rp *RelyingParty) revokeLater(refresh string) {
 	if refresh == "" {
 		return
 	}
-	rp.sessions.chores.Start(storeKey("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
+	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
 		err := rp.provider.revoke(ctx, rp.client, refresh, "refresh_token")
 		if err != nil {
 			rp.provider.logger.WarnContext(ctx, "gatehouse: refresh token not revoked", "issuer", rp.provider.issuer, "error", err)

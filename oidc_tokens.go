@@ -86,16 +86,16 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 		return ClaimToken{}, err
 	}
 	rec, now := live.record(), rp.sessions.now()
-	if expired(string(rec.idToken), now) && len(rec.refresh) > 0 {
+	if expired(string(rec.IDToken), now) && len(rec.Refresh) > 0 {
 		if err := live.refresh(ctx, rec); err != nil {
-			return ClaimToken{}, live.stale(err)
+			return ClaimToken{}, stale(err)
 		}
 		rec = live.record()
 	}
-	if len(rec.idToken) == 0 || expired(string(rec.idToken), now) {
+	if len(rec.IDToken) == 0 || expired(string(rec.IDToken), now) {
 		return ClaimToken{}, errLoginRequired.because(errors.New("the ID Token has expired"))
 	}
-	return ClaimToken{Token: NewSecret(string(rec.idToken))}, nil
+	return ClaimToken{Token: NewSecret(string(rec.IDToken))}, nil
 }
 
 // claimAhead is how much life an ID Token needs to be pushed as a claim.

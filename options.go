@@ -16,6 +16,7 @@ import (
 
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/seal"
 )
 
 // A config is copied by its constructor: changing it afterwards has no effect.
@@ -345,4 +346,50 @@ type OwnerGrantsConfig struct {
 	Client Client
 	// Store keeps the grants, nil for the memory of this process.
 	Store GrantStore
+}
+
+// complete fills in the defaults and checks the rest. It returns the ring of the
+// given keys, nil without.
+func (c *SessionsConfig) complete() (*seal.Ring, error) {
+	c.Now = orNow(c.Now)
+	if c.Lifetime == 0 {
+		c.Lifetime = defaultLifetime
+	}
+	var problems []error
+	if c.Lifetime < minLifetime || c.Lifetime > maxLifetime {
+		problems = append(problems, fmt.Errorf("field Lifetime: %v is not between %v and %v", c.Lifetime, minLifetime, maxLifetime))
+	}
+	if c.IdleTimeout > 0 && c.IdleTimeout < minIdle {
+		problems = append(problems, fmt.Errorf("field IdleTimeout: %v is below %v", c.IdleTimeout, minIdle))
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = min(defaultIdle, c.Lifetime)
+	}
+	if c.Store == nil {
+		c.Store = NewMemoryStore(c.Now)
+	}
+	ring, bad := c.ring()
+	return ring, invalid("NewSessions", append(problems, bad...))
+}
+
+// ring makes the ring of the given keys.
+func (c *SessionsConfig) ring() (ring *seal.Ring, problems []error) {
+	if len(c.Keys) == 0 {
+		return nil, nil
+	}
+	keys := make([][]byte, 0, len(c.Keys))
+	for i, k := range c.Keys {
+		if len(k.Reveal()) < minKey {
+			problems = append(problems, fmt.Errorf("field Keys[%d] has %d bytes, fewer than %d", i, len(k.Reveal()), minKey))
+		}
+		keys = append(keys, []byte(k.Reveal()))
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	ring, err := seal.NewRing(keys...)
+	if err != nil {
+		return nil, []error{fmt.Errorf("field Keys: %w", err)}
+	}
+	return ring, nil
 }

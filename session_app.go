@@ -3,6 +3,9 @@ package gatehouse
 import (
 	"context"
 	"net/http"
+
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/storekey"
 )
 
 // The application's own session manager (SessionsConfig.App): its data goes with
@@ -41,12 +44,12 @@ func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
 // what was there before any sign-in and, where the same person signs in once
 // more, what belongs to the login replaced. Data of a login that ended
 // otherwise than by sign-out is cleared, so that it passes to nobody.
-func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *record) error {
+func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *session.Record) error {
 	app := rp.sessions.app
 	if app == nil {
 		return nil
 	}
-	mine := storeKey("gatehouse/app owner", rec.issuer, rec.subject)
+	mine := storekey.Of("gatehouse/app owner", rec.Issuer, rec.Subject)
 	if had := app.GetString(ctx, appOwner); had != "" && (had != mine || replaced == nil) {
 		if err := app.Clear(ctx); err != nil {
 			return errStoreUnavailable.because(err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/storekey"
 )
 
 // maxReturnPath bounds the path to return to after sign-in.
@@ -24,15 +26,25 @@ func (rp *RelyingParty) nameCookies() {
 		prefix, rp.secure = "gh-", false
 	}
 	const hashLen = 8
-	mine := storeKey("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
+	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
 	session := mine
 	if rp.sessions.named {
-		session = storeKey("gatehouse/shared cookie", rp.sessions.name, rp.redirect.Scheme+"://"+rp.redirect.Host)
+		session = storekey.Of("gatehouse/shared cookie", rp.sessions.name, rp.redirect.Scheme+"://"+rp.redirect.Host)
 	}
 	rp.cookie = prefix + session[:hashLen]
 	rp.attemptPrefix = prefix + mine[:hashLen] + "-"
 	rp.logoutCookie = prefix + mine[:hashLen] + ".out"
 	rp.binding = mine + " "
+}
+
+// sessionRef reads the session cookie of a request. It reports whether there is
+// one that can name a login.
+func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
+	value, found := sentCookie(r, rp.cookie)
+	if !found {
+		return session.Ref{}, false
+	}
+	return session.ParseRef(value)
 }
 
 // setCookie sets a cookie of ours. Lax, because Strict loses the cookie on the

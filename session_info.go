@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"example.com/gatehouse/internal/session"
 )
 
 // sessionAnswer is what SessionHandler says.
@@ -37,7 +39,7 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 		}
 		live, err := rp.load(r)
 		switch {
-		case errors.Is(err, errNotSignedIn):
+		case errors.Is(err, session.ErrNone):
 			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.config.LoginURL})
 		case err != nil:
 			rp.refuse(w, r, err)
@@ -50,11 +52,11 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 func (l *liveSession) answer() sessionAnswer {
 	s, rec := l.sessions, l.record()
 	a := sessionAnswer{
-		SignedIn: true, Issuer: rec.issuer, Subject: rec.subject,
-		Claims: rec.claims, Expires: s.ending(rec).UTC(),
+		SignedIn: true, Issuer: rec.Issuer, Subject: rec.Subject,
+		Claims: rec.Claims, Expires: s.keeper.Ending(rec).UTC(),
 	}
-	if s.idle >= 0 {
-		a.IdleEnds = rec.seen.Add(s.idle).UTC()
+	if end := s.keeper.IdleEnding(rec); !end.IsZero() {
+		a.IdleEnds = end.UTC()
 	}
 	return a
 }

@@ -2,231 +2,174 @@ package gatehouse
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"net/http"
-	"strings"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/session"
 )
+
+// refreshWait is how long a page waits for a refresh that is overdue. A provider
+// in trouble then delays a page no longer; it goes on without a live access
+// token.
+const refreshWait = 3 * time.Second
 
 // liveSession is a login as one request sees it. Its record is replaced when
 // the tokens are renewed.
 type liveSession struct {
 	sessions *Sessions
 	party    *RelyingParty
-	key      string // in the store
+	ref      session.Ref
 
 	mu  sync.Mutex
-	now stored
+	now session.Stored
 }
 
-// stored is a record beside its bytes in the store.
-type stored struct {
-	raw []byte
-	rec *record
-}
-
-func (l *liveSession) stored() stored {
+func (l *liveSession) stored() session.Stored {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.now
 }
 
-func (l *liveSession) record() *record { return l.stored().rec }
+func (l *liveSession) record() *session.Record { return l.stored().Record }
 
-func (l *liveSession) set(now stored) {
+func (l *liveSession) set(now session.Stored) {
 	l.mu.Lock()
 	l.now = now
 	l.mu.Unlock()
 }
 
-// The session cookie is id "." mark "." mark: with the names of its marks a
-// request reads record and marks in one round trip (decision 3).
-func cookieValue(id string, marks [2]mark) string {
-	return id + "." + marks[0].name + "." + marks[1].name
-}
-
-func parseCookie(value string) (id string, marks [2]string, ok bool) {
-	id, rest, ok := strings.Cut(value, ".")
-	if !ok || !isBase64URL(id, sessionIDSize) {
-		return "", marks, false
-	}
-	marks[0], marks[1], ok = strings.Cut(rest, ".")
-	return id, marks, ok && validMarkName(marks[0]) && validMarkName(marks[1])
-}
-
-// isBase64URL reports whether s is base64url of size bytes, at most
-// sessionIDSize. Decoding is quicker than looking at each character.
-func isBase64URL(s string, size int) bool {
-	var b [sessionIDSize]byte
-	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
-		return false
-	}
-	_, err := base64.RawURLEncoding.Decode(b[:], []byte(s))
-	return err == nil
-}
-
-// errNotSignedIn is inside: there is no live login.
-var errNotSignedIn = errors.New("not signed in")
-
-// load returns the login of the request's cookie. Errors: errNotSignedIn, or an
-// *Error when that cannot be known now.
+// load returns the login of the request's cookie. The error is session.ErrNone,
+// or an *Error when that cannot be known now.
 func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
-	value, found := sentCookie(r, rp.cookie)
-	if !found {
-		return nil, errNotSignedIn
-	}
-	id, names, ok := parseCookie(value)
+	ref, ok := rp.sessionRef(r)
 	if !ok {
-		return nil, errNotSignedIn
+		return nil, session.ErrNone
 	}
-	live := &liveSession{sessions: rp.sessions, party: rp, key: sessionKey(id)}
-	now, err := rp.sessions.read(r.Context(), live.key, names)
-	if errors.Is(err, errRecordGarbage) {
+	now, err := rp.sessions.keeper.Load(r.Context(), ref)
+	switch {
+	case errors.Is(err, session.ErrGarbage):
 		rp.provider.logger.WarnContext(r.Context(), "gatehouse: a login record is garbage", "issuer", rp.provider.issuer)
-		return nil, errNotSignedIn
-	}
-	if err != nil {
+		return nil, session.ErrNone
+	case errors.Is(err, session.ErrNone):
 		return nil, err
+	case err != nil:
+		return nil, failure(err)
+	case now.Record.Issuer != rp.provider.issuer || now.Record.ClientID != rp.client.ID:
+		return nil, session.ErrNone
 	}
-	if now.rec.issuer != rp.provider.issuer || now.rec.clientID != rp.client.ID {
-		return nil, errNotSignedIn
-	}
-	live.set(now)
-	return live, nil
+	ref.ID = "" // printing an Identity must not show it (CF7)
+	return &liveSession{sessions: rp.sessions, party: rp, ref: ref, now: now}, nil
 }
 
-// read reads a live record and its marks in one round trip. names are those
-// that the caller expects the record to have. Errors: errNotSignedIn,
-// errRecordGarbage, or an *Error when it cannot be known.
-func (s *Sessions) read(ctx context.Context, key string, names [2]string) (stored, error) {
-	values, err := s.findMany(ctx, key, markKey(names[0]), markKey(names[1]))
-	if err != nil {
-		return stored{}, err
-	}
-	if values[0] == nil {
-		return stored{}, errNotSignedIn
-	}
-	rec, err := s.unpack(key, values[0])
-	if err != nil {
-		return stored{}, err
-	}
-	if rec.marks[0].name != names[0] || rec.marks[1].name != names[1] {
-		return stored{}, errNotSignedIn
-	}
-	for i := range rec.marks {
-		number, err := decodeMark(values[i+1])
-		if err != nil {
-			return stored{}, errRecordUnreadable.because(err)
-		}
-		if number > rec.marks[i].number { // ended from outside: whoever reads it deletes it
-			s.bury(ctx, key, values[0])
-			return stored{}, errNotSignedIn
-		}
-	}
-	if !s.alive(rec, s.now()) {
-		return stored{}, errNotSignedIn
-	}
-	return stored{values[0], rec}, nil
-}
-
-// bury deletes a record that is over; that it fails does no harm. Its refresh
-// token is not revoked here: the person may be on the way back through the
-// provider's own session, which some servers would end with it.
-func (s *Sessions) bury(ctx context.Context, key string, raw []byte) {
-	_, _ = s.swap(context.WithoutCancel(ctx), key, raw, nil, time.Time{})
-}
-
-// touch writes back that the session is in use, at most once in a tenth of the
-// idle interval, and only onto the record that was read: a login that ended
-// meanwhile stays ended (M13).
+// touch writes back that the session is in use.
 func (l *liveSession) touch(ctx context.Context) {
-	s, have := l.sessions, l.stored()
-	now := s.now()
-	if s.idle < 0 || now.Before(have.rec.seen.Add(s.idle/idleParts)) {
-		return
-	}
-	next := *have.rec
-	next.seen = now
-	packed := s.pack(l.key, &next)
-	swapped, err := s.swap(context.WithoutCancel(ctx), l.key, have.raw, packed, s.expiry(&next))
+	now, err := l.sessions.keeper.Touch(ctx, l.ref, l.stored())
 	if err != nil {
 		l.party.provider.logger.WarnContext(ctx, "gatehouse: idle limit not written back", "error", err)
 		return
 	}
-	if swapped {
-		l.set(stored{packed, &next})
-	}
+	l.set(now)
 }
 
-// end swaps the record for a tombstone, whatever others write meanwhile, and
-// returns the record that ended. A record that is gone or ended is no error.
-func (s *Sessions) end(ctx context.Context, key string) (*record, error) {
-	for range markTries {
-		raw, err := s.find(ctx, key)
-		if err != nil || raw == nil {
-			return nil, err
-		}
-		rec, err := s.unpack(key, raw)
-		if errors.Is(err, errRecordGarbage) {
-			_, err = s.swap(ctx, key, raw, nil, time.Time{})
-			return nil, err
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !rec.ended.IsZero() {
-			return nil, nil
-		}
-		now := s.now()
-		swapped, err := s.swap(ctx, key, raw, s.pack(key, rec.tombstone(now)), now.Add(tombstoneLife))
-		if err != nil {
-			return nil, err
-		}
-		if swapped {
-			return rec, nil
-		}
+// renewDue renews the tokens in the course of a request. While the access token
+// is valid it only starts the refresh; after that it waits, so that a person
+// who was locked out at the provider does not go on with old claims (SE10).
+// Trouble of the provider or store keeps the session serving.
+func (l *liveSession) renewDue(ctx context.Context) error {
+	now, rec := l.sessions.now(), l.record()
+	if !rec.Due(now) {
+		return nil
 	}
-	return nil, errStoreUnavailable.because(errors.New("the record kept changing while it was ended"))
+	if rec.Serves(now) {
+		l.startRefresh(rec)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshWait)
+	defer cancel()
+	if err := l.refresh(ctx, rec); ErrorCode(err) == CodeLoginRequired {
+		return err
+	}
+	return nil
 }
 
-// tombstone is what stands for a minute where the record was, so that slow
-// writers find that it has ended.
-func (r *record) tombstone(now time.Time) *record {
-	return &record{issuer: r.issuer, subject: r.subject, clientID: r.clientID, marks: r.marks, ended: now}
+// fresh returns a record with an access token that can be used.
+func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
+	now, rec := l.sessions.now(), l.record()
+	switch {
+	case len(rec.Access) == 0:
+		return nil, errNoToken.because(nil)
+	case rec.Serves(now):
+		if rec.Due(now) {
+			l.startRefresh(rec)
+		}
+		return rec, nil
+	case len(rec.Refresh) == 0:
+		return nil, errNoToken.because(errors.New("it has expired and there is no refresh token"))
+	}
+	if err := l.refresh(ctx, rec); err != nil {
+		return nil, stale(err)
+	}
+	if rec = l.record(); !rec.Serves(l.sessions.now()) {
+		return nil, errNoToken.because(errors.New("the renewed token has expired already"))
+	}
+	return rec, nil
 }
 
-// create stores a new login. It is never sent after deadline, by our clock. An
-// unknown outcome is settled by sending the same value again: its write id makes
-// a swap that has happened answer true.
-func (s *Sessions) create(ctx context.Context, key string, r *record, deadline time.Time) error {
-	if !s.alive(r, s.now()) {
-		return errAttemptExpired.because(errors.New("the session would be over already"))
+// stale is what the caller of Token gets for a refresh that failed.
+func stale(err error) error {
+	if ErrorCode(err) == CodeLoginRequired {
+		return err
 	}
-	packed := s.pack(key, r)
-	if _, err := s.unpack(key, packed); err != nil { // else a login that nobody can read: a loop
-		return errInternal.because(err)
+	e := errTokenStale.because(err)
+	if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
+		e.RetryAfter = cause.RetryAfter
 	}
-	var err error
-	for range 3 {
-		if !s.now().Before(deadline) {
-			return errStoreUnavailable.because(errors.New("storing the login took too long"))
-		}
-		var swapped bool
-		if swapped, err = s.swap(ctx, key, nil, packed, s.expiry(r)); err == nil {
-			if !swapped {
-				return errStoreUnavailable.because(errors.New("the key of a new login is taken"))
+	return e
+}
+
+// startRefresh begins a refresh unless one is under way, and does not wait.
+func (l *liveSession) startRefresh(rec *session.Record) {
+	l.sessions.refreshes.Start(l.ref.Key, lease.Flight, l.refreshOf(rec))
+}
+
+// refresh waits for a refresh: one for all waiters of this process, which runs
+// outside any request. A session that has ended is errLoginRequired.
+func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
+	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
+	if err != nil {
+		return err
+	}
+	l.set(next)
+	return nil
+}
+
+// refreshOf is one refresh of the session, for a caller who knows rec.
+func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (session.Stored, error) {
+	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.ref, string(rec.Access)
+	return func(ctx context.Context) (session.Stored, error) {
+		defer func() {
+			if p := recover(); p != nil { // perhaps nobody waits for it
+				rp.logStack(ctx, p, debug.Stack())
+				panic(p)
 			}
-			return nil
+		}()
+		if _, err := rp.provider.Metadata(ctx); err != nil {
+			return session.Stored{}, err // before a lease is taken: nothing could be sent
 		}
-		if ctx.Err() != nil {
-			break
+		now, renewed, err := keeper.Renew(ctx, ref, seen, renewer{rp})
+		if errors.Is(err, session.ErrNone) {
+			return session.Stored{}, errLoginRequired.because(err)
 		}
+		if err != nil {
+			return session.Stored{}, asError(err, errProviderUnavailable)
+		}
+		if renewed {
+			rp.provider.emit(ctx, Event{Name: EventRefresh, Subject: now.Record.Subject, ClientID: now.Record.ClientID})
+		}
+		return now, nil
 	}
-	return err
 }
-
-// createWithin bounds the time between a callback's reading of the marks and
-// the last try to store the login: later they might be gone (decision 3).
-const createWithin = 30 * time.Second

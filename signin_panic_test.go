@@ -440,7 +440,7 @@ func TestRL8_AbortIsPassedOn(t *testing.T) {
 // A panic in the course of a refresh: the page is answered, no flight and no
 // lease stays for longer than a lease lives, and nobody is kept out.
 func TestRL8_PanicDuringRefresh(t *testing.T) {
-	for _, part := range []string{"store", "after store", "transport", "event refreshed"} {
+	for _, part := range []string{"store", "after store", "transport", "event refresh"} {
 		t.Run(part, func(t *testing.T) {
 			for n := 0; ; n++ {
 				s, b := mined(t)

@@ -3,12 +3,11 @@ package gatehouse
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"hash/maphash"
-	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/memstore"
+	"example.com/gatehouse/internal/swap"
 	"github.com/alexedwards/scs/v2"
 )
 
@@ -37,176 +36,13 @@ type Store interface {
 	FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error)
 }
 
-const (
-	// maxValue is what every store takes: the TEXT and BLOB columns of SQL
-	// databases end at 65,535 bytes.
-	maxValue = 60_000
-	// storeWait bounds one call to the store, so that a page answers 503 within
-	// a second when the store hangs (FA6).
-	storeWait = 900 * time.Millisecond
-)
-
-// storeKey is the key of value in a domain: SHA-256 of both, so that no key
-// reveals a cookie's value and domains never meet (decision 2).
-func storeKey(domain string, value ...string) string {
-	sum := storeHash(domain, value...)
-	var key [keySize]byte
-	base64.RawURLEncoding.Encode(key[:], sum[:])
-	return string(key[:])
-}
-
-// keySize is the size of a store key: SHA-256 in base64url.
-const keySize = 43
-
-func storeHash(domain string, value ...string) [sha256.Size]byte {
-	in := make([]byte, 0, 192) // enough for what a request hashes, without the heap
-	in = append(in, domain...)
-	for _, v := range value {
-		in = append(append(in, 0), v...)
-	}
-	return sha256.Sum256(in)
-}
-
 // NewMemoryStore returns a Store in the memory of this process, for one process
 // and for tests: what it holds is gone when the process ends. A nil now means
 // time.Now. It starts no goroutine; what has expired is removed while others
 // write.
 func NewMemoryStore(now func() time.Time) Store {
-	s := &memoryStore{now: orNow(now), seed: maphash.MakeSeed()}
-	for i := range s.shards {
-		s.shards[i].items = map[string]memoryItem{}
-	}
-	return s
+	return memstore.NewStore(orNow(now))
 }
-
-const (
-	memoryShards = 16
-	// memorySweep is how many writes to a shard pass between two sweeps at
-	// least; a sweep costs time in proportion to the shard, so its cost is
-	// spread over as many writes.
-	memorySweep = 256
-)
-
-type memoryStore struct {
-	now    func() time.Time
-	seed   maphash.Seed
-	shards [memoryShards]memoryShard
-}
-
-type memoryShard struct {
-	mu     sync.RWMutex
-	items  map[string]memoryItem
-	writes int // since the last sweep
-	kept   int // what the last sweep left
-}
-
-type memoryItem struct {
-	value  []byte
-	expiry time.Time
-}
-
-func (s *memoryStore) shard(key string) *memoryShard {
-	return &s.shards[maphash.String(s.seed, key)%memoryShards]
-}
-
-// live returns the value under key; the caller holds the lock.
-func (sh *memoryShard) live(key string, now time.Time) []byte {
-	item, ok := sh.items[key]
-	if !ok || !now.Before(item.expiry) {
-		return nil
-	}
-	return item.value
-}
-
-// put stores or, with a nil value, deletes; the caller holds the write lock.
-func (sh *memoryShard) put(key string, value []byte, expiry, now time.Time) {
-	if value == nil || !now.Before(expiry) {
-		delete(sh.items, key)
-		return
-	}
-	sh.items[key] = memoryItem{bytes.Clone(value), expiry}
-	sh.writes++
-	if sh.writes < max(memorySweep, sh.kept) {
-		return
-	}
-	for k, item := range sh.items {
-		if !now.Before(item.expiry) {
-			delete(sh.items, k)
-		}
-	}
-	sh.writes, sh.kept = 0, len(sh.items)
-}
-
-func (s *memoryStore) FindCtx(_ context.Context, key string) ([]byte, bool, error) {
-	sh := s.shard(key)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	b := sh.live(key, s.now())
-	return bytes.Clone(b), b != nil, nil
-}
-
-func (s *memoryStore) FindManyCtx(_ context.Context, keys []string) ([][]byte, error) {
-	values := s.view(keys)
-	for i, v := range values {
-		values[i] = bytes.Clone(v)
-	}
-	return values, nil
-}
-
-// view is FindManyCtx without the copies, for Sessions, which changes no value
-// it has read. put stores a copy and nothing writes into it.
-func (s *memoryStore) view(keys []string) [][]byte {
-	values, now := make([][]byte, len(keys)), s.now()
-	for i, key := range keys {
-		sh := s.shard(key)
-		sh.mu.RLock()
-		values[i] = sh.live(key, now)
-		sh.mu.RUnlock()
-	}
-	return values
-}
-
-func (s *memoryStore) CommitCtx(_ context.Context, key string, b []byte, expiry time.Time) error {
-	sh := s.shard(key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.put(key, b, expiry, s.now())
-	return nil
-}
-
-func (s *memoryStore) DeleteCtx(_ context.Context, key string) error {
-	return s.CommitCtx(context.Background(), key, nil, time.Time{})
-}
-
-func (s *memoryStore) SwapCtx(_ context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
-	sh := s.shard(key)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	now := s.now()
-	current := sh.live(key, now)
-	if same(current, new) {
-		return true, nil
-	}
-	if !same(current, old) {
-		return false, nil
-	}
-	sh.put(key, new, expiry, now)
-	return true, nil
-}
-
-// same compares two values of a store, nil being absence.
-func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
-
-// The methods without a context belong to scs.Store.
-func (s *memoryStore) Find(key string) ([]byte, bool, error) {
-	return s.FindCtx(context.Background(), key)
-}
-
-func (s *memoryStore) Commit(key string, b []byte, expiry time.Time) error {
-	return s.CommitCtx(context.Background(), key, b, expiry)
-}
-
-func (s *memoryStore) Delete(key string) error { return s.DeleteCtx(context.Background(), key) }
 
 // SingleProcessStore makes a Store of any scs store for programs that run in
 // one process only: compare-and-swap is done under a lock of this process.
@@ -218,13 +54,20 @@ func SingleProcessStore(s scs.Store) Store {
 	if s == nil {
 		panic("gatehouse: SingleProcessStore needs a store")
 	}
-	return &singleProcess{Store: s, seed: maphash.MakeSeed()}
+	p := &singleProcess{Store: s, seed: maphash.MakeSeed()}
+	for i := range p.locks {
+		p.locks[i] = make(chan struct{}, 1)
+	}
+	return p
 }
+
+// storeLocks spreads the locks of a SingleProcessStore over keys.
+const storeLocks = 64
 
 type singleProcess struct {
 	scs.Store
 	seed  maphash.Seed
-	locks [64]sync.Mutex
+	locks [storeLocks]chan struct{} // full while held, so that a wait can end with its context
 }
 
 // FindCtx and CommitCtx copy: memstore keeps and gives the slice itself.
@@ -267,9 +110,13 @@ func (s *singleProcess) FindManyCtx(ctx context.Context, keys []string) ([][]byt
 }
 
 func (s *singleProcess) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
-	lock := &s.locks[maphash.String(s.seed, key)%uint64(len(s.locks))]
-	lock.Lock()
-	defer lock.Unlock()
+	lock := s.locks[maphash.String(s.seed, key)%storeLocks]
+	select {
+	case lock <- struct{}{}:
+		defer func() { <-lock }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 	current, found, err := s.FindCtx(ctx, key)
 	if err != nil {
 		return false, err
@@ -278,9 +125,9 @@ func (s *singleProcess) SwapCtx(ctx context.Context, key string, old, new []byte
 		current = nil
 	}
 	switch {
-	case same(current, new):
+	case swap.Same(current, new):
 		return true, nil
-	case !same(current, old):
+	case !swap.Same(current, old):
 		return false, nil
 	case new == nil:
 		err = s.DeleteCtx(ctx, key)

@@ -15,6 +15,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/swap"
 )
 
 const (
@@ -143,7 +144,7 @@ func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (
 			if token := grant.serving(now, refused); !token.IsZero() {
 				return token, nil
 			}
-			if err := pause(ctx, grantPoll); err != nil {
+			if err := swap.Pause(ctx, grantPoll); err != nil {
 				return Secret{}, errProviderUnavailable.because(err)
 			}
 			continue

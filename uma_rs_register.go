@@ -13,6 +13,7 @@ import (
 
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/swap"
 )
 
 // maxListed bounds how many resources of one owner one registration reads to
@@ -183,7 +184,7 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 		if try == createTries {
 			return Resource{}, errRegistration.because(errors.New("the name is taken, but no such resource is found"))
 		}
-		if err := pause(ctx, createPause); err != nil {
+		if err := swap.Pause(ctx, createPause); err != nil {
 			return Resource{}, err
 		}
 	}

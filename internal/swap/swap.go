@@ -49,20 +49,42 @@ type Patience struct {
 	Most  time.Duration // the longest pause
 }
 
+// Final marks an error of a cell after which no other try makes sense. Update
+// returns err itself.
+func Final(err error) error { return &finalError{err} }
+
+type finalError struct{ error }
+
+func (e *finalError) Unwrap() error { return e.error }
+
 // Update changes the value in the cell. changed is false if change declined.
 //
 // A swap that failed may have happened. So before the next try the value is
 // read, and if it is what was sent the update is done.
 func Update(ctx context.Context, c Cell, p Patience, change Change) (changed bool, err error) {
+	u := update{cell: c, change: change}
+	return u.run(ctx, p)
+}
+
+// From is Update for a caller that has just read the value: the first try does
+// without reading.
+func From(ctx context.Context, c Cell, p Patience, have []byte, change Change) (changed bool, err error) {
+	u := update{cell: c, change: change, have: have, read: true}
+	return u.run(ctx, p)
+}
+
+func (u *update) run(ctx context.Context, p Patience) (changed bool, err error) {
 	if p.For > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.For)
 		defer cancel()
 	}
-	u := update{cell: c, change: change}
 	wait := p.Pause
 	for lost := 0; lost < tries; {
 		done, err := u.try(ctx)
+		if final, ok := errors.AsType[*finalError](err); ok {
+			return false, final.error
+		}
 		switch {
 		case done:
 			return u.changed, err
@@ -84,6 +106,8 @@ func Update(ctx context.Context, c Cell, p Patience, change Change) (changed boo
 type update struct {
 	cell    Cell
 	change  Change
+	have    []byte // what the caller has read, for the first try
+	read    bool
 	sent    *Value // by a swap whose outcome is not known
 	changed bool
 }
@@ -91,10 +115,13 @@ type update struct {
 // try makes one round. Without done and without an error somebody else was
 // faster.
 func (u *update) try(ctx context.Context) (done bool, err error) {
-	old, err := u.cell.Find(ctx)
-	if err != nil {
-		return false, err
+	old := u.have
+	if !u.read {
+		if old, err = u.cell.Find(ctx); err != nil {
+			return false, err
+		}
 	}
+	u.read = false
 	if u.sent != nil && Same(old, u.sent.Bytes) {
 		u.changed = true
 		return true, nil

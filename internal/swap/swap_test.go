@@ -90,6 +90,42 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestFrom: the first try trusts what the caller has read, and only that.
+func TestFrom(t *testing.T) {
+	for name, c := range map[string]struct {
+		cell  cell
+		have  []byte
+		finds int
+	}{
+		"right": {cell{value: []byte("old")}, []byte("old"), 0},
+		"wrong": {cell{value: []byte("old")}, nil, 1},
+	} {
+		cell := c.cell
+		changed, err := swap.From(t.Context(), &cell, swap.Patience{}, c.have, to("new"))
+		if !changed || err != nil || string(cell.value) != "new" || cell.finds != c.finds {
+			t.Errorf("%s: %v, %v, %q after %d reads; want %d", name, changed, err, cell.value, cell.finds, c.finds)
+		}
+	}
+}
+
+// unfit is a cell that nothing can be written to.
+type unfit struct{ cell }
+
+var errUnfit = errors.New("too large")
+
+func (c *unfit) Swap(context.Context, []byte, swap.Value) (bool, error) {
+	c.swaps++
+	return false, swap.Final(errUnfit)
+}
+
+func TestFinal(t *testing.T) {
+	var c unfit
+	_, err := swap.Update(t.Context(), &c, swap.Patience{For: time.Hour, Pause: time.Hour}, to("new"))
+	if err != errUnfit || c.swaps != 1 {
+		t.Errorf("%v after %d swaps", err, c.swaps)
+	}
+}
+
 // TestUpdateEndsInTime: patience ends, and the context ends it before.
 func TestUpdateEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,153 @@
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"example.com/gatehouse/internal/swap"
+)
+
+const (
+	// shards spreads the locks of a Store.
+	shards = 16
+	// sweepAfter is how many writes to a shard pass between two sweeps at least.
+	// A sweep costs time in proportion to the shard, so its cost is spread over
+	// as many writes.
+	sweepAfter = 256
+)
+
+// Store keeps values until they expire. It has the methods of gatehouse.Store
+// and is safe for concurrent use. It starts no goroutine: what has expired is
+// removed while others write.
+type Store struct {
+	now    func() time.Time
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	items  map[string]item
+	writes int // since the last sweep
+	kept   int // what the last sweep left
+}
+
+type item struct {
+	value  []byte // never written into
+	expiry time.Time
+}
+
+// NewStore makes an empty Store on a clock.
+func NewStore(now func() time.Time) *Store {
+	s := &Store{now: now, seed: maphash.MakeSeed()}
+	for i := range s.shards {
+		s.shards[i].items = map[string]item{}
+	}
+	return s
+}
+
+func (s *Store) shard(key string) *shard {
+	return &s.shards[maphash.String(s.seed, key)%shards]
+}
+
+// live returns the value under key. The caller holds the lock.
+func (sh *shard) live(key string, now time.Time) []byte {
+	it, ok := sh.items[key]
+	if !ok || !now.Before(it.expiry) {
+		return nil
+	}
+	return it.value
+}
+
+// put stores or, with a nil value, deletes. The caller holds the write lock.
+func (sh *shard) put(key string, value []byte, expiry, now time.Time) {
+	if value == nil || !now.Before(expiry) {
+		delete(sh.items, key)
+		return
+	}
+	sh.items[key] = item{bytes.Clone(value), expiry}
+	sh.writes++
+	if sh.writes < max(sweepAfter, sh.kept) {
+		return
+	}
+	for k, it := range sh.items {
+		if !now.Before(it.expiry) {
+			delete(sh.items, k)
+		}
+	}
+	sh.writes, sh.kept = 0, len(sh.items)
+}
+
+// View returns the values under keys without a copy, for callers that change
+// none of them.
+func (s *Store) View(keys []string) [][]byte {
+	values, now := make([][]byte, len(keys)), s.now()
+	for i, key := range keys {
+		sh := s.shard(key)
+		sh.mu.RLock()
+		values[i] = sh.live(key, now)
+		sh.mu.RUnlock()
+	}
+	return values
+}
+
+// FindManyCtx returns copies of the values under keys.
+func (s *Store) FindManyCtx(_ context.Context, keys []string) ([][]byte, error) {
+	values := s.View(keys)
+	for i, v := range values {
+		values[i] = bytes.Clone(v)
+	}
+	return values, nil
+}
+
+// FindCtx returns a copy of the value under key.
+func (s *Store) FindCtx(_ context.Context, key string) (value []byte, found bool, err error) {
+	v := s.View([]string{key})[0]
+	return bytes.Clone(v), v != nil, nil
+}
+
+// CommitCtx stores a value, whatever is there.
+func (s *Store) CommitCtx(_ context.Context, key string, value []byte, expiry time.Time) error {
+	now, sh := s.now(), s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.put(key, value, expiry, now)
+	return nil
+}
+
+// DeleteCtx removes a value.
+func (s *Store) DeleteCtx(ctx context.Context, key string) error {
+	return s.CommitCtx(ctx, key, nil, time.Time{})
+}
+
+// SwapCtx replaces the value if it equals old.
+func (s *Store) SwapCtx(_ context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	now, sh := s.now(), s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	current := sh.live(key, now)
+	if swap.Same(current, new) {
+		return true, nil
+	}
+	if !swap.Same(current, old) {
+		return false, nil
+	}
+	sh.put(key, new, expiry, now)
+	return true, nil
+}
+
+// Find, Commit and Delete are the methods without a context, of scs.Store.
+
+// Find is FindCtx.
+func (s *Store) Find(key string) ([]byte, bool, error) { return s.FindCtx(context.Background(), key) }
+
+// Commit is CommitCtx.
+func (s *Store) Commit(key string, value []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), key, value, expiry)
+}
+
+// Delete is DeleteCtx.
+func (s *Store) Delete(key string) error { return s.DeleteCtx(context.Background(), key) }

@@ -1,0 +1,198 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"go/parser"
+	gotoken "go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/swap"
+)
+
+// fullRecord has every field set.
+func fullRecord() *session.Record {
+	at := time.UnixMilli(1_777_636_800_000)
+	return &session.Record{
+		Issuer: "https://op.test", Subject: "u1", ClientID: "notes", SID: "s1",
+		Begin: at, Seen: at, Ends: at, AuthTime: at, Claims: []byte(`{"sub":"u1"}`), Scope: "openid",
+		Access: session.Token("at"), Expires: at, Requested: at, Refresh: session.Token("rt"), IDToken: session.Token("a.b.c"),
+		Marks: [2]session.Mark{{Name: strings.Repeat("A", 22), Number: 1}, {Name: strings.Repeat("B", 22), Number: 2}},
+		Asked: []byte("asked"), AskedAt: at, Lease: lease.Lease{Holder: "lease", Until: at, Takeovers: 3, RetryAt: at}, Ended: at,
+	}
+}
+
+// FuzzRecord: whatever a store holds is a record or an error, and what was read
+// is written back whole, with the fields of newer builds.
+func FuzzRecord(f *testing.F) {
+	whole := fullRecord().Encode()
+	f.Add(whole)
+	f.Add((&session.Record{}).Encode())
+	f.Add(append(bytes.Clone(whole), 99, 3, 'n', 'e', 'w'))
+	f.Add(whole[:len(whole)-1])
+	f.Add([]byte{session.Version + 1, 0})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := session.DecodeRecord(bytes.Clone(b))
+		if err != nil {
+			return
+		}
+		second, err := session.DecodeRecord(first.Encode())
+		if err != nil {
+			t.Fatalf("what was read is not readable once written: %v", err)
+		}
+		one, two := first.Encode(), second.Encode()
+		const head = session.HeadSize
+		if !bytes.Equal(one[head:], two[head:]) {
+			t.Errorf("%x is written as\n%x and then as\n%x", b, one[head:], two[head:])
+		}
+		if bytes.Equal(one[:head], two[:head]) {
+			t.Error("two writes have the same write id")
+		}
+	})
+}
+
+// TestRecordFields: no field is lost between two builds, known or not.
+func TestRecordFields(t *testing.T) {
+	more := []byte{99, 3, 'n', 'e', 'w'}
+	got, err := session.DecodeRecord(append(fullRecord().Encode(), more...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Unknown(), more) {
+		t.Errorf("unknown fields %x, want %x", got.Unknown(), more)
+	}
+	want := append(fullRecord().Encode(), more...)
+	if !bytes.Equal(got.Encode()[session.HeadSize:], want[session.HeadSize:]) {
+		t.Errorf("%+v", got)
+	}
+	newer := make([]byte, session.HeadSize)
+	newer[0] = session.Version + 1
+	if _, err := session.DecodeRecord(newer); err != session.ErrNewVersion {
+		t.Errorf("a newer version: %v", err)
+	}
+}
+
+// FuzzMark: a mark is a number or an error.
+func FuzzMark(f *testing.F) {
+	f.Add(session.EncodeMark(1))
+	f.Add(session.EncodeMark(1<<64 - 1))
+	f.Add([]byte{})
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := session.DecodeMark(b)
+		if err != nil || len(b) == 0 {
+			return
+		}
+		if again, err := session.DecodeMark(session.EncodeMark(n)); err != nil || again != n {
+			t.Errorf("%d became %d, %v", n, again, err)
+		}
+	})
+}
+
+// FuzzSessionCookie: a value is taken only in the one form that we write.
+func FuzzSessionCookie(f *testing.F) {
+	good := session.NewRef(session.MarksOf("https://op.test", "u1", "s1")).Cookie()
+	f.Add(good)
+	f.Add(strings.ToLower(good))
+	f.Add(good + ".")
+	f.Add("..")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, value string) {
+		ref, ok := session.ParseRef(value)
+		if !ok {
+			return
+		}
+		if back := ref.Cookie(); back != value {
+			t.Errorf("%q is taken for %q", value, back)
+		}
+		if len(ref.ID) != 43 || len(ref.Marks[0]) != 22 || len(ref.Marks[1]) != 22 || len(ref.Key) != 43 {
+			t.Errorf("%q has parts of %d, %d and %d", value, len(ref.ID), len(ref.Marks[0]), len(ref.Marks[1]))
+		}
+	})
+}
+
+// keepsAll is a store that keeps a value for ever once its expiry has passed, as
+// some do, and remembers what it was given last.
+type keepsAll struct {
+	session.Store
+	given  []byte
+	expiry time.Time
+}
+
+func (s *keepsAll) SwapCtx(_ context.Context, _ string, _, new []byte, expiry time.Time) (bool, error) {
+	s.given, s.expiry = new, expiry
+	return true, nil
+}
+
+// No value reaches a store whose expiry has passed: it is deleted instead (M15).
+func TestSwapDeletesWhatHasExpired(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		expiry time.Time
+		kept   bool
+	}{
+		"ahead":   {now.Add(time.Nanosecond), true},
+		"now":     {now, false},
+		"passed":  {now.Add(-time.Hour), false},
+		"no time": {time.Time{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &keepsAll{given: []byte("untouched")}
+			k := session.New(session.Config{Store: store, Now: func() time.Time { return now }})
+			swapped, err := k.Swap(t.Context(), "key", []byte("old"), swap.Value{Bytes: []byte("new"), Expiry: c.expiry})
+			if !swapped || err != nil || !store.expiry.Equal(c.expiry) {
+				t.Errorf("swapped %v, error %v, expiry %v", swapped, err, store.expiry)
+			}
+			if got := string(store.given); (got == "new") != c.kept || !c.kept && store.given != nil {
+				t.Errorf("the store was given %q", got)
+			}
+		})
+	}
+}
+
+// SE8: a session id has 256 bits, all of them in use, and no two are alike. That
+// they come from crypto/rand is in the code; that no other source is imported is
+// checked here.
+func TestSE8_SessionIDs(t *testing.T) {
+	const ids = 1000
+	seen := map[string]bool{}
+	var ones [8 * session.IDSize]int
+	for range ids {
+		id := session.NewRef([2]session.Mark{}).ID
+		b, err := base64.RawURLEncoding.DecodeString(id)
+		if err != nil || len(b) != session.IDSize || seen[id] {
+			t.Fatalf("id %q: %d bytes, seen before: %v, error %v", id, len(b), seen[id], err)
+		}
+		seen[id] = true
+		for i := range ones {
+			ones[i] += int(b[i/8] >> (i % 8) & 1)
+		}
+	}
+	for i, n := range ones {
+		if n < ids/3 || n > 2*ids/3 { // ten standard deviations from a half
+			t.Errorf("bit %d is set in %d of %d ids", i, n, ids)
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		file, err := parser.ParseFile(gotoken.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range file.Imports {
+			if strings.HasPrefix(i.Path.Value, `"math/rand`) {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/gatehouse/internal/seal"
+	"example.com/gatehouse/internal/swap"
+)
+
+const (
+	// tombstoneLife is how long an ended record stands, so that slow writers
+	// find it.
+	tombstoneLife = time.Minute
+	// expirySlack is how much longer than the session the store keeps a record:
+	// the limits in the record decide.
+	expirySlack = time.Minute
+	// idleParts is how many parts the idle interval has: a session is written
+	// at most once in each.
+	idleParts = 10
+)
+
+// What a Keeper fails with, beside the errors of contexts.
+var (
+	// ErrNone says that there is no live login.
+	ErrNone = errors.New("session: no live login")
+	// ErrStore says that the store failed or hangs: nothing is known.
+	ErrStore = errors.New("session: the store failed")
+	// ErrUnreadable says that a value cannot be read by this build or with these
+	// keys, though another may well read it.
+	ErrUnreadable = errors.New("session: a stored value cannot be read")
+	// ErrTooLarge says that a value is too large for every store. It fails at
+	// sign-in rather than in a loop later (F14).
+	ErrTooLarge = errors.New("session: the record is too large")
+	// ErrOver says that the session of a new login would be over already.
+	ErrOver = errors.New("session: the login took too long")
+)
+
+// Config says how logins are kept. All of it but Keys is required.
+type Config struct {
+	Store    Store
+	Keys     *seal.Ring    // given keys, which seal records too; nil for one kept in the store
+	Name     string        // tells the generated keys of several keepers on one store apart
+	Lifetime time.Duration // of a session, however busy
+	Idle     time.Duration // of a session that nobody uses; negative for no limit
+	Now      func() time.Time
+}
+
+// A Keeper keeps login records in a store. It is safe for concurrent use.
+type Keeper struct {
+	store    Store
+	viewer   Viewer // the store, if it is one
+	given    *seal.Ring
+	name     string
+	lifetime time.Duration
+	idle     time.Duration
+	now      func() time.Time
+	made     madeKey
+}
+
+// New makes a Keeper. It does no I/O.
+func New(c Config) *Keeper {
+	k := &Keeper{store: c.Store, given: c.Keys, name: c.Name, lifetime: c.Lifetime, idle: c.Idle, now: c.Now}
+	k.viewer, _ = c.Store.(Viewer)
+	return k
+}
+
+// Stored is a record beside its bytes in the store. Neither is changed.
+type Stored struct {
+	Record *Record
+	raw    []byte
+}
+
+// pack is the stored form of a record: sealed if there are given keys.
+func (k *Keeper) pack(key string, r *Record) []byte {
+	plain := r.encode()
+	if k.given == nil {
+		return plain
+	}
+	return append([]byte{recordVersion, formSealed}, k.given.Seal(sessionDomain, []byte(key), plain)...)
+}
+
+// unpack reads the stored form. Its errors are ErrGarbage and ErrUnreadable.
+func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
+	if len(b) > 2 && b[0] == recordVersion && b[1] == formSealed {
+		if k.given == nil {
+			return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrUnreadable)
+		}
+		plain, err := k.given.Open(sessionDomain, []byte(key), b[2:])
+		if errors.Is(err, seal.ErrUnknownKey) || errors.Is(err, seal.ErrVersion) {
+			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
+		if err != nil {
+			return nil, ErrGarbage
+		}
+		b = plain
+	}
+	r, err := decodeRecord(b)
+	if errors.Is(err, errVersion) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return r, err
+}
+
+// packed is the record as a value with its expiry in the store.
+func (k *Keeper) packed(key string, r *Record) swap.Value {
+	expiry := k.Ending(r).Add(expirySlack)
+	if !r.Ended.IsZero() {
+		expiry = r.Ended.Add(tombstoneLife)
+	}
+	return swap.Value{Bytes: k.pack(key, r), Expiry: expiry}
+}
+
+// Ending is when the session ends at the latest, however busy.
+func (k *Keeper) Ending(r *Record) time.Time {
+	end := r.Begin.Add(k.lifetime)
+	if !r.Ends.IsZero() && r.Ends.Before(end) {
+		end = r.Ends
+	}
+	return end
+}
+
+// IdleEnding is when the session ends if nobody uses it, the zero time if there
+// is no idle limit.
+func (k *Keeper) IdleEnding(r *Record) time.Time {
+	if k.idle < 0 {
+		return time.Time{}
+	}
+	return r.Seen.Add(k.idle)
+}
+
+// alive reports whether the limits of the record still hold.
+func (k *Keeper) alive(r *Record, now time.Time) bool {
+	if !r.Ended.IsZero() || !now.Before(k.Ending(r)) {
+		return false
+	}
+	return k.idle < 0 || now.Before(r.Seen.Add(k.idle))
+}

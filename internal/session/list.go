@@ -1,0 +1,135 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.com/gatehouse/internal/storekey"
+	"example.com/gatehouse/internal/swap"
+)
+
+const indexDomain = "gatehouse/index"
+
+// maxListed is how many sessions of a person the list knows: the newest.
+const maxListed = 100
+
+// Listed is a live session in the list of its owner.
+type Listed struct {
+	Key    string // of the record in the store
+	Record *Record
+}
+
+func indexKey(issuer, subject string) string { return storekey.Of(indexDomain, issuer, subject) }
+
+// Enlist puts a new session in front of its owner's list.
+func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) error {
+	_, err := k.update(ctx, indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
+		keys, err := decodeIndex(old)
+		if err != nil {
+			return nil, err
+		}
+		keys = slices.Insert(keys, 0, ref.Key)
+		return &swap.Value{Bytes: encodeIndex(keys[:min(len(keys), maxListed)]), Expiry: k.markExpiry()}, nil
+	})
+	return err
+}
+
+// List returns the live sessions of a person, newest first. It is for display:
+// no decision is made by it, and a session that was just created may be missing.
+func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, error) {
+	raw, err := k.find(ctx, indexKey(issuer, subject))
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	keys, err := decodeIndex(raw)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	values, err := k.findMany(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	var live []Listed
+	for i, raw := range values {
+		if raw == nil {
+			continue
+		}
+		r, err := k.unpack(keys[i], raw)
+		if err != nil || r.Issuer != issuer || r.Subject != subject || !k.alive(r, k.now()) {
+			continue
+		}
+		live = append(live, Listed{keys[i], r})
+	}
+	return k.unmarked(ctx, live, markOfSubject(issuer, subject))
+}
+
+// unmarked leaves out the sessions that a mark has ended: that of the person, or
+// the record's own.
+func (k *Keeper) unmarked(ctx context.Context, live []Listed, person string) ([]Listed, error) {
+	marks := []string{markKey(person)}
+	for _, s := range live {
+		marks = append(marks, markKey(s.Record.Marks[0].Name))
+	}
+	values, err := k.findMany(ctx, marks...)
+	if err != nil {
+		return nil, err
+	}
+	numbers := make([]uint64, len(values))
+	for i, v := range values {
+		if numbers[i], err = decodeMark(v); err != nil {
+			return nil, err
+		}
+	}
+	kept := live[:0]
+	for i, s := range live {
+		if numbers[i+1] <= s.Record.Marks[0].Number && numbers[0] <= s.Record.Marks[1].Number {
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
+}
+
+// Revoke ends the session under that key if it is one of the person's, and
+// returns the record that ended. A session that is gone is no error.
+func (k *Keeper) Revoke(ctx context.Context, issuer, subject, key string) (*Record, error) {
+	raw, err := k.find(ctx, key)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	r, err := k.unpack(key, raw)
+	if errors.Is(err, ErrGarbage) {
+		return nil, nil
+	}
+	if err != nil || r.Issuer != issuer || r.Subject != subject {
+		return nil, err
+	}
+	return k.End(ctx, key)
+}
+
+func encodeIndex(keys []string) []byte {
+	out := newValue(headSize + len(keys)*storekey.Size)
+	for _, k := range keys {
+		out = append(out, k...)
+	}
+	return out
+}
+
+func decodeIndex(b []byte) ([]string, error) {
+	if b == nil {
+		return nil, nil
+	}
+	body, err := valueBody(b)
+	if err == nil && len(body)%storekey.Size != 0 {
+		err = ErrGarbage
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: a list of sessions: %w", ErrUnreadable, err)
+	}
+	keys := make([]string, 0, len(body)/storekey.Size)
+	for e := range slices.Chunk(body, storekey.Size) {
+		keys = append(keys, string(e))
+	}
+	return keys, nil
+}

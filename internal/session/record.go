@@ -1,0 +1,299 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"example.com/gatehouse/internal/lease"
+)
+
+// A Record is one login. On the wire it is
+//
+//	version ‖ form ‖ write id (16) ‖ fields
+//
+// where form says whether what follows is sealed, and a field is tag ‖ length ‖
+// bytes with both numbers as uvarint. Fields that this build does not know are
+// kept, so that an older replica does not lose what a newer one wrote.
+//
+// A Record is read by many requests at once: change a copy.
+type Record struct {
+	Issuer, Subject, ClientID, SID string
+
+	Begin    time.Time // of the sign-in attempt: the session's life counts from here
+	Seen     time.Time // last write-back of the idle limit
+	Ends     time.Time // if set, ends the session earlier than its lifetime
+	AuthTime time.Time
+	Claims   []byte
+	Scope    string
+
+	Access    Token
+	Expires   time.Time // of Access; zero when unknown
+	Requested time.Time // when Access was asked for
+	Refresh   Token
+	IDToken   Token
+
+	Marks [2]Mark // the marks that end it, with the numbers that its callback read
+
+	Asked   []byte    // digest of the requirements that this sign-in was to meet
+	AskedAt time.Time // when it came back
+
+	Lease lease.Lease // who renews the tokens
+
+	Ended time.Time // set on a tombstone
+
+	unknown []byte // fields of a newer build
+}
+
+// Token is a token of a record. It stays part of the stored value, because most
+// requests do not look at it; string() copies it.
+type Token []byte
+
+const (
+	recordVersion = 1
+	formPlain     = 0
+	formSealed    = 1
+	writeIDSize   = 16
+	headSize      = 2 + writeIDSize
+)
+
+const (
+	tagIssuer uint64 = iota + 1
+	tagSubject
+	tagClientID
+	tagSID
+	tagBegin
+	tagSeen
+	tagEnds
+	tagAuthTime
+	tagClaims
+	tagScope
+	tagAccess
+	tagExpires
+	tagRequested
+	tagRefresh
+	tagIDToken
+	tagMark0
+	tagNumber0
+	tagMark1
+	tagNumber1
+	tagAsked
+	tagAskedAt
+	tagLeaseHolder
+	tagLeaseUntil
+	tagTakeovers
+	tagRetryAt
+	tagEnded
+)
+
+var (
+	// ErrGarbage is the error of bytes that are not a record of any build.
+	ErrGarbage = errors.New("session: not a login record")
+	// errVersion is the error of a record of a newer build.
+	errVersion = errors.New("session: login record of a newer version")
+)
+
+// binding is where the value of a field lives: exactly one of them is set, none
+// for a tag of a newer build.
+type binding struct {
+	str   *string
+	bytes *[]byte
+	when  *time.Time
+	num   *uint64
+}
+
+// binding ties a tag to its field, for both directions.
+func (r *Record) binding(tag uint64) binding {
+	switch tag {
+	case tagIssuer:
+		return binding{str: &r.Issuer}
+	case tagSubject:
+		return binding{str: &r.Subject}
+	case tagClientID:
+		return binding{str: &r.ClientID}
+	case tagSID:
+		return binding{str: &r.SID}
+	case tagBegin:
+		return binding{when: &r.Begin}
+	case tagSeen:
+		return binding{when: &r.Seen}
+	case tagEnds:
+		return binding{when: &r.Ends}
+	case tagAuthTime:
+		return binding{when: &r.AuthTime}
+	case tagClaims:
+		return binding{bytes: &r.Claims}
+	case tagScope:
+		return binding{str: &r.Scope}
+	case tagAccess:
+		return binding{bytes: (*[]byte)(&r.Access)}
+	case tagExpires:
+		return binding{when: &r.Expires}
+	case tagRequested:
+		return binding{when: &r.Requested}
+	case tagRefresh:
+		return binding{bytes: (*[]byte)(&r.Refresh)}
+	case tagIDToken:
+		return binding{bytes: (*[]byte)(&r.IDToken)}
+	case tagMark0:
+		return binding{str: &r.Marks[0].Name}
+	case tagNumber0:
+		return binding{num: &r.Marks[0].Number}
+	case tagMark1:
+		return binding{str: &r.Marks[1].Name}
+	case tagNumber1:
+		return binding{num: &r.Marks[1].Number}
+	case tagAsked:
+		return binding{bytes: &r.Asked}
+	case tagAskedAt:
+		return binding{when: &r.AskedAt}
+	case tagLeaseHolder:
+		return binding{str: &r.Lease.Holder}
+	case tagLeaseUntil:
+		return binding{when: &r.Lease.Until}
+	case tagTakeovers:
+		return binding{num: &r.Lease.Takeovers}
+	case tagRetryAt:
+		return binding{when: &r.Lease.RetryAt}
+	case tagEnded:
+		return binding{when: &r.Ended}
+	}
+	return binding{}
+}
+
+// encode returns the plain form under a fresh write id.
+func (r *Record) encode() []byte {
+	size := headSize + len(r.Claims) + len(r.Access) + len(r.Refresh) + len(r.IDToken) + len(r.unknown)
+	out := newValue(size + 512)
+	for tag := tagIssuer; tag <= tagEnded; tag++ {
+		b := r.binding(tag)
+		switch {
+		case b.str != nil && *b.str != "":
+			out = appendField(out, tag, *b.str)
+		case b.bytes != nil && len(*b.bytes) > 0:
+			out = appendField(out, tag, *b.bytes)
+		case b.when != nil && !b.when.IsZero():
+			out = appendNumber(out, tag, uint64(b.when.UnixMilli()))
+		case b.num != nil && *b.num != 0:
+			out = appendNumber(out, tag, *b.num)
+		}
+	}
+	return append(out, r.unknown...)
+}
+
+// newValue begins a stored value: version, plain form and a fresh 128-bit write
+// id, so that no two writes are ever equal.
+func newValue(size int) []byte {
+	out := make([]byte, headSize, max(size, headSize))
+	out[0], out[1] = recordVersion, formPlain
+	rand.Read(out[2:]) // never fails (crypto/rand)
+	return out
+}
+
+func appendField[T string | []byte](out []byte, tag uint64, value T) []byte {
+	out = binary.AppendUvarint(out, tag)
+	out = binary.AppendUvarint(out, uint64(len(value)))
+	return append(out, value...)
+}
+
+func appendNumber(out []byte, tag, n uint64) []byte {
+	var b [binary.MaxVarintLen64]byte
+	return appendField(out, tag, b[:binary.PutUvarint(b[:], n)])
+}
+
+// decodeRecord reads the plain form. The record keeps parts of b.
+func decodeRecord(b []byte) (*Record, error) {
+	body, err := valueBody(b)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Record)
+	for len(body) > 0 {
+		tag, value, rest, ok := cutField(body)
+		if !ok {
+			return nil, ErrGarbage
+		}
+		if tag < tagIssuer || tag > tagEnded {
+			r.unknown = append(r.unknown, body[:len(body)-len(rest)]...)
+		} else if !r.binding(tag).set(value) {
+			return nil, ErrGarbage
+		}
+		body = rest
+	}
+	return r, nil
+}
+
+// valueBody checks the head of a plain value and returns what follows it.
+func valueBody(b []byte) ([]byte, error) {
+	switch {
+	case len(b) < headSize:
+		return nil, ErrGarbage
+	case b[0] > recordVersion:
+		return nil, errVersion
+	case b[0] != recordVersion || b[1] != formPlain:
+		return nil, ErrGarbage
+	}
+	return b[headSize:], nil
+}
+
+func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
+	tag, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, nil, false
+	}
+	size, m := binary.Uvarint(b[n:])
+	if m <= 0 || size > uint64(len(b)-n-m) {
+		return 0, nil, nil, false
+	}
+	start := n + m
+	end := start + int(size)
+	return tag, b[start:end:end], b[end:], true
+}
+
+// latestTime is some 35,000 years after 1970, in milliseconds: beyond it
+// arithmetic with times would overflow.
+const latestTime = 1 << 50
+
+func (b binding) set(value []byte) bool {
+	if b.str != nil {
+		*b.str = string(value)
+		return true
+	}
+	if b.bytes != nil {
+		*b.bytes = value
+		return true
+	}
+	n, size := binary.Uvarint(value)
+	if size != len(value) {
+		return false
+	}
+	if b.num != nil {
+		*b.num = n
+		return true
+	}
+	if n > latestTime {
+		return false
+	}
+	*b.when = time.UnixMilli(int64(n))
+	return true
+}
+
+// tombstone is what stands for a minute where the record was, so that slow
+// writers find that it has ended.
+func (r *Record) tombstone(now time.Time) *Record {
+	return &Record{Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Marks: r.Marks, Ended: now}
+}
+
+// Serves reports whether the access token can be used.
+func (r *Record) Serves(now time.Time) bool {
+	return len(r.Access) > 0 && (r.Expires.IsZero() || now.Before(r.Expires))
+}
+
+// Due reports whether the tokens should be renewed now.
+func (r *Record) Due(now time.Time) bool {
+	if len(r.Refresh) == 0 || r.Expires.IsZero() {
+		return false
+	}
+	return !now.Before(lease.RenewAt(r.Requested, r.Expires)) && !now.Before(r.Lease.RetryAt)
+}

@@ -1,0 +1,61 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"strings"
+
+	"example.com/gatehouse/internal/storekey"
+)
+
+const (
+	sessionDomain = "gatehouse/session"
+	// idSize is the size of a session id: 256 random bits.
+	idSize = 32
+)
+
+// Ref names one login: the key of its record and the names of the two marks
+// that may end it. A request knows it from its cookie.
+type Ref struct {
+	ID    string // of the session: the secret in the cookie, needed for no call
+	Key   string // of the record in the store
+	Marks [2]string
+}
+
+// NewRef makes the Ref of a new login under a random id.
+func NewRef(marks [2]Mark) Ref {
+	var b [idSize]byte
+	rand.Read(b[:])
+	id := base64.RawURLEncoding.EncodeToString(b[:])
+	return Ref{ID: id, Key: recordKey(id), Marks: [2]string{marks[0].Name, marks[1].Name}}
+}
+
+// Cookie is the text of the session cookie: id "." mark "." mark. With the names
+// of its marks a request reads record and marks in one round trip.
+func (r Ref) Cookie() string { return r.ID + "." + r.Marks[0] + "." + r.Marks[1] }
+
+// ParseRef reads the text of a session cookie. It is the one reader of it.
+func ParseRef(cookie string) (r Ref, ok bool) {
+	id, rest, ok := strings.Cut(cookie, ".")
+	if !ok || !isBase64URL(id, idSize) {
+		return Ref{}, false
+	}
+	first, second, ok := strings.Cut(rest, ".")
+	if !ok || !isBase64URL(first, markNameSize) || !isBase64URL(second, markNameSize) {
+		return Ref{}, false
+	}
+	return Ref{ID: id, Key: recordKey(id), Marks: [2]string{first, second}}, true
+}
+
+func recordKey(id string) string { return storekey.Of(sessionDomain, id) }
+
+// isBase64URL reports whether s is base64url of size bytes, at most idSize.
+// Decoding is quicker than looking at each character.
+func isBase64URL(s string, size int) bool {
+	var b [idSize]byte
+	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Decode(b[:], []byte(s))
+	return err == nil
+}

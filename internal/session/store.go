@@ -1,0 +1,99 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/gatehouse/internal/swap"
+)
+
+const (
+	// maxValue is what every store takes: the TEXT and BLOB columns of SQL
+	// databases end at 65,535 bytes.
+	maxValue = 60_000
+	// storeWait bounds one call to the store, so that a page answers 503 within
+	// a second when the store hangs (FA6).
+	storeWait = 900 * time.Millisecond
+)
+
+// Store is what a Keeper needs of a store. Values are compared as bytes; one
+// past its expiry is absent. An error means that the outcome is not known.
+type Store interface {
+	// FindManyCtx returns the values under keys in their order, nil where there
+	// is none, in one round trip.
+	FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error)
+	// SwapCtx replaces the value under key if it equals old; nil means absent.
+	// It reports whether the value is new now, also when it was before.
+	SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error)
+}
+
+// Viewer is a Store that can show its values without a copy and cannot hang. A
+// Keeper changes no value that it has read.
+type Viewer interface {
+	View(keys []string) [][]byte
+}
+
+// findMany reads several values within storeWait.
+func (k *Keeper) findMany(ctx context.Context, keys ...string) ([][]byte, error) {
+	if k.viewer != nil {
+		return k.viewer.View(keys), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	values, err := k.store.FindManyCtx(ctx, keys)
+	if err == nil && len(values) != len(keys) {
+		err = fmt.Errorf("it gave %d values for %d keys", len(values), len(keys))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return values, nil
+}
+
+func (k *Keeper) find(ctx context.Context, key string) ([]byte, error) {
+	values, err := k.findMany(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return values[0], nil
+}
+
+// swap makes one compare-and-swap within storeWait.
+func (k *Keeper) swap(ctx context.Context, key string, old []byte, next swap.Value) (bool, error) {
+	if len(next.Bytes) > maxValue {
+		return false, swap.Final(fmt.Errorf("%w: %d bytes", ErrTooLarge, len(next.Bytes)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	if next.Bytes != nil && !k.now().Before(next.Expiry) {
+		next.Bytes = nil // some stores keep a value for ever whose expiry has passed (M15)
+	}
+	swapped, err := k.store.SwapCtx(ctx, key, old, next.Bytes, next.Expiry)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return swapped, nil
+}
+
+// update changes the value under key by compare-and-swap.
+func (k *Keeper) update(ctx context.Context, key string, p swap.Patience, change swap.Change) (changed bool, err error) {
+	changed, err = swap.Update(ctx, valueCell{k, key}, p, change)
+	if errors.Is(err, swap.ErrContended) {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return changed, err
+}
+
+// valueCell is one value of the store.
+type valueCell struct {
+	k   *Keeper
+	key string
+}
+
+func (c valueCell) Find(ctx context.Context) ([]byte, error) { return c.k.find(ctx, c.key) }
+
+func (c valueCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool, error) {
+	return c.k.swap(ctx, c.key, old, next)
+}
