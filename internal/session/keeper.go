@@ -31,7 +31,7 @@ var (
 	// keys, though another may well read it.
 	ErrUnreadable = errors.New("session: a stored value cannot be read")
 	// ErrTooLarge says that a value is too large for every store. It fails at
-	// sign-in rather than in a loop later (F14).
+	// sign-in rather than in a loop later.
 	ErrTooLarge = errors.New("session: the record is too large")
 	// ErrOver says that the session of a new login would be over already.
 	ErrOver = errors.New("session: the login took too long")

@@ -147,11 +147,11 @@ func direction(t *testing.T, tr *tree) []string {
 			if within(imp, modulePath) && layer(imp) > from {
 				out = append(out, fmt.Sprintf("%s imports %s: dependencies point the other way", f.name, imp))
 			}
-			// The kit and the world of internal/e2e are for tests and the example has
-			// no tests in it: what is linked into a service brings no test machinery
-			// along.
+			// The kit, testkit and the world of internal/e2e are for tests, and the
+			// example has no tests in it: what is linked into a service brings no
+			// test machinery along.
 			if (imp == "testing" || strings.HasPrefix(imp, "testing/") || imp == "net/http/httptest") &&
-				!within(importPath(f.name), modulePath+"/middlewaretest") && !within(importPath(f.name), modulePath+"/internal/e2e") {
+				!within(importPath(f.name), modulePath+"/middlewaretest") && !within(importPath(f.name), modulePath+"/internal/e2e") && !within(importPath(f.name), modulePath+"/internal/testkit") {
 				out = append(out, fmt.Sprintf("%s imports %s outside a test", f.name, imp))
 			}
 		}
