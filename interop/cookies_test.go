@@ -29,9 +29,9 @@ var updateCookies = flag.Bool("update-cookies", false, "write "+cookieTable)
 const (
 	// cookieTabs is how many people go through the table at the same time.
 	cookieTabs = 2
-	// cookieTime bounds the way through the table, which takes 25 s on two
-	// idle cores.
-	cookieTime = 5 * time.Minute
+	// cookieTime bounds the way through the table, should it hang. It takes 25 s
+	// on two idle cores.
+	cookieTime = 15 * time.Minute
 )
 
 type cookieCase struct {

@@ -88,6 +88,16 @@ func (m mouse) set(t testing.TB, browser *servers.Chromium, kind, name string, o
 	wantSet(t, browser, control{kind, name}, on)
 }
 
+// insisting is a mouse that tries again what a site cannot do right now, because
+// the server behind it is slow.
+type insisting struct{ mouse }
+
+func (m insisting) press(t testing.TB, browser *servers.Chromium, name string) {
+	t.Helper()
+	m.mouse.press(t, browser, name)
+	browser.Insist(t)
+}
+
 // keyboard reaches everything by Tab, and uses no pointer.
 type keyboard struct{}
 

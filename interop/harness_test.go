@@ -200,6 +200,29 @@ func TestChromiumFails(t *testing.T) {
 	}
 }
 
+// A page that is unavailable is loaded again, a form that was sent too.
+func TestChromiumInsists(t *testing.T) {
+	var posts int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if r.Method == http.MethodPost {
+			if posts++; posts < 3 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}
+		fmt.Fprintf(w, "<!DOCTYPE html><html lang=en><title>Page</title><form method=post><input name=who value=ana><button>Send</button></form><p>%d with %q", posts, r.FormValue("who"))
+	}))
+	t.Cleanup(server.Close)
+	browser := servers.StartChromium(t)
+	browser.Open(t, server.URL)
+	browser.Insist(t)
+	browser.Follow(t, "send", chromedp.Click(chromedp.CSS(`button`)))
+	browser.Insist(t)
+	if text := browser.Text(t); posts != 3 || !strings.Contains(text, `3 with "ana"`) {
+		t.Errorf("sent %d times, the page says %q", posts, text)
+	}
+}
+
 func TestAxe(t *testing.T) {
 	browser := servers.StartChromium(t)
 	for _, test := range []struct {

@@ -12,7 +12,7 @@ import (
 func atIssuer(t *testing.T, photos, shop, issuer string, args ...string) *story {
 	t.Helper()
 	args = append([]string{"-photos", photos, "-printshop", shop, "-issuer", issuer}, args...)
-	s := &story{example: startExample(t, args...), hand: mouse{}, look: true}
+	s := &story{example: startExample(t, args...), hand: insisting{}, look: true}
 	s.alice = servers.StartChromium(t)
 	s.bob = s.alice.Another(t)
 	return s

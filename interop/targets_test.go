@@ -16,7 +16,7 @@ import (
 
 const (
 	// judgeTime bounds the run of Node, which takes 0.2 s.
-	judgeTime = 60 * time.Second
+	judgeTime = 5 * time.Minute
 	// mostTooLong is how many spellings at most are refused unread.
 	mostTooLong = 40
 	// outright is how many targets at least would lead elsewhere if they were

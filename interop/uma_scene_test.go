@@ -1,10 +1,12 @@
 package interop_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -35,6 +37,7 @@ type umaServer struct {
 	signOut      func(*testing.T, string)
 	cut          func()
 	mend         func(testing.TB)
+	slow         bool // a real server that is not cut off, on a machine that may be busy
 
 	mu     sync.Mutex
 	scenes int
@@ -70,7 +73,9 @@ func newRealKeycloak(t *testing.T) *umaServer {
 	clock := &clock{}
 	photoz := at.client("photoz").token(t, http.StatusOK, passwordGrant("alice"))
 	w := &umaServer{keycloak: true, issuer: kc.Issuer("gatehouse"), photoz: clientOf("photoz"), shop: clientOf("printshop"), watch: newWatch(t),
-		now: clock.now, advance: clock.advance, cut: relay.Cut, mend: func(t testing.TB) { relay.Mend(t) }, owner: subjectOf(t, photoz.IDToken)}
+		now: clock.now, advance: clock.advance, owner: subjectOf(t, photoz.IDToken), slow: true}
+	w.cut = func() { w.slow = false; relay.Cut() }
+	w.mend = func(t testing.TB) { w.slow = true; relay.Mend(t) }
 	ids := map[string]string{} // a sign-in takes long
 	pat := photoz.AccessToken
 	w.pat = func(refused string) string {
@@ -220,9 +225,18 @@ func plainName(name string) string {
 func (s *scene) stranger() { s.method(http.MethodGet) }
 
 // method sends a request without a token, bearer one with it.
-func (s *scene) method(method string) { s.note(s.read(fetch(s.t, nil, method, s.base))) }
+func (s *scene) method(method string) { s.note(s.read(s.fetch(method))) }
 func (s *scene) bearer(token string) {
-	s.note(s.read(fetch(s.t, nil, http.MethodGet, s.base, "Authorization", "Bearer "+token)))
+	s.note(s.read(s.fetch(http.MethodGet, "Authorization", "Bearer "+token)))
+}
+
+// fetch sends a request, until a server that may be slow is quick enough for it.
+func (s *scene) fetch(method string, headers ...string) answer {
+	try := func() answer { return fetch(s.t, nil, method, s.base, headers...) }
+	if !s.w.slow {
+		return try()
+	}
+	return insist(s.t, []*wire{s.wire}, try)
 }
 
 func (s *scene) read(a answer) string {
@@ -247,8 +261,7 @@ func (s *scene) party(who, method string) {
 				return gatehouse.ClaimToken{Token: gatehouse.NewSecret(s.w.idToken(s.t, s.who))}, nil
 			}}))(s.t)
 	}
-	req := must(http.NewRequestWithContext(s.t.Context(), method, s.base, nil))(s.t)
-	resp, err := (&http.Client{Transport: s.transport}).Do(req)
+	resp, err := s.viaShop(method)
 	if submitted, ok := errors.AsType[*gatehouse.SubmittedError](err); ok {
 		s.note(fmt.Sprintf("request_submitted, ticket %t", !submitted.Ticket.IsZero()))
 		return
@@ -259,6 +272,26 @@ func (s *scene) party(who, method string) {
 	}
 	body := must(readAll(resp.Body))(s.t)
 	s.note(fmt.Sprintf("%d %s", resp.StatusCode, body))
+}
+
+// viaShop sends a request through the shop, until a server that may be slow is
+// quick enough for the resource server.
+func (s *scene) viaShop(method string) (resp *http.Response, err error) {
+	try := func() answer {
+		req := must(http.NewRequestWithContext(s.t.Context(), method, s.base, nil))(s.t)
+		if resp, err = (&http.Client{Transport: s.transport}).Do(req); err != nil {
+			return answer{}
+		}
+		body := must(readAll(resp.Body))(s.t)
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		return answer{resp.StatusCode, resp.Header, string(body)}
+	}
+	if s.w.slow {
+		insist(s.t, []*wire{s.wire}, try)
+	} else {
+		try()
+	}
+	return resp, err
 }
 
 func (s *scene) share(who, scope string)    { s.w.share(s.t, s.id(), who, scope) }

@@ -211,6 +211,26 @@ func (w *wire) take() []call {
 	return calls
 }
 
+// forgetUnanswered drops the requests since the last take that got no answer.
+func (w *wire) forgetUnanswered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls[:w.taken:w.taken], slices.DeleteFunc(slices.Clone(w.calls[w.taken:]), func(c call) bool { return c.status == 0 })...)
+}
+
+// mark is how many requests went through so far; rewind forgets those since.
+func (w *wire) mark() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.calls)
+}
+
+func (w *wire) rewind(mark int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = w.calls[:mark]
+}
+
 // lastBearer returns the token that was sent last.
 func (w *wire) lastBearer(t testing.TB) string {
 	t.Helper()

@@ -111,9 +111,13 @@ func newService(op *provider, transport http.RoundTripper) (_ *service, err erro
 
 func (s *service) now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 
+// closeTime bounds close, so that what hangs fails. It judges nothing: the machine
+// may be busy.
+const closeTime = 3 * time.Minute
+
 // close waits for what requests left behind.
 func (s *service) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), MaxTime)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	return errors.Join(s.sessions.Shutdown(ctx), s.rs.Shutdown(ctx), s.client.Shutdown(ctx))
 }

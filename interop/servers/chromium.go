@@ -3,6 +3,7 @@ package servers
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,11 +19,14 @@ import (
 )
 
 const (
-	// chromiumStep bounds one step in the browser. A page of Keycloak takes
-	// 2 s when it is drawn for the first time.
-	chromiumStep = 30 * time.Second
+	// chromiumStep bounds one step in the browser, should it hang. A page of
+	// Keycloak takes 2 s when it is drawn for the first time, and much longer on
+	// a busy machine.
+	chromiumStep = 3 * time.Minute
 	// chromiumStop bounds the orderly end of the browser.
-	chromiumStop = 10 * time.Second
+	chromiumStop = time.Minute
+	// insistPause lies between two tries of a page that cannot be had right now.
+	insistPause = 200 * time.Millisecond
 	// textShown is how much of a page a failure shows.
 	textShown = 1500
 )
@@ -61,6 +65,7 @@ func StartChromium(t testing.TB) *Chromium {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
 		chromedp.ProxyServer("http://127.0.0.1:9"),
 		chromedp.Flag("disable-quic", true),
+		chromedp.WSURLReadTimeout(chromiumStep),
 		chromedp.Flag("disable-component-update", true),
 	)
 	// Not the context of the test: that one ends before the cleanup.
@@ -148,6 +153,24 @@ func (c *Chromium) WaitFor(t testing.TB, prefix string) {
 func (c *Chromium) WaitOutside(t testing.TB, origin string) {
 	t.Helper()
 	c.wait(t, "a page outside "+origin, func(s tab) bool { return s.loaded && !strings.HasPrefix(s.url, origin+"/") })
+}
+
+// Insist loads the page again for as long as its status is 503, as a person does
+// who is told to try again in a while. It is for a server that is there: on a busy
+// machine it may be slower than the application waits for it.
+func (c *Chromium) Insist(t testing.TB) {
+	t.Helper()
+	status := chromedp.Evaluate[int](`performance.getEntriesByType("navigation")[0]?.responseStatus ?? 0`)
+	for end := time.Now().Add(chromiumStep); Get(t, c, "read the status of the page", status) == http.StatusServiceUnavailable; {
+		if time.Now().After(end) {
+			c.fail(t, "insist", fmt.Errorf("the page is unavailable for %v", chromiumStep))
+		}
+		time.Sleep(insistPause)
+		c.Follow(t, "load the page again", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+			_, err := chromedp.Call(ctx, page.Reload, page.ReloadParams{})
+			return chromedp.Void{}, err
+		})
+	}
 }
 
 // Text returns what the page says to the eye.

@@ -17,9 +17,9 @@ import (
 const (
 	// keycloakAdmin is name and password of the administrator.
 	keycloakAdmin = "admin"
-	// keycloakStart bounds one start: on an idle machine 7 s from the seed and
-	// 18 s with the import.
-	keycloakStart = 3 * time.Minute
+	// keycloakStart bounds one start, should it hang: on an idle machine it takes
+	// 7 s from the seed and 18 s with the import, on a very busy one two minutes.
+	keycloakStart = 10 * time.Minute
 )
 
 // A Keycloak is a running Keycloak with these realms, each user's password
@@ -139,11 +139,12 @@ func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *Relay) {
 	return &other, relay
 }
 
-// SignIn fills in the login page of Keycloak, which the browser is at or on
-// the way to, and returns when the browser has left it. The password is the
+// SignIn fills in the login page of Keycloak, which the browser is at or at a
+// page that leads to it later, and returns when the browser has left it. The password is the
 // user name.
 func (kc *Keycloak) SignIn(t testing.TB, browser *Chromium, user string) {
 	t.Helper()
+	browser.Insist(t) // the site may not have had the metadata in time
 	browser.Run(t, fmt.Sprintf("sign in as %s at keycloak", user),
 		chromedp.SendKeys(chromedp.CSS(`#username`), user),
 		chromedp.SendKeys(chromedp.CSS(`#password`), user),

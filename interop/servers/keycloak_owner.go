@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// apiTimeout bounds a request to the API of a server on this machine.
-	apiTimeout = 30 * time.Second
+	// apiTimeout bounds a request to the API of a server on this machine, should
+	// it hang.
+	apiTimeout = 3 * time.Minute
 	// apiBody bounds the answer.
 	apiBody = 1 << 20
 )

@@ -14,7 +14,7 @@ import (
 
 // oidcProviderStart bounds the start of oidc-provider: 0.4 s on an idle
 // machine, and its first start finds cold disks.
-const oidcProviderStart = 60 * time.Second
+const oidcProviderStart = 5 * time.Minute
 
 // An OIDCProviderClient is a client registered at oidc-provider from its start.
 type OIDCProviderClient struct {

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// stopGrace is how long a server may take to end by itself after SIGTERM.
-	// Keycloak needs 2 to 3 s on an idle machine.
-	stopGrace = 15 * time.Second
+	// stopGrace is how long a server may take to end by itself after SIGTERM,
+	// should it hang. Keycloak needs 2 to 3 s on an idle machine.
+	stopGrace = time.Minute
 	// logKept is how much of a server's log is kept in memory. Keycloak writes
 	// some 200 bytes for each refusal.
 	logKept = 1 << 20

@@ -38,7 +38,7 @@ func TestOrphansEnd(t *testing.T) {
 		t.Fatalf("the parent ended with %v: %s", err, output)
 	}
 	// The pipe ends when the last process that holds it has ended.
-	if err := read.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(3 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	said, err := io.ReadAll(read)

@@ -11,7 +11,7 @@ import (
 
 // relyingPartyStart bounds the start of a relying party: Apache takes 0.1 s and
 // Node 0.7 s on an idle machine.
-const relyingPartyStart = 60 * time.Second
+const relyingPartyStart = 5 * time.Minute
 
 // portTries is how often a server is started that found its port taken. Between
 // the choice of a free port and its use by the server somebody else may be given it.
