@@ -1,12 +1,16 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"net/http"
 	"slices"
-	"time"
+	"sync/atomic"
+
+	"example.com/gatehouse/internal/introspection"
+	"example.com/gatehouse/internal/memstore"
 )
 
 // ResourceServer protects an API whose tokens come from one authorization
@@ -19,9 +23,9 @@ type ResourceServer struct {
 	pats     PATSource
 	ids      ResourceIDs
 	lists    bool // ids is our memory: fill it by listing
-	ttl      time.Duration
 	onError  func(http.ResponseWriter, *http.Request, *Error)
-	rpts     introspector
+	facts    *introspection.Cache
+	byPAT    atomic.Bool // introspection wants the protection API token, not our client
 	registry registry
 }
 
@@ -39,25 +43,22 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		realm:    c.realm(),
 		pats:     c.PAT,
 		ids:      c.ResourceIDs,
-		ttl:      c.CacheTTL,
 		onError:  c.ErrorHandler,
 	}
 	if rs.pats == nil {
 		rs.pats = &servicePAT{provider: p, client: c.Client}
 	}
 	if rs.ids == nil {
-		rs.ids, rs.lists = &memoryIDs{}, true
+		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
-	if rs.ttl == 0 {
-		rs.ttl = defaultFactsTTL
-	}
+	rs.facts = introspection.NewCache(cmp.Or(c.CacheTTL, defaultFactsTTL), p.now)
 	return rs, nil
 }
 
 // Shutdown waits until the calls that requests have started are over, or ctx
 // is. It does not stop new ones: stop the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
-	errs := []error{rs.rpts.flights.Wait(ctx), rs.registry.flights.Wait(ctx), rs.provider.wait(ctx)}
+	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx), rs.provider.wait(ctx)}
 	if s, ok := rs.pats.(*servicePAT); ok {
 		errs = append(errs, s.flights.Wait(ctx))
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/introspection"
 )
 
 // requestBudget bounds the time that one request spends on the authorization
@@ -54,9 +55,10 @@ type umaGuard struct {
 // It is what Refuse needs to ask for a ticket.
 type umaRefusal struct {
 	need     Permission
-	deadline time.Time // of the request's budget, if it has begun
-	facts    *rptFacts // of the token, nil without one
-	cause    error     // why no ticket can be asked for, nil if it can
+	deadline time.Time            // of the request's budget, if it has begun
+	facts    *introspection.Facts // of the token, nil without one
+	key      introspection.Key    // of the facts
+	cause    error                // why no ticket can be asked for, nil if it can
 }
 
 func (e *umaRefusal) Error() string {
@@ -65,7 +67,7 @@ func (e *umaRefusal) Error() string {
 		return e.cause.Error()
 	case e.facts == nil:
 		return "the request has no token"
-	case !e.facts.active:
+	case !e.facts.Active:
 		return "the token is not active"
 	}
 	return "the token does not hold the permission"
@@ -95,7 +97,8 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 	// A hot request makes no timer, since the budget begins only where the server
 	// has to be asked, and does not read through a token that was valid before.
 	ctx, owner := r.Context(), need.owner()
-	f := g.rs.remembered(token, owner)
+	key := g.rs.factsKey(token, owner)
+	f := g.rs.facts.Known(key)
 	if f == nil && !bearer.Valid(token) {
 		return nil, errBearer.because(bearer.ErrMalformed)
 	}
@@ -103,56 +106,52 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestBudget)
 		defer cancel()
-		if f, err = g.rs.factsOf(ctx, token, owner); err != nil {
+		if f, err = g.rs.factsOf(ctx, key, token, owner); err != nil {
 			return nil, err
 		}
 	}
 	id, err := g.rs.judge(ctx, f, need)
-	if err != nil || id != nil {
-		return id, err
+	if id != nil {
+		return id, nil
+	}
+	if code := ErrorCode(err); code == errResourceIDs.code {
+		return nil, err
 	}
 	deadline, _ := ctx.Deadline()
-	return nil, errPermission.because(&umaRefusal{need: need, facts: f, deadline: deadline})
-}
-
-func (rs *ResourceServer) remembered(token, owner string) *rptFacts {
-	return rs.rpts.cached(rs.factsKey(token, owner), rs.provider.now())
+	return nil, errPermission.because(&umaRefusal{need: need, facts: f, key: key, deadline: deadline, cause: err})
 }
 
 // judge decides whether the facts of a token meet the need now. It returns
 // neither an identity nor an error where they do not.
-func (rs *ResourceServer) judge(ctx context.Context, f *rptFacts, need Permission) (*Identity, error) {
-	now := seconds(rs.provider.now().Unix())
-	if !f.usable(now) {
+func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, need Permission) (*Identity, error) {
+	now := introspection.Seconds(rs.provider.now().Unix())
+	if !f.Usable(now) {
 		return nil, nil
 	}
-	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.subject, ClientID: f.clientID, claims: f.claims}
-	expires := f.expires
+	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.Subject, ClientID: f.ClientID, claims: f.Claims}
+	expires := f.Expires
 	for i := range need.clauses {
 		c := &need.clauses[i]
 		resource, err := rs.resourceID(ctx, c.resource)
 		if err != nil {
-			if ErrorCode(err) == errResourceIDs.code {
-				return nil, err
-			}
-			return nil, errPermission.because(&umaRefusal{need: need, facts: f, cause: err})
+			return nil, err
 		}
 		if !c.met(f, resource, now) {
 			return nil, nil
 		}
-		granted, until := f.granted(resource, now)
+		granted, until := f.Granted(resource, now)
 		if i == 0 {
 			id.Granted = granted
 		}
 		expires = min(expires, until)
 	}
-	id.Expires = expires.time()
+	id.Expires = expires.Time()
 	return id, nil
 }
 
 // met reports whether the token holds what the clause asks on the resource.
-func (c *clause) met(f *rptFacts, resource string, now seconds) bool {
-	holds := func(scope string) bool { return f.holds(resource, scope, now) }
+func (c *clause) met(f *introspection.Facts, resource string, now introspection.Seconds) bool {
+	holds := func(scope string) bool { return f.Holds(resource, scope, now) }
 	if c.anyOf {
 		return slices.ContainsFunc(c.scopes, holds)
 	}

@@ -45,7 +45,7 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *umaRefusal) (Event, *Error) {
 	event := Event{Name: EventTicket}
 	if f := refusal.facts; f != nil {
-		event.Name, event.Subject, event.ClientID = EventDenial, f.subject, f.clientID
+		event.Name, event.Subject, event.ClientID = EventDenial, f.Subject, f.ClientID
 	}
 	header, resource, err := "", "", refusal.cause
 	if err == nil {
@@ -62,7 +62,7 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 		return event, errTicket.because(err)
 	}
 	if refusal.facts != nil {
-		rs.rpts.good.forget(refusal.facts) // the ticket may widen the same string (J9)
+		rs.facts.Forget(refusal.key, refusal.facts) // the ticket may widen the same string (J9)
 	}
 	h.Set("WWW-Authenticate", header)
 	return event, errPermission.because(refusal)

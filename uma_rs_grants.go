@@ -14,6 +14,7 @@ import (
 
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/swap"
 )
@@ -58,7 +59,7 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	g := &OwnerGrants{provider: p, client: c.Client, store: c.Store}
 	g.service.provider, g.service.client = p, c.Client
 	if g.store == nil {
-		g.store = &memoryGrants{}
+		g.store = &memstore.Grants{}
 	}
 	return g, nil
 }

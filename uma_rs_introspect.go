@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
-	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
 )
 
@@ -19,9 +18,6 @@ const (
 	defaultFactsTTL = 10 * time.Second
 	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
 	maxFactsTTL = 30 * time.Second
-	// inactiveTTL is how long a refused token is remembered, to blunt a client
-	// that repeats it; short, because the owner may say yes meanwhile.
-	inactiveTTL = 2 * time.Second
 	// introspectionTimeout ends an introspection before those who wait give up,
 	// so that they learn why, and the next request begins a new one.
 	introspectionTimeout = requestBudget - 100*time.Millisecond
@@ -30,54 +26,12 @@ const (
 	introspectionLimit = 256 << 10
 )
 
-// introspector remembers what the authorization server said of tokens. Refused
-// ones have a memory of their own, so that a flood of junk pushes nothing out.
-type introspector struct {
-	flights flight.Group[factsKey, *rptFacts]
-	good    factsCache
-	bad     factsCache
-	byPAT   atomic.Bool // the server wants the protection API token, not our client
-}
-
-func (in *introspector) cached(key factsKey, now time.Time) *rptFacts {
-	if f := in.good.get(key, now); f != nil {
-		return f
-	}
-	return in.bad.get(key, now)
-}
-
-func (in *introspector) keep(key factsKey, f *rptFacts, ttl time.Duration, now time.Time) {
-	switch {
-	case ttl < 0:
-	case !f.active:
-		in.bad.put(key, f, now, now.Add(min(ttl, inactiveTTL)), maxBadFacts)
-	default:
-		until := now.Add(ttl)
-		if expires := f.expires.time(); expires.Before(until) && !expires.IsZero() {
-			until = expires
-		}
-		in.good.put(key, f, now, until, maxGoodFacts)
-	}
-}
-
-// factsOf returns what the server says of token: what it said within the last
-// seconds, or what one introspection for all who wait says now. owner is who
+// factsOf returns what the server says about token: what it said within the last
+// seconds, or what one introspection says now for all who wait. owner is who
 // owns the resource. Errors are of kind errIntrospection.
-func (rs *ResourceServer) factsOf(ctx context.Context, token, owner string) (*rptFacts, error) {
-	key := rs.factsKey(token, owner)
-	if f := rs.rpts.cached(key, rs.provider.now()); f != nil {
-		return f, nil
-	}
-	f, err := rs.rpts.flights.Do(ctx, key, introspectionTimeout, func(ctx context.Context) (*rptFacts, error) {
-		now := rs.provider.now()
-		if f := rs.rpts.cached(key, now); f != nil {
-			return f, nil
-		}
-		f, err := rs.introspect(ctx, token, owner)
-		if err == nil {
-			rs.rpts.keep(key, f, rs.ttl, now)
-		}
-		return f, err
+func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
+	f, err := rs.facts.Get(ctx, key, introspectionTimeout, func(ctx context.Context) (*introspection.Facts, error) {
+		return rs.introspect(ctx, token, owner)
 	})
 	if err != nil {
 		e := errIntrospection.because(err)
@@ -93,19 +47,20 @@ func (rs *ResourceServer) factsOf(ctx context.Context, token, owner string) (*rp
 // Authorization §5 says with the protection API token, most servers take our
 // client's authentication (RFC 7662 §2.1), Keycloak takes nothing else (K17).
 func (rs *ResourceServer) asksByPAT() bool {
-	return rs.client.method() == AuthNone || rs.rpts.byPAT.Load()
+	return rs.client.method() == AuthNone || rs.byPAT.Load()
 }
 
-// factsKey is the key of what the server says of token now, when asked about a
-// resource of owner.
-func (rs *ResourceServer) factsKey(token, owner string) factsKey {
+// factsKey is the key of what the server says about token now, when asked about
+// a resource of owner. The owner counts only where the owner's protection API
+// token asks.
+func (rs *ResourceServer) factsKey(token, owner string) introspection.Key {
 	if !rs.asksByPAT() {
 		owner = ""
 	}
-	return newFactsKey(token, owner)
+	return introspection.KeyOf(token, owner)
 }
 
-func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (*rptFacts, error) {
+func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (*introspection.Facts, error) {
 	md, err := rs.provider.umaMetadata(ctx)
 	if err != nil {
 		return nil, err
@@ -125,7 +80,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	if a.status != http.StatusOK {
 		return nil, a.unexpected("introspection")
 	}
-	f, err := readFacts(a.body, rs.provider.issuer, rs.audience)
+	f, err := introspection.Read(a.body, rs.provider.issuer, rs.audience)
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
@@ -145,7 +100,7 @@ func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.V
 		return rs.provider.callAsBearer(ctx, md.IntrospectionEndpoint, pat, form)
 	})
 	if err == nil && a.status == http.StatusOK {
-		rs.rpts.byPAT.Store(true)
+		rs.byPAT.Store(true)
 	}
 	return a, err
 }

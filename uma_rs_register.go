@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/swap"
@@ -378,18 +379,18 @@ func readRemote(body []byte) *remote {
 		return nil
 	}
 	m := &remote{
-		id: readString(members["_id"]), name: readString(members["name"]), kind: readString(members["type"]),
-		text: readString(members["description"]), icon: readString(members["icon_uri"]),
-		scopes: readScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
+		id: strictjson.String(members["_id"]), name: strictjson.String(members["name"]), kind: strictjson.String(members["type"]),
+		text: strictjson.String(members["description"]), icon: strictjson.String(members["icon_uri"]),
+		scopes: introspection.ReadScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
 	}
-	if uri := readString(members["user_access_policy_uri"]); uri != "" {
+	if uri := strictjson.String(members["user_access_policy_uri"]); uri != "" {
 		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
 			m.policy = uri
 		}
 	}
 	var owner map[string]json.RawMessage
 	if strictjson.Unmarshal(members["owner"], &owner) == nil {
-		m.owner = readString(owner["name"])
+		m.owner = strictjson.String(owner["name"])
 	}
 	return m
 }

@@ -90,6 +90,9 @@ func (r Resource) check() error {
 	return nil
 }
 
+// resourceKey names a resource as ResourceIDs does.
+type resourceKey struct{ issuer, owner, name string }
+
 // registry remembers what is registered.
 type registry struct {
 	flights flight.Group[registrationKey, Resource]

@@ -1,0 +1,193 @@
+package introspection
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"example.com/gatehouse/internal/flight"
+)
+
+const (
+	// maxGoodFacts bounds the memory of good tokens, in bytes: more than 100,000
+	// of usual size, or some hundred of the largest. Facts live for seconds, so
+	// more is a flood.
+	maxGoodFacts = 128 << 20
+	// maxBadFacts bounds the memory of refused tokens, in bytes: some 10,000.
+	maxBadFacts = 4 << 20
+	// factsOverhead is what an entry takes beside its texts and grants: its
+	// structs, and its share of map and queue.
+	factsOverhead = 400
+	// grantSize is what a grant takes beside the name of its resource.
+	grantSize = 48
+	// inactiveTTL is how long a refused token is remembered, to blunt a client
+	// that repeats it. It is short, because the owner may say yes meanwhile.
+	inactiveTTL = 2 * time.Second
+)
+
+// Key names a token without holding it, and whose credentials asked about it
+// where the answer depends on them.
+type Key [sha256.Size]byte
+
+// KeyOf makes the key of a token. asker is "" where everybody gets the same
+// answer.
+func KeyOf(token, asker string) Key {
+	key := hash(token)
+	if asker == "" {
+		return key
+	}
+	return sha256.Sum256(append(key[:], asker...)) // the token's part has one length
+}
+
+// hash is the SHA-256 of s. It goes piece by piece, so that a request does not
+// copy its token to the heap.
+func hash(s string) (sum Key) {
+	h := sha256.New()
+	var piece [512]byte
+	for s != "" {
+		n := copy(piece[:], s)
+		h.Write(piece[:n])
+		s = s[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// Cache remembers facts for a short time and asks once for all who wait. Refused
+// tokens have a memory of their own, so that a flood of junk pushes out nothing
+// that is good. A Cache is safe for concurrent use.
+type Cache struct {
+	ttl     time.Duration
+	now     func() time.Time
+	flights flight.Group[Key, *Facts]
+	good    memory
+	bad     memory
+}
+
+// NewCache makes a Cache that uses facts for ttl, and never beyond the end of
+// their token. With a negative ttl it remembers nothing.
+func NewCache(ttl time.Duration, now func() time.Time) *Cache {
+	return &Cache{ttl: ttl, now: now, good: newMemory(maxGoodFacts), bad: newMemory(maxBadFacts)}
+}
+
+// Known returns what is remembered under key, nil for nothing.
+func (c *Cache) Known(key Key) *Facts {
+	now := c.now()
+	if f := c.good.get(key, now); f != nil {
+		return f
+	}
+	return c.bad.get(key, now)
+}
+
+// Get returns what is remembered under key, or what ask says. Parallel calls for
+// one key share one call of ask, which has timeout and outlives the callers that
+// leave. Its facts are remembered, its errors are not.
+func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (*Facts, error) {
+	return c.flights.Do(ctx, key, timeout, func(ctx context.Context) (*Facts, error) {
+		if f := c.Known(key); f != nil {
+			return f, nil
+		}
+		asked := c.now()
+		f, err := ask(ctx)
+		if err == nil {
+			c.keep(key, f, asked)
+		}
+		return f, err
+	})
+}
+
+// keep remembers what the server said when it was asked.
+func (c *Cache) keep(key Key, f *Facts, asked time.Time) {
+	switch {
+	case c.ttl < 0:
+	case !f.Active:
+		c.bad.put(key, f, asked, asked.Add(min(c.ttl, inactiveTTL)))
+	default:
+		until := asked.Add(c.ttl)
+		if expires := f.Expires.Time(); expires.Before(until) && !expires.IsZero() {
+			until = expires
+		}
+		c.good.put(key, f, asked, until)
+	}
+}
+
+// Forget makes the next Get for key ask again, if what is remembered there is
+// still f. Refused tokens stay in memory for their two seconds.
+func (c *Cache) Forget(key Key, f *Facts) { c.good.forget(key, f) }
+
+// Wait returns when no call is under way, or with ctx's error.
+func (c *Cache) Wait(ctx context.Context) error { return c.flights.Wait(ctx) }
+
+// memory is a bounded map. What has expired goes first, then the oldest.
+type memory struct {
+	limit int // in bytes
+
+	mu    sync.RWMutex
+	byKey map[Key]remembered
+	queue []entry // oldest first; those replaced or forgotten since are still in it
+	bytes int     // of all in queue
+}
+
+type remembered struct {
+	facts *Facts
+	until time.Time
+}
+
+type entry struct {
+	key Key
+	remembered
+}
+
+func newMemory(limit int) memory { return memory{limit: limit, byKey: make(map[Key]remembered)} }
+
+func (m *memory) get(key Key, now time.Time) *Facts {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if r := m.byKey[key]; r.facts != nil && now.Before(r.until) {
+		return r.facts
+	}
+	return nil
+}
+
+// put remembers f until then, and forgets what has expired, and the oldest until
+// f fits.
+func (m *memory) put(key Key, f *Facts, now, until time.Time) {
+	size := f.Size()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) > 0 && (m.bytes+size > m.limit || !now.Before(m.queue[0].until)) {
+		m.dropOldest()
+	}
+	r := remembered{f, until}
+	m.byKey[key] = r
+	m.queue = append(m.queue, entry{key, r})
+	m.bytes += size
+}
+
+// forget leaves the entry in queue.
+func (m *memory) forget(key Key, f *Facts) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byKey[key].facts == f {
+		delete(m.byKey, key)
+	}
+}
+
+func (m *memory) dropOldest() {
+	old := m.queue[0]
+	m.queue[0], m.queue = entry{}, m.queue[1:]
+	m.bytes -= old.facts.Size()
+	if m.byKey[old.key].facts == old.facts {
+		delete(m.byKey, old.key)
+	}
+}
+
+// Size is about how many bytes of memory f takes where it is remembered.
+func (f *Facts) Size() int {
+	n := factsOverhead + len(f.Subject) + len(f.Claims) + cap(f.Grants)*grantSize
+	for i := range f.Grants {
+		n += len(f.Grants[i].Resource)
+	}
+	return n
+}

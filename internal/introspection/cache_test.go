@@ -1,0 +1,229 @@
+package introspection_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse/internal/introspection"
+)
+
+// The limits of docs/limits.md that the floods below go beyond.
+const (
+	maxGoodFacts  = 128 << 20
+	maxBadFacts   = 4 << 20
+	factsOverhead = 400
+	ttl           = 30 * time.Second
+)
+
+// asked is a Cache on a clock that stands, whose server is asked with answers.
+type asked struct {
+	*introspection.Cache
+	now   time.Time
+	calls int
+}
+
+func newAsked(ttl time.Duration) *asked {
+	a := &asked{now: noon.Time()}
+	a.Cache = introspection.NewCache(ttl, func() time.Time { return a.now })
+	return a
+}
+
+// get asks about a token; the server answers with f.
+func (a *asked) get(t *testing.T, token string, f *introspection.Facts) *introspection.Facts {
+	t.Helper()
+	got, err := a.Get(t.Context(), introspection.KeyOf(token, ""), time.Minute, func(context.Context) (*introspection.Facts, error) {
+		a.calls++
+		return f, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func (a *asked) knows(token string) bool { return a.Known(introspection.KeyOf(token, "")) != nil }
+
+func good() *introspection.Facts {
+	return &introspection.Facts{Active: true, Expires: introspection.Never}
+}
+
+// TestKeys: token and asker stay apart, whatever they are.
+func TestKeys(t *testing.T) {
+	seen := map[introspection.Key]string{}
+	long := strings.Repeat("t", 5000)
+	for _, c := range [][2]string{{"", ""}, {"ab", "c"}, {"a", "bc"}, {"abc", ""}, {"", "abc"}, {long, ""}, {long[1:], ""}, {long + "t", ""}, {long, "t"}, {long[:512], ""}} {
+		name := fmt.Sprintf("%.9q of %d, %q", c[0], len(c[0]), c[1])
+		key := introspection.KeyOf(c[0], c[1])
+		if other, ok := seen[key]; ok {
+			t.Errorf("%s has the key of %s", name, other)
+		}
+		seen[key] = name
+	}
+}
+
+// TestRemembered: how long facts are used.
+func TestRemembered(t *testing.T) {
+	at := func(d time.Duration) introspection.Seconds { return introspection.Seconds(noon.Time().Add(d).Unix()) }
+	for name, c := range map[string]struct {
+		facts *introspection.Facts
+		ttl   time.Duration
+		want  time.Duration // 0: not at all
+	}{
+		"good":                        {good(), ttl, ttl},
+		"good, ends before":           {&introspection.Facts{Active: true, Expires: at(7 * time.Second)}, ttl, 7 * time.Second},
+		"good, ends later":            {&introspection.Facts{Active: true, Expires: at(time.Hour)}, ttl, ttl},
+		"good, has ended":             {&introspection.Facts{Active: true, Expires: at(-time.Second)}, ttl, 0},
+		"refused":                     {&introspection.Facts{}, ttl, 2 * time.Second},
+		"refused, short ttl":          {&introspection.Facts{}, time.Second, time.Second},
+		"good, nothing remembered":    {good(), -1, 0},
+		"refused, nothing remembered": {&introspection.Facts{}, -1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAsked(c.ttl)
+			start := a.now
+			a.get(t, "token", c.facts)
+			if c.want > 0 {
+				a.now = start.Add(c.want - 1)
+				if got := a.get(t, "token", nil); got != c.facts || a.calls != 1 {
+					t.Errorf("just before: facts %p, asked %d times", got, a.calls)
+				}
+			}
+			a.now = start.Add(c.want)
+			if a.knows("token") {
+				t.Error("still known at the end")
+			}
+			if a.get(t, "token", c.facts); a.calls != 2 {
+				t.Errorf("asked %d times, want 2", a.calls)
+			}
+		})
+	}
+}
+
+// TestErrorsAreNotRemembered: who comes later asks again.
+func TestErrorsAreNotRemembered(t *testing.T) {
+	a, boom := newAsked(ttl), errors.New("boom")
+	f, err := a.Get(t.Context(), introspection.KeyOf("token", ""), time.Minute, func(context.Context) (*introspection.Facts, error) { return nil, boom })
+	if f != nil || err != boom {
+		t.Fatal(f, err)
+	}
+	if a.get(t, "token", good()); a.calls != 1 || !a.knows("token") {
+		t.Errorf("asked %d times", a.calls)
+	}
+}
+
+// TestForget: the next one asks. Forgetting other facts than those remembered,
+// or refused ones, changes nothing.
+func TestForget(t *testing.T) {
+	a, key := newAsked(ttl), introspection.KeyOf("token", "")
+	first := a.get(t, "token", good())
+	a.Forget(key, good())
+	a.Forget(introspection.KeyOf("other", ""), first)
+	if a.Known(key) != first {
+		t.Error("other facts were forgotten")
+	}
+	a.Forget(key, first)
+	if a.knows("token") {
+		t.Error("not forgotten")
+	}
+	second := a.get(t, "token", good())
+	a.Forget(key, first) // somebody who was slow
+	if a.calls != 2 || a.Known(key) != second {
+		t.Errorf("asked %d times; the newer facts are gone", a.calls)
+	}
+	refused := a.get(t, "refused", &introspection.Facts{})
+	if a.Forget(introspection.KeyOf("refused", ""), refused); !a.knows("refused") {
+		t.Error("a refused token is forgotten: a client that repeats it costs a call each time")
+	}
+}
+
+// TestOneFlight: many who ask about a token at once cause one call, and each may
+// leave. The call goes on and is waited for.
+func TestOneFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, key := introspection.NewCache(ttl, time.Now), introspection.KeyOf("token", "")
+		want, calls := good(), 0
+		ask := func(ctx context.Context) (*introspection.Facts, error) {
+			calls++
+			time.Sleep(time.Second) // the bubble's clock
+			return want, ctx.Err()
+		}
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				ctx, cancel := t.Context(), context.CancelFunc(func() {})
+				if i%2 == 0 {
+					ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
+				}
+				defer cancel()
+				f, err := c.Get(ctx, key, time.Minute, ask)
+				if i%2 == 0 && err != context.DeadlineExceeded || i%2 == 1 && (f != want || err != nil) {
+					t.Errorf("%d: %v, %v", i, f, err)
+				}
+			})
+		}
+		time.Sleep(2 * time.Millisecond)
+		if err := c.Wait(t.Context()); err != nil || calls != 1 || c.Known(key) != want {
+			t.Errorf("%v after %d calls", err, calls)
+		}
+		wg.Wait()
+		hangs := func(ctx context.Context) (*introspection.Facts, error) { <-ctx.Done(); return nil, ctx.Err() }
+		if f, err := c.Get(t.Context(), introspection.KeyOf("slow", ""), time.Second, hangs); f != nil || err != context.DeadlineExceeded {
+			t.Errorf("a call without end: %v, %v", f, err)
+		}
+	})
+}
+
+// TestFactsCacheIsBounded: a flood of tokens costs bounded memory and pushes out
+// the oldest. Junk pushes out nothing that is good.
+func TestFactsCacheIsBounded(t *testing.T) {
+	a := newAsked(ttl)
+	a.get(t, "good", good())
+	const junk = 3 * maxBadFacts / factsOverhead
+	for i := range junk {
+		a.get(t, fmt.Sprint("junk ", i), &introspection.Facts{})
+	}
+	if !a.knows("good") {
+		t.Error("junk pushed out what is good")
+	}
+	known := 0
+	for i := range junk {
+		if a.knows(fmt.Sprint("junk ", i)) {
+			known++
+		}
+	}
+	if known > junk/3 || known < junk/4 {
+		t.Errorf("%d refused tokens are known, want at most %d", known, junk/3)
+	}
+	if a.knows("junk 0") || !a.knows(fmt.Sprint("junk ", junk-1)) {
+		t.Error("not the oldest went first")
+	}
+}
+
+// TestRepeatedTokenIsBounded: a token whose facts are forgotten and asked for
+// again and again takes its memory each time, until the oldest have to go.
+func TestRepeatedTokenIsBounded(t *testing.T) {
+	a, claims := newAsked(ttl), make([]byte, 256<<10)
+	a.get(t, "other", good())
+	const times = maxGoodFacts / (256 << 10)
+	for i := range times {
+		if i == times/2 && !a.knows("other") {
+			t.Fatal("the other token went while there was room")
+		}
+		f := good()
+		f.Claims = claims
+		a.Forget(introspection.KeyOf("token", ""), a.get(t, "token", f))
+	}
+	if a.calls != times+1 || a.knows("other") {
+		t.Errorf("asked %d times, and nothing had to go", a.calls)
+	}
+	a.now = a.now.Add(time.Hour)
+	if a.get(t, "new", good()); !a.knows("new") || a.knows("token") {
+		t.Error("what has expired is known, or nothing new is")
+	}
+}

@@ -1,0 +1,18 @@
+package memstore_test
+
+import (
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/memstore"
+	"example.com/gatehouse/middlewaretest"
+)
+
+// The contracts that stores of applications are held to.
+func TestGrantsContract(t *testing.T) {
+	middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return &memstore.Grants{} })
+}
+
+func TestIDsContract(t *testing.T) {
+	middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return &memstore.IDs{} })
+}
