@@ -94,3 +94,14 @@ func RewriteJSON(t testing.TB, resp *http.Response, change func(map[string]any))
 	t.Helper()
 	return RewriteBody(t, resp, func(m map[string]any) any { change(m); return m })
 }
+
+// TextMember reads a text member of an object in the plainest way, names as they are;
+// it is "" when there is none.
+func TextMember(body []byte, member string) string {
+	var all map[string]any
+	if json.Unmarshal(body, &all) != nil {
+		return ""
+	}
+	s, _ := all[member].(string)
+	return s
+}

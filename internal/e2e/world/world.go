@@ -308,6 +308,9 @@ type transport struct{ w *World }
 
 func (tr transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := tr.w
+	if r.URL == nil {
+		return w.wire.RoundTrip(r) // a request to nowhere, which says nothing
+	}
 	var body []byte
 	if r.Body != nil {
 		read, err := io.ReadAll(r.Body)

@@ -1,0 +1,177 @@
+package uma_rp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+func TestUMANeedInfo(t *testing.T) {
+	idToken := `"required_claims":[{"name":"email","friendly_name":"your address","claim_type":"string","claim_token_format":["urn:saml","` +
+		idTokenFormat + `"],"issuer":["https://idp.example.org"]}]`
+	need := func(more ...string) world.ScriptAnswer {
+		return world.Refused(403, "need_info", append([]string{`"ticket":"new-1"`}, more...)...)
+	}
+	saml := func(context.Context) (gatehouse.ClaimToken, error) {
+		return gatehouse.ClaimToken{Token: gatehouse.NewSecret("saml"), Format: "urn:saml"}, nil
+	}
+	none := func(context.Context) (gatehouse.ClaimToken, error) { return gatehouse.ClaimToken{}, nil }
+	full := gatehouse.RequiredClaim{Name: "email", FriendlyName: "your address", Type: "string",
+		TokenFormats: []string{"urn:saml", idTokenFormat}, Issuers: []string{"https://idp.example.org"}}
+	tests := map[string]struct {
+		claims func(context.Context) (gatehouse.ClaimToken, error)
+		answer world.ScriptAnswer
+		pushed string                  // format; "" for not pushed
+		want   gatehouse.NeedInfoError // when not pushed
+	}{
+		"pushed":              {world.ForBob().Claims, need(idToken), idTokenFormat, gatehouse.NeedInfoError{}},
+		"pushed, none listed": {world.ForBob().Claims, need(`"redirect_user":"https://as.example.org/claims"`), idTokenFormat, gatehouse.NeedInfoError{}},
+		"another format":      {saml, need(idToken), "urn:saml", gatehouse.NeedInfoError{}},
+		"format not listed":   {saml, need(`"required_claims":[{"claim_token_format":["` + idTokenFormat + `"]}]`), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{{TokenFormats: []string{idTokenFormat}}}}},
+		"no Claims":           {nil, need(idToken), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{full}}},
+		"nothing to push":     {none, need(idToken), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{full}}},
+		"redirect_user":       {nil, need(`"redirect_user":"https://as.example.org/claims?x=1"`), "", gatehouse.NeedInfoError{RedirectUser: "https://as.example.org/claims?x=1"}},
+		"Gluu's address":      {nil, need(`"redirect_user":"https://as.example.org/claims&client_id=1"`), "", gatehouse.NeedInfoError{RedirectUser: "https://as.example.org/claims&client_id=1"}},
+		"redirect_user http":  {nil, need(`"redirect_user":"http://as.example.org/claims"`), "", gatehouse.NeedInfoError{}},
+		"a script":            {nil, need(`"redirect_user":"javascript:alert(1)"`), "", gatehouse.NeedInfoError{}},
+		"UMA 1's boolean":     {nil, need(`"redirect_user":true`), "", gatehouse.NeedInfoError{}},
+		"claims of odd types": {nil, need(`"required_claims":[{"name":7,"issuer":"https://idp","claim_token_format":{}}]`), "", gatehouse.NeedInfoError{Claims: []gatehouse.RequiredClaim{{Issuers: []string{"https://idp"}}}}},
+		"claims no array":     {nil, need(`"required_claims":"email"`), "", gatehouse.NeedInfoError{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewShopScript(t)
+			w.Answer = func(n int, form url.Values) world.ScriptAnswer {
+				if n == 1 {
+					return tt.answer
+				}
+				return world.Granted("rpt1")
+			}
+			c := w.Client(gatehouse.UMATransportConfig{Claims: tt.claims, Party: world.ForBob().Party})
+			_, _, err := world.Get(c, world.ShopScriptPhotos)
+			w.WantNoSecret(err)
+			got := w.Asked()
+			if got[0].Has("claim_token") || got[0].Get("ticket") != "ticket-1" {
+				t.Errorf("first: %v", got[0])
+			}
+			if tt.pushed != "" {
+				if err != nil || len(got) != 2 || got[1].Get("claim_token_format") != tt.pushed ||
+					got[1].Get("claim_token") == "" || got[1].Get("ticket") != "new-1" {
+					t.Errorf("%v; asked %v", err, got)
+				}
+				return
+			}
+			e, ok := errors.AsType[*gatehouse.NeedInfoError](err)
+			if !ok || len(got) != 1 {
+				t.Fatalf("%v; %d token requests", err, len(got))
+			}
+			if e.Ticket.Reveal() != "new-1" || e.Issuer != world.ShopScriptIssuer || e.RedirectUser != tt.want.RedirectUser ||
+				fmt.Sprint(e.Claims) != fmt.Sprint(tt.want.Claims) {
+				t.Errorf("got %+v", e)
+			}
+			if codes := w.EventsOf(gatehouse.EventRPT); !slices.Equal(codes, []string{"need_info"}) {
+				t.Errorf("grant events %q", codes)
+			}
+		})
+	}
+}
+
+// Claims are pushed once: a server that asks for ever more gets its answer from
+// a person.
+func TestUMANeedInfoForever(t *testing.T) {
+	w := world.NewShopScript(t)
+	w.Answer = func(n int, _ url.Values) world.ScriptAnswer {
+		return world.Refused(403, "need_info", fmt.Sprintf(`"ticket":"new-%d"`, n))
+	}
+	_, _, err := world.Get(w.Client(world.ForBob()), world.ShopScriptPhotos)
+	e, ok := errors.AsType[*gatehouse.NeedInfoError](err)
+	if !ok || e.Ticket.Reveal() != "new-2" || len(w.Asked()) != 2 {
+		t.Errorf("%v, %d token requests", err, len(w.Asked()))
+	}
+}
+
+// Keycloak never asks for claims and bothers the owner unless told not to
+// (K11, K14, K16).
+func TestUMAKeycloak(t *testing.T) {
+	tests := map[string]struct {
+		keycloak bool
+		config   gatehouse.UMATransportConfig
+		pushed   bool
+		submit   string
+	}{
+		"standard":                {false, world.ForBob(), false, ""},
+		"standard, PushFirst":     {false, with(world.ForBob(), func(c *gatehouse.UMATransportConfig) { c.PushFirst = true }), true, ""},
+		"Keycloak":                {true, world.ForBob(), true, "false"},
+		"Keycloak, SubmitRequest": {true, with(world.ForBob(), func(c *gatehouse.UMATransportConfig) { c.SubmitRequest = true }), true, ""},
+		"Keycloak, for itself":    {true, gatehouse.UMATransportConfig{}, false, "false"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewShopScript(t)
+			c := &http.Client{Transport: w.Shop(w.Told(tt.keycloak), tt.config)}
+			w.WantPicture(c, world.ShopScriptPhotos)
+			got := w.Asked()
+			if len(got) != 1 || got[0].Has("claim_token") != tt.pushed || got[0].Get("submit_request") != tt.submit {
+				t.Errorf("asked %v", got)
+			}
+			if tt.pushed && (got[0].Get("claim_token") != world.ShopScriptIDToken || got[0].Get("claim_token_format") != idTokenFormat) {
+				t.Errorf("pushed %v", got[0])
+			}
+		})
+	}
+}
+
+// Without the proof that was configured nothing is sent in the client's own name.
+func TestUMAClaimsFail(t *testing.T) {
+	cause := &gatehouse.Error{Code: "login_required", Status: 401}
+	tests := map[string]struct {
+		keycloak bool
+		token    string
+		err      error
+		answer   world.ScriptAnswer
+		code     string
+		asked    int
+	}{
+		"Keycloak, no token":      {true, "", nil, world.Granted("rpt1"), "uma_claims_unavailable", 0},
+		"Keycloak, error":         {true, "", errors.New("no session"), world.Granted("rpt1"), "uma_claims_unavailable", 0},
+		"Keycloak, our error":     {true, "", cause, world.Granted("rpt1"), "login_required", 0},
+		"Keycloak, session ended": {true, world.ShopScriptIDToken, nil, world.Refused(400, "unauthorized_client"), "uma_claims_refused", 1},
+		"Keycloak, expired":       {true, world.ShopScriptIDToken, nil, world.Refused(400, "invalid_claim_token"), "uma_claims_refused", 1},
+		"Keycloak, wrong secret":  {true, world.ShopScriptIDToken, nil, world.Refused(401, "unauthorized_client"), "client_refused", 1},
+		"standard, error":         {false, "", errors.New("no session"), world.Refused(403, "need_info", `"ticket":"new-1"`), "uma_claims_unavailable", 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewShopScript(t)
+			w.Answer = func(int, url.Values) world.ScriptAnswer { return tt.answer }
+			config := world.ForBob()
+			config.Claims = func(context.Context) (gatehouse.ClaimToken, error) {
+				return gatehouse.ClaimToken{Token: gatehouse.NewSecret(tt.token)}, tt.err
+			}
+			w.WantCode(&http.Client{Transport: w.Shop(w.Told(tt.keycloak), config)}, world.ShopScriptPhotos, tt.code)
+			if len(w.Asked()) != tt.asked {
+				t.Errorf("%d token requests", len(w.Asked()))
+			}
+		})
+	}
+}
+
+// A panic of the application's Claims is an error of this request.
+func TestUMAClaimsPanic(t *testing.T) {
+	w := world.NewShopScript(t)
+	config := world.ForBob()
+	config.PushFirst = true
+	config.Claims = func(context.Context) (gatehouse.ClaimToken, error) { panic("SECRET") }
+	_, _, err := world.Get(w.Client(config), world.ShopScriptPhotos)
+	if gatehouse.ErrorCode(err) != "internal" || strings.Contains(err.Error(), "SECRET") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,424 @@
+package uma_rs_test
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"testing/synctest"
+
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// TestOwnerGrants: a person's resource is registered with that person's PAT,
+// and strangers are answered while they are away, for as long as they like.
+func TestOwnerGrants(t *testing.T) {
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(10 * time.Minute)
+	g := w.Grants(nil)
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g})
+	h := world.Photos(rs.UMAProtect(album7.AllOf("view")))
+
+	// Nobody has let us in yet.
+	world.WantUnreachable(t, world.Send(h, "GET", "/", ""))
+	if _, err := rs.Register(t.Context(), album7); gatehouse.ErrorCode(err) != "owner_grant_missing" {
+		t.Errorf("Register without a grant: %v", err)
+	}
+	if has, err := g.Has(t.Context(), "alice"); has || err != nil {
+		t.Errorf("Has: %v, %v", has, err)
+	}
+
+	w.Agree(g, "alice")
+	out, err := rs.Register(t.Context(), album7)
+	w.Must(err)
+	if got := w.Resources("alice"); len(got) != 1 || got[0].ID != out.ID || out.PolicyURI == "" {
+		t.Errorf("registered %+v, alice has %+v", out, got)
+	}
+	token := w.RPT(h, "GET", "/", "alice", "view")
+	if answer := world.Send(h, "GET", "/", token); answer.Body.String() != `served via uma sub "bob" granted [view]` {
+		t.Errorf("bob: %d %s", answer.Code, answer.Body)
+	}
+	// The PAT is renewed a minute before it ends, a tenth for shorter ones.
+	w.Reset()
+	w.Advance(9*time.Minute - time.Second)
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+	if n := w.CountToken("refresh_token"); n != 0 {
+		t.Errorf("renewed too early, %d times", n)
+	}
+	w.Advance(time.Second)
+	for _, a := range world.Together(100, func(int) *httptest.ResponseRecorder { return world.Send(h, "GET", "/", "") }) {
+		w.WantTicket(a)
+	}
+	if n := w.CountToken("refresh_token"); n != 1 {
+		t.Errorf("%d refreshes for 100 requests, want 1", n)
+	}
+	// Lost at the server: renewed, once.
+	w.Reset()
+	w.ExpirePATs()
+	for _, a := range world.Together(100, func(int) *httptest.ResponseRecorder { return world.Send(h, "GET", "/", "") }) {
+		w.WantTicket(a)
+	}
+	if n := w.CountToken("refresh_token"); n != 1 {
+		t.Errorf("%d refreshes after the PAT was lost, want 1", n)
+	}
+	if got := w.Violations(); len(got) > 0 {
+		t.Errorf("the server complains: %v", got)
+	}
+	w.CheckSilence()
+}
+
+// TestOwnerGrantsReplicas: replicas that share a store send a refresh token that
+// rotates once.
+func TestOwnerGrantsReplicas(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &grantStore{}
+	var replicas []*gatehouse.OwnerGrants
+	for range 4 {
+		w.Restart()
+		replicas = append(replicas, w.Grants(store))
+	}
+	w.Agree(replicas[0], "alice")
+	for round := range 3 {
+		w.Reset()
+		w.Advance(2 * time.Hour)
+		var mu sync.Mutex
+		i, tokens := 0, map[string]bool{}
+		world.Together(40, func(int) error {
+			mu.Lock()
+			g := replicas[i%len(replicas)]
+			i++
+			mu.Unlock()
+			pat, err := g.PAT(t.Context(), "alice", gatehouse.Secret{})
+			mu.Lock()
+			defer mu.Unlock()
+			tokens[pat.Reveal()] = true
+			if err != nil {
+				t.Errorf("round %d: %v", round, err)
+			}
+			return err
+		})
+		if n := w.CountToken("refresh_token"); n != 1 || len(tokens) != 1 {
+			t.Errorf("round %d: %d refreshes, %d different tokens; want 1 and 1", round, n, len(tokens))
+		}
+	}
+	if got := w.Violations(); len(got) > 0 {
+		t.Errorf("the server complains: %v", got)
+	}
+}
+
+// TestOwnerGrantsEnd: a grant that the owner ended at the server is deleted, and
+// strangers are told what they are told when no ticket can be had.
+func TestOwnerGrantsEnd(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &grantStore{}
+	g := w.Grants(store)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g}).UMAProtect(album7.AllOf("view")))
+	w.Agree(g, "alice")
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+	w.RevokeGrants("alice")
+	answer := world.Send(h, "GET", "/", "")
+	world.WantUnreachable(t, answer)
+	if has, err := g.Has(t.Context(), "alice"); has || err != nil || len(store.values) != 0 {
+		t.Errorf("Has: %v, %v, store %d", has, err, len(store.values))
+	}
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); gatehouse.ErrorCode(err) != "owner_grant_missing" {
+		t.Errorf("PAT: %v", err)
+	}
+	// She signs in again.
+	w.Advance(time.Second)
+	w.Agree(g, "alice")
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+}
+
+func TestOwnerGrantsForget(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &grantStore{}
+	g := w.Grants(store)
+	w.Agree(g, "alice")
+	backup := maps.Clone(store.values)
+	w.Must(g.Forget(t.Context(), "alice"))
+	if has, err := g.Has(t.Context(), "alice"); has || err != nil {
+		t.Errorf("Has: %v, %v", has, err)
+	}
+	// RFC 7009: the tokens are dead at the server too, whoever has kept them.
+	store.values = maps.Clone(backup)
+	w.Advance(2 * time.Hour)
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); gatehouse.ErrorCode(err) != "owner_grant_missing" {
+		t.Errorf("the refresh token still works: %v", err)
+	}
+	w.Must(g.Forget(t.Context(), "nobody"))
+	store.values = maps.Clone(backup)
+	w.SetDown(true)
+	if err := g.Forget(t.Context(), "alice"); gatehouse.ErrorCode(err) != "provider_unavailable" {
+		t.Errorf("server down: %v", err)
+	}
+	if has, _ := g.Has(t.Context(), "alice"); has {
+		t.Error("kept although it was to be forgotten")
+	}
+}
+
+// answerOf changes the token answers to a grant type.
+func answerOf(t *testing.T, grantType string, change func(map[string]any)) world.Wire {
+	return func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		resp := next(r)
+		if form, err := url.ParseQuery(string(body)); err != nil || form.Get("grant_type") != grantType {
+			return resp, err
+		}
+		return world.RewriteJSON(t, resp, change), nil
+	}
+}
+
+// TestOwnerGrantsKeep: what a sign-in asks for, what is a grant, and what is not.
+func TestOwnerGrantsKeep(t *testing.T) {
+	for name, c := range map[string]struct {
+		told func(map[string]any) // of the scope
+		kept bool
+	}{
+		"agreed":       {func(m map[string]any) { m["scope"] = "openid uma_protection offline_access" }, true},
+		"not told":     {func(m map[string]any) { delete(m, "scope") }, true},
+		"declined":     {func(m map[string]any) { m["scope"] = "openid offline_access" }, false},
+		"other prefix": {func(m map[string]any) { m["scope"] = "openid uma_protection2" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			var asked []string
+			w.OnRequest(opserver.EndpointAuthorize, func(r *http.Request) { asked = append(asked, r.FormValue("scope")) })
+			w.SetWire(answerOf(t, "authorization_code", c.told))
+			g := w.Grants(nil)
+			resp := w.AskToAgree(g, "alice")
+			if has, err := g.Has(t.Context(), "alice"); has != c.kept || err != nil || (resp.StatusCode == 200) != c.kept {
+				t.Errorf("kept %v, %v, and the page says %s; want %v", has, err, resp.Status, c.kept)
+			}
+			if want := []string{"openid", "openid uma_protection offline_access"}; !slices.Equal(slices.Compact(asked), want) {
+				t.Errorf("scopes %q, want %q", asked, want)
+			}
+		})
+	}
+}
+
+// TestOwnerGrantsKeepAccessToken: an access token alone is a grant while it lives.
+func TestOwnerGrantsKeepAccessToken(t *testing.T) {
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(time.Hour)
+	var access any
+	w.SetWire(answerOf(t, "authorization_code", func(m map[string]any) { delete(m, "refresh_token"); access = m["access_token"] }))
+	g := w.Grants(nil)
+	w.Agree(g, "bob")
+	if pat, err := g.PAT(t.Context(), "bob", gatehouse.Secret{}); err != nil || pat.Reveal() != access {
+		t.Errorf("access token alone: %v", err)
+	}
+	w.Advance(59*time.Minute + 30*time.Second)
+	if pat, err := g.PAT(t.Context(), "bob", gatehouse.Secret{}); err != nil || pat.Reveal() != access {
+		t.Errorf("access token alone, near its end: %v", err)
+	}
+	w.Advance(30 * time.Second)
+	if has, _ := g.Has(t.Context(), "bob"); has {
+		t.Error("an access token that ended is a grant")
+	}
+	if _, err := g.PAT(t.Context(), "bob", gatehouse.Secret{}); gatehouse.ErrorCode(err) != "owner_grant_missing" {
+		t.Errorf("access token ended: %v", err)
+	}
+}
+
+// TestOwnerGrantsKeepsRefreshToken: a sign-in without a new refresh token does
+// not lose the old one. It comes to be when two sign-ins are under way at once.
+func TestOwnerGrantsKeepsRefreshToken(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &grantStore{}
+	g := w.Grants(store)
+	w.Agree(g, "alice")
+	first := maps.Clone(store.values)
+	clear(store.values)
+	answers := 0
+	w.SetWire(answerOf(t, "authorization_code", func(m map[string]any) {
+		delete(m, "refresh_token")
+		if answers++; answers == 2 { // the first signs her in, this one is the grant
+			store.put(first)
+		}
+	}))
+	w.Agree(g, "alice")
+	w.Advance(2 * time.Hour)
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOwnerGrantsTrouble: nothing is lost when the server or the store is in
+// trouble.
+func TestOwnerGrantsTrouble(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &grantStore{}
+	g := w.Grants(store)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g}).UMAProtect(album7.AllOf("view")))
+	w.Agree(g, "alice")
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+
+	w.Advance(2 * time.Hour)
+	w.Must(w.SetFault(opserver.TokenEndpointDown, true))
+	world.WantUnreachable(t, world.Send(h, "GET", "/", ""))
+	w.Must(w.SetFault(opserver.TokenEndpointDown, false))
+	w.WantTicket(world.Send(h, "GET", "/", "")) // at once: no lease is left
+
+	store.err = errors.New("db: password of user photoz is wrong")
+	answer := world.Send(h, "GET", "/", "")
+	world.WantTrouble(t, answer)
+	if !strings.Contains(answer.Body.String(), "grant_store_unavailable") || strings.Contains(answer.Body.String(), "password") {
+		t.Errorf("body %s", answer.Body)
+	}
+	for name, err := range map[string]error{
+		"Forget": g.Forget(t.Context(), "alice"),
+		"Has":    func() error { _, err := g.Has(t.Context(), "alice"); return err }(),
+	} {
+		if gatehouse.ErrorCode(err) != "grant_store_unavailable" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	store.err = nil
+
+	// Nor does a sign-in go through whose grant cannot be kept.
+	w.SetWire(answerOf(t, "authorization_code", func(map[string]any) { store.err = errors.New("db: gone away") }))
+	if resp := w.AskToAgree(g, "bob"); resp.StatusCode != http.StatusServiceUnavailable || w.LastCode() != "grant_store_unavailable" {
+		t.Errorf("a grant that cannot be kept: %s, %s", resp.Status, w.LastCode())
+	}
+	w.SetWire(nil)
+	store.err = nil
+
+	// Swaps whose answer is lost have happened all the same.
+	w.Reset()
+	w.Advance(2 * time.Hour)
+	store.lose = 2
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+	w.Advance(2 * time.Hour)
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+	if n := w.CountToken("refresh_token"); n != 2 {
+		t.Errorf("%d refreshes, want 2", n)
+	}
+	// What cannot be read is not thrown away: it may be of a newer version.
+	store.values[w.Issuer()+" alice"] = []byte("{")
+	world.WantTrouble(t, world.Send(h, "GET", "/", ""))
+	if len(store.values) != 1 {
+		t.Error("a value that cannot be read was deleted")
+	}
+	if got := w.Violations(); len(got) > 0 {
+		t.Errorf("the server complains: %v", got)
+	}
+}
+
+// dying is the store as a replica sees it that dies after so many writes.
+type dying struct {
+	*grantStore
+	writes int
+}
+
+func (d *dying) SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (bool, error) {
+	if d.writes--; d.writes < 0 {
+		return false, errors.New("no route to host")
+	}
+	return d.grantStore.SwapGrant(ctx, issuer, owner, old, new)
+}
+
+// TestOwnerGrantsCrash: a replica that died while it renewed holds others up for
+// its lease only, and a token that still lives serves meanwhile.
+func TestOwnerGrantsCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world.NewPhotoz(t)
+		w.SetTokenLifetime(time.Hour)
+		store := &grantStore{}
+		w.Agree(w.Grants(store), "alice")
+		die := func() { // with the lease in the store, and before the token request arrived
+			w.Restart()
+			w.Break(opserver.TokenEndpointDown)
+			if _, err := w.Grants(&dying{store, 1}).PAT(t.Context(), "alice", gatehouse.Secret{}); err == nil {
+				t.Error("the dead replica has renewed the grant")
+			}
+			w.Mend(opserver.TokenEndpointDown)
+			w.Reset()
+		}
+		const lease = 12 * time.Second
+		w.Restart()
+		g := w.Grants(store)
+		w.Advance(59*time.Minute + 30*time.Second)
+		die()
+		if pat, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil || pat.IsZero() || w.CountToken("refresh_token") != 0 {
+			t.Errorf("while the token lives: %v, %d refreshes", err, w.CountToken("refresh_token"))
+		}
+		w.Advance(lease)
+		if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil || w.CountToken("refresh_token") != 1 {
+			t.Errorf("after the lease: %v, %d refreshes", err, w.CountToken("refresh_token"))
+		}
+		// The token has ended and the lease has not: wait, but not past ctx.
+		w.Advance(2 * time.Hour)
+		die()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := g.PAT(ctx, "alice", gatehouse.Secret{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("under a foreign lease: %v", err)
+		}
+		w.Advance(lease) // lets the flight under way find that the lease is over
+		if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil {
+			t.Errorf("after the second lease: %v", err)
+		}
+	})
+}
+
+// TestOwnerGrantsService: the owner "" is the service itself.
+func TestOwnerGrantsService(t *testing.T) {
+	w := world.NewPhotoz(t)
+	g := w.Grants(nil)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g}).UMAProtect(world.AlbumRules()))
+	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+	if w.CountToken("client_credentials") != 1 || len(w.Resources("photoz")) != 1 {
+		t.Errorf("%d client credentials, resources %v", w.CountToken("client_credentials"), w.Resources("photoz"))
+	}
+	if _, err := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{}); err == nil || !strings.Contains(err.Error(), "Client.ID") || !strings.Contains(err.Error(), "Provider") {
+		t.Errorf("constructor: %v", err)
+	}
+}
+
+// TestOwnerGrantsSameRefreshToken is RFC 6749 §6: without a new refresh token in
+// the answer the old one goes on.
+func TestOwnerGrantsSameRefreshToken(t *testing.T) {
+	w := world.NewPhotoz(t)
+	g := w.Grants(nil)
+	var refresh any
+	w.SetWire(answerOf(t, "authorization_code", func(m map[string]any) { refresh = m["refresh_token"] }))
+	w.Agree(g, "alice")
+	var sent []any
+	w.SetWire(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+		if grant := r.PostFormValue("grant_type"); grant != "refresh_token" {
+			t.Errorf("a request of %s to %s", grant, r.URL)
+		}
+		sent = append(sent, r.PostFormValue("refresh_token"))
+		return world.Answer(r, http.StatusOK, fmt.Sprintf(`{"access_token":"pat%d","token_type":"Bearer"}`, len(sent))), nil
+	})
+	refused, err := g.PAT(t.Context(), "alice", gatehouse.Secret{})
+	w.Must(err)
+	for _, want := range []string{"pat1", "pat2"} {
+		pat, err := g.PAT(t.Context(), "alice", refused)
+		if err != nil || pat.Reveal() != want {
+			t.Fatalf("%q, %v; want %q", pat.Reveal(), err, want)
+		}
+		refused = pat
+	}
+	if !slices.Equal(sent, []any{refresh, refresh}) {
+		t.Error("another refresh token was sent than the one that there is")
+	}
+}

@@ -1,0 +1,50 @@
+package uma_rs_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// TestUR12_PATExpiresUnderLoad: when the PAT ends, the parallel requests that
+// notice share one new one.
+func TestUR12_PATExpiresUnderLoad(t *testing.T) {
+	for _, status := range []int{401, 403, 406, 400} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			w.Must(w.SetPATRefusal(status))
+			h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+			w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+			w.Reset()
+			w.ExpirePATs()
+			for _, a := range world.Together(100, func(int) *httptest.ResponseRecorder { return world.Send(h, "GET", "/albums/", "") }) {
+				w.WantTicket(a)
+			}
+			if n := w.CountToken("client_credentials"); n != 1 {
+				t.Errorf("%d PAT requests, want 1", n)
+			}
+		})
+	}
+}
+
+// TestUMA_PATRenewedBeforeExpiry: a PAT is used until 60 s before its end.
+func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(time.Hour)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+	for _, c := range []struct {
+		forward time.Duration
+		want    int
+	}{{time.Hour - time.Minute - time.Second, 1}, {time.Second, 2}} {
+		w.Advance(c.forward)
+		w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+		if n := w.CountToken("client_credentials"); n != c.want {
+			t.Errorf("after %v more: %d PAT requests in all, want %d", c.forward, n, c.want)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package uma_rs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// promise is how long a request may wait for an authorization server in trouble.
+const promise = 2 * time.Second
+
+// wantPromise checks, on the time of a bubble, that an answer came in time.
+func wantPromise(t *testing.T, began time.Time) {
+	t.Helper()
+	if took := time.Since(began); took > promise {
+		t.Errorf("the answer took %v, want at most %v", took, promise)
+	}
+}
+
+// inBubble runs a part of a test on virtual time.
+func inBubble(t *testing.T, name string, f func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, f)
+	})
+}
+
+// TestUR3_ServerDownIs403WithWarning: when no ticket can be had the answer is 403
+// with the Warning, within 2 s, whatever way the server is in trouble.
+func TestUR3_ServerDownIs403WithWarning(t *testing.T) {
+	cases := []struct {
+		name string
+		bad  func(w *world.Photoz)
+	}{
+		{"connection refused", offline},
+		{"hangs", fault(opserver.AuthorizationServerHangs)},
+		{"permission endpoint hangs", fault(opserver.AuthorizationServerHangs, opserver.EndpointPermission)},
+		{"503", fault(opserver.EndpointDown, opserver.EndpointPermission)},
+		{"a page for JSON", fault(opserver.HTMLAnswer, opserver.EndpointPermission)},
+		{"huge answer", fault(opserver.HugeAnswer, opserver.EndpointPermission)},
+	}
+	for _, cold := range []bool{true, false} {
+		for _, c := range cases {
+			inBubble(t, fmt.Sprintf("%s, cold %v", c.name, cold), func(t *testing.T) {
+				w := world.NewPhotoz(t)
+				h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+				if !cold {
+					w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+				}
+				c.bad(w)
+				began := time.Now()
+				world.WantUnreachable(t, world.Send(h, "GET", "/albums/", ""))
+				wantPromise(t, began)
+				if answer := world.Send(h, "GET", "/healthz", ""); answer.Body.String() != "served nobody" {
+					t.Errorf("a public page: %d %s", answer.Code, answer.Body)
+				}
+			})
+		}
+	}
+}
+
+// TestUMA_ServerComesBack: after an outage the next requests work again.
+func TestUMA_ServerComesBack(t *testing.T) {
+	w := world.NewPhotoz(t)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	w.SetDown(true)
+	world.WantUnreachable(t, world.Send(h, "GET", "/albums/", ""))
+	w.SetDown(false)
+	w.Advance(30 * time.Second)
+	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+}
+
+// TestIN2_IntrospectionTrouble: when nobody can say whether the token is good,
+// the answer is 503 and Retry-After, and nothing is remembered.
+func TestIN2_IntrospectionTrouble(t *testing.T) {
+	cases := map[string]struct {
+		bad  func(w *world.Photoz)
+		mend func(w *world.Photoz)
+	}{
+		"refused": {offline, func(w *world.Photoz) { w.SetDown(false) }},
+		"down":    {fault(opserver.IntrospectionDown), mend(opserver.IntrospectionDown)},
+		"hangs":   {fault(opserver.AuthorizationServerHangs), mend(opserver.AuthorizationServerHangs)},
+		"page":    {fault(opserver.HTMLAnswer), mend(opserver.HTMLAnswer)},
+		"huge":    {fault(opserver.HugeAnswer), mend(opserver.HugeAnswer)},
+	}
+	for name, c := range cases {
+		inBubble(t, name, func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+			token := w.RPT(h, "GET", "/albums/", "photoz", "view")
+			c.bad(w)
+			began := time.Now()
+			answer := world.Send(h, "GET", "/albums/", token)
+			wantPromise(t, began)
+			world.WantTrouble(t, answer)
+			if answer.Header().Get("Warning") != world.Unreachable {
+				t.Errorf("Warning %q", answer.Header().Get("Warning"))
+			}
+			c.mend(w)
+			if answer := world.Send(h, "GET", "/albums/", token); !world.Served(answer) {
+				t.Errorf("after the trouble: %d %s", answer.Code, answer.Body)
+			}
+		})
+	}
+}
+
+// TestUMARowsCached: while introspection is in trouble, facts that are not too old
+// go on to serve, and not a moment longer.
+func TestUMARowsCached(t *testing.T) {
+	w := world.NewPhotoz(t)
+	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
+	rpt := w.RPT(h, "GET", albumsPath, "photoz", "view")
+	if answer := world.Send(h, "GET", albumsPath, rpt); !world.Served(answer) {
+		t.Fatalf("%d %s", answer.Code, answer.Body)
+	}
+	fault(opserver.IntrospectionDown)(w)
+	w.Advance(10*time.Second - time.Millisecond)
+	if answer := world.Send(h, "GET", albumsPath, rpt); !world.Served(answer) {
+		t.Errorf("9.999 s after the facts came: %d %s", answer.Code, answer.Body)
+	}
+	w.Advance(time.Millisecond)
+	world.WantTrouble(t, world.Send(h, "GET", albumsPath, rpt))
+}
+
+// TestUMARowsIssuerMismatch: metadata of another issuer stays refused, is told to
+// the log with both values, and costs the server one look at a time.
+func TestUMARowsIssuerMismatch(t *testing.T) {
+	w := world.NewPhotoz(t)
+	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
+	fault(opserver.MetadataIssuerMismatch)(w)
+	for range 20 {
+		world.WantUnreachable(t, world.Send(h, "GET", albumsPath, ""))
+	}
+	if got := w.Total(); got > 2 {
+		t.Errorf("20 requests cost %d looks at the metadata", got)
+	}
+	log := w.Log()
+	if !strings.Contains(log, w.Issuer()+"/other") || !strings.Contains(log, "metadata_issuer_mismatch") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+// TestUMAIDStoreDown: our own trouble is 503, with and without a token.
+func TestUMAIDStoreDown(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &idStore{}
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).UMAProtect(world.AlbumRules()))
+	token := w.RPT(h, "GET", "/albums/", "photoz", "view")
+	store.err = errors.New("db: password of user photoz is wrong")
+	for _, tok := range []string{"", token} {
+		answer := world.Send(h, "GET", "/albums/", tok)
+		world.WantTrouble(t, answer)
+		if !strings.Contains(answer.Body.String(), "resource_ids_unavailable") || strings.Contains(answer.Body.String(), "password") {
+			t.Errorf("body %s", answer.Body)
+		}
+	}
+	_, err := w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).Register(t.Context(), world.Albums)
+	if gatehouse.ErrorCode(err) != "resource_ids_unavailable" {
+		t.Errorf("Register: %v", err)
+	}
+}
+
+// TestUMAClientGone: a client that leaves opens nothing and leaves others alone.
+func TestUMAClientGone(t *testing.T) {
+	s := world.NewScript(t)
+	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, token := range []string{"", "tok"} {
+		r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if world.Served(w) || w.Code < 400 {
+			t.Errorf("token %q: %d %s", token, w.Code, w.Body)
+		}
+	}
+}
