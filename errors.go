@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/lease"
@@ -103,18 +104,39 @@ func (k kind) after(d time.Duration, cause error) *Error {
 	return e
 }
 
-// asError returns the *Error in err's chain, or the failure that engineFailures
-// has for it, or err as one of kind otherwise. A panic is never the trouble of a
-// peer.
+// asError returns the *Error in err's chain, or the failure that classify finds,
+// or err as one of kind otherwise.
 func asError(err error, otherwise kind) *Error {
+	if e, ok := errors.AsType[*Error](classify(err)); ok {
+		return e
+	}
+	return otherwise.because(err)
+}
+
+// classify is err as the *Error that the engines' errors stand for. It returns
+// other errors as they are: what a *backchannel.Refusal means depends on what
+// was asked for.
+func classify(err error) error {
 	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
 		return errProviderUnavailable.after(wait.For, err)
+	}
+	if pause, ok := errors.AsType[*backchannel.Paused](err); ok {
+		e := *asError(pause.Unwrap(), errProviderUnavailable)
+		e.RetryAfter = max(pause.Left, time.Second)
+		if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
+			e.RetryAfter = max(e.RetryAfter, trouble.RetryAfter)
+		}
+		return &e
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	if p, ok := errors.AsType[*flight.PanicError](err); ok {
-		return errInternal.because(p)
+	if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
+		e := errProviderUnavailable.because(err)
+		if trouble.RetryAfter > 0 {
+			e.RetryAfter = trouble.RetryAfter
+		}
+		return e
 	}
 	for _, f := range engineFailures {
 		switch {
@@ -124,7 +146,10 @@ func asError(err error, otherwise kind) *Error {
 			return f.kind.because(err)
 		}
 	}
-	return otherwise.because(err)
+	if p, ok := errors.AsType[*flight.PanicError](err); ok { // never the trouble of a peer
+		return errInternal.because(p)
+	}
+	return err
 }
 
 // tokenFailure is why a token was not verified. Keys that cannot be had say
@@ -289,4 +314,6 @@ var engineFailures = []struct {
 	{signed.ErrClockSkew, errClockSkew},
 	{signed.ErrAuthTime, errAuthTime},
 	{signed.ErrAccessHash, errAccessTokenHash},
+	{backchannel.ErrTokenType, errTokenType},
+	{backchannel.ErrEndpoint, errMetadataInvalid},
 }

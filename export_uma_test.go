@@ -3,11 +3,13 @@ package gatehouse
 import (
 	"context"
 	"time"
+
+	"example.com/gatehouse/internal/backchannel"
 )
 
 // KeepGrant is what a sign-in does with the token answer that it got.
 func (g *OwnerGrants) KeepGrant(ctx context.Context, owner, access, refresh, scope string, requested, expires time.Time) error {
-	return g.keep(ctx, owner, &tokenAnswer{access: access, refresh: refresh, scope: scope, hasScope: scope != "", requested: requested, expires: expires})
+	return g.keep(ctx, owner, &backchannel.Tokens{Access: access, Refresh: refresh, Scope: scope, HasScope: scope != "", Requested: requested, Expires: expires})
 }
 
 // GrantScopes is what a sign-in asks for in addition.

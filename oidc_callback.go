@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
@@ -69,7 +70,7 @@ func (rp *RelyingParty) finish(w http.ResponseWriter, r *http.Request) error {
 	if len(a.From) == 0 {
 		// Where the browser had a session already the token may be of the same
 		// grant, which would end with it (RFC 7009 §2.1).
-		m.refresh = answer.refresh
+		m.refresh = answer.Refresh
 	}
 	location, err := rp.conclude(w, r, a, answer, &m)
 	if err != nil {
@@ -94,10 +95,10 @@ func (rp *RelyingParty) undo(w http.ResponseWriter, r *http.Request, m *made) {
 
 // conclude verifies what the code has bought and makes a session or a grant of
 // it. It returns where to go.
-func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, answer *tokenAnswer, m *made) (string, error) {
+func (rp *RelyingParty) conclude(w http.ResponseWriter, r *http.Request, a *attempt.Attempt, answer *backchannel.Tokens, m *made) (string, error) {
 	ctx := r.Context()
-	token, err := rp.provider.tokens.SignIn(ctx, answer.idToken, signed.SignIn{
-		Client: rp.client.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: answer.access,
+	token, err := rp.provider.tokens.SignIn(ctx, answer.IDToken, signed.SignIn{
+		Client: rp.client.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: answer.Access,
 	})
 	if err != nil {
 		return "", tokenFailure(err)
@@ -209,19 +210,19 @@ func (rp *RelyingParty) useState(ctx context.Context, a *attempt.Attempt) error 
 }
 
 // redeem sends the code, once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
-func (rp *RelyingParty) redeem(ctx context.Context, a *attempt.Attempt, code string) (*tokenAnswer, error) {
+func (rp *RelyingParty) redeem(ctx context.Context, a *attempt.Attempt, code string) (*backchannel.Tokens, error) {
 	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {code},
 		"redirect_uri":  {rp.config.RedirectURL},
 		"code_verifier": {a.Verifier()},
 	})
-	if refusal, ok := errors.AsType[*tokenRefusal](err); ok {
-		switch refusal.code {
+	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok {
+		switch refusal.Code {
 		case "invalid_client", "unauthorized_client", "unsupported_grant_type":
 			return nil, errClientRefused.because(refusal)
 		}
-		if refusal.status == http.StatusUnauthorized {
+		if refusal.Status == http.StatusUnauthorized {
 			return nil, errClientRefused.because(refusal)
 		}
 		return nil, errCodeRefused.because(refusal)
@@ -229,7 +230,7 @@ func (rp *RelyingParty) redeem(ctx context.Context, a *attempt.Attempt, code str
 	if err != nil {
 		return nil, asError(err, errProviderUnavailable)
 	}
-	if answer.idToken == "" {
+	if answer.IDToken == "" {
 		return nil, errIDTokenMissing.because(nil)
 	}
 	return answer, nil
@@ -237,7 +238,7 @@ func (rp *RelyingParty) redeem(ctx context.Context, a *attempt.Attempt, code str
 
 // gatherClaims joins the ID Token's claims with the user info (OpenID Connect
 // Core §5.3). Those of the ID Token win, because they are signed.
-func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken, answer *tokenAnswer) ([]byte, error) {
+func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken, answer *backchannel.Tokens) ([]byte, error) {
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
 		return nil, err
@@ -245,7 +246,7 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken,
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
 		return token.Payload(), nil
 	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, answer.access, token.Subject())
+	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, answer.Access, token.Subject())
 	if err != nil {
 		return nil, err
 	}
@@ -253,16 +254,16 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, token *signed.IDToken,
 }
 
 // newRecord is the login that an attempt ended in.
-func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *signed.IDToken, claims []byte, answer *tokenAnswer) *session.Record {
+func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *signed.IDToken, claims []byte, answer *backchannel.Tokens) *session.Record {
 	now := rp.sessions.now()
 	rec := &session.Record{
 		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
-		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: answer.scope,
-		Access: session.Token(answer.access), Expires: answer.expires, Requested: answer.requested,
-		Refresh: session.Token(answer.refresh), IDToken: session.Token(answer.idToken),
+		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: answer.Scope,
+		Access: session.Token(answer.Access), Expires: answer.Expires, Requested: answer.Requested,
+		Refresh: session.Token(answer.Refresh), IDToken: session.Token(answer.IDToken),
 		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
 	}
-	if !answer.hasScope { // RFC 6749 §5.1: left out means as requested
+	if !answer.HasScope { // RFC 6749 §5.1: left out means as requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")
 	}
 	if len(a.Asked) > 0 {
@@ -344,7 +345,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *s
 
 // finishGrant keeps an owner's grant. It makes no session: the person must be
 // signed in already, as the same.
-func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt.Attempt, token *signed.IDToken, answer *tokenAnswer) (string, error) {
+func (rp *RelyingParty) finishGrant(r *http.Request, a *attempt.Attempt, token *signed.IDToken, answer *backchannel.Tokens) (string, error) {
 	grants := rp.config.OwnerGrants
 	if grants == nil { // begun at another relying party of this client and address
 		return "", errInternal.because(errors.New("this relying party has no OwnerGrants"))
@@ -380,16 +381,16 @@ const maxUserInfo = 32 << 10
 // reads names case-blind, takes the last of two and verifies signed answers
 // with keys of its own (docs/design.md). Signed answers are not taken yet.
 func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject string) (map[string]json.RawMessage, error) {
-	header := http.Header{"Authorization": {"Bearer " + access}} // never in the query (RP-U1)
-	a, err := p.call(outbound.WithLimit(ctx, maxUserInfo), http.MethodGet, endpoint, header, nil)
+	ctx = outbound.WithLimit(ctx, maxUserInfo)
+	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // never in the query (RP-U1)
 	if err != nil {
 		return nil, errUserInfo.because(err)
 	}
-	if a.status != http.StatusOK {
-		return nil, errUserInfo.because(fmt.Errorf("user info endpoint answered %d", a.status))
+	if a.Status != http.StatusOK {
+		return nil, errUserInfo.because(fmt.Errorf("user info endpoint answered %d", a.Status))
 	}
 	var claims map[string]json.RawMessage
-	if strictjson.Unmarshal(a.body, &claims) != nil {
+	if strictjson.Unmarshal(a.Body, &claims) != nil {
 		return nil, errUserInfo.because(errors.New("user info is not strict JSON"))
 	}
 	var sub string

@@ -9,12 +9,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
-
-	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
 	signed "example.com/gatehouse/internal/token"
@@ -49,8 +46,9 @@ type Provider struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	events   func(context.Context, Event)
-	openid   document
-	uma      document
+	channel  *backchannel.Channel
+	openid   *backchannel.Kept[*Metadata]
+	uma      *backchannel.Kept[*Metadata]
 	algs     []string
 }
 
@@ -78,16 +76,16 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	if p.logger == nil {
 		p.logger = slog.Default()
 	}
-	p.openid = document{provider: p, fetch: p.fetchOpenID}
-	p.uma = document{provider: p, fetch: p.fetchUMA}
+	p.channel = backchannel.New(p.client, p.clock)
+	p.openid, p.uma = p.kept(p.fetchOpenID), p.kept(p.fetchUMA)
 	if c.Metadata != nil {
 		md := *c.Metadata
 		md.ScopesSupported = slices.Clone(md.ScopesSupported)
 		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
 		md.Issuer = issuer
-		p.openid.static = &md
+		p.openid = backchannel.Always(&md)
 		if md.PermissionEndpoint != "" {
-			p.uma.static = &md
+			p.uma = backchannel.Always(&md)
 		}
 	}
 	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
@@ -104,12 +102,12 @@ func (p *Provider) Issuer() string { return p.issuer }
 // Metadata returns the provider's metadata, fetching it if need be: the OpenID
 // Connect Discovery document, else that of RFC 8414. The UMA members stay
 // empty. The result is shared; do not modify it.
-func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.openid.get(ctx) }
+func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.openid) }
 
 // umaMetadata returns the OpenID or RFC 8414 metadata joined with the UMA
 // members of uma2-configuration, which gives nothing else (decision 8),
 // except where there is no other document.
-func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.uma.get(ctx) }
+func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.uma) }
 
 func (p *Provider) now() time.Time { return p.clock() }
 
@@ -138,90 +136,30 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 
 // wait waits for the flights that requests started.
 func (p *Provider) wait(ctx context.Context) error {
-	return errors.Join(p.openid.flights.Wait(ctx), p.uma.flights.Wait(ctx), p.keys.Wait(ctx))
+	return errors.Join(p.openid.Shutdown(ctx), p.uma.Shutdown(ctx), p.keys.Wait(ctx))
 }
 
-// document is one metadata document: fetched at first need by one flight for
-// all waiters, renewed by a flight that a request starts, kept when renewal
-// fails.
-type document struct {
-	provider *Provider
-	fetch    func(context.Context) (*Metadata, error)
-	static   *Metadata
-	flights  flight.Group[struct{}, *Metadata]
-
-	mu      sync.Mutex
-	last    *Metadata
-	renewAt time.Time
-	err     error
-	retryAt time.Time
-	backoff time.Duration
+// kept is a document that is fetched when it is needed.
+func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backchannel.Kept[*Metadata] {
+	return backchannel.NewKept(backchannel.KeptConfig[*Metadata]{
+		Fetch: func(ctx context.Context) (*Metadata, backchannel.Life, error) {
+			md, err := fetch(ctx)
+			return md, backchannel.Life{RenewAt: p.now().Add(metadataAge)}, err
+		},
+		Failed: func(ctx context.Context, err error) {
+			p.logger.WarnContext(ctx, "gatehouse: metadata not fetched", "issuer", p.issuer, "error", err)
+		},
+		Now: p.now, Timeout: outbound.Timeout, Wait: metadataWait,
+		Pause: metadataBackoff, MaxPause: metadataBackoffMax,
+	})
 }
 
-func (d *document) get(ctx context.Context) (*Metadata, error) {
-	if d.static != nil {
-		return d.static, nil
-	}
-	now := d.provider.now()
-	d.mu.Lock()
-	last, due := d.last, !now.Before(d.renewAt) && !now.Before(d.retryAt)
-	err, wait := d.err, d.retryAt.Sub(now)
-	d.mu.Unlock()
-	switch {
-	case last != nil && due:
-		d.flights.Start(struct{}{}, outbound.Timeout, d.refresh)
-		return last, nil
-	case last != nil:
-		return last, nil
-	case wait > 0:
-		return nil, asError(err, errProviderUnavailable).retryIn(wait)
-	}
-	ctx, cancel := context.WithTimeout(ctx, metadataWait)
-	defer cancel()
-	md, err := d.flights.Do(ctx, struct{}{}, outbound.Timeout, d.refresh)
+func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata]) (*Metadata, error) {
+	md, err := document.Get(ctx)
 	if err != nil {
 		return nil, asError(err, errProviderUnavailable)
 	}
 	return md, nil
-}
-
-// retryIn is a copy of e that asks to come back after d.
-func (e *Error) retryIn(d time.Duration) *Error {
-	c := *e
-	c.RetryAfter = max(d, time.Second)
-	return &c
-}
-
-func (d *document) refresh(ctx context.Context) (*Metadata, error) {
-	if last, err := d.settled(); last != nil || err != nil {
-		return last, err // by a flight that ended just before this one began
-	}
-	md, err := d.fetch(ctx)
-	now := d.provider.now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil {
-		d.backoff = min(max(2*d.backoff, metadataBackoff), metadataBackoffMax)
-		d.retryAt, d.err = now.Add(d.backoff), err
-		d.provider.logger.Warn("gatehouse: metadata not fetched", "issuer", d.provider.issuer, "error", err)
-		return nil, err
-	}
-	d.last, d.renewAt, d.backoff, d.err, d.retryAt = md, now.Add(metadataAge), 0, nil, time.Time{}
-	return md, nil
-}
-
-// settled returns what the last fetch left, as long as it needs no other one.
-func (d *document) settled() (*Metadata, error) {
-	now := d.provider.now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case d.last != nil && now.Before(d.renewAt):
-		return d.last, nil
-	case d.err != nil && now.Before(d.retryAt):
-		return nil, d.err
-	}
-	return nil, nil
 }
 
 // fetchOpenID gets the OpenID Connect Discovery document (§4), else, where
@@ -293,15 +231,4 @@ func inserted(issuer, name string) string {
 }
 
 // clip shortens what a peer sent before it goes into an error.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return s
-}
-
-// library is a context that makes go-oidc and x/oauth2 use our client.
-func (p *Provider) library(ctx context.Context) context.Context {
-	return oidc.ClientContext(ctx, p.client)
-}
+func clip(s string) string { return outbound.Clip(s) }

@@ -46,7 +46,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		onError:  c.ErrorHandler,
 	}
 	if rs.pats == nil {
-		rs.pats = &servicePAT{provider: p, client: c.Client}
+		rs.pats = newServicePAT(p, c.Client)
 	}
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
@@ -60,7 +60,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx), rs.provider.wait(ctx)}
 	if s, ok := rs.pats.(*servicePAT); ok {
-		errs = append(errs, s.flights.Wait(ctx))
+		errs = append(errs, s.token.Shutdown(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -3,10 +3,10 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"net"
 	"net/url"
 	"slices"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/session"
 	signed "example.com/gatehouse/internal/token"
 )
@@ -32,16 +32,16 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 	}
 	keep, err := n.checkIDToken(ctx, sent, answer)
 	if err != nil { // another person or issuer: OpenID Connect Core §12.2
-		rp.revokeLater(answer.refresh)
+		rp.revokeLater(answer.Refresh)
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, &session.RefusedError{Err: err}
 	}
 	t := session.Tokens{
-		Access: answer.access, Refresh: answer.refresh, Expires: answer.expires, Requested: answer.requested,
-		Scope: answer.scope, HasScope: answer.hasScope,
+		Access: answer.Access, Refresh: answer.Refresh, Expires: answer.Expires, Requested: answer.Requested,
+		Scope: answer.Scope, HasScope: answer.HasScope,
 	}
 	if keep {
-		t.IDToken = answer.idToken
+		t.IDToken = answer.IDToken
 	}
 	return t, nil
 }
@@ -51,26 +51,14 @@ func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
 // judge says what a token request without tokens means for the refresh token.
 func (n renewer) judge(err error) error {
-	refusal, refused := errors.AsType[*tokenRefusal](err)
-	if refused && slices.Contains(finalRefusals, refusal.code) || ErrorCode(err) == errTokenType.code {
+	refusal, refused := errors.AsType[*backchannel.Refusal](err)
+	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
 		return &session.RefusedError{Err: err}
 	}
-	if refused || answered(err) {
+	if backchannel.FateKnown(err) {
 		return &session.TroubleError{Err: err, Wait: asError(err, errProviderUnavailable).RetryAfter}
 	}
 	return err
-}
-
-// answered reports whether the provider answered at all, or was never reached:
-// then the fate of the refresh token is known.
-func answered(err error) bool {
-	if _, said := errors.AsType[*tokenTrouble](err); said {
-		return true
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return true
-	}
-	return ErrorCode(err) != errProviderUnavailable.code
 }
 
 func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
@@ -83,20 +71,20 @@ func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 // there is one to keep. When the provider's keys cannot be had now, the answer
 // is taken without it, as long as its claims name the same: the refresh token
 // that came with it has replaced the one sent.
-func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *tokenAnswer) (keep bool, err error) {
-	if answer.idToken == "" {
+func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (keep bool, err error) {
+	if answer.IDToken == "" {
 		return false, nil
 	}
 	tokens := n.party.provider.tokens
-	want := signed.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.access}
-	_, err = tokens.Refresh(ctx, answer.idToken, want)
+	want := signed.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
+	_, err = tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
 		return true, nil
 	}
 	if e := tokenFailure(err); e.Status < 500 {
 		return false, e
 	}
-	if tokens.Plausible(answer.idToken, want) != nil {
+	if tokens.Plausible(answer.IDToken, want) != nil {
 		return false, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
 	}
 	return false, nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
 )
 
@@ -67,8 +68,8 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 	case err == nil:
 		// UMA Grant §3.3.5: with upgraded the old token is in the new one and
 		// must go; without, the new one is what this request needs.
-		o.token = answer.access
-		tokens.put(w, NewSecret(answer.access), answer.expires)
+		o.token = answer.Access
+		tokens.put(w, NewSecret(answer.Access), answer.Expires)
 	case code == errRPTRefused.code:
 		tokens.drop(x.key, x.rpt)
 	case code == errUMADenied.code:
@@ -80,7 +81,7 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 }
 
 // obtain sends the ticket and, when asked for claims, the next one with them.
-func (x *exchange) obtain(ctx, values context.Context) (*tokenAnswer, error) {
+func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, error) {
 	md, err := x.t.provider.umaMetadata(ctx)
 	if err != nil {
 		return nil, unavailable(err)
@@ -107,7 +108,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*tokenAnswer, error) {
 		if err == nil {
 			return answer, usableRPT(answer)
 		}
-		refusal, ok := err.(*tokenRefusal)
+		refusal, ok := err.(*backchannel.Refusal)
 		if !ok {
 			return nil, unavailable(err) // never repeated: the ticket may be spent
 		}
@@ -165,11 +166,11 @@ func (x *exchange) push(ctx context.Context, form url.Values, need *NeedInfoErro
 
 // usableRPT refuses a token that cannot be sent as a Bearer token (RFC 6750
 // §2.1, b64token).
-func usableRPT(a *tokenAnswer) error {
-	if len(a.access) > maxRPT {
+func usableRPT(a *backchannel.Tokens) error {
+	if len(a.Access) > maxRPT {
 		return errRPTUnusable.because(errors.New("the token is too long"))
 	}
-	body := strings.TrimRight(a.access, "=")
+	body := strings.TrimRight(a.Access, "=")
 	if body == "" || strings.ContainsFunc(body, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/", r))
 	}) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
 )
 
@@ -86,14 +87,14 @@ func (e *NeedInfoError) accepts(format string) bool {
 
 // refused reads an error answer of the token endpoint (UMA Grant §3.3.6; K14,
 // K15 for Keycloak, J6, J7, J9 for Gluu).
-func (x *exchange) refused(r *tokenRefusal) error {
-	switch r.code {
+func (x *exchange) refused(r *backchannel.Refusal) error {
+	switch r.Code {
 	case "need_info":
 		return x.needInfo(r)
 	case "request_submitted":
 		return x.submitted(r)
 	case "access_denied":
-		if r.description() == "request_submitted" {
+		if refusalDescription(r) == "request_submitted" {
 			return &SubmittedError{Issuer: x.key.issuer}
 		}
 		return errUMADenied.because(r)
@@ -106,7 +107,7 @@ func (x *exchange) refused(r *tokenRefusal) error {
 	case "invalid_client":
 		return errClientRefused.because(r)
 	case "unauthorized_client":
-		if x.pushed && r.status == 400 { // K11: the session of the ID Token ended
+		if x.pushed && r.Status == 400 { // K11: the session of the ID Token ended
 			return errClaimsRefused.because(r)
 		}
 		return errClientRefused.because(r)
@@ -118,13 +119,13 @@ func (x *exchange) refused(r *tokenRefusal) error {
 	return errGrantRefused.because(r)
 }
 
-// description is the error_description, read only where a server says with it
+// refusalDescription is the error_description, read only where a server says with it
 // what its code does not; it goes into no error.
-func (e *tokenRefusal) description() string {
+func refusalDescription(r *backchannel.Refusal) string {
 	var body struct {
 		Description string `json:"error_description"`
 	}
-	if e.members(&body) != nil {
+	if r.Members(&body) != nil {
 		return ""
 	}
 	return body.Description
@@ -132,13 +133,13 @@ func (e *tokenRefusal) description() string {
 
 // needInfo reads a need_info answer. Members of other types than they should
 // have, as UMA 1 has them, count as absent.
-func (x *exchange) needInfo(r *tokenRefusal) error {
+func (x *exchange) needInfo(r *backchannel.Refusal) error {
 	var body struct {
 		Ticket       json.RawMessage `json:"ticket"`
 		Claims       json.RawMessage `json:"required_claims"`
 		RedirectUser json.RawMessage `json:"redirect_user"`
 	}
-	if err := r.members(&body); err != nil {
+	if err := r.Members(&body); err != nil {
 		return errGrantRefused.because(r)
 	}
 	ticket, err := x.next(body.Ticket)
@@ -157,12 +158,12 @@ func (x *exchange) needInfo(r *tokenRefusal) error {
 	return e
 }
 
-func (x *exchange) submitted(r *tokenRefusal) error {
+func (x *exchange) submitted(r *backchannel.Refusal) error {
 	var body struct {
 		Ticket   json.RawMessage `json:"ticket"`
 		Interval json.RawMessage `json:"interval"`
 	}
-	if err := r.members(&body); err != nil {
+	if err := r.Members(&body); err != nil {
 		return errGrantRefused.because(r)
 	}
 	ticket, err := x.next(body.Ticket)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/strictjson"
 )
@@ -146,12 +147,12 @@ func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, 
 			return "", list[0].id, err
 		}
 	}
-	ticket, err = a.ticket()
+	ticket, err = readTicket(a)
 	return ticket, list[0].id, err
 }
 
 // askPermission always sends an array: every server takes one (K8).
-func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner string, list []asked) (*asAnswer, error) {
+func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner string, list []asked) (*backchannel.Answer, error) {
 	type permission struct {
 		Resource string   `json:"resource_id"`
 		Scopes   []string `json:"resource_scopes"`
@@ -165,11 +166,11 @@ func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner
 
 // heal registers again what the server says it does not know (§4.3), and says
 // whether asking once more makes sense.
-func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *asAnswer) (bool, error) {
-	if a.status != http.StatusBadRequest {
+func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel.Answer) (bool, error) {
+	if a.Status != http.StatusBadRequest {
 		return false, nil
 	}
-	code := a.errorCode()
+	code := a.ErrorCode()
 	if code != "invalid_resource_id" && code != "invalid_scope" {
 		return false, nil
 	}
@@ -191,13 +192,13 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *asAnswer) (
 	return healed, nil
 }
 
-// ticket reads the answer of the permission endpoint (§4.2).
-func (a *asAnswer) ticket() (string, error) {
-	if a.status != http.StatusCreated && a.status != http.StatusOK {
-		return "", a.unexpected("permission request")
+// readTicket reads the answer of the permission endpoint (§4.2).
+func readTicket(a *backchannel.Answer) (string, error) {
+	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
+		return "", classify(a.Unexpected("permission request"))
 	}
 	var ticket string
-	err := strictjson.Object(a.body, func(name string, v strictjson.Value) (err error) {
+	err := strictjson.Object(a.Body, func(name string, v strictjson.Value) (err error) {
 		if name == "ticket" {
 			ticket, err = v.Text()
 		}

@@ -280,11 +280,13 @@ func TestUR12_PATExpiresUnderLoad(t *testing.T) {
 	}
 }
 
-// TestUMA_PATRenewedBeforeExpiry: a PAT is used until 60 s before its end.
+// TestUMA_PATRenewedBeforeExpiry: the first request within 60 s of a PAT's end
+// has it renewed, and does not wait for that.
 func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 	w := newRSWorld(t)
 	w.SetTokenLifetime(time.Hour)
-	h := photos(w.resourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(albumRules()))
+	rs := w.resourceServer(gatehouse.ResourceServerConfig{})
+	h := photos(rs.UMAProtect(albumRules()))
 	w.wantTicket(send(h, "GET", "/albums/", ""))
 	for _, c := range []struct {
 		forward time.Duration
@@ -292,6 +294,7 @@ func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 	}{{time.Hour - time.Minute - time.Second, 1}, {time.Second, 2}} {
 		w.advance(c.forward)
 		w.wantTicket(send(h, "GET", "/albums/", ""))
+		w.must(rs.Shutdown(t.Context()))
 		if n := w.CountToken("client_credentials"); n != c.want {
 			t.Errorf("after %v more: %d PAT requests in all, want %d", c.forward, n, c.want)
 		}

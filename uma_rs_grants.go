@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/memstore"
@@ -42,7 +43,7 @@ type OwnerGrants struct {
 	provider *Provider
 	client   Client
 	store    GrantStore
-	service  servicePAT
+	service  *servicePAT
 	flights  flight.Group[string, Secret]
 }
 
@@ -56,8 +57,7 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	if err := invalid("NewOwnerGrants", problems); err != nil {
 		return nil, err
 	}
-	g := &OwnerGrants{provider: p, client: c.Client, store: c.Store}
-	g.service.provider, g.service.client = p, c.Client
+	g := &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}
 	if g.store == nil {
 		g.store = &memstore.Grants{}
 	}
@@ -66,7 +66,7 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 
 // Shutdown waits until the renewals under way are over and stored, or ctx is.
 func (g *OwnerGrants) Shutdown(ctx context.Context) error {
-	return errors.Join(g.flights.Wait(ctx), g.service.flights.Wait(ctx))
+	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx))
 }
 
 // ownerGrant is what the store keeps for an owner, as JSON.
@@ -79,8 +79,8 @@ type ownerGrant struct {
 	Lease   time.Time `json:"lease,omitzero"` // until when one replica renews it
 }
 
-func newOwnerGrant(a *tokenAnswer) *ownerGrant {
-	return &ownerGrant{Access: a.access, Refresh: a.refresh, Expires: a.expires, RenewAt: lease.RenewAt(a.requested, a.expires)}
+func newOwnerGrant(a *backchannel.Tokens) *ownerGrant {
+	return &ownerGrant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}
 }
 
 // fresh is the token if it can be used and need not be renewed yet.
@@ -177,8 +177,8 @@ func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (
 func (g *OwnerGrants) refresh(ctx context.Context, owner string, leased []byte, grant *ownerGrant) (Secret, error) {
 	a, err := g.provider.requestToken(ctx, g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {grant.Refresh}})
 	if err != nil {
-		refusal, ok := errors.AsType[*tokenRefusal](err)
-		if ok && refusal.code == "invalid_grant" {
+		refusal, ok := errors.AsType[*backchannel.Refusal](err)
+		if ok && refusal.Code == "invalid_grant" {
 			raw, _, readErr := g.read(ctx, owner)
 			if readErr != nil {
 				return Secret{}, readErr
@@ -251,7 +251,7 @@ func (g *OwnerGrants) write(ctx context.Context, owner string, old []byte, grant
 
 // keep stores what a sign-in of owner brought. An answer that says that the
 // owner did not agree to uma_protection stores nothing and is no error.
-func (g *OwnerGrants) keep(ctx context.Context, owner string, a *tokenAnswer) error {
+func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tokens) error {
 	if owner == "" {
 		return errInternal.because(errors.New("a grant needs an owner"))
 	}
@@ -260,7 +260,7 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *tokenAnswer) er
 		return err
 	}
 	// RFC 6749 §5.1: without scope it is what was asked for.
-	if a.hasScope && md.asksProtection() && !slices.Contains(strings.Fields(a.scope), protectionScope) {
+	if a.HasScope && md.asksProtection() && !slices.Contains(strings.Fields(a.Scope), protectionScope) {
 		return nil
 	}
 	for range grantTries {

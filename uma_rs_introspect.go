@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
 )
@@ -77,10 +78,10 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	if err != nil {
 		return nil, err
 	}
-	if a.status != http.StatusOK {
-		return nil, a.unexpected("introspection")
+	if a.Status != http.StatusOK {
+		return nil, classify(a.Unexpected("introspection"))
 	}
-	f, err := introspection.Read(a.body, rs.provider.issuer, rs.audience)
+	f, err := introspection.Read(a.Body, rs.provider.issuer, rs.audience)
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w", err)
 	}
@@ -89,17 +90,20 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 
 // askAbout sends the introspection request as our client, and with a protection
 // API token where the server wants that.
-func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*asAnswer, error) {
+func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
 	if md.isKeycloak() || !rs.asksByPAT() {
-		a, err := rs.provider.callAsClient(ctx, md.IntrospectionEndpoint, rs.client, form)
-		if err != nil || md.isKeycloak() || !a.refusesCaller() {
-			return a, err
+		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)
+		if err != nil {
+			return nil, classify(err)
+		}
+		if md.isKeycloak() || !a.RefusesCaller() {
+			return a, nil
 		}
 	}
-	a, err := rs.withPAT(ctx, owner, func(pat Secret) (*asAnswer, error) {
-		return rs.provider.callAsBearer(ctx, md.IntrospectionEndpoint, pat, form)
+	a, err := rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
+		return rs.provider.channel.AsBearer(ctx, http.MethodPost, md.IntrospectionEndpoint, pat.Reveal(), backchannel.Form(form))
 	})
-	if err == nil && a.status == http.StatusOK {
+	if err == nil && a.Status == http.StatusOK {
 		rs.byPAT.Store(true)
 	}
 	return a, err

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
-	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
 )
@@ -43,16 +43,19 @@ func (md *Metadata) asksProtection() bool {
 
 // servicePAT is the PATSource of the service's own resources: client
 // credentials, kept in memory, one request for all who wait.
-type servicePAT struct {
-	provider *Provider
-	client   Client
-	flights  flight.Group[struct{}, Secret]
+type servicePAT struct{ token *backchannel.Kept[string] }
 
-	mu      sync.Mutex
-	token   Secret
-	renewAt time.Time // zero: the server did not say how long it lives
-	err     error
-	retryAt time.Time
+func newServicePAT(p *Provider, c Client) *servicePAT {
+	return &servicePAT{backchannel.NewKept(backchannel.KeptConfig[string]{
+		Fetch: func(ctx context.Context) (string, backchannel.Life, error) {
+			a, err := p.requestPAT(ctx, c)
+			if err != nil {
+				return "", backchannel.Life{}, err
+			}
+			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
+		},
+		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
+	})}
 }
 
 // PAT implements PATSource for the owner "".
@@ -60,45 +63,15 @@ func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Sec
 	if owner != "" {
 		return Secret{}, errOwnerGrantMissing.because(errors.New("client credentials do not own a person's resources: set PAT to an OwnerGrants"))
 	}
-	if token, err := s.kept(refused); err != nil || !token.IsZero() {
-		return token, err
-	}
-	return s.flights.Do(ctx, struct{}{}, outbound.Timeout, func(ctx context.Context) (Secret, error) {
-		if token, err := s.kept(refused); err != nil || !token.IsZero() {
-			return token, err
-		}
-		return s.renew(ctx)
-	})
-}
-
-func (s *servicePAT) kept(refused Secret) (Secret, error) {
-	now := s.provider.now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.err != nil && now.Before(s.retryAt):
-		return Secret{}, s.err
-	case s.token.IsZero(), !s.renewAt.IsZero() && !now.Before(s.renewAt), s.token.Reveal() == refused.Reveal():
-		return Secret{}, nil
-	}
-	return s.token, nil
-}
-
-func (s *servicePAT) renew(ctx context.Context) (Secret, error) {
-	a, err := s.request(ctx)
-	now := s.provider.now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	token, err := s.token.Instead(ctx, refused.Reveal())
 	if err != nil {
-		s.err, s.retryAt = err, now.Add(patBackoff)
-		return Secret{}, err
+		return Secret{}, asError(err, errClientRefused)
 	}
-	s.token, s.renewAt, s.err = NewSecret(a.access), lease.RenewAt(a.requested, a.expires), nil
-	return s.token, nil
+	return NewSecret(token), nil
 }
 
-func (s *servicePAT) request(ctx context.Context) (*tokenAnswer, error) {
-	md, err := s.provider.umaMetadata(ctx)
+func (p *Provider) requestPAT(ctx context.Context, c Client) (*backchannel.Tokens, error) {
+	md, err := p.umaMetadata(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +79,78 @@ func (s *servicePAT) request(ctx context.Context) (*tokenAnswer, error) {
 	if md.asksProtection() {
 		form.Set("scope", protectionScope)
 	}
-	a, err := s.provider.requestToken(ctx, s.client, form)
+	a, err := p.requestToken(ctx, c, form)
 	if err != nil {
 		return nil, asError(fmt.Errorf("protection API token: %w", err), errClientRefused)
 	}
 	return a, nil
+}
+
+// withPAT makes a call that a protection API token authorizes. A token that the
+// server refuses is renewed once and the call repeated once.
+func (rs *ResourceServer) withPAT(ctx context.Context, owner string, call func(pat Secret) (*backchannel.Answer, error)) (*backchannel.Answer, error) {
+	pat, err := rs.pat(ctx, owner, Secret{})
+	if err != nil {
+		return nil, err
+	}
+	a, err := call(pat)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if !refusesPAT(a) {
+		return a, nil
+	}
+	fresh, err := rs.pat(ctx, owner, pat)
+	if err != nil {
+		return nil, err
+	}
+	if fresh.Reveal() == pat.Reveal() {
+		return a, nil // the source has no other: the answer stands
+	}
+	if a, err = call(fresh); err != nil {
+		return nil, classify(err)
+	}
+	return a, nil
+}
+
+func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret) (Secret, error) {
+	pat, err := rs.pats.PAT(ctx, owner, refused)
+	if err == nil && pat.IsZero() {
+		err = errors.New("the PATSource gave no token")
+	}
+	if err != nil {
+		return Secret{}, asError(err, errClientRefused)
+	}
+	return pat, nil
+}
+
+// refusesPAT reports an answer that may mean that the protection API token is
+// no longer good. Servers say that with 401, 403 (Keycloak, K1), 406 (Gluu) or
+// a 400 of some other kind than a refused request.
+func refusesPAT(a *backchannel.Answer) bool {
+	switch a.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable:
+		return true
+	case http.StatusBadRequest:
+		switch a.ErrorCode() {
+		case "invalid_resource_id", "invalid_scope", "invalid_request":
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// callAPI makes one call of the protection API; in, if not nil, is sent as JSON.
+func (rs *ResourceServer) callAPI(ctx context.Context, owner, method, address string, in any) (*backchannel.Answer, error) {
+	var body backchannel.Body
+	if in != nil {
+		var err error
+		if body, err = backchannel.JSON(in); err != nil {
+			return nil, errInternal.because(err)
+		}
+	}
+	return rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
+		return rs.provider.channel.AsBearer(ctx, method, address, pat.Reveal(), body)
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
@@ -147,14 +148,14 @@ func (g *registrar) update(ctx context.Context, id, policy string) (out Resource
 	if err != nil {
 		return Resource{}, false, err
 	}
-	switch a.status {
+	switch a.Status {
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent: // K3: Keycloak has no body
 	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
 		return Resource{}, false, nil
 	default:
-		return Resource{}, false, a.unexpected("updating the resource")
+		return Resource{}, false, classify(a.Unexpected("updating the resource"))
 	}
-	if told := readRemote(a.body); told != nil && told.policy != "" {
+	if told := readRemote(a.Body); told != nil && told.policy != "" {
 		policy = told.policy
 	}
 	out, err = g.done(ctx, id, policy)
@@ -170,7 +171,7 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 		if err != nil {
 			return Resource{}, err
 		}
-		if a.status != http.StatusConflict {
+		if a.Status != http.StatusConflict {
 			return g.created(ctx, a)
 		}
 		id, err := g.find(ctx)
@@ -192,17 +193,17 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 }
 
 // created reads the answer to a registration.
-func (g *registrar) created(ctx context.Context, a *asAnswer) (Resource, error) {
-	if a.status != http.StatusCreated && a.status != http.StatusOK {
-		return Resource{}, a.unexpected("registering the resource")
+func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resource, error) {
+	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
+		return Resource{}, classify(a.Unexpected("registering the resource"))
 	}
-	told := readRemote(a.body)
+	told := readRemote(a.Body)
 	id, policy := "", ""
 	if told != nil {
 		id, policy = told.id, told.policy
 	}
 	if id == "" {
-		id = lastSegment(a.header.Get("Location"))
+		id = lastSegment(a.Header.Get("Location"))
 	}
 	if !soundID(id) {
 		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
@@ -221,14 +222,14 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch a.status {
+	switch a.Status {
 	case http.StatusOK:
 	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
 		return nil, nil
 	default:
-		return nil, a.unexpected("reading the resource")
+		return nil, classify(a.Unexpected("reading the resource"))
 	}
-	have := readRemote(a.body)
+	have := readRemote(a.Body)
 	if have == nil {
 		return nil, errRegistration.because(errors.New("reading the resource: the answer is not the expected JSON object"))
 	}
@@ -250,11 +251,11 @@ func (g *registrar) delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	switch a.status {
+	switch a.Status {
 	case http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusGone:
 		return nil
 	}
-	return a.unexpected("deleting the resource")
+	return classify(a.Unexpected("deleting the resource"))
 }
 
 // find looks for the resource among those of its owner, "" if it is not there.
@@ -273,11 +274,11 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if a.status != http.StatusOK {
-		return "", a.unexpected("listing resources")
+	if a.Status != http.StatusOK {
+		return "", classify(a.Unexpected("listing resources"))
 	}
 	var ids []string
-	if json.Unmarshal(a.body, &ids) != nil { // §3.2.5: an array of ids
+	if json.Unmarshal(a.Body, &ids) != nil { // §3.2.5: an array of ids
 		return "", errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
 	}
 	slices.Sort(ids) // so that all replicas choose the same of two
@@ -335,7 +336,7 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 }
 
 // call makes one call about the resource with that id, or about the collection.
-func (g *registrar) call(ctx context.Context, method, id string, in any) (*asAnswer, error) {
+func (g *registrar) call(ctx context.Context, method, id string, in any) (*backchannel.Answer, error) {
 	address := g.endpoint
 	if id != "" {
 		if !soundID(id) {

@@ -11,6 +11,9 @@ import (
 	"net/url"
 )
 
+// maxClip is what an error quotes of a peer at most: enough to recognise it.
+const maxClip = 200
+
 // quietError stands for an error whose text may quote what the peer sent.
 type quietError struct{ err error }
 
@@ -60,4 +63,12 @@ func redactURL(raw string) string {
 		return "(unreadable URL)"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+// Clip shortens what a peer sent before it goes into an error.
+func Clip(s string) string {
+	if len(s) > maxClip {
+		s = s[:maxClip] + "…"
+	}
+	return s
 }

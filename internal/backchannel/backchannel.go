@@ -1,0 +1,148 @@
+// Package backchannel talks to one server behind the browser's back: one
+// authenticated call at a time (token, revocation, introspection, protection
+// API), and one fetch that many share and keep (metadata, service tokens).
+//
+// It knows HTTP, how a client authenticates, and what an answer says of the
+// server: that it said no (*Refusal), that it is in trouble (*Trouble), or
+// neither. It must not know what a call is for: guards, sessions, resources,
+// the codes and sentences of the package above.
+package backchannel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+// A Channel makes calls with one HTTP client. It sends each call once, repeats
+// none and follows no redirect. It is safe for concurrent use.
+type Channel struct {
+	client *http.Client
+	now    func() time.Time
+}
+
+// New makes a Channel. The client is one of package outbound, which bounds
+// every call.
+func New(client *http.Client, now func() time.Time) *Channel {
+	return &Channel{client: client, now: now}
+}
+
+// Answer is an answer of the server, its body read whole.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// ErrorCode is the error member of an OAuth error object (RFC 6749 §5.2), ""
+// if there is none.
+func (a *Answer) ErrorCode() string {
+	var body struct {
+		Error string `json:"error"`
+	}
+	if strictjson.Unmarshal(a.Body, &body) != nil {
+		return ""
+	}
+	return outbound.Clip(body.Error)
+}
+
+// RefusesCaller reports an answer that is about the credentials of the call
+// (RFC 6750 §3.1, RFC 7662 §2.3).
+func (a *Answer) RefusesCaller() bool {
+	return a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden
+}
+
+// Unexpected is the error of an answer that cannot be used. It holds the OAuth
+// error code, nothing else of the body.
+func (a *Answer) Unexpected(what string) *Trouble {
+	return &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, error %q", what, a.Status, a.ErrorCode())}
+}
+
+// Body is what a call sends. The zero Body sends nothing.
+type Body struct {
+	contentType string
+	data        []byte
+}
+
+// Form is the body of an HTML form.
+func Form(values url.Values) Body {
+	return Body{"application/x-www-form-urlencoded", []byte(values.Encode())}
+}
+
+// JSON is v as a JSON body.
+func JSON(v any) (Body, error) {
+	data, err := json.Marshal(v)
+	return Body{"application/json", data}, err
+}
+
+// AsClient posts a form to an endpoint other than the token endpoint, with the
+// client's credentials (RFC 7662 §2.1, RFC 7009 §2.1). Errors are *Trouble or
+// ErrEndpoint.
+func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Answer, error) {
+	header, own := http.Header{}, url.Values{}
+	maps.Copy(own, form)
+	who.authenticate(header, own)
+	return c.call(ctx, http.MethodPost, endpoint, header, Form(own))
+}
+
+// AsBearer makes a call with a bearer token, in the header (RFC 6750 §2.1).
+// Errors are *Trouble or ErrEndpoint.
+func (c *Channel) AsBearer(ctx context.Context, method, address, token string, body Body) (*Answer, error) {
+	return c.call(ctx, method, address, http.Header{"Authorization": {"Bearer " + token}}, body)
+}
+
+// Revoke says that a token is not needed any more (RFC 7009 §2.1). Errors are
+// *Refusal, *Trouble or ErrEndpoint.
+func (c *Channel) Revoke(ctx context.Context, endpoint string, who Credentials, token, hint string) error {
+	a, err := c.AsClient(ctx, endpoint, who, url.Values{"token": {token}, "token_type_hint": {hint}})
+	if err != nil {
+		return err
+	}
+	if a.Status != http.StatusOK {
+		return &Refusal{Status: a.Status, Code: a.ErrorCode(), where: "revocation endpoint", body: a.Body}
+	}
+	return nil
+}
+
+func (c *Channel) call(ctx context.Context, method, address string, header http.Header, body Body) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body.data))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", strings.ToLower(method), ErrEndpoint) // the error of net/url quotes its input
+	}
+	where := strings.ToLower(method) + " " + req.URL.Path
+	req.Header = header
+	req.Header.Set("Accept", "application/json")
+	if body.contentType != "" {
+		req.Header.Set("Content-Type", body.contentType)
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, &Trouble{cause: outbound.Redact(err)}
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, &Trouble{cause: fmt.Errorf("%s: %w", where, err)}
+	}
+	switch {
+	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
+		return nil, &Trouble{
+			RetryAfter: outbound.RetryAfter(resp.Header), answered: true,
+			cause: fmt.Errorf("%s: status %d", where, resp.StatusCode),
+		}
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		// Followed, it would take credentials to another place (M10).
+		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where, resp.StatusCode)}
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+}

@@ -1,0 +1,235 @@
+package backchannel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/outbound"
+)
+
+// A peer answers every request with the same status, header and body, and keeps
+// what it was asked.
+type peer struct {
+	*httptest.Server
+	status int
+	header http.Header
+	body   string
+	asked  []*http.Request
+	forms  []url.Values
+}
+
+func newPeer(t *testing.T, status int, body string) *peer {
+	t.Helper()
+	p := &peer{status: status, body: body, header: http.Header{}}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		p.asked, p.forms = append(p.asked, r), append(p.forms, r.PostForm)
+		w.Header().Set("Content-Type", "application/json")
+		for name, values := range p.header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(p.status)
+		io.WriteString(w, p.body)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func channel() *backchannel.Channel {
+	return backchannel.New(outbound.NewClient(nil, false), func() time.Time { return noon })
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+const secret = "s3cr3t &"
+
+func TestAuthentication(t *testing.T) {
+	for _, tt := range []struct {
+		method backchannel.Method
+		basic  bool
+		form   url.Values
+	}{
+		{backchannel.Basic, true, url.Values{"token": {"t"}}},
+		{backchannel.Post, false, url.Values{"token": {"t"}, "client_id": {"a b"}, "client_secret": {secret}}},
+		{backchannel.None, false, url.Values{"token": {"t"}, "client_id": {"a b"}}},
+	} {
+		t.Run(string(tt.method), func(t *testing.T) {
+			p := newPeer(t, 200, `{}`)
+			form := url.Values{"token": {"t"}}
+			a, err := channel().AsClient(t.Context(), p.URL+"/x", backchannel.NewCredentials("a b", secret, tt.method), form)
+			if err != nil || a.Status != 200 || string(a.Body) != "{}" {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			if len(form) != 1 {
+				t.Errorf("the caller's form became %v", form)
+			}
+			if got := p.forms[0].Encode(); got != tt.form.Encode() {
+				t.Errorf("form %s, want %s", got, tt.form.Encode())
+			}
+			id, password, basic := p.asked[0].BasicAuth()
+			if basic != tt.basic || basic && (id != "a+b" || password != "s3cr3t+%26") { // RFC 6749 §2.3.1
+				t.Errorf("Basic %v %q %q", basic, id, password)
+			}
+		})
+	}
+}
+
+func TestCredentialsAreNotShown(t *testing.T) {
+	c := backchannel.NewCredentials("app", secret, backchannel.Basic)
+	inside := struct{ who backchannel.Credentials }{c}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+verb+verb, c, &c, inside)
+	}
+	for _, v := range []any{c, &c, inside} {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(data)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("", "v", v)
+	}
+	for _, bad := range []string{secret, fmt.Sprintf("%x", secret)} {
+		if strings.Contains(out.String(), bad) {
+			t.Errorf("%q is in %s", bad, out.String())
+		}
+	}
+}
+
+func TestAsBearer(t *testing.T) {
+	p := newPeer(t, 404, `{"error":"not_found"}`)
+	body, err := backchannel.JSON(map[string]string{"name": "albums"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		method, contentType string
+		body                backchannel.Body
+	}{
+		{http.MethodGet, "", backchannel.Body{}},
+		{http.MethodPut, "application/json", body},
+		{http.MethodPost, "application/x-www-form-urlencoded", backchannel.Form(url.Values{"a": {"b"}})},
+	} {
+		p.asked = nil
+		a, err := channel().AsBearer(t.Context(), tt.method, p.URL+"/x", "tok", tt.body)
+		if err != nil || a.Status != 404 || a.ErrorCode() != "not_found" {
+			t.Fatalf("%s: %+v, %v", tt.method, a, err)
+		}
+		h := p.asked[0].Header
+		if p.asked[0].Method != tt.method || h.Get("Authorization") != "Bearer tok" || h.Get("Content-Type") != tt.contentType || h.Get("Accept") != "application/json" {
+			t.Errorf("%s with %v", p.asked[0].Method, h)
+		}
+	}
+	if _, err := backchannel.JSON(func() {}); err == nil {
+		t.Error("a function became JSON")
+	}
+}
+
+// What is not an answer to the question is *Trouble, and says whether the call
+// may have been acted on.
+func TestTrouble(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	large := newPeer(t, 200, strings.Repeat("x", outbound.MaxBody+1))
+	cut := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer cut.Close()
+	answers := func(status int, name, value string) string {
+		p := newPeer(t, status, `{"error":"busy"}`)
+		p.header.Set(name, value)
+		return p.URL
+	}
+	for name, tt := range map[string]struct {
+		url        string
+		known      bool
+		retryAfter time.Duration
+	}{
+		"503":            {answers(503, "Retry-After", "7"), true, 7 * time.Second},
+		"500":            {answers(500, "X", ""), true, 0},
+		"429":            {answers(429, "Retry-After", "3"), true, 3 * time.Second},
+		"redirect":       {answers(307, "Location", "https://evil.example/"), true, 0},
+		"never reached":  {gone.URL, true, 0},
+		"connection cut": {cut.URL, false, 0},
+		"too large":      {large.URL, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			who := backchannel.NewCredentials("app", secret, backchannel.Post)
+			_, asBearer := channel().AsBearer(t.Context(), http.MethodGet, tt.url+"/p?q=SECRET", "SECRET", backchannel.Body{})
+			_, asClient := channel().AsClient(t.Context(), tt.url+"/p", who, nil)
+			_, token := channel().Token(t.Context(), tt.url+"/p", who, url.Values{"grant_type": {"refresh_token"}})
+			revoke := channel().Revoke(t.Context(), tt.url+"/p", who, "SECRET", "refresh_token")
+			for what, err := range map[string]error{"bearer": asBearer, "client": asClient, "token": token, "revoke": revoke} {
+				trouble, ok := errors.AsType[*backchannel.Trouble](err)
+				if !ok {
+					t.Errorf("%s: %v, want *Trouble", what, err)
+					continue
+				}
+				if trouble.FateKnown() != tt.known || backchannel.FateKnown(fmt.Errorf("x: %w", err)) != tt.known || trouble.RetryAfter != tt.retryAfter {
+					t.Errorf("%s: fate known %v, Retry-After %v: %v", what, trouble.FateKnown(), trouble.RetryAfter, err)
+				}
+				if s := err.Error(); strings.Contains(s, "SECRET") || strings.Contains(s, secret) || strings.Contains(s, "evil") {
+					t.Errorf("%s: %q shows too much", what, s)
+				}
+			}
+		})
+	}
+	if !backchannel.FateKnown(errors.New("nothing was sent")) {
+		t.Error("the fate of what was never sent is not known")
+	}
+}
+
+func TestEndpointIsNoURL(t *testing.T) {
+	if _, err := channel().AsBearer(t.Context(), http.MethodGet, "https://a.example/%zzSECRET", "t", backchannel.Body{}); !errors.Is(err, backchannel.ErrEndpoint) || strings.Contains(err.Error(), "SECRET") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUnexpected(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"error":"invalid_scope","error_description":"SECRET"}`: `reading it: status 400, error "invalid_scope"`,
+		`{"error":"a","error":"b"}`:                              `reading it: status 400, error ""`,
+		`<html>SECRET`:                                           `reading it: status 400, error ""`,
+		`{"error":"` + strings.Repeat("x", 300) + `"}`:           `reading it: status 400, error "` + strings.Repeat("x", 200) + `…"`,
+	} {
+		a := &backchannel.Answer{Status: 400, Body: []byte(body)}
+		if err := a.Unexpected("reading it"); err.Error() != want || !err.FateKnown() {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+func TestRefusesCaller(t *testing.T) {
+	for status, want := range map[int]bool{200: false, 400: false, 401: true, 403: true, 404: false} {
+		if got := (&backchannel.Answer{Status: status}).RefusesCaller(); got != want {
+			t.Errorf("%d: %v", status, got)
+		}
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	who := backchannel.NewCredentials("app", secret, backchannel.Post)
+	p := newPeer(t, 200, ``)
+	if err := channel().Revoke(t.Context(), p.URL, who, "tok", "refresh_token"); err != nil {
+		t.Fatal(err)
+	}
+	if f := p.forms[0]; f.Get("token") != "tok" || f.Get("token_type_hint") != "refresh_token" || f.Get("client_secret") != secret {
+		t.Errorf("form %v", f)
+	}
+	p.status, p.body = 400, `{"error":"invalid_client"}`
+	refusal, ok := errors.AsType[*backchannel.Refusal](channel().Revoke(t.Context(), p.URL, who, "tok", "refresh_token"))
+	if !ok || refusal.Status != 400 || refusal.Code != "invalid_client" || refusal.Error() != "revocation endpoint answered 400 invalid_client" {
+		t.Errorf("got %v", refusal)
+	}
+}

@@ -1,0 +1,45 @@
+package backchannel
+
+import (
+	"net/http"
+	"net/url"
+)
+
+// Method is how a client authenticates (OpenID Connect Core §9).
+type Method string
+
+// The methods of authentication.
+const (
+	Basic Method = "client_secret_basic" // RFC 6749 §2.3.1, id and secret form-urlencoded first
+	Post  Method = "client_secret_post"  // RFC 6749 §2.3.1, in the body
+	None  Method = "none"                // a public client: the id alone
+)
+
+// Credentials are who a client is and how it proves it. Printed or encoded in
+// any way they do not show the secret: it stands behind a pointer, which fmt
+// does not follow.
+type Credentials struct {
+	id     string
+	secret *string
+	method Method
+}
+
+// NewCredentials makes Credentials. The secret is not used with None.
+func NewCredentials(id, secret string, method Method) Credentials {
+	return Credentials{id: id, secret: &secret, method: method}
+}
+
+// authenticate puts the credentials on a form request to an endpoint other than
+// the token endpoint. It changes header or form.
+func (c Credentials) authenticate(header http.Header, form url.Values) {
+	switch c.method {
+	case Basic:
+		r := http.Request{Header: header}
+		r.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(*c.secret))
+	case Post:
+		form.Set("client_id", c.id)
+		form.Set("client_secret", *c.secret)
+	case None:
+		form.Set("client_id", c.id)
+	}
+}

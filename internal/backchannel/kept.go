@@ -1,0 +1,159 @@
+package backchannel
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"example.com/gatehouse/internal/flight"
+)
+
+// Kept is one thing that is fetched at first need, by one flight for all who
+// wait, and kept. It is renewed by a flight that a caller starts and does not
+// wait for; when that fails, what is there serves on until it expires. After a
+// failure nobody asks the server before a pause is over.
+//
+// A Kept holds no lock: the functions of its config may do what they want, and
+// hang, without stopping those who need only what is kept.
+type Kept[T comparable] struct {
+	config  KeptConfig[T]
+	state   atomic.Pointer[state[T]] // only the flight writes it
+	flights flight.Group[struct{}, T]
+	reports flight.Group[struct{}, struct{}]
+}
+
+// KeptConfig is what differs between one Kept and another.
+type KeptConfig[T comparable] struct {
+	// Fetch gets the thing, and says how long it serves.
+	Fetch func(ctx context.Context) (T, Life, error)
+	// Failed is told of each fetch that failed. It may hang: what fails
+	// meanwhile is not reported. nil tells nobody.
+	Failed func(ctx context.Context, err error)
+	// Now is the clock.
+	Now func() time.Time
+	// Timeout ends a flight.
+	Timeout time.Duration
+	// Wait is how long one caller waits for a flight at most, 0 for as long as
+	// its context lasts.
+	Wait time.Duration
+	// Pause is how long nobody asks after a failure. It doubles with each
+	// further failure up to MaxPause.
+	Pause, MaxPause time.Duration
+}
+
+// Life is how long something serves. The zero times mean for ever.
+type Life struct {
+	RenewAt time.Time // when a call starts to fetch it anew
+	Expires time.Time // when it is not given out any more
+}
+
+// state is what the last flight left; it never changes.
+type state[T comparable] struct {
+	value   T
+	has     bool
+	life    Life
+	err     error
+	retryAt time.Time
+	pause   time.Duration
+}
+
+// NewKept makes a Kept. It fetches nothing yet.
+func NewKept[T comparable](c KeptConfig[T]) *Kept[T] {
+	k := &Kept[T]{config: c}
+	k.state.Store(&state[T]{})
+	return k
+}
+
+// Always makes a Kept of what is known and need not be fetched.
+func Always[T comparable](value T) *Kept[T] {
+	k := &Kept[T]{config: KeptConfig[T]{Now: time.Now}}
+	k.state.Store(&state[T]{value: value, has: true})
+	return k
+}
+
+// Get returns what is kept, fetching it if need be. Errors: *Paused before the
+// next try, the error of the fetch, or that of ctx.
+func (k *Kept[T]) Get(ctx context.Context) (T, error) {
+	var none T
+	return k.Instead(ctx, none)
+}
+
+// Instead is Get for a caller to whom the server has just refused the value: it
+// is thrown away and fetched anew, unless another caller has done so already.
+// The zero value refuses nothing.
+func (k *Kept[T]) Instead(ctx context.Context, refused T) (T, error) {
+	var none T
+	now, s := k.config.Now(), k.state.Load()
+	switch {
+	case s.serves(now) && !s.is(refused):
+		if s.due(now) && !s.paused(now) {
+			k.flights.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, none) })
+		}
+		return s.value, nil
+	case s.paused(now):
+		return none, &Paused{s.retryAt.Sub(now), s.err}
+	}
+	if k.config.Wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, k.config.Wait)
+		defer cancel()
+	}
+	return k.flights.Do(ctx, struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, refused) })
+}
+
+// Shutdown waits until the flights that callers have started are over and
+// reported, or ctx is.
+func (k *Kept[T]) Shutdown(ctx context.Context) error {
+	return errors.Join(k.flights.Wait(ctx), k.reports.Wait(ctx))
+}
+
+// fetch is the flight. One runs at a time.
+func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
+	var none T
+	now, before := k.config.Now(), k.state.Load()
+	switch { // a flight that ended just before this one began
+	case before.serves(now) && !before.is(refused) && !before.due(now):
+		return before.value, nil
+	case before.paused(now):
+		return none, &Paused{before.retryAt.Sub(now), before.err}
+	}
+	value, life, err := k.config.Fetch(ctx)
+	if err == nil {
+		k.state.Store(&state[T]{value: value, has: true, life: life})
+		return value, nil
+	}
+	after := *before
+	if before.is(refused) {
+		after.value, after.has = none, false
+	}
+	after.err, after.pause = err, min(max(2*before.pause, k.config.Pause), k.config.MaxPause)
+	after.retryAt = k.config.Now().Add(after.pause)
+	k.state.Store(&after)
+	if k.config.Failed != nil {
+		// In a flight of its own, so that nobody waits for it.
+		k.reports.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (struct{}, error) {
+			k.config.Failed(ctx, err)
+			return struct{}{}, nil
+		})
+	}
+	return none, err
+}
+
+// serves reports whether there is a value that may be given out.
+func (s *state[T]) serves(now time.Time) bool {
+	return s.has && (s.life.Expires.IsZero() || now.Before(s.life.Expires))
+}
+
+// due reports whether the value is to be renewed.
+func (s *state[T]) due(now time.Time) bool {
+	return !s.life.RenewAt.IsZero() && !now.Before(s.life.RenewAt)
+}
+
+// is reports whether the value is the one that was refused.
+func (s *state[T]) is(refused T) bool {
+	var none T
+	return s.has && s.value == refused && refused != none
+}
+
+func (s *state[T]) paused(now time.Time) bool { return s.err != nil && now.Before(s.retryAt) }
