@@ -10,99 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/returntargets"
 )
-
-// FuzzLocalPath: no path that is taken leads a browser to another origin, as it
-// stands, or decoded once by a server on the way.
-func FuzzLocalPath(f *testing.F) {
-	for _, s := range []string{
-		"/", "/notes/7?page=2", "//evil.example", `/\evil.example`, "/%2f%2fevil.example", "/%5cevil.example", "/\t/evil.example",
-		"/..//evil.example", "/%2e%2e//evil.example", "/a/..//evil.example", "https:evil.example", "javascript:alert(1)", "/ //x",
-		"/%09/evil.example", "/a%2f..%2f/evil.example", "/;/../..//evil.example", "/?x=//evil.example", "/#//evil", "/%00/x", "/\u3000/x",
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		out, ok := localPath(raw)
-		if !ok {
-			return
-		}
-		if len(out) > maxReturnPath || !strings.HasPrefix(out, "/") {
-			t.Fatalf("%q gives %q", raw, out)
-		}
-		if strings.ContainsFunc(out, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }) {
-			t.Errorf("%q gives %q, which has control characters or a backslash", raw, out)
-		}
-		if host := browserHost(out); host != "notes.test" {
-			t.Errorf("%q gives %q, which leads to %q", raw, out, host)
-		}
-		path, _, _ := strings.Cut(out, "?")
-		if decoded, err := url.PathUnescape(path); err == nil {
-			if host := browserHost(decoded); host != "notes.test" {
-				t.Errorf("%q gives %q, which decoded leads to %q", raw, out, host)
-			}
-		}
-		again, ok := localPath(out)
-		if !ok || again != out {
-			t.Errorf("%q gives %q and that gives %q, %v", raw, out, again, ok)
-		}
-	})
-}
-
-// browserHost is where a browser on https://notes.test/ goes with a Location,
-// after the WHATWG URL standard (basic URL parser) and not after net/url: spaces
-// and controls around it are cut, tabs and line breaks dropped everywhere, a
-// backslash is a slash, two slashes begin a host, dot segments go away.
-func browserHost(location string) string {
-	location = strings.TrimFunc(location, func(c rune) bool { return c <= ' ' })
-	location = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(location)
-	for i, c := range location { // a scheme
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if c == ':' && i > 0 {
-			return "(" + location[:i] + ")"
-		}
-		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", c)) {
-			break
-		}
-	}
-	if strings.HasPrefix(location, "//") {
-		host := strings.TrimLeft(location, "/") // special schemes ignore further slashes
-		if end := strings.IndexAny(host, "/?#"); end >= 0 {
-			host = host[:end]
-		}
-		return host[strings.LastIndex(host, "@")+1:]
-	}
-	path, _, _ := strings.Cut(location, "?")
-	path, _, _ = strings.Cut(path, "#")
-	var kept []string // a server or proxy that cleans the path and redirects to it
-	for seg := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
-		switch strings.ToLower(strings.ReplaceAll(strings.ToLower(seg), "%2e", ".")) {
-		case ".":
-		case "..":
-			kept = kept[:max(0, len(kept)-1)]
-		default:
-			kept = append(kept, seg)
-		}
-	}
-	if cleaned := "/" + strings.Join(kept, "/"); strings.HasPrefix(cleaned, "//") && len(strings.Trim(cleaned, "/")) > 0 {
-		return strings.Trim(cleaned, "/")
-	}
-	return "notes.test"
-}
-
-// The oracle is held to the shapes that others fell for.
-func TestBrowserHost(t *testing.T) {
-	for location, want := range map[string]string{
-		"/notes": "notes.test", "": "notes.test", "?x=//y": "notes.test", "/a/../b": "notes.test",
-		"//evil.example/x": "evil.example", `/\evil.example`: "evil.example", "/\t/evil.example": "evil.example", " //evil.example": "evil.example",
-		"///evil.example": "evil.example", "//me@evil.example": "evil.example", "/..//evil.example": "evil.example", "/a/%2E%2e//evil.example": "evil.example",
-		"https://evil.example": "(https)", "javascript:x": "(javascript)",
-	} {
-		if got := browserHost(location); got != want {
-			t.Errorf("%q leads to %q, want %q", location, got, want)
-		}
-	}
-}
 
 // fuzzParty is a relying party that never needs the network: the provider
 // refuses every code.
@@ -232,7 +142,7 @@ func FuzzRequest(f *testing.F) {
 		if location == "" || strings.HasPrefix(location, "https://op.test/az?") {
 			return
 		}
-		if host := browserHost(location); host != "notes.test" {
+		if host := returntargets.BrowserHost(location); host != "notes.test" {
 			t.Errorf("sent to %q at %q", location, host)
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // Via says how a request proved who it is for.
@@ -241,11 +243,11 @@ func (e *either) Check(r *http.Request) (*Identity, error) {
 	}
 	switch ErrorCode(err) {
 	case errLoginRequired.code:
-		if isNavigation(r) {
+		if navigation.Is(r) {
 			return nil, eitherRefusal{e.page, err}
 		}
 	case errForbidden.code, errStepUp.code:
-		if isNavigation(r) {
+		if navigation.Is(r) {
 			return nil, eitherRefusal{e.page, errForbidden.because(err)}
 		}
 	default: // another site's request, a store in trouble: never a challenge

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/storekey"
 )
@@ -41,7 +42,7 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 		case err != nil:
 			rp.refuse(w, r, err)
 			return
-		case isPrefetch(r), !opensPage(r):
+		case !navigation.MayOpenPage(r):
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}

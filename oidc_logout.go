@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
 )
@@ -129,7 +130,7 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	if rp.config.LogoutURL != "" {
 		return rp.config.LogoutURL
 	}
-	path, _, _ := strings.Cut(addressOf(r), "?")
+	path, _, _ := strings.Cut(navigation.Address(r), "?")
 	return rp.redirect.Scheme + "://" + rp.redirect.Host + path
 }
 
@@ -148,7 +149,7 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 	if err != nil {
 		return rp.config.HomeURL
 	}
-	path, ok := localPath(u.EscapedPath())
+	path, ok := navigation.LocalPath(u.EscapedPath())
 	if !ok {
 		return rp.config.HomeURL
 	}

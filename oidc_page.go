@@ -8,6 +8,8 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // page is what our few own pages say. Everything in it is escaped.
@@ -73,7 +75,7 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	switch {
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
 		p.Link, p.Label = rp.config.HomeURL, "Try again"
-		if link, ok := localPath(addressOf(r)); ok {
+		if link, ok := navigation.LocalPath(navigation.Address(r)); ok {
 			p.Link = link
 		}
 	case rp.config.LoginURL != "" && e.Code != errForbidden.code:
@@ -87,6 +89,6 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 // isCallback reports whether the request is an answer of the provider, which
 // can be given once only: no link leads back to it.
 func (rp *RelyingParty) isCallback(r *http.Request) bool {
-	path, query, _ := strings.Cut(addressOf(r), "?")
+	path, query, _ := strings.Cut(navigation.Address(r), "?")
 	return path == rp.redirect.EscapedPath() || strings.Contains(query, "state=")
 }

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/navigation"
 )
 
 // Refuse implements Guard. Somebody who is not signed in, or has to sign in
@@ -23,7 +22,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.refuse(w, r, e)
 		return
 	}
-	returnTo, ok := rp.comesBackTo(r)
+	returnTo, ok := navigation.ComesBackTo(r)
 	if !ok {
 		rp.refuse(w, r, e)
 		return
@@ -43,80 +42,6 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 		a.Grant, a.Aged, a.Asked = true, false, nil
 	}
 	return rp.begin(w, r, a)
-}
-
-// comesBackTo tells whether the request is a navigation that may be sent to
-// sign-in, and where it comes back to. A form that was posted by navigation
-// from our own page comes back to that page, its body dropped.
-func (rp *RelyingParty) comesBackTo(r *http.Request) (string, bool) {
-	if isNavigation(r) {
-		return addressOf(r), true
-	}
-	if r.Method != http.MethodPost || !navigates(r) {
-		return "", false
-	}
-	if len(r.Referer()) > maxHeader {
-		return rp.config.HomeURL, true
-	}
-	page, err := url.Parse(r.Referer())
-	if err != nil || page.Host != r.Host {
-		return rp.config.HomeURL, true
-	}
-	return page.RequestURI(), true
-}
-
-// addressOf is path and query as the client sent them: what an outer handler
-// stripped from r.URL (http.StripPrefix) is part of where to come back to. A
-// request target that is no path, such as "x:.evil.example", which net/http
-// reads, gives "/" (R1).
-func addressOf(r *http.Request) string {
-	target := r.RequestURI
-	if !strings.HasPrefix(target, "/") && len(r.URL.Path)+len(r.URL.RawQuery) <= maxReturnPath {
-		target = r.URL.RequestURI() // costs several times its length (G11)
-	}
-	if strings.HasPrefix(target, "/") {
-		return target
-	}
-	return "/"
-}
-
-// isNavigation reports whether a browser opens the address as a page: the only
-// kind of request that is sent to sign-in. Prefetches and frames are not.
-func isNavigation(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && navigates(r)
-}
-
-func navigates(r *http.Request) bool {
-	h := r.Header
-	if isPrefetch(r) || h.Get("Upgrade") != "" {
-		return false
-	}
-	if mode := h.Get("Sec-Fetch-Mode"); mode != "" { // Fetch Metadata Request Headers §2.2
-		dest := h.Get("Sec-Fetch-Dest")
-		return mode == "navigate" && (dest == "" || dest == "document")
-	}
-	for _, accept := range h.Values("Accept") {
-		if strings.Contains(accept, "text/html") {
-			return true
-		}
-	}
-	return false
-}
-
-func isPrefetch(r *http.Request) bool {
-	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
-		if strings.Contains(strings.ToLower(r.Header.Get(name)), "prefetch") {
-			return true
-		}
-	}
-	return false
-}
-
-// opensPage reports whether the request may open a page of its own: where the
-// browser says what it does, only a navigation of a whole window does.
-func opensPage(r *http.Request) bool {
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	return (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
 }
 
 // redirect sends the browser on. Unlike http.Redirect it leaves the address as
@@ -141,7 +66,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 		handleError(rp.config.ErrorHandler, w, r, &e)
 		return
 	}
-	if wantsPage(r) {
+	if navigation.WantsPage(r) {
 		rp.writePage(w, e.Status, rp.errorPage(r, &e))
 		return
 	}
@@ -223,12 +148,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
-}
-
-// wantsPage reports whether a person will look at the answer.
-func wantsPage(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }

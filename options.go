@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
 )
@@ -178,7 +179,7 @@ func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
 	for _, f := range []struct{ name, path string }{
 		{"LoginURL", c.LoginURL}, {"HomeURL", c.HomeURL}, {"LoggedOutURL", c.LoggedOutURL},
 	} {
-		if _, ok := localPath(f.path); f.path != "" && !ok {
+		if _, ok := navigation.LocalPath(f.path); f.path != "" && !ok {
 			problems = append(problems, fmt.Errorf("%s %q is not a path of this site", f.name, f.path))
 		}
 	}

@@ -2,19 +2,15 @@ package gatehouse
 
 import (
 	"net/http"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
 )
-
-// maxReturnPath bounds the path to return to after sign-in.
-const maxReturnPath = 256
 
 // nameCookies derives the cookies' names. Cookies ignore ports, hence the hash in
 // the name (decision 6). __Host- ties a cookie to this host, to
@@ -73,67 +69,10 @@ func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 // returnPath is the path to go to after sign-in: the wish if it is one of this
 // site that a GET may safely open, otherwise HomeURL (R1, RT6).
 func (rp *RelyingParty) returnPath(wish string) string {
-	target, ok := localPath(wish)
+	c := &rp.config
+	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
 	if !ok {
-		return rp.config.HomeURL
-	}
-	for _, o := range []string{rp.config.RedirectURL, rp.config.LoginURL, rp.config.LogoutURL, rp.config.LoggedOutURL} {
-		if o != "" && servedPath(target) == servedPath(o) {
-			return rp.config.HomeURL
-		}
+		return c.HomeURL
 	}
 	return target
-}
-
-// servedPath is the path of an address as a router sees it, which decodes and
-// cleans: however our own handlers are spelled, nobody is sent to them.
-func servedPath(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return path.Clean("/" + u.Path)
-}
-
-// localPath returns raw as a path of this site with its query, re-serialised
-// from what was parsed, or false: for anything that a browser might read as
-// another origin, now or after decoding, and for anything too long.
-func localPath(raw string) (string, bool) {
-	if len(raw) > maxReturnPath || !strings.HasPrefix(raw, "/") || hasUnsafe(raw) {
-		return "", false
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || hasUnsafe(u.Path) {
-		return "", false
-	}
-	clean := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
-	out := clean.EscapedPath()
-	if strings.HasPrefix(out, "//") || !strings.HasPrefix(out, "/") || dotted(u.Path) {
-		return "", false
-	}
-	if u.RawQuery != "" {
-		out += "?" + u.RawQuery
-	}
-	return out, len(out) <= maxReturnPath
-}
-
-// hasUnsafe finds what browsers and parsers disagree about: a second slash in
-// front, backslashes, control and non-ASCII space characters.
-func hasUnsafe(s string) bool {
-	if strings.HasPrefix(s, "//") {
-		return true
-	}
-	return strings.ContainsFunc(s, func(c rune) bool {
-		return c == '\\' || c < ' ' || c == 0x7f || c == 0xfffd || (c >= 0x80 && c <= 0xa0) || (c >= 0x2000 && c <= 0x206f) || c == 0x3000 || c == 0xfeff
-	})
-}
-
-// dotted reports whether path has a dot segment, which a browser would remove.
-func dotted(path string) bool {
-	for seg := range strings.SplitSeq(path, "/") {
-		if seg == "." || seg == ".." {
-			return true
-		}
-	}
-	return false
 }

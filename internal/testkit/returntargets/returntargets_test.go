@@ -46,3 +46,17 @@ func TestSpellings(t *testing.T) {
 		}
 	}
 }
+
+// The oracle is held to the shapes that others fell for.
+func TestBrowserHost(t *testing.T) {
+	for location, want := range map[string]string{
+		"/notes": "notes.test", "": "notes.test", "?x=//y": "notes.test", "/a/../b": "notes.test",
+		"//evil.example/x": "evil.example", `/\evil.example`: "evil.example", "/\t/evil.example": "evil.example", " //evil.example": "evil.example",
+		"///evil.example": "evil.example", "//me@evil.example": "evil.example", "/..//evil.example": "evil.example", "/a/%2E%2e//evil.example": "evil.example",
+		"https://evil.example": "(https)", "javascript:x": "(javascript)",
+	} {
+		if got := BrowserHost(location); got != want {
+			t.Errorf("%q leads to %q, want %q", location, got, want)
+		}
+	}
+}
