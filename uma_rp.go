@@ -3,7 +3,6 @@ package gatehouse
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/rptcache"
 )
 
 const (
@@ -54,8 +54,8 @@ const (
 type UMATransport struct {
 	provider *Provider
 	config   UMATransportConfig
-	tokens   *rptCache
-	flights  flight.Group[rptKey, *outcome]
+	tokens   *rptcache.Cache
+	flights  flight.Group[rptcache.Key, *outcome]
 }
 
 // NewUMATransport makes a UMATransport that gets its tokens at p. It does no
@@ -72,7 +72,7 @@ func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 	if c.Party == nil {
 		c.Party = identityParty
 	}
-	return &UMATransport{provider: p, config: c, tokens: newRPTCache()}, nil
+	return &UMATransport{provider: p, config: c, tokens: rptcache.New(p.now)}, nil
 }
 
 // identityParty keys people by issuer and subject. An issuer has no space, so
@@ -88,7 +88,7 @@ func identityParty(ctx context.Context) string {
 // Forget drops the tokens of a party, as named by UMATransportConfig.Party. Call
 // it when the party signs out. What a running exchange brings is not kept. The
 // tokens live on at the authorization server until they expire.
-func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.forget(party) }
+func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget(party) }
 
 // Shutdown waits until no exchange is under way, or until ctx ends. An exchange
 // outlives a request that gave up waiting for it, by half a minute at most.
@@ -113,8 +113,8 @@ func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
 type call struct {
 	t       *UMATransport
 	r       *http.Request
-	key     rptKey
-	request requestKey
+	key     rptcache.Key
+	request rptcache.Request
 	sent    int             // requests to the resource server
 	left    int             // requests of either kind that are still allowed
 	rounds  int             // tickets turned in
@@ -127,10 +127,9 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 	if party == "" && t.config.Claims != nil {
 		return nil, errPartyMissing.because(errors.New("Claims is set, but the context names no party"))
 	}
-	key := rptKey{party: party, issuer: t.provider.issuer, origin: requestOrigin(r)}
-	method := cmp.Or(r.Method, http.MethodGet)
-	request := requestKey{key, sha256.Sum256([]byte(method + " " + r.URL.RequestURI()))}
-	if t.tokens.denied(request, t.provider.now()) {
+	key := rptcache.Key{Party: party, Issuer: t.provider.issuer, Origin: requestOrigin(r)}
+	request := rptcache.RequestOf(key, cmp.Or(r.Method, http.MethodGet), r.URL.RequestURI())
+	if t.tokens.Denied(request) {
 		return nil, errUMADenied.because(errDeniedBefore)
 	}
 	return &call{t: t, r: r, key: key, request: request, left: maxCallRequests, retried: make(map[string]bool)}, nil
@@ -139,8 +138,8 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 // run sends the request until something other than a UMA challenge comes back.
 func (c *call) run() (*http.Response, error) {
 	token := ""
-	if foreignHop(c.r, c.key.origin) == nil { // another origin chose this request
-		token = c.t.tokens.usable(c.key, c.t.provider.now())
+	if foreignHop(c.r, c.key.Origin) == nil { // another origin chose this request
+		token = c.t.tokens.Usable(c.key)
 	}
 	for {
 		resp, err := c.send(token)
@@ -152,7 +151,7 @@ func (c *call) run() (*http.Response, error) {
 		}
 		challenge, err := readUMAChallenge(resp.Header.Values("WWW-Authenticate"))
 		if challenge == nil && err == nil {
-			c.t.tokens.drop(c.key, token)
+			c.t.tokens.Drop(c.key, token)
 			return resp, nil
 		}
 		discard(resp.Body)
@@ -160,7 +159,7 @@ func (c *call) run() (*http.Response, error) {
 			c.t.report(c.r.Context(), err)
 			return nil, err
 		}
-		c.t.tokens.refuse(c.key, token)
+		c.t.tokens.Refuse(c.key, token)
 		if token, err = c.permission(challenge.ticket, token); err != nil {
 			return nil, err
 		}
@@ -202,7 +201,7 @@ func (c *call) send(token string) (*http.Response, error) {
 // answered. The resource server is a stranger: it could name a server of its
 // own to harvest our secret and the party's claims (UMA Grant §5.8).
 func (c *call) trust(challenge *umaChallenge, unreadable error) error {
-	switch first := foreignHop(c.r, c.key.origin); {
+	switch first := foreignHop(c.r, c.key.Origin); {
 	case unreadable != nil:
 		return errAmbiguousChallenge.because(unreadable)
 	case challenge.issuer != c.t.provider.issuer: // byte for byte
@@ -221,11 +220,10 @@ func (c *call) trust(challenge *umaChallenge, unreadable error) error {
 // the token that was challenged.
 func (c *call) permission(ticket, used string) (string, error) {
 	for {
-		now := c.t.provider.now()
-		if c.t.tokens.denied(c.request, now) {
+		if c.t.tokens.Denied(c.request) {
 			return "", errUMADenied.because(errDeniedBefore)
 		}
-		if other := c.t.tokens.usable(c.key, now); !c.rode && other != "" && other != used {
+		if other := c.t.tokens.Usable(c.key); !c.rode && other != "" && other != used {
 			c.rode = true
 			return other, nil
 		}
@@ -269,7 +267,7 @@ func (c *call) conclude(o *outcome) (string, error) {
 		return "", o.err
 	}
 	c.retried[code] = true
-	return c.t.tokens.usable(c.key, c.t.provider.now()), nil
+	return c.t.tokens.Usable(c.key), nil
 }
 
 // report tells of an exchange that did not come about or how one went.

@@ -9,11 +9,17 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/rptcache"
 )
 
-// exchangeTime bounds one exchange: metadata or claims, and two requests to the
-// token endpoint, when claims are pushed.
-const exchangeTime = 3 * outbound.Timeout
+const (
+	// exchangeTime bounds one exchange: metadata or claims, and two requests to
+	// the token endpoint, when claims are pushed.
+	exchangeTime = 3 * outbound.Timeout
+	// maxRPT is the longest token that is kept: what a resource server of ours
+	// reads from an Authorization header.
+	maxRPT = 16 << 10
+)
 
 // idTokenFormat is the claim token format of an ID Token (UMA Grant §3.3.1).
 const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
@@ -31,8 +37,8 @@ type ClaimToken struct {
 // first answer brings; tickets are used one at a time, the latest only.
 type exchange struct {
 	t       *UMATransport
-	key     rptKey
-	request requestKey
+	key     rptcache.Key
+	request rptcache.Request
 	ticket  string // the latest
 	budget  int    // how many token requests are allowed
 	sent    int
@@ -44,7 +50,7 @@ type exchange struct {
 // outcome is how an exchange went, for everybody who waited for it.
 type outcome struct {
 	by      *exchange
-	request requestKey
+	request rptcache.Request
 	sent    int    // token requests
 	token   string // set without err
 	err     error
@@ -57,11 +63,11 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 	values, cancel := context.WithTimeout(context.WithoutCancel(asker), exchangeTime)
 	defer cancel()
 	tokens := x.t.tokens
-	w := tokens.begin(x.key)
-	defer tokens.end(w)
+	w := tokens.Begin(x.key)
+	defer w.End()
 
 	o := &outcome{by: x, request: x.request}
-	x.rpt = tokens.last(x.key)
+	x.rpt = tokens.Last(x.key)
 	answer, err := x.obtain(flight, values)
 	o.sent = x.sent
 	switch code := ErrorCode(err); {
@@ -69,11 +75,11 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 		// UMA Grant §3.3.5: with upgraded the old token is in the new one and
 		// must go; without, the new one is what this request needs.
 		o.token = answer.Access
-		tokens.put(w, NewSecret(answer.Access), answer.Expires)
+		w.Put(answer.Access, answer.Expires)
 	case code == errRPTRefused.code:
-		tokens.drop(x.key, x.rpt)
+		tokens.Drop(x.key, x.rpt)
 	case code == errUMADenied.code:
-		tokens.deny(w, x.request, x.t.provider.now())
+		w.Deny(x.request)
 	}
 	o.err = err
 	x.t.report(values, err)

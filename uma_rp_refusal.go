@@ -11,6 +11,7 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
@@ -95,7 +96,7 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 		return x.submitted(r)
 	case "access_denied":
 		if refusalDescription(r) == "request_submitted" {
-			return &SubmittedError{Issuer: x.key.issuer}
+			return &SubmittedError{Issuer: x.key.Issuer}
 		}
 		return errUMADenied.because(r)
 	case "request_denied", "forbidden_by_policy":
@@ -149,8 +150,8 @@ func (x *exchange) needInfo(r *backchannel.Refusal) error {
 	if ticket == "" {
 		return errTicketReused.because(errors.New("need_info without a ticket"))
 	}
-	e := &NeedInfoError{Issuer: x.key.issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims)}
-	if to := jsonString(body.RedirectUser); to != "" {
+	e := &NeedInfoError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims)}
+	if to := strictjson.String(body.RedirectUser); to != "" {
 		if _, err := outbound.CheckURL(to, x.t.provider.insecure); err == nil {
 			e.RedirectUser = to
 		}
@@ -170,7 +171,7 @@ func (x *exchange) submitted(r *backchannel.Refusal) error {
 	if err != nil {
 		return err
 	}
-	e := &SubmittedError{Issuer: x.key.issuer, Ticket: NewSecret(ticket)}
+	e := &SubmittedError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket)}
 	var seconds float64
 	if json.Unmarshal(body.Interval, &seconds) == nil && seconds > 0 {
 		e.Interval = time.Duration(min(seconds, maxInterval.Seconds()) * float64(time.Second))
@@ -181,7 +182,7 @@ func (x *exchange) submitted(r *backchannel.Refusal) error {
 // next reads the ticket that takes the place of the one sent. UMA Grant §3.3.6:
 // it must be a new one, and the client should check that it is.
 func (x *exchange) next(raw json.RawMessage) (string, error) {
-	ticket := jsonString(raw)
+	ticket := strictjson.String(raw)
 	switch {
 	case slices.Contains(x.spent, ticket):
 		return "", errTicketReused.because(errors.New("the authorization server returned a ticket that was turned in"))
@@ -205,31 +206,11 @@ func readClaims(raw json.RawMessage) []RequiredClaim {
 	claims := make([]RequiredClaim, 0, len(items))
 	for _, i := range items {
 		claims = append(claims, RequiredClaim{
-			Name: jsonString(i.Name), FriendlyName: jsonString(i.FriendlyName), Type: jsonString(i.Type),
-			TokenFormats: jsonStrings(i.TokenFormats), Issuers: jsonStrings(i.Issuers),
+			Name: strictjson.String(i.Name), FriendlyName: strictjson.String(i.FriendlyName), Type: strictjson.String(i.Type),
+			TokenFormats: strictjson.Strings(i.TokenFormats), Issuers: strictjson.Strings(i.Issuers),
 		})
 	}
 	return claims
-}
-
-func jsonString(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return ""
-	}
-	return s
-}
-
-// jsonStrings reads an array of strings, or the string that some send instead.
-func jsonStrings(raw json.RawMessage) []string {
-	if s := jsonString(raw); s != "" {
-		return []string{s}
-	}
-	var all []string
-	if json.Unmarshal(raw, &all) != nil {
-		return nil
-	}
-	return all
 }
 
 // unavailable is err as a failure of the authorization server. What is known
