@@ -118,7 +118,9 @@ func asError(err error, otherwise kind) *Error {
 // was asked for.
 func classify(err error) error {
 	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
-		return errProviderUnavailable.after(wait.For, err)
+		e := *asError(wait.Unwrap(), errProviderUnavailable)
+		e.RetryAfter = max(wait.For, time.Second)
+		return &e
 	}
 	if pause, ok := errors.AsType[*backchannel.Paused](err); ok {
 		e := *asError(pause.Unwrap(), errProviderUnavailable)

@@ -1,7 +1,6 @@
 package gatehouse
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -16,22 +15,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/memstore"
-	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/swap"
-)
-
-const (
-	// grantLease is how long one replica alone may renew a grant. It is longer
-	// than a token request may take, so that a refresh token that rotates is
-	// not sent by two.
-	grantLease = outbound.Timeout + 2*time.Second
-	// grantTimeout bounds a renewal, waiting for another replica's included.
-	grantTimeout = grantLease + 3*time.Second
-	// grantPoll is how often a replica looks whether the other one is done.
-	grantPoll = 100 * time.Millisecond
-	// grantTries bounds compare-and-swap loops: each lost round means that
-	// somebody else has written.
-	grantTries = 8
 )
 
 // OwnerGrants is the PATSource of people's resources. A sign-in that asks for
@@ -76,11 +60,20 @@ type ownerGrant struct {
 	Refresh string    `json:"refresh,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
 	RenewAt time.Time `json:"renew_at,omitzero"`
-	Lease   time.Time `json:"lease,omitzero"` // until when one replica renews it
+	grantLease
+	over error // why the grant is at its end: it is deleted
 }
 
-func newOwnerGrant(a *backchannel.Tokens) *ownerGrant {
-	return &ownerGrant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}
+// grantLease is a lease.Lease as the store keeps it.
+type grantLease struct {
+	Holder    string    `json:"holder,omitempty"`
+	Until     time.Time `json:"lease,omitzero"`
+	Takeovers uint64    `json:"takeovers,omitempty"`
+	RetryAt   time.Time `json:"retry_at,omitzero"`
+}
+
+func newOwnerGrant(a *backchannel.Tokens) ownerGrant {
+	return ownerGrant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}
 }
 
 // fresh is the token if it can be used and need not be renewed yet.
@@ -105,17 +98,14 @@ func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Se
 	if owner == "" {
 		return g.service.PAT(ctx, "", refused)
 	}
-	_, grant, err := g.read(ctx, owner)
+	grant, err := g.cell(owner).Load(ctx)
 	if err != nil {
 		return Secret{}, err
-	}
-	if grant == nil {
-		return Secret{}, missingGrant(nil)
 	}
 	if token := grant.fresh(g.provider.now(), refused); !token.IsZero() {
 		return token, nil
 	}
-	return g.flights.Do(ctx, owner, grantTimeout, func(ctx context.Context) (Secret, error) {
+	return g.flights.Do(ctx, owner, lease.Flight, func(ctx context.Context) (Secret, error) {
 		return g.renew(ctx, owner, refused)
 	})
 }
@@ -127,127 +117,184 @@ func missingGrant(cause error) *Error {
 	return errOwnerGrantMissing.because(cause)
 }
 
-// renew gets a token that is fresh: its own or another replica's.
+// renew gets a token that is fresh: its own or another replica's. One replica at
+// a time sends the refresh token, as for a session (decision 4).
 func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (Secret, error) {
-	for ctx.Err() == nil {
-		raw, grant, err := g.read(ctx, owner)
-		if err != nil {
-			return Secret{}, err
-		}
-		if grant == nil {
-			return Secret{}, missingGrant(nil)
-		}
-		now := g.provider.now()
-		if token := grant.fresh(now, refused); !token.IsZero() {
-			return token, nil
-		}
-		if now.Before(grant.Lease) { // another replica is at it
-			if token := grant.serving(now, refused); !token.IsZero() {
-				return token, nil
-			}
-			if err := swap.Pause(ctx, grantPoll); err != nil {
-				return Secret{}, errProviderUnavailable.because(err)
-			}
-			continue
-		}
-		if grant.Refresh == "" {
-			if token := grant.serving(now, refused); !token.IsZero() {
-				return token, nil
-			}
-			return Secret{}, g.lose(ctx, owner, raw, errors.New("the token ended, and there is no refresh token"))
-		}
-		grant.Lease = now.Add(grantLease)
-		leased, swapped, err := g.write(ctx, owner, raw, grant)
-		if err != nil {
-			return Secret{}, err
-		}
-		if !swapped {
-			continue
-		}
-		token, err := g.refresh(ctx, owner, leased, grant)
-		if err != nil || !token.IsZero() {
-			return token, err
-		}
+	r := &grantRenewal{g: g, owner: owner, refused: refused}
+	grant, merged, err := lease.Run(ctx, lease.Job[ownerGrant]{Cell: g.cell(owner), Now: g.provider.now, Done: r.done, Work: r.work})
+	switch {
+	case ErrorCode(err) == CodeOwnerGrantMissing && r.brought != nil: // forgotten meanwhile
+		return Secret{}, errors.Join(err, g.revoke(context.WithoutCancel(ctx), r.brought))
+	case err != nil:
+		return Secret{}, asError(err, errProviderUnavailable)
+	case merged && grant.over != nil:
+		return Secret{}, g.lost(ctx, owner, grant.over)
 	}
-	return Secret{}, errProviderUnavailable.because(ctx.Err())
+	return grant.serving(g.provider.now(), refused), nil
 }
 
-// refresh sends the refresh token once. It returns neither token nor error when
-// the grant has changed meanwhile and has to be read again.
-func (g *OwnerGrants) refresh(ctx context.Context, owner string, leased []byte, grant *ownerGrant) (Secret, error) {
-	a, err := g.provider.requestToken(ctx, g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {grant.Refresh}})
-	if err != nil {
-		refusal, ok := errors.AsType[*backchannel.Refusal](err)
-		if ok && refusal.Code == "invalid_grant" {
-			raw, _, readErr := g.read(ctx, owner)
-			if readErr != nil {
-				return Secret{}, readErr
-			}
-			if !bytes.Equal(raw, leased) {
-				return Secret{}, nil
-			}
-			return Secret{}, g.lose(ctx, owner, raw, err)
-		}
-		grant.Lease = time.Time{}
-		if _, _, writeErr := g.write(ctx, owner, leased, grant); writeErr != nil {
-			err = errors.Join(err, writeErr) // the lease runs out by itself
-		}
-		return Secret{}, asError(err, errClientRefused)
-	}
-	next := newOwnerGrant(a) // without a new refresh token x/oauth2 gives the old one (RFC 6749 §6)
-	_, swapped, err := g.write(ctx, owner, leased, next)
-	if err != nil {
-		return Secret{}, err
-	}
-	if !swapped { // forgotten, or replaced by a new sign-in
-		if raw, _, err := g.read(ctx, owner); err == nil && raw == nil {
-			return Secret{}, errors.Join(missingGrant(nil), g.revoke(ctx, next))
-		}
-		return Secret{}, nil
-	}
-	return NewSecret(next.Access), nil
-}
-
-// lose deletes a grant that the server does not honour any more.
-func (g *OwnerGrants) lose(ctx context.Context, owner string, raw []byte, cause error) error {
-	if _, err := g.store.SwapGrant(ctx, g.provider.issuer, owner, raw, nil); err != nil {
-		return errGrantStore.because(err)
-	}
+// lost tells of a grant that is at its end.
+func (g *OwnerGrants) lost(ctx context.Context, owner string, cause error) error {
 	err := missingGrant(cause)
 	g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: cause})
 	return err
 }
 
-func (g *OwnerGrants) read(ctx context.Context, owner string) ([]byte, *ownerGrant, error) {
-	raw, err := g.store.Grant(ctx, g.provider.issuer, owner)
-	if err != nil {
-		return nil, nil, errGrantStore.because(err)
-	}
-	if raw == nil {
-		return nil, nil, nil
-	}
-	var grant ownerGrant
-	if err := json.Unmarshal(raw, &grant); err != nil {
-		// Not deleted: it may be of a newer version of this package.
-		return nil, nil, errGrantStore.because(errors.New("the stored grant cannot be read"))
-	}
-	return raw, &grant, nil
+// grantRenewal is one renewal of an owner's grant.
+type grantRenewal struct {
+	g       *OwnerGrants
+	owner   string
+	refused Secret
+	brought *ownerGrant
 }
 
-// write swaps old for grant. A swap that failed with an error is tried again:
-// it may or may not have happened, and the store tells by the fresh value.
-func (g *OwnerGrants) write(ctx context.Context, owner string, old []byte, grant *ownerGrant) (raw []byte, swapped bool, err error) {
-	grant.Write = rand.Text()
-	if raw, err = json.Marshal(grant); err != nil {
-		return nil, false, errInternal.because(err)
+// done reports whether the grant has a token that is good enough.
+func (r *grantRenewal) done(o ownerGrant, busy bool) bool {
+	now := r.g.provider.now()
+	if busy || o.Refresh == "" {
+		return !o.serving(now, r.refused).IsZero()
 	}
-	for range 3 { // a refresh token that rotated must not be lost to a hiccup
-		if swapped, err = g.store.SwapGrant(ctx, g.provider.issuer, owner, old, raw); err == nil {
-			return raw, swapped, nil
-		}
-	}
-	return nil, false, errGrantStore.because(err)
+	return !o.fresh(now, r.refused).IsZero()
 }
+
+// work sends the refresh token once.
+func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[ownerGrant] {
+	if o.Refresh == "" {
+		return r.lose(o, errors.New("the token ended, and there is no refresh token"))
+	}
+	a, err := r.g.provider.requestToken(ctx, r.g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
+	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok && refusal.Code == "invalid_grant" {
+		return r.lose(o, err)
+	}
+	if err != nil {
+		e := asError(err, errClientRefused)
+		return lease.Result[ownerGrant]{Err: e, Known: backchannel.FateKnown(err), Wait: e.RetryAfter}
+	}
+	next := newOwnerGrant(a) // without a new refresh token x/oauth2 gives the old one (RFC 6749 §6)
+	r.brought = &next
+	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
+		if now.Refresh != o.Refresh || now.Access != o.Access {
+			return false // replaced by a new sign-in
+		}
+		*now = next
+		return true
+	}}
+}
+
+// lose ends the grant, which the server does not honour any more. After a
+// take-over that may be our own doing, so what still serves is kept.
+func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] {
+	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
+		if now.Refresh != o.Refresh || now.Holder != o.Holder {
+			return false
+		}
+		if now.Takeovers > 0 && !now.serving(r.g.provider.now(), r.refused).IsZero() {
+			now.Refresh, now.RenewAt = "", time.Time{}
+			return true
+		}
+		now.over = cause
+		return true
+	}}
+}
+
+// cell is where the grant of an owner lies.
+func (g *OwnerGrants) cell(owner string) grantCell { return grantCell{g, owner} }
+
+// grantCell is the stored grant of an owner: a cell of bytes for the loop of
+// compare-and-swap, a leased value for its renewal.
+type grantCell struct {
+	g     *OwnerGrants
+	owner string
+}
+
+// Find implements swap.Cell.
+func (c grantCell) Find(ctx context.Context) ([]byte, error) {
+	raw, err := c.g.store.Grant(ctx, c.g.provider.issuer, c.owner)
+	if err != nil {
+		return nil, errGrantStore.because(err)
+	}
+	return raw, nil
+}
+
+// Swap implements swap.Cell.
+func (c grantCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool, error) {
+	swapped, err := c.g.store.SwapGrant(ctx, c.g.provider.issuer, c.owner, old, next.Bytes)
+	if err != nil {
+		return false, errGrantStore.because(err)
+	}
+	return swapped, nil
+}
+
+// decode reads a stored grant. None is owner_grant_missing.
+func (c grantCell) decode(raw []byte) (o ownerGrant, err error) {
+	if raw == nil {
+		return o, missingGrant(nil)
+	}
+	if json.Unmarshal(raw, &o) != nil {
+		// Not deleted: it may be of a newer version of this package.
+		return o, errGrantStore.because(errors.New("the stored grant cannot be read"))
+	}
+	return o, nil
+}
+
+// encode is the stored form; a grant that is over is deleted.
+func (c grantCell) encode(o ownerGrant) (*swap.Value, error) {
+	if o.over != nil {
+		return &swap.Value{}, nil
+	}
+	o.Write = rand.Text()
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return nil, errInternal.because(err)
+	}
+	return &swap.Value{Bytes: raw}, nil
+}
+
+// Load implements lease.Cell.
+func (c grantCell) Load(ctx context.Context) (ownerGrant, error) {
+	raw, err := c.Find(ctx)
+	if err != nil {
+		return ownerGrant{}, err
+	}
+	return c.decode(raw)
+}
+
+// Lease implements lease.Cell.
+func (c grantCell) Lease(o *ownerGrant) *lease.Lease { return (*lease.Lease)(&o.grantLease) }
+
+// Update implements lease.Cell.
+func (c grantCell) Update(ctx context.Context, p swap.Patience, change func(*ownerGrant) bool) (now ownerGrant, changed bool, err error) {
+	changed, err = c.update(ctx, p, func(old []byte) (*swap.Value, error) {
+		if now, err = c.decode(old); err != nil || !change(&now) {
+			return nil, err
+		}
+		return c.encode(now)
+	})
+	return now, changed, err
+}
+
+// update changes the stored bytes by compare-and-swap.
+func (c grantCell) update(ctx context.Context, p swap.Patience, change swap.Change) (changed bool, err error) {
+	changed, err = swap.Update(ctx, c, p, change)
+	if errors.Is(err, swap.ErrContended) {
+		err = errGrantStore.because(err)
+	}
+	return changed, err
+}
+
+// grantPatience is for what a person waits for: a hiccup of the store loses no
+// refresh token.
+func grantPatience() swap.Patience {
+	return swap.Patience{For: grantStoreFor, Pause: grantStorePause, Most: grantStoreFor}
+}
+
+const (
+	// grantStoreFor is how long a change by a person's request goes on while the
+	// store fails.
+	grantStoreFor = time.Second
+	// grantStorePause is the first pause between two tries; it doubles.
+	grantStorePause = 20 * time.Millisecond
+)
 
 // keep stores what a sign-in of owner brought. An answer that says that the
 // owner did not agree to uma_protection stores nothing and is no error.
@@ -263,21 +310,21 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	if a.HasScope && md.asksProtection() && !slices.Contains(strings.Fields(a.Scope), protectionScope) {
 		return nil
 	}
-	for range grantTries {
-		old, had, err := g.read(ctx, owner)
-		if err != nil {
-			return err
-		}
+	cell := g.cell(owner)
+	_, err = cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
 		next := newOwnerGrant(a)
-		if had != nil && next.Refresh == "" {
-			next.Refresh = had.Refresh
+		if old != nil {
+			had, err := cell.decode(old)
+			if err != nil {
+				return nil, err
+			}
+			if next.Refresh == "" {
+				next.Refresh = had.Refresh
+			}
 		}
-		_, swapped, err := g.write(ctx, owner, old, next)
-		if err != nil || swapped {
-			return err
-		}
-	}
-	return errGrantStore.because(errors.New("the grant changes too fast"))
+		return cell.encode(next)
+	})
+	return err
 }
 
 // scopes is what a sign-in asks for in addition, so that it brings a grant.
@@ -299,8 +346,11 @@ func (g *OwnerGrants) scopes(ctx context.Context) []string {
 // Has reports whether a grant of the owner is kept that can still be used, to
 // our knowledge: the authorization server may have ended it.
 func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
-	_, grant, err := g.read(ctx, owner)
-	if err != nil || grant == nil {
+	grant, err := g.cell(owner).Load(ctx)
+	if ErrorCode(err) == CodeOwnerGrantMissing {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
 	return grant.Refresh != "" || !grant.serving(g.provider.now(), Secret{}).IsZero(), nil
@@ -310,20 +360,19 @@ func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 // server (RFC 7009). It is deleted also when the error says that it could not
 // be revoked.
 func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
-	for range grantTries {
-		raw, grant, err := g.read(ctx, owner)
-		if err != nil || raw == nil {
-			return err
+	var had ownerGrant
+	cell := g.cell(owner)
+	changed, err := cell.update(ctx, grantPatience(), func(old []byte) (_ *swap.Value, err error) {
+		if old == nil {
+			return nil, nil
 		}
-		swapped, err := g.store.SwapGrant(ctx, g.provider.issuer, owner, raw, nil)
-		if err != nil {
-			return errGrantStore.because(err)
-		}
-		if swapped {
-			return g.revoke(ctx, grant)
-		}
+		had, err = cell.decode(old)
+		return &swap.Value{}, err
+	})
+	if err != nil || !changed {
+		return err
 	}
-	return errGrantStore.because(errors.New("the grant changes too fast"))
+	return g.revoke(ctx, &had)
 }
 
 // revoke ends the tokens at the server, the refresh token first: with it most

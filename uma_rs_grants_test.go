@@ -363,7 +363,15 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	w.must(w.SetFault(opserver.TokenEndpointDown, true))
 	wantUnreachable(t, send(h, "GET", "/", ""))
 	w.must(w.SetFault(opserver.TokenEndpointDown, false))
-	w.wantTicket(send(h, "GET", "/", "")) // at once: no lease is left
+	asked := w.CountToken("refresh_token")
+	for range 20 {
+		wantUnreachable(t, send(h, "GET", "/", "")) // strangers do not drive us to a server in trouble
+	}
+	if n := w.CountToken("refresh_token"); n != asked {
+		t.Errorf("%d token requests during the pause", n-asked)
+	}
+	w.advance(20 * time.Second)
+	w.wantTicket(send(h, "GET", "/", "")) // the grant is there: no lease is left
 
 	store.err = errors.New("db: password of user photoz is wrong")
 	answer := send(h, "GET", "/", "")
