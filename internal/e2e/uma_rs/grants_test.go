@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"syscall"
 	"testing/synctest"
 
 	"context"
@@ -274,8 +276,16 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	w.Advance(2 * time.Hour)
 	w.Must(w.SetFault(opserver.TokenEndpointDown, true))
 	world.WantUnreachable(t, world.Send(h, "GET", "/", ""))
+	asked := len(w.CallsTo("token_endpoint"))
+	for range 20 {
+		world.WantUnreachable(t, world.Send(h, "GET", "/", "")) // strangers do not drive us to a server in trouble
+	}
+	if n := len(w.CallsTo("token_endpoint")); n != asked {
+		t.Errorf("20 strangers caused %d token requests during the pause", n-asked)
+	}
 	w.Must(w.SetFault(opserver.TokenEndpointDown, false))
-	w.WantTicket(world.Send(h, "GET", "/", "")) // at once: no lease is left
+	w.Advance(20 * time.Second)
+	w.WantTicket(world.Send(h, "GET", "/", "")) // the grant is there, and no lease is left
 
 	store.err = errors.New("db: password of user photoz is wrong")
 	answer := world.Send(h, "GET", "/", "")
@@ -333,6 +343,46 @@ func (d *dying) SwapGrant(ctx context.Context, issuer, owner string, old, new []
 		return false, errors.New("no route to host")
 	}
 	return d.grantStore.SwapGrant(ctx, issuer, owner, old, new)
+}
+
+// TestOwnerGrantsReset: a reply that is lost costs nobody the grant. The refresh
+// token has rotated, so after the take-over the server refuses it; what still
+// serves is kept, and the owner has to agree again only when that has ended.
+func TestOwnerGrantsReset(t *testing.T) {
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(time.Hour)
+	g := w.Grants(nil)
+	w.Agree(g, "alice")
+	first, err := g.PAT(t.Context(), "alice", gatehouse.Secret{})
+	w.Must(err)
+	lose := true
+	w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		resp := next(r)
+		if lose && strings.HasSuffix(w.Endpoint("token_endpoint"), r.URL.Path) {
+			return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+		}
+		return resp, nil
+	})
+	w.Advance(59*time.Minute + 10*time.Second) // within the last minute of its life
+	w.Reset()
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err == nil {
+		t.Error("the lost reply was taken for an answer")
+	}
+	if pat, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil || pat.Reveal() != first.Reveal() {
+		t.Errorf("while the token lives: %v", err)
+	}
+	lose = false
+	w.Advance(25 * time.Second) // the lease and the pause are over, the token is not
+	if pat, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil || pat.Reveal() != first.Reveal() {
+		t.Errorf("after the take-over: %v; want the token that still serves", err)
+	}
+	if has, err := g.Has(t.Context(), "alice"); !has || err != nil {
+		t.Errorf("the grant is lost while its token serves: %v", err)
+	}
+	w.Advance(time.Minute)
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); gatehouse.ErrorCode(err) != gatehouse.CodeOwnerGrantMissing {
+		t.Errorf("after its end: %v", err)
+	}
 }
 
 // TestOwnerGrantsCrash: a replica that died while it renewed holds others up for
