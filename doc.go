@@ -53,6 +53,12 @@
 // token is sent once, and a logout from outside raises a mark that ends every
 // session at once. The store in memory is for one process.
 //
+// # The end of the process
+//
+// Renewals, revocations and fetches outlive the request that began them. Each
+// has an owner whose Shutdown waits for it, and [Shutdown] ends any number of
+// them after the http.Server.
+//
 // # Errors
 //
 // Failures are *[Error] with a stable code, a fixed sentence for the person

@@ -77,6 +77,17 @@ var ownParams = []string{
 // the own one made without it.
 func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 
+// Shutdown waits until the work that requests left behind is done, or ctx is:
+// that of the Sessions, the OwnerGrants and the Provider too. Serve no requests
+// any more when calling it.
+func (rp *RelyingParty) Shutdown(ctx context.Context) error {
+	errs := []error{rp.sessions.Shutdown(ctx)}
+	if rp.config.OwnerGrants != nil {
+		errs = append(errs, rp.config.OwnerGrants.Shutdown(ctx))
+	}
+	return errors.Join(append(errs, rp.provider.Shutdown(ctx))...)
+}
+
 // With derives a stricter guard: one that also asks for the requirements. It
 // shares everything with rp and leaves rp as it is.
 func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {

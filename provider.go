@@ -134,9 +134,25 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 	return md.IDTokenAlgorithms, nil
 }
 
-// wait waits for the flights that requests started.
-func (p *Provider) wait(ctx context.Context) error {
+// Shutdown waits until the fetches of metadata and keys that requests have
+// started are over, or ctx is.
+func (p *Provider) Shutdown(ctx context.Context) error {
 	return errors.Join(p.openid.Shutdown(ctx), p.uma.Shutdown(ctx), p.keys.Wait(ctx))
+}
+
+// Shutdown ends the parts in the order given, each even if one before it failed,
+// and joins their errors. The parts of this package wait until the work that
+// requests left behind is done: renewals, revocations, fetches, and what they
+// tell the log and the Events hook. They stop nothing, so put the http.Server
+// first, which fits as it is. A part that is nil is left out.
+func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context) error }) error {
+	var errs []error
+	for _, part := range parts {
+		if part != nil {
+			errs = append(errs, part.Shutdown(ctx))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // kept is a document that is fetched when it is needed.

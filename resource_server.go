@@ -56,13 +56,17 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 }
 
 // Shutdown waits until the calls that requests have started are over, or ctx
-// is. It does not stop new ones: stop the HTTP server first.
+// is: those of an OwnerGrants and of the Provider too. It does not stop new
+// ones: stop the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
-	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx), rs.provider.wait(ctx)}
-	if s, ok := rs.pats.(*servicePAT); ok {
-		errs = append(errs, s.token.Shutdown(ctx))
+	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx)}
+	switch pats := rs.pats.(type) { // an application's own is the application's to end
+	case *servicePAT:
+		errs = append(errs, pats.token.Shutdown(ctx))
+	case *OwnerGrants:
+		errs = append(errs, pats.Shutdown(ctx))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, rs.provider.Shutdown(ctx))...)
 }
 
 // answer writes the answer to a refused request.

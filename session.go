@@ -91,7 +91,7 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 	parties := slices.Collect(maps.Values(s.parties))
 	s.mu.Unlock()
 	for _, rp := range parties {
-		errs = append(errs, rp.provider.wait(ctx))
+		errs = append(errs, rp.provider.Shutdown(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -90,9 +90,12 @@ func identityParty(ctx context.Context) string {
 // tokens live on at the authorization server until they expire.
 func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget(party) }
 
-// Shutdown waits until no exchange is under way, or until ctx ends. An exchange
-// outlives a request that gave up waiting for it, by half a minute at most.
-func (t *UMATransport) Shutdown(ctx context.Context) error { return t.flights.Wait(ctx) }
+// Shutdown waits until no exchange and no fetch of the Provider is under way, or
+// until ctx ends. An exchange outlives a request that gave up waiting for it, by
+// half a minute at most.
+func (t *UMATransport) Shutdown(ctx context.Context) error {
+	return errors.Join(t.flights.Wait(ctx), t.provider.Shutdown(ctx))
+}
 
 // RoundTrip implements http.RoundTripper.
 func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {

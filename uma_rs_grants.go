@@ -48,9 +48,10 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	return g, nil
 }
 
-// Shutdown waits until the renewals under way are over and stored, or ctx is.
+// Shutdown waits until the renewals under way are over and stored, or ctx is:
+// the fetches of the Provider too.
 func (g *OwnerGrants) Shutdown(ctx context.Context) error {
-	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx))
+	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.provider.Shutdown(ctx))
 }
 
 // ownerGrant is what the store keeps for an owner, as JSON.

@@ -272,7 +272,7 @@ func (d *demo) close(ctx context.Context) error {
 	for i := range d.servers { // the authorization server last
 		errs = append(errs, d.servers[len(d.servers)-1-i].shutdown(ctx))
 	}
-	return errors.Join(append(errs, d.site.Shutdown(ctx), d.print.Shutdown(ctx))...)
+	return errors.Join(append(errs, gatehouse.Shutdown(ctx, d.site, d.print))...)
 }
 
 // announce says where to go.

@@ -254,7 +254,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.Ser
 // Shutdown waits until the work that requests left behind is done, or ctx is.
 // Stop serving first.
 func (s *Site) Shutdown(ctx context.Context) error {
-	errs := []error{s.api.Shutdown(ctx), s.grants.Shutdown(ctx)}
+	errs := []error{gatehouse.Shutdown(ctx, s.api, s.grants)}
 	for _, sessions := range s.sessions {
 		errs = append(errs, sessions.Shutdown(ctx))
 	}

@@ -153,7 +153,7 @@ func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.Ser
 // Shutdown waits until the work that requests left behind is done, or ctx is.
 // Stop serving first.
 func (s *Shop) Shutdown(ctx context.Context) error {
-	return errors.Join(s.uma.Shutdown(ctx), s.sessions.Shutdown(ctx))
+	return gatehouse.Shutdown(ctx, s.uma, s.sessions)
 }
 
 // forgetAtLogout forgets the permissions of who signs out.
