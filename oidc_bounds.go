@@ -3,7 +3,6 @@ package gatehouse
 import (
 	"fmt"
 	"net/http"
-	"strings"
 )
 
 // What our own handlers take of a request. None of them needs a body; the
@@ -16,9 +15,6 @@ const (
 	// maxQuery bounds its query before that is parsed: room for a code and what
 	// providers add.
 	maxQuery = 16 << 10
-	// maxCookies is how many cookies of a request are looked at, as net/http
-	// does. Browsers keep some hundred for a site.
-	maxCookies = 3000
 )
 
 // ownHandler is one of our own handlers: what it answers belongs to one browser
@@ -63,23 +59,4 @@ func checkHeaderSize(r *http.Request) error {
 		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))
 	}
 	return nil
-}
-
-// sentCookie returns the value of the first cookie of that name, as it stands in
-// the request: those of ours have no characters that need reading. The method of
-// http.Request builds every cookie of the name, which for a stranger's thousands
-// is over a megabyte (G11).
-func sentCookie(r *http.Request, name string) (value string, found bool) {
-	seen := 0
-	for _, line := range r.Header["Cookie"] {
-		for pair := range strings.SplitSeq(line, ";") {
-			if seen++; seen > maxCookies {
-				return "", false
-			}
-			if got, value, _ := strings.Cut(strings.Trim(pair, " \t"), "="); got == name {
-				return value, true
-			}
-		}
-	}
-	return "", false
 }

@@ -150,7 +150,7 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
 	}
 	name := rp.attemptName(state)
-	value, found := sentCookie(r, name)
+	value, found := navigation.Cookie(r, name)
 	if !found {
 		return nil, errStateUnknown.because(errors.New("no attempt cookie for this state"))
 	}

@@ -160,7 +160,7 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 // page may follow; nothing else is driven by it (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
 	known := false
-	if value, found := sentCookie(r, rp.logoutCookie); found {
+	if value, found := navigation.Cookie(r, rp.logoutCookie); found {
 		rp.clearCookie(w, rp.logoutCookie)
 		known = hmac.Equal([]byte(value), []byte(r.URL.Query().Get("state")))
 	}

@@ -36,7 +36,7 @@ func (rp *RelyingParty) nameCookies() {
 // sessionRef reads the session cookie of a request. It reports whether there is
 // one that can name a login.
 func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
-	value, found := sentCookie(r, rp.cookie)
+	value, found := navigation.Cookie(r, rp.cookie)
 	if !found {
 		return session.Ref{}, false
 	}

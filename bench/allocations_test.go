@@ -3,10 +3,12 @@
 package bench
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
 	"example.com/gatehouse/internal/compact"
+	"example.com/gatehouse/internal/navigation"
 )
 
 // A token that is too long or no token at all is refused before it costs anything.
@@ -14,6 +16,14 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	const limit = 16 << 10
 	raw := "a." + strings.Repeat("b", limit-4) + ".c"
 	if n := testing.AllocsPerRun(100, func() { _ = compact.Check(raw, limit) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// Thousands of cookies in a request cost no memory to look through.
+func TestCookieAllocatesNothing(t *testing.T) {
+	r := &http.Request{Header: http.Header{"Cookie": {strings.Repeat("a=1; ", 2900)}}}
+	if n := testing.AllocsPerRun(10, func() { navigation.Cookie(r, "a") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

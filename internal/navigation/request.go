@@ -1,9 +1,10 @@
 // Package navigation says what a browser's request is, a navigation, a prefetch,
-// a frame or a script, and which paths a person may be sent back to.
+// a frame or a script, which cookies it brings, and which paths a person may be
+// sent back to.
 //
-// It knows HTTP requests and addresses. It must not know sessions, sign-ins, or
-// anything of ours that is no address: what is refused or begun, and where home
-// is, its caller decides.
+// It knows HTTP requests and addresses. It must not know sessions or sign-ins:
+// what a cookie means, what is refused or begun, and where home is, its caller
+// decides.
 package navigation
 
 import (

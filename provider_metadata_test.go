@@ -1,4 +1,4 @@
-package gatehouse
+package gatehouse_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/gatehouse"
 )
 
 var fuzzNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -46,7 +48,7 @@ func FuzzMetadata(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		wire := &answering{status: http.StatusOK, body: body}
-		p, err := NewProvider("https://op.test", &ProviderConfig{Transport: wire, Now: func() time.Time { return fuzzNow }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		p, err := gatehouse.NewProvider("https://op.test", &gatehouse.ProviderConfig{Transport: wire, Now: func() time.Time { return fuzzNow }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +59,7 @@ func FuzzMetadata(f *testing.F) {
 			}
 		}
 		if err != nil {
-			if e, ok := err.(*Error); !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+			if e, ok := err.(*gatehouse.Error); !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
 				t.Errorf("error %v", err)
 			}
 			return
