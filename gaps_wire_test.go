@@ -113,50 +113,6 @@ func TestMetadataEndpointsInClearText(t *testing.T) {
 	}
 }
 
-// UMA Federated Authorization §3.2: the id comes after the registration
-// endpoint's path, with one slash, and the endpoint keeps its query.
-func TestUMARegistrationEndpointForms(t *testing.T) {
-	for name, c := range map[string]struct{ endpoint, resource string }{
-		"plain":             {"/res", "/res/r-1"},
-		"slash at the end":  {"/res/", "/res/r-1"},
-		"query":             {"/res?tenant=a", "/res/r-1?tenant=a"},
-		"slash and a query": {"/res/?tenant=a", "/res/r-1?tenant=a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newScripted(t)
-			s.mux = http.NewServeMux()
-			s.says("GET /.well-known/", 200, fmt.Sprintf(`{"issuer":"https://as.example.org","token_endpoint":"https://as.example.org/token","introspection_endpoint":"https://as.example.org/look",
-				"permission_endpoint":"https://as.example.org/perm","resource_registration_endpoint":"https://as.example.org%s"}`, c.endpoint))
-			s.says("POST /token", 200, `{"access_token":"pat","token_type":"Bearer","expires_in":300}`)
-			var asked []string
-			s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-				asked = append(asked, r.Method+" "+r.URL.RequestURI())
-				w.Header().Set("Content-Type", "application/json")
-				switch r.Method {
-				case http.MethodPost:
-					w.WriteHeader(http.StatusCreated)
-					fmt.Fprint(w, `{"_id":"r-1"}`)
-				case http.MethodDelete:
-					w.WriteHeader(http.StatusNoContent)
-				default:
-					fmt.Fprint(w, `[]`)
-				}
-			})
-			rs := s.resourceServer(gatehouse.ResourceServerConfig{})
-			if _, err := rs.Register(t.Context(), albums); err != nil {
-				t.Fatal(err)
-			}
-			if err := rs.Deregister(t.Context(), albums); err != nil {
-				t.Fatal(err)
-			}
-			want := []string{"GET " + c.endpoint, "POST " + c.endpoint, "DELETE " + c.resource}
-			if fmt.Sprint(asked) != fmt.Sprint(want) {
-				t.Errorf("asked %q, want %q", asked, want)
-			}
-		})
-	}
-}
-
 // A sign-in gives the application's session a new token, but no longer life
 // (M17): what it had before ends when it would have ended.
 func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // streamWait ends a test whose stream got stuck.
@@ -24,9 +25,9 @@ func guardsOfStreams(t testing.TB, h http.Handler) (*site, map[string]string) {
 	paths := map[string]string{}
 	s := newSite(t, func(o *siteOptions) {
 		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
-			rs := newRSWorld(t).resourceServer(gatehouse.ResourceServerConfig{})
+			rs := world.NewPhotoz(t).ResourceServer(gatehouse.ResourceServerConfig{})
 			public := gatehouse.Rules{"/public": gatehouse.Public()}
-			private := gatehouse.Rules{"/either": albums.AllOf("view")}
+			private := gatehouse.Rules{"/either": world.Albums.AllOf("view")}
 			for name, guard := range map[string]func(http.Handler) http.Handler{
 				"require": login.RequireLogin, "optional": login.OptionalLogin, "public": rs.UMAProtect(public),
 				"either": gatehouse.Require(gatehouse.Either(login, rs.UMAGuard(private))),

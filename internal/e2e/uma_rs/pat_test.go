@@ -31,11 +31,13 @@ func TestUR12_PATExpiresUnderLoad(t *testing.T) {
 	}
 }
 
-// TestUMA_PATRenewedBeforeExpiry: a PAT is used until 60 s before its end.
+// TestUMA_PATRenewedBeforeExpiry: the first request within 60 s of a PAT's end
+// has it renewed, and does not wait for that.
 func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(time.Hour)
-	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{})
+	h := world.Photos(rs.UMAProtect(world.AlbumRules()))
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 	for _, c := range []struct {
 		forward time.Duration
@@ -43,6 +45,7 @@ func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 	}{{time.Hour - time.Minute - time.Second, 1}, {time.Second, 2}} {
 		w.Advance(c.forward)
 		w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+		w.Must(rs.Shutdown(t.Context()))
 		if n := w.CountToken("client_credentials"); n != c.want {
 			t.Errorf("after %v more: %d PAT requests in all, want %d", c.forward, n, c.want)
 		}
