@@ -1,8 +1,11 @@
 package gatehouse
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -17,25 +20,14 @@ import (
 // around the proxy, inside the guards, and on every path that leads there. The
 // cookies of the request, the session's among them, go on to the upstream: take
 // them away as well if you trust it less than this process. It
-// panics on a name that is no header and on two names that are spellings of
-// one.
+// panics on a name that is not a header, on two names that are spellings of one,
+// and where a function or the handler is missing.
 func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handler) http.Handler {
-	owned := map[string]string{} // folded name → the name to set
-	for name, value := range headers {
-		folded := foldHeader(name)
-		switch {
-		case folded == "" || !headerName(name) || value == nil:
-			panic(fmt.Sprintf("gatehouse: IdentityHeaders: %q is not a header with a function", name))
-		case owned[folded] != "":
-			panic(fmt.Sprintf("gatehouse: IdentityHeaders: %q and %q are spellings of one header", owned[folded], name))
-		}
-		owned[folded] = name
-	}
-	values := make(map[string]func(*Identity) string, len(headers))
-	for name, value := range headers {
-		values[name] = value
-	}
+	owned, err := ownedHeaders(headers)
+	wire("IdentityHeaders", err)
+	values := maps.Clone(headers)
 	return func(next http.Handler) http.Handler {
+		wire("IdentityHeaders", checkHandler(next))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r = r.Clone(r.Context())
 			strip(r, owned)
@@ -49,6 +41,27 @@ func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handle
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// ownedHeaders gives the names to set by what their spellings have in common. The
+// error lists every problem at once.
+func ownedHeaders(headers map[string]func(*Identity) string) (map[string]string, error) {
+	var problems []error
+	owned := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		folded := foldHeader(name)
+		switch {
+		case folded == "" || !headerName(name):
+			problems = append(problems, fmt.Errorf("%q is not the name of a header", name))
+		case headers[name] == nil:
+			problems = append(problems, fmt.Errorf("%q has no function", name))
+		case owned[folded] != "":
+			problems = append(problems, fmt.Errorf("%q and %q are spellings of one header", owned[folded], name))
+		default:
+			owned[folded] = name
+		}
+	}
+	return owned, errors.Join(problems...)
 }
 
 // strip takes the owned headers away in every spelling, from headers, trailers

@@ -131,18 +131,52 @@ type Guard interface {
 }
 
 // Require makes the middleware of a guard: the next handler runs only when the
-// guard let the request in, with the identity on its context.
+// guard let the request in, with the identity on its context. It panics without a
+// guard, and so does the middleware without a handler.
 func Require(g Guard) func(http.Handler) http.Handler {
-	if g == nil {
-		panic("gatehouse: Require needs a guard")
-	}
+	wire("Require", checkGuard(g))
+	return protect("Require", g)
+}
+
+// protect is Require for a guard that was checked. caller is whom the application
+// called.
+func protect(caller string, g Guard) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
+		wire(caller, checkHandler(next))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if id, ok := decide(g, w, r); ok {
 				serveAs(w, r, next, id)
 			}
 		})
 	}
+}
+
+// wire panics where the application put its parts together in a way that cannot
+// work. It shows when the program starts, not at the first request.
+func wire(caller string, err error) {
+	if err != nil {
+		panic("gatehouse: " + caller + ": " + err.Error())
+	}
+}
+
+// madeGuard is a guard of this package that only its constructor can make.
+type madeGuard interface{ checkMade() error }
+
+func checkGuard(g Guard) error {
+	switch g := g.(type) {
+	case nil:
+		return errors.New("the guard is nil")
+	case madeGuard:
+		return g.checkMade()
+	}
+	return nil
+}
+
+func checkHandler(h http.Handler) error {
+	if f, ok := h.(http.HandlerFunc); h == nil || ok && f == nil {
+		return errors.New("the handler is nil")
+	}
+	return nil
 }
 
 // decide asks the guard, and lets it answer the request that may not pass.
@@ -214,11 +248,11 @@ func varyCookie(h http.Header) {
 // everybody whom the owner let in. A request with an Authorization header is
 // judged by api alone. Otherwise the session decides; where it does not let
 // in, a navigation without a session is sent to sign-in, one with a session
-// gets 403, and everything else gets the challenge of api.
+// gets 403, and everything else gets the challenge of api. It panics where one of
+// them is nil.
 func Either(page, api Guard) Guard {
-	if page == nil || api == nil {
-		panic("gatehouse: Either needs two guards")
-	}
+	wire("Either, page", checkGuard(page))
+	wire("Either, api", checkGuard(api))
 	return &either{page: page, api: api}
 }
 

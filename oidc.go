@@ -91,14 +91,31 @@ func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 // With derives a stricter guard: one that also asks for the requirements. It
 // shares everything with rp and leaves rp as it is.
 func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
+	wire("With", rp.checkMade())
+	for _, q := range requirements {
+		wire("With", rp.checkRequirement(q))
+	}
 	derived := *rp
 	derived.need = append(slices.Clip(slices.Clone(rp.need)), requirements...)
-	for _, q := range requirements {
-		if q.step.grant && rp.config.OwnerGrants == nil {
-			panic("gatehouse: OwnerGrant needs RelyingPartyConfig.OwnerGrants")
-		}
-	}
 	return &derived
+}
+
+func (rp *RelyingParty) checkRequirement(q Requirement) error {
+	switch {
+	case q.met == nil && !q.step.grant:
+		return errors.New("the Requirement is the zero value, which requires nothing")
+	case q.step.grant && rp.config.OwnerGrants == nil:
+		return errors.New("OwnerGrant needs RelyingPartyConfig.OwnerGrants")
+	}
+	return nil
+}
+
+// checkMade implements madeGuard.
+func (rp *RelyingParty) checkMade() error {
+	if rp == nil || rp.sessions == nil {
+		return errors.New("the RelyingParty was not made by NewRelyingParty")
+	}
+	return nil
 }
 
 // RequireLogin lets only people pass who are signed in and meet the
@@ -106,7 +123,10 @@ func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
 // gets 401 with a JSON body that names LoginURL. What next serves is marked
 // "Cache-Control: no-store" and "Vary: Cookie"; a Cache-Control that next sets
 // itself wins.
-func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Require(rp)(next) }
+func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
+	wire("RequireLogin", rp.checkMade())
+	return protect("RequireLogin", rp)(next)
+}
 
 // OptionalLogin puts the identity on the context if somebody is signed in and
 // meets the requirements, and lets everybody pass. It never redirects. An
@@ -115,6 +135,7 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler { return Re
 // nobody in particular gets is marked "Cache-Control: private" where no other
 // Cache-Control is set, the rest as RequireLogin does.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
+	wire("OptionalLogin", errors.Join(rp.checkMade(), checkHandler(next)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := decide(optional{rp}, w, r)
 		if ok && id == nil {
@@ -225,7 +246,7 @@ func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now 
 	switch {
 	case q.step.grant:
 		return rp.config.OwnerGrants.Has(r.Context(), id.Subject)
-	case q.met == nil:
+	case q.met == nil && !q.step.grant:
 		return false, errors.New("a zero Requirement")
 	}
 	return q.met(r, id, now)

@@ -31,7 +31,7 @@ type stepUp struct {
 // A d below one second, which no sign-in could meet, panics.
 func MaxAge(d time.Duration) Requirement {
 	if d < time.Second {
-		panic("gatehouse: MaxAge below one second can never be met")
+		panic("gatehouse: MaxAge: less than one second can never be met")
 	}
 	return Requirement{
 		name: "max_age " + d.String(),
@@ -91,7 +91,7 @@ func Claim(name string, values ...any) Requirement {
 // error of f that is an *Error is answered as it says, any other with 503.
 func RequirementFunc(name string, f func(r *http.Request, id *Identity) (bool, error)) Requirement {
 	if f == nil {
-		panic("gatehouse: RequirementFunc needs a function")
+		panic("gatehouse: RequirementFunc: the function is nil")
 	}
 	return Requirement{
 		name: name,

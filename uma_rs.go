@@ -26,24 +26,41 @@ const requestBudget = 1700 * time.Millisecond
 // gets the request unchanged but for the Identity on its context.
 //
 // Everything in need that can be checked is checked at once: UMAProtect panics
-// on clashing patterns, undeclared scopes and the like.
+// on clashing patterns, undeclared scopes and the like, and its middleware panics
+// without a handler.
 //
 // OPTIONS needs a rule like any other method, so CORS middleware belongs
 // outside; it should expose the header WWW-Authenticate, or scripts never see
 // the ticket. A raw path with an encoded slash or dot segment, a backslash, a
 // semicolon or a NUL is refused with 400, because layers differ in reading it.
 func (rs *ResourceServer) UMAProtect(need Need) func(http.Handler) http.Handler {
-	return Require(rs.UMAGuard(need))
+	g, err := rs.newGuard(need)
+	wire("UMAProtect", err)
+	return protect("UMAProtect", g)
 }
 
 // UMAGuard is the guard of UMAProtect, for Either and for hand-made
 // middleware. Check may ask the authorization server about the token; Refuse
 // asks it for a ticket. It panics like UMAProtect.
 func (rs *ResourceServer) UMAGuard(need Need) Guard {
-	if need == nil {
-		panic("gatehouse: UMAGuard needs Rules, a Permission or a NeedFunc")
+	g, err := rs.newGuard(need)
+	wire("UMAGuard", err)
+	return g
+}
+
+// newGuard makes the guard, or says why it could not work.
+func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
+	switch {
+	case rs == nil || rs.provider == nil:
+		return nil, errors.New("the ResourceServer was not made by NewResourceServer")
+	case need == nil:
+		return nil, errors.New("the Need is nil: give Rules, a Permission or a NeedFunc")
 	}
-	return &umaGuard{rs: rs, need: need.wire()}
+	f, err := need.wire()
+	if err != nil {
+		return nil, err
+	}
+	return &umaGuard{rs: rs, need: f}, nil
 }
 
 type umaGuard struct {

@@ -13,8 +13,9 @@ import (
 
 // Need says what a request needs: a Permission, a NeedFunc or Rules.
 type Need interface {
-	// wire checks what can be checked and panics if it is wrong.
-	wire() needFunc
+	// wire makes the function that a guard calls, or says what is wrong as far as
+	// that can be seen without a request.
+	wire() (needFunc, error)
 }
 
 // needFunc gives the permission that a request needs. An error that is no
@@ -158,9 +159,9 @@ func (r *Resource) checkScopes(scopes []string) error {
 
 // wire implements Need. The copy keeps later changes of the caller's slices out
 // of the decision.
-func (p Permission) wire() needFunc {
+func (p Permission) wire() (needFunc, error) {
 	if err := p.check(); err != nil {
-		panic("gatehouse: Permission: " + err.Error())
+		return nil, err
 	}
 	p.clauses = slices.Clone(p.clauses)
 	for i := range p.clauses {
@@ -168,7 +169,7 @@ func (p Permission) wire() needFunc {
 		c.scopes, c.ask = slices.Clone(c.scopes), slices.Clone(c.ask)
 		c.resource.Scopes = slices.Clone(c.resource.Scopes)
 	}
-	return func(*http.Request) (Permission, error) { return p, nil }
+	return func(*http.Request) (Permission, error) { return p, nil }, nil
 }
 
 // NeedFunc finds the permission that a request needs, for resources that are
@@ -182,9 +183,9 @@ func (p Permission) wire() needFunc {
 type NeedFunc func(*http.Request) (Permission, error)
 
 // wire implements Need.
-func (f NeedFunc) wire() needFunc {
+func (f NeedFunc) wire() (needFunc, error) {
 	if f == nil {
-		panic("gatehouse: NeedFunc is nil")
+		return nil, errors.New("the NeedFunc is nil")
 	}
 	return func(r *http.Request) (Permission, error) {
 		p, err := f(r)
@@ -195,7 +196,7 @@ func (f NeedFunc) wire() needFunc {
 			return Permission{}, errNeedInvalid.because(err)
 		}
 		return p, nil
-	}
+	}, nil
 }
 
 // Rules says which request needs what. The keys are patterns of http.ServeMux
@@ -213,13 +214,19 @@ type Rules map[string]Need
 // wire implements Need. The rules become a private ServeMux, which is run and
 // not asked: a rule counts only if its own handler was reached. So a redirect,
 // a 404 or a 405 of that mux opens nothing (decision 11).
-func (rules Rules) wire() needFunc {
+func (rules Rules) wire() (needFunc, error) {
 	if len(rules) == 0 {
-		panic("gatehouse: Rules is empty: nothing could ever be reached")
+		return nil, errors.New("the Rules are empty: nothing could ever be reached")
 	}
 	mux := http.NewServeMux()
+	var problems []error
 	for _, pattern := range slices.Sorted(maps.Keys(rules)) {
-		addRule(mux, pattern, rules[pattern])
+		if err := addRule(mux, pattern, rules[pattern]); err != nil {
+			problems = append(problems, fmt.Errorf("Rules[%q]: %w", pattern, err))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
 	}
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)
@@ -230,7 +237,7 @@ func (rules Rules) wire() needFunc {
 			return Permission{}, errPath.because(errors.New("the path reaches one rule decoded, and another or none as it is written"))
 		}
 		return found.rule.need(found.request)
-	}
+	}, nil
 }
 
 // reach runs the mux for the request as if it were for u.
@@ -266,21 +273,31 @@ func asWritten(u *url.URL) *url.URL {
 	return nil
 }
 
-func addRule(mux *http.ServeMux, pattern string, need Need) {
-	defer func() {
-		if p := recover(); p != nil {
-			// The text of ServeMux names both patterns and a path as an example.
-			panic(fmt.Sprintf("gatehouse: Rules[%q]: %s", pattern, strings.TrimPrefix(fmt.Sprint(p), "gatehouse: ")))
-		}
-	}()
+func addRule(mux *http.ServeMux, pattern string, need Need) error {
 	if need == nil {
-		panic("the rule is nil")
+		return errors.New("the rule is nil")
 	}
 	path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]
 	if !strings.HasPrefix(path, "/") {
-		panic("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
+		return errors.New("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
 	}
-	mux.Handle(pattern, &rule{need: need.wire(), spellings: strings.ContainsFunc(path, hasSpellings)})
+	f, err := need.wire()
+	if err != nil {
+		return err
+	}
+	return handle(mux, pattern, &rule{need: f, spellings: strings.ContainsFunc(path, hasSpellings)})
+}
+
+// handle is mux.Handle with an error for its panic. The text of ServeMux names
+// both patterns of a clash, and a path as an example.
+func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(fmt.Sprint(p))
+		}
+	}()
+	mux.Handle(pattern, h)
+	return nil
 }
 
 // methodEnd is where the path of a pattern begins, after method and blanks.
