@@ -11,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // goodProvider needs no network.
@@ -40,6 +41,9 @@ func sessions(c gatehouse.SessionsConfig) error {
 	_, err := gatehouse.NewSessions(c)
 	return err
 }
+
+// key is a good key.
+var key = gatehouse.NewSecret("a key of thirty-two bytes, or so")
 
 // CF1: a bad config refuses to construct, and the error names every field that
 // is wrong, at once, without a secret (defect 5).
@@ -107,9 +111,9 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 				LoggedOutURL: "x", LogoutURL: "x", TrustedOrigins: []string{"x"}, AuthParams: url.Values{"state": {"x"}}}
 		}), []string{"Client.ID", "Client.Auth", "RedirectURL", "Scopes", "HomeURL", "LoginURL", "LoggedOutURL", "LogoutURL", "TrustedOrigins", "AuthParams"}},
 
-		{"key short", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key("x"), gatehouse.NewSecret("the-key-of-31-bytes-which-is-sh")}}), []string{"Keys[1]"}},
+		{"key short", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key, gatehouse.NewSecret("the-key-of-31-bytes-which-is-sh")}}), []string{"Keys[1]"}},
 		{"key zero", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{{}}}), []string{"Keys[0]"}},
-		{"key twice", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key("x"), key("x")}}), []string{"Keys"}},
+		{"key twice", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key, key}}), []string{"Keys"}},
 		{"life negative", sessions(gatehouse.SessionsConfig{Lifetime: -time.Hour}), []string{"Lifetime"}},
 		{"life too long", sessions(gatehouse.SessionsConfig{Lifetime: 401 * 24 * time.Hour}), []string{"Lifetime"}},
 		{"sessions, all at once", sessions(gatehouse.SessionsConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
@@ -169,30 +173,30 @@ func TestGoodConfigs(t *testing.T) {
 func TestConfigIsCopied(t *testing.T) {
 	var pc *gatehouse.ProviderConfig
 	var rc *gatehouse.RelyingPartyConfig
-	s := newSite(t, func(o *siteOptions) {
-		o.provider = func(c *gatehouse.ProviderConfig) { c.SigningAlgorithms = []string{"ES256"}; pc = c }
-		o.party = func(c *gatehouse.RelyingPartyConfig) { c.AuthParams = url.Values{"ui_locales": {"de"}}; rc = c }
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Provider = func(c *gatehouse.ProviderConfig) { c.SigningAlgorithms = []string{"ES256"}; pc = c }
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.AuthParams = url.Values{"ui_locales": {"de"}}; rc = c }
 	})
 	pc.SigningAlgorithms[0] = "RS256"
 	rc.Scopes[0] = "admin"
 	rc.AuthParams["ui_locales"][0] = "xx"
 	rc.AuthParams.Set("prompt", "none")
-	ana := s.visitor("ana")
-	start := ana.get("/notes/")
-	q := queryOf(t, start.location())
+	ana := s.Visitor("ana")
+	start := ana.Get("/notes/")
+	q := world.QueryOf(t, start.Location())
 	if slices.Contains(strings.Fields(q.Get("scope")), "admin") || q.Get("ui_locales") != "de" || q.Has("prompt") {
 		t.Errorf("the authorization request is %v", q)
 	}
-	ana.wantServed(ana.follow(start, nil))
+	ana.WantServed(ana.Follow(start, nil))
 }
 
 // Static metadata is copied as well.
 func TestMetadataIsCopied(t *testing.T) {
 	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7"}
-	s := newSite(t, func(o *siteOptions) { o.provider = func(c *gatehouse.ProviderConfig) { c.Metadata = md } })
+	s := world.NewSite(t, func(o *world.SiteOptions) { o.Provider = func(c *gatehouse.ProviderConfig) { c.Metadata = md } })
 	md.AuthorizationEndpoint = "https://evil.example/"
-	ana := s.visitor("ana")
-	if a := ana.get("/notes/"); a.Code != http.StatusSeeOther || strings.Contains(a.location(), "evil") {
+	ana := s.Visitor("ana")
+	if a := ana.Get("/notes/"); a.Code != http.StatusSeeOther || strings.Contains(a.Location(), "evil") {
 		t.Errorf("got %v", a)
 	}
 }
@@ -202,10 +206,10 @@ func TestCF3_InsecureHTTP(t *testing.T) {
 	if err := provider("http://id.example.org", gatehouse.ProviderConfig{InsecureHTTP: true}); err != nil {
 		t.Error(err)
 	}
-	s := newSite(t, func(o *siteOptions) { o.provider = func(c *gatehouse.ProviderConfig) { c.InsecureHTTP = true } })
-	s.visitor("ana").signIn()
-	s.visitor("ana").signIn()
-	if got := s.logged("InsecureHTTP"); got != 1 {
+	s := world.NewSite(t, func(o *world.SiteOptions) { o.Provider = func(c *gatehouse.ProviderConfig) { c.InsecureHTTP = true } })
+	s.Visitor("ana").SignIn()
+	s.Visitor("ana").SignIn()
+	if got := s.Logged("InsecureHTTP"); got != 1 {
 		t.Errorf("logged %d times, want once", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 func TestErrorFaces(t *testing.T) {
@@ -53,15 +54,15 @@ func TestIdentityClaims(t *testing.T) {
 		t.Errorf("no claims: %v, %q", err, claims.Email)
 	}
 	var id *gatehouse.Identity
-	s := newSite(t, func(o *siteOptions) {
-		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			mux.Handle("/who", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				id = gatehouse.IdentityFrom(r.Context())
 			})))
 		}
 	})
-	s.must(s.AddUser("ana", sitePass, map[string]any{"sub": "ana-1", "email": "a@example.org", "big": json.Number("12345678901234567890"), "admin": true}))
-	s.visitor("ana").visit("/who")
+	s.Must(s.AddUser("ana", world.SitePass, map[string]any{"sub": "ana-1", "email": "a@example.org", "big": json.Number("12345678901234567890"), "admin": true}))
+	s.Visitor("ana").Visit("/who")
 	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin {
 		t.Errorf("%+v, %v", claims, err)
 	}
@@ -100,7 +101,7 @@ func TestRequire(t *testing.T) {
 		{pass{id: &gatehouse.Identity{Subject: "u1"}, err: errors.New("no")}, http.StatusTeapot, "no\n", ""},
 	} {
 		w := httptest.NewRecorder()
-		gatehouse.Require(c.guard)(whoAmI).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		gatehouse.Require(c.guard)(world.WhoAmI).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		if w.Code != c.code || w.Body.String() != c.body || w.Header().Get("Cache-Control") != c.cache {
 			t.Errorf("%+v: %d %q, Cache-Control %q", c.guard, w.Code, w.Body, w.Header().Get("Cache-Control"))
 		}
@@ -110,20 +111,18 @@ func TestRequire(t *testing.T) {
 // Every 503 says when another try makes sense, and every event has a time and
 // the issuer.
 func TestEventsAreWhole(t *testing.T) {
-	s := newSite(t)
-	ana := s.visitor("ana")
-	ana.signIn()
-	s.advance(past)
-	ana.get("/notes/")
-	ana.post("/auth/logout", nil)
-	ana.get("/auth/callback")
-	s.shutdownAll()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(world.Past)
+	ana.Get("/notes/")
+	ana.Post("/auth/logout", nil)
+	ana.Get("/auth/callback")
+	s.ShutdownAll()
 	names := map[gatehouse.EventName]bool{}
-	for _, e := range s.events {
+	for _, e := range s.Events() {
 		names[e.Name] = true
-		if e.Issuer != siteIssuer || e.Time.IsZero() || e.Time.After(s.now) || s.now.Sub(e.Time) > time.Hour || e.ClientID != "notes" {
+		if e.Issuer != world.SiteIssuer || e.Time.IsZero() || e.Time.After(s.Now()) || s.Now().Sub(e.Time) > time.Hour || e.ClientID != "notes" {
 			t.Errorf("event %+v", e)
 		}
 		if e.Name != gatehouse.EventRefusal && e.Subject != "ana-1" {

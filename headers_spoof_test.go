@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // CF6 as a client sends it, byte for byte over a connection: no spelling reaches
@@ -27,30 +28,30 @@ func TestCF6_SpoofedHeadersOverTCP(t *testing.T) {
 	tells := gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{
 		"X-Auth-User": func(id *gatehouse.Identity) string { return id.Subject },
 	})
-	s := newSite(t, func(o *siteOptions) {
-		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			mux.Handle("/public", tells(inner))
 			mux.Handle("/maybe", login.OptionalLogin(tells(inner)))
 			mux.Handle("/inside", login.RequireLogin(tells(inner)))
 		}
 	})
-	server := httptest.NewServer(s.replicas[0].mux)
+	server := httptest.NewServer(s.Replicas[0].Mux)
 	defer server.Close()
-	ana := s.visitor("ana")
+	ana := s.Visitor("ana")
 	send := func(method, path string) {
 		t.Helper()
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
-		s.must(err)
+		s.Must(err)
 		defer conn.Close()
 		var lines strings.Builder
 		for _, name := range []string{"X-Auth-User", "x_auth_user", "X-Auth_User", "X_AUTH-USER", "x-auth-user", "xauthuser"} {
 			fmt.Fprintf(&lines, "%s: spoofed\r\n%s: spoofed too\r\n", name, name)
 		}
 		_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: notes.test\r\nSec-Fetch-Site: same-origin\r\nConnection: close, X-Auth-User\r\nCookie: %s=%s\r\n%s\r\n",
-			method, path, ana.sessionName(), ana.sessionCookie(), lines.String())
-		s.must(err)
+			method, path, ana.SessionName(), ana.SessionCookie(), lines.String())
+		s.Must(err)
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		s.must(err)
+		s.Must(err)
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
@@ -87,8 +88,8 @@ func TestCF6_SpoofedHeadersOverTCP(t *testing.T) {
 		}
 	}
 	all("signed out", false)
-	ana.signIn()
+	ana.SignIn()
 	all("signed in", true)
-	ana.follow(ana.post("/auth/logout", nil), nil)
+	ana.Follow(ana.Post("/auth/logout", nil), nil)
 	all("after sign-out", false)
 }

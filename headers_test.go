@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // told are the headers that the reverse proxy of these tests tells its upstream.
@@ -50,9 +51,9 @@ var spoofs = []string{
 }
 
 // spoofed sends a request whose header has every spelling, each of them twice.
-func (b *visitor) spoofed(method, target string, header ...string) map[string][]string {
-	b.s.t.Helper()
-	r := b.request(method, target, nil, header...)
+func spoofed(b *world.Visitor, method, target string, header ...string) map[string][]string {
+	b.Site.T.Helper()
+	r := b.Request(method, target, nil, header...)
 	for _, name := range spoofs {
 		r.Header[name] = []string{"spoofed", "spoofed too"}
 	}
@@ -60,10 +61,10 @@ func (b *visitor) spoofed(method, target string, header ...string) map[string][]
 	r.Header.Add("Connection", " X_AUTH_ADMIN , X-Trace")
 	r.Header.Set("X-Trace", "hop")
 	r.Header.Set("X-Authentic", "mine")
-	a := b.do(r)
+	a := b.Do(r)
 	got := map[string][]string{}
 	if a.Code != http.StatusOK || json.Unmarshal(a.Body.Bytes(), &got) != nil {
-		b.s.t.Fatalf("got %v", a)
+		b.Site.T.Fatalf("got %v", a)
 	}
 	return got
 }
@@ -71,8 +72,8 @@ func (b *visitor) spoofed(method, target string, header ...string) map[string][]
 // CF6 and RFC 9700 §4.13: an upstream gets the identity from us alone, on public
 // paths and any method, signed in or not, whatever a client sends.
 func TestIdentityHeaders(t *testing.T) {
-	s := newSite(t, func(o *siteOptions) {
-		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			up := upstream(t)
 			mux.Handle("/public/", up)
 			mux.Handle("/maybe/", login.OptionalLogin(up))
@@ -80,10 +81,10 @@ func TestIdentityHeaders(t *testing.T) {
 			mux.Handle("/twice/", login.OptionalLogin(gatehouse.IdentityHeaders(told())(up)))
 		}
 	})
-	ana := s.visitor("ana")
+	ana := s.Visitor("ana")
 	check := func(when, method, path string, known bool) {
 		t.Helper()
-		got := ana.spoofed(method, path, "Sec-Fetch-Site", "same-origin")
+		got := spoofed(ana, method, path, "Sec-Fetch-Site", "same-origin")
 		var user, email []string
 		if known {
 			user, email = []string{"ana-1"}, []string{"ana@example.org"}
@@ -114,9 +115,9 @@ func TestIdentityHeaders(t *testing.T) {
 		}
 	}
 	all("signed out", false)
-	ana.signIn()
+	ana.SignIn()
 	all("signed in", true)
-	ana.follow(ana.post("/auth/logout", nil), nil)
+	ana.Follow(ana.Post("/auth/logout", nil), nil)
 	all("after sign-out", false)
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
@@ -129,21 +130,21 @@ func TestCF7_ConfigsAndValues(t *testing.T) {
 func TestCF7_Identity(t *testing.T) {
 	var id *gatehouse.Identity
 	var ctx context.Context
-	s := newSite(t, func(o *siteOptions) {
-		o.mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			mux.Handle("/who", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				id, ctx = gatehouse.IdentityFrom(r.Context()), r.Context()
 			})))
 		}
 	})
-	ana := s.visitor("ana")
-	ana.visit("/who")
-	token, err := s.replicas[0].login.Token(ctx)
+	ana := s.Visitor("ana")
+	ana.Visit("/who")
+	token, err := s.Replicas[0].Login.Token(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := []string{token.AccessToken, ana.sessionCookie(), strings.Split(ana.sessionCookie(), ".")[0]}
-	for value, kind := range s.secrets {
+	secrets := []string{token.AccessToken, ana.SessionCookie(), strings.Split(ana.SessionCookie(), ".")[0]}
+	for value, kind := range s.Secrets() {
 		if strings.Contains(kind, "token") {
 			secrets = append(secrets, value)
 		}
@@ -156,26 +157,26 @@ func TestCF7_Identity(t *testing.T) {
 // CF7: every error on its way out, and every error in its chain.
 func TestCF7_Errors(t *testing.T) {
 	var got []error
-	s := newSite(t, func(o *siteOptions) {
-		o.party = func(c *gatehouse.RelyingPartyConfig) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) {
 			c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, e *gatehouse.Error) {
 				got = append(got, e)
 				w.WriteHeader(e.Status)
 			}
 		}
 	})
-	s.mint("upstream body", "marker-of-upstream")
-	ana := s.visitor("ana")
+	s.Mint("upstream body", "marker-of-upstream")
+	ana := s.Visitor("ana")
 	for _, body := range []string{"marker-of-upstream", `{"error":"invalid_grant","error_description":"marker-of-upstream"}`, `{"access_token":"marker-of-upstream"`} {
 		for _, code := range []int{200, 302, 400, 401, 500} {
-			callback := ana.toCallback("/notes/")
-			s.setWire(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
-				resp := response(r, code, body)
+			callback := ana.ToCallback("/notes/")
+			s.SetWire(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+				resp := world.Answer(r, code, body)
 				resp.Header.Set("Location", "https://evil.example/?code=marker-of-upstream")
 				return resp, nil
 			})
-			ana.get(callback)
-			s.setWire(nil)
+			ana.Get(callback)
+			s.SetWire(nil)
 		}
 	}
 	for _, f := range []opserver.Fault{
@@ -184,21 +185,21 @@ func TestCF7_Errors(t *testing.T) {
 		opserver.UserInfoWrongSubject, opserver.WrongState, opserver.WrongResponseIssuer, opserver.MissingResponseIssuer,
 		opserver.TokenEndpointDown, opserver.HTMLAnswer,
 	} {
-		s.breakIt(f)
-		if a := ana.get("/auth/login"); a.location() != "" {
-			if a = ana.follow(a, func(u *url.URL) bool { return u.Path == "/auth/callback" }); a.location() != "" {
-				ana.get(a.location())
+		s.Break(f)
+		if a := ana.Get("/auth/login"); a.Location() != "" {
+			if a = ana.Follow(a, func(u *url.URL) bool { return u.Path == "/auth/callback" }); a.Location() != "" {
+				ana.Get(a.Location())
 			}
 		}
-		s.mend(f)
-		s.advance(time.Minute)
+		s.Mend(f)
+		s.Advance(time.Minute)
 	}
-	s.shutdown(0) // revocations that the sign-ins left behind
+	s.Shutdown(0) // revocations that the sign-ins left behind
 	if len(got) < 20 {
 		t.Fatalf("only %d errors", len(got))
 	}
 	var secrets []string
-	for value := range s.secrets {
+	for value := range s.Secrets() {
 		secrets = append(secrets, value)
 	}
 	seen := map[string]bool{} // the same sentence once
@@ -230,22 +231,22 @@ func everyCause(err error, visit func(error)) {
 
 // CF7: addresses are logged without user and query.
 func TestCF7_URLs(t *testing.T) {
-	s := newSite(t, func(o *siteOptions) {
-		o.provider = func(c *gatehouse.ProviderConfig) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Provider = func(c *gatehouse.ProviderConfig) {
 			c.Metadata = &gatehouse.Metadata{
 				AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/tok?apikey=marker-of-a-query",
 				UserInfoEndpoint: "https://op.test/who?apikey=marker-of-a-query", JWKSURI: "https://op.test/keys?apikey=marker-of-a-query",
 			}
 		}
 	})
-	ana := s.visitor("ana")
-	callback := ana.toCallback("/notes/")
-	s.setDown(true)
-	s.wantRefusal(ana.get(callback), http.StatusServiceUnavailable)
-	if s.logged("op.test") == 0 && s.logged("token endpoint") == 0 {
+	ana := s.Visitor("ana")
+	callback := ana.ToCallback("/notes/")
+	s.SetDown(true)
+	s.WantRefusal(ana.Get(callback), http.StatusServiceUnavailable)
+	if s.Logged("op.test") == 0 && s.Logged("token endpoint") == 0 {
 		t.Error("the log does not say who could not be reached")
 	}
-	if n := s.logged("marker-of-a-query"); n != 0 {
+	if n := s.Logged("marker-of-a-query"); n != 0 {
 		t.Errorf("a query is %d times in the log", n)
 	}
 }

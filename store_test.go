@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // storeClock is a clock that only a test moves.
@@ -232,26 +233,6 @@ func TestMemoryStoreExpiry(t *testing.T) {
 	}
 }
 
-// What has expired does not pile up (defect 4).
-func TestMemoryStoreForgets(t *testing.T) {
-	clock := &storeClock{now: time.Now()}
-	s, ctx := gatehouse.NewMemoryStore(clock.Now), context.Background()
-	value := make([]byte, 1024)
-	before := heap()
-	for i := range 200_000 {
-		if err := s.CommitCtx(ctx, fmt.Sprint(i), value, clock.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		clock.advance(time.Second)
-	}
-	if grown := int64(heap()) - int64(before); grown > 40<<20 {
-		t.Errorf("200,000 values of 1 KiB with a minute's life hold %d bytes", grown)
-	}
-	if _, found, _ := s.FindCtx(ctx, "199999"); !found {
-		t.Error("the newest is gone")
-	}
-}
-
 // failingStore is an scs store in trouble.
 type failingStore struct{ scs.CtxStore }
 
@@ -277,23 +258,23 @@ func TestSingleProcessStoreErrors(t *testing.T) {
 
 // A whole life on a plain scs store: sign-in, refresh, sign-out.
 func TestSingleProcessStoreSession(t *testing.T) {
-	s, seen := withTokens(t, func(o *siteOptions) {
-		o.store = gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0))
+	s, seen := world.WithTokens(t, func(o *world.SiteOptions) {
+		o.Store = gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0))
 	})
-	s.advance(time.Since(s.Now())) // scs's own stores go by time.Now
-	ana := s.visitor("ana")
-	cookie := ana.signIn()
-	name := ana.sessionName()
-	s.advance(past)
-	for _, a := range ana.together(20, 2, "/token") {
-		ana.wantServed(a)
+	s.Advance(time.Since(s.Now())) // scs's own stores go by time.Now
+	ana := s.Visitor("ana")
+	cookie := ana.SignIn()
+	name := ana.SessionName()
+	s.Advance(world.Past)
+	for _, a := range ana.Together(20, 2, "/token") {
+		ana.WantServed(a)
 	}
-	seen.take()
-	if got := s.refreshes(); got != 1 {
+	seen.Take()
+	if got := s.Refreshes(); got != 1 {
 		t.Errorf("%d refreshes", got)
 	}
-	ana.post("/auth/logout", nil)
-	thief := s.visitor("ana")
-	thief.setCookie(name, cookie)
-	thief.wantOut(thief.on(replicaB).get("/notes/"))
+	ana.Post("/auth/logout", nil)
+	thief := s.Visitor("ana")
+	thief.SetCookie(name, cookie)
+	thief.WantOut(thief.On(world.ReplicaB).Get("/notes/"))
 }

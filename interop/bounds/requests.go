@@ -121,12 +121,18 @@ func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Reque
 		spoilt += a.Name + "=" + strings.Repeat("A", len(a.Value)) + "; "
 	}
 	return map[string]func(*http.Request) *http.Request{
-		"as a browser opens it":          func(r *http.Request) *http.Request { return r },
-		"as a script asks it":            header("Sec-Fetch-Mode", "cors"),
-		"10 MiB body":                    body(10 << 20),
-		"10 MiB body of unknown length":  body(-1),
-		"40 KiB header":                  header("X-Long", strings.Repeat("x", 40<<10)),
-		"2,000 cookies":                  header("Cookie", repeated(2000, "some-cookie=some-value", "; ")),
+		"as a browser opens it":         func(r *http.Request) *http.Request { return r },
+		"as a script asks it":           header("Sec-Fetch-Mode", "cors"),
+		"10 MiB body":                   body(10 << 20),
+		"10 MiB body of unknown length": body(-1),
+		"40 KiB header":                 header("X-Long", strings.Repeat("x", 40<<10)),
+		"2,000 cookies":                 header("Cookie", repeated(2000, "some-cookie=some-value", "; ")),
+		"2,000 header lines": func(r *http.Request) *http.Request {
+			for i := range 2000 {
+				r.Header.Set(fmt.Sprint("X-Line-", i), "some value")
+			}
+			return r
+		},
 		"2,999 cookies of the session":   header("Cookie", repeated(2999, session+"="+strings.Repeat("A", 86), "; ")),
 		"900 KiB of cookies":             header("Cookie", repeated(180<<10, "a=b", "; ")),
 		"session cookie of 8 KiB":        header("Cookie", session+"="+strings.Repeat("A", 8<<10)),

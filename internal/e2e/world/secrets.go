@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"index/suffixarray"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +30,20 @@ func (w *World) Show(texts ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shown = append(w.shown, texts...)
+}
+
+// Secrets are the secrets that were minted so far, with their kind.
+func (w *World) Secrets() map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.secrets)
+}
+
+// Shown are the texts that people outside got to see so far.
+func (w *World) Shown() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.shown)
 }
 
 // noteRequest keeps a request and the secrets in it.
@@ -70,6 +87,9 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
+// ticketOf finds the ticket of a UMA challenge.
+var ticketOf = regexp.MustCompile(`ticket="[^"]*"`)
+
 // NoteShown keeps what a browser, a proxy or a log of addresses gets to see of an
 // answer, and the cookies as secrets.
 func (w *World) NoteShown(rec *httptest.ResponseRecorder) {
@@ -90,7 +110,8 @@ func (w *World) NoteShown(rec *httptest.ResponseRecorder) {
 		u.RawQuery = q.Encode()
 		location = u.String()
 	}
-	w.Show("Location: "+location, rec.Body.String(), strings.Join(rec.Header().Values("WWW-Authenticate"), " "))
+	challenge := ticketOf.ReplaceAllString(strings.Join(rec.Header().Values("WWW-Authenticate"), " "), "") // the one place of a ticket
+	w.Show("Location: "+location, rec.Body.String(), challenge)
 }
 
 // CheckSilence looks for every secret that was minted in the log, the events, the

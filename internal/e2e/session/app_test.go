@@ -1,0 +1,156 @@
+package session_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// A sign-in gives the application's session a new token, but no longer life
+// (M17): what it had before ends when it would have ended.
+func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
+	var app *scs.SessionManager
+	deadline := make(chan time.Time, 1)
+	ends := time.Now().Add(time.Hour).Truncate(time.Second) // scs has the real clock
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Sessions = func(c *gatehouse.SessionsConfig) {
+			app = scs.New()
+			app.Cookie.Name = "app"
+			c.App = app
+		}
+		o.Mount = func(mux *http.ServeMux, _ *gatehouse.RelyingParty) {
+			mux.Handle("/begin", app.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				app.Put(r.Context(), "basket", "apples")
+				app.SetDeadline(r.Context(), ends)
+			})))
+			mux.Handle("/ends", app.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				deadline <- app.Deadline(r.Context())
+			})))
+		}
+	})
+	ana := s.Visitor("ana")
+	ana.Get("/begin")
+	before := ana.Cookies()["app"]
+	for range 2 {
+		ana.Visit("/auth/login")
+		if ana.Cookies()["app"] == before {
+			t.Error("the application's token did not change at sign-in")
+		}
+		ana.Get("/ends")
+		if got := <-deadline; !got.Equal(ends) {
+			t.Errorf("the application's session ends at %v, want %v as before the sign-in", got, ends)
+		}
+	}
+}
+
+// appSite is a site with a session manager of its own: /put/ stores a value,
+// /shop tells it. Both are public.
+func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
+	app := scs.New()
+	app.Lifetime = 24 * time.Hour
+	app.Cookie.Name, app.Cookie.Secure = "app", true
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Sessions = func(c *gatehouse.SessionsConfig) { c.App = app }
+		o.Mount = func(mux *http.ServeMux, _ *gatehouse.RelyingParty) {
+			mux.Handle("/put/{value}", app.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				app.Put(r.Context(), "basket", r.PathValue("value"))
+			})))
+			mux.Handle("/shop", app.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, app.GetString(r.Context(), "basket"))
+			})))
+		}
+	})
+	if outside { // as an application that wraps its whole mux
+		inner := s.Replicas[0].Mux
+		s.Replicas[0].Mux = http.NewServeMux()
+		s.Replicas[0].Mux.Handle("/", app.LoadAndSave(inner))
+	}
+	return s, app
+}
+
+// The application's token is new after a sign-in, its data is kept, and it is gone
+// after sign-out (decision 2). With and without LoadAndSave outside.
+func TestSessionOfTheApp(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		t.Run(fmt.Sprintf("LoadAndSave outside %v", outside), func(t *testing.T) {
+			s, _ := appSite(t, outside)
+			ana := s.Visitor("ana")
+			ana.Get("/put/apples")
+			before := ana.Cookies()["app"]
+			ana.SignIn()
+			after := ana.Cookies()["app"]
+			if before == "" || after == "" || before == after {
+				t.Errorf("the application's token did not change at sign-in (%d and %d characters)", len(before), len(after))
+			}
+			if got := ana.Get("/shop").Body.String(); got != "apples" {
+				t.Errorf("basket %q after sign-in", got)
+			}
+			thief := s.Visitor("ana")
+			thief.SetCookie("app", before)
+			if got := thief.Get("/shop").Body.String(); got != "" {
+				t.Errorf("the token of before the sign-in opens %q", got)
+			}
+			ana.Visit("/auth/login") // the same person once more
+			if got := ana.Get("/shop").Body.String(); got != "apples" {
+				t.Errorf("basket %q after the second sign-in", got)
+			}
+			last := ana.Cookies()["app"]
+			ana.Follow(ana.Post("/auth/logout", nil), nil)
+			thief.SetCookie("app", last)
+			for _, b := range []*world.Visitor{ana, thief} {
+				if got := b.Get("/shop").Body.String(); got != "" {
+					t.Errorf("basket %q after sign-out", got)
+				}
+			}
+		})
+	}
+}
+
+// The data of one person never passes to the next in the same browser, however
+// the first session ended.
+func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
+	for name, end := range map[string]func(s *world.Site, b *world.Visitor){
+		"replaced":    func(*world.Site, *world.Visitor) {},
+		"revoked":     func(s *world.Site, _ *world.Visitor) { revokeAll(s, 0, world.SiteIssuer, "ana-1") },
+		"timed out":   func(s *world.Site, _ *world.Visitor) { s.Advance(13 * time.Hour) },
+		"cookie gone": func(_ *world.Site, b *world.Visitor) { b.SetCookie(b.SessionName(), "") },
+		"signed out":  func(_ *world.Site, b *world.Visitor) { b.Post("/auth/logout", nil) },
+		"locked out":  func(s *world.Site, b *world.Visitor) { s.RevokeGrants("ana"); s.Advance(world.Past); b.Get("/notes/") },
+		"store forgot": func(s *world.Site, b *world.Visitor) {
+			overwrite(s, recordKey(s.T, s, b), func([]byte) []byte { return []byte("x") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := appSite(t, false)
+			b := s.Visitor("ana")
+			b.SignIn()
+			b.Get("/put/diary")
+			end(s, b)
+			s.EndSessions("ana")
+			b.User = "ben"
+			b.WantServed(b.Visit("/auth/login?return_to=/notes/"))
+			if got := b.Get("/shop").Body.String(); got != "" {
+				t.Errorf("ben finds ana's %q", got)
+			}
+		})
+	}
+}
+
+// A refused callback changes nothing of the application's session.
+func TestSessionOfTheAppAndRefusals(t *testing.T) {
+	s, _ := appSite(t, false)
+	ana := s.Visitor("ana")
+	ana.Get("/put/apples")
+	before := ana.Cookies()["app"]
+	s.WantNo(ana, ana.Get("/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA"), 0)
+	ana.Do(ana.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "cross-site"))
+	if ana.Cookies()["app"] != before || ana.Get("/shop").Body.String() != "apples" {
+		t.Error("a refusal changed the application's session")
+	}
+}

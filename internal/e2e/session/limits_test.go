@@ -1,0 +1,178 @@
+package session_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// SE4: the absolute limit holds in spite of one request a minute.
+func TestSE4_AbsoluteLimit(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas, world.Limits(10*time.Minute, 5*time.Minute))
+	s.SetTokenLifetime(time.Hour)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	for minute := range 10 {
+		ana.WantServed(ana.On(minute % 2).Get("/notes/"))
+		s.Advance(time.Minute)
+	}
+	ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
+	ana.WantOut(ana.On(world.ReplicaB).Get("/notes/"))
+}
+
+// SE4: an unused session ends earlier, to the second for who uses it never, and
+// at most a tenth early for who uses it.
+func TestSE4_IdleLimit(t *testing.T) {
+	for _, c := range []struct {
+		wait time.Duration
+		live bool
+	}{{30*time.Minute - time.Second, true}, {30 * time.Minute, false}, {11 * time.Hour, false}} {
+		s := world.NewSite(t, world.TwoReplicas)
+		s.SetTokenLifetime(24 * time.Hour)
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		s.Advance(c.wait)
+		a := ana.On(world.ReplicaB).Get("/notes/")
+		if c.live {
+			ana.WantServed(a)
+			s.Advance(27*time.Minute - time.Second) // from here on, less a tenth at most
+			ana.WantServed(ana.Get("/notes/"))
+			continue
+		}
+		ana.WantOut(a)
+	}
+}
+
+func TestSessionWithoutIdleLimit(t *testing.T) {
+	s := world.NewSite(t, world.Watched, world.Limits(48*time.Hour, -1))
+	s.SetTokenLifetime(96 * time.Hour)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Watched().Counts()
+	s.Advance(47 * time.Hour)
+	ana.WantServed(ana.Get("/notes/"))
+	if _, writes := s.Watched().Counts(); writes != 0 {
+		t.Errorf("%d writes without an idle limit", writes)
+	}
+	s.Advance(time.Hour)
+	ana.WantOut(ana.Get("/notes/"))
+}
+
+// One round trip a request, at most one write in a tenth of the idle interval
+// (decision 2), and at most 0.05 writes a request (G9).
+func TestSessionCostsTheStore(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas, world.Watched)
+	s.SetTokenLifetime(24 * time.Hour)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	ana.On(world.ReplicaB).Get("/notes/")
+	s.Watched().Counts()
+	const requests = 360
+	for i := range requests { // an hour, one each 10 s
+		ana.WantServed(ana.On(i % 2).Get("/notes/"))
+		s.Advance(10 * time.Second)
+	}
+	reads, writes := s.Watched().Counts()
+	if reads != requests {
+		t.Errorf("%d reads in %d requests, want one each", reads, requests)
+	}
+	if writes > 20 || writes < 10 { // an hour has twenty tenths of 30 minutes
+		t.Errorf("%d writes in an hour, want at most one in 3 minutes", writes)
+	}
+}
+
+// A parallel burst when the write is due writes once, or each on what it read.
+func TestSessionIdleWriteBurst(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas, world.Watched)
+	s.SetTokenLifetime(24 * time.Hour)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(4 * time.Minute)
+	done := make(chan *world.Page)
+	for i := range 40 {
+		go func() { done <- ana.On(i % 2).Get("/notes/") }()
+	}
+	for range 40 {
+		ana.WantServed(<-done)
+	}
+	s.Watched().Counts()
+	for range 20 {
+		ana.WantServed(ana.Get("/notes/"))
+	}
+	if _, writes := s.Watched().Counts(); writes != 0 {
+		t.Errorf("%d writes after the burst", writes)
+	}
+}
+
+// The life counts from the begin of the sign-in, not from its end.
+func TestSessionLifeCountsFromBegin(t *testing.T) {
+	s := world.NewSite(t, world.Limits(time.Hour, -1))
+	s.SetTokenLifetime(24 * time.Hour)
+	ana := s.Visitor("ana")
+	start := ana.Get("/notes/")
+	s.Advance(9 * time.Minute)
+	ana.WantServed(ana.Visit(ana.AnswerOf(start)))
+	s.Advance(51*time.Minute - time.Second)
+	ana.WantServed(ana.Get("/notes/"))
+	s.Advance(time.Second)
+	ana.WantOut(ana.Get("/notes/"))
+}
+
+// The store's expiry is garbage collection: nothing that counts goes earlier,
+// and nothing stays for ever.
+func TestSessionStoreExpiry(t *testing.T) {
+	s := world.NewSite(t, world.Watched, world.Limits(2*time.Hour, -1))
+	begin := s.Now()
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ben-1")
+	short := 0
+	for key, expiry := range s.Watched().Keys() {
+		life := expiry.Sub(begin)
+		switch {
+		case life <= 0:
+			t.Errorf("key %s is stored without a life", key)
+		case life < 2*time.Hour: // the used state
+			short++
+			if life < 10*time.Minute {
+				t.Errorf("key %s lives %v, less than an attempt", key, life)
+			}
+		case life > 3*time.Hour && life < 9*365*24*time.Hour:
+			t.Errorf("key %s lives %v", key, life)
+		}
+	}
+	if short != 1 {
+		t.Errorf("%d short-lived keys, want that of the used state", short)
+	}
+	ana.Post("/auth/logout", nil)
+	grave := 0
+	for _, expiry := range s.Watched().Keys() {
+		if expiry.Sub(s.Now()) == time.Minute {
+			grave++
+		}
+	}
+	if grave != 1 {
+		t.Errorf("%d tombstones of a minute, want 1", grave)
+	}
+}
+
+// A sign-in costs the store a bounded number of calls.
+func TestSessionCreationCostsTheStore(t *testing.T) {
+	s := world.NewSite(t, world.Watched)
+	s.Visitor("ben").SignIn()
+	ana := s.Visitor("ana")
+	callback := ana.ToCallback("/notes/")
+	s.Watched().Counts()
+	if a := ana.Get(callback); a.Code != http.StatusSeeOther {
+		t.Fatal(a)
+	}
+	if reads, writes := s.Watched().Counts(); reads > 3 || writes > 4 {
+		t.Errorf("a callback made %d reads and %d writes", reads, writes)
+	}
+	if got := s.Count(opserver.EndpointToken); got != 2 {
+		t.Errorf("%d token requests for two sign-ins", got)
+	}
+}

@@ -1,0 +1,297 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// recordKey is the store key of the visitor's session, a hash of the cookie's id
+// (decision 2): base64url(SHA-256(domain ‖ value)).
+func recordKey(t testing.TB, s *world.Site, b *world.Visitor) string {
+	t.Helper()
+	list, err := s.Replicas[0].Sessions.List(context.Background(), world.SiteIssuer, b.User+"-1")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d sessions, err %v", len(list), err)
+	}
+	return list[0].ID
+}
+
+func overwrite(s *world.Site, key string, change func([]byte) []byte) {
+	s.T.Helper()
+	ctx := context.Background()
+	old, found, err := s.Store.FindCtx(ctx, key)
+	if err != nil || !found {
+		s.T.Fatalf("no record under %s, err %v", key, err)
+	}
+	s.Must(s.Store.CommitCtx(ctx, key, change(slices.Clone(old)), s.Now().Add(time.Hour)))
+}
+
+// Garbage is "not signed in", with one warning (decision 7).
+func TestSessionGarbageRecord(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"empty":           func([]byte) []byte { return []byte{} },
+		"text":            func(b []byte) []byte { return append(b[:18], "not a record at all, but long enough to be one"...) },
+		"cut":             func(b []byte) []byte { return b[:len(b)-3] },
+		"head only":       func(b []byte) []byte { return b[:10] },
+		"unknown form":    func(b []byte) []byte { b[1] = 7; return b },
+		"version zero":    func(b []byte) []byte { b[0] = 0; return b },
+		"length too long": func(b []byte) []byte { return append(b, 1, 0xff, 0xff, 0xff, 0xff, 0x0f) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			overwrite(s, recordKey(t, s, ana), change)
+			ana.WantOut(ana.Get("/notes/"))
+			if got := s.Logged("level=WARN"); got != 1 {
+				t.Errorf("%d warnings, want 1", got)
+			}
+			ana.SignIn()
+		})
+	}
+}
+
+// What a newer build or another key may read is 503, never "signed out" (decision 7).
+func TestSessionUnreadableRecord(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	key := recordKey(t, s, ana)
+	overwrite(s, key, func(b []byte) []byte { b[0]++; return b })
+	wantStoreTrouble(s, ana)
+	overwrite(s, key, func(b []byte) []byte { b[0]--; return b })
+	ana.WantServed(ana.Get("/notes/"))
+}
+
+func TestSessionUnknownKey(t *testing.T) {
+	s := world.NewSite(t, keys("one"))
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	o := s.Options
+	keys("two")(&o)
+	s.AddReplica(o)
+	wantStoreTrouble(s, ana.On(world.ReplicaB))
+	o.Sessions = nil
+	s.AddReplica(o) // a process without keys
+	wantStoreTrouble(s, ana.On(2))
+	ana.WantServed(ana.Get("/notes/"))
+}
+
+// wantStoreTrouble checks R10 for somebody who is signed in. The requests go out
+// together, because a hanging store is waited for.
+func wantStoreTrouble(s *world.Site, b *world.Visitor) {
+	s.T.Helper()
+	requests := []*http.Request{
+		b.Request(http.MethodGet, "/notes/", nil, world.Navigation...),
+		b.Request(http.MethodGet, "/open", nil, world.Navigation...),
+		b.Request(http.MethodPost, "/notes/", nil, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate"),
+		b.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin"),
+		b.Request(http.MethodGet, "/notes/", nil, "Sec-Fetch-Mode", "cors"),
+	}
+	begin := time.Now()
+	answers := make(chan *world.Page)
+	for _, r := range requests {
+		go func() { answers <- b.Do(r) }()
+	}
+	for range requests {
+		a := <-answers
+		s.WantRefusal(a, http.StatusServiceUnavailable)
+		if a.Location() != "" || len(a.Result().Cookies()) != 0 {
+			s.T.Errorf("%v: cookies %v with a 503", a, a.Result().Cookies())
+		}
+	}
+	if took := time.Since(begin); took > 1500*time.Millisecond {
+		s.T.Errorf("answered after %v", took)
+	}
+}
+
+func key(name string) gatehouse.Secret {
+	sum := sha256.Sum256([]byte(name))
+	return gatehouse.NewSecret(string(sum[:]))
+}
+
+func keys(names ...string) func(*world.SiteOptions) {
+	return func(o *world.SiteOptions) {
+		o.Sessions = func(c *gatehouse.SessionsConfig) {
+			for _, n := range names {
+				c.Keys = append(c.Keys, key(n))
+			}
+		}
+	}
+}
+
+// Rotation: add the new key last, deploy, then move it first. Nobody is signed
+// out, and no sign-in under way is lost, with old and new processes side by side.
+func TestSessionKeyRotation(t *testing.T) {
+	s := world.NewSite(t, keys("old"))
+	before := s.Visitor("ana")
+	before.SignIn()
+	underWay := s.Visitor("ben")
+	callback := underWay.ToCallback("/notes/")
+	for i, generation := range [][]string{{"old", "new"}, {"new", "old"}} {
+		o := s.Options
+		keys(generation...)(&o)
+		s.AddReplica(o)
+		at := i + 1
+		before.WantServed(before.On(at).Get("/notes/"))
+		fresh := s.Visitor("ben").On(at)
+		fresh.SignIn()
+		for other := at - 1; other <= at; other++ { // the generation before reads it too
+			fresh.WantServed(fresh.On(other).Get("/notes/"))
+		}
+	}
+	underWay.WantServed(underWay.On(2).Visit(callback))
+	o := s.Options
+	keys("new")(&o)
+	s.AddReplica(o)
+	underWay.WantServed(underWay.On(3).Get("/notes/"))
+	wantStoreTrouble(s, before.On(3)) // the old key was taken away too early
+}
+
+// SE8: no key of the store tells a cookie; with keys given, no value tells a token.
+func TestSE8_StoreHoldsNoSecrets(t *testing.T) {
+	for _, sealed := range []bool{true, false} {
+		s := world.NewSite(t, world.Watched, func(o *world.SiteOptions) {
+			if sealed {
+				keys("k")(o)
+			}
+		})
+		ana := s.Visitor("ana")
+		cookie := ana.SignIn()
+		ctx := context.Background()
+		tokens := 0
+		for _, k := range s.Watched().All() {
+			if raw, err := base64.RawURLEncoding.DecodeString(k); err != nil || len(raw) != sha256.Size {
+				t.Errorf("key %q is not base64url of 32 bytes", k)
+			}
+			if strings.Contains(cookie, k) {
+				t.Errorf("key %q is in the cookie", k)
+			}
+			value, _, err := s.Store.FindCtx(ctx, k)
+			s.Must(err)
+			if len(value) > 60_000 {
+				t.Errorf("a value of %d bytes", len(value))
+			}
+			for secret, kind := range s.Secrets() {
+				if kind == "cookie" && strings.Count(secret, ".") == 0 && len(secret) != 43 {
+					continue // names of marks
+				}
+				if !bytes.Contains(value, []byte(secret)) {
+					continue
+				}
+				if tokens++; sealed || !strings.Contains(kind, "token") && kind != "credentials" {
+					t.Errorf("sealed %v: a %s is in a value", sealed, kind)
+				}
+			}
+		}
+		if !sealed && tokens == 0 {
+			t.Error("no token in any plain value: the test looks in the wrong place")
+		}
+	}
+}
+
+// M21, and fresh write ids: two writes of the same record are never equal.
+func TestSessionValuesAreUnique(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	key := recordKey(t, s, ana)
+	ctx := context.Background()
+	first, _, _ := s.Store.FindCtx(ctx, key)
+	s.Advance(4 * time.Minute)
+	ana.Get("/notes/")
+	s.Shutdown(0)
+	second, _, _ := s.Store.FindCtx(ctx, key)
+	if len(first) < 18 || len(second) < 18 || bytes.Equal(first[2:18], second[2:18]) {
+		t.Error("the write id did not change")
+	}
+}
+
+// FA6, R10: a store that fails or hangs.
+func TestFA6_StoreDown(t *testing.T) {
+	for name, hang := range map[string]bool{"error": false, "hang": true} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t, world.Watched)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			late := s.Visitor("ben")
+			callback := late.ToCallback("/notes/")
+			s.Watched().Fail(errors.New("marker-of-the-store: connection refused"), hang)
+			wantStoreTrouble(s, ana)
+			stranger := s.Visitor("ana")
+			if a := stranger.Get("/open"); a.Code != http.StatusOK {
+				t.Errorf("a public page for a stranger: %v", a)
+			}
+			s.ResetCounts()
+			s.WantRefusal(late.Get(callback), http.StatusServiceUnavailable)
+			if late.SessionName() != "" {
+				t.Error("a cookie of a session that was not stored")
+			}
+			for _, page := range s.Shown() {
+				if strings.Contains(page, "marker-of-the-store") {
+					t.Error("the store's error is on a page")
+				}
+			}
+			s.Watched().Fail(nil, false)
+			ana.WantServed(ana.Get("/notes/"))
+			late.WantServed(late.Visit("/notes/"))
+		})
+	}
+}
+
+// A process that has never seen its key cannot start a sign-in without the store.
+func TestFA6_StoreDownAtStart(t *testing.T) {
+	s := world.NewSite(t, world.Watched)
+	s.Watched().Fail(errors.New("refused"), false)
+	ana := s.Visitor("ana")
+	s.WantRefusal(ana.Get("/notes/"), http.StatusServiceUnavailable)
+	s.WantRefusal(ana.Get("/auth/login"), http.StatusServiceUnavailable)
+	if len(ana.Cookies()) != 0 {
+		t.Errorf("cookies %v", ana.Cookies())
+	}
+	s.Watched().Fail(nil, false)
+	ana.SignIn()
+}
+
+// A store that fails at the nth call of a callback leaves no session that the
+// browser has, and the next sign-in works.
+func TestFA6_StoreFailsDuringCallback(t *testing.T) {
+	for n := 0; ; n++ {
+		s := world.NewSite(t, world.Watched)
+		s.Visitor("ben").SignIn()
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		reached := interrupt(s, n, func() { s.Watched().Fail(errors.New("refused"), false) })
+		a := ana.Get(callback)
+		s.Watched().Fail(nil, false)
+		if !reached() {
+			if n < 5 {
+				t.Errorf("a callback made %d store calls", n)
+			}
+			return
+		}
+		switch a.Code {
+		case http.StatusServiceUnavailable:
+			s.WantRefusal(a, http.StatusServiceUnavailable)
+			if ana.SessionName() != "" {
+				t.Errorf("call %d: a session cookie with the 503", n)
+			}
+		case http.StatusSeeOther: // only the list of sessions was not written
+			ana.WantServed(ana.Get("/notes/"))
+		default:
+			t.Errorf("call %d: %v", n, a)
+		}
+		ana.WantServed(ana.Visit("/notes/"))
+	}
+}

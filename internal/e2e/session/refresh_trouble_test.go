@@ -1,0 +1,420 @@
+package session_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// SE10, FA11: the provider does not know the refresh token any more.
+func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
+	s, seen := world.WithTokens(t)
+	ana, ben := s.Visitor("ana"), s.Visitor("ben")
+	ana.SignIn()
+	ben.SignIn()
+	s.RevokeGrants("ana")
+	s.Advance(world.Past)
+	ana.WantOut(ana.Get("/token"))
+	if tokens, errs := seen.Take(); len(tokens)+len(errs) != 0 {
+		t.Error("the handler ran for a person who was locked out")
+	}
+	for at := range 2 {
+		ana.WantOut(ana.On(at).Get("/notes/"))
+	}
+	if got := s.Refreshes(); got != 1 {
+		t.Errorf("%d refreshes, want 1", got)
+	}
+	ben.WantServed(ben.Get("/token"))
+	if got := s.EventsOf(gatehouse.EventRefresh); !slices.ContainsFunc(got, func(code string) bool { return code != "" }) {
+		t.Errorf("refresh events %q, want one with a code", got)
+	}
+	ana.SignIn() // one redirect to sign-in, no loop
+	s.ShutdownAll()
+	s.WantQuiet()
+}
+
+// FA11: a provider in trouble keeps the session serving; only Token and Client
+// report it, and the tries are spaced.
+func TestFA11_ProviderInTrouble(t *testing.T) {
+	for name, fault := range map[string]func(s *world.Site){
+		"500":               func(s *world.Site) { s.Break(opserver.TokenEndpointDown) },
+		"503":               func(s *world.Site) { s.Break(opserver.EndpointDown, opserver.EndpointToken) },
+		"refused":           func(s *world.Site) { s.SetDown(true) },
+		"invalid_client":    func(s *world.Site) { s.OnRefresh(always(401, `{"error":"invalid_client"}`)) },
+		"too many requests": func(s *world.Site) { s.OnRefresh(always(429, `{"error":"slow_down"}`)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := world.WithTokens(t)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			fault(s)
+			s.Advance(4*time.Minute + time.Second) // due, and still good
+			ana.WantServed(ana.Get("/token"))
+			seen.One(t)
+			s.ShutdownAll()
+			s.Advance(time.Minute)
+			before := len(s.Calls())
+			for range 30 {
+				ana.WantServed(ana.Get("/notes/"))
+				ana.WantServed(ana.On(world.ReplicaB).Get("/notes/"))
+			}
+			ana.WantServed(ana.Get("/token"))
+			_, errs := seen.Take()
+			if len(errs) != 1 || errs[0] == nil {
+				t.Fatalf("errors %v, want one", errs)
+			}
+			wantUnavailable(t, errs[0])
+			s.ShutdownAll()
+			tries := len(s.Calls()) - before
+			if tries > 3 {
+				t.Errorf("%d requests to a provider in trouble", tries)
+			}
+			s.SetDown(false)
+			s.SetWire(nil)
+			s.Mend(opserver.TokenEndpointDown)
+			s.Mend(opserver.EndpointDown)
+			s.Advance(30 * time.Second)
+			ana.WantServed(ana.Get("/token"))
+			seen.One(t)
+			s.ShutdownAll()
+			s.WantQuiet()
+		})
+	}
+}
+
+func always(code int, body string) func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+	return func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+		return world.Answer(r, code, body), nil
+	}
+}
+
+func wantUnavailable(t testing.TB, err error) {
+	t.Helper()
+	e, ok := err.(*gatehouse.Error)
+	if !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+		t.Errorf("error %v, want an *Error with 503 and RetryAfter", err)
+	}
+}
+
+// RP-R2: the ID Token of a refresh is held to the session. The new tokens are
+// not used, and the refresh token that was spent is not sent again (defect 3).
+func TestRefreshIDTokenRefused(t *testing.T) {
+	for name, change := range map[string]func(c map[string]any){
+		"another person": func(c map[string]any) { c["sub"] = "ben-1" },
+		"another issuer": func(c map[string]any) { c["iss"] = "https://op2.test" },
+		"another client": func(c map[string]any) { c["aud"] = "other" },
+		"expired":        func(c map[string]any) { c["exp"] = 1000000000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := world.WithTokens(t)
+			refreshed := false
+			s.Retoken(t, func(_, claims map[string]any) {
+				if s.Refreshes() > 0 {
+					refreshed = true
+					change(claims)
+				}
+			})
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			ana.Get("/token")
+			old := seen.One(t)
+			s.Advance(world.Past)
+			a := ana.Get("/token")
+			if !refreshed {
+				t.Fatal("no refresh happened")
+			}
+			if a.Code == http.StatusOK {
+				ana.WantServed(a)
+			}
+			tokens, _ := seen.Take()
+			if len(tokens) != 0 && tokens[0] != old {
+				t.Error("the token of the refused answer is used")
+			}
+			if strings.Contains(a.Body.String(), "ben") {
+				t.Errorf("got %v", a)
+			}
+			for range 3 {
+				s.Advance(time.Minute)
+				ana.On(world.ReplicaB).Get("/notes/")
+				s.ShutdownAll()
+			}
+			s.WantQuiet()
+		})
+	}
+}
+
+// The opserver's own fault, in a whole sign-in.
+func TestRefreshOtherSubject(t *testing.T) {
+	s, seen := world.WithTokens(t)
+	s.Break(opserver.RefreshOtherSubject)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	ana.Get("/token")
+	old := seen.One(t)
+	s.Advance(world.Past)
+	ana.Get("/token")
+	if tokens, _ := seen.Take(); len(tokens) > 0 && tokens[0] != old {
+		t.Error("the token of another person is used")
+	}
+}
+
+// A sign-out while the refresh is under way: the session stays dead, and what the
+// provider gave for it is revoked.
+func TestRefreshRacesLogout(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	cookie := ana.SignIn()
+	name := ana.SessionName()
+	s.Advance(world.Past)
+	var given string
+	s.OnRefresh(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		s.SetWire(nil)
+		resp := world.RewriteJSON(t, next(r), func(m map[string]any) { given, _ = m["refresh_token"].(string) })
+		other := s.Visitor("ana")
+		other.SetCookie(name, cookie)
+		if a := other.Post("/auth/logout", nil); a.Code != http.StatusSeeOther {
+			t.Errorf("sign-out: %v", a)
+		}
+		return resp, nil
+	})
+	ana.WantOut(ana.On(world.ReplicaB).Get("/token"))
+	s.ShutdownAll()
+	for at := range 2 {
+		thief := s.Visitor("ana")
+		thief.SetCookie(name, cookie)
+		thief.WantOut(thief.On(at).Get("/notes/"))
+	}
+	if given == "" || !slices.Contains(s.RevokedTokens(), given) {
+		t.Errorf("the refresh token that came too late (given: %v) was not revoked", given != "")
+	}
+}
+
+// RevokeAll while the refresh is under way: the marks outlive the merge.
+func TestRefreshRacesRevokeAll(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(world.Past)
+	s.OnRequest(opserver.EndpointToken, func(*http.Request) { revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1") })
+	ana.On(world.ReplicaB).Get("/notes/") // began before; may still be answered
+	s.ShutdownAll()
+	for at := range 2 {
+		ana.WantOut(ana.On(at).Get("/notes/"))
+	}
+}
+
+// The holder of the lease lost the provider's answer. Its lease stays, somebody
+// takes over after 12 s and sends the old token once; there, and only there, an
+// invalid_grant lets the access token serve until it expires.
+func TestRefreshAnswerLost(t *testing.T) {
+	s, seen := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	ana.Get("/token")
+	old := seen.One(t)
+	s.OnRefresh(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		next(r)
+		return nil, context.DeadlineExceeded
+	})
+	s.Advance(4*time.Minute + time.Second)
+	ana.WantServed(ana.Get("/notes/"))
+	s.Shutdown(world.ReplicaA)
+	s.SetWire(nil)
+	if got := s.Refreshes(); got != 1 {
+		t.Fatalf("%d refreshes", got)
+	}
+	s.Advance(21 * time.Second)                           // past the lease of 12 s and every pause
+	ana.WantServed(ana.On(world.ReplicaB).Get("/notes/")) // starts the take-over
+	s.Shutdown(world.ReplicaB)
+	if got := s.Refreshes(); got != 2 {
+		t.Fatalf("%d refreshes after the lease ran out, want 2", got)
+	}
+	ana.WantServed(ana.On(world.ReplicaB).Get("/token")) // 4 min 22 s: the token serves on
+	if got := seen.One(t); got != old {
+		t.Error("another token")
+	}
+	s.Advance(30 * time.Second)
+	ana.WantServed(ana.Get("/notes/"))
+	s.Advance(time.Minute)
+	ana.WantOut(ana.Get("/notes/"))
+	s.ShutdownAll()
+	if got := s.Refreshes(); got != 2 {
+		t.Errorf("%d refreshes in all: the old token was sent more than once by the take-over", got)
+	}
+}
+
+// While a lease is held elsewhere, nobody sends: not before it has run out.
+func TestRefreshLeaseIsRespected(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.OnRefresh(func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+		return nil, context.DeadlineExceeded // nobody knows
+	})
+	s.Advance(4*time.Minute + time.Second)
+	ana.Get("/notes/")
+	s.Shutdown(world.ReplicaA)
+	s.Advance(10 * time.Second)
+	for range 10 {
+		ana.WantServed(ana.On(world.ReplicaB).Get("/notes/"))
+	}
+	if sent := s.SentRefreshTokens(); len(sent) != 1 {
+		t.Errorf("%d refreshes while the lease was held, want the first alone", len(sent))
+	}
+	s.SetWire(nil)
+	s.Advance(11 * time.Second)
+	ana.WantServed(ana.On(world.ReplicaB).Get("/notes/"))
+	s.Shutdown(world.ReplicaB)
+	if sent := s.SentRefreshTokens(); len(sent) != 2 || sent[0] != sent[1] {
+		t.Errorf("%d refreshes sent", len(sent))
+	}
+	ana.WantServed(ana.Get("/notes/"))
+	s.WantQuiet() // the first one never reached the provider
+}
+
+// The token request is not awaited past the lease less 2 s.
+func TestRefreshDeadline(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	var left time.Duration
+	s.OnRefresh(func(r *http.Request, _ func(*http.Request) *http.Response) (*http.Response, error) {
+		deadline, _ := r.Context().Deadline()
+		left = time.Until(deadline)
+		return nil, context.DeadlineExceeded
+	})
+	s.Advance(world.Past)
+	ana.WantServed(ana.Get("/notes/"))
+	s.ShutdownAll()
+	if left <= 0 || left > 10*time.Second {
+		t.Errorf("a refresh would be awaited for %v, want at most 10 s", left)
+	}
+}
+
+// FA11 whole: while the access token is good a provider that fails or hangs is
+// asked again after 10 to 20 s, spread at random, and everybody is served with
+// the old token. Then it says invalid_grant: the session ends, with one redirect
+// to sign-in.
+func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
+	for name, fault := range map[string]func(s *world.Site){
+		"500": func(s *world.Site) { s.Break(opserver.TokenEndpointDown) },
+		"timeout": func(s *world.Site) {
+			s.OnRefresh(func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+				return nil, context.DeadlineExceeded
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := world.WithTokens(t)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			ana.Get("/token")
+			old := seen.One(t)
+			s.Advance(4*time.Minute + time.Second)
+			fault(s)
+			tried := func() int { return len(s.SentRefreshTokens()) }
+			pauses, last := map[time.Duration]bool{}, time.Time{}
+			step := time.Second
+			if name == "timeout" {
+				step = 13 * time.Second // longer than the lease that is left standing, for which requests wait
+			}
+			for end := s.Now().Add(52 * time.Second); s.Now().Before(end); s.Advance(step) {
+				had := tried()
+				ana.WantServed(ana.Get("/token"))
+				if seen.One(t) != old {
+					t.Fatal("another token than the old one")
+				}
+				s.ShutdownAll()
+				if n := tried() - had; n == 1 {
+					if pause := s.Now().Sub(last); !last.IsZero() && name == "500" {
+						pauses[pause] = true
+						if pause < 10*time.Second || pause > 21*time.Second {
+							t.Errorf("asked again after %v, want 10 to 20 s", pause)
+						}
+					}
+					last = s.Now()
+				} else if n > 1 {
+					t.Errorf("%d refreshes at one request", n)
+				}
+			}
+			if last.IsZero() {
+				t.Fatal("no refresh was tried")
+			}
+			s.Mend(opserver.TokenEndpointDown)
+			s.SetWire(nil)
+			s.RevokeGrants("ana")
+			s.EndSessions("ana")
+			s.Advance(time.Minute)
+			if a := ana.Fetch(http.MethodGet, "/token"); a.Code != http.StatusUnauthorized {
+				t.Errorf("a script got %v", a)
+			}
+			seen.Take()
+			ana.WantOut(ana.Get("/token"))
+			if tokens, errs := seen.Take(); len(tokens)+len(errs) != 0 {
+				t.Error("the handler ran with old claims")
+			}
+			s.ResetCounts()
+			ana.SignIn()
+			if n := s.Count(opserver.EndpointAuthorize); n != 1 {
+				t.Errorf("%d authorization requests, want 1", n)
+			}
+			s.ShutdownAll()
+		})
+	}
+}
+
+// The pauses of several sessions after one outage differ, so that they do not
+// come back all at once.
+func TestFA11_Jitter(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	const people = 8
+	list := make([]*world.Visitor, people)
+	for i := range list {
+		list[i] = s.Visitor("ana")
+		list[i].SignIn()
+	}
+	s.Advance(4*time.Minute + time.Second)
+	s.Break(opserver.TokenEndpointDown)
+	again := map[*world.Visitor]int{} // the second after the first try at which one asked again
+	for second := range 25 {
+		for _, b := range list {
+			had := len(s.SentRefreshTokens())
+			b.WantServed(b.Get("/notes/"))
+			s.ShutdownAll()
+			if n := len(s.SentRefreshTokens()) - had; n > 0 && second > 0 && again[b] == 0 {
+				again[b] = second
+			}
+		}
+		s.Advance(time.Second)
+	}
+	seconds := map[int]bool{}
+	for _, second := range again {
+		seconds[second] = true
+	}
+	if len(again) != people || len(seconds) < 2 {
+		t.Errorf("%d sessions asked again at the seconds %v: all at once", len(again), seconds)
+	}
+}
+
+// SE10 for a script: 401 with the way to sign in, and no handler that runs.
+func TestSE10_ScriptGets401(t *testing.T) {
+	s, seen := world.WithTokens(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.RevokeGrants("ana")
+	s.Advance(world.Past)
+	a := ana.On(world.ReplicaB).Fetch(http.MethodGet, "/token")
+	s.WantRefusal(a, http.StatusUnauthorized)
+	if tokens, errs := seen.Take(); len(tokens)+len(errs) != 0 || !strings.Contains(a.Body.String(), "/auth/login") {
+		t.Errorf("the handler ran, or the way to sign in is missing: %v", a)
+	}
+	s.WantNoSession("ana-1")
+	s.ShutdownAll()
+}

@@ -1,0 +1,83 @@
+package signin_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// RL6: addresses in claims are told to the application and asked by nobody:
+// distributed claims, pictures and whatever else points at a host.
+func TestRL6_AddressesInClaims(t *testing.T) {
+	for _, where := range []string{"ID Token", "user info"} {
+		t.Run(where, func(t *testing.T) {
+			var mu sync.Mutex
+			visits := 0
+			inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				mu.Lock()
+				visits++
+				mu.Unlock()
+			}))
+			defer inner.Close()
+			point := func(claims map[string]any) {
+				for _, name := range []string{"picture", "profile", "website", "jwks_uri", "jku", "endpoint"} {
+					claims[name] = inner.URL + "/" + name
+				}
+				claims["_claim_names"] = map[string]any{"groups": "src1", "address": "src2"}
+				claims["_claim_sources"] = map[string]any{
+					"src1": map[string]any{"endpoint": inner.URL + "/claims", "access_token": "token-of-the-source"},
+					"src2": map[string]any{"JWT": "eyJhbGciOiJub25lIn0.e30."},
+				}
+			}
+			var picture string
+			s := world.NewSite(t, func(o *world.SiteOptions) {
+				o.Party = func(c *gatehouse.RelyingPartyConfig) {
+					c.AuthParams = map[string][]string{"claims": {`{"id_token":{"groups":null}}`}}
+				}
+				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+					mux.Handle("/picture", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						id := gatehouse.IdentityFrom(r.Context())
+						picture = id.ClaimString("picture")
+						var all map[string]any
+						if err := id.Claims(&all); err != nil || all["groups"] != nil {
+							t.Errorf("claims %v, err %v; want no groups", all["groups"], err)
+						}
+					})))
+				}
+			})
+			if where == "ID Token" {
+				s.Retoken(t, func(_, claims map[string]any) { point(claims) })
+			} else {
+				s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+					resp := next(r)
+					if strings.HasSuffix(s.Endpoint("userinfo_endpoint"), r.URL.Path) {
+						resp = world.RewriteJSON(t, resp, point)
+					}
+					return resp, nil
+				})
+			}
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			ana.Get("/picture")
+			s.ShutdownAll()
+			if picture != inner.URL+"/picture" {
+				t.Errorf("the application sees picture %q", picture)
+			}
+			for _, c := range s.Calls() {
+				if !strings.HasPrefix(c.Address, "https://op.test/") {
+					t.Errorf("a request went to %s", c.Address)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if visits != 0 {
+				t.Errorf("%d requests at the inner host", visits)
+			}
+		})
+	}
+}

@@ -1,0 +1,104 @@
+package signin_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// What a stranger's callbacks cost. With a valid attempt, which anybody can
+// begin, each costs one entry for the used state and one token request, however
+// often it is repeated; without one, nothing. The entries go with their time.
+func TestCallbackGarbageCosts(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas, world.Watched)
+	s.Visitor("ben").SignIn() // both replicas know their keys
+	s.Visitor("ben").On(world.ReplicaB).SignIn()
+	s.Watched().Counts()
+	s.ResetCounts()
+	before := len(s.Watched().All())
+	const attempts, repeats = 40, 3
+	stranger := s.Visitor("ana")
+	for i := range attempts {
+		state := world.QueryOf(t, stranger.Get("/auth/login").Location()).Get("state")
+		cookies := stranger.Cookies()
+		garbage := "/auth/callback?" + url.Values{"state": {state}, "iss": {world.SiteIssuer}, "code": {fmt.Sprint("garbage-", i, strings.Repeat("x", 7<<10))}}.Encode()
+		for n := range repeats {
+			for name, value := range cookies { // as a stranger keeps them
+				stranger.SetCookie(name, value)
+			}
+			a := stranger.On(n % 2).Get(garbage)
+			s.WantRefusal(a, http.StatusBadRequest)
+			if want := map[bool]string{true: "code_refused", false: "state_used"}[n == 0]; s.LastCode() != want {
+				t.Fatalf("attempt %d, time %d: code %q, want %q", i, n, s.LastCode(), want)
+			}
+		}
+		s.WantRefusal(stranger.Get(strings.Replace(garbage, "state=", "state=x", 1)), http.StatusBadRequest)
+	}
+	if got := s.Count(opserver.EndpointToken); got != attempts {
+		t.Errorf("%d token requests for %d attempts", got, attempts)
+	}
+	if got := len(s.Watched().All()) - before; got != attempts {
+		t.Errorf("%d entries in the store for %d attempts", got, attempts)
+	}
+	if reads, writes := s.Watched().Counts(); writes != attempts*repeats || reads != 0 {
+		t.Errorf("%d reads and %d tries to write; want none and %d", reads, writes, attempts*repeats)
+	}
+	for _, expiry := range s.Watched().Keys() {
+		if life := expiry.Sub(s.Now()); life < 11*time.Hour && life > 12*time.Minute {
+			t.Errorf("an entry lives %v, more than the attempt", life)
+		}
+	}
+	s.ResetCounts()
+	for range attempts {
+		nobody := s.Visitor("ana")
+		s.WantRefusal(nobody.Get("/auth/callback?state=AAAAAAAAAAAAAAAAAAAAAA&code=c1"), http.StatusBadRequest)
+	}
+	if reads, writes := s.Watched().Counts(); reads+writes != 0 || s.Count(opserver.EndpointToken) != 0 {
+		t.Errorf("without an attempt: %d reads, %d writes, %d token requests", reads, writes, s.Count(opserver.EndpointToken))
+	}
+}
+
+// CK6: no cookie that anybody sends makes a 5xx, on a page, on a public page, and at
+// our own handlers. That none costs more than a mebibyte is measured by
+// interop/cmd/bounds.
+func TestCK6_HostileCookiesAreBounded(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.Get("/auth/login")
+	names := []string{ana.Attempts()[0]}
+	ana.SignIn()
+	names = append(names, ana.SessionName())
+	prefix := names[0][:strings.LastIndex(names[0], "-")+1]
+	values := []string{
+		"", ";", `"`, "=", "%00", strings.Repeat("A", 8<<10), "\x80\x81\xfe\xff", "bm90IGEgc2Vzc2lvbg", ana.SessionCookie() + ".", strings.Repeat("A", 43) + "." + strings.Repeat(strings.Repeat("B", 22)+".", 300),
+	}
+	var lines []string
+	for _, name := range names {
+		for _, v := range values {
+			lines = append(lines, name+"="+v)
+		}
+	}
+	many := ""
+	for i := range 300 {
+		many += fmt.Sprintf("%s%08d=%s; ", prefix, i, strings.Repeat("A", 80))
+	}
+	lines = append(lines, ";", "; ; ;", "=", "=;=", strings.Repeat("a=b; ", 2000), many, strings.Repeat(names[1]+"="+strings.Repeat("A", 43)+"; ", 300),
+		strings.Repeat(names[1]+"="+strings.Repeat("A", 43)+"; ", 2999), strings.Repeat(names[0]+"="+strings.Repeat("A", 80)+"; ", 2999), strings.Repeat("a=b; ", 200_000))
+	for _, path := range []string{"/notes/", "/open", "/auth/login", "/auth/logout", "/auth/callback?code=c1&state=" + strings.Repeat("A", 22)} {
+		for _, line := range lines {
+			a := s.Visitor("ana").Get(path, "Cookie", line)
+			if a.Code >= 500 {
+				t.Errorf("%s with %.60q: status %d", path, line, a.Code)
+			}
+			if path == "/open" && a.Body.String() != "served nobody" {
+				t.Errorf("%s with %.60q: %v", path, line, a)
+			}
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package signin_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// RP-L1, LO1: what the provider is told, and the way back.
+func TestLO1_Logout(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	ana.Get("/auth/login") // an attempt is under way as well
+	a := ana.Post("/auth/logout", nil)
+	if a.Code != http.StatusSeeOther || !strings.HasPrefix(a.Location(), s.Endpoint("end_session_endpoint")+"?") || a.Header().Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %v", a)
+	}
+	q := world.QueryOf(t, a.Location())
+	if q.Get("client_id") != "notes" || q.Get("post_logout_redirect_uri") != s.Origin+"/auth/logout" || len(q.Get("state")) < 22 {
+		t.Errorf("client_id %q, post_logout_redirect_uri %q, state of %d", q.Get("client_id"), q.Get("post_logout_redirect_uri"), len(q.Get("state")))
+	}
+	if hint := world.TokenClaims(t, q.Get("id_token_hint")); hint["sub"] != "ana-1" || hint["aud"] != "notes" {
+		t.Errorf("id_token_hint of %v for %v", hint["sub"], hint["aud"])
+	}
+	if ana.SessionName() != "" || len(ana.Attempts()) != 0 {
+		t.Errorf("cookies %v are left (CK3)", ana.Cookies())
+	}
+	back := ana.Follow(a, nil)
+	if back.Code != http.StatusOK || back.URL.Path != "/auth/logout" || !strings.Contains(back.Body.String(), "signed out") {
+		t.Errorf("the way back ends in %v", back)
+	}
+	if len(ana.Cookies()) != 0 {
+		t.Errorf("cookies %v are left after the way back", ana.Cookies())
+	}
+	ana.WantOut(ana.Get("/notes/"))
+	s.ShutdownAll()
+	if got := s.RevokedTokens(); len(got) != 1 || got[0] == "" {
+		t.Errorf("%d tokens revoked, want the refresh token", len(got))
+	}
+	if got := s.EventsOf(gatehouse.EventLogout); len(got) != 1 || got[0] != "" {
+		t.Errorf("logout events %q", got)
+	}
+	// The provider has signed her out too: the next sign-in asks who it is.
+	if page := ana.Follow(ana.Get("/notes/"), func(u *url.URL) bool { return u.Path == "/auth/callback" }); page.Code != http.StatusSeeOther {
+		t.Errorf("next sign-in: %v", page)
+	}
+	if got := s.Count(opserver.EndpointPages); got != 2 {
+		t.Errorf("the provider showed %d forms, want 2", got)
+	}
+}
+
+// The state is fresh each time.
+func TestLogoutStates(t *testing.T) {
+	s := world.NewSite(t)
+	states := map[string]bool{}
+	for range 5 {
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		states[world.QueryOf(t, ana.Post("/auth/logout", nil).Location()).Get("state")] = true
+	}
+	if len(states) != 5 {
+		t.Errorf("%d different states in 5 sign-outs", len(states))
+	}
+}
+
+// RP-L2: the way back with the right, a wrong and no state changes nothing.
+func TestLogoutWayBack(t *testing.T) {
+	for _, page := range []string{"", "/bye"} {
+		s := world.NewSite(t, func(o *world.SiteOptions) {
+			o.Party = func(c *gatehouse.RelyingPartyConfig) { c.LoggedOutURL = page }
+		})
+		for _, c := range []struct {
+			name  string
+			query func(state string) string
+			known bool
+		}{
+			{"right", func(state string) string { return "?state=" + state }, true},
+			{"wrong", func(string) string { return "?state=AAAAAAAAAAAAAAAAAAAAAAAAAA" }, false},
+			{"none", func(string) string { return "" }, false},
+			{"empty", func(string) string { return "?state=" }, false},
+			{"hostile", func(string) string {
+				return "?state=%3Cscript%3E&post_logout_redirect_uri=https://evil.example&returnTo=//evil.example"
+			}, false},
+		} {
+			t.Run(c.name+page, func(t *testing.T) {
+				ana := s.Visitor("ana")
+				ana.SignIn()
+				state := world.QueryOf(t, ana.Post("/auth/logout", nil).Location()).Get("state")
+				a := ana.Get("/auth/logout" + c.query(state))
+				if c.known && page != "" {
+					if a.Code != http.StatusSeeOther || a.Location() != page {
+						t.Errorf("got %v, want %s", a, page)
+					}
+					return
+				}
+				if a.Code != http.StatusOK || a.Location() != "" || strings.Contains(a.Body.String(), "script") || strings.Contains(a.Body.String(), "evil") {
+					t.Errorf("got %v", a)
+				}
+				// A second return with the same state is none.
+				if again := ana.Get("/auth/logout?state=" + state); again.Location() != "" {
+					t.Errorf("the state counts twice: %v", again)
+				}
+			})
+		}
+	}
+}
+
+// GET never signs out, from wherever it comes.
+func TestLogoutGetChangesNothing(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	for _, query := range []string{"", "?state=x", "?logout=1&post_logout_redirect_uri=https://evil.example"} {
+		a := ana.Get("/auth/logout"+query, "Sec-Fetch-Site", "cross-site")
+		if a.Code != http.StatusOK || !strings.Contains(a.Body.String(), `<form method="post" action="/auth/logout">`) {
+			t.Errorf("GET %s: %v, want the page with the form", query, a)
+		}
+		ana.WantServed(ana.Get("/notes/"))
+	}
+	if ana.Follow(ana.Post("/auth/logout", nil), nil).Code != http.StatusOK { // what the form does
+		t.Error("the form does not sign out")
+	}
+	ana.WantOut(ana.Get("/notes/"))
+}
+
+// RP-L3: the session ends only for a POST that says that it is of this site.
+func TestLogoutCrossSite(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"https://partner.test"} }
+	})
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	for name, header := range map[string][]string{
+		"cross-site":     {"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"},
+		"same-site":      {"Sec-Fetch-Site", "same-site"},
+		"only Origin":    {"Origin", "https://evil.example"},
+		"Origin null":    {"Origin", "null"},
+		"neither header": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := ana.Do(ana.Request(http.MethodPost, "/auth/logout", nil, header...))
+			s.WantRefusal(a, http.StatusForbidden)
+			if len(a.Result().Cookies()) != 0 {
+				t.Errorf("cookies %v with the refusal", a.Result().Cookies())
+			}
+			ana.WantServed(ana.Get("/notes/"))
+		})
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodHead} {
+		a := ana.Do(ana.Request(method, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin"))
+		if a.Code != http.StatusMethodNotAllowed || a.Header().Get("Allow") != "GET, POST" {
+			t.Errorf("%s: %v, Allow %q", method, a, a.Header().Get("Allow"))
+		}
+	}
+	ana.WantServed(ana.Get("/notes/"))
+	if a := ana.Do(ana.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "cross-site", "Origin", "https://partner.test")); a.Code != http.StatusSeeOther {
+		t.Errorf("a trusted origin: %v", a)
+	}
+	ana.WantOut(ana.Get("/notes/"))
+}
+
+// RP-L3: the local session ends, whatever the provider can or does.
+func TestLogoutWithoutProvider(t *testing.T) {
+	without := func(member string) func(t *testing.T, s *world.Site) {
+		return func(t *testing.T, s *world.Site) {
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				return world.RewriteJSON(t, next(r), func(m map[string]any) { delete(m, member) }), nil
+			})
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		before  func(t *testing.T, s *world.Site)
+		after   func(t *testing.T, s *world.Site)
+		told    bool
+		revoked int // revocation requests that reach the provider
+	}{
+		{"no end_session_endpoint", without("end_session_endpoint"), nil, false, 1},
+		{"no revocation_endpoint", without("revocation_endpoint"), nil, true, 0},
+		{"provider down", nil, func(_ *testing.T, s *world.Site) { s.SetDown(true) }, true, 0},
+		{"revocation fails", nil, func(_ *testing.T, s *world.Site) { s.Break(opserver.EndpointDown, opserver.EndpointRevoke) }, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := world.NewSite(t)
+			if c.before != nil {
+				c.before(t, s)
+			}
+			ana, thief := s.Visitor("ana"), s.Visitor("ana")
+			cookie := ana.SignIn()
+			thief.SetCookie(ana.SessionName(), cookie)
+			if c.after != nil {
+				c.after(t, s)
+			}
+			a := ana.Post("/auth/logout", nil)
+			if a.Code != http.StatusSeeOther || strings.HasPrefix(a.Location(), "https://op.test") != c.told {
+				t.Errorf("got %v", a)
+			}
+			if !c.told {
+				if page := ana.Follow(a, nil); page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "signed out") {
+					t.Errorf("the local page: %v", page)
+				}
+			}
+			s.ShutdownAll()
+			if a := thief.Get("/notes/"); a.Code == http.StatusOK {
+				t.Errorf("the session lives: %v", a)
+			}
+			if got := s.Count(opserver.EndpointRevoke); got != c.revoked {
+				t.Errorf("%d revocations, want %d", got, c.revoked)
+			}
+		})
+	}
+}
+
+// LO1: nobody waits for the revocation; Shutdown does.
+func TestLogoutDoesNotWaitForRevocation(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	hold, asked := make(chan struct{}), make(chan struct{})
+	s.OnRequest(opserver.EndpointRevoke, func(*http.Request) { close(asked); <-hold })
+	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther {
+		t.Fatalf("got %v", a)
+	}
+	<-asked // it is under way although the answer is there
+	close(hold)
+	s.ShutdownAll()
+	if got := s.Count(opserver.EndpointRevoke); got != 1 {
+		t.Errorf("%d revocations", got)
+	}
+}
+
+// Signing out twice, or without a session, is no trouble and tells nobody.
+func TestLogoutWithoutSession(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	a := ana.Post("/auth/logout", nil)
+	if a.Code != http.StatusSeeOther || strings.Contains(a.Location(), "op.test") {
+		t.Errorf("got %v", a)
+	}
+	ana.SignIn()
+	jar := ana.Cookies()
+	ana.Post("/auth/logout", nil)
+	for name, value := range jar {
+		ana.SetCookie(name, value)
+	}
+	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther || strings.Contains(a.Location(), "id_token_hint") {
+		t.Errorf("the second time: %v", a)
+	}
+	s.ShutdownAll()
+	if got := s.RevokedTokens(); len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) || len(got) != 1 {
+		t.Errorf("%d revocations, want 1", len(got))
+	}
+}
+
+// CK3: what is cleared has the name and the flags of what was set.
+func TestCK3_ClearedCookies(t *testing.T) {
+	s := world.NewSite(t)
+	set, cleared := map[string]*http.Cookie{}, map[string]*http.Cookie{}
+	everyCookie(s, func(c *http.Cookie, _ string) {
+		if c.MaxAge < 0 {
+			cleared[c.Name] = c
+			return
+		}
+		set[c.Name] = c
+	})
+	wholeLife(s, s.Visitor("ana"))
+	for name, c := range set {
+		gone := cleared[name]
+		if gone == nil {
+			t.Errorf("%s was never cleared", name)
+			continue
+		}
+		if gone.Path != c.Path || gone.Secure != c.Secure || gone.HttpOnly != c.HttpOnly || gone.SameSite != c.SameSite || !gone.Expires.Before(s.Now()) || gone.Value != "" {
+			t.Errorf("%s was set as %v and cleared as %v", name, c, gone)
+		}
+	}
+	if len(set) < 10 {
+		t.Errorf("only %d cookies were set", len(set))
+	}
+}
+
+// beforeHeader runs f when the status of an answer is about to be sent.
+type beforeHeader struct {
+	http.ResponseWriter
+	f func()
+}
+
+func (w *beforeHeader) WriteHeader(status int) {
+	w.f()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// LO1: when the redirect goes out the session is dead on both replicas already,
+// and the revocation of its refresh token is given up after 2 s.
+func TestLO1_DeadBeforeTheRedirect(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas)
+	var left time.Duration
+	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(s.Endpoint("revocation_endpoint"), r.URL.Path) {
+			return next(r), nil
+		}
+		deadline, _ := r.Context().Deadline()
+		left = time.Until(deadline)
+		return nil, context.DeadlineExceeded
+	})
+	ana, thief := s.Visitor("ana"), s.Visitor("ana")
+	cookie := ana.SignIn()
+	thief.SetCookie(ana.SessionName(), cookie)
+	thief.WantServed(thief.On(world.ReplicaB).Get("/notes/"))
+	asked := false
+	inner := s.Replicas[world.ReplicaA].Mux
+	s.Replicas[world.ReplicaA].Mux = http.NewServeMux()
+	s.Replicas[world.ReplicaA].Mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w = &beforeHeader{w, func() {
+				asked = true
+				thief.WantOut(thief.On(world.ReplicaB).Get("/notes/"))
+				w := httptest.NewRecorder()
+				page := thief.Request(http.MethodGet, "/open", nil)
+				page.AddCookie(&http.Cookie{Name: ana.SessionName(), Value: cookie})
+				inner.ServeHTTP(w, page)
+				if w.Body.String() != "served nobody" {
+					t.Errorf("replica A: %q", w.Body)
+				}
+			}}
+		}
+		inner.ServeHTTP(w, r)
+	})
+	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther || !asked {
+		t.Errorf("got %v", a)
+	}
+	s.ShutdownAll()
+	if left <= 0 || left > 2*time.Second {
+		t.Errorf("a silent revocation would be waited for %v, want at most 2 s", left)
+	}
+	thief.WantOut(thief.Get("/notes/")) // its failure does not keep the session
+}
+
+// CK3 on loopback without TLS: no prefix and no Secure, when set and when
+// cleared.
+func TestCK3_ClearedCookiesOnLoopback(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = "http://127.0.0.1:8080" })
+	set, cleared := map[string]bool{}, map[string]bool{}
+	everyCookie(s, func(c *http.Cookie, raw string) {
+		if c.Secure || strings.HasPrefix(c.Name, "__") || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+			t.Errorf("Set-Cookie %q", raw)
+		}
+		if c.MaxAge < 0 {
+			cleared[c.Name] = c.Expires.Before(s.Now()) && c.Value == ""
+			return
+		}
+		set[c.Name] = true
+	})
+	wholeLife(s, s.Visitor("ana"))
+	for name := range set {
+		if !cleared[name] {
+			t.Errorf("%s was never cleared", name)
+		}
+	}
+}

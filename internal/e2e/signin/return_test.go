@@ -1,0 +1,113 @@
+package signin_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// RT1, and the shapes behind F1 and F2: none of them leaves the site.
+func TestRT1_ReturnTo(t *testing.T) {
+	s := world.NewSite(t)
+	for _, wish := range append(hostileTargets(),
+		// RT6: our own addresses, which would loop or sign out.
+		"/auth/callback", "/auth/callback?code=x", "/auth/callback/", "/auth/login", "/auth/login?return_to=/notes/", "/auth/login/",
+	) {
+		ana := s.Visitor("ana")
+		start := ana.Get("/auth/login?return_to=" + url.QueryEscape(wish))
+		if start.Code != http.StatusSeeOther {
+			t.Errorf("return_to %q: the sign-in does not start: %v", wish, start)
+			continue
+		}
+		a := ana.Get(ana.AnswerOf(start))
+		if a.Code != http.StatusSeeOther || a.Location() != "/" {
+			t.Errorf("return_to %q comes back to %q, want the default", wish, a.Location())
+		}
+	}
+}
+
+// hostileTargets are the shapes of the open redirects of others: what a browser
+// takes for another origin at once, after a redirect of a server that decodes or
+// cleans, or under another parser.
+func hostileTargets() []string {
+	list := []string{
+		"", " ", "https://evil.example", "http:evil.example", "//evil.example", "///evil.example", "////evil.example/..",
+		`/\evil.example`, `\/evil.example`, `\\evil.example`, `/\/evil.example`, `//\evil.example`, `/%5cevil.example`, `/%5C%5Cevil.example`,
+		"/%2f%2fevil.example", "/%2fevil.example", "/%2F%5Cevil.example", "%2f%2fevil.example",
+		"javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "vbscript:x", "mailto:a@b", "evil.example", "@evil.example",
+		"/\tevil", "/\t/evil.example", "\t//evil.example", "/\n/evil.example", "/\r\n/evil.example", "/%09/evil.example", "/%0a/evil.example",
+		"/%0d%0aSet-Cookie:x=y", "/\x00/evil.example", "/%00/evil.example", "/\x7f", "/\u00a0/evil.example", "/\u2028/evil.example", "/\u200b/x", "/\ufeff//evil.example",
+		"/.//evil.example", "/..//evil.example", "/a/..//evil.example", "/a/../../evil.example", "/./%2fevil.example", "/%2e%2e//evil.example", "/%2e/%2fevil.example",
+		"https:///evil.example", "https:/evil.example", "https:evil.example", `https:\\evil.example`, "https://notes.test@evil.example/", "//notes.test@evil.example",
+		`https://google.fr\.notes.test/`, "https://notes.test.evil.example/", "https://notes.test/notes/", "//notes.test/notes/", "?x=//evil.example", "#//evil.example",
+		"/\\\tevil.example", "/;//evil.example/%2f..", "〱evil.example", "//evil%00.example", "/%", "/%zz", "/%u2215evil",
+		"/" + strings.Repeat("a", 256), "/\xff\xfe", "/%c0%af/evil.example"[:1] + "/evil.example", "http://[::1", "https://evil.example:443/x", "//evil.example:80", "ht\ttps://evil.example",
+	}
+	return list
+}
+
+// Good paths come back as they were, byte for byte.
+func TestReturnToGood(t *testing.T) {
+	s := world.NewSite(t)
+	for _, wish := range []string{
+		"/notes/", "/notes/7?page=2&q=a%20b", "/n%C3%B6te?x=%2F%2Fy", "/a;b=c/d", "/notes/?next=https://elsewhere.example/", "/%7Eana/",
+		"/authors", "/auth/loginx", "/x?return_to=//evil.example", "/a%2Fb",
+	} {
+		ana := s.Visitor("ana")
+		a := ana.Get(ana.AnswerOf(ana.Get("/auth/login?return_to=" + url.QueryEscape(wish))))
+		if a.Location() != wish {
+			t.Errorf("return_to %q comes back to %q", wish, a.Location())
+		}
+	}
+}
+
+func TestReturnToHomeURL(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.HomeURL = "/start?from=sign-in" }
+	})
+	ana := s.Visitor("ana")
+	if a := ana.Get(ana.AnswerOf(ana.Get("/auth/login"))); a.Location() != "/start?from=sign-in" {
+		t.Errorf("came back to %q", a.Location())
+	}
+}
+
+// The address that a request itself asks for is never read as another origin
+// when the person comes back to it. There is no mux in front that would clean it.
+func TestReturnToFromRequest(t *testing.T) {
+	s := world.NewSite(t)
+	guard := s.Replicas[0].Login.RequireLogin(world.WhoAmI)
+	for _, target := range []string{"//evil.example/", "///evil.example", `/\evil.example`, "/%5cevil.example", "/.%2e//evil.example", "/%09/evil.example", "*"} {
+		ana := s.Visitor("ana")
+		r := httptest.NewRequest(http.MethodGet, s.Origin+"/", nil)
+		r.Header.Set("Accept", "text/html")
+		r.URL, r.RequestURI = &url.URL{Path: target}, target
+		if u, err := url.ParseRequestURI(target); err == nil {
+			r.URL = u
+		}
+		w := httptest.NewRecorder()
+		guard.ServeHTTP(w, r)
+		if w.Code != http.StatusSeeOther {
+			t.Errorf("a request for %q: status %d", target, w.Code)
+			continue
+		}
+		home := mustParse(t, s.Origin+"/")
+		ana.Jar.SetCookies(home, w.Result().Cookies())
+		if back := ana.Get(ana.AnswerOf(&world.Page{ResponseRecorder: w, URL: home})); back.Location() != "/" {
+			t.Errorf("a request for %q comes back to %q", target, back.Location())
+		}
+	}
+}
+
+func mustParse(t testing.TB, raw string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}

@@ -1,0 +1,252 @@
+package signin_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+func TestSignIn(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	start := ana.Get("/notes/7?page=2")
+	ana.WantOut(start)
+	back := ana.Get(ana.AnswerOf(start))
+	if back.Code != http.StatusSeeOther || back.Location() != "/notes/7?page=2" {
+		t.Fatalf("after the callback: %v; want 303 to the page asked for", back)
+	}
+	ana.WantServed(ana.Follow(back, nil))
+	if left := ana.Attempts(); len(left) != 0 {
+		t.Errorf("attempt cookies %q are left over", left)
+	}
+	if got := s.EventsOf(gatehouse.EventLogin); len(got) != 1 || got[0] != "" {
+		t.Errorf("login events %q, want one without a code", got)
+	}
+	if v := s.Violations(); len(v) != 0 {
+		t.Errorf("the provider saw %q", v)
+	}
+}
+
+// A sign-in costs the provider a token and a user info request and, when cold, a
+// metadata and a key request.
+func TestSignInCosts(t *testing.T) {
+	s := world.NewSite(t)
+	want := map[string]int{opserver.EndpointToken: 1, opserver.EndpointUserInfo: 1, opserver.EndpointMetadata: 1, opserver.EndpointJWKS: 1}
+	for _, state := range []string{"cold", "warm"} {
+		s.Visitor("ana").SignIn()
+		for _, e := range opserver.Endpoints() {
+			if e == opserver.EndpointAuthorize || e == opserver.EndpointPages {
+				continue // the browser's
+			}
+			if got := s.Count(e); got != want[e] {
+				t.Errorf("%s: %d requests to %s, want %d", state, got, e, want[e])
+			}
+		}
+		s.ResetCounts()
+		want[opserver.EndpointMetadata], want[opserver.EndpointJWKS] = 0, 0
+	}
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.ResetCounts()
+	for range 20 {
+		ana.WantServed(ana.Get("/notes/"))
+	}
+	for _, e := range opserver.Endpoints() {
+		if got := s.Count(e); got != 0 {
+			t.Errorf("20 pages made %d requests to %s", got, e)
+		}
+	}
+}
+
+func TestSignInClaims(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		skip bool
+		want string // name, which only user info gives here
+	}{
+		{"joined with user info", false, "ANA"}, {"user info skipped", true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got *gatehouse.Identity
+			s := world.NewSite(t, func(o *world.SiteOptions) {
+				o.Party = func(pc *gatehouse.RelyingPartyConfig) { pc.SkipUserInfo = c.skip }
+				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+					mux.Handle("/who", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						got = gatehouse.IdentityFrom(r.Context())
+					})))
+				}
+			})
+			s.Retoken(t, func(_ map[string]any, claims map[string]any) {
+				delete(claims, "name")
+				claims["email"] = "signed@example.org"
+			})
+			begin := s.Now()
+			s.Visitor("ana").Visit("/who")
+			if got == nil {
+				t.Fatal("the handler had no identity")
+			}
+			if got.Issuer != world.SiteIssuer || got.Subject != "ana-1" || got.ClientID != "notes" || got.Via != gatehouse.ViaSession ||
+				!got.AuthTime.Equal(begin) || strings.Join(got.Scopes, " ") != "openid profile email" || !got.Expires.After(begin) {
+				t.Errorf("identity %+v", got)
+			}
+			if got.ClaimString("name") != c.want {
+				t.Errorf("name %q, want %q", got.ClaimString("name"), c.want)
+			}
+			if e := got.ClaimString("email"); e != "signed@example.org" {
+				t.Errorf("email %q: the signed claim has to win", e)
+			}
+			asked := s.Count(opserver.EndpointUserInfo)
+			if (asked == 0) != c.skip {
+				t.Errorf("user info asked %d times", asked)
+			}
+		})
+	}
+}
+
+// RP-A3, CC4: two tabs, finished in both orders.
+func TestCC4_TwoTabs(t *testing.T) {
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		s := world.NewSite(t)
+		ana := s.Visitor("ana")
+		tabs := [2]string{ana.ToCallback("/notes/a"), ana.ToCallback("/notes/b")}
+		wants := [2]string{"/notes/a", "/notes/b"}
+		for _, i := range order {
+			if a := ana.Get(tabs[i]); a.Code != http.StatusSeeOther || a.Location() != wants[i] {
+				t.Fatalf("tab %d: %v; want 303 to %s", i, a, wants[i])
+			}
+		}
+		ana.WantServed(ana.Get("/notes/"))
+		list, err := s.Replicas[0].Sessions.List(context.Background(), world.SiteIssuer, "ana-1")
+		if err != nil || len(list) != 1 {
+			t.Errorf("%d sessions, err %v; want the second sign-in to replace the first", len(list), err)
+		}
+	}
+}
+
+// At most eight sign-ins are under way in one browser; the oldest goes.
+func TestSignInManyTabs(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	var callbacks []string
+	for range 10 {
+		callbacks = append(callbacks, ana.ToCallback("/notes/"))
+		s.Advance(time.Second)
+	}
+	if got := ana.Attempts(); len(got) != 8 {
+		t.Errorf("%d attempt cookies, want 8", len(got))
+	}
+	s.WantNo(ana, ana.Get(callbacks[0]), 0)
+	ana.WantServed(ana.Visit(callbacks[9]))
+	for _, value := range ana.Cookies() {
+		if len(value) > 512 {
+			t.Errorf("a cookie of %d bytes", len(value))
+		}
+	}
+}
+
+// AuthURL is for those who send the link themselves.
+func TestSignInAuthURL(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.HandleFunc("/mail", func(w http.ResponseWriter, r *http.Request) {
+				link, err := login.AuthURL(w, r, r.URL.Query().Get("to"))
+				if err != nil {
+					t.Error(err)
+				}
+				http.Redirect(w, r, link, http.StatusFound)
+			})
+		}
+	})
+	for wish, want := range map[string]string{"/notes/5": "/notes/5", "https://evil.example/": "/", "//evil.example": "/", "": "/"} {
+		ana := s.Visitor("ana")
+		if a := ana.Get(ana.ToCallback("/mail?to=" + url.QueryEscape(wish))); a.Location() != want {
+			t.Errorf("AuthURL with returnTo %q came back to %q, want %q", wish, a.Location(), want)
+		}
+	}
+}
+
+// Public pages know who is there, and never send anybody away.
+func TestSignInOptional(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	a := ana.Get("/open")
+	if a.Code != http.StatusOK || a.Body.String() != "served nobody" || len(ana.Cookies()) != 0 {
+		t.Errorf("before sign-in: %v", a)
+	}
+	if !strings.Contains(a.Header().Get("Vary"), "Cookie") {
+		t.Error("no Vary: Cookie on a page that depends on the session (CK8)")
+	}
+	ana.SignIn()
+	ana.WantServed(ana.Get("/open"))
+	if a := ana.Get("/open"); a.Header().Get("Cache-Control") != "no-store" || !strings.Contains(a.Header().Get("Vary"), "Cookie") {
+		t.Errorf("headers %v of a page for a person (CK8)", a.Header())
+	}
+}
+
+// A guard on a path that a router rewrote still comes back to what was asked
+// (defect 1).
+func TestSignInUnderStripPrefix(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/app/", http.StripPrefix("/app", login.RequireLogin(world.WhoAmI)))
+		}
+	})
+	ana := s.Visitor("ana")
+	if a := ana.Get(ana.ToCallback("/app/inner?x=1")); a.Location() != "/app/inner?x=1" {
+		t.Errorf("came back to %q, want the address that the browser asked for", a.Location())
+	}
+}
+
+// With the plain ResponseRecorder of a test: no TLS state, no jar, no browser.
+func TestSignInRedirectIsCheap(t *testing.T) {
+	s := world.NewSite(t)
+	r := httptest.NewRequest(http.MethodGet, s.Origin+"/notes/", nil)
+	r.Header.Set("Accept", "text/html")
+	w := httptest.NewRecorder()
+	s.Replicas[0].Mux.ServeHTTP(w, r)
+	if w.Code != http.StatusSeeOther {
+		t.Errorf("status %d for an old browser without Sec-Fetch-Mode, want 303", w.Code)
+	}
+}
+
+// CC4 over two replicas: each tab ends on the other one, in both orders, and at
+// once.
+func TestCC4_TwoTabsTwoReplicas(t *testing.T) {
+	for _, order := range [][]int{{0, 1}, {1, 0}, nil} {
+		s := world.NewSite(t, world.TwoReplicas)
+		ana := s.Visitor("ana")
+		tabs := [2]string{ana.ToCallback("/notes/a"), ana.On(1).ToCallback("/notes/b")}
+		finish := func(tab int) {
+			if a := ana.On(1 - tab).Get(tabs[tab]); a.Code != http.StatusSeeOther || !strings.HasPrefix(a.Location(), "/notes/") {
+				t.Errorf("tab %d: %v, code %q", tab, a, s.LastCode())
+			}
+		}
+		for _, tab := range order {
+			finish(tab)
+		}
+		if order == nil {
+			done := make(chan struct{})
+			for tab := range 2 {
+				go func() { defer func() { done <- struct{}{} }(); finish(tab) }()
+			}
+			<-done
+			<-done
+		}
+		ana.WantServed(ana.Get("/notes/"))
+		ana.WantServed(ana.On(1).Get("/notes/"))
+		if codes := s.EventsOf(gatehouse.EventRefusal); len(codes) != 0 {
+			t.Errorf("refusals %q", codes)
+		}
+		if list, err := s.Replicas[0].Sessions.List(context.Background(), world.SiteIssuer, "ana-1"); order != nil && (err != nil || len(list) != 1) {
+			t.Errorf("%d sessions, err %v; want one", len(list), err)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// What a site is made of. The secret needs the form-encoding of RFC 6749 §2.3.1.
+const (
+	SiteIssuer = "https://op.test/realm"
+	SiteSecret = "rp secret: %+/"
+	SitePass   = "pass-word-of-everybody"
+)
+
+// Names of the replicas of a site of two.
+const (
+	ReplicaA = iota
+	ReplicaB
+)
+
+// Past is when the access tokens of the provider have expired.
+const Past = 5*time.Minute + time.Second
+
+// Site is a web site under test: replicas that share one store, behind one origin,
+// in a world off the network. Ana and Ben have accounts at the provider.
+type Site struct {
+	*World
+	Origin   string
+	Store    gatehouse.Store
+	Options  SiteOptions
+	Replicas []*Replica
+
+	signer *Signer // of changed ID Tokens
+}
+
+// Replica is one process of a site.
+type Replica struct {
+	Provider *gatehouse.Provider
+	Sessions *gatehouse.Sessions
+	Login    *gatehouse.RelyingParty
+	Mux      *http.ServeMux
+}
+
+// SiteOptions change a site. Each function changes what is handed to the
+// constructor of its name.
+type SiteOptions struct {
+	Origin   string
+	Replicas int
+	Store    gatehouse.Store
+	Wrap     func(gatehouse.Store) gatehouse.Store
+	Client   func(*opserver.Client)
+	Sessions func(*gatehouse.SessionsConfig)
+	Party    func(*gatehouse.RelyingPartyConfig)
+	Provider func(*gatehouse.ProviderConfig)
+	Mount    func(mux *http.ServeMux, login *gatehouse.RelyingParty)
+}
+
+// TwoReplicas makes a site of two.
+func TwoReplicas(o *SiteOptions) { o.Replicas = 2 }
+
+// Limits sets the limits of sessions.
+func Limits(lifetime, idle time.Duration) func(*SiteOptions) {
+	return func(o *SiteOptions) {
+		o.Sessions = func(c *gatehouse.SessionsConfig) { c.Lifetime, c.IdleTimeout = lifetime, idle }
+	}
+}
+
+// NewSite makes a site. When the test ends, its replicas are shut down and no secret
+// may have shown.
+func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
+	t.Helper()
+	o := SiteOptions{Origin: "https://notes.test", Replicas: 1}
+	for _, c := range change {
+		c(&o)
+	}
+	s := &Site{World: New(t, SiteIssuer), Origin: o.Origin, Options: o}
+	s.Mint("client secret", SiteSecret)
+	s.Mint("client secret", url.QueryEscape(SiteSecret))
+	s.Mint("password", SitePass)
+	for _, name := range []string{"ana", "ben"} {
+		s.Must(s.AddUser(name, SitePass, map[string]any{"sub": name + "-1", "email": name + "@example.org", "name": strings.ToUpper(name)}))
+	}
+	// ES256: RSA takes long under the race detector, and one test has it.
+	c := opserver.Client{ID: "notes", Secret: SiteSecret, RedirectURIs: []string{o.Origin + "/auth/callback"},
+		PostLogoutRedirectURIs: []string{o.Origin + "/auth/logout"}, IDTokenAlg: "ES256"}
+	if o.Client != nil {
+		o.Client(&c)
+	}
+	s.Must(s.AddClient(c))
+	s.Store = o.Store
+	if s.Store == nil {
+		s.Store = gatehouse.NewMemoryStore(s.Now)
+	}
+	if o.Wrap != nil {
+		s.Store = o.Wrap(s.Store)
+	}
+	for range o.Replicas {
+		s.AddReplica(o)
+	}
+	t.Cleanup(func() {
+		s.Server.Close()
+		for _, r := range s.Replicas {
+			s.Must(r.Sessions.Shutdown(context.Background()))
+		}
+		s.CheckSilence()
+	})
+	return s
+}
+
+// AddReplica starts one more process.
+func (s *Site) AddReplica(o SiteOptions) *Replica {
+	s.T.Helper()
+	provider := s.Provider(func(c *gatehouse.ProviderConfig) {
+		if o.Provider != nil {
+			o.Provider(c)
+		}
+	})
+	sc := gatehouse.SessionsConfig{Store: s.Store, Now: s.Now}
+	if o.Sessions != nil {
+		o.Sessions(&sc)
+	}
+	sessions, err := gatehouse.NewSessions(sc)
+	s.Must(err)
+	c := gatehouse.RelyingPartyConfig{
+		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(SiteSecret)},
+		RedirectURL: s.Origin + "/auth/callback", Scopes: []string{"profile", "email"},
+		Sessions: sessions, LoginURL: "/auth/login",
+	}
+	if o.Party != nil {
+		o.Party(&c)
+	}
+	login, err := gatehouse.NewRelyingParty(provider, c)
+	s.Must(err)
+	r := &Replica{Provider: provider, Sessions: sessions, Login: login, Mux: http.NewServeMux()}
+	r.Mux.Handle("/auth/callback", login.CallbackHandler())
+	r.Mux.Handle("/auth/logout", login.LogoutHandler())
+	r.Mux.Handle("/auth/login", login.LoginHandler())
+	r.Mux.Handle("/notes/", login.RequireLogin(WhoAmI))
+	r.Mux.Handle("/open", login.OptionalLogin(WhoAmI))
+	if o.Mount != nil {
+		o.Mount(r.Mux, login)
+	}
+	s.Replicas = append(s.Replicas, r)
+	return r
+}
+
+// WhoAmI says whom it serves.
+var WhoAmI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	id := gatehouse.IdentityFrom(r.Context())
+	if id == nil {
+		fmt.Fprint(w, "served nobody")
+		return
+	}
+	fmt.Fprintf(w, "served %s by %s", id.Subject, id.Via)
+})
+
+// Shutdown waits until a replica has no work left.
+func (s *Site) Shutdown(i int) {
+	s.T.Helper()
+	s.Must(s.Replicas[i].Sessions.Shutdown(context.Background()))
+}
+
+// ShutdownAll waits until no replica has work left.
+func (s *Site) ShutdownAll() {
+	s.T.Helper()
+	for i := range s.Replicas {
+		s.Shutdown(i)
+	}
+}
+
+// Refreshes counts refresh requests that reached the provider.
+func (s *Site) Refreshes() int { return s.CountToken("refresh_token") }
+
+// SentRefreshTokens lists the refresh tokens in the order in which they were sent.
+func (s *Site) SentRefreshTokens() (list []string) {
+	for _, c := range s.CallsTo("token_endpoint") {
+		if c.Form.Get("grant_type") == "refresh_token" {
+			list = append(list, c.Form.Get("refresh_token"))
+		}
+	}
+	return list
+}
+
+// RevokedTokens lists the tokens that were revoked at the provider.
+func (s *Site) RevokedTokens() (list []string) {
+	for _, c := range s.CallsTo("revocation_endpoint") {
+		list = append(list, c.Form.Get("token"))
+	}
+	return list
+}
+
+// WantRefusal checks a page or body of ours: status, no-store, no handler run.
+func (s *Site) WantRefusal(a *Page, status int) {
+	s.T.Helper()
+	if a.Code != status || strings.Contains(a.Body.String(), "served") {
+		s.T.Fatalf("got %v; want %d", a, status)
+	}
+	if got := a.Header().Get("Cache-Control"); got != "no-store" {
+		s.T.Errorf("Cache-Control %q on a refusal, want no-store", got)
+	}
+	if retry := a.Header().Get("Retry-After"); (retry != "") != (status == http.StatusServiceUnavailable) {
+		s.T.Errorf("Retry-After %q with status %d", retry, status)
+	}
+}
+
+// WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing set,
+// the token endpoint as often asked as said.
+func (s *Site) WantNo(b *Visitor, a *Page, tokenRequests int) {
+	s.T.Helper()
+	s.WantRefusal(a, http.StatusBadRequest)
+	if b.SessionName() != "" {
+		s.T.Error("a session cookie came with the refusal")
+	}
+	if got := s.Count(opserver.EndpointToken); got != tokenRequests {
+		s.T.Errorf("the token endpoint was asked %d times, want %d", got, tokenRequests)
+	}
+	codes := s.EventsOf(gatehouse.EventRefusal)
+	if len(codes) == 0 || codes[len(codes)-1] == "" {
+		s.T.Errorf("refused events %q, want one with a reason code", codes)
+	}
+}
+
+// WantNoSession checks that the person has no live session in the store.
+func (s *Site) WantNoSession(subject string) {
+	s.T.Helper()
+	last := s.Replicas[len(s.Replicas)-1]
+	list, err := last.Sessions.List(context.Background(), SiteIssuer, subject)
+	if err != nil || len(list) != 0 {
+		s.T.Errorf("%d sessions of %s are left, err %v", len(list), subject, err)
+	}
+}

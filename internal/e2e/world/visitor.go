@@ -1,0 +1,264 @@
+package world
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Visitor is a browser with a cookie jar. It goes to one replica at a time and
+// follows nothing by itself.
+type Visitor struct {
+	Site *Site
+	User string
+	At   int // replica
+	Jar  http.CookieJar
+}
+
+// Visitor is a fresh browser of a person.
+func (s *Site) Visitor(user string) *Visitor {
+	jar, err := cookiejar.New(nil)
+	s.Must(err)
+	return &Visitor{Site: s, User: user, Jar: jar}
+}
+
+// On is the same browser at another replica.
+func (b *Visitor) On(at int) *Visitor {
+	v := *b
+	v.At = at
+	return &v
+}
+
+// Together sends n requests at once, spread over the replicas.
+func (b *Visitor) Together(n, replicas int, target string) (answers []*Page) {
+	done := make(chan *Page)
+	for i := range n {
+		go func() { done <- b.On(i % replicas).Get(target) }()
+	}
+	for range n {
+		answers = append(answers, <-done)
+	}
+	return answers
+}
+
+// Page is what a visitor got.
+type Page struct {
+	*httptest.ResponseRecorder
+	URL *url.URL
+}
+
+// Location is where it leads.
+func (a *Page) Location() string { return a.Header().Get("Location") }
+
+func (a *Page) String() string {
+	body := a.Body.String()
+	if _, text, found := strings.Cut(body, "<main>"); found {
+		body, _, _ = strings.Cut(text, "</main>")
+	}
+	return fmt.Sprintf("%s: %d, Location %q, body %q", a.URL.Path, a.Code, a.Location(), body)
+}
+
+// Do sends a request of the test's own making, with the cookies of the browser.
+func (b *Visitor) Do(r *http.Request) *Page {
+	b.Site.T.Helper()
+	at := *r.URL
+	for _, c := range b.Jar.Cookies(&at) {
+		r.AddCookie(c)
+	}
+	r.URL = &url.URL{Path: at.Path, RawPath: at.RawPath, RawQuery: at.RawQuery} // as a server sees it
+	r.RequestURI = r.URL.RequestURI()
+	w := httptest.NewRecorder()
+	if at.Host == providerHost {
+		b.Site.Server.ServeHTTP(w, r)
+	} else {
+		b.Site.Replicas[b.At].Mux.ServeHTTP(w, r)
+		b.Site.NoteShown(w)
+	}
+	b.Jar.SetCookies(&at, w.Result().Cookies())
+	return &Page{w, &at}
+}
+
+// Request makes a request; header has names and values in turn.
+func (b *Visitor) Request(method, target string, body io.Reader, header ...string) *http.Request {
+	if strings.HasPrefix(target, "/") {
+		target = b.Site.Origin + target
+	}
+	r := httptest.NewRequest(method, target, body)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return r
+}
+
+// Navigation is what a browser says of a page that is opened.
+var Navigation = []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "none", "Accept", "text/html"}
+
+// Get opens a page, once; more header lines win over those of a navigation.
+func (b *Visitor) Get(target string, header ...string) *Page {
+	b.Site.T.Helper()
+	return b.Do(b.Request(http.MethodGet, target, nil, append(slices.Clone(Navigation), header...)...))
+}
+
+// Fetch is what a script of the page does.
+func (b *Visitor) Fetch(method, target string, header ...string) *Page {
+	b.Site.T.Helper()
+	h := []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Accept", "*/*"}
+	return b.Do(b.Request(method, target, nil, append(h, header...)...))
+}
+
+// Post sends a form of one of our pages by navigation.
+func (b *Visitor) Post(target string, form url.Values, header ...string) *Page {
+	b.Site.T.Helper()
+	h := append(slices.Clone(Navigation), "Content-Type", "application/x-www-form-urlencoded", "Origin", b.Site.Origin, "Sec-Fetch-Site", "same-origin")
+	return b.Do(b.Request(http.MethodPost, target, strings.NewReader(form.Encode()), append(h, header...)...))
+}
+
+var (
+	formAction = regexp.MustCompile(`<form method="post" action="([^"]*)"`)
+	formInput  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+)
+
+// providerHost is the host of the provider.
+const providerHost = "op.test"
+
+// FillIn sends the form of a page of the provider.
+func (b *Visitor) FillIn(a *Page) *Page {
+	b.Site.T.Helper()
+	action := formAction.FindStringSubmatch(a.Body.String())
+	if action == nil {
+		b.Site.T.Fatalf("no form in %v", a)
+	}
+	form := url.Values{"username": {b.User}, "password": {SitePass}}
+	for _, m := range formInput.FindAllStringSubmatch(a.Body.String(), -1) {
+		form.Set(m[1], html.UnescapeString(m[2]))
+	}
+	target, err := a.URL.Parse(html.UnescapeString(action[1]))
+	b.Site.Must(err)
+	r := b.Request(http.MethodPost, target.String(), strings.NewReader(form.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+	return b.Do(r)
+}
+
+// MaxHops is more than any sign-in takes; a loop ends there.
+const MaxHops = 12
+
+// Follow goes where it is sent, signs in where it is asked to, and stops at the
+// first answer of the site that is no redirect, or before the request for which
+// stop is true.
+func (b *Visitor) Follow(a *Page, stop func(*url.URL) bool) *Page {
+	b.Site.T.Helper()
+	for range MaxHops {
+		switch {
+		case a.Location() != "":
+			to, err := a.URL.Parse(a.Location())
+			b.Site.Must(err)
+			if stop != nil && stop(to) {
+				return a
+			}
+			a = b.Get(to.String())
+		case a.URL.Host == providerHost && strings.Contains(a.Body.String(), `id="sign-in"`):
+			a = b.FillIn(a)
+		default:
+			return a
+		}
+	}
+	b.Site.T.Fatalf("still redirected after %d hops: %v", MaxHops, a)
+	return nil
+}
+
+// Visit opens a page of the site and goes where that leads.
+func (b *Visitor) Visit(target string) *Page {
+	b.Site.T.Helper()
+	return b.Follow(b.Get(target), nil)
+}
+
+// ToCallback is Visit up to the answer of the provider, which is returned
+// unopened.
+func (b *Visitor) ToCallback(target string) string {
+	b.Site.T.Helper()
+	return b.AnswerOf(b.Get(target))
+}
+
+// AnswerOf is ToCallback for a sign-in that has begun already.
+func (b *Visitor) AnswerOf(start *Page) string {
+	b.Site.T.Helper()
+	a := b.Follow(start, func(u *url.URL) bool { return u.Path == "/auth/callback" })
+	if !strings.Contains(a.Location(), "/auth/callback") {
+		b.Site.T.Fatalf("no callback, but %v", a)
+	}
+	return a.Location()
+}
+
+// SignIn signs the visitor in and returns the cookie of the session.
+func (b *Visitor) SignIn() string {
+	b.Site.T.Helper()
+	b.WantServed(b.Visit("/notes/"))
+	return b.SessionCookie()
+}
+
+// Cookies are what the visitor would send to the site.
+func (b *Visitor) Cookies() map[string]string {
+	u, err := url.Parse(b.Site.Origin + "/")
+	b.Site.Must(err)
+	out := map[string]string{}
+	for _, c := range b.Jar.Cookies(u) {
+		out[c.Name] = c.Value
+	}
+	return out
+}
+
+// Attempts are the names of the cookies of sign-ins under way.
+func (b *Visitor) Attempts() (names []string) {
+	for name, value := range b.Cookies() {
+		if !strings.Contains(value, ".") && !strings.HasSuffix(name, ".out") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// SessionName is the name of the cookie of a session, "" if there is none.
+func (b *Visitor) SessionName() string {
+	for name, value := range b.Cookies() {
+		if strings.Count(value, ".") == 2 {
+			return name
+		}
+	}
+	return ""
+}
+
+// SessionCookie is its value.
+func (b *Visitor) SessionCookie() string { return b.Cookies()[b.SessionName()] }
+
+// SetCookie puts a cookie of the site into the browser.
+func (b *Visitor) SetCookie(name, value string) {
+	u, err := url.Parse(b.Site.Origin + "/")
+	b.Site.Must(err)
+	b.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/", Secure: u.Scheme == "https"}})
+}
+
+// WantServed checks that the handler ran for the visitor.
+func (b *Visitor) WantServed(a *Page) {
+	b.Site.T.Helper()
+	if want := "served " + b.User + "-1 by session"; a.Code != http.StatusOK || a.Body.String() != want {
+		b.Site.T.Fatalf("got %v; want %q", a, want)
+	}
+}
+
+// WantOut checks that the visitor is sent to sign-in.
+func (b *Visitor) WantOut(a *Page) {
+	b.Site.T.Helper()
+	if a.Code != http.StatusSeeOther || !strings.HasPrefix(a.Location(), b.Site.Endpoint("authorization_endpoint")+"?") {
+		b.Site.T.Fatalf("got %v; want a redirect to sign-in", a)
+	}
+	if got := a.Header().Get("Cache-Control"); got != "no-store" {
+		b.Site.T.Errorf("Cache-Control %q on a redirect to sign-in, want no-store", got)
+	}
+}
