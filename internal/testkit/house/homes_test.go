@@ -1,0 +1,92 @@
+package house_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestHomesOfTests(t *testing.T) { hold(t, homesOfTests) }
+
+// testedIn is the line below the package clause of a file whose tests are
+// elsewhere.
+var testedIn = regexp.MustCompile(`^// Tested in (.+)\.$`)
+
+// homeless are files whose tests are still on their way to a home. It is empty in
+// the end.
+var homeless = []string{
+	"client.go", "event.go", "middleware.go", "oidc_bounds.go", "oidc_login.go", "oidc_logout.go",
+	"oidc_page.go", "oidc_refuse.go", "oidc_tokens.go", "options.go", "panics.go", "requirement.go",
+	"resource_server.go", "session.go", "session_cookie.go", "session_info.go", "session_live.go",
+	"session_refresh.go", "uma_rp.go", "uma_rp_exchange.go", "uma_rp_refusal.go", "uma_rs.go",
+	"uma_rs_challenge.go", "uma_rs_grants.go", "uma_rs_introspect.go", "uma_rs_need.go", "uma_rs_pat.go",
+	"uma_rs_register.go", "uma_rs_resource.go", "uma_rs_stores.go",
+}
+
+// homesOfTests: each x.go of the root that declares something has x_test.go, or
+// says in the line below its package clause which packages test it.
+func homesOfTests(t *testing.T, tr *tree) []string {
+	var out []string
+	tested := map[string]bool{} // directories with tests
+	for _, name := range tr.files {
+		if strings.HasSuffix(name, "_test.go") {
+			tested[path.Dir(name)] = true
+		}
+	}
+	for _, f := range tr.goFiles(t, 0, func(name string) bool { return path.Dir(name) == "." }) {
+		declares := slices.ContainsFunc(f.ast.Decls, func(d ast.Decl) bool {
+			imports, ok := d.(*ast.GenDecl)
+			return !ok || imports.Tok != token.IMPORT
+		})
+		if f.test || !declares {
+			continue
+		}
+		lines := strings.Split(tr.read(t, f.name), "\n")[f.line(f.ast.Name.End()):]
+		said := testedIn.FindStringSubmatch(strings.TrimSpace(strings.Join(lines[:min(2, len(lines))], "")))
+		switch {
+		case said != nil:
+			for _, dir := range strings.Split(said[1], ", ") {
+				if !tested[dir] {
+					out = append(out, fmt.Sprintf("%s: tested in %s, which has no tests", f.name, dir))
+				}
+			}
+		case !slices.Contains(tr.files, strings.TrimSuffix(f.name, ".go")+"_test.go") && !slices.Contains(homeless, f.name):
+			out = append(out, fmt.Sprintf("%s has no %s_test.go, and no line \"// Tested in internal/e2e/….\" below its package clause", f.name, strings.TrimSuffix(f.name, ".go")))
+		}
+	}
+	return out
+}
+
+func TestNoClocks(t *testing.T) { hold(t, noClocks) }
+
+// clocked are test files that still read a clock or count allocations. It is
+// empty in the end.
+var clocked = []string{
+	"session_record_test.go", "signin_bounds_test.go", "signin_flood_test.go", "signin_jk_test.go",
+	"signin_outage_test.go", "signin_tcp_test.go", "store_test.go",
+}
+
+// noClocks: no test that "go test ./..." runs judges by elapsed or processor time
+// or by counts of allocations. Another machine, or a busy one, would fail it; all
+// that lives in bench. In a bubble of testing/synctest time is exact.
+func noClocks(t *testing.T, tr *tree) []string {
+	var out []string
+	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
+		if !f.test || slices.Contains(clocked, f.name) {
+			continue
+		}
+		names := []string{"testing.AllocsPerRun", "runtime.ReadMemStats", "syscall.Getrusage", "testing.Benchmark"}
+		if !slices.Contains(imports(t, f), "testing/synctest") {
+			names = append(names, "time.Since")
+		}
+		for _, call := range calls(f, names...) {
+			out = append(out, call+": what judges by time or allocations belongs to bench; a promise of time is tested in testing/synctest")
+		}
+	}
+	return out
+}
