@@ -85,9 +85,18 @@ func identityParty(ctx context.Context) string {
 	return id.Issuer + " " + id.Subject
 }
 
-// Forget drops the tokens of a party, as named by UMATransportConfig.Party. Call
-// it when the party signs out. What a running exchange brings is not kept. The
-// tokens live on at the authorization server until they expire.
+// ForgetIdentity drops the tokens of the party that id stands for. Call it when a
+// person signs out. The party is the one that UMATransportConfig.Party finds on
+// ctx with id on it. What a running exchange brings is not kept. The tokens live
+// on at the authorization server until they expire. A nil id does nothing.
+func (t *UMATransport) ForgetIdentity(ctx context.Context, id *Identity) {
+	if id != nil {
+		t.tokens.Forget(t.config.Party(WithIdentity(ctx, id)))
+	}
+}
+
+// Forget is ForgetIdentity for those who name parties themselves: party is what
+// UMATransportConfig.Party returns.
 func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget(party) }
 
 // Shutdown waits until no exchange and no fetch of the Provider is under way, or

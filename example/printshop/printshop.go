@@ -161,7 +161,7 @@ func (s *Shop) forgetAtLogout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			if id, err := s.login.Check(r); err == nil && id != nil {
-				s.uma.Forget(r.Context(), id.Issuer+" "+id.Subject)
+				s.uma.ForgetIdentity(r.Context(), id)
 			}
 		}
 		next.ServeHTTP(w, r)

@@ -64,6 +64,64 @@ func TestUMAParty(t *testing.T) {
 	}
 }
 
+// TestUMAForgetIdentity: a person's tokens go, whatever Party makes of the person.
+func TestUMAForgetIdentity(t *testing.T) {
+	type teamKey struct{}
+	bob, carol := &gatehouse.Identity{Issuer: "https://id.example.org", Subject: "bob"}, &gatehouse.Identity{Issuer: "https://id.example.org", Subject: "carol"}
+	for name, c := range map[string]struct {
+		party  func(context.Context) string
+		forget context.Context
+		want   []string // the tokens that bob, carol and nobody come with afterwards
+	}{
+		"by default": {nil, t.Context(), []string{"", "rpt4", "rpt2", "rpt3"}},
+		"by subject": {func(ctx context.Context) string {
+			id := gatehouse.IdentityFrom(ctx)
+			if id == nil {
+				return ""
+			}
+			return id.Subject
+		}, t.Context(), []string{"", "rpt4", "rpt2", "rpt3"}},
+		"by another value": {func(ctx context.Context) string {
+			team, _ := ctx.Value(teamKey{}).(string)
+			if id := gatehouse.IdentityFrom(ctx); id != nil {
+				team += id.Subject
+			}
+			return team
+		}, context.WithValue(t.Context(), teamKey{}, "other "), []string{"rpt1", "rpt2", "rpt3"}},
+		"all are one": {func(context.Context) string { return "everybody" }, t.Context(), []string{"", "rpt2", "rpt2", "rpt2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewShopScript(t)
+			tr := w.Shop(w.Told(false), gatehouse.UMATransportConfig{Party: c.party})
+			all := func() (seen []string) {
+				before := len(w.Tokens())
+				for _, id := range []*gatehouse.Identity{bob, carol, nil} {
+					r, err := http.NewRequestWithContext(gatehouse.WithIdentity(t.Context(), id), "GET", world.ShopScriptPhotos, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := tr.RoundTrip(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp.Body.Close()
+				}
+				return w.Tokens()[before:]
+			}
+			all()
+			kept := all()
+			tr.ForgetIdentity(t.Context(), nil)
+			if got := all(); !slices.Equal(got, kept) || slices.Contains(got, "") {
+				t.Errorf("after nobody was forgotten: %q, before %q", got, kept)
+			}
+			tr.ForgetIdentity(c.forget, bob)
+			if got := all(); !slices.Equal(got, c.want) {
+				t.Errorf("after bob was forgotten: %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // Claims sees the values of the request that needs it.
 func TestUMAClaimsContext(t *testing.T) {
 	w := world.NewShopScript(t)
