@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/opserver"
 	"example.com/gatehouse/middlewaretest"
 )
 
@@ -47,11 +48,11 @@ func TestWhatEndsTokens(t *testing.T) {
 		return tok
 	}
 	pat, plain := fresh("uma_protection"), fresh("read")
-	op.ExpirePATs()
+	inside(t, op).ExpirePATs()
 	if introspect(t, op, c, pat) || !introspect(t, op, c, plain) {
 		t.Error("ExpirePATs ends PATs, and only them")
 	}
-	op.RevokeRPTs()
+	inside(t, op).RevokeRPTs()
 	if !introspect(t, op, c, plain) {
 		t.Error("RevokeRPTs ends another token")
 	}
@@ -65,7 +66,7 @@ func TestWhatEndsTokens(t *testing.T) {
 	if introspect(t, op, c, short) {
 		t.Error("SetTokenLifetime has no effect")
 	}
-	if n, peak := op.Count("introspect"), op.Peak("introspect"); n == 0 || peak != 1 {
+	if n, peak := op.Count("introspect"), inside(t, op).Peak("introspect"); n == 0 || peak != 1 {
 		t.Errorf("count %d, peak %d", n, peak)
 	}
 	op.ResetCounts()
@@ -100,7 +101,7 @@ func TestEndSessionsAndRotateKeys(t *testing.T) {
 	ana := op.Browser(t, "ana")
 	resp, err := ana.Get(site + "/notes/")
 	body(t, resp, err)
-	op.RotateKeys()
+	must(t, inside(t, op).RotateKeys())
 	op.EndSessions("ana")
 	before := op.Count("pages")
 	resp, err = ana.Get(other + "/notes/")
@@ -204,8 +205,8 @@ func TestRPTOptions(t *testing.T) {
 	c := op.AddClient("http://rp.test/cb")
 	pat := op.AccessToken("ana", c, "uma_protection")
 	id, _ := api(t, op, endpoint(t, op, "resource_registration_endpoint"), pat, `{"resource_scopes":["view"]}`)["_id"].(string)
-	op.SetRPT(middlewaretest.RPTOptions{JWT: true, Refresh: true})
-	op.SetTicketLifetime(time.Second)
+	inside(t, op).SetRPT(opserver.RPTOptions{JWT: true, Refresh: true})
+	inside(t, op).SetTicketLifetime(time.Second)
 	exchange := func(wait time.Duration) map[string]any {
 		ticket, _ := api(t, op, endpoint(t, op, "permission_endpoint"), pat, `{"resource_id":"`+id+`","resource_scopes":["view"]}`)["ticket"].(string)
 		op.Clock().Advance(wait)

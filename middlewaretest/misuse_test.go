@@ -23,7 +23,6 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		"user without name":       func() { op.AddUser("", nil) },
 		"relative redirect URI":   func() { op.AddClient("/cb") },
 		"unknown endpoint":        func() { op.Count("tokn") },
-		"unknown endpoint, peak":  func() { op.Peak("") },
 		"unknown endpoint, hook":  func() { op.OnRequest("tokn", nil) },
 		"unknown endpoint, fault": func() { op.BreakAt(middlewaretest.EndpointDown, "tokn") },
 		"unknown fault":           func() { op.Break("no-such-fault") },

@@ -2,21 +2,110 @@ package middlewaretest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/offline"
+	"example.com/gatehouse/internal/testkit/opserver"
 	"example.com/gatehouse/middlewaretest"
 )
 
-// answerTime is how long the services of these tests wait for the provider to
-// begin an answer: long for one on loopback, short for one that hangs.
-const answerTime = time.Second
+// impatient gives a request up as soon as the provider has received it at an
+// endpoint that hangs: nobody waits, and nothing depends on how fast anybody is.
+type impatient struct {
+	base http.RoundTripper
+
+	mu   sync.Mutex
+	held map[string]chan struct{} // by path; closed when the provider has a request for it
+}
+
+// at is closed when the provider holds a request for the path.
+func (i *impatient) at(path string) chan struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.held[path] == nil {
+		if i.held == nil {
+			i.held = map[string]chan struct{}{}
+		}
+		i.held[path] = make(chan struct{})
+	}
+	return i.held[path]
+}
+
+// hold is the hook of an endpoint that hangs.
+func (i *impatient) hold(r *http.Request) {
+	held := i.at(r.URL.Path)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	select {
+	case <-held:
+	default:
+		close(held)
+	}
+}
+
+// calm forgets what hung.
+func (i *impatient) calm() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.held = nil
+}
+
+func (i *impatient) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	context.AfterFunc(r.Context(), cancel)
+	type answer struct {
+		resp *http.Response
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		resp, err := i.base.RoundTrip(r.WithContext(ctx))
+		answered <- answer{resp, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.resp, a.err
+	case <-i.at(r.URL.Path):
+		cancel()
+		if a := <-answered; a.err == nil {
+			_ = a.resp.Body.Close()
+		}
+		return nil, errors.New("the provider does not answer")
+	}
+}
+
+// inside gives the controls that only the tests of this module have use for.
+func inside(t testing.TB, op *middlewaretest.Server) *opserver.Server {
+	t.Helper()
+	u, err := url.Parse(op.Issuer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if way, ok := op.Transport().(*offline.Net); ok {
+		if server, ok := way.Handler(u.Scheme + "://" + u.Host).(*opserver.Server); ok {
+			return server
+		}
+	}
+	t.Fatal("the kit's transport leads to no provider")
+	return nil
+}
+
+// must fails the test for an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // service is a relying party with caches of its own.
 type service struct {
@@ -34,7 +123,7 @@ type service struct {
 func newService(t *testing.T, op *middlewaretest.Server, change func(*gatehouse.ProviderConfig, *gatehouse.RelyingPartyConfig)) *service {
 	t.Helper()
 	s := &service{t: t, op: op}
-	transport := &http.Transport{ResponseHeaderTimeout: answerTime}
+	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	pc := gatehouse.ProviderConfig{Now: op.Clock().Now, Transport: transport, Logger: slog.New(slog.NewTextHandler(s, nil)),
 		Events: func(_ context.Context, e gatehouse.Event) {

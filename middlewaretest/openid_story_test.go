@@ -86,7 +86,7 @@ func TestKeyRotation(t *testing.T) {
 		if status, page := s.get(op.Browser(t, "ana"), "/notes/"); status != 200 {
 			t.Errorf("%d %s", status, page)
 		}
-		op.RotateKeys()
+		must(t, inside(t, op).RotateKeys())
 	}
 	op.Break(middlewaretest.UnknownKeyID)
 	before := op.Count("jwks")
@@ -147,7 +147,7 @@ func TestAlgorithms(t *testing.T) {
 	op.AddUser("ana", nil)
 	s := newService(t, op, nil)
 	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
-		op.SignWith(alg)
+		must(t, inside(t, op).SignWith(alg))
 		if status, page := s.get(op.Browser(t, "ana"), "/notes/"); status != 200 {
 			t.Errorf("%s: %d %s %s", alg, status, page, s.took())
 		}

@@ -141,30 +141,6 @@ func (s *Server) RevokeGrants(user string) { s.op.RevokeGrants(user) }
 // EndSessions signs a user out of the provider, in every browser.
 func (s *Server) EndSessions(user string) { s.op.EndSessions(user) }
 
-// RevokeRPTs ends all RPTs.
-func (s *Server) RevokeRPTs() { s.op.RevokeRPTs() }
-
-// ExpirePATs ends all PATs; what they were granted by stays.
-func (s *Server) ExpirePATs() { s.op.ExpirePATs() }
-
 // SetTokenLifetime sets how long access tokens and RPTs live from now on; five
 // minutes at first.
 func (s *Server) SetTokenLifetime(d time.Duration) { s.op.SetTokenLifetime(d) }
-
-// SetTicketLifetime sets how long permission tickets live from now on; five
-// minutes at first.
-func (s *Server) SetTicketLifetime(d time.Duration) { s.op.SetTicketLifetime(d) }
-
-// RotateKeys makes new signing keys; those before stay in the key set until the
-// next rotation.
-func (s *Server) RotateKeys() {
-	s.t.Helper()
-	s.check(s.op.RotateKeys())
-}
-
-// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or EdDSA.
-// At first it is RS256.
-func (s *Server) SignWith(alg string) {
-	s.t.Helper()
-	s.check(s.op.SignWith(alg))
-}

@@ -267,22 +267,7 @@ func (s *Server) Count(endpoint string) int {
 // CountToken returns how many token requests named the grant type.
 func (s *Server) CountToken(grantType string) int { return s.op.CountToken(grantType) }
 
-// Peak returns the most requests that were at an endpoint at the same time.
-func (s *Server) Peak(endpoint string) int {
-	s.t.Helper()
-	s.known(endpoint)
-	return s.op.Peak(endpoint)
-}
-
-// CountIntrospected returns how many introspection requests were about a token.
-func (s *Server) CountIntrospected(token string) int { return s.op.CountIntrospected(token) }
-
-// TicketChain returns the greatest number of tickets that one authorization
-// process has been given.
-func (s *Server) TicketChain() int { return s.op.TicketChain() }
-
-// ResetCounts sets Count, CountToken, CountIntrospected, Peak and TicketChain to
-// zero.
+// ResetCounts sets Count and CountToken to zero.
 func (s *Server) ResetCounts() { s.op.ResetCounts() }
 
 // known fails the test for a misspelt endpoint, which would count nothing.
