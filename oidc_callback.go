@@ -300,7 +300,7 @@ func (rp *RelyingParty) establish(w http.ResponseWriter, r *http.Request, a *att
 // settle does what a new session brings with it.
 func (rp *RelyingParty) settle(ctx context.Context, r *http.Request, rec *session.Record, ref session.Ref) error {
 	if err := rp.sessions.keeper.Enlist(ctx, ref, rec); err != nil {
-		rp.provider.logger.WarnContext(ctx, "gatehouse: session is missing in its owner's list", "error", err)
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
 	}
 	old, err := rp.replaceOld(ctx, r, rec)
 	if err != nil {

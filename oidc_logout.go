@@ -193,7 +193,7 @@ func (rp *RelyingParty) revokeLater(refresh string) {
 	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
 		err := rp.provider.revoke(ctx, rp.client, refresh, "refresh_token")
 		if err != nil {
-			rp.provider.logger.WarnContext(ctx, "gatehouse: refresh token not revoked", "issuer", rp.provider.issuer, "error", err)
+			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleRevocation, ClientID: rp.client.ID, Err: err})
 		}
 		return struct{}{}, err
 	})

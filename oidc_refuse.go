@@ -55,7 +55,7 @@ func redirect(w http.ResponseWriter, location string) {
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := *asError(err, errInternal).answered()
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
-		rp.logStack(r.Context(), p.Value, p.Stack)
+		rp.provider.emitPanic(r.Context(), p.Value, p.Stack)
 	}
 	rp.provider.emit(r.Context(), Event{Name: EventRefusal, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)

@@ -1,8 +1,6 @@
 package gatehouse
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"runtime/debug"
 )
@@ -24,8 +22,7 @@ func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// panicked answers a panic with 500. The stack goes to the log; the panic's
-// text, which may quote anything, goes nowhere (RL8).
+// panicked answers a panic with 500 (RL8).
 func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
@@ -38,10 +35,6 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 		// The logger, the Events hook or ErrorHandler is what panics.
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}()
-	rp.logStack(r.Context(), p, debug.Stack())
-	rp.refuse(w, r, errInternal.because(fmt.Errorf("panic of type %T", p)))
-}
-
-func (rp *RelyingParty) logStack(ctx context.Context, p any, stack []byte) {
-	rp.provider.logger.ErrorContext(ctx, "gatehouse: panic", "issuer", rp.provider.issuer, "kind", fmt.Sprintf("%T", p), "stack", string(stack))
+	rp.provider.emitPanic(r.Context(), p, debug.Stack())
+	rp.refuse(w, r, errInternal.because(panicked(p)))
 }

@@ -163,7 +163,7 @@ func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backcha
 			return md, backchannel.Life{RenewAt: p.now().Add(metadataAge)}, err
 		},
 		Failed: func(ctx context.Context, err error) {
-			p.logger.WarnContext(ctx, "gatehouse: metadata not fetched", "issuer", p.issuer, "error", err)
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleMetadata, Err: err})
 		},
 		Now: p.now, Timeout: outbound.Timeout, Wait: metadataWait,
 		Pause: metadataBackoff, MaxPause: metadataBackoffMax,

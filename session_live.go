@@ -52,7 +52,7 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	now, err := rp.sessions.keeper.Load(r.Context(), ref)
 	switch {
 	case errors.Is(err, session.ErrGarbage):
-		rp.provider.logger.WarnContext(r.Context(), "gatehouse: a login record is garbage", "issuer", rp.provider.issuer)
+		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})
 		return nil, session.ErrNone
 	case errors.Is(err, session.ErrNone):
 		return nil, err
@@ -69,7 +69,8 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 func (l *liveSession) touch(ctx context.Context) {
 	now, err := l.sessions.keeper.Touch(ctx, l.ref, l.stored())
 	if err != nil {
-		l.party.provider.logger.WarnContext(ctx, "gatehouse: idle limit not written back", "error", err)
+		rec := l.record()
+		l.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleIdle, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
 		return
 	}
 	l.set(now)
@@ -153,7 +154,7 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
 			if p := recover(); p != nil { // perhaps nobody waits for it
-				rp.logStack(ctx, p, debug.Stack())
+				rp.provider.emitPanic(ctx, p, debug.Stack())
 				panic(p)
 			}
 		}()

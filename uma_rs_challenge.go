@@ -82,7 +82,8 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 		return "", resource, err
 	}
 	if len(ticket) > longTicket {
-		rs.provider.logger.WarnContext(ctx, "gatehouse: a ticket of this length may not pass proxies", "bytes", len(ticket))
+		long := fmt.Errorf("a ticket of %d bytes, which may not pass proxies", len(ticket))
+		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.ID, Resource: resource, Err: long})
 	}
 	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)
 	return header, resource, err

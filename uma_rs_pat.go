@@ -54,6 +54,9 @@ func newServicePAT(p *Provider, c Client) *servicePAT {
 			}
 			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
 		},
+		Failed: func(ctx context.Context, err error) {
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleServiceToken, ClientID: c.ID, Err: err})
+		},
 		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
 	})}
 }

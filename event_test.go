@@ -1,0 +1,141 @@
+package gatehouse_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse"
+)
+
+// gate is a place where a logger or hook hangs, until it is opened.
+type gate chan struct{}
+
+// hangingLog is a slog.Handler that hangs at every line.
+type hangingLog struct{ gate gate }
+
+func (h hangingLog) Enabled(context.Context, slog.Level) bool  { return true }
+func (h hangingLog) Handle(context.Context, slog.Record) error { <-h.gate; return nil }
+func (h hangingLog) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h hangingLog) WithGroup(string) slog.Handler             { return h }
+func (h hangingLog) hang(context.Context, gatehouse.Event)     { <-h.gate }
+func (h hangingLog) config(c gatehouse.ProviderConfig, hook bool) *gatehouse.ProviderConfig {
+	c.Logger = slog.New(h)
+	if hook {
+		c.Logger, c.Events = slog.New(slog.DiscardHandler), h.hang
+	}
+	return &c
+}
+
+// A logger or hook that hangs while it is told of a fetch that failed stops
+// nobody: neither who waits for that fetch, nor who comes later, nor the fetch
+// that succeeds in the end. No lock of ours is held meanwhile.
+func TestHangingLogStopsNobody(t *testing.T) {
+	for name, hook := range map[string]bool{"logger": false, "hook": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := hangingLog{make(gate)}
+				server := &heldTransport{release: make(chan struct{}), status: 503}
+				close(server.release)
+				p, err := gatehouse.NewProvider("https://id.example.org", log.config(gatehouse.ProviderConfig{Transport: server}, hook))
+				if err != nil {
+					t.Fatal(err)
+				}
+				all := func(want string) {
+					t.Helper()
+					var callers sync.WaitGroup
+					for range 10 {
+						callers.Go(func() {
+							if _, err := p.Metadata(t.Context()); gatehouse.ErrorCode(err) != want {
+								t.Errorf("got %v, want code %q", err, want)
+							}
+						})
+					}
+					callers.Wait()
+				}
+				for range 3 {
+					all(gatehouse.CodeProviderUnavailable)
+					time.Sleep(time.Minute) // the pause is over
+				}
+				server.status, server.body = 200, heldMetadata
+				all("")
+				close(log.gate)
+				if err := p.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// The same where a service token cannot be had.
+func TestHangingLogAndServiceToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := hangingLog{make(gate)}
+		server := &heldTransport{release: make(chan struct{}), status: 503}
+		close(server.release)
+		p, err := gatehouse.NewProvider("https://id.example.org", log.config(gatehouse.ProviderConfig{
+			Transport: server,
+			Metadata:  &gatehouse.Metadata{TokenEndpoint: "https://id.example.org/t", PermissionEndpoint: "https://id.example.org/p"},
+		}, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		grants, err := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{Client: gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := grants.PAT(t.Context(), "", gatehouse.Secret{}); gatehouse.ErrorCode(err) != gatehouse.CodeProviderUnavailable {
+				t.Errorf("got %v", err)
+			}
+			time.Sleep(time.Minute)
+		}
+		server.status, server.body = 200, `{"access_token":"pat","token_type":"Bearer"}`
+		if pat, err := grants.PAT(t.Context(), "", gatehouse.Secret{}); err != nil || pat.Reveal() != "pat" {
+			t.Errorf("got %v", err)
+		}
+		close(log.gate)
+		if err := gatehouse.Shutdown(t.Context(), grants, p); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What the log gets the hook gets as well, with the issuer and a code.
+func TestTroubleIsAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines strings.Builder
+		var events []gatehouse.Event
+		server := &heldTransport{release: make(chan struct{}), status: http.StatusServiceUnavailable}
+		close(server.release)
+		p, err := gatehouse.NewProvider("https://id.example.org", &gatehouse.ProviderConfig{
+			Transport: server,
+			Logger:    slog.New(slog.NewTextHandler(&lines, nil)),
+			Events:    func(_ context.Context, e gatehouse.Event) { events = append(events, e) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Metadata(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(events) != 1 || events[0].Name != gatehouse.EventTrouble || events[0].Code != "metadata_outage" ||
+			events[0].Issuer != "https://id.example.org" || events[0].Err == nil || events[0].Time.IsZero() {
+			t.Errorf("events %+v", events)
+		}
+		for _, want := range []string{`level=WARN msg="gatehouse: trouble"`, "issuer=https://id.example.org", "code=metadata_outage", "error="} {
+			if !strings.Contains(lines.String(), want) {
+				t.Errorf("the log lacks %s: %s", want, lines.String())
+			}
+		}
+	})
+}

@@ -1,0 +1,127 @@
+package house_test
+
+import (
+	"fmt"
+	"go/ast"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// eventFile is the one file that writes to the log.
+const eventFile = "event.go"
+
+func TestOneLogEdge(t *testing.T) { hold(t, oneLogEdge) }
+
+// oneLogEdge: nothing of the library but event.go writes to a log, so that each
+// line has the issuer, and the hook gets what the log gets.
+func oneLogEdge(t *testing.T, tr *tree) []string {
+	var out []string
+	for _, f := range tr.goFiles(t, 0, tr.inTheLibrary(t)) {
+		if f.name == eventFile || strings.HasPrefix(f.name, "middlewaretest/") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if ok && logs(sel) {
+				out = append(out, fmt.Sprintf("%s:%d: only %s writes to the log: emit an event", f.name, f.line(call.Pos()), eventFile))
+			}
+			return true
+		})
+	}
+	return out
+}
+
+// logs reports whether a call writes to a log: a method of something that is
+// called a logger, or a function of log or log/slog with a level in its name.
+func logs(sel *ast.SelectorExpr) bool {
+	on := ""
+	switch x := sel.X.(type) {
+	case *ast.Ident:
+		on = x.Name
+	case *ast.SelectorExpr:
+		on = x.Sel.Name
+	case *ast.CallExpr: // slog.Default().Warn
+		if s, ok := x.Fun.(*ast.SelectorExpr); ok && logs(&ast.SelectorExpr{X: s.X, Sel: sel.Sel}) {
+			return true
+		}
+	}
+	if strings.EqualFold(on, "logger") {
+		return true
+	}
+	if on != "log" && on != "slog" {
+		return false
+	}
+	return slices.ContainsFunc([]string{"Debug", "Info", "Warn", "Error", "Log", "Print", "Fatal", "Panic", "Output"}, func(verb string) bool {
+		return strings.HasPrefix(sel.Sel.Name, verb)
+	})
+}
+
+func TestTroublesDoc(t *testing.T) { hold(t, troubles) }
+
+// troubles holds the table headed "Trouble": one row for each constant trouble….
+// No error has such a code.
+func troubles(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, errorsDoc)
+	rows, errors := map[string][]docRow{}, map[string]bool{}
+	for _, table := range tables {
+		for _, row := range table.rows {
+			switch code := strings.Trim(row.cells[0], "`"); table.head[0] {
+			case "Trouble":
+				rows[code] = append(rows[code], row)
+			case "Code":
+				errors[code] = true
+			}
+		}
+	}
+	found := map[string]string{}
+	for _, f := range tr.rootFiles(t) {
+		for _, c := range f.constants() {
+			if lit, ok := c.value.(*ast.BasicLit); ok && strings.HasPrefix(c.name, "trouble") {
+				if code, err := strconv.Unquote(lit.Value); err == nil {
+					found[code] = c.at
+				}
+			}
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(found)) {
+		if errors[code] {
+			out = append(out, fmt.Sprintf("%s: %s is the code of an error, too", found[code], code))
+		}
+	}
+	return append(out, compareRows(errorsDoc, "trouble", rows, found)...)
+}
+
+// TestEdgeGuardsBark gives both guards something to find.
+func TestEdgeGuardsBark(t *testing.T) {
+	const pkg = "package gatehouse\n\n"
+	for _, line := range []string{
+		"p.logger.WarnContext(ctx, \"x\")", "logger.Info(\"x\")", "slog.Error(\"x\")", "slog.Default().Warn(\"x\")", "log.Printf(\"x\")",
+	} {
+		if got := oneLogEdge(t, sampleTree(t, "b.go", pkg+"func f() { "+line+" }\n")); len(got) != 1 || !strings.Contains(got[0], "b.go:3") {
+			t.Errorf("%s: %q", line, got)
+		}
+	}
+	for _, line := range []string{"p.emit(ctx, e)", "slog.String(\"a\", \"b\")", "slog.Default()"} {
+		if got := oneLogEdge(t, sampleTree(t, "b.go", pkg+"func f() { "+line+" }\n")); len(got) != 0 {
+			t.Errorf("%s: %q", line, got)
+		}
+	}
+	const doc = "| Code | Status |\n|---|---|\n| `used` | 503 |\n\n| Trouble | What |\n|---|---|\n| `used` | x |\n| `gone` | x |\n"
+	tr := sampleTree(t, "b.go", pkg+"const (\n\ttroubleA = \"used\"\n\ttroubleB = \"new\"\n)\n")
+	tr.fs.(fstest.MapFS)[errorsDoc] = &fstest.MapFile{Data: []byte(doc)}
+	tr.files = append(tr.files, errorsDoc)
+	got := strings.Join(troubles(t, tr), "\n")
+	for _, want := range []string{"used is the code of an error", "new has no row", "gone is not in the source"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q lacks %q", got, want)
+		}
+	}
+}
