@@ -1,5 +1,7 @@
 package gatehouse
 
+// Tested in internal/memstore, middlewaretest.
+
 import "context"
 
 // ResourceIDs keeps the ids that authorization servers gave to resources. They

@@ -22,10 +22,7 @@ var testedIn = regexp.MustCompile(`^// Tested in (.+)\.$`)
 var homeless = []string{
 	"client.go", "event.go", "middleware.go", "oidc_bounds.go", "oidc_login.go", "oidc_logout.go",
 	"oidc_page.go", "oidc_refuse.go", "oidc_tokens.go", "options.go", "panics.go", "requirement.go",
-	"resource_server.go", "session.go", "session_cookie.go", "session_info.go", "session_live.go",
-	"session_refresh.go", "uma_rp.go", "uma_rp_exchange.go", "uma_rp_refusal.go", "uma_rs.go",
-	"uma_rs_challenge.go", "uma_rs_grants.go", "uma_rs_introspect.go", "uma_rs_need.go", "uma_rs_pat.go",
-	"uma_rs_register.go", "uma_rs_resource.go", "uma_rs_stores.go",
+	"session.go", "session_cookie.go", "session_info.go", "session_live.go", "session_refresh.go",
 }
 
 // homesOfTests: each x.go of the root that declares something has x_test.go, or
