@@ -186,10 +186,16 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 
 func (l *liveSession) identity() *Identity {
 	rec := l.record()
+	id := identityOf(rec, l.sessions.keeper.Ending(rec))
+	id.session = l
+	return id
+}
+
+// identityOf is who a login record is for, without the session.
+func identityOf(rec *session.Record, ends time.Time) *Identity {
 	return &Identity{
 		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
-		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: l.sessions.keeper.Ending(rec),
-		claims: rec.Claims, session: l,
+		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: ends, claims: rec.Claims,
 	}
 }
 

@@ -88,6 +88,31 @@ func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code str
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.Subject, ClientID: rec.ClientID})
 }
 
+// replaceOld ends the session that the browser had before, whoever's it was, and
+// returns it. Its refresh token is revoked if it was another person's or
+// provider's; otherwise it may be of the same grant as the new one, and servers
+// end a grant with its token (RFC 7009 §2.1).
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *session.Record) (*session.Record, error) {
+	ref, ok := rp.sessionRef(r)
+	if !ok {
+		return nil, nil
+	}
+	old, err := rp.sessions.keeper.End(ctx, ref.Key)
+	if errors.Is(err, session.ErrUnreadable) { // another key's: it cannot stand in the way of this sign-in
+		return nil, nil
+	}
+	if err != nil || old == nil {
+		return nil, failure(err)
+	}
+	if old.Issuer == next.Issuer && old.ClientID == next.ClientID && old.Subject == next.Subject {
+		old.Refresh = nil
+	}
+	if owner := rp.sessions.partyOf(old); owner != nil {
+		owner.ended(ctx, old, "replaced")
+	}
+	return old, nil
+}
+
 // clearAll takes away the session cookie and those of sign-ins under way.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)

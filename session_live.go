@@ -2,14 +2,19 @@ package gatehouse
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
+	signed "example.com/gatehouse/internal/token"
 )
 
 // refreshWait is how long a page waits for a refresh that is overdue. A provider
@@ -173,4 +178,135 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		}
 		return now, nil
 	}
+}
+
+// renewer renews tokens at the provider of a relying party.
+type renewer struct{ party *RelyingParty }
+
+// finalRefusals are the errors after which a refresh token is worth nothing
+// any more: RFC 6749 §5.2 and OpenID Connect Core §3.1.2.6, which some
+// providers answer a refresh with.
+var finalRefusals = []string{"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
+
+// Renew implements session.Renewer: it sends the refresh token, once (RFC 6749
+// §6).
+func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
+	rp := n.party
+	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.Refresh)},
+	})
+	if err != nil {
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, n.judge(err)
+	}
+	keep, err := n.checkIDToken(ctx, sent, answer)
+	if err != nil { // another person or issuer: OpenID Connect Core §12.2
+		rp.revokeLater(answer.Refresh)
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, &session.RefusedError{Err: err}
+	}
+	t := session.Tokens{
+		Access: answer.Access, Refresh: answer.Refresh, Expires: answer.Expires, Requested: answer.Requested,
+		Scope: answer.Scope, HasScope: answer.HasScope,
+	}
+	if keep {
+		t.IDToken = answer.IDToken
+	}
+	return t, nil
+}
+
+// Discard implements session.Renewer.
+func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
+
+// judge says what a token request without tokens means for the refresh token.
+func (n renewer) judge(err error) error {
+	refusal, refused := errors.AsType[*backchannel.Refusal](err)
+	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
+		return &session.RefusedError{Err: err}
+	}
+	if backchannel.FateKnown(err) {
+		return &session.TroubleError{Err: err, Wait: asError(err, errProviderUnavailable).RetryAfter}
+	}
+	return err
+}
+
+func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
+	e := asError(cause, errClientRefused)
+	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
+}
+
+// checkIDToken verifies the ID Token of a refresh, if there is one: same
+// issuer, person and audience (OpenID Connect Core §12.2). It reports whether
+// there is one to keep. When the provider's keys cannot be had now, the answer
+// is taken without it, as long as its claims name the same: the refresh token
+// that came with it has replaced the one sent.
+func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (keep bool, err error) {
+	if answer.IDToken == "" {
+		return false, nil
+	}
+	tokens := n.party.provider.tokens
+	want := signed.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
+	_, err = tokens.Refresh(ctx, answer.IDToken, want)
+	if err == nil {
+		return true, nil
+	}
+	if e := tokenFailure(err); e.Status < 500 {
+		return false, e
+	}
+	if tokens.Plausible(answer.IDToken, want) != nil {
+		return false, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
+	}
+	return false, nil
+}
+
+// sessionAnswer is what SessionHandler says.
+type sessionAnswer struct {
+	SignedIn bool            `json:"signed_in"`
+	Issuer   string          `json:"issuer,omitempty"`
+	Subject  string          `json:"subject,omitempty"`
+	Claims   json.RawMessage `json:"claims,omitempty"`
+	Expires  time.Time       `json:"expires,omitzero"` // the session ends then at the latest
+	IdleEnds time.Time       `json:"idle_ends,omitzero"`
+	LoginURL string          `json:"login_url,omitempty"`
+}
+
+// SessionHandler tells a single-page application by JSON who is signed in and
+// until when:
+//
+//	{"signed_in":true,"issuer":"…","subject":"…","claims":{…},"expires":"…","idle_ends":"…"}
+//	{"signed_in":false,"login_url":"/auth/login"}
+//
+// The answer is 200 in both cases. Asking does not count as activity: an
+// application that asks every minute does not keep a session from its idle
+// limit. Tokens are never in it. When the store is in trouble the answer is
+// 503. It takes GET and HEAD.
+func (rp *RelyingParty) SessionHandler() http.Handler {
+	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			rp.refuse(w, r, errMethod.because(nil))
+			return
+		}
+		live, err := rp.load(r)
+		switch {
+		case errors.Is(err, session.ErrNone):
+			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.config.LoginURL})
+		case err != nil:
+			rp.refuse(w, r, err)
+		default:
+			writeJSON(w, http.StatusOK, live.answer())
+		}
+	}))
+}
+
+func (l *liveSession) answer() sessionAnswer {
+	s, rec := l.sessions, l.record()
+	a := sessionAnswer{
+		SignedIn: true, Issuer: rec.Issuer, Subject: rec.Subject,
+		Claims: rec.Claims, Expires: s.keeper.Ending(rec).UTC(),
+	}
+	if end := s.keeper.IdleEnding(rec); !end.IsZero() {
+		a.IdleEnds = end.UTC()
+	}
+	return a
 }

@@ -299,6 +299,22 @@ const (
 	grantStorePause = 20 * time.Millisecond
 )
 
+// take stores what a sign-in of owner brought, and refuses one that brought no
+// grant: asking again would go round for ever.
+func (g *OwnerGrants) take(ctx context.Context, owner string, a *backchannel.Tokens) error {
+	if err := g.keep(ctx, owner, a); err != nil {
+		return asError(err, errStoreUnavailable)
+	}
+	has, err := g.Has(ctx, owner)
+	if err != nil {
+		return asError(err, errStoreUnavailable)
+	}
+	if !has {
+		return errOwnerRefused.because(nil)
+	}
+	return nil
+}
+
 // keep stores what a sign-in of owner brought. An answer that says that the
 // owner did not agree to uma_protection stores nothing and is no error.
 func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tokens) error {
