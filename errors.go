@@ -10,7 +10,7 @@ import (
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
-	signed "example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/token"
 )
 
 // Error is what every guard and handler of this package fails with. It has two
@@ -304,18 +304,18 @@ var engineFailures = []struct {
 	{session.ErrUnreadable, errRecordUnreadable},
 	{session.ErrTooLarge, errRecordTooLarge},
 	{session.ErrOver, errAttemptExpired},
-	{signed.ErrMalformed, errIDTokenMalformed},
-	{signed.ErrAlgorithm, errAlgorithm},
-	{signed.ErrKind, errTokenKind},
-	{signed.ErrSignature, errSignature},
-	{signed.ErrIssuer, errIssuer},
-	{signed.ErrAudience, errAudience},
-	{signed.ErrSubject, errSubject},
-	{signed.ErrNonce, errNonce},
-	{signed.ErrExpired, errTokenExpired},
-	{signed.ErrClockSkew, errClockSkew},
-	{signed.ErrAuthTime, errAuthTime},
-	{signed.ErrAccessHash, errAccessTokenHash},
+	{token.ErrMalformed, errIDTokenMalformed},
+	{token.ErrAlgorithm, errAlgorithm},
+	{token.ErrKind, errTokenKind},
+	{token.ErrSignature, errSignature},
+	{token.ErrIssuer, errIssuer},
+	{token.ErrAudience, errAudience},
+	{token.ErrSubject, errSubject},
+	{token.ErrNonce, errNonce},
+	{token.ErrExpired, errTokenExpired},
+	{token.ErrClockSkew, errClockSkew},
+	{token.ErrAuthTime, errAuthTime},
+	{token.ErrAccessHash, errAccessTokenHash},
 	{backchannel.ErrTokenType, errTokenType},
 	{backchannel.ErrEndpoint, errMetadataInvalid},
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/gatehouse/internal/session"
-	signed "example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/token"
 )
 
 // RelyingParty signs people in at one provider. It is safe for concurrent use.
@@ -227,7 +227,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	if again {
 		// The provider has judged max_age by its clock, and the way back took
 		// its time: for this minute its word counts.
-		now = now.Add(-signed.ClockSkew - stepUpWithin)
+		now = now.Add(-token.ClockSkew - stepUpWithin)
 	}
 	for _, q := range rp.need {
 		ok, err := rp.isMet(r, q, id, now)

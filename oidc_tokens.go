@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
-	signed "example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/token"
 )
 
 // HTTPClient returns an http.Client that sends the access token of the session on
@@ -103,6 +103,6 @@ const claimAhead = 10 * time.Second
 
 // expired reads exp of an ID Token that was verified when it came.
 func expired(raw string, now time.Time) bool {
-	at, err := signed.Expiry(raw)
+	at, err := token.Expiry(raw)
 	return err != nil || !now.Add(claimAhead).Before(at)
 }

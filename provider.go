@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
-	signed "example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/token"
 )
 
 const (
@@ -42,7 +42,7 @@ type Provider struct {
 	client   *http.Client
 	insecure bool
 	keys     *keyset.Set
-	tokens   *signed.Verifier
+	tokens   *token.Verifier
 	clock    func() time.Time
 	logger   *slog.Logger
 	events   func(context.Context, Event)
@@ -89,7 +89,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		}
 	}
 	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
-	p.tokens = signed.NewVerifier(signed.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
+	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
 	}

@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
-	signed "example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/token"
 )
 
 // refreshWait is how long a page waits for a refresh that is overdue. A provider
@@ -245,7 +245,7 @@ func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer 
 		return false, nil
 	}
 	tokens := n.party.provider.tokens
-	want := signed.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
+	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
 	_, err = tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
 		return true, nil
