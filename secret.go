@@ -1,17 +1,15 @@
 package gatehouse
 
-import (
-	"fmt"
-	"log/slog"
-)
+import "fmt"
 
 // redacted is what a Secret shows of itself.
 const redacted = "[redacted]"
 
 // Secret holds a client secret, a token or a key so that it cannot be printed
-// by accident: fmt, log/slog and encoding/json all show "[redacted]". The zero
-// value holds nothing. A Secret is a struct around a pointer because fmt prints
-// the text of a string type when it sits in an unexported field.
+// by accident: fmt, log/slog, encoding/json, encoding/xml and text/template all
+// show "[redacted]". The zero value holds nothing. A Secret is a struct around a
+// pointer because fmt calls no method of what sits in an unexported field: it
+// would print the text of a string type there, and prints the address of this.
 //
 // A Secret is immutable and safe for concurrent use.
 type Secret struct{ text *string }
@@ -36,20 +34,9 @@ func (s Secret) Reveal() string {
 // IsZero reports whether there is no text.
 func (s Secret) IsZero() bool { return s.text == nil }
 
-// String returns "[redacted]".
-func (s Secret) String() string { return redacted }
-
-// GoString returns "[redacted]".
-func (s Secret) GoString() string { return redacted }
-
-// Format writes "[redacted]" for every verb.
+// Format writes "[redacted]" for every verb of fmt, and so for text/template.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
-// LogValue returns "[redacted]".
-func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText returns "[redacted]", for every encoder that asks for text.
+// MarshalText returns "[redacted]", for every encoder that asks for text:
+// encoding/json, encoding/xml and both handlers of log/slog among them.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON returns "[redacted]" as a JSON string.
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	"example.com/gatehouse"
@@ -27,9 +28,14 @@ const (
 // printings shows v in every way by which a program prints without thinking.
 func printings(v any) map[string]string {
 	out := map[string]string{}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%p", "%10.3v"} {
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%T", "%s", "%q", "%+q", "%#q", "%x", "% x", "%X", "%#x", "%d", "%+d", "%b", "%o", "%O",
+		"%c", "%U", "%#U", "%e", "%E", "%f", "%F", "%g", "%G", "%t", "%p", "%w", "%z", "%10.3v", "%-40s|",
+	} {
 		out[verb] = fmt.Sprintf(verb, v)
 	}
+	out["Sprint"], out["Sprintln"] = fmt.Sprint(v), fmt.Sprintln("x", v)
+	out["Errorf"] = fmt.Errorf("x: %v", v).Error()
 	hidden := struct{ inside any }{v} // fmt calls no methods in there (M22)
 	out["%+v of an unexported field"] = fmt.Sprintf("%+v %#v", hidden, hidden)
 	out["in a map and a slice"] = fmt.Sprintf("%+v %#v", map[string]any{"k": v}, []any{v})
@@ -42,9 +48,15 @@ func printings(v any) map[string]string {
 	if b, err := xml.Marshal(v); err == nil {
 		out["xml"] = string(b)
 	}
+	for how, source := range map[string]string{"template": "{{.V}}", "template, printf": `{{printf "%s %v" .V .V}}`, "template, in a list": "{{.L}}"} {
+		var page bytes.Buffer
+		// What cannot be shown at all tells nothing.
+		_ = template.Must(template.New("").Parse(source)).Execute(&page, map[string]any{"V": v, "L": []any{v}})
+		out[how] = page.String()
+	}
 	var text, structured bytes.Buffer
-	slog.New(slog.NewTextHandler(&text, nil)).Info("x", "v", v, slog.Group("g", "v", v))
-	slog.New(slog.NewJSONHandler(&structured, nil)).Info("x", "v", v, slog.Group("g", "v", v))
+	slog.New(slog.NewTextHandler(&text, nil)).With("w", v).Info("x", "v", v, slog.Group("g", "v", v), "in", map[string]any{"k": v})
+	slog.New(slog.NewJSONHandler(&structured, nil)).With("w", v).Info("x", "v", v, slog.Group("g", "v", v), "in", map[string]any{"k": v})
 	out["slog text"], out["slog json"] = text.String(), structured.String()
 	return out
 }
@@ -69,7 +81,7 @@ func TestSecret(t *testing.T) {
 	wantHidden(t, "map key", map[gatehouse.Secret]int{s: 1}, printedSecret)
 	wantHidden(t, "unexported", struct{ s gatehouse.Secret }{s}, printedSecret)
 	for how, text := range printings(s) {
-		if how[0] == '%' && how != "%p" && !strings.Contains(text, "redacted") && !strings.Contains(how, "field") {
+		if how[0] == '%' && how != "%T" && how != "%p" && how != "%w" && !strings.Contains(text, "redacted") && !strings.Contains(how, "field") {
 			t.Errorf("%s gives %q, want a word that says so", how, text)
 		}
 	}
@@ -80,8 +92,49 @@ func TestSecret(t *testing.T) {
 	if zero.Reveal() != "" || !zero.IsZero() || !gatehouse.NewSecret("").IsZero() {
 		t.Error("the zero Secret is not empty")
 	}
-	if b, err := json.Marshal(struct{ S gatehouse.Secret }{s}); err != nil || string(b) != `{"S":"[redacted]"}` {
-		t.Errorf("json %s, %v", b, err)
+}
+
+// Each printer shows the same word, and nothing else, for what sits where it can
+// be seen.
+func TestSecretShowsOneWord(t *testing.T) {
+	type config struct {
+		S gatehouse.Secret
+		P *gatehouse.Secret
+	}
+	s := gatehouse.NewSecret(printedSecret)
+	c := config{s, &s}
+	text, err := json.Marshal(c)
+	if want := `{"S":"[redacted]","P":"[redacted]"}`; err != nil || string(text) != want {
+		t.Errorf("json %s, %v, want %s", text, err, want)
+	}
+	text, err = json.Marshal(map[gatehouse.Secret]int{s: 1})
+	if want := `{"[redacted]":1}`; err != nil || string(text) != want {
+		t.Errorf("json %s, %v, want %s", text, err, want)
+	}
+	text, err = xml.Marshal(c)
+	if want := `<config><S>[redacted]</S><P>[redacted]</P></config>`; err != nil || string(text) != want {
+		t.Errorf("xml %s, %v, want %s", text, err, want)
+	}
+	var page bytes.Buffer
+	if err := template.Must(template.New("").Parse("{{.S}} {{.P}}")).Execute(&page, c); err != nil || page.String() != "[redacted] [redacted]" {
+		t.Errorf("template %s, %v", page.String(), err)
+	}
+	var lines bytes.Buffer
+	plain := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}
+	slog.New(slog.NewTextHandler(&lines, plain)).Info("x", "s", s, "p", &s)
+	slog.New(slog.NewJSONHandler(&lines, plain)).Info("x", "s", s, "p", &s, "c", c)
+	const want = "level=INFO msg=x s=[redacted] p=[redacted]\n" +
+		`{"level":"INFO","msg":"x","s":"[redacted]","p":"[redacted]","c":{"S":"[redacted]","P":"[redacted]"}}` + "\n"
+	if lines.String() != want {
+		t.Errorf("slog:\n%swant:\n%s", lines.String(), want)
+	}
+	if got, want := fmt.Sprintf("%+v %#v %s", c.S, c.S, []gatehouse.Secret{s}), "[redacted] [redacted] [[redacted]]"; got != want {
+		t.Errorf("fmt %s, want %s", got, want)
 	}
 }
 
