@@ -19,10 +19,10 @@ import (
 const (
 	// maxUpward is how many pairs of files of the root, the first in a lower room
 	// and using something declared in the second, may run up. It only goes down.
-	maxUpward = 40
+	maxUpward = 33
 	// maxProduct and maxRootGo bound the files of the root package, without and
 	// with its tests: what one can look through.
-	maxProduct, maxRootGo = 42, 100
+	maxProduct, maxRootGo = 36, 70
 )
 
 // A room is one entry of the list "The rooms of the root" in docs/design.md.

@@ -1,0 +1,80 @@
+package gatehouse
+
+// Tested in internal/e2e/uma_rs.
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"example.com/gatehouse/internal/backchannel"
+)
+
+// withPAT makes a call that a protection API token authorizes. A token that the
+// server refuses is renewed once and the call repeated once.
+func (rs *ResourceServer) withPAT(ctx context.Context, owner string, call func(pat Secret) (*backchannel.Answer, error)) (*backchannel.Answer, error) {
+	pat, err := rs.pat(ctx, owner, Secret{})
+	if err != nil {
+		return nil, err
+	}
+	a, err := call(pat)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if !refusesPAT(a) {
+		return a, nil
+	}
+	fresh, err := rs.pat(ctx, owner, pat)
+	if err != nil {
+		return nil, err
+	}
+	if fresh.Reveal() == pat.Reveal() {
+		return a, nil // the source has no other: the answer stands
+	}
+	if a, err = call(fresh); err != nil {
+		return nil, classify(err)
+	}
+	return a, nil
+}
+
+func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret) (Secret, error) {
+	pat, err := rs.pats.PAT(ctx, owner, refused)
+	if err == nil && pat.IsZero() {
+		err = errors.New("the PATSource gave no token")
+	}
+	if err != nil {
+		return Secret{}, asError(err, errClientRefused)
+	}
+	return pat, nil
+}
+
+// refusesPAT reports an answer that may mean that the protection API token is
+// no longer good. Servers say that with 401, 403 (Keycloak, K1), 406 (Gluu) or
+// a 400 of some other kind than a refused request.
+func refusesPAT(a *backchannel.Answer) bool {
+	switch a.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable:
+		return true
+	case http.StatusBadRequest:
+		switch a.ErrorCode() {
+		case "invalid_resource_id", "invalid_scope", "invalid_request":
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// callAPI makes one call of the protection API; in, if not nil, is sent as JSON.
+func (rs *ResourceServer) callAPI(ctx context.Context, owner, method, address string, in any) (*backchannel.Answer, error) {
+	var body backchannel.Body
+	if in != nil {
+		var err error
+		if body, err = backchannel.JSON(in); err != nil {
+			return nil, errInternal.because(err)
+		}
+	}
+	return rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
+		return rs.provider.channel.AsBearer(ctx, method, address, pat.Reveal(), body)
+	})
+}
