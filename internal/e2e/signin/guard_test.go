@@ -272,7 +272,6 @@ func TestWithClaimAndFunc(t *testing.T) {
 		{"func false", is(false, nil), 403},
 		{"func error", is(true, errors.New("database away")), 503},
 		{"func own error", is(false, teapot), http.StatusTeapot},
-		{"zero", gatehouse.Requirement{}, 503},
 	}
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
