@@ -26,7 +26,6 @@ type forger struct {
 	*world.Site
 	k1       jose.JSONWebKey // RSA, published as k1
 	stranger *world.Signer   // P-256, published nowhere
-	listener *httptest.Server
 
 	mu     sync.Mutex
 	nonces map[string]string // by code
@@ -44,15 +43,21 @@ func newForger(t testing.TB, change ...func(*world.SiteOptions)) *forger {
 	f.k1 = world.Keys()[0]
 	f.k1.KeyID = "k1"
 	f.setKeys(f.jwk(f.k1))
-	f.listener = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	f.SetWire(f.answer)
+	return f
+}
+
+// listen starts a listener of the stranger's, which offers the stranger's key, and
+// returns its address.
+func (f *forger) listen() string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		f.mu.Lock()
 		f.visits++
 		f.mu.Unlock()
 		_, _ = io.WriteString(w, `{"keys":[`+f.jwk(f.stranger.Key)+`]}`)
 	}))
-	t.Cleanup(f.listener.Close)
-	f.SetWire(f.answer)
-	return f
+	f.T.Cleanup(server.Close)
+	return server.URL
 }
 
 // jwk is the public half of a key as an entry of a set.

@@ -32,6 +32,7 @@ func selfSigned(t testing.TB, key *ecdsa.PrivateKey) string {
 // JW2: a key, and addresses of keys, in the token's own header.
 func TestJW2_KeysInTheHeader(t *testing.T) {
 	f := newForger(t)
+	listener := f.listen()
 	own, ok := f.stranger.Key.Key.(*ecdsa.PrivateKey)
 	if !ok {
 		t.Fatal("the stranger's key is no P-256 key")
@@ -40,10 +41,10 @@ func TestJW2_KeysInTheHeader(t *testing.T) {
 	f.Must(err)
 	for name, header := range map[string]map[string]any{
 		"jwk": {"jwk": f.stranger.Key.Public()},
-		"jku": {"jku": f.listener.URL + "/keys"},
-		"x5u": {"x5u": f.listener.URL + "/chain"},
+		"jku": {"jku": listener + "/keys"},
+		"x5u": {"x5u": listener + "/chain"},
 		"x5c": {"x5c": []string{selfSigned(t, own)}},
-		"all": {"jwk": f.stranger.Key.Public(), "jku": f.listener.URL, "x5u": f.listener.URL, "x5c": []string{selfSigned(t, own)}},
+		"all": {"jwk": f.stranger.Key.Public(), "jku": listener, "x5u": listener, "x5c": []string{selfSigned(t, own)}},
 	} {
 		for _, kid := range []any{"k1", "tests", nil} {
 			t.Run(fmt.Sprint(name, " kid ", kid), func(t *testing.T) {
@@ -55,11 +56,11 @@ func TestJW2_KeysInTheHeader(t *testing.T) {
 	}
 	// Also by a key of the right kind under the right kid.
 	f.refuse(func(nonce string) string {
-		return f.sign(jose.RS256, own256, map[string]any{"jku": f.listener.URL, "x5u": f.listener.URL}, f.claims(nonce))
+		return f.sign(jose.RS256, own256, map[string]any{"jku": listener, "x5u": listener}, f.claims(nonce))
 	}, "signature_invalid", 0)
 	// An honest token may have such members; they are not looked at.
 	f.accept(func(nonce string) string {
-		return f.sign(jose.RS256, f.k1.Key, map[string]any{"jku": f.listener.URL, "x5u": f.listener.URL}, f.claims(nonce))
+		return f.sign(jose.RS256, f.k1.Key, map[string]any{"jku": listener, "x5u": listener}, f.claims(nonce))
 	})
 	f.wantNoVisits()
 }

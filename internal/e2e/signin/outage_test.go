@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/gatehouse/internal/e2e/world"
@@ -15,7 +16,9 @@ import (
 )
 
 // FA1: the provider is down when the process starts and up after a minute.
-func TestFA1_ProviderDownAtStart(t *testing.T) {
+func TestFA1_ProviderDownAtStart(t *testing.T) { synctest.Test(t, testProviderDownAtStart) }
+
+func testProviderDownAtStart(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	live := s.Visitor("ben")
 	live.SignIn()
@@ -37,7 +40,7 @@ func TestFA1_ProviderDownAtStart(t *testing.T) {
 		live.WantServed(live.Get("/notes/")) // on the new process too
 		s.Advance(5 * time.Second)
 	}
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > time.Second { // of the bubble
 		t.Errorf("start and 24 answers took %v, want under a second", took)
 	}
 	s.SetDown(false)
@@ -72,13 +75,15 @@ func TestFA1_TriesAreSpaced(t *testing.T) {
 }
 
 // FA1: a provider that hangs is answered for within a second.
-func TestFA1_ProviderHangs(t *testing.T) {
+func TestFA1_ProviderHangs(t *testing.T) { synctest.Test(t, testProviderHangs) }
+
+func testProviderHangs(t *testing.T) {
 	s := world.NewSite(t)
 	s.Break(opserver.AuthorizationServerHangs)
 	ana := s.Visitor("ana")
 	begin := time.Now()
 	s.WantRefusal(ana.Get("/notes/"), http.StatusServiceUnavailable)
-	if took := time.Since(begin); took > 1500*time.Millisecond {
+	if took := time.Since(begin); took > time.Second {
 		t.Errorf("a hanging provider was waited for %v", took)
 	}
 	s.Mend(opserver.AuthorizationServerHangs)

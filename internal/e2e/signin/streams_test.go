@@ -16,7 +16,7 @@ import (
 )
 
 // streamWait ends a test whose stream got stuck.
-const streamWait = 10 * time.Second
+const streamWait = time.Minute
 
 // guardsOfStreams is a site with the handler h behind every kind of guard, and
 // the addresses of the guards by name.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -29,13 +30,18 @@ var Start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // Keys are the keys of all servers in these tests: an RSA key takes longer to make
 // than most tests to run.
-var Keys = sync.OnceValue(func() []jose.JSONWebKey {
+var Keys = sync.OnceValue(makeKeys)
+
+// otherKeys take turns with them.
+var otherKeys = sync.OnceValue(makeKeys)
+
+func makeKeys() []jose.JSONWebKey {
 	keys, err := opserver.MakeKeys()
 	if err != nil {
 		panic(err)
 	}
 	return keys
-})
+}
 
 // World is a provider, its clock, and the record of what was said. It is safe for
 // concurrent use.
@@ -54,6 +60,7 @@ type World struct {
 	calls   []Call
 	secrets map[string]string // minted so far, with their kind
 	shown   []string          // what people outside get to see
+	turns   int               // of the keys
 }
 
 // Wire sits between those who ask and those who answer; next carries a request on.
@@ -142,6 +149,23 @@ func (w *World) Break(f opserver.Fault, endpoints ...string) {
 func (w *World) Mend(f opserver.Fault) {
 	w.T.Helper()
 	w.Must(w.SetFault(f, false))
+}
+
+// RotateKeys lets the server sign with other keys. Those before stay in the key set
+// until the next rotation.
+func (w *World) RotateKeys() {
+	w.mu.Lock()
+	w.turns++
+	turn, keys := w.turns, Keys()
+	w.mu.Unlock()
+	if turn%2 == 1 {
+		keys = otherKeys()
+	}
+	keys = slices.Clone(keys)
+	for i := range keys {
+		keys[i].KeyID = fmt.Sprintf("turn-%d-%s", turn, keys[i].Algorithm)
+	}
+	w.RotateTo(keys)
 }
 
 // Serve lets a handler answer for an origin, off the network.

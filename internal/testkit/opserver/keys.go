@@ -59,6 +59,13 @@ func (s *Server) SetKeys(keys []jose.JSONWebKey) {
 	s.keys.now, s.keys.before = slices.Clone(keys), nil
 }
 
+// RotateTo is [Server.RotateKeys] with keys that are made already.
+func (s *Server) RotateTo(keys []jose.JSONWebKey) {
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	s.keys.before, s.keys.now = s.keys.now, slices.Clone(keys)
+}
+
 // current returns the keys that sign.
 func (k *keyRing) current() ([]jose.JSONWebKey, error) {
 	k.mu.Lock()
