@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 )
 
 // gate is a place where a logger or hook hangs, until it is opened.
@@ -138,4 +139,35 @@ func TestTroubleIsAnEvent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every 503 says when another try makes sense, and every event has a time and
+// the issuer.
+func TestEventsAreWhole(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(world.Past)
+	ana.Get("/notes/")
+	ana.Post("/auth/logout", nil)
+	ana.Get("/auth/callback")
+	s.ShutdownAll()
+	names := map[gatehouse.EventName]bool{}
+	for _, e := range s.Events() {
+		names[e.Name] = true
+		if e.Issuer != world.SiteIssuer || e.Time.IsZero() || e.Time.After(s.Now()) || s.Now().Sub(e.Time) > time.Hour || e.ClientID != "notes" {
+			t.Errorf("event %+v", e)
+		}
+		if e.Name != gatehouse.EventRefusal && e.Subject != "ana-1" {
+			t.Errorf("event %+v without its person", e)
+		}
+		if e.Name == gatehouse.EventRefusal && (e.ID == "" || e.Code == "") {
+			t.Errorf("refusal %+v without id or code", e)
+		}
+	}
+	for _, want := range []gatehouse.EventName{gatehouse.EventLogin, gatehouse.EventRefresh, gatehouse.EventLogout, gatehouse.EventRefusal} {
+		if !names[want] {
+			t.Errorf("no event %s", want)
+		}
+	}
 }
