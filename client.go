@@ -1,5 +1,7 @@
 package gatehouse
 
+// Tested in internal/e2e/signin, internal/e2e/uma_rs.
+
 import (
 	"context"
 	"errors"

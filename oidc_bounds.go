@@ -1,5 +1,7 @@
 package gatehouse
 
+// Tested in internal/e2e/signin.
+
 import (
 	"fmt"
 	"net/http"

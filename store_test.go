@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -256,12 +257,15 @@ func TestSingleProcessStoreErrors(t *testing.T) {
 	gatehouse.SingleProcessStore(nil)
 }
 
-// A whole life on a plain scs store: sign-in, refresh, sign-out.
-func TestSingleProcessStoreSession(t *testing.T) {
+// A whole life on a plain scs store: sign-in, refresh, sign-out. In a bubble, because
+// the stores of scs go by time.Now.
+func TestSingleProcessStoreSession(t *testing.T) { synctest.Test(t, testSingleProcessStoreSession) }
+
+func testSingleProcessStoreSession(t *testing.T) {
 	s, seen := world.WithTokens(t, func(o *world.SiteOptions) {
 		o.Store = gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0))
 	})
-	s.Advance(time.Since(s.Now())) // scs's own stores go by time.Now
+	s.Advance(time.Since(s.Now()))
 	ana := s.Visitor("ana")
 	cookie := ana.SignIn()
 	name := ana.SessionName()

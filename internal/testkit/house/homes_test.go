@@ -17,14 +17,6 @@ func TestHomesOfTests(t *testing.T) { hold(t, homesOfTests) }
 // elsewhere.
 var testedIn = regexp.MustCompile(`^// Tested in (.+)\.$`)
 
-// homeless are files whose tests are still on their way to a home. It is empty in
-// the end.
-var homeless = []string{
-	"client.go", "event.go", "middleware.go", "oidc_bounds.go", "oidc_login.go", "oidc_logout.go",
-	"oidc_page.go", "oidc_refuse.go", "oidc_tokens.go", "options.go", "panics.go", "requirement.go",
-	"session.go", "session_cookie.go", "session_info.go", "session_live.go", "session_refresh.go",
-}
-
 // homesOfTests: each x.go of the root that declares something has x_test.go, or
 // says in the line below its package clause which packages test it.
 func homesOfTests(t *testing.T, tr *tree) []string {
@@ -52,7 +44,7 @@ func homesOfTests(t *testing.T, tr *tree) []string {
 					out = append(out, fmt.Sprintf("%s: tested in %s, which has no tests", f.name, dir))
 				}
 			}
-		case !slices.Contains(tr.files, strings.TrimSuffix(f.name, ".go")+"_test.go") && !slices.Contains(homeless, f.name):
+		case !slices.Contains(tr.files, strings.TrimSuffix(f.name, ".go")+"_test.go"):
 			out = append(out, fmt.Sprintf("%s has no %s_test.go, and no line \"// Tested in internal/e2e/….\" below its package clause", f.name, strings.TrimSuffix(f.name, ".go")))
 		}
 	}
@@ -61,20 +53,13 @@ func homesOfTests(t *testing.T, tr *tree) []string {
 
 func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 
-// clocked are test files that still read a clock or count allocations. It is
-// empty in the end.
-var clocked = []string{
-	"session_record_test.go", "signin_bounds_test.go", "signin_flood_test.go", "signin_jk_test.go",
-	"signin_outage_test.go", "signin_tcp_test.go", "store_test.go",
-}
-
 // noClocks: no test that "go test ./..." runs judges by elapsed or processor time
 // or by counts of allocations. Another machine, or a busy one, would fail it; all
 // that lives in bench. In a bubble of testing/synctest time is exact.
 func noClocks(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
-		if !f.test || slices.Contains(clocked, f.name) {
+		if !f.test {
 			continue
 		}
 		names := []string{"testing.AllocsPerRun", "runtime.ReadMemStats", "syscall.Getrusage", "testing.Benchmark"}
