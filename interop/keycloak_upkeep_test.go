@@ -345,8 +345,8 @@ func TestKeycloakServiceResource(t *testing.T) {
 	}
 	photoz.wire.take()
 
-	// The PAT expires: the next is asked for before it is needed, once.
+	// The PAT expires soon: the next is asked for once, and nobody waits for it.
 	photoz.clock.advance(kcTokenLife - 10*time.Second)
 	challenged(t, stranger(), kc.Issuer("gatehouse"))
-	photoz.wire.want(t, "token client_credentials", "POST permission")
+	photoz.wire.await(t, "token client_credentials", "POST permission")
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A watch knows the secrets that went over the wires of a test, and has the
@@ -254,6 +255,25 @@ func (w *wire) want(t testing.TB, names ...string) []call {
 		t.Fatalf("requests %q, want %q", got, names)
 	}
 	return calls
+}
+
+// await is want for requests of which some go out behind the answer, in any order.
+func (w *wire) await(t testing.TB, names ...string) {
+	t.Helper()
+	slices.Sort(names)
+	for end := time.Now().Add(insistTime); ; time.Sleep(insistPause) {
+		w.mu.Lock()
+		got := namesOf(w.calls[w.taken:])
+		w.mu.Unlock()
+		slices.Sort(got)
+		switch late := time.Now().After(end); {
+		case slices.Equal(got, names):
+			w.take()
+			return
+		case late || len(got) > len(names):
+			t.Fatalf("requests %q, want %q", got, names)
+		}
+	}
 }
 
 func namesOf(calls []call) []string {
