@@ -1,7 +1,9 @@
 package gatehouse
 
 import (
+	"crypto/rand"
 	"errors"
+	"net/http"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
@@ -61,6 +63,20 @@ func ErrorCode(err error) string {
 	}
 	return ""
 }
+
+// answered is the copy of e that one request is answered with: it has an id,
+// and a status that is an error.
+func (e *Error) answered() *Error {
+	c := *e
+	c.ID = rand.Text()[:answerIDLength]
+	if c.Status < 400 || c.Status > 599 {
+		c.Status = http.StatusInternalServerError
+	}
+	return &c
+}
+
+// answerIDLength makes ids of 60 bits: enough to find one line in a log.
+const answerIDLength = 12
 
 // The codes that applications branch on. docs/errors.md has all codes.
 const (

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*htt
 			problems = append(problems, fmt.Errorf("origin %q: %w", clip(o), err))
 			continue
 		}
-		t.origins[originOf(u)] = true
+		t.origins[outbound.Origin(u)] = true
 	}
 	if len(origins) == 0 {
 		problems = append(problems, errors.New("no origin: the token would go nowhere"))
@@ -45,18 +44,6 @@ func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*htt
 	return &http.Client{Transport: t}, nil
 }
 
-// originOf is scheme, host and port, the default port left out.
-func originOf(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	switch u.Scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return strings.ToLower(u.Scheme) + "://" + host
-}
-
 type userTransport struct {
 	party    *RelyingParty
 	identity *Identity
@@ -64,7 +51,7 @@ type userTransport struct {
 }
 
 func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !t.origins[originOf(r.URL)] {
+	if !t.origins[outbound.Origin(r.URL)] {
 		return http.DefaultTransport.RoundTrip(r)
 	}
 	token, err := t.party.Token(WithIdentity(r.Context(), t.identity))

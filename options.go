@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
 
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
@@ -230,6 +231,14 @@ type SessionsConfig struct {
 	Now func() time.Time
 }
 
+const (
+	// defaultFactsTTL is short enough that an owner who takes a permission back
+	// sees it work, and long enough that a page of pictures asks once.
+	defaultFactsTTL = 10 * time.Second
+	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
+	maxFactsTTL = 30 * time.Second
+)
+
 // ResourceServerConfig are the settings of NewResourceServer.
 type ResourceServerConfig struct {
 	// Client introspects tokens, asks for permission tickets and, unless PAT is
@@ -268,7 +277,7 @@ func (c *ResourceServerConfig) validate(p *Provider) error {
 	if slices.Contains(c.Audience, "") {
 		problems = append(problems, errors.New("an entry of Audience is empty"))
 	}
-	if !printable(c.Realm) {
+	if !challenge.Printable(c.Realm) {
 		problems = append(problems, errors.New("the Realm has characters that cannot stand in a header"))
 	}
 	if c.CacheTTL > maxFactsTTL {
@@ -320,6 +329,15 @@ type UMATransportConfig struct {
 	// asked. With Claims set this is always so at a Keycloak, which never asks
 	// and would take the client for the requesting party.
 	PushFirst bool
+}
+
+// ClaimToken is what proves claims about the requesting party.
+type ClaimToken struct {
+	// Token is the token. The zero Secret says that there is none.
+	Token Secret
+	// Format is its claim_token_format. "" means an ID Token,
+	// "http://openid.net/specs/openid-connect-core-1_0.html#IDToken".
+	Format string
 }
 
 func (c *UMATransportConfig) validate(p *Provider) error {

@@ -5,7 +5,6 @@ package gatehouse
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"slices"
@@ -79,29 +78,4 @@ func (rs *ResourceServer) answer(w http.ResponseWriter, r *http.Request, e *Erro
 		return
 	}
 	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
-}
-
-// answered is the copy of e that one request is answered with: it has an id,
-// and a status that is an error.
-func (e *Error) answered() *Error {
-	c := *e
-	c.ID = rand.Text()[:answerIDLength]
-	if c.Status < 400 || c.Status > 599 {
-		c.Status = http.StatusInternalServerError
-	}
-	return &c
-}
-
-// answerIDLength makes ids of 60 bits: enough to find one line in a log.
-const answerIDLength = 12
-
-// printable reports whether s has only visible ASCII and spaces, so that it can
-// stand in a quoted string of a header (RFC 9110 §5.6.4) unchanged.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
 }

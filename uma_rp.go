@@ -358,17 +358,10 @@ func hasAuthorization(h http.Header) bool {
 	return false
 }
 
-// requestOrigin is the origin a request goes to (RFC 6454 §4). A Host that
-// differs from the address makes it another one.
+// requestOrigin is the origin that a request goes to. A Host that differs from
+// the address makes it another one.
 func requestOrigin(r *http.Request) string {
-	scheme, host := strings.ToLower(r.URL.Scheme), strings.ToLower(r.URL.Host)
-	switch scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	origin := scheme + "://" + host
+	origin := outbound.Origin(r.URL)
 	if r.Host != "" && !strings.EqualFold(r.Host, r.URL.Host) {
 		origin += " as " + strings.ToLower(r.Host)
 	}

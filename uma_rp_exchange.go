@@ -26,15 +26,6 @@ const (
 // idTokenFormat is the claim token format of an ID Token (UMA Grant §3.3.1).
 const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 
-// ClaimToken is what proves claims about the requesting party.
-type ClaimToken struct {
-	// Token is the token. The zero Secret says that there is none.
-	Token Secret
-	// Format is its claim_token_format. "" means an ID Token,
-	// "http://openid.net/specs/openid-connect-core-1_0.html#IDToken".
-	Format string
-}
-
 // exchange turns one ticket in. Claims may be pushed with the ticket that the
 // first answer brings; tickets are used one at a time, the latest only.
 type exchange struct {

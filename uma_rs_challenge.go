@@ -210,7 +210,7 @@ func readTicket(a *backchannel.Answer) (string, error) {
 	if err != nil {
 		return "", errProviderUnavailable.because(errors.New("permission request: the answer is not the expected JSON object"))
 	}
-	if ticket == "" || len(ticket) > maxTicket || !printable(ticket) {
+	if ticket == "" || len(ticket) > maxTicket || !challenge.Printable(ticket) {
 		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))
 	}
 	return ticket, nil

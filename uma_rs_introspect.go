@@ -16,11 +16,6 @@ import (
 )
 
 const (
-	// defaultFactsTTL is short enough that an owner who takes a permission back
-	// sees it work, and long enough that a page of pictures asks once.
-	defaultFactsTTL = 10 * time.Second
-	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
-	maxFactsTTL = 30 * time.Second
 	// introspectionTimeout ends an introspection before those who wait give up,
 	// so that they learn why, and the next request begins a new one.
 	introspectionTimeout = requestBudget - 100*time.Millisecond

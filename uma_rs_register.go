@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
@@ -429,7 +430,7 @@ func (g *registry) setName(owner, id string, n remoteName) {
 
 // soundID reports whether id can be kept and be one segment of a path.
 func soundID(id string) bool {
-	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && printable(id)
+	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }
 
 // withSegment joins the endpoint and an id with exactly one slash (§3.2).

@@ -191,3 +191,11 @@ func FuzzFormat(f *testing.F) {
 		}
 	})
 }
+
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]bool{"": true, " a~\"\\": true, "a\x7f": false, "a\n": false, "\x1f": false, "ä": false, "\xff": false} {
+		if got := challenge.Printable(s); got != want {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}

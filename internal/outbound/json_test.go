@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,28 @@ func TestIsLoopback(t *testing.T) {
 	} {
 		if got := outbound.IsLoopback(host); got != want {
 			t.Errorf("IsLoopback(%q) = %v", host, got)
+		}
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://api.test/a?b#c":  "https://api.test",
+		"HTTPS://API.Test:443/":   "https://api.test",
+		"https://api.test:80":     "https://api.test:80",
+		"http://api.test:80":      "http://api.test",
+		"http://api.test:443/":    "http://api.test:443",
+		"https://u:p@api.test/":   "https://api.test",
+		"https://[::1]:443/x":     "https://[::1]",
+		"https://[::1]:8443/x":    "https://[::1]:8443",
+		"https://api.test:4430/x": "https://api.test:4430",
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := outbound.Origin(u); got != want {
+			t.Errorf("%s: %s, want %s", raw, got, want)
 		}
 	}
 }

@@ -57,6 +57,19 @@ func checkURL(u *url.URL, insecureHTTP bool) error {
 	return nil
 }
 
+// Origin is scheme, host and port of u in lower case, without the default port
+// (RFC 6454 §4).
+func Origin(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return scheme + "://" + host
+}
+
 // IsLoopback reports whether host, given without a port and without brackets,
 // is localhost, in 127.0.0.0/8 or ::1. It asks no resolver.
 func IsLoopback(host string) bool {
