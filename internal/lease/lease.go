@@ -1,9 +1,9 @@
 // Package lease lets one holder at a time work on a value that many processes
-// share, over nothing but compare-and-swap: an outcome that is not known, a
-// holder that died, a pause after trouble.
+// share, using only compare-and-swap. It deals with unknown outcomes, with
+// holders that died, and with pauses after trouble.
 //
-// It knows where the lease stands in a value, and a clock. It must not know what
-// is leased, nor what the work is.
+// It knows where a value keeps its lease, and it knows a clock. It must not
+// know what is leased or what the work is.
 package lease
 
 import (
@@ -17,97 +17,100 @@ import (
 )
 
 const (
-	// Life is how long a holder has. A lease is never renewed.
+	// Life is how long a holder keeps a lease. A lease is never extended.
 	Life = 12 * time.Second
-	// margin is left between the end of the work and that of the lease: the
-	// clocks of two processes agree within 1 s.
+	// margin is the time between the end of the work and the end of the lease.
+	// The clocks of two processes agree within 1 s.
 	margin = 2 * time.Second
-	// Poll is how often a process looks whether the holder is done.
+	// Poll is how often a process checks whether the holder is done.
 	Poll = 150 * time.Millisecond
 	// Flight bounds one Run: waiting for another holder, then working.
 	Flight = 2*Life + time.Second
-	// retry is the shortest pause after work that brought nothing, with up to as
-	// much again at random.
+	// retry is the shortest pause after failed work. A random time of up to the
+	// same length is added.
 	retry = 10 * time.Second
-	// mergeFor, mergePause and mergeMost space the tries to store what the work
-	// brought while the store is in trouble: its restart loses nothing.
+	// mergeFor, mergePause and mergeMost space the attempts to store the result
+	// of the work while the store is in trouble. A restart of the store thus
+	// loses nothing.
 	mergeFor   = 10 * time.Second
 	mergePause = 50 * time.Millisecond
 	mergeMost  = time.Second
-	// takeFor is the same for taking the lease: a lost reply would leave a lease
-	// that nobody serves.
+	// takeFor bounds the attempts to take the lease. A lost reply would
+	// otherwise leave a lease that nobody uses.
 	takeFor = 2 * time.Second
 )
 
-// Lease is the part of a value that says who works on it. The zero Lease is
+// Lease is the part of a value that records who works on it. The zero Lease is
 // free.
 type Lease struct {
-	Holder    string    // who works, "" for nobody
-	Until     time.Time // nobody else works before that
-	Takeovers uint64    // leases that ran out without an answer
-	RetryAt   time.Time // nobody works before that, after trouble
+	Holder    string    // who is working; "" for nobody
+	Until     time.Time // nobody else works before then
+	Takeovers uint64    // leases that ran out without a result
+	RetryAt   time.Time // nobody works before then, after trouble
 }
 
-// Cell is where a leased value lies.
+// Cell is the place of a leased value.
 type Cell[V any] interface {
-	// Load returns the value as it is now. An error ends the run: the value is
-	// gone, or nothing can be known about it.
+	// Load returns the current value. An error ends the run: the value is gone,
+	// or nothing can be known about it.
 	Load(ctx context.Context) (V, error)
 	// Update changes the value by compare-and-swap. It reports whether change
-	// said yes and what is stored now. change may be called several times.
+	// agreed, and returns what is stored now. change may be called several
+	// times.
 	Update(ctx context.Context, p swap.Patience, change func(*V) bool) (now V, changed bool, err error)
 	// Lease returns the lease inside the value.
 	Lease(v *V) *Lease
 }
 
-// Job is work on a value for which the lease is taken first.
+// Job is work on a value. Run takes the lease before it starts the work.
 type Job[V any] struct {
 	Cell Cell[V]
 	Now  func() time.Time
 	// Done reports whether the value needs no work, because others were faster.
-	// busy says that somebody is at work, or that it is too early to try again:
-	// then a value that still serves is good enough.
+	// busy means that somebody is at work or that it is too early to try again.
+	// A value that still serves is then good enough.
 	Done func(v V, busy bool) bool
 	// Work does the work once. Its context ends before the lease does.
 	Work func(ctx context.Context, v V) Result[V]
 }
 
-// Result is what the work brought.
+// Result is the outcome of the work.
 type Result[V any] struct {
-	// Merge puts what the work brought into the value as it is by then, and
-	// gives the lease back. It declines when the value does not hold any more
-	// what the work began with. Nil when the work brought nothing.
+	// Merge puts the result into the current value and gives the lease back. It
+	// declines if the value no longer holds what the work started from. It is
+	// nil if the work failed.
 	Merge func(*V) bool
-	// Err is why the work brought nothing.
+	// Err is why the work failed.
 	Err error
-	// Known says that it is known what became of the work, so that the lease
-	// can be given back. Otherwise it stays until it runs out, and whoever
-	// takes it then counts a take-over.
+	// Known reports whether the fate of the work is known, so that the lease
+	// can be given back. Otherwise the lease stays until it runs out, and the
+	// next holder counts a take-over.
 	Known bool
-	// Wait is how long to pause at least; the shortest pause is ten seconds.
+	// Wait is the shortest pause that the work asks for. A pause is at least
+	// ten seconds.
 	Wait time.Duration
 }
 
-// WaitError says that nobody works on the value for now.
+// WaitError means that nobody may work on the value for now.
 type WaitError struct {
 	For time.Duration
-	Err error // why the last work brought nothing
+	Err error // why the last work failed
 }
 
-// Error tells the cause.
+// Error returns the text of the cause.
 func (e *WaitError) Error() string { return "lease: paused: " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *WaitError) Unwrap() error { return e.Err }
 
 var (
-	errPaused   = errors.New("lease: the last work brought nothing")
-	errUnmerged = errors.New("lease: what the work brought could not be stored")
+	errPaused   = errors.New("lease: the last work failed")
+	errUnmerged = errors.New("lease: the result of the work could not be stored")
 )
 
-// Run does the job unless another process does, and returns the value as it is
-// then. merged says that our own work is in it. The error is that of the cell,
-// a *WaitError, or that of ctx.
+// Run does the job unless another process does it, and returns the value as it
+// is afterwards. merged reports whether our own result is in it. The error is
+// that of the cell, a *WaitError, or that of ctx.
 func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 	for {
 		v, err := j.Cell.Load(ctx)
@@ -137,8 +140,8 @@ func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 	}
 }
 
-// take takes the lease if it is still free, and counts one that ran out without
-// an answer.
+// take takes the lease if it is still free, and counts a lease that ran out
+// without a result.
 func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	holder := rand.Text()
 	return j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
@@ -154,8 +157,8 @@ func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	})
 }
 
-// work does the work under the lease and stores what comes of it. A caller that
-// leaves does not undo what was bought.
+// work does the work under the lease and stores its result. A caller that
+// leaves does not undo work that was done.
 func (j Job[V]) work(ctx context.Context, mine V) (now V, merged bool, err error) {
 	l := *j.Cell.Lease(&mine)
 	r := j.once(ctx, mine, l)
@@ -185,7 +188,7 @@ func (j Job[V]) once(ctx context.Context, mine V, l Lease) Result[V] {
 	return j.Work(ctx, mine)
 }
 
-// putOff leaves a pause, so that a server in trouble is not asked at every
+// putOff sets a pause, so that a server in trouble is not asked on every
 // request.
 func (j Job[V]) putOff(ctx context.Context, mine Lease, r Result[V]) error {
 	var jitter [1]byte

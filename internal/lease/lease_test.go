@@ -25,7 +25,7 @@ type value struct {
 
 var errGone = errors.New("gone")
 
-// shared is where the bytes of a value lie. Each call is a step of a schedule.
+// shared holds the bytes of a value. Each call is a step of a schedule.
 type shared struct {
 	*orders.Schedule
 	mu  sync.Mutex
@@ -63,7 +63,7 @@ func (s *shared) Swap(ctx context.Context, old []byte, next swap.Value) (bool, e
 	return true, nil
 }
 
-// cell is what a lease sees of a shared value.
+// cell gives a lease access to a shared value.
 type cell struct{ *shared }
 
 func (c cell) Load(ctx context.Context) (v value, err error) {
@@ -98,17 +98,17 @@ func (c cell) Update(ctx context.Context, p swap.Patience, change func(*value) b
 	return v, changed, err
 }
 
-// shop is what is worked on: it must never see two at once.
+// shop is where the work is done. It must never see two visitors at once.
 type shop struct {
 	s        *shared
 	mu       sync.Mutex
 	within   int
 	most     int
 	visits   int
-	answered func(visit int) lease.Result[value] // nil for a good answer
+	answered func(visit int) lease.Result[value] // nil for success
 }
 
-// job buys once, unless somebody has bought.
+// job buys once, unless somebody else has bought.
 func (p *shop) job() lease.Job[value] {
 	return lease.Job[value]{
 		Cell: cell{p.s}, Now: time.Now,
@@ -138,9 +138,9 @@ func (p *shop) job() lease.Job[value] {
 	}
 }
 
-// TestModel_OneAtATime: two processes want the same work. In many orders of
-// their calls, with one that fails or one whose reply is lost, never two are at
-// work, and both end with what was bought.
+// TestModel_OneAtATime: two processes want the same work. The test tries many
+// orders of their calls, with one call that fails or one whose reply is lost.
+// Two are never at work at once, and both end with what was bought.
 func TestModel_OneAtATime(t *testing.T) {
 	for faults := range 2 {
 		for seed := range 300 {
@@ -180,7 +180,7 @@ func run(t *testing.T, p *shop) (value, bool, error) {
 	return lease.Run(t.Context(), p.job())
 }
 
-// stored is the value as it is now.
+// stored returns the current value.
 func (p *shop) stored(t *testing.T) value {
 	t.Helper()
 	v, err := cell{p.s}.Load(t.Context())
@@ -192,8 +192,8 @@ func (p *shop) stored(t *testing.T) value {
 
 var errShop = errors.New("the shop is closed")
 
-// TestKnownTrouble: it is known what became of the work, so the lease is given
-// back, and nobody tries again before the pause is over.
+// TestKnownTrouble: the fate of the work is known, so the lease is given back,
+// and nobody tries again before the pause is over.
 func TestKnownTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}
@@ -218,7 +218,7 @@ func TestKnownTrouble(t *testing.T) {
 	})
 }
 
-// TestPauseAskedFor: a server's own wish for a longer pause is kept.
+// TestPauseAskedFor: if the server asks for a longer pause, it is kept.
 func TestPauseAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}
@@ -227,13 +227,13 @@ func TestPauseAskedFor(t *testing.T) {
 		}
 		_, _, err := run(t, p)
 		if wait, ok := errors.AsType[*lease.WaitError](err); !ok || wait.For < time.Minute || !errors.Is(err, errShop) {
-			t.Errorf("%v, want a pause of a minute at least, because of %v", err, errShop)
+			t.Errorf("%v, want a pause of at least a minute, because of %v", err, errShop)
 		}
 	})
 }
 
-// TestUnknownFate: it is not known what became of the work. The lease stays until
-// it runs out, and whoever takes it counts a take-over.
+// TestUnknownFate: the fate of the work is unknown. The lease stays until it
+// runs out, and the next holder counts a take-over.
 func TestUnknownFate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}
@@ -243,7 +243,7 @@ func TestUnknownFate(t *testing.T) {
 		}
 		left := p.stored(t).Lease
 		if left.Holder == "" || !left.Until.After(time.Now()) || left.Takeovers != 0 {
-			t.Fatalf("the lease is %+v, want one that stays", left)
+			t.Fatalf("the lease is %+v, want it to stay", left)
 		}
 		time.Sleep(25 * time.Second)
 		var seen lease.Lease
@@ -260,15 +260,15 @@ func TestUnknownFate(t *testing.T) {
 	})
 }
 
-// TestDeadHolder: a holder that dies blocks the others for the life of its lease,
-// no longer, and what it brings afterwards is not stored over theirs.
+// TestDeadHolder: a dead holder blocks others only for the life of its lease. A
+// result that it brings later does not overwrite theirs.
 func TestDeadHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}
 		wake := make(chan struct{})
 		p.answered = func(visit int) lease.Result[value] {
 			if visit == 1 {
-				<-wake // beyond its lease
+				<-wake // past its lease
 			}
 			return lease.Result[value]{Merge: func(v *value) bool {
 				if v.Text != "" {
@@ -282,7 +282,7 @@ func TestDeadHolder(t *testing.T) {
 		go func() {
 			v, merged, err := lease.Run(context.Background(), p.job())
 			if err != nil || merged {
-				t.Errorf("the late one: merged %v, %v", merged, err)
+				t.Errorf("the late holder: merged %v, %v", merged, err)
 			}
 			dead <- v
 		}()
@@ -294,12 +294,13 @@ func TestDeadHolder(t *testing.T) {
 		}
 		close(wake)
 		if late := <-dead; late.Text != "bought 2" {
-			t.Errorf("the late one ends with %q", late.Text)
+			t.Errorf("the late holder ends with %q", late.Text)
 		}
 	})
 }
 
-// TestWorkEndsBeforeItsLease: the work's context ends two seconds before.
+// TestWorkEndsBeforeItsLease: the work's context ends two seconds before the
+// lease.
 func TestWorkEndsBeforeItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}
@@ -337,7 +338,7 @@ func TestGoodEnough(t *testing.T) {
 	})
 }
 
-// TestCallerLeaves: waiting for another holder ends with the context.
+// TestCallerLeaves: waiting for another holder ends with the caller's context.
 func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0", Lease: lease.Lease{Holder: "other", Until: time.Now().Add(lease.Life)}})}
@@ -349,8 +350,8 @@ func TestCallerLeaves(t *testing.T) {
 	})
 }
 
-// TestGone: a value that is gone ends the run with the error of the cell, also
-// when it goes under the work.
+// TestGone: if the value is gone, even during the work, the run ends with the
+// error of the cell.
 func TestGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &shop{s: newShared(0, value{Write: "0"})}

@@ -1,20 +1,21 @@
-// Package lease decides who may renew what many share, and when.
+// Package lease decides which process may renew a shared value, and when.
 package lease
 
 import "time"
 
 const (
-	// renewAhead is how long before its end a token is renewed: long enough for
-	// a slow answer and for a call that is already under way with the old one.
+	// renewAhead is how long before its expiry a token is renewed. It leaves
+	// time for a slow answer and for a call already under way with the old
+	// token.
 	renewAhead = 60 * time.Second
-	// renewPart is the part of its life in which a short-lived token is renewed:
-	// the last quarter.
+	// renewPart sets how early a short-lived token is renewed: in the last
+	// quarter of its life.
 	renewPart = 4
 )
 
-// RenewAt is when something that was requested then and expires at that time is
-// to be renewed: 60 s before it expires, or a quarter of its life before,
-// whichever is shorter. It is the zero time if the expiry is not known.
+// RenewAt is when to renew something requested and expiring at the given times:
+// 60 s before it expires, or a quarter of its life before, whichever is
+// shorter. It is the zero time if the expiry is unknown.
 func RenewAt(requested, expires time.Time) time.Time {
 	if expires.IsZero() {
 		return time.Time{}

@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse/internal/session"
 )
 
-// dump is what an earlier build has left in a store, and the cookies that it
-// gave out.
+// dump is what an earlier build left in a store, together with the cookies it
+// issued.
 type dump struct {
 	Session string            `json:"session_cookie"`
 	Leased  string            `json:"leased_cookie"`
@@ -25,8 +25,8 @@ type dump struct {
 	Store   map[string]string `json:"store"`
 }
 
-// TestRecordsOfBefore: what the build of November 2026 wrote, before sessions had
-// a room of their own, is read to the last field.
+// TestRecordsOfBefore: records written by the build of November 2026, before
+// sessions had their own package, are still read, to the last field.
 func TestRecordsOfBefore(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	text, err := os.ReadFile("testdata/2026-11.json")
@@ -69,7 +69,7 @@ func TestRecordsOfBefore(t *testing.T) {
 	}
 }
 
-// reopen is a Keeper over what an earlier build has left.
+// reopen makes a Keeper over what an earlier build left.
 func reopen(t *testing.T, d dump, key string, at time.Time) *session.Keeper {
 	t.Helper()
 	now := func() time.Time { return at }
@@ -113,7 +113,7 @@ func load(t *testing.T, k *session.Keeper, cookie string) *session.Record {
 	return s.Record
 }
 
-// sameRecord compares what two records are written as.
+// sameRecord compares the encoded forms of two records.
 func sameRecord(t *testing.T, got, want *session.Record) {
 	t.Helper()
 	if g, w := string(got.Encode()[session.HeadSize:]), string(want.Encode()[session.HeadSize:]); g != w {

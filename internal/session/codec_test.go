@@ -28,8 +28,8 @@ func fullRecord() *session.Record {
 	}
 }
 
-// FuzzRecord: whatever a store holds is a record or an error, and what was read
-// is written back whole, with the fields of newer builds.
+// FuzzRecord: any stored bytes decode to a record or an error. A decoded record
+// is written back whole, including the fields of newer builds.
 func FuzzRecord(f *testing.F) {
 	whole := fullRecord().Encode()
 	f.Add(whole)
@@ -45,7 +45,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		second, err := session.DecodeRecord(first.Encode())
 		if err != nil {
-			t.Fatalf("what was read is not readable once written: %v", err)
+			t.Fatalf("what was read cannot be read again once written: %v", err)
 		}
 		one, two := first.Encode(), second.Encode()
 		const head = session.HeadSize
@@ -53,12 +53,12 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("%x is written as\n%x and then as\n%x", b, one[head:], two[head:])
 		}
 		if bytes.Equal(one[:head], two[:head]) {
-			t.Error("two writes have the same write id")
+			t.Error("two writes have the same write ID")
 		}
 	})
 }
 
-// TestRecordFields: no field is lost between two builds, known or not.
+// TestRecordFields: no field is lost between two builds, whether known or not.
 func TestRecordFields(t *testing.T) {
 	more := []byte{99, 3, 'n', 'e', 'w'}
 	got, err := session.DecodeRecord(append(fullRecord().Encode(), more...))
@@ -96,7 +96,7 @@ func FuzzMark(f *testing.F) {
 	})
 }
 
-// FuzzSessionCookie: a value is taken only in the one form that we write.
+// FuzzSessionCookie: a value is accepted only in the exact form that we write.
 func FuzzSessionCookie(f *testing.F) {
 	good := session.NewRef(session.MarksOf("https://op.test", "u1", "s1")).Cookie()
 	f.Add(good)
@@ -110,7 +110,7 @@ func FuzzSessionCookie(f *testing.F) {
 			return
 		}
 		if back := ref.Cookie(); back != value {
-			t.Errorf("%q is taken for %q", value, back)
+			t.Errorf("%q is read as %q", value, back)
 		}
 		if len(ref.ID) != 43 || len(ref.Marks[0]) != 22 || len(ref.Marks[1]) != 22 || len(ref.Key) != 43 {
 			t.Errorf("%q has parts of %d, %d and %d", value, len(ref.ID), len(ref.Marks[0]), len(ref.Marks[1]))
@@ -118,8 +118,8 @@ func FuzzSessionCookie(f *testing.F) {
 	})
 }
 
-// keepsAll is a store that keeps a value for ever once its expiry has passed, as
-// some do, and remembers what it was given last.
+// keepsAll is a store that keeps a value forever if it arrives already expired,
+// as some stores do. It remembers the last value it was given.
 type keepsAll struct {
 	session.Store
 	given  []byte
@@ -131,7 +131,8 @@ func (s *keepsAll) SwapCtx(_ context.Context, _ string, _, new []byte, expiry ti
 	return true, nil
 }
 
-// No value reaches a store whose expiry has passed: it is deleted instead (M15).
+// A value that has already expired never reaches the store: it is deleted
+// instead (M15).
 func TestSwapDeletesWhatHasExpired(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
@@ -157,9 +158,9 @@ func TestSwapDeletesWhatHasExpired(t *testing.T) {
 	}
 }
 
-// SE8: a session id has 256 bits, all of them in use, and no two are alike. That
-// they come from crypto/rand is in the code; that no other source is imported is
-// checked here.
+// SE8: a session id has 256 bits, all of them in use, and no two ids are alike.
+// A test cannot show that they come from crypto/rand, but it can show that no
+// other source is imported.
 func TestSE8_SessionIDs(t *testing.T) {
 	const ids = 1000
 	seen := map[string]bool{}
@@ -176,7 +177,7 @@ func TestSE8_SessionIDs(t *testing.T) {
 		}
 	}
 	for i, n := range ones {
-		if n < ids/3 || n > 2*ids/3 { // ten standard deviations from a half
+		if n < ids/3 || n > 2*ids/3 { // ten standard deviations from one half
 			t.Errorf("bit %d is set in %d of %d ids", i, n, ids)
 		}
 	}

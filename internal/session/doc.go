@@ -1,11 +1,12 @@
-// Package session is the protocol of a login record over a store, keys and a
-// clock: its codec, its limits, the marks that end it from outside, the tombstone
-// of one that ended here, the list for its owner, and the renewal of its tokens
+// Package session keeps login records in a store. It has the record's codec and
+// limits, the marks that end a login from outside, the tombstone of a login
+// that ended here, the list of an owner's sessions, and the renewal of tokens
 // under a lease.
 //
 // It declares the store that it needs. A [Keeper] holds no session: what a
-// request saw is a [Stored], which belongs to the request.
+// request has read is a [Stored], which belongs to that request.
 //
-// It must not know HTTP, OpenID Connect or any provider: to it an issuer and a
-// subject are texts, tokens are bytes, and whoever renews them is a [Renewer].
+// It must not know HTTP, OpenID Connect or any provider. To this package an
+// issuer and a subject are strings, tokens are bytes, and a [Renewer] renews
+// them.
 package session

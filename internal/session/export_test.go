@@ -6,7 +6,7 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// What the tests of the codec need to see.
+// These exports are for the tests of the codec.
 
 const (
 	HeadSize = headSize

@@ -10,47 +10,47 @@ import (
 )
 
 const (
-	// tombstoneLife is how long an ended record stands, so that slow writers
+	// tombstoneLife is how long an ended record stays, so that slow writers
 	// find it.
 	tombstoneLife = time.Minute
-	// expirySlack is how much longer than the session the store keeps a record:
-	// the limits in the record decide.
+	// expirySlack is how much longer than the session the store keeps a record.
+	// The limits in the record decide when the session ends.
 	expirySlack = time.Minute
-	// idleParts is how many parts the idle interval has: a session is written
-	// at most once in each.
+	// idleParts is the number of parts the idle interval is divided into. A
+	// session is written at most once in each part.
 	idleParts = 10
 )
 
-// What a Keeper fails with, beside the errors of contexts.
+// The errors of a Keeper, besides those of contexts.
 var (
-	// ErrNone says that there is no live login.
+	// ErrNone means that there is no live login.
 	ErrNone = errors.New("session: no live login")
-	// ErrStore says that the store failed or hangs: nothing is known.
+	// ErrStore means that the store failed or hangs, so nothing is known.
 	ErrStore = errors.New("session: the store failed")
-	// ErrUnreadable says that a value cannot be read by this build or with these
-	// keys, though another may well read it.
+	// ErrUnreadable means that this build, or these keys, cannot read a value
+	// that another build or other keys may well read.
 	ErrUnreadable = errors.New("session: a stored value cannot be read")
-	// ErrTooLarge says that a value is too large for every store. It fails at
-	// sign-in rather than in a loop later.
+	// ErrTooLarge means that a value is too large for some stores. The sign-in
+	// fails at once instead of looping later.
 	ErrTooLarge = errors.New("session: the record is too large")
-	// ErrOver says that the session of a new login would be over already.
+	// ErrOver means that the session of a new login would already be over.
 	ErrOver = errors.New("session: the login took too long")
 )
 
-// Config says how logins are kept. All of it but Keys is required.
+// Config says how logins are kept. All fields but Keys are required.
 type Config struct {
 	Store    Store
-	Keys     *seal.Ring    // given keys, which seal records too; nil for one kept in the store
-	Name     string        // tells the generated keys of several keepers on one store apart
-	Lifetime time.Duration // of a session, however busy
-	Idle     time.Duration // of a session that nobody uses; negative for no limit
+	Keys     *seal.Ring    // the configured keys, which seal records too; nil keeps a key in the store
+	Name     string        // separates the generated keys of several keepers on one store
+	Lifetime time.Duration // of a session, even one in constant use
+	Idle     time.Duration // of an unused session; negative for no limit
 	Now      func() time.Time
 }
 
 // A Keeper keeps login records in a store. It is safe for concurrent use.
 type Keeper struct {
 	store    Store
-	viewer   Viewer // the store, if it is one
+	viewer   Viewer // the store, if it is a Viewer
 	given    *seal.Ring
 	name     string
 	lifetime time.Duration
@@ -66,13 +66,13 @@ func New(c Config) *Keeper {
 	return k
 }
 
-// Stored is a record beside its bytes in the store. Neither is changed.
+// Stored is a record together with its bytes in the store. Neither is changed.
 type Stored struct {
 	Record *Record
 	raw    []byte
 }
 
-// pack is the stored form of a record: sealed if there are given keys.
+// pack returns the stored form of a record, sealed if keys are configured.
 func (k *Keeper) pack(key string, r *Record) []byte {
 	plain := r.encode()
 	if k.given == nil {
@@ -81,7 +81,7 @@ func (k *Keeper) pack(key string, r *Record) []byte {
 	return append([]byte{recordVersion, formSealed}, k.given.Seal(sessionDomain, []byte(key), plain)...)
 }
 
-// unpack reads the stored form. Its errors are ErrGarbage and ErrUnreadable.
+// unpack reads the stored form. It fails with ErrGarbage or ErrUnreadable.
 func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
 	if len(b) > 2 && b[0] == recordVersion && b[1] == formSealed {
 		if k.given == nil {
@@ -103,7 +103,7 @@ func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
 	return r, err
 }
 
-// packed is the record as a value with its expiry in the store.
+// packed returns the record as a value with its expiry in the store.
 func (k *Keeper) packed(key string, r *Record) swap.Value {
 	expiry := k.Ending(r).Add(expirySlack)
 	if !r.Ended.IsZero() {
@@ -112,7 +112,7 @@ func (k *Keeper) packed(key string, r *Record) swap.Value {
 	return swap.Value{Bytes: k.pack(key, r), Expiry: expiry}
 }
 
-// Ending is when the session ends at the latest, however busy.
+// Ending is the latest time at which the session ends, however busy it is.
 func (k *Keeper) Ending(r *Record) time.Time {
 	end := r.Begin.Add(k.lifetime)
 	if !r.Ends.IsZero() && r.Ends.Before(end) {
@@ -121,8 +121,8 @@ func (k *Keeper) Ending(r *Record) time.Time {
 	return end
 }
 
-// IdleEnding is when the session ends if nobody uses it, the zero time if there
-// is no idle limit.
+// IdleEnding is when the session ends if it is not used. It is the zero time if
+// there is no idle limit.
 func (k *Keeper) IdleEnding(r *Record) time.Time {
 	if k.idle < 0 {
 		return time.Time{}

@@ -19,14 +19,15 @@ const (
 	keySize = 32
 	// keyLife is how long the generated key stays in the store.
 	keyLife = 10 * 365 * 24 * time.Hour
-	// keyReread is how often a value under an unknown key makes us look whether
-	// the store has another one, because it lost the first.
+	// keyReread is how often a value under an unknown key may make us read the
+	// store's key again. The store may have lost the first key and hold
+	// another.
 	keyReread = 30 * time.Second
-	// keyFlight bounds one reading of the key, with its making.
+	// keyFlight bounds one reading of the key, including making a new one.
 	keyFlight = 2 * storeWait
 )
 
-// madeKey is the key that is kept in the store where none was given.
+// madeKey is the key kept in the store when none is configured.
 type madeKey struct {
 	flights flight.Group[struct{}, *seal.Ring]
 
@@ -35,9 +36,9 @@ type madeKey struct {
 	readAt time.Time
 }
 
-// Ring returns the keys that seal cookies: the given ones, else one that is made
-// at first need and kept in the store, so that one process and many replicas
-// both work without configuration.
+// Ring returns the keys that seal cookies: the configured ones, or else one
+// that is made at first need and kept in the store. A single process and many
+// replicas thus both work without configuration.
 func (k *Keeper) Ring(ctx context.Context) (*seal.Ring, error) {
 	if k.given != nil {
 		return k.given, nil
@@ -51,8 +52,8 @@ func (k *Keeper) Ring(ctx context.Context) (*seal.Ring, error) {
 	return k.made.flights.Do(ctx, struct{}{}, keyFlight, k.loadKey)
 }
 
-// Reread reads the key in the store again, unless that was done just now or keys
-// were given.
+// Reread reads the key in the store again, unless keys are configured or it was
+// read just now.
 func (k *Keeper) Reread(ctx context.Context) (*seal.Ring, bool) {
 	now := k.now()
 	k.made.mu.Lock()
@@ -65,10 +66,10 @@ func (k *Keeper) Reread(ctx context.Context) (*seal.Ring, bool) {
 	return ring, err == nil
 }
 
-// Wait waits until no reading of the key is under way, or ctx ends.
+// Wait waits until no reading of the key is under way, or until ctx ends.
 func (k *Keeper) Wait(ctx context.Context) error { return k.made.flights.Wait(ctx) }
 
-// loadKey reads the key, or makes one where there is none.
+// loadKey reads the key, or makes one if there is none.
 func (k *Keeper) loadKey(ctx context.Context) (*seal.Ring, error) {
 	var random [keySize]byte
 	rand.Read(random[:])

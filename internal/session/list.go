@@ -12,7 +12,8 @@ import (
 
 const indexDomain = "gatehouse/index"
 
-// maxListed is how many sessions of a person the list knows: the newest.
+// maxListed is how many sessions of a person the list holds. It keeps the
+// newest.
 const maxListed = 100
 
 // Listed is a live session in the list of its owner.
@@ -23,7 +24,7 @@ type Listed struct {
 
 func indexKey(issuer, subject string) string { return storekey.Of(indexDomain, issuer, subject) }
 
-// Enlist puts a new session in front of its owner's list.
+// Enlist puts a new session at the front of its owner's list.
 func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) error {
 	_, err := k.update(ctx, indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
 		keys, err := decodeIndex(old)
@@ -36,8 +37,9 @@ func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) error {
 	return err
 }
 
-// List returns the live sessions of a person, newest first. It is for display:
-// no decision is made by it, and a session that was just created may be missing.
+// List returns the live sessions of a person, newest first. It is for display
+// only: no decision depends on it, and a session created just now may be
+// missing.
 func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, error) {
 	raw, err := k.find(ctx, indexKey(issuer, subject))
 	if err != nil || raw == nil {
@@ -65,8 +67,8 @@ func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, er
 	return k.unmarked(ctx, live, markOfSubject(issuer, subject))
 }
 
-// unmarked leaves out the sessions that a mark has ended: that of the person, or
-// the record's own.
+// unmarked leaves out sessions that a mark has ended, whether the person's mark
+// or the record's own.
 func (k *Keeper) unmarked(ctx context.Context, live []Listed, person string) ([]Listed, error) {
 	marks := []string{markKey(person)}
 	for _, s := range live {
@@ -91,8 +93,8 @@ func (k *Keeper) unmarked(ctx context.Context, live []Listed, person string) ([]
 	return kept, nil
 }
 
-// Revoke ends the session under that key if it is one of the person's, and
-// returns the record that ended. A session that is gone is no error.
+// Revoke ends the session under key if it belongs to the person, and returns
+// the record that ended. A session that is already gone is not an error.
 func (k *Keeper) Revoke(ctx context.Context, issuer, subject, key string) (*Record, error) {
 	raw, err := k.find(ctx, key)
 	if err != nil || raw == nil {

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// createWithin bounds the time between reading the marks of a new login and
-	// the last try to store it: later, its marks may have been forgotten.
+	// createWithin bounds the time from reading the marks of a new login to the
+	// last attempt to store it. After that, the marks may have expired.
 	createWithin = 30 * time.Second
-	// createFor is how long one creation goes on while the store fails. A person
-	// waits for it.
+	// createFor is how long one creation is retried while the store fails. A
+	// person is waiting for it.
 	createFor = 2 * storeWait
 	// createPause is the pause between two tries.
 	createPause = 20 * time.Millisecond
@@ -23,11 +23,11 @@ const (
 
 const usedDomain = "gatehouse/used"
 
-// errTaken cannot happen by chance: the key is of 256 random bits.
+// errTaken cannot happen by chance: the key has 256 random bits.
 var errTaken = errors.New("session: the key of a new login is taken")
 
-// Load reads a live login and its marks in one round trip. The error is ErrNone,
-// ErrGarbage, ErrUnreadable or ErrStore.
+// Load reads a live login and its marks in one round trip. It fails with
+// ErrNone, ErrGarbage, ErrUnreadable or ErrStore.
 func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
 	values, err := k.findMany(ctx, ref.Key, markKey(ref.Marks[0]), markKey(ref.Marks[1]))
 	if err != nil {
@@ -48,7 +48,7 @@ func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
 		if err != nil {
 			return Stored{}, err
 		}
-		if number > r.Marks[i].Number { // ended from outside: whoever reads it deletes it
+		if number > r.Marks[i].Number { // ended from outside: the first reader deletes it
 			k.bury(ctx, ref.Key, values[0])
 			return Stored{}, ErrNone
 		}
@@ -59,16 +59,17 @@ func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
 	return Stored{r, values[0]}, nil
 }
 
-// bury deletes a record that is over. That it may fail does no harm. Its refresh
-// token is not revoked here: the person may be on the way back through the
-// provider's own session, which some servers would end with it.
+// bury deletes a record that is over. A failure does no harm. The refresh token
+// is not revoked here: the person may be signing in again through the
+// provider's own session, and some servers would end that session with the
+// token.
 func (k *Keeper) bury(ctx context.Context, key string, raw []byte) {
 	_, _ = k.swap(context.WithoutCancel(ctx), key, raw, swap.Value{})
 }
 
-// Touch writes back that the session is in use, at most once in a tenth of the
-// idle interval, and only onto what was read: a login that ended meanwhile
-// stays ended (M13). It returns the record as it is stored now.
+// Touch records that the session is in use. It writes at most once in a tenth
+// of the idle interval, and only over the bytes that were read, so a login that
+// ended meanwhile stays ended (M13). It returns the record as it is stored now.
 func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error) {
 	now := k.now()
 	if k.idle < 0 || now.Before(have.Record.Seen.Add(k.idle/idleParts)) {
@@ -84,15 +85,16 @@ func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error
 	return Stored{&next, value.Bytes}, nil
 }
 
-// Create stores a new login whose marks were read at that time, by our clock. An
-// outcome that is not known is settled by reading. The error is ErrOver,
-// ErrTooLarge, ErrStore, or one that says that the record cannot be read back.
+// Create stores a new login whose marks were read at the given time by our
+// clock. If the outcome of a write is unknown, it reads to find out. It fails
+// with ErrOver, ErrTooLarge, ErrStore, or an error saying that the record
+// cannot be read back.
 func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.Time) error {
 	if !k.alive(r, k.now()) {
 		return ErrOver
 	}
 	value := k.packed(ref.Key, r)
-	if _, err := k.unpack(ref.Key, value.Bytes); err != nil { // a login that nobody can read would be a loop
+	if _, err := k.unpack(ref.Key, value.Bytes); err != nil { // a login that nobody can read would cause a loop
 		return err
 	}
 	deadline := marksRead.Add(createWithin)
@@ -108,9 +110,9 @@ func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.
 	return err
 }
 
-// End swaps the record under key for a tombstone, whatever others write
-// meanwhile, and returns the record that ended. A record that is gone or ended
-// is no error.
+// End replaces the record under key with a tombstone, whatever others write
+// meanwhile, and returns the record that ended. A record that is gone or
+// already ended is not an error.
 func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
 	var ended *Record
 	changed, err := k.update(ctx, key, swap.Patience{}, func(old []byte) (*swap.Value, error) {
@@ -135,8 +137,8 @@ func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
 	return ended, nil
 }
 
-// Spend marks a value used until then. It reports whether it was the first use,
-// over all replicas (R9).
+// Spend marks a value as used until the given time. It reports whether this was
+// the first use across all replicas (R9: a value works once).
 func (k *Keeper) Spend(ctx context.Context, value string, until time.Time) (first bool, err error) {
 	return k.swap(ctx, storekey.Of(usedDomain, value), nil, swap.Value{Bytes: newValue(headSize), Expiry: until.Add(markSlack)})
 }

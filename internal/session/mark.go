@@ -11,29 +11,29 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// A Mark makes a logout from outside win at once, for any number of sessions:
+// A Mark lets a logout from outside end any number of sessions at once. It is
 // one number under (issuer, sid) or (issuer, subject). A record keeps the
-// numbers that its callback read, and a higher one ends it. Numbers are times
-// in ms, at least one above the old. No clock is compared with them afterwards,
-// except for the second of skew in supersedes.
+// numbers that its callback read, and a higher number ends it. Numbers are
+// times in milliseconds, each at least one above the last. After that they are
+// not compared with any clock, except for the second of skew in supersedes.
 type Mark struct {
-	Name   string // 16 bytes, base64url: what cookie and record hold
+	Name   string // 16 bytes, base64url: the form in cookies and records
 	Number uint64
 }
 
 const (
 	markDomain = "gatehouse/mark"
-	// markSlack is how much longer than the longest session a mark lives.
+	// markSlack is how much longer a mark lives than the longest session.
 	markSlack = time.Minute
-	// markSkew is how far the clocks of two replicas may differ.
+	// markSkew is how far apart the clocks of two replicas may be.
 	markSkew = time.Second
 	// markNameSize is the size of a mark's name: 128 bits of a hash.
 	markNameSize = 16
-	// markSize is the size of a stored mark: its head and its number.
+	// markSize is the size of a stored mark: its header and its number.
 	markSize = headSize + 8
 )
 
-// markName is the short hash that names a mark.
+// markName returns the short hash that names a mark.
 func markName(kind string, parts ...string) string {
 	sum := storekey.Sum("gatehouse/mark name/"+kind, parts...)
 	return base64.RawURLEncoding.EncodeToString(sum[:markNameSize])
@@ -41,9 +41,9 @@ func markName(kind string, parts ...string) string {
 
 func markOfSubject(issuer, subject string) string { return markName("subject", issuer, subject) }
 
-// MarksOf names the two marks that end a session. The second is the person's;
-// the first is that of the provider's session, or of all sessions of the person
-// for which the provider named none.
+// MarksOf names the two marks that can end a session. The second is the
+// person's. The first is that of the provider's session. If the provider named
+// no session, the first covers all sessions of the person without one.
 func MarksOf(issuer, subject, sid string) [2]Mark {
 	second := Mark{Name: markOfSubject(issuer, subject)}
 	if sid == "" {
@@ -58,7 +58,7 @@ func encodeMark(number uint64) []byte {
 	return binary.BigEndian.AppendUint64(newValue(markSize), number)
 }
 
-// decodeMark reads a mark's number; no value is 0.
+// decodeMark reads a mark's number. No value means 0.
 func decodeMark(b []byte) (uint64, error) {
 	if b == nil {
 		return 0, nil
@@ -74,15 +74,15 @@ func decodeMark(b []byte) (uint64, error) {
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
-// before it returns: it raises the person's mark to a number above the one it
-// has.
+// before it returns. It does so by raising the person's mark above its current
+// number.
 func (k *Keeper) RevokeAll(ctx context.Context, issuer, subject string) error {
 	return k.writeMark(ctx, markOfSubject(issuer, subject), func(number uint64) uint64 {
 		return max(number+1, uint64(k.now().UnixMilli()))
 	})
 }
 
-// layMark lays a mark down where there is none, and renews its life.
+// layMark creates a mark if there is none, and otherwise extends its life.
 func (k *Keeper) layMark(ctx context.Context, name string) error {
 	return k.writeMark(ctx, name, func(number uint64) uint64 { return number })
 }
@@ -101,9 +101,9 @@ func (k *Keeper) writeMark(ctx context.Context, name string, next func(uint64) u
 func (k *Keeper) markExpiry() time.Time { return k.now().Add(k.lifetime + markSlack) }
 
 // ReadMarks puts the numbers of the marks into the record of a sign-in that
-// began at begin. It reports whether that has to start over, because a logout
-// may have come after it began: one whose mark it does not carry. The sid's
-// mark is laid down before it is read, so that the front channel can raise it.
+// began at begin. It reports whether the sign-in has to start over because a
+// logout whose mark it does not carry may have come after it began. It creates
+// the sid's mark before reading it, so that the front channel can raise it.
 func (k *Keeper) ReadMarks(ctx context.Context, r *Record, begin time.Time, carries func(Mark) bool) (again bool, err error) {
 	if r.SID != "" {
 		if err := k.layMark(ctx, r.Marks[0].Name); err != nil {
@@ -124,7 +124,7 @@ func (k *Keeper) ReadMarks(ctx context.Context, r *Record, begin time.Time, carr
 }
 
 // supersedes reports whether a mark's number may stand for a logout that came
-// after an attempt began, so that the attempt has to start over.
+// after an attempt began. The attempt then has to start over.
 func supersedes(number uint64, begin time.Time) bool {
 	return number > 0 && begin.UnixMilli() <= int64(number)+markSkew.Milliseconds()
 }

@@ -16,9 +16,9 @@ import (
 )
 
 // The tests of this file run the session protocol (docs/design.md, decision 3:
-// compare-and-swap and marks) under every order of its store calls, also with
-// one call that fails and one whose reply is lost, and check what must hold in
-// each of them.
+// compare-and-swap and marks) under many orders of its store calls, with no
+// fault, with one call that fails, and with one whose reply is lost. They check
+// what must hold in each case.
 
 // scheduled is a store whose calls proceed in the order of a schedule.
 type scheduled struct {
@@ -44,7 +44,7 @@ func (s scheduled) SwapCtx(ctx context.Context, key string, old, new []byte, exp
 	return s.Store.SwapCtx(ctx, key, old, new, expiry)
 }
 
-// issuer renews tokens in process and counts what it is sent.
+// issuer renews tokens in process and counts the requests it gets.
 type issuer struct {
 	mu        sync.Mutex
 	answers   int
@@ -91,7 +91,7 @@ func (w *world) record(begin time.Time) *session.Record {
 	}
 }
 
-// login makes a login of which nobody is doing anything.
+// login makes a login that nobody is using yet.
 func (w *world) login(t *testing.T) (*session.Record, session.Ref) {
 	t.Helper()
 	rec := w.record(w.clock)
@@ -114,9 +114,9 @@ func signedIn(t *testing.T, k *session.Keeper, ref session.Ref) bool {
 
 func carriesNone(session.Mark) bool { return false }
 
-// A logout of all sessions beside a callback: whatever the order, a session
-// that began before the logout answered is dead afterwards, or its sign-in
-// starts over.
+// A logout of all sessions runs beside a callback. Whatever the order, a
+// session that began before the logout answered is dead afterwards, or its
+// sign-in starts over.
 func TestModel_RevokeAllBesideACallback(t *testing.T) {
 	for faults := range 2 {
 		orders.Explore(t, 60_000, func(choices []int) []int {
@@ -137,7 +137,7 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 			})
 			alive := signedIn(t, w.b, ref)
 			if revoked && alive {
-				t.Error("the session outlived a logout that was answered")
+				t.Error("the session outlived a completed logout")
 			}
 			if !revoked && faults == 0 {
 				t.Error("the logout failed though the store works")
@@ -150,8 +150,8 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 	}
 }
 
-// Sign-out beside a request that writes the idle limit back, on another
-// replica: the session is never seen again (M13).
+// Sign-out runs beside a request on another replica that writes the idle limit.
+// The session must never come back (M13).
 func TestModel_LogoutBesideATouch(t *testing.T) {
 	for faults := range 2 {
 		orders.Explore(t, 60_000, func(choices []int) []int {
@@ -184,9 +184,9 @@ func touchOnce(ctx context.Context, k *session.Keeper, ref session.Ref) {
 	}
 }
 
-// Sign-out, or a logout of all sessions, beside a refresh: the session stays
-// dead, the refresh token is sent at most once, and new tokens that nobody holds
-// any more are discarded.
+// Sign-out, or a logout of all sessions, runs beside a refresh. The session
+// stays dead, the refresh token is sent at most once, and new tokens that no
+// session holds are discarded.
 func TestModel_LogoutBesideARefresh(t *testing.T) {
 	for name, logout := range map[string]func(context.Context, *world, session.Ref) error{
 		"sign-out": func(ctx context.Context, w *world, ref session.Ref) error {
@@ -220,7 +220,7 @@ func TestModel_LogoutBesideARefresh(t *testing.T) {
 					t.Errorf("%d token requests", w.issuer.answers)
 				}
 				if w.issuer.answers == 1 && !refreshed && len(w.issuer.discarded) != 1 {
-					t.Error("tokens that came after the logout were not discarded")
+					t.Error("tokens that arrived after the logout were not discarded")
 				}
 				return options
 			})
@@ -228,8 +228,8 @@ func TestModel_LogoutBesideARefresh(t *testing.T) {
 	}
 }
 
-// Two replicas that refresh at once, and a touch beside them: the refresh
-// token is sent once, and both end with the tokens that came.
+// Two replicas refresh at once while a touch runs beside them. The refresh
+// token is sent once, and both replicas end with the new tokens.
 func TestModel_TwoReplicasRefresh(t *testing.T) {
 	for seed := range 400 {
 		synctest.Test(t, func(t *testing.T) {
@@ -265,8 +265,8 @@ func TestModel_TwoReplicasRefresh(t *testing.T) {
 	}
 }
 
-// Two logouts in one millisecond with a sign-in between them: the second ends
-// what the first let live.
+// Two logouts happen in one millisecond with a sign-in between them. The second
+// logout ends the session that the first let live.
 func TestModel_TwoLogoutsInOneMillisecond(t *testing.T) {
 	w, ctx := newWorld(0), t.Context()
 	if err := w.a.RevokeAll(ctx, "https://id.example.org", "ana"); err != nil {
@@ -286,7 +286,7 @@ func TestModel_TwoLogoutsInOneMillisecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !signedIn(t, w.b, ref) {
-		t.Fatal("the new sign-in does not live")
+		t.Fatal("the new sign-in is not live")
 	}
 	if err := w.b.RevokeAll(ctx, "https://id.example.org", "ana"); err != nil {
 		t.Fatal(err)

@@ -9,20 +9,20 @@ import (
 	"example.com/gatehouse/internal/lease"
 )
 
-// A Record is one login. On the wire it is
+// A Record is one login. Its encoded form is
 //
 //	version ‖ form ‖ write id (16) ‖ fields
 //
-// where form says whether what follows is sealed, and a field is tag ‖ length ‖
-// bytes with both numbers as uvarint. Fields that this build does not know are
-// kept, so that an older replica does not lose what a newer one wrote.
+// where form says whether the rest is sealed. A field is tag ‖ length ‖ bytes,
+// with tag and length as uvarints. Fields unknown to this build are kept, so an
+// older replica does not lose what a newer one wrote.
 //
-// A Record is read by many requests at once: change a copy.
+// Many requests read a Record at once: change only a copy.
 type Record struct {
 	Issuer, Subject, ClientID, SID string
 
-	Begin    time.Time // of the sign-in attempt: the session's life counts from here
-	Seen     time.Time // last write-back of the idle limit
+	Begin    time.Time // of the sign-in attempt: the session's lifetime counts from here
+	Seen     time.Time // last write of the idle limit
 	Ends     time.Time // if set, ends the session earlier than its lifetime
 	AuthTime time.Time
 	Claims   []byte
@@ -30,14 +30,14 @@ type Record struct {
 
 	Access    Token
 	Expires   time.Time // of Access; zero when unknown
-	Requested time.Time // when Access was asked for
+	Requested time.Time // when Access was requested
 	Refresh   Token
 	IDToken   Token
 
 	Marks [2]Mark // the marks that end it, with the numbers that its callback read
 
-	Asked   []byte    // digest of the requirements that this sign-in was to meet
-	AskedAt time.Time // when it came back
+	Asked   []byte    // digest of the requirements that this sign-in had to meet
+	AskedAt time.Time // when the sign-in returned
 
 	Lease lease.Lease // who renews the tokens
 
@@ -46,8 +46,8 @@ type Record struct {
 	unknown []byte // fields of a newer build
 }
 
-// Token is a token of a record. It stays part of the stored value, because most
-// requests do not look at it; string() copies it.
+// Token is a token of a record. It stays a slice of the stored value, because
+// most requests do not look at it. Converting it to a string copies it.
 type Token []byte
 
 const (
@@ -88,14 +88,14 @@ const (
 )
 
 var (
-	// ErrGarbage is the error of bytes that are not a record of any build.
+	// ErrGarbage means that bytes are not a record of any build.
 	ErrGarbage = errors.New("session: not a login record")
-	// errVersion is the error of a record of a newer build.
+	// errVersion means that a record was written by a newer build.
 	errVersion = errors.New("session: login record of a newer version")
 )
 
-// binding is where the value of a field lives: exactly one of them is set, none
-// for a tag of a newer build.
+// binding points to where the value of a field lives. Exactly one pointer is
+// set, or none for a tag of a newer build.
 type binding struct {
 	str   *string
 	bytes *[]byte
@@ -103,7 +103,7 @@ type binding struct {
 	num   *uint64
 }
 
-// binding ties a tag to its field, for both directions.
+// binding ties a tag to its field, for encoding and decoding.
 func (r *Record) binding(tag uint64) binding {
 	switch tag {
 	case tagIssuer:
@@ -162,7 +162,7 @@ func (r *Record) binding(tag uint64) binding {
 	return binding{}
 }
 
-// encode returns the plain form under a fresh write id.
+// encode returns the plain form under a fresh write ID.
 func (r *Record) encode() []byte {
 	size := headSize + len(r.Claims) + len(r.Access) + len(r.Refresh) + len(r.IDToken) + len(r.unknown)
 	out := newValue(size + 512)
@@ -183,7 +183,7 @@ func (r *Record) encode() []byte {
 }
 
 // newValue begins a stored value: version, plain form and a fresh 128-bit write
-// id, so that no two writes are ever equal.
+// ID. Because of the ID, no two writes are ever equal.
 func newValue(size int) []byte {
 	out := make([]byte, headSize, max(size, headSize))
 	out[0], out[1] = recordVersion, formPlain
@@ -202,7 +202,7 @@ func appendNumber(out []byte, tag, n uint64) []byte {
 	return appendField(out, tag, b[:binary.PutUvarint(b[:], n)])
 }
 
-// decodeRecord reads the plain form. The record keeps parts of b.
+// decodeRecord reads the plain form. The record keeps slices of b.
 func decodeRecord(b []byte) (*Record, error) {
 	body, err := valueBody(b)
 	if err != nil {
@@ -224,7 +224,7 @@ func decodeRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// valueBody checks the head of a plain value and returns what follows it.
+// valueBody checks the header of a plain value and returns the rest.
 func valueBody(b []byte) ([]byte, error) {
 	switch {
 	case len(b) < headSize:
@@ -251,7 +251,7 @@ func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
 	return tag, b[start:end:end], b[end:], true
 }
 
-// latestTime is some 35,000 years after 1970, in milliseconds: beyond it
+// latestTime is some 35,000 years after 1970, in milliseconds. Beyond it,
 // arithmetic with times would overflow.
 const latestTime = 1 << 50
 
@@ -279,13 +279,13 @@ func (b binding) set(value []byte) bool {
 	return true
 }
 
-// tombstone is what stands for a minute where the record was, so that slow
-// writers find that it has ended.
+// tombstone takes the place of a record for a minute, so that slow writers find
+// that the login has ended.
 func (r *Record) tombstone(now time.Time) *Record {
 	return &Record{Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Marks: r.Marks, Ended: now}
 }
 
-// Serves reports whether the access token can be used.
+// Serves reports whether the access token can still be used.
 func (r *Record) Serves(now time.Time) bool {
 	return len(r.Access) > 0 && (r.Expires.IsZero() || now.Before(r.Expires))
 }

@@ -15,14 +15,14 @@ const (
 )
 
 // Ref names one login: the key of its record and the names of the two marks
-// that may end it. A request knows it from its cookie.
+// that may end it. A request gets it from its cookie.
 type Ref struct {
-	ID    string // of the session: the secret in the cookie, needed for no call
+	ID    string // of the session: the secret in the cookie; no store call needs it
 	Key   string // of the record in the store
 	Marks [2]string
 }
 
-// NewRef makes the Ref of a new login under a random id.
+// NewRef makes the Ref of a new login, with a random id.
 func NewRef(marks [2]Mark) Ref {
 	var b [idSize]byte
 	rand.Read(b[:])
@@ -30,11 +30,11 @@ func NewRef(marks [2]Mark) Ref {
 	return Ref{ID: id, Key: recordKey(id), Marks: [2]string{marks[0].Name, marks[1].Name}}
 }
 
-// Cookie is the text of the session cookie: id "." mark "." mark. With the names
-// of its marks a request reads record and marks in one round trip.
+// Cookie is the text of the session cookie: id "." mark "." mark. The names of
+// the marks let a request read the record and its marks in one round trip.
 func (r Ref) Cookie() string { return r.ID + "." + r.Marks[0] + "." + r.Marks[1] }
 
-// ParseRef reads the text of a session cookie. It is the one reader of it.
+// ParseRef reads the text of a session cookie. Nothing else parses it.
 func ParseRef(cookie string) (r Ref, ok bool) {
 	id, rest, ok := strings.Cut(cookie, ".")
 	if !ok || !isBase64URL(id, idSize) {
@@ -49,8 +49,8 @@ func ParseRef(cookie string) (r Ref, ok bool) {
 
 func recordKey(id string) string { return storekey.Of(sessionDomain, id) }
 
-// isBase64URL reports whether s is base64url of size bytes, at most idSize.
-// Decoding is quicker than looking at each character.
+// isBase64URL reports whether s is base64url of size bytes, where size is at
+// most idSize. Decoding is faster than checking each character.
 func isBase64URL(s string, size int) bool {
 	var b [idSize]byte
 	if len(s) != base64.RawURLEncoding.EncodedLen(size) {

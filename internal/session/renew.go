@@ -10,28 +10,29 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// Tokens are what a renewal brings.
+// Tokens are the result of a renewal.
 type Tokens struct {
-	Access, Refresh, IDToken string // the last two are empty where none came: the old ones stay
+	Access, Refresh, IDToken string // the last two are empty if none came: the old ones stay
 	Expires, Requested       time.Time
 	Scope                    string
 	HasScope                 bool
 }
 
-// Renewer gets new tokens from whoever issued the old ones.
+// Renewer gets new tokens from the server that issued the old ones.
 type Renewer interface {
-	// Renew sends the refresh token of the record, once. An error that is no
-	// *RefusedError may pass: it says whether the fate of the token is known by
-	// being a *TroubleError.
+	// Renew sends the record's refresh token, once. An error other than a
+	// *RefusedError may be temporary. A *TroubleError means that the fate of
+	// the refresh token is known.
 	Renew(ctx context.Context, sent *Record) (Tokens, error)
-	// Discard is told of a refresh token that came too late for its session.
+	// Discard is called with a refresh token that arrived too late for its
+	// session.
 	Discard(refresh string)
 }
 
-// RefusedError says that the refresh token is worth nothing any more.
+// RefusedError means that the refresh token is no longer valid.
 type RefusedError struct{ Err error }
 
-// Error tells the cause.
+// Error returns the text of the cause.
 func (e *RefusedError) Error() string {
 	return "session: the tokens were not renewed: " + e.Err.Error()
 }
@@ -39,14 +40,14 @@ func (e *RefusedError) Error() string {
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// TroubleError says that the renewal failed and that it is known that the
-// refresh token was not used up, or not accepted.
+// TroubleError means that the renewal failed, and that the refresh token is
+// known to be unused or not accepted.
 type TroubleError struct {
-	Wait time.Duration // to pause at least
+	Wait time.Duration // the shortest pause before the next try
 	Err  error
 }
 
-// Error tells the cause.
+// Error returns the text of the cause.
 func (e *TroubleError) Error() string {
 	return "session: the tokens cannot be renewed now: " + e.Err.Error()
 }
@@ -54,10 +55,11 @@ func (e *TroubleError) Error() string {
 // Unwrap returns the cause.
 func (e *TroubleError) Unwrap() error { return e.Err }
 
-// Renew renews the tokens of a login, one replica at a time, unless they are not
-// those any more that the caller has seen. It returns the login as it is stored
-// then; renewed says that our own renewal is in it. The error is ErrNone when
-// the session has ended, a *lease.WaitError, or one of the store.
+// Renew renews the tokens of a login, one replica at a time. It does nothing if
+// the tokens are no longer those that the caller saw. It returns the login as
+// it is stored afterwards; renewed reports whether our own renewal is in it.
+// The error is ErrNone if the session has ended, a *lease.WaitError, or an
+// error of the store.
 func (k *Keeper) Renew(ctx context.Context, ref Ref, seen string, r Renewer) (now Stored, renewed bool, err error) {
 	run := &renewal{k: k, ref: ref, seen: seen, renewer: r}
 	cell := recordCell{k, ref}
@@ -74,19 +76,19 @@ func (k *Keeper) Renew(ctx context.Context, ref Ref, seen string, r Renewer) (no
 	return rec, merged && run.came != "", nil
 }
 
-// renewal is one Renew under way.
+// renewal is one call of Renew.
 type renewal struct {
 	k       *Keeper
 	ref     Ref
-	seen    string // the access token that the caller knows
+	seen    string // the access token that the caller saw
 	renewer Renewer
-	came    string // the refresh token that holds after our renewal
-	verdict error  // of a merge that ends the session
+	came    string // the refresh token in force after our renewal
+	verdict error  // from a merge that ended the session
 }
 
-// settle looks at what our merge has led to. A mark that was raised between
-// reading and writing ends the session as well; other trouble leaves what is
-// stored.
+// settle handles the outcome of our merge. A mark that was raised between
+// reading and writing also ends the session. Any other trouble leaves the
+// stored value as it is.
 func (n *renewal) settle(ctx context.Context) error {
 	if n.verdict != nil {
 		return n.verdict
@@ -97,12 +99,12 @@ func (n *renewal) settle(ctx context.Context) error {
 	return nil
 }
 
-// done reports whether others were faster, or nothing can be renewed.
+// done reports whether another replica was faster, or nothing can be renewed.
 func (n *renewal) done(s Stored, _ bool) bool {
 	return string(s.Record.Access) != n.seen || len(s.Record.Refresh) == 0
 }
 
-// work sends the refresh token and says what becomes of the record.
+// work sends the refresh token and decides what becomes of the record.
 func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	sent := s.Record
 	tokens, err := n.renewer.Renew(ctx, sent)
@@ -121,8 +123,8 @@ func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	return lease.Result[Stored]{Merge: func(s *Stored) bool { return merge(s.Record, sent, tokens) }}
 }
 
-// merge puts the new tokens into the record, as long as that still holds those
-// that were sent.
+// merge puts the new tokens into the record if it still holds the ones that
+// were sent.
 func merge(r, sent *Record, t Tokens) bool {
 	if !bytes.Equal(r.Refresh, sent.Refresh) || !bytes.Equal(r.Access, sent.Access) {
 		return false
@@ -140,9 +142,10 @@ func merge(r, sent *Record, t Tokens) bool {
 	return true
 }
 
-// lose ends the session: its refresh token is worth nothing any more. After a
-// take-over that may be our own doing, so the access token then serves until it
-// expires. A result that another replica has stored meanwhile stands.
+// lose ends the session, because its refresh token is no longer valid. After a
+// take-over our own request may have used the token up, so the access token
+// then serves until it expires. A result that another replica stored meanwhile
+// stands.
 func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
 	r, now := s.Record, n.k.now()
 	n.verdict = nil
@@ -164,14 +167,14 @@ type recordCell struct {
 	ref Ref
 }
 
-// Load implements lease.Cell. A login that has ended, here or from outside, is
-// ErrNone.
+// Load implements lease.Cell. If the login has ended, here or from outside, it
+// returns ErrNone.
 func (c recordCell) Load(ctx context.Context) (Stored, error) { return c.k.Load(ctx, c.ref) }
 
 // Lease implements lease.Cell.
 func (c recordCell) Lease(s *Stored) *lease.Lease { return &s.Record.Lease }
 
-// Update implements lease.Cell. It reads the marks along with the record, so
+// Update implements lease.Cell. It reads the marks together with the record, so
 // that a logout from outside stops a renewal at every step.
 func (c recordCell) Update(ctx context.Context, p swap.Patience, change func(*Stored) bool) (next Stored, changed bool, err error) {
 	changed, err = swap.Update(ctx, liveCell{c}, p, func(old []byte) (*swap.Value, error) {
@@ -193,8 +196,8 @@ func (c recordCell) Update(ctx context.Context, p swap.Patience, change func(*St
 	return next, changed, err
 }
 
-// liveCell is the value of a login while that lives: one that has ended counts
-// as absent.
+// liveCell is the value of a live login. A login that has ended counts as
+// absent.
 type liveCell struct{ recordCell }
 
 func (c liveCell) Find(ctx context.Context) ([]byte, error) {

@@ -10,27 +10,28 @@ import (
 )
 
 const (
-	// maxValue is what every store takes: the TEXT and BLOB columns of SQL
+	// maxValue is a size that every store accepts: TEXT and BLOB columns of SQL
 	// databases end at 65,535 bytes.
 	maxValue = 60_000
 	// storeWait bounds one call to the store, so that a page answers 503 within
-	// a second when the store hangs (FA6).
+	// a second if the store hangs (FA6).
 	storeWait = 900 * time.Millisecond
 )
 
-// Store is what a Keeper needs of a store. Values are compared as bytes; one
-// past its expiry is absent. An error means that the outcome is not known.
+// Store is what a Keeper needs of a store. Values are compared as bytes, and an
+// expired value counts as absent. An error means that the outcome is unknown.
 type Store interface {
-	// FindManyCtx returns the values under keys in their order, nil where there
-	// is none, in one round trip.
+	// FindManyCtx returns the values under keys, in order, in one round trip.
+	// An absent value is nil.
 	FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error)
-	// SwapCtx replaces the value under key if it equals old; nil means absent.
-	// It reports whether the value is new now, also when it was before.
+	// SwapCtx replaces the value under key if it equals old, where nil means
+	// absent. It reports whether the new value is stored now, even if it was
+	// stored before.
 	SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error)
 }
 
-// Viewer is a Store that can show its values without a copy and cannot hang. A
-// Keeper changes no value that it has read.
+// Viewer is a Store that can return its values without a copy and cannot hang.
+// A Keeper never changes a value that it has read.
 type Viewer interface {
 	View(keys []string) [][]byte
 }
@@ -44,7 +45,7 @@ func (k *Keeper) findMany(ctx context.Context, keys ...string) ([][]byte, error)
 	defer cancel()
 	values, err := k.store.FindManyCtx(ctx, keys)
 	if err == nil && len(values) != len(keys) {
-		err = fmt.Errorf("it gave %d values for %d keys", len(values), len(keys))
+		err = fmt.Errorf("store returned %d values for %d keys", len(values), len(keys))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStore, err)
@@ -68,7 +69,7 @@ func (k *Keeper) swap(ctx context.Context, key string, old []byte, next swap.Val
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
 	if next.Bytes != nil && !k.now().Before(next.Expiry) {
-		next.Bytes = nil // some stores keep a value for ever whose expiry has passed (M15)
+		next.Bytes = nil // some stores keep an already expired value forever (M15)
 	}
 	swapped, err := k.store.SwapCtx(ctx, key, old, next.Bytes, next.Expiry)
 	if err != nil {

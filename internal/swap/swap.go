@@ -1,8 +1,8 @@
 // Package swap is the one loop around compare-and-swap: read, change, swap, and
-// begin again when somebody else was faster.
+// start over if somebody else was faster.
 //
-// It knows bytes under one key of some store, and that an error of the store
-// says nothing about what happened. It must not know what the bytes mean.
+// It handles bytes under one key of a store, and it knows that an error of the
+// store says nothing about what happened. It must not know what the bytes mean.
 package swap
 
 import (
@@ -13,44 +13,44 @@ import (
 	"time"
 )
 
-// tries bounds the rounds that others may win while the store works: each lost
-// round means that somebody else has written.
+// tries bounds the rounds that may be lost to others while the store works.
+// Each lost round means that somebody else has written.
 const tries = 16
 
-// ErrContended is the error of a value that others kept changing.
+// ErrContended means that others kept changing the value.
 var ErrContended = errors.New("swap: others kept changing the value")
 
 // Cell is the place of one value in a store.
 type Cell interface {
-	// Find returns the value, nil if there is none.
+	// Find returns the value, or nil if there is none.
 	Find(ctx context.Context) ([]byte, error)
-	// Swap replaces old by next if exactly old is there. A nil old means that
-	// nothing may be there. It reports whether next is there now, also when it
-	// was before. An error means that the outcome is not known.
+	// Swap replaces old with next if the stored value is exactly old. A nil old
+	// means that nothing may be stored. It reports whether next is stored now,
+	// even if it was stored before. An error means that the outcome is unknown.
 	Swap(ctx context.Context, old []byte, next Value) (swapped bool, err error)
 }
 
-// Value is what is to be stored. The zero Value deletes.
+// Value is the value to store. The zero Value deletes.
 type Value struct {
-	Bytes  []byte // different from every value before: a fresh write id is in it
+	Bytes  []byte // differs from every earlier value: it holds a fresh write ID
 	Expiry time.Time
 }
 
-// Change makes the next value of the one that is there now, nil for none. A nil
-// next leaves it as it is. An error ends the update. Change may be called
-// several times.
+// Change makes the next value from the current one, which is nil if absent. A
+// nil result leaves the current one as it is. An error ends the update. Change
+// may be called several times.
 type Change func(old []byte) (next *Value, err error)
 
 // Patience says how long an update goes on while the store fails. The zero
 // Patience gives up at the first error.
 type Patience struct {
 	For   time.Duration // since the update began
-	Pause time.Duration // before the first repetition; it doubles
+	Pause time.Duration // before the first retry; it doubles
 	Most  time.Duration // the longest pause
 }
 
-// Final marks an error of a cell after which no other try makes sense. Update
-// returns err itself.
+// Final marks an error of a cell that no retry can fix. Update returns err
+// itself.
 func Final(err error) error { return &finalError{err} }
 
 type finalError struct{ error }
@@ -59,15 +59,15 @@ func (e *finalError) Unwrap() error { return e.error }
 
 // Update changes the value in the cell. changed is false if change declined.
 //
-// A swap that failed may have happened. So before the next try the value is
-// read, and if it is what was sent the update is done.
+// A swap that failed may still have happened. So the value is read before the
+// next try, and if it is what was sent, the update is done.
 func Update(ctx context.Context, c Cell, p Patience, change Change) (changed bool, err error) {
 	u := update{cell: c, change: change}
 	return u.run(ctx, p)
 }
 
-// From is Update for a caller that has just read the value: the first try does
-// without reading.
+// From is Update for a caller that has just read the value. The first try does
+// not read.
 func From(ctx context.Context, c Cell, p Patience, have []byte, change Change) (changed bool, err error) {
 	u := update{cell: c, change: change, have: have, read: true}
 	return u.run(ctx, p)
@@ -102,18 +102,18 @@ func (u *update) run(ctx context.Context, p Patience) (changed bool, err error) 
 	return false, fmt.Errorf("%w, %d times", ErrContended, tries)
 }
 
-// update is one Update under way.
+// update is one call of Update.
 type update struct {
 	cell    Cell
 	change  Change
 	have    []byte // what the caller has read, for the first try
 	read    bool
-	sent    *Value // by a swap whose outcome is not known
+	sent    *Value // sent by a swap whose outcome is unknown
 	changed bool
 }
 
-// try makes one round. Without done and without an error somebody else was
-// faster.
+// try makes one round. If it returns neither done nor an error, somebody else
+// was faster.
 func (u *update) try(ctx context.Context) (done bool, err error) {
 	old := u.have
 	if !u.read {
@@ -140,10 +140,10 @@ func (u *update) try(ctx context.Context) (done bool, err error) {
 	return swapped, nil
 }
 
-// Same compares two values of a store, of which nil is none at all.
+// Same compares two values of a store. A nil value is an absent one.
 func Same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
-// Pause waits, or returns the error of ctx when that ends first.
+// Pause waits, or returns the error of ctx if that ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

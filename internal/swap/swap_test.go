@@ -15,8 +15,8 @@ var errStore = errors.New("the store is in trouble")
 // cell is a value whose calls can go wrong.
 type cell struct {
 	value  []byte
-	fails  int // calls that fail, not done
-	lost   int // swaps that are done and fail all the same
+	fails  int // calls that fail without effect
+	lost   int // swaps that take effect and still fail
 	rivals int // swaps before which somebody else writes
 	finds  int
 	swaps  int
@@ -90,7 +90,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestFrom: the first try trusts what the caller has read, and only that.
+// TestFrom: the first try, and only that, trusts what the caller has read.
 func TestFrom(t *testing.T) {
 	for name, c := range map[string]struct {
 		cell  cell
@@ -108,7 +108,7 @@ func TestFrom(t *testing.T) {
 	}
 }
 
-// unfit is a cell that nothing can be written to.
+// unfit is a cell that cannot store anything.
 type unfit struct{ cell }
 
 var errUnfit = errors.New("too large")
@@ -126,7 +126,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// TestUpdateEndsInTime: patience ends, and the context ends it before.
+// TestUpdateEndsInTime: an update ends when its patience or its context ends.
 func TestUpdateEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct{ patience, deadline, want time.Duration }{
