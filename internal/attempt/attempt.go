@@ -1,10 +1,10 @@
 // Package attempt is a sign-in under way: what it asks for, and how it travels
-// in the browser that began it. The server stores nothing for it, so a million of
-// them cost no memory, and tabs do not disturb each other (decision 5).
+// in the browser that began it. The server stores nothing for it, so a million
+// attempts cost no memory, and tabs do not disturb each other (decision 5).
 //
-// It knows a ring of keys and the bytes of its own format. It must not know
-// cookies, handlers or providers: which cookie a value lies in, and for whom it is
-// bound, its caller says.
+// It knows a ring of keys and its own format. It must not know cookies,
+// handlers or providers: its caller decides which cookie holds the value and
+// what the value is bound to.
 package attempt
 
 import (
@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// Life is how long a person may take at the provider (R2: an attempt has an
-	// end).
+	// Life is how long a person may take at the provider (R2: an attempt must
+	// expire).
 	Life = 10 * time.Minute
 	// maxRestarts is how often an attempt may start over because of a logout.
 	maxRestarts = 2
@@ -33,11 +33,11 @@ const (
 	verifierSize = 32
 )
 
-// Errors of attempts.
+// The errors of attempts.
 var (
-	ErrUnknown  = errors.New("not an attempt of this browser") // a state or value that is not one of ours, or they do not belong together
-	ErrExpired  = errors.New("the attempt has expired")        // longer under way than Life
-	ErrRestarts = errors.New("too many logouts in between")    // it has started over twice already
+	ErrUnknown  = errors.New("not an attempt of this browser") // a state or value that is not ours, or that do not belong together
+	ErrExpired  = errors.New("the attempt has expired")        // under way for longer than Life
+	ErrRestarts = errors.New("too many logouts in between")    // it has already started over twice
 )
 
 // Attempt is one sign-in under way. State, nonce and PKCE verifier are all
@@ -45,19 +45,20 @@ var (
 type Attempt struct {
 	seed     [seedSize]byte
 	restarts byte
-	carried  []Mark // of the attempt before
+	carried  []Mark // of the previous attempt
 
 	Begin    time.Time     // to the millisecond
-	Grant    bool          // it asks for the owner's grant and makes no session
-	Aged     bool          // max_age was asked
+	Grant    bool          // it asks for the owner's grant and creates no session
+	Aged     bool          // max_age was requested
 	MaxAge   time.Duration // whole seconds
-	Scopes   string        // asked beyond the configured ones
-	Asked    []byte        // recognises the requirements to meet
-	From     []byte        // recognises the session it started from
-	ReturnTo string        // the path to come back to
+	Scopes   string        // requested beyond the configured ones
+	Asked    []byte        // identifies the requirements to meet
+	From     []byte        // identifies the session it started from
+	ReturnTo string        // the path to return to
 }
 
-// Mark names a logout that an attempt knows of: it began after it.
+// Mark names a logout that happened before the attempt began, so the attempt
+// need not start over because of it.
 type Mark struct {
 	Name   string // 16 bytes in base64url
 	Number uint64
@@ -70,13 +71,14 @@ func New(now time.Time) *Attempt {
 	return a
 }
 
-// State is what the provider's answer has to bring back (RFC 6749 §10.12).
+// State is what the provider's answer must contain (RFC 6749 §10.12).
 func (a *Attempt) State() string { return a.derive("state", stateSize) }
 
-// Nonce is what the ID Token has to say.
+// Nonce is what the ID Token must contain.
 func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }
 
-// Verifier proves that the code is redeemed by who asked for it (RFC 7636 §4.1).
+// Verifier proves that the client redeeming the code is the one that requested
+// it (RFC 7636 §4.1).
 func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierSize) }
 
 func (a *Attempt) derive(label string, size int) string {
@@ -85,14 +87,14 @@ func (a *Attempt) derive(label string, size int) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:size])
 }
 
-// ValidState reports whether state has the form of one of ours.
+// ValidState reports whether state has the form of our states.
 func ValidState(state string) bool {
 	b, err := base64.RawURLEncoding.DecodeString(state)
 	return err == nil && len(b) == stateSize && len(state) == base64.RawURLEncoding.EncodedLen(stateSize)
 }
 
-// Check reports whether the attempt is that of state and still under way. The
-// error is [ErrUnknown] or [ErrExpired].
+// Check reports whether state belongs to the attempt and the attempt is still
+// under way. The error is [ErrUnknown] or [ErrExpired].
 func (a *Attempt) Check(state string, now time.Time) error {
 	if !hmac.Equal([]byte(a.State()), []byte(state)) {
 		return because("state does not belong to the attempt")
@@ -103,11 +105,11 @@ func (a *Attempt) Check(state string, now time.Time) error {
 	return nil
 }
 
-// Ends is when the attempt is over.
+// Ends is when the attempt expires.
 func (a *Attempt) Ends() time.Time { return a.Begin.Add(Life) }
 
-// AskAge asks for an authentication that is no older than age. Of several the
-// shortest counts.
+// AskAge requests an authentication that is no older than age. If called
+// several times, the shortest age counts.
 func (a *Attempt) AskAge(age time.Duration) {
 	age = min(age, longestAge).Truncate(time.Second)
 	if !a.Aged || age < a.MaxAge {
@@ -115,17 +117,17 @@ func (a *Attempt) AskAge(age time.Duration) {
 	}
 }
 
-// AskScopes asks for more scopes.
+// AskScopes requests more scopes.
 func (a *Attempt) AskScopes(scopes ...string) {
 	all := append(strings.Fields(a.Scopes), scopes...)
 	a.Scopes = strings.Join(slices.Compact(slices.Sorted(slices.Values(all))), " ")
 }
 
-// Carries reports whether the attempt was begun in knowledge of m.
+// Carries reports whether the attempt began with knowledge of m.
 func (a *Attempt) Carries(m Mark) bool { return slices.Contains(a.carried, m) }
 
-// Again begins anew what a asked for, in knowledge of the marks. The error is
-// [ErrRestarts].
+// Again starts a new attempt that asks for the same as a, with knowledge of the
+// marks. The error is [ErrRestarts].
 func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	if a.restarts >= maxRestarts {
 		return nil, ErrRestarts

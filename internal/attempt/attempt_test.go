@@ -32,7 +32,7 @@ func ring(t testing.TB, keys ...string) *seal.Ring {
 }
 
 // State, nonce and verifier have their lengths, differ from each other and from
-// those of any other attempt, and stay the same over seal and open.
+// those of any other attempt, and survive sealing and opening.
 func TestDerived(t *testing.T) {
 	seen := map[string]bool{}
 	for range 100 {
@@ -47,7 +47,7 @@ func TestDerived(t *testing.T) {
 			seen[c.value] = true
 		}
 		if !attempt.ValidState(a.State()) {
-			t.Errorf("state %q has not the form of a state", a.State())
+			t.Errorf("state %q does not have the form of a state", a.State())
 		}
 	}
 }
@@ -63,8 +63,7 @@ func TestValidState(t *testing.T) {
 	}
 }
 
-// An attempt counts for its own state, until it has been under way for ten
-// minutes.
+// An attempt accepts only its own state, for ten minutes.
 func TestCheck(t *testing.T) {
 	a := attempt.New(now.Add(999 * time.Microsecond))
 	if !a.Begin.Equal(now) || !a.Ends().Equal(now.Add(10*time.Minute)) {
@@ -92,11 +91,11 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Of what several requirements ask, the shortest age and all scopes count.
+// If several requirements ask, the shortest age and all scopes count.
 func TestAsk(t *testing.T) {
 	a := attempt.New(now)
 	if a.AskScopes(); a.Scopes != "" || a.Aged {
-		t.Errorf("nothing asked: scopes %q, aged %v", a.Scopes, a.Aged)
+		t.Errorf("nothing requested: scopes %q, aged %v", a.Scopes, a.Aged)
 	}
 	a.AskScopes("write", "admin")
 	a.AskScopes("read", "write")
@@ -107,7 +106,7 @@ func TestAsk(t *testing.T) {
 		{1000 * 24 * time.Hour, 400 * 24 * time.Hour}, {time.Hour, time.Hour}, {2 * time.Hour, time.Hour}, {90*time.Second + time.Millisecond, 90 * time.Second}, {0, 0}, {time.Second, 0},
 	} {
 		if a.AskAge(c.asked); !a.Aged || a.MaxAge != c.want {
-			t.Errorf("%v asked: %v, want %v", c.asked, a.MaxAge, c.want)
+			t.Errorf("%v requested: %v, want %v", c.asked, a.MaxAge, c.want)
 		}
 	}
 }
@@ -126,13 +125,13 @@ func whole(t testing.TB) *attempt.Attempt {
 	return a
 }
 
-// An attempt that starts over asks for the same with a new state, in knowledge of
-// the marks that made it start over; at most twice.
+// An attempt that starts over asks for the same with a new state. It knows the
+// marks that made it start over. It starts over at most twice.
 func TestAgain(t *testing.T) {
 	a := whole(t)
 	for i := range marks {
 		if !a.Carries(marks[i]) || a.Carries(attempt.Mark{Name: marks[i].Name, Number: marks[i].Number + 1}) || attempt.New(now).Carries(marks[i]) {
-			t.Errorf("mark %d is not carried as it is", i)
+			t.Errorf("mark %d is not carried unchanged", i)
 		}
 	}
 	next, err := a.Again(now.Add(time.Minute))
@@ -146,11 +145,11 @@ func TestAgain(t *testing.T) {
 		t.Errorf("%+v asks for less than %+v", next, a)
 	}
 	if _, err := next.Again(now); err != attempt.ErrRestarts {
-		t.Errorf("a third start over: %v", err)
+		t.Errorf("a third restart: %v", err)
 	}
 }
 
-// Who opens a value finds what was sealed, and nothing under another binding or
+// Opening a value returns what was sealed. It fails under another binding or
 // without the key.
 func TestSealAndOpen(t *testing.T) {
 	a := whole(t)
@@ -163,7 +162,7 @@ func TestSealAndOpen(t *testing.T) {
 		t.Errorf("%+v was sealed, %+v opened", a, got)
 	}
 	if _, err := got.Again(now); err != nil {
-		t.Errorf("it has started over once: %v", err)
+		t.Errorf("after one restart: %v", err)
 	}
 	plain := base64.RawURLEncoding.EncodeToString
 	for name, c := range map[string]struct {
@@ -191,8 +190,8 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// A value fits into 512 bytes, whatever the attempt holds: scopes go first, then
-// the path.
+// A value fits into 512 bytes, whatever the attempt holds. Scopes are dropped
+// first, then the path.
 func TestSize(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("s", n) }
 	for _, c := range []struct {
@@ -245,7 +244,7 @@ func FuzzAttempt(f *testing.F) {
 		state, nonce, verifier := first.State(), first.Nonce(), first.Verifier()
 		second, err := attempt.Open(r, binding, first.Seal(r, binding))
 		if err != nil {
-			t.Fatalf("what was read is not readable once written: %v", err)
+			t.Fatalf("what was read cannot be read again once written: %v", err)
 		}
 		if !reflect.DeepEqual(first, second) || second.State() != state {
 			t.Errorf("%+v became %+v", first, second)

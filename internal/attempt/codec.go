@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// maxValue bounds the value of an attempt's cookie. Eight of them stay below
-	// the header limits of common proxies.
+	// maxValue bounds the value of an attempt's cookie. Eight of them stay
+	// below the header limits of common proxies.
 	maxValue = 512
 
 	// markNameSize is the size of a mark's name: 128 bits of a hash.
 	markNameSize = 16
-	// markSize is the size of a mark here: its name and its number.
+	// markSize is the size of an encoded mark: its name and its number.
 	markSize = markNameSize + 8
 
 	domain = "gatehouse/attempt"
@@ -28,14 +28,14 @@ const (
 	flagAged
 )
 
-// because is ErrUnknown with a reason.
+// because returns ErrUnknown with a reason.
 func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reason) }
 
-// Seal gives the attempt as the value of a cookie. It opens only under the same
-// binding (RFC 9700 §4.7), which names who began the attempt and the cookie. What
-// would make it too long for a cookie is left out, the scopes first: they are
-// needed only for a provider that does not say which it granted, though they are
-// not the ones asked for. The path goes next.
+// Seal returns the attempt as the value of a cookie. It opens only under the
+// same binding (RFC 9700 §4.7), which names who began the attempt and the
+// cookie. If the value is too long for a cookie, Seal leaves out the scopes,
+// then the path. The scopes matter only for a provider that grants other scopes
+// than requested and does not say which.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func() string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
@@ -52,8 +52,8 @@ func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	return value
 }
 
-// Open reads what [Attempt.Seal] gave. The error is [ErrUnknown]; it wraps
-// [seal.ErrUnknownKey] too if that is why.
+// Open reads what [Attempt.Seal] returned. The error is [ErrUnknown]; it also
+// wraps [seal.ErrUnknownKey] if that is the cause.
 func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
 	if len(value) > maxValue {
 		return nil, because("the cookie is too long")
@@ -73,7 +73,7 @@ func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
 	return a, nil
 }
 
-// encode gives the plain form: fixed fields, then those that vary.
+// encode returns the plain form: fixed fields first, then variable ones.
 func (a *Attempt) encode() []byte {
 	out := append([]byte{}, a.seed[:]...)
 	out = binary.BigEndian.AppendUint64(out, uint64(a.Begin.UnixMilli()))
@@ -101,7 +101,7 @@ func (a *Attempt) encode() []byte {
 	return out
 }
 
-// decode reads the plain form and reports whether it is one.
+// decode reads the plain form. It reports whether the bytes are valid.
 func (a *Attempt) decode(b []byte) bool {
 	if len(b) < seedSize+8+2 {
 		return false

@@ -13,8 +13,8 @@ import (
 	"example.com/gatehouse/internal/seal"
 )
 
-// Attempts that an earlier build has sealed are read: with a key that was given,
-// and with the one that lies in the store.
+// Attempts sealed by an earlier build are read, both with a configured key and
+// with one kept in the store.
 func TestGolden(t *testing.T) {
 	text, err := os.ReadFile("../session/testdata/2026-11.json")
 	if err != nil {

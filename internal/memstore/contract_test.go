@@ -8,7 +8,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// The contracts that stores of applications are held to.
+// The contracts that an application's stores must meet.
 func TestGrantsContract(t *testing.T) {
 	middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return &memstore.Grants{} })
 }

@@ -8,8 +8,8 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// Grants keeps opaque bytes under an issuer and an owner. The zero value is ready
-// to use, and it is safe for concurrent use. Its errors are always nil.
+// Grants keeps opaque bytes under an issuer and an owner. The zero value is
+// ready to use and safe for concurrent use. Its errors are always nil.
 type Grants struct {
 	mu     sync.Mutex
 	grants map[grantKey][]byte
@@ -17,7 +17,7 @@ type Grants struct {
 
 type grantKey struct{ issuer, owner string }
 
-// Grant returns the bytes, nil if there are none. The caller does not change
+// Grant returns the bytes, or nil if there are none. The caller must not change
 // them.
 func (m *Grants) Grant(_ context.Context, issuer, owner string) ([]byte, error) {
 	m.mu.Lock()
@@ -25,9 +25,9 @@ func (m *Grants) Grant(_ context.Context, issuer, owner string) ([]byte, error) 
 	return m.grants[grantKey{issuer, owner}], nil
 }
 
-// SwapGrant replaces old by new in one step if exactly old is kept. A nil old
-// means that nothing may be kept, a nil new deletes. swapped is true as well when
-// new is kept already.
+// SwapGrant replaces old with new in one step if exactly old is stored. A nil
+// old means that nothing may be stored; a nil new deletes. swapped is also true
+// if new is already stored.
 func (m *Grants) SwapGrant(_ context.Context, issuer, owner string, old, new []byte) (swapped bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/memstore"
 )
 
-// TestGrants: each step of one grant's life, with what is kept after it.
+// TestGrants: each step in the life of one grant, and what is stored after it.
 func TestGrants(t *testing.T) {
 	var grants memstore.Grants
 	for i, c := range []struct {
@@ -20,7 +20,7 @@ func TestGrants(t *testing.T) {
 		{nil, nil, true, "-"},
 		{[]byte("a"), []byte("b"), false, "-"},
 		{nil, []byte("a"), true, "a"},
-		{nil, []byte("a"), true, "a"}, // a command that is repeated because its answer was lost
+		{nil, []byte("a"), true, "a"}, // a command repeated because its answer was lost
 		{nil, []byte("b"), false, "a"},
 		{[]byte("b"), []byte("c"), false, "a"},
 		{[]byte("a"), []byte("b"), true, "b"},
@@ -44,7 +44,7 @@ func TestGrants(t *testing.T) {
 	mine[0] = 'x' // the caller's slice stays the caller's
 	for _, other := range [][2]string{{"as", ""}, {"", "ana"}, {"asa", "na"}, {"a", "sana"}} {
 		if kept, err := grants.Grant(t.Context(), other[0], other[1]); kept != nil || err != nil {
-			t.Errorf("%q has the grant of another one", other)
+			t.Errorf("%q has another owner's grant", other)
 		}
 	}
 	if kept, err := grants.Grant(t.Context(), "as", "ana"); string(kept) != "a" || err != nil {
@@ -52,7 +52,7 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// TestGrantsSwapOnce: of many who swap the same value, one does.
+// TestGrantsSwapOnce: of many callers that swap the same value, one succeeds.
 func TestGrantsSwapOnce(t *testing.T) {
 	var grants memstore.Grants
 	var won atomic.Int32

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// IDs keeps one id under an issuer, an owner and a name. The zero value is ready
-// to use, and it is safe for concurrent use. Its errors are always nil.
+// IDs keeps one id under an issuer, an owner and a name. The zero value is
+// ready to use and safe for concurrent use. Its errors are always nil.
 type IDs struct {
 	mu  sync.RWMutex
 	ids map[idKey]string
@@ -14,15 +14,15 @@ type IDs struct {
 
 type idKey struct{ issuer, owner, name string }
 
-// ID returns the id, "" if none is kept.
+// ID returns the id, or "" if none is stored.
 func (m *IDs) ID(_ context.Context, issuer, owner, name string) (string, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.ids[idKey{issuer, owner, name}], nil
 }
 
-// PutIfAbsent keeps id unless another one is kept already. It returns the one
-// that is kept now.
+// PutIfAbsent stores id unless another id is stored already. It returns the id
+// that is stored now.
 func (m *IDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (winner string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -37,7 +37,7 @@ func (m *IDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (wi
 	return id, nil
 }
 
-// Drop forgets id. Where another one is kept, or none, it does nothing.
+// Drop removes id. It does nothing if another id or none is stored.
 func (m *IDs) Drop(_ context.Context, issuer, owner, name, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/memstore"
 )
 
-// TestIDKeys: issuer, owner and name stay apart, whatever they are.
+// TestIDKeys: any issuer, owner and name are kept apart.
 func TestIDKeys(t *testing.T) {
 	long := strings.Repeat("n", 1024)
 	var ids memstore.IDs
@@ -19,7 +19,7 @@ func TestIDKeys(t *testing.T) {
 	} {
 		id := fmt.Sprint(i)
 		if winner, err := ids.PutIfAbsent(t.Context(), k[0], k[1], k[2], id); err != nil || winner != id {
-			t.Errorf("%.20q has the id %s of another one, %v", k, winner, err)
+			t.Errorf("%.20q has another entry's id %s, %v", k, winner, err)
 		}
 		if got, err := ids.ID(t.Context(), k[0], k[1], k[2]); err != nil || got != id {
 			t.Errorf("%.20q: id %q, %v", k, got, err)
@@ -27,7 +27,7 @@ func TestIDKeys(t *testing.T) {
 	}
 }
 
-// TestIDs: the first id wins, and only the one that is kept is dropped.
+// TestIDs: the first id wins, and only the stored id can be dropped.
 func TestIDs(t *testing.T) {
 	var ids memstore.IDs
 	kept := func(want string) {

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// shards spreads the locks of a Store.
+	// shards is the number of locks of a Store.
 	shards = 16
-	// sweepAfter is how many writes to a shard pass between two sweeps at least.
-	// A sweep costs time in proportion to the shard, so its cost is spread over
+	// sweepAfter is the least number of writes to a shard between two sweeps. A
+	// sweep takes time in proportion to the shard, so its cost is spread over
 	// as many writes.
 	sweepAfter = 256
 )
 
 // Store keeps values until they expire. It has the methods of gatehouse.Store
-// and is safe for concurrent use. It starts no goroutine: what has expired is
-// removed while others write.
+// and is safe for concurrent use. It starts no goroutine: writes remove what
+// has expired.
 type Store struct {
 	now    func() time.Time
 	seed   maphash.Seed
@@ -36,11 +36,11 @@ type shard struct {
 }
 
 type item struct {
-	value  []byte // never written into
+	value  []byte // never modified
 	expiry time.Time
 }
 
-// NewStore makes an empty Store on a clock.
+// NewStore makes an empty Store that uses the given clock.
 func NewStore(now func() time.Time) *Store {
 	s := &Store{now: now, seed: maphash.MakeSeed()}
 	for i := range s.shards {
@@ -62,7 +62,8 @@ func (sh *shard) live(key string, now time.Time) []byte {
 	return it.value
 }
 
-// put stores or, with a nil value, deletes. The caller holds the write lock.
+// put stores a value, or deletes it if the value is nil. The caller holds the
+// write lock.
 func (sh *shard) put(key string, value []byte, expiry, now time.Time) {
 	if value == nil || !now.Before(expiry) {
 		delete(sh.items, key)
@@ -81,8 +82,8 @@ func (sh *shard) put(key string, value []byte, expiry, now time.Time) {
 	sh.writes, sh.kept = 0, len(sh.items)
 }
 
-// View returns the values under keys without a copy, for callers that change
-// none of them.
+// View returns the values under keys without a copy. Callers must not change
+// them.
 func (s *Store) View(keys []string) [][]byte {
 	values, now := make([][]byte, len(keys)), s.now()
 	for i, key := range keys {
@@ -109,7 +110,7 @@ func (s *Store) FindCtx(_ context.Context, key string) (value []byte, found bool
 	return bytes.Clone(v), v != nil, nil
 }
 
-// CommitCtx stores a value, whatever is there.
+// CommitCtx stores a value, replacing any other.
 func (s *Store) CommitCtx(_ context.Context, key string, value []byte, expiry time.Time) error {
 	now, sh := s.now(), s.shard(key)
 	sh.mu.Lock()
@@ -139,15 +140,15 @@ func (s *Store) SwapCtx(_ context.Context, key string, old, new []byte, expiry t
 	return true, nil
 }
 
-// Find, Commit and Delete are the methods without a context, of scs.Store.
+// Find, Commit and Delete are the methods of scs.Store, without a context.
 
-// Find is FindCtx.
+// Find is FindCtx without a context.
 func (s *Store) Find(key string) ([]byte, bool, error) { return s.FindCtx(context.Background(), key) }
 
-// Commit is CommitCtx.
+// Commit is CommitCtx without a context.
 func (s *Store) Commit(key string, value []byte, expiry time.Time) error {
 	return s.CommitCtx(context.Background(), key, value, expiry)
 }
 
-// Delete is DeleteCtx.
+// Delete is DeleteCtx without a context.
 func (s *Store) Delete(key string) error { return s.DeleteCtx(context.Background(), key) }

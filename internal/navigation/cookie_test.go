@@ -26,6 +26,6 @@ func TestSentCookie(t *testing.T) {
 	const maxCookies = 3000
 	flood := &http.Request{Header: http.Header{"Cookie": {strings.Repeat("b=1; ", maxCookies) + "a=1"}}}
 	if got, found := navigation.Cookie(flood, "a"); found {
-		t.Errorf("found %q behind %d others", got, maxCookies)
+		t.Errorf("found %q after %d others", got, maxCookies)
 	}
 }

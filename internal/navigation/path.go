@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// MaxPath bounds a path to come back to, in bytes.
+// MaxPath bounds a path to return to, in bytes.
 const MaxPath = 256
 
-// ReturnPath gives the wish as a path that a person may be sent back to: one of
-// this site, by [LocalPath], and none of handlers, which a GET must not open
-// (RT6). Empty handlers do not count.
+// ReturnPath returns the wish as a path that a person may be sent back to. It
+// must be a path of this site, by [LocalPath], and not one of handlers, which a
+// GET must not open (RT6). Empty handlers do not count.
 func ReturnPath(wish string, handlers ...string) (string, bool) {
 	target, ok := LocalPath(wish)
 	if !ok {
@@ -25,8 +25,9 @@ func ReturnPath(wish string, handlers ...string) (string, bool) {
 	return target, true
 }
 
-// servedPath is the path of an address as a router sees it, which decodes and
-// cleans: however our own handlers are spelled, nobody is sent to them.
+// servedPath is the path of an address as a router sees it, decoded and
+// cleaned. Nobody is sent back to one of our own handlers, however it is
+// spelled.
 func servedPath(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -35,9 +36,10 @@ func servedPath(address string) string {
 	return path.Clean("/" + u.Path)
 }
 
-// LocalPath gives raw as a path of this site with its query, re-serialised from
-// what was parsed, or false: for anything that a browser might read as another
-// origin, now or after decoding, and for anything longer than [MaxPath].
+// LocalPath returns raw as a path of this site with its query, re-serialised
+// from what was parsed. It returns false for anything that a browser might read
+// as another origin, now or after decoding, and for anything longer than
+// [MaxPath].
 func LocalPath(raw string) (string, bool) {
 	if len(raw) > MaxPath || !strings.HasPrefix(raw, "/") || hasUnsafe(raw) {
 		return "", false
@@ -57,8 +59,9 @@ func LocalPath(raw string) (string, bool) {
 	return out, len(out) <= MaxPath
 }
 
-// hasUnsafe finds what browsers and parsers disagree about: a second slash in
-// front, backslashes, control and non-ASCII space characters.
+// hasUnsafe reports whether the text contains what browsers and parsers
+// disagree about: a second slash at the start, backslashes, control characters
+// or non-ASCII spaces.
 func hasUnsafe(s string) bool {
 	if strings.HasPrefix(s, "//") {
 		return true

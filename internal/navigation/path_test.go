@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/testkit/returntargets"
 )
 
-// A path of this site comes back as it was, byte for byte.
+// A path of this site is returned unchanged, byte for byte.
 func TestLocalPath(t *testing.T) {
 	for _, path := range []string{
 		"/", "/notes/", "/notes/7?page=2&q=a%20b", "/n%C3%B6te?x=%2F%2Fy", "/a;b=c/d", "/notes/?next=https://elsewhere.example/", "/%7Eana/", "/a%2Fb", "/?", "/...", "/.well-known/x",
@@ -26,18 +26,18 @@ func TestLocalPath(t *testing.T) {
 		"/" + strings.Repeat("a", navigation.MaxPath), "/" + strings.Repeat("\u00f6", navigation.MaxPath/3),
 	} {
 		if got, ok := navigation.LocalPath(path); ok {
-			t.Errorf("%q is taken for %q", path, got)
+			t.Errorf("%q is accepted as %q", path, got)
 		}
 	}
 }
 
-// RT4: of all targets that have opened a redirect somewhere, in every spelling,
-// none that is taken leads a browser to another site.
+// RT4: of all targets known to have caused an open redirect, in every spelling,
+// no accepted one leads a browser to another site.
 func TestLocalPathTargets(t *testing.T) {
 	for _, target := range returntargets.All() {
 		for _, spelling := range returntargets.Spellings(target) {
 			if got, ok := navigation.LocalPath(spelling); ok && returntargets.BrowserHost(got) != returntargets.Own {
-				t.Errorf("%q is taken for %q, which leads to %q", spelling, got, returntargets.BrowserHost(got))
+				t.Errorf("%q is accepted as %q, which leads to %q", spelling, got, returntargets.BrowserHost(got))
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func TestReturnPath(t *testing.T) {
 		"//evil.example", "",
 	} {
 		if got, ok := navigation.ReturnPath(path, handlers...); ok {
-			t.Errorf("%q is taken for %q", path, got)
+			t.Errorf("%q is accepted as %q", path, got)
 		}
 	}
 	for _, path := range []string{"/", "/auth/loginx", "/auth", "/AUTH/login", "/auth/login/more", "/x?to=/auth/login"} {
@@ -61,8 +61,8 @@ func TestReturnPath(t *testing.T) {
 	}
 }
 
-// FuzzLocalPath: no path that is taken leads a browser to another origin, as it
-// stands, or decoded once by a server on the way.
+// FuzzLocalPath: no accepted path leads a browser to another origin, neither as
+// it stands nor after a server on the way has decoded it once.
 func FuzzLocalPath(f *testing.F) {
 	for _, s := range []string{
 		"/", "/notes/7?page=2", "//evil.example", `/\evil.example`, "/%2f%2fevil.example", "/%5cevil.example", "/\t/evil.example",

@@ -1,10 +1,10 @@
-// Package navigation says what a browser's request is, a navigation, a prefetch,
-// a frame or a script, which cookies it brings, and which paths a person may be
-// sent back to.
+// Package navigation classifies a browser's request (a navigation, a prefetch,
+// a frame or a script), reads its cookies, and decides which paths a person may
+// be sent back to.
 //
 // It knows HTTP requests and addresses. It must not know sessions or sign-ins:
-// what a cookie means, what is refused or begun, and where home is, its caller
-// decides.
+// its caller decides what a cookie means, what is refused or begun, and where
+// home is.
 package navigation
 
 import (
@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// maxReferer bounds the Referer of a form before it is parsed: as much as the
-// whole header of an honest request has.
+// maxReferer bounds the Referer of a form before it is parsed. It is as long as
+// the whole header of an honest request.
 const maxReferer = 32 << 10
 
-// Is reports whether a browser opens the address as a page: the only kind of
-// request that is sent to sign-in. Prefetches and frames are not.
+// Is reports whether a browser opens the address as a page. Only such a request
+// is sent to sign-in; prefetches and frames are not.
 func Is(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && navigates(r)
 }
@@ -49,9 +49,9 @@ func isPrefetch(h http.Header) bool {
 	return false
 }
 
-// MayOpenPage reports whether the request may open a page of its own: no
-// prefetch, and where the browser says what it does, a navigation of a whole
-// window. A client that says nothing may, in contrast to [Is].
+// MayOpenPage reports whether the request may open a page of its own: it is not
+// a prefetch, and if the browser says what it does, it is a navigation of a
+// whole window. Unlike [Is], it allows a client that says nothing.
 func MayOpenPage(r *http.Request) bool {
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	return !isPrefetch(r.Header) && (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
@@ -65,11 +65,12 @@ func WantsPage(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// ComesBackTo reports whether a person may be sent away from the request and come
-// back later, and where to. A navigation comes back to its own address. A form
-// that was posted by navigation comes back to the page it was on, its body
-// dropped, if that is one of this host; address is empty if it is not. The address
-// is what the client sent: ask [ReturnPath] before anybody is sent there.
+// ComesBackTo reports whether a person may be sent away from the request and
+// come back later, and to which address. A navigation comes back to its own
+// address. A form posted by navigation comes back, without its body, to the
+// page it was on if that page is on this host; otherwise address is empty. The
+// address is what the client sent: check it with [ReturnPath] before sending
+// anybody there.
 func ComesBackTo(r *http.Request) (address string, ok bool) {
 	if Is(r) {
 		return Address(r), true
@@ -87,10 +88,10 @@ func ComesBackTo(r *http.Request) (address string, ok bool) {
 	return page.RequestURI(), true
 }
 
-// Address is path and query as the client sent them: what an outer handler
-// stripped from r.URL (http.StripPrefix) is part of where to come back to. A
-// request target that is no path, such as "x:.evil.example", which net/http
-// reads, gives "/" (R1).
+// Address is the path and query as the client sent them. What an outer handler
+// stripped from r.URL (http.StripPrefix) belongs to the address to return to. A
+// request target that is not a path, such as "x:.evil.example", which net/http
+// accepts, gives "/" (R1).
 func Address(r *http.Request) string {
 	target := r.RequestURI
 	if !strings.HasPrefix(target, "/") && len(r.URL.Path)+len(r.URL.RawQuery) <= MaxPath {

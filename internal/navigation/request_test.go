@@ -10,7 +10,7 @@ import (
 	"example.com/gatehouse/internal/navigation"
 )
 
-// request has headers as "Name: value, Name: value".
+// request makes a request with headers given as "Name: value, Name: value".
 func request(method, target string, header ...string) *http.Request {
 	r := httptest.NewRequest(method, "https://notes.test/", nil)
 	r.RequestURI = target
@@ -21,8 +21,8 @@ func request(method, target string, header ...string) *http.Request {
 	return r
 }
 
-// What a browser does is told by Sec-Fetch-Mode and Sec-Fetch-Dest, by Accept
-// where there are none (Fetch Metadata Request Headers §2).
+// Sec-Fetch-Mode and Sec-Fetch-Dest say what a browser does; without them,
+// Accept does (Fetch Metadata Request Headers §2).
 func TestKinds(t *testing.T) {
 	const html = "Accept: text/html,*/*;q=0.8"
 	for name, c := range map[string]struct {
@@ -59,8 +59,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// The address is what the client sent, whatever handlers in between have cut off;
-// what is no path gives "/".
+// The address is what the client sent, whatever handlers in between have cut
+// off. A target that is not a path gives "/".
 func TestAddress(t *testing.T) {
 	for _, c := range []struct {
 		target string
@@ -68,7 +68,7 @@ func TestAddress(t *testing.T) {
 		want   string
 	}{
 		{"/notes/7?page=2", url.URL{Path: "/7"}, "/notes/7?page=2"},
-		{"//evil.example/", url.URL{Path: "//evil.example/"}, "//evil.example/"}, // as it was sent: ReturnPath judges it
+		{"//evil.example/", url.URL{Path: "//evil.example/"}, "//evil.example/"}, // as sent: ReturnPath judges it
 		{"", url.URL{Path: "/notes/ 7", RawQuery: "page=2"}, "/notes/%207?page=2"},
 		{"https://notes.test/notes/7", url.URL{Scheme: "https", Host: "notes.test", Path: "/notes/7"}, "/notes/7"},
 		{"*", url.URL{Path: "*"}, "/"},
@@ -85,8 +85,8 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// A navigation comes back to itself, a posted form to the page it was on, if that
-// is one of this host; nothing else is sent away.
+// A navigation comes back to itself, and a posted form to the page it was on if
+// that page is on this host. No other request is sent away.
 func TestComesBackTo(t *testing.T) {
 	for name, c := range map[string]struct {
 		r       *http.Request

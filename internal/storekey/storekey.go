@@ -1,8 +1,8 @@
-// Package storekey makes the keys under which values lie in a store, and the
-// short names that come from the same hash.
+// Package storekey makes the keys of values in a store, and the short names
+// that come from the same hash.
 //
-// A key is a hash of a domain and a value. So no key reveals the cookie or the
-// person it stands for, and keys of two domains never meet.
+// A key is a hash of a domain and a value. It does not reveal the cookie or the
+// person it stands for, and keys of two domains never collide.
 package storekey
 
 import (
@@ -14,7 +14,8 @@ import (
 // scs's documented SQL tables.
 const Size = 43
 
-// sumRoom is room for what one request hashes, so that it needs no heap.
+// sumRoom is enough space for the hash input of one request, so that it needs
+// no heap.
 const sumRoom = 192
 
 // Of returns the key of the parts in a domain: [Size] characters of base64url.
@@ -26,9 +27,9 @@ func Of(domain string, parts ...string) string {
 	return string(key[:])
 }
 
-// Sum returns SHA-256 over the domain and the parts, each with a zero byte in
-// front. A part that holds a zero byte could stand for two, so parts come from
-// texts that hold none.
+// Sum returns the SHA-256 of the domain and the parts, with a zero byte before
+// each part. A part with a zero byte could pass for two parts, so parts must
+// not contain one.
 func Sum(domain string, parts ...string) [sha256.Size]byte {
 	in := make([]byte, 0, sumRoom)
 	in = append(in, domain...)

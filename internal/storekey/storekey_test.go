@@ -9,7 +9,8 @@ import (
 	"example.com/gatehouse/internal/storekey"
 )
 
-// TestOf: a key is SHA-256 over domain and parts, as design decision 2 writes it.
+// TestOf: a key is the SHA-256 of domain and parts, as decision 2 of
+// docs/design.md defines it.
 func TestOf(t *testing.T) {
 	for _, c := range []struct {
 		in    string
@@ -30,6 +31,6 @@ func TestOf(t *testing.T) {
 		}
 	}
 	if storekey.Of("a", "b", "c") == storekey.Of("a", "bc") || storekey.Of("a", "b") == storekey.Of("b", "a") {
-		t.Error("two different inputs have one key")
+		t.Error("two different inputs have the same key")
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"example.com/gatehouse/internal/strictjson"
 )
 
-// claims is what the checks of any kind of token read of it. A claim that is
-// null is taken for absent.
+// claims holds what the checks read from a token of any kind. A claim that is
+// null counts as absent.
 type claims struct {
 	issuer   string
 	subject  string
@@ -27,8 +27,8 @@ type claims struct {
 	payload []byte // what was signed
 }
 
-// read takes the claims from payload by the rules of strictjson, in one pass. It
-// judges none of them.
+// read takes the claims from payload by the rules of strictjson, in one pass.
+// It does not judge them.
 func (c *claims) read(payload []byte) error {
 	c.payload = payload
 	err := strictjson.Object(payload, func(name string, v strictjson.Value) error {
@@ -75,13 +75,13 @@ func (c *claims) set(name string, v strictjson.Value) (err error) {
 	return err
 }
 
-// present is a claim that is there, in contrast to nil.
+// present is a claim that is there, as opposed to nil.
 func present[T any](claim T, err error) (*T, error) { return &claim, err }
 
 // numeric is a NumericDate in seconds (RFC 7519 §2), possibly with a fraction.
 type numeric float64
 
-// maxNumericDate is the year 9999; past it, arithmetic would overflow (M6).
+// maxNumericDate is the year 9999. Beyond it, arithmetic would overflow (M6).
 const maxNumericDate = 253402300799
 
 func readNumeric(v strictjson.Value) (numeric, error) {

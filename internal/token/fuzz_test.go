@@ -9,9 +9,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// FuzzClaims: whatever claims a provider signs, those that are taken mean the
-// same to an ordinary JSON reader, and say for it that the token is for us, now,
-// for this attempt.
+// FuzzClaims: whatever claims a provider signs, an ordinary JSON reader reads
+// accepted claims the same way, and agrees that the token is for us, valid now,
+// and made for this attempt.
 func FuzzClaims(f *testing.F) {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: keys()[jose.ES256]}, nil)
 	if err != nil {
@@ -45,12 +45,12 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		if got.Subject() == "" || !ordinaryReader(payload, got.Subject()) {
-			t.Errorf("%q is taken for %q", payload, got.Subject())
+			t.Errorf("%q is read as %q", payload, got.Subject())
 		}
 	})
 }
 
-// yearEnd is the end of the year 9999, after which no time is taken.
+// yearEnd is the end of the year 9999. Later times are rejected.
 const yearEnd = 253402300799
 
 // ordinaryReader judges claims with encoding/json alone.
@@ -59,7 +59,7 @@ func ordinaryReader(payload []byte, subject string) bool {
 	if json.Unmarshal(payload, &m) != nil {
 		return false
 	}
-	for name := range m { // a reader that folds names must not see another claim
+	for name := range m { // a reader that ignores case must not see another claim
 		for other := range m {
 			if name != other && strings.EqualFold(name, other) {
 				return false

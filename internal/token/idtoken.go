@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// maxBackdate is how far before the sign-in iat may lie: Entra ID sets it
+	// maxBackdate is how far iat may lie before the sign-in: Entra ID sets it
 	// five minutes into the past. The nonce binds the token to the attempt.
 	maxBackdate = 5 * time.Minute
 	// maxSubject is the longest sub (OpenID Connect Core §2).
 	maxSubject = 255
 )
 
-// IDToken is an ID Token that was verified. Only [Verifier.SignIn] and
-// [Verifier.Refresh] make one that is not empty.
+// IDToken is a verified ID Token. Only [Verifier.SignIn] and [Verifier.Refresh]
+// make one that is not empty.
 type IDToken struct{ claims claims }
 
-// Subject says who signed in. It is never empty.
+// Subject is the person who signed in. It is never empty.
 func (t *IDToken) Subject() string { return t.claims.subject }
 
-// SID names the session at the provider (Front-Channel Logout §3), "" where the
-// token does not.
+// SID names the session at the provider (Front-Channel Logout §3). It is "" if
+// the token does not.
 func (t *IDToken) SID() string { return t.claims.sid }
 
-// AuthTime says when the person authenticated. It is zero where the token does
-// not say it.
+// AuthTime is when the person authenticated. It is zero if the token does not
+// say.
 func (t *IDToken) AuthTime() time.Time {
 	if t.claims.authTime == nil {
 		return time.Time{}
@@ -40,7 +40,7 @@ func (t *IDToken) AuthTime() time.Time {
 	return t.claims.authTime.time()
 }
 
-// Payload gives the claims as they were signed. Do not modify it.
+// Payload returns the claims as they were signed. Do not modify it.
 func (t *IDToken) Payload() []byte { return t.claims.payload }
 
 // SignIn is what the ID Token of a sign-in is compared with.
@@ -48,13 +48,13 @@ type SignIn struct {
 	Client string        // our client id
 	Nonce  string        // of this sign-in
 	Began  time.Time     // when it was sent to the provider
-	Aged   bool          // max_age was asked, so auth_time has to be there
-	MaxAge time.Duration // what was asked
-	Access string        // the access token beside it, "" without one
+	Aged   bool          // max_age was requested, so auth_time must be present
+	MaxAge time.Duration // what was requested
+	Access string        // the access token beside it, "" if none
 }
 
-// SignIn makes all the checks of OpenID Connect Core §3.1.3.7, and those that
-// the libraries leave out (M3 to M6).
+// SignIn makes all the checks of OpenID Connect Core §3.1.3.7, including those
+// that the libraries leave out (M3 to M6).
 func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToken, error) {
 	var t IDToken
 	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
@@ -74,12 +74,12 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 type Refresh struct {
 	Client  string // our client id
 	Subject string // who is signed in
-	First   string // the ID Token that was kept, "" without one
+	First   string // the stored ID Token, "" if none
 	Access  string // the access token beside it
 }
 
-// Refresh verifies an ID Token that came with a refresh: same issuer, person and
-// audience (OpenID Connect Core §12.2).
+// Refresh verifies an ID Token that came with a refresh. Issuer, person and
+// audience must be the same (OpenID Connect Core §12.2).
 func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDToken, error) {
 	var t IDToken
 	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
@@ -95,9 +95,9 @@ func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDTo
 	return &t, nil
 }
 
-// Plausible compares the claims of an ID Token whose signature cannot be checked
-// now with those that [Verifier.Refresh] would want. It says nothing about who
-// made the token, so nothing of it may be kept.
+// Plausible makes the checks of [Verifier.Refresh] on an ID Token whose
+// signature cannot be checked now. It says nothing about who made the token, so
+// nothing from it may be stored.
 func (v *Verifier) Plausible(raw string, want Refresh) error {
 	var c claims
 	if err := c.readUnverified(raw); err != nil {
@@ -106,10 +106,10 @@ func (v *Verifier) Plausible(raw string, want Refresh) error {
 	return c.checkRefresh(v.config.Issuer, v.config.Now(), want)
 }
 
-// idTokenType refuses the types of other tokens; ID Tokens have "JWT" or none.
+// idTokenType rejects the types of other tokens. ID Tokens have "JWT" or none.
 func idTokenType(typ string) bool { return typ == "" || typ == "JWT" || typ == "jwt" }
 
-// checkSignIn compares the claims; the numbers are those of §3.1.3.7.
+// checkSignIn checks the claims. The numbers are those of §3.1.3.7.
 func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
@@ -122,15 +122,15 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	}
 	switch {
 	case want.Aged && c.authTime == nil: // 13
-		return fmt.Errorf("%w: max_age was asked, but auth_time is missing", ErrAuthTime)
+		return fmt.Errorf("%w: max_age was requested, but auth_time is missing", ErrAuthTime)
 	case want.Aged && c.authTime.time().Before(want.Began.Add(-want.MaxAge-ClockSkew-time.Second)):
 		return ErrAuthTime
 	}
 	return nil
 }
 
-// checkRefresh compares the claims with those of the sign-in: nonce and
-// auth_time only where they are there (§12.2).
+// checkRefresh compares the claims with those of the sign-in. It compares nonce
+// and auth_time only if they are present (§12.2).
 func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
@@ -144,14 +144,14 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	}
 	switch {
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
-		return fmt.Errorf("%w: nonce is not that of the sign-in", ErrNonce)
+		return fmt.Errorf("%w: nonce differs from that of the sign-in", ErrNonce)
 	case c.authTime != nil && first.authTime != nil && *c.authTime < *first.authTime:
 		return fmt.Errorf("%w: auth_time is before that of the sign-in", ErrAuthTime)
 	}
 	return c.checkTimes(now, time.Time{})
 }
 
-// checkParties compares who made the token, for whom and about whom, and that it
+// checkParties checks who made the token, for whom and about whom, and that it
 // is an ID Token.
 func (c *claims) checkParties(issuer, client string) error {
 	switch {
@@ -159,7 +159,7 @@ func (c *claims) checkParties(issuer, client string) error {
 		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, c.issuer)
 	case client == "" || !slices.Contains(c.audience, client): // 3
 		return fmt.Errorf("%w: our client is not in aud", ErrAudience)
-	case len(c.audience) > 1 && c.party == nil: // 3, 4: others are trusted only if azp says it is ours
+	case len(c.audience) > 1 && c.party == nil: // 3, 4: other audiences are trusted only if azp names us
 		return fmt.Errorf("%w: several audiences and no azp", ErrAudience)
 	case c.party != nil && *c.party != client: // 5
 		return fmt.Errorf("%w: azp is another client", ErrAudience)
@@ -171,8 +171,8 @@ func (c *claims) checkParties(issuer, client string) error {
 	return nil
 }
 
-// checkTimes wants a token that was made by now and is valid now. began is when
-// the sign-in was sent off, zero at a refresh.
+// checkTimes requires a token that was made in the past and is valid now. began
+// is when the sign-in started; it is zero at a refresh.
 func (c *claims) checkTimes(now, began time.Time) error {
 	switch {
 	case c.expires == nil:
@@ -191,7 +191,7 @@ func (c *claims) checkTimes(now, began time.Time) error {
 	return nil
 }
 
-// checkAccessHash compares at_hash, where there is one (§3.1.3.8).
+// checkAccessHash compares at_hash if present (§3.1.3.8).
 func (c *claims) checkAccessHash(alg, access string) error {
 	if c.atHash == "" || access == "" {
 		return nil

@@ -16,7 +16,7 @@ import (
 
 var logoutEvent = map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}
 
-// What an ID Token says is told as it was signed.
+// The getters of an ID Token return what was signed.
 func TestIDToken(t *testing.T) {
 	raw := signed(t, "sid", "s1", "auth_time", at(-time.Hour), "email", "ana@example.org")
 	got, err := verifier("ES256").SignIn(t.Context(), raw, signIn())
@@ -33,8 +33,8 @@ func TestIDToken(t *testing.T) {
 	}
 }
 
-// The checks of OpenID Connect Core §3.1.3.7, each a second inside and outside of
-// its limit, and each with the error that says which one it was.
+// The checks of OpenID Connect Core §3.1.3.7. Each is tried a second inside and
+// a second outside its limit, and each fails with its own error.
 func TestSignIn(t *testing.T) {
 	aged := signIn()
 	aged.Aged, aged.MaxAge = true, time.Hour
@@ -42,7 +42,7 @@ func TestSignIn(t *testing.T) {
 		name string
 		want token.SignIn
 		raw  string
-		err  error // nil when it is good
+		err  error // nil if the token is good
 	}{
 		{"good", signIn(), signed(t), nil},
 		{"iss one character more", signIn(), signed(t, "iss", issuer+"/"), token.ErrIssuer},
@@ -100,15 +100,15 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// withNull are good claims with one that is null, which is taken for absent.
+// withNull returns good claims with one set to null, which counts as absent.
 func withNull(name string) map[string]any {
 	c := claims()
 	c[name] = nil
 	return c
 }
 
-// at_hash is half of the hash that belongs to the algorithm of the token
-// (OpenID Connect Core §3.1.3.8).
+// at_hash is half of the hash that belongs to the token's algorithm (OpenID
+// Connect Core §3.1.3.8).
 func TestAccessHash(t *testing.T) {
 	const access = "the access token"
 	half := func(sum []byte) string { return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) }
@@ -137,9 +137,10 @@ func TestAccessHash(t *testing.T) {
 	}
 }
 
-// The ID Token of a refresh names the same issuer, person and client; nonce and
-// auth_time are compared where both tokens have them (OpenID Connect Core
-// §12.2). Without its signature it is judged alike, and no token comes of it.
+// The ID Token of a refresh names the same issuer, person and client. nonce and
+// auth_time are compared if both tokens have them (OpenID Connect Core §12.2).
+// The claims are judged the same way without a signature, but then no token is
+// returned.
 func TestRefresh(t *testing.T) {
 	first := signed(t, "auth_time", at(-time.Hour), "exp", at(-time.Minute), "iat", at(-24*time.Hour))
 	for _, c := range []struct {
@@ -181,19 +182,19 @@ func TestRefresh(t *testing.T) {
 		})
 	}
 	if _, err := verifier("ES256").Refresh(t.Context(), signed(t), token.Refresh{Client: client}); !errors.Is(err, token.ErrSubject) {
-		t.Errorf("nobody wanted: error %v", err)
+		t.Errorf("no expected person: error %v", err)
 	}
 	forged := signed(t)[:len(signed(t))-8] + "AAAAAAAA"
 	want := token.Refresh{Client: client, Subject: "u1"}
 	if _, err := verifier("ES256").Refresh(t.Context(), forged, want); !errors.Is(err, token.ErrSignature) {
 		t.Errorf("forged: error %v", err)
 	}
-	if err := verifier("ES256").Plausible(forged, want); err != nil { // its word is not taken for more than that
-		t.Errorf("forged is not plausible: %v", err)
+	if err := verifier("ES256").Plausible(forged, want); err != nil { // but it is trusted no further than that
+		t.Errorf("a forged token is not plausible: %v", err)
 	}
 }
 
-// Expiry reads what was verified before: the signature may be of any key.
+// Expiry reads a token that was verified before, so any key may have signed it.
 func TestExpiry(t *testing.T) {
 	if got, err := token.Expiry(signed(t)); err != nil || !got.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%v, %v", got, err)

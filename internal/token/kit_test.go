@@ -26,11 +26,11 @@ const (
 	nonce  = "n-1"
 )
 
-// now is what the clock of every verifier here says.
+// now is the time on every verifier's clock.
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// keys are those of the issuer, by the algorithm they sign with: making RSA keys
-// is slow.
+// keys are the issuer's keys by algorithm. They are made once, because making
+// RSA keys is slow.
 var keys = sync.OnceValue(func() map[jose.SignatureAlgorithm]crypto.Signer {
 	m := map[jose.SignatureAlgorithm]crypto.Signer{
 		jose.RS256: must(rsa.GenerateKey(rand.Reader, 2048)),
@@ -59,7 +59,7 @@ func published() *keyset.Set {
 	return keyset.New(keyset.Config{Static: static})
 }
 
-// verifier takes tokens of the issuer that are signed with one of algs.
+// verifier accepts tokens of the issuer that are signed with one of algs.
 func verifier(algs ...string) *token.Verifier {
 	return token.NewVerifier(token.Config{
 		Issuer: issuer, Keys: published(), Now: func() time.Time { return now },
@@ -70,7 +70,8 @@ func verifier(algs ...string) *token.Verifier {
 // at is a NumericDate.
 func at(d time.Duration) int64 { return now.Add(d).Unix() }
 
-// claims are those of a good ID Token, with some changed; nil removes one.
+// claims returns the claims of a good ID Token with some changed; nil removes
+// one.
 func claims(change ...any) map[string]any {
 	c := map[string]any{"iss": issuer, "sub": "u1", "aud": client, "exp": at(5 * time.Minute), "iat": at(0), "nonce": nonce}
 	for i := 0; i < len(change); i += 2 {
@@ -100,11 +101,11 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, key any, header map[string]
 	return must(must(signer.Sign(payload)).CompactSerialize())
 }
 
-// signed signs with the issuer's key for ES256, which is quick.
+// signed signs with the issuer's ES256 key, which is fast.
 func signed(t testing.TB, change ...any) string {
 	t.Helper()
 	return sign(t, jose.ES256, keys()[jose.ES256], nil, claims(change...))
 }
 
-// signIn is what the sign-in of these tests wants.
+// signIn is what the sign-in of these tests expects.
 func signIn() token.SignIn { return token.SignIn{Client: client, Nonce: nonce, Began: now} }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Expiry reads exp of a token that was verified when it came and kept since. It
-// does not look at the signature: never give it what somebody sent.
+// Expiry reads exp of a stored token that was verified when it arrived. It does
+// not check the signature: never pass it a token that somebody sent.
 func Expiry(raw string) (time.Time, error) {
 	var c claims
 	if err := c.readUnverified(raw); err != nil {
@@ -20,7 +20,8 @@ func Expiry(raw string) (time.Time, error) {
 	return c.expires.time(), nil
 }
 
-// readUnverified reads the claims of a compact token, whoever signed it.
+// readUnverified reads the claims of a compact token without checking who
+// signed it.
 func (c *claims) readUnverified(raw string) error {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {

@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// A provider may announce algorithms that are not for ID Tokens from elsewhere:
-// nothing symmetric or unsigned is ever among those that are accepted.
+// A provider may announce algorithms that it uses for other things than ID
+// Tokens. Symmetric and unsigned ones are never accepted.
 func TestIDTokenAlgorithmsAnnounced(t *testing.T) {
 	hmac := sign(t, jose.HS256, []byte(strings.Repeat("k", 32)), nil, claims())
 	none := "eyJhbGciOiJub25lIn0.e30.AAAA" // {"alg":"none"}
@@ -45,7 +45,7 @@ func TestIDTokenAlgorithmsAnnounced(t *testing.T) {
 	}
 }
 
-// isReason reports whether an error says why a token is refused.
+// isReason reports whether an error says why a token was rejected.
 func isReason(err error) bool {
 	return slices.ContainsFunc([]error{
 		token.ErrMalformed, token.ErrAlgorithm, token.ErrKind, token.ErrSignature, token.ErrIssuer, token.ErrAudience, token.ErrSubject,
@@ -53,7 +53,8 @@ func isReason(err error) bool {
 	}, func(reason error) bool { return errors.Is(err, reason) })
 }
 
-// Algorithms that cannot be told now say nothing about the token.
+// If the algorithms cannot be learned now, the error says nothing about the
+// token.
 func TestAlgorithmsUnknown(t *testing.T) {
 	cause := errors.New("no metadata")
 	v := token.NewVerifier(token.Config{
@@ -70,7 +71,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// fetching is a verifier whose keys are fetched.
+// fetching returns a verifier that fetches its keys.
 func fetching(fetch roundTripper) (*token.Verifier, *keyset.Set) {
 	set := keyset.New(keyset.Config{
 		Client: &http.Client{Transport: fetch},
@@ -82,7 +83,7 @@ func fetching(fetch roundTripper) (*token.Verifier, *keyset.Set) {
 	}), set
 }
 
-// Keys that do not come in time say nothing about the token.
+// If the keys do not arrive in time, the error says nothing about the token.
 func TestIDTokenKeysTooLate(t *testing.T) {
 	stop := make(chan struct{})
 	v, set := fetching(func(*http.Request) (*http.Response, error) {
@@ -93,7 +94,7 @@ func TestIDTokenKeysTooLate(t *testing.T) {
 	cancel()
 	_, err := v.SignIn(ctx, signed(t), signIn())
 	if isReason(err) || !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want that of the context", err)
+		t.Errorf("error %v, want the context's", err)
 	}
 	close(stop)
 	if err := set.Wait(t.Context()); err != nil {
@@ -101,7 +102,8 @@ func TestIDTokenKeysTooLate(t *testing.T) {
 	}
 }
 
-// Keys that cannot be had say nothing about the token, and when to try again.
+// If the keys are unavailable, the error says nothing about the token, and it
+// says when to try again.
 func TestIDTokenKeysUnavailable(t *testing.T) {
 	v, _ := fetching(func(*http.Request) (*http.Response, error) { return nil, errors.New("down") })
 	_, err := v.SignIn(t.Context(), signed(t), signIn())
@@ -110,7 +112,7 @@ func TestIDTokenKeysUnavailable(t *testing.T) {
 	}
 }
 
-// What a token says is clipped in an error.
+// An error clips what it quotes from a token.
 func TestErrorsAreShort(t *testing.T) {
 	long := strings.Repeat("x", 4<<10)
 	for name, raw := range map[string]string{
