@@ -1,11 +1,12 @@
-// Package backchannel talks to one server behind the browser's back: one
-// authenticated call at a time (token, revocation, introspection, protection
-// API), and one fetch that many share and keep (metadata, service tokens).
+// Package backchannel talks to one server behind the browser's back. It makes
+// single authenticated calls (token, revocation, introspection, protection
+// API), and it fetches and keeps values that many callers share (metadata,
+// service tokens).
 //
-// It knows HTTP, how a client authenticates, and what an answer says of the
-// server: that it said no (*Refusal), that it is in trouble (*Trouble), or
+// It knows HTTP, how a client authenticates, and what an answer says about the
+// server: that it refused (*Refusal), that it is in trouble (*Trouble), or
 // neither. It must not know what a call is for: guards, sessions, resources,
-// the codes and sentences of the package above.
+// and the codes and sentences of the package above.
 package backchannel
 
 import (
@@ -24,27 +25,27 @@ import (
 	"example.com/gatehouse/internal/strictjson"
 )
 
-// A Channel makes calls with one HTTP client. It sends each call once, repeats
-// none and follows no redirect. It is safe for concurrent use.
+// A Channel makes calls with one HTTP client. It sends each call once, never
+// repeats a call and never follows a redirect. It is safe for concurrent use.
 type Channel struct {
 	client *http.Client
 	now    func() time.Time
 }
 
-// New makes a Channel. The client is one of package outbound, which bounds
+// New makes a Channel. The client comes from package outbound, which bounds
 // every call.
 func New(client *http.Client, now func() time.Time) *Channel {
 	return &Channel{client: client, now: now}
 }
 
-// Answer is an answer of the server, its body read whole.
+// Answer is an answer of the server with its whole body.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// ErrorCode is the error member of an OAuth error object (RFC 6749 §5.2), ""
+// ErrorCode is the error member of an OAuth error object (RFC 6749 §5.2), or ""
 // if there is none.
 func (a *Answer) ErrorCode() string {
 	var body struct {
@@ -56,14 +57,14 @@ func (a *Answer) ErrorCode() string {
 	return outbound.Clip(body.Error)
 }
 
-// RefusesCaller reports an answer that is about the credentials of the call
+// RefusesCaller reports whether the answer is about the credentials of the call
 // (RFC 6750 §3.1, RFC 7662 §2.3).
 func (a *Answer) RefusesCaller() bool {
 	return a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden
 }
 
-// Unexpected is the error of an answer that cannot be used. It holds the OAuth
-// error code, nothing else of the body.
+// Unexpected returns the error for an answer that cannot be used. It holds the
+// OAuth error code and nothing else of the body.
 func (a *Answer) Unexpected(what string) *Trouble {
 	return &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, error %q", what, a.Status, a.ErrorCode())}
 }
@@ -79,15 +80,15 @@ func Form(values url.Values) Body {
 	return Body{"application/x-www-form-urlencoded", []byte(values.Encode())}
 }
 
-// JSON is v as a JSON body.
+// JSON makes a JSON body from v.
 func JSON(v any) (Body, error) {
 	data, err := json.Marshal(v)
 	return Body{"application/json", data}, err
 }
 
 // AsClient posts a form to an endpoint other than the token endpoint, with the
-// client's credentials (RFC 7662 §2.1, RFC 7009 §2.1). Errors are *Trouble or
-// ErrEndpoint.
+// client's credentials (RFC 7662 §2.1, RFC 7009 §2.1). The error is a *Trouble
+// or ErrEndpoint.
 func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Answer, error) {
 	header, own := http.Header{}, url.Values{}
 	maps.Copy(own, form)
@@ -95,14 +96,14 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 	return c.call(ctx, http.MethodPost, endpoint, header, Form(own))
 }
 
-// AsBearer makes a call with a bearer token, in the header (RFC 6750 §2.1).
-// Errors are *Trouble or ErrEndpoint.
+// AsBearer makes a call with a bearer token in the header (RFC 6750 §2.1). The
+// error is a *Trouble or ErrEndpoint.
 func (c *Channel) AsBearer(ctx context.Context, method, address, token string, body Body) (*Answer, error) {
 	return c.call(ctx, method, address, http.Header{"Authorization": {"Bearer " + token}}, body)
 }
 
-// Revoke says that a token is not needed any more (RFC 7009 §2.1). Errors are
-// *Refusal, *Trouble or ErrEndpoint.
+// Revoke tells the server that a token is no longer needed (RFC 7009 §2.1). The
+// error is a *Refusal, a *Trouble or ErrEndpoint.
 func (c *Channel) Revoke(ctx context.Context, endpoint string, who Credentials, token, hint string) error {
 	a, err := c.AsClient(ctx, endpoint, who, url.Values{"token": {token}, "token_type_hint": {hint}})
 	if err != nil {
@@ -141,7 +142,7 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 			cause: fmt.Errorf("%s: status %d", where, resp.StatusCode),
 		}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		// Followed, it would take credentials to another place (M10).
+		// Following it would send the credentials elsewhere (M10).
 		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where, resp.StatusCode)}
 	}
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil

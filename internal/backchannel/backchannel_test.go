@@ -17,8 +17,8 @@ import (
 	"example.com/gatehouse/internal/outbound"
 )
 
-// A peer answers every request with the same status, header and body, and keeps
-// what it was asked.
+// A peer answers every request with the same status, header and body, and
+// records the requests.
 type peer struct {
 	*httptest.Server
 	status int
@@ -134,12 +134,12 @@ func TestAsBearer(t *testing.T) {
 		}
 	}
 	if _, err := backchannel.JSON(func() {}); err == nil {
-		t.Error("a function became JSON")
+		t.Error("a function was encoded as JSON")
 	}
 }
 
-// What is not an answer to the question is *Trouble, and says whether the call
-// may have been acted on.
+// A reply that does not answer the call is *Trouble, which says whether the
+// server may have acted on the call.
 func TestTrouble(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
@@ -180,13 +180,13 @@ func TestTrouble(t *testing.T) {
 					t.Errorf("%s: fate known %v, Retry-After %v: %v", what, trouble.FateKnown(), trouble.RetryAfter, err)
 				}
 				if s := err.Error(); strings.Contains(s, "SECRET") || strings.Contains(s, secret) || strings.Contains(s, "evil") {
-					t.Errorf("%s: %q shows too much", what, s)
+					t.Errorf("%s: %q reveals too much", what, s)
 				}
 			}
 		})
 	}
 	if !backchannel.FateKnown(errors.New("nothing was sent")) {
-		t.Error("the fate of what was never sent is not known")
+		t.Error("the fate of a call that was never sent is not known")
 	}
 }
 

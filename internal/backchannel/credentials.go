@@ -10,14 +10,14 @@ type Method string
 
 // The methods of authentication.
 const (
-	Basic Method = "client_secret_basic" // RFC 6749 §2.3.1, id and secret form-urlencoded first
+	Basic Method = "client_secret_basic" // RFC 6749 §2.3.1; id and secret are form-urlencoded first
 	Post  Method = "client_secret_post"  // RFC 6749 §2.3.1, in the body
-	None  Method = "none"                // a public client: the id alone
+	None  Method = "none"                // a public client: only the id
 )
 
-// Credentials are who a client is and how it proves it. Printed or encoded in
-// any way they do not show the secret: it stands behind a pointer, which fmt
-// does not follow.
+// Credentials are a client's id and how it authenticates. Printing or encoding
+// them does not show the secret: it is behind a pointer, which fmt does not
+// follow.
 type Credentials struct {
 	id     string
 	secret *string
@@ -29,7 +29,7 @@ func NewCredentials(id, secret string, method Method) Credentials {
 	return Credentials{id: id, secret: &secret, method: method}
 }
 
-// authenticate puts the credentials on a form request to an endpoint other than
+// authenticate adds the credentials to a form request to an endpoint other than
 // the token endpoint. It changes header or form.
 func (c Credentials) authenticate(header http.Header, form url.Values) {
 	switch c.method {

@@ -9,13 +9,14 @@ import (
 	"example.com/gatehouse/internal/flight"
 )
 
-// Kept is one thing that is fetched at first need, by one flight for all who
-// wait, and kept. It is renewed by a flight that a caller starts and does not
-// wait for; when that fails, what is there serves on until it expires. After a
-// failure nobody asks the server before a pause is over.
+// Kept is one value that is fetched at first need, by one flight for all who
+// wait, and then kept. A caller starts its renewal in another flight and does
+// not wait for it. If the renewal fails, the old value serves until it expires.
+// After a failure nobody asks the server until a pause is over.
 //
-// A Kept holds no lock: the functions of its config may do what they want, and
-// hang, without stopping those who need only what is kept.
+// A Kept holds no lock while it calls the functions of its config. They may do
+// what they want, even hang, without blocking callers that need only the kept
+// value.
 type Kept[T comparable] struct {
 	config  KeptConfig[T]
 	state   atomic.Pointer[state[T]] // only the flight writes it
@@ -23,32 +24,32 @@ type Kept[T comparable] struct {
 	reports flight.Group[struct{}, struct{}]
 }
 
-// KeptConfig is what differs between one Kept and another.
+// KeptConfig is what differs from one Kept to another.
 type KeptConfig[T comparable] struct {
-	// Fetch gets the thing, and says how long it serves.
+	// Fetch gets the value.
 	Fetch func(ctx context.Context) (T, Life, error)
-	// Failed is told of each fetch that failed. It may hang: what fails
-	// meanwhile is not reported. nil tells nobody.
+	// Failed is called after each failed fetch. It may hang: failures in the
+	// meantime are not reported. It may be nil.
 	Failed func(ctx context.Context, err error)
 	// Now is the clock.
 	Now func() time.Time
 	// Timeout ends a flight.
 	Timeout time.Duration
-	// Wait is how long one caller waits for a flight at most, 0 for as long as
-	// its context lasts.
+	// Wait is the longest time that one caller waits for a flight. With 0 a
+	// caller waits until its context ends.
 	Wait time.Duration
 	// Pause is how long nobody asks after a failure. It doubles with each
-	// further failure up to MaxPause.
+	// further failure, up to MaxPause.
 	Pause, MaxPause time.Duration
 }
 
-// Life is how long something serves. The zero times mean for ever.
+// Life returns how long a value serves. Zero times mean forever.
 type Life struct {
-	RenewAt time.Time // when a call starts to fetch it anew
-	Expires time.Time // when it is not given out any more
+	RenewAt time.Time // when a call starts to fetch it again
+	Expires time.Time // when it is no longer returned
 }
 
-// state is what the last flight left; it never changes.
+// state is the result of the last flight. It is never modified.
 type state[T comparable] struct {
 	value   T
 	has     bool
@@ -65,23 +66,23 @@ func NewKept[T comparable](c KeptConfig[T]) *Kept[T] {
 	return k
 }
 
-// Always makes a Kept of what is known and need not be fetched.
+// Always makes a Kept of a value that is known and need not be fetched.
 func Always[T comparable](value T) *Kept[T] {
 	k := &Kept[T]{config: KeptConfig[T]{Now: time.Now}}
 	k.state.Store(&state[T]{value: value, has: true})
 	return k
 }
 
-// Get returns what is kept, fetching it if need be. Errors: *Paused before the
-// next try, the error of the fetch, or that of ctx.
+// Get returns the kept value, fetching it if need be. The error is *Paused
+// before the next try, the error of the fetch, or that of ctx.
 func (k *Kept[T]) Get(ctx context.Context) (T, error) {
 	var none T
 	return k.Instead(ctx, none)
 }
 
-// Instead is Get for a caller to whom the server has just refused the value: it
-// is thrown away and fetched anew, unless another caller has done so already.
-// The zero value refuses nothing.
+// Instead is Get for a caller whose value the server has just refused. The
+// value is thrown away and fetched again, unless another caller has done so
+// already. The zero value refuses nothing.
 func (k *Kept[T]) Instead(ctx context.Context, refused T) (T, error) {
 	var none T
 	now, s := k.config.Now(), k.state.Load()
@@ -103,12 +104,12 @@ func (k *Kept[T]) Instead(ctx context.Context, refused T) (T, error) {
 }
 
 // Shutdown waits until the flights that callers have started are over and
-// reported, or ctx is.
+// reported, or until ctx ends.
 func (k *Kept[T]) Shutdown(ctx context.Context) error {
 	return errors.Join(k.flights.Wait(ctx), k.reports.Wait(ctx))
 }
 
-// fetch is the flight. One runs at a time.
+// fetch is the flight. Only one runs at a time.
 func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
 	var none T
 	now, before := k.config.Now(), k.state.Load()
@@ -131,7 +132,7 @@ func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
 	after.retryAt = k.config.Now().Add(after.pause)
 	k.state.Store(&after)
 	if k.config.Failed != nil {
-		// In a flight of its own, so that nobody waits for it.
+		// This runs in a separate flight, so that nobody waits for it.
 		k.reports.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (struct{}, error) {
 			k.config.Failed(ctx, err)
 			return struct{}{}, nil
@@ -140,12 +141,12 @@ func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
 	return none, err
 }
 
-// serves reports whether there is a value that may be given out.
+// serves reports whether there is a value that may be returned.
 func (s *state[T]) serves(now time.Time) bool {
 	return s.has && (s.life.Expires.IsZero() || now.Before(s.life.Expires))
 }
 
-// due reports whether the value is to be renewed.
+// due reports whether the value should be renewed.
 func (s *state[T]) due(now time.Time) bool {
 	return !s.life.RenewAt.IsZero() && !now.Before(s.life.RenewAt)
 }

@@ -12,12 +12,12 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 )
 
-// A source is asked by a Kept; what it gives is its n-th answer.
+// A source is what a Kept fetches from. It numbers its answers.
 type source struct {
 	asked  int
 	err    error
 	takes  time.Duration
-	life   time.Duration // until it is renewed; twice that until it expires
+	life   time.Duration // until it is renewed; it expires after twice that
 	failed int           // reports of failures
 }
 
@@ -44,7 +44,7 @@ func (s *source) kept(change ...func(*backchannel.KeptConfig[string])) *backchan
 	return backchannel.NewKept(c)
 }
 
-// get is a call that must give want, "" for an error.
+// get makes a call that must return want, or an error if want is "".
 func get(t *testing.T, k *backchannel.Kept[string], refused, want string) error {
 	t.Helper()
 	got, err := k.Instead(t.Context(), refused)
@@ -165,9 +165,9 @@ func TestKeptWaitIsBounded(t *testing.T) {
 	})
 }
 
-// A Failed that never returns stops nobody: neither who waits for the fetch that
-// failed, nor who asks afterwards. Shutdown waits for it as long as its context
-// lasts.
+// A Failed that never returns blocks nobody: neither those who wait for the
+// failed fetch nor those who ask afterwards. Shutdown waits for it as long as
+// its context lasts.
 func TestKeptFailedHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{err: errors.New("down")}

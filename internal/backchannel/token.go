@@ -17,27 +17,28 @@ import (
 	"example.com/gatehouse/internal/outbound"
 )
 
-// maxExpiresIn bounds expires_in so that arithmetic cannot overflow: ten years.
+// maxExpiresIn bounds expires_in to ten years, so that arithmetic cannot
+// overflow.
 const maxExpiresIn = 10 * 365 * 24 * 3600
 
 // Tokens is a successful answer of the token endpoint (RFC 6749 §5.1).
 type Tokens struct {
 	Access, Refresh, IDToken string
-	// Scope is what the answer says, and HasScope whether it says anything:
-	// left out means as requested.
+	// Scope is the scope in the answer. HasScope reports whether the answer has
+	// one; without one, the scope is as requested.
 	Scope    string
 	HasScope bool
-	// Expires is by our clock, zero when the server did not say.
+	// Expires is by our clock. It is zero if the server did not say.
 	Expires time.Time
 	// Requested is when the request was sent.
 	Requested time.Time
 }
 
-// Token sends one token request of any grant: form holds grant_type and the
-// parameters of the grant. Errors are *Refusal, *Trouble or ErrTokenType.
+// Token sends one token request of any grant. form holds grant_type and the
+// parameters of the grant. The error is a *Refusal, a *Trouble or ErrTokenType.
 //
-// clientcredentials is the door of x/oauth2 that sends any grant: it lets
-// EndpointParams set grant_type.
+// Package clientcredentials of x/oauth2 can send any grant, because
+// EndpointParams may set grant_type.
 func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Tokens, error) {
 	style := oauth2.AuthStyleInParams
 	if who.method == Basic {
@@ -46,7 +47,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 	config := clientcredentials.Config{
 		ClientID: who.id, ClientSecret: *who.secret,
 		TokenURL: endpoint, EndpointParams: form,
-		AuthStyle: style, // explicit: else a failed code is sent twice (M9)
+		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, c.client))
@@ -64,14 +65,14 @@ func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
 	a := &Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Requested: sent}
 	a.IDToken, _ = t.Extra("id_token").(string)
 	a.Scope, a.HasScope = t.Extra("scope").(string)
-	// x/oauth2 reckons Expiry by time.Now (M25); ours is the injected clock.
+	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
 	if seconds := secondsOf(t.Extra("expires_in")); seconds > 0 {
 		a.Expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
 }
 
-// secondsOf reads expires_in: a number, or a string of some servers.
+// secondsOf reads expires_in: a number, or a string as some servers send.
 func secondsOf(v any) float64 {
 	switch v := v.(type) {
 	case float64:
@@ -87,7 +88,7 @@ func secondsOf(v any) float64 {
 	return 0
 }
 
-// tokenError says what x/oauth2 failed with. Its RetrieveError prints the whole
+// tokenError converts an error of x/oauth2. Its RetrieveError prints the whole
 // body (M11), so it is taken apart and dropped.
 func tokenError(err error) error {
 	var said *oauth2.RetrieveError
@@ -107,13 +108,14 @@ func tokenError(err error) error {
 	if refusal.Status >= 400 && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
 		return refusal
 	}
-	// Its own trouble, or a redirect, which is never followed (M10). Some
-	// servers say no with 200 and an error member.
+	// This is trouble of the server, or a redirect, which is never followed
+	// (M10). Some servers refuse with status 200 and an error member.
 	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: errors.New(refusal.Error())}
 }
 
-// ownWords keeps of a library's error what our own client said, which is
-// redacted, and otherwise only where it happened: its text may hold the body.
+// ownWords keeps from a library's error only what our own client said, which is
+// redacted. Otherwise it keeps only where the error happened, because the
+// library's text may hold the body.
 func ownWords(where string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", where, outbound.Redact(u))

@@ -40,8 +40,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Whatever the answer is, the request is sent once, and nothing of the body but
-// the error code goes into the error.
+// Whatever the answer is, the request is sent once, and the error contains
+// nothing of the body but the error code.
 func TestTokenRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		status int
@@ -81,7 +81,7 @@ func TestTokenRefusals(t *testing.T) {
 func TestRefusalMembers(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":"need_info","ticket":"t1"}`:               "t1",
-		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "", // which is meant?
+		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "", // which one is meant?
 	} {
 		p := newPeer(t, 403, body)
 		_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", "", backchannel.None), url.Values{})

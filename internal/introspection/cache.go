@@ -10,38 +10,39 @@ import (
 )
 
 const (
-	// maxGoodFacts bounds the memory of good tokens, in bytes: more than 100,000
-	// of usual size, or some hundred of the largest. Facts live for seconds, so
+	// maxGoodFacts bounds the memory of good tokens, in bytes: over 100,000 of
+	// usual size, or some hundred of the largest. Facts live for seconds, so
 	// more is a flood.
 	maxGoodFacts = 128 << 20
-	// maxBadFacts bounds the memory of refused tokens, in bytes: some 10,000.
+	// maxBadFacts bounds the memory of refused tokens, in bytes: some 10,000
+	// tokens.
 	maxBadFacts = 4 << 20
-	// factsOverhead is what an entry takes beside its texts and grants: its
-	// structs, and its share of map and queue.
+	// factsOverhead is what an entry takes besides its strings and grants: its
+	// structs, and its share of the map and queue.
 	factsOverhead = 400
-	// grantSize is what a grant takes beside the name of its resource.
+	// grantSize is what a grant takes besides the name of its resource.
 	grantSize = 48
-	// inactiveTTL is how long a refused token is remembered, to blunt a client
-	// that repeats it. It is short, because the owner may say yes meanwhile.
+	// inactiveTTL is how long a refused token is remembered, to slow a client
+	// that repeats it. It is short, because the owner may agree meanwhile.
 	inactiveTTL = 2 * time.Second
 )
 
-// Key names a token without holding it, and whose credentials asked about it
-// where the answer depends on them.
+// Key identifies a token without holding it. If the answer depends on whose
+// credentials asked, it identifies those too.
 type Key [sha256.Size]byte
 
-// KeyOf makes the key of a token. asker is "" where everybody gets the same
+// KeyOf makes the key of a token. asker is "" if everybody gets the same
 // answer.
 func KeyOf(token, asker string) Key {
 	key := hash(token)
 	if asker == "" {
 		return key
 	}
-	return sha256.Sum256(append(key[:], asker...)) // the token's part has one length
+	return sha256.Sum256(append(key[:], asker...)) // the token's part has a fixed length
 }
 
-// hash is the SHA-256 of s. It goes piece by piece, so that a request does not
-// copy its token to the heap.
+// hash is the SHA-256 of s. It works in pieces, so that a request does not copy
+// its token to the heap.
 func hash(s string) (sum Key) {
 	h := sha256.New()
 	var piece [512]byte
@@ -54,9 +55,9 @@ func hash(s string) (sum Key) {
 	return sum
 }
 
-// Cache remembers facts for a short time and asks once for all who wait. Refused
-// tokens have a memory of their own, so that a flood of junk pushes out nothing
-// that is good. A Cache is safe for concurrent use.
+// Cache remembers facts for a short time and asks once for all who wait.
+// Refused tokens have their own memory, so that a flood of junk pushes out
+// nothing good. A Cache is safe for concurrent use.
 type Cache struct {
 	ttl     time.Duration
 	now     func() time.Time
@@ -65,13 +66,13 @@ type Cache struct {
 	bad     memory
 }
 
-// NewCache makes a Cache that uses facts for ttl, and never beyond the end of
+// NewCache makes a Cache that uses facts for ttl, but never past the end of
 // their token. With a negative ttl it remembers nothing.
 func NewCache(ttl time.Duration, now func() time.Time) *Cache {
 	return &Cache{ttl: ttl, now: now, good: newMemory(maxGoodFacts), bad: newMemory(maxBadFacts)}
 }
 
-// Known returns what is remembered under key, nil for nothing.
+// Known returns what is remembered under key, or nil.
 func (c *Cache) Known(key Key) *Facts {
 	now := c.now()
 	if f := c.good.get(key, now); f != nil {
@@ -80,9 +81,9 @@ func (c *Cache) Known(key Key) *Facts {
 	return c.bad.get(key, now)
 }
 
-// Get returns what is remembered under key, or what ask says. Parallel calls for
-// one key share one call of ask, which has timeout and outlives the callers that
-// leave. Its facts are remembered, its errors are not.
+// Get returns what is remembered under key, or else the result of ask. Parallel
+// calls for one key share one call of ask, which has its own timeout and
+// continues if callers leave. Facts are remembered, errors are not.
 func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (*Facts, error) {
 	return c.flights.Do(ctx, key, timeout, func(ctx context.Context) (*Facts, error) {
 		if f := c.Known(key); f != nil {
@@ -97,7 +98,7 @@ func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask fun
 	})
 }
 
-// keep remembers what the server said when it was asked.
+// keep remembers what the server answered at the given time.
 func (c *Cache) keep(key Key, f *Facts, asked time.Time) {
 	switch {
 	case c.ttl < 0:
@@ -116,17 +117,17 @@ func (c *Cache) keep(key Key, f *Facts, asked time.Time) {
 // still f. Refused tokens stay in memory for their two seconds.
 func (c *Cache) Forget(key Key, f *Facts) { c.good.forget(key, f) }
 
-// Wait returns when no call is under way, or with ctx's error.
+// Wait returns when no call is under way, or with the error of ctx.
 func (c *Cache) Wait(ctx context.Context) error { return c.flights.Wait(ctx) }
 
-// memory is a bounded map. What has expired goes first, then the oldest.
+// memory is a bounded map. Expired entries go first, then the oldest.
 type memory struct {
 	limit int // in bytes
 
 	mu    sync.RWMutex
 	byKey map[Key]remembered
-	queue []entry // oldest first; those replaced or forgotten since are still in it
-	bytes int     // of all in queue
+	queue []entry // oldest first; entries replaced or forgotten since are still in it
+	bytes int     // of all entries in queue
 }
 
 type remembered struct {
@@ -150,8 +151,8 @@ func (m *memory) get(key Key, now time.Time) *Facts {
 	return nil
 }
 
-// put remembers f until then, and forgets what has expired, and the oldest until
-// f fits.
+// put remembers f until the given time. It drops expired entries, then the
+// oldest, until f fits.
 func (m *memory) put(key Key, f *Facts, now, until time.Time) {
 	size := f.Size()
 	m.mu.Lock()
@@ -183,7 +184,7 @@ func (m *memory) dropOldest() {
 	}
 }
 
-// Size is about how many bytes of memory f takes where it is remembered.
+// Size is roughly how many bytes of memory f takes in the cache.
 func (f *Facts) Size() int {
 	n := factsOverhead + len(f.Subject) + len(f.Claims) + cap(f.Grants)*grantSize
 	for i := range f.Grants {

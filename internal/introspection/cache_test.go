@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/internal/introspection"
 )
 
-// The limits of docs/limits.md that the floods below go beyond.
+// The limits from docs/limits.md that the floods below exceed.
 const (
 	maxGoodFacts  = 128 << 20
 	maxBadFacts   = 4 << 20
@@ -21,7 +21,7 @@ const (
 	ttl           = 30 * time.Second
 )
 
-// asked is a Cache on a clock that stands, whose server is asked with answers.
+// asked is a Cache with a stopped clock that asks a server of given answers.
 type asked struct {
 	*introspection.Cache
 	now   time.Time
@@ -53,7 +53,7 @@ func good() *introspection.Facts {
 	return &introspection.Facts{Active: true, Expires: introspection.Never}
 }
 
-// TestKeys: token and asker stay apart, whatever they are.
+// TestKeys: any token and asker are kept apart.
 func TestKeys(t *testing.T) {
 	seen := map[introspection.Key]string{}
 	long := strings.Repeat("t", 5000)
@@ -91,7 +91,7 @@ func TestRemembered(t *testing.T) {
 			if c.want > 0 {
 				a.now = start.Add(c.want - 1)
 				if got := a.get(t, "token", nil); got != c.facts || a.calls != 1 {
-					t.Errorf("just before: facts %p, asked %d times", got, a.calls)
+					t.Errorf("just before the end: facts %p, asked %d times", got, a.calls)
 				}
 			}
 			a.now = start.Add(c.want)
@@ -105,7 +105,7 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
-// TestErrorsAreNotRemembered: who comes later asks again.
+// TestErrorsAreNotRemembered: a later caller asks again.
 func TestErrorsAreNotRemembered(t *testing.T) {
 	a, boom := newAsked(ttl), errors.New("boom")
 	f, err := a.Get(t.Context(), introspection.KeyOf("token", ""), time.Minute, func(context.Context) (*introspection.Facts, error) { return nil, boom })
@@ -117,8 +117,8 @@ func TestErrorsAreNotRemembered(t *testing.T) {
 	}
 }
 
-// TestForget: the next one asks. Forgetting other facts than those remembered,
-// or refused ones, changes nothing.
+// TestForget: the next call asks. Forgetting facts that are not the remembered
+// ones, or refused ones, changes nothing.
 func TestForget(t *testing.T) {
 	a, key := newAsked(ttl), introspection.KeyOf("token", "")
 	first := a.get(t, "token", good())
@@ -132,7 +132,7 @@ func TestForget(t *testing.T) {
 		t.Error("not forgotten")
 	}
 	second := a.get(t, "token", good())
-	a.Forget(key, first) // somebody who was slow
+	a.Forget(key, first) // a slow caller
 	if a.calls != 2 || a.Known(key) != second {
 		t.Errorf("asked %d times; the newer facts are gone", a.calls)
 	}
@@ -142,8 +142,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestOneFlight: many who ask about a token at once cause one call, and each may
-// leave. The call goes on and is waited for.
+// TestOneFlight: many callers that ask about a token at once cause one call,
+// and each may leave. The call continues, and Wait waits for it.
 func TestOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, key := introspection.NewCache(ttl, time.Now), introspection.KeyOf("token", "")
@@ -174,13 +174,13 @@ func TestOneFlight(t *testing.T) {
 		wg.Wait()
 		hangs := func(ctx context.Context) (*introspection.Facts, error) { <-ctx.Done(); return nil, ctx.Err() }
 		if f, err := c.Get(t.Context(), introspection.KeyOf("slow", ""), time.Second, hangs); f != nil || err != context.DeadlineExceeded {
-			t.Errorf("a call without end: %v, %v", f, err)
+			t.Errorf("a call that never ends: %v, %v", f, err)
 		}
 	})
 }
 
-// TestFactsCacheIsBounded: a flood of tokens costs bounded memory and pushes out
-// the oldest. Junk pushes out nothing that is good.
+// TestFactsCacheIsBounded: a flood of tokens takes bounded memory and pushes
+// out the oldest. Junk pushes out nothing good.
 func TestFactsCacheIsBounded(t *testing.T) {
 	a := newAsked(ttl)
 	a.get(t, "good", good())
@@ -189,7 +189,7 @@ func TestFactsCacheIsBounded(t *testing.T) {
 		a.get(t, fmt.Sprint("junk ", i), &introspection.Facts{})
 	}
 	if !a.knows("good") {
-		t.Error("junk pushed out what is good")
+		t.Error("junk pushed out a good token")
 	}
 	known := 0
 	for i := range junk {
@@ -201,29 +201,29 @@ func TestFactsCacheIsBounded(t *testing.T) {
 		t.Errorf("%d refused tokens are known, want at most %d", known, junk/3)
 	}
 	if a.knows("junk 0") || !a.knows(fmt.Sprint("junk ", junk-1)) {
-		t.Error("not the oldest went first")
+		t.Error("the oldest did not go first")
 	}
 }
 
-// TestRepeatedTokenIsBounded: a token whose facts are forgotten and asked for
-// again and again takes its memory each time, until the oldest have to go.
+// TestRepeatedTokenIsBounded: a token whose facts are forgotten and requested
+// again takes memory each time, until the oldest entries have to go.
 func TestRepeatedTokenIsBounded(t *testing.T) {
 	a, claims := newAsked(ttl), make([]byte, 256<<10)
 	a.get(t, "other", good())
 	const times = maxGoodFacts / (256 << 10)
 	for i := range times {
 		if i == times/2 && !a.knows("other") {
-			t.Fatal("the other token went while there was room")
+			t.Fatal("the other token was dropped while there was room")
 		}
 		f := good()
 		f.Claims = claims
 		a.Forget(introspection.KeyOf("token", ""), a.get(t, "token", f))
 	}
 	if a.calls != times+1 || a.knows("other") {
-		t.Errorf("asked %d times, and nothing had to go", a.calls)
+		t.Errorf("asked %d times, and nothing was dropped", a.calls)
 	}
 	a.now = a.now.Add(time.Hour)
 	if a.get(t, "new", good()); !a.knows("new") || a.knows("token") {
-		t.Error("what has expired is known, or nothing new is")
+		t.Error("an expired entry is known, or no new one is")
 	}
 }

@@ -1,9 +1,9 @@
-// Package introspection knows what an authorization server said about a token:
+// Package introspection holds what an authorization server said about a token:
 // the facts in an introspection answer (RFC 7662 §2.2, with the permissions of
 // UMA Federated Authorization §5.1.1), and a bounded memory of them.
 //
 // It decides nothing. It must not know what a request needs, what a ticket is,
-// or how a server is asked: whoever asks hands in a function.
+// or how a server is asked: the caller passes a function for that.
 package introspection
 
 import (
@@ -17,9 +17,9 @@ import (
 )
 
 // Facts are what introspection said about a token. They decide nothing: every
-// request is judged anew. Do not change them once they are remembered.
+// request is judged again. Do not change them once they are remembered.
 type Facts struct {
-	Active   bool // the server said so, and the token is meant for us
+	Active   bool // the server says it is active, and it is meant for us
 	Starts   Seconds
 	Expires  Seconds
 	Grants   []Grant
@@ -28,7 +28,7 @@ type Facts struct {
 	Claims   json.RawMessage // without the permissions
 }
 
-// Grant is one scope of one entry of permissions (UMA Federated Authorization
+// Grant is one scope of one entry in permissions (UMA Federated Authorization
 // §5.1.1).
 type Grant struct {
 	Resource, Scope string
@@ -39,10 +39,10 @@ type Grant struct {
 type Seconds int64
 
 const (
-	// latest is the end of the year 9999: time.Time cannot be written in JSON
-	// beyond it (M6).
+	// latest is the end of the year 9999. Beyond it, time.Time cannot be
+	// written as JSON (M6).
 	latest Seconds = 253402300799
-	// Never is the time of what does not end.
+	// Never is the expiry of a token or grant that does not expire.
 	Never = latest + 1
 )
 
@@ -54,20 +54,20 @@ func (s Seconds) Time() time.Time {
 	return time.Unix(int64(s), 0)
 }
 
-// ErrMalformed is the error of an answer that is not an introspection answer.
+// ErrMalformed means that an answer is not an introspection answer.
 var ErrMalformed = errors.New("the answer is not an introspection answer")
 
 // Read reads an introspection answer (RFC 7662 §2.2, UMA Federated
-// Authorization §5.1.1). A token of another issuer, or one that is not meant for
-// audience, is not active here. What Read cannot make sense of gives no
-// permission.
+// Authorization §5.1.1). A token of another issuer, or one that is not meant
+// for audience, is treated as inactive. Entries that Read cannot understand
+// give no permission.
 func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	var members map[string]json.RawMessage
 	if err := strictjson.Unmarshal(body, &members); err != nil || members == nil {
 		return nil, ErrMalformed
 	}
 	f := &Facts{Expires: Never}
-	if string(members["active"]) != "true" { // the boolean, not a string or a number
+	if string(members["active"]) != "true" { // only the boolean, not a string or a number
 		return f, nil
 	}
 	if !issuedBy(members["iss"], issuer) || !meantFor(members["aud"], audience) {
@@ -92,13 +92,14 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	return f, nil
 }
 
-// maxGrants bounds the scopes that are read from one entry. After as many in all,
-// no further entry is read. Each scope is compared with the others; honest tokens
-// have some dozens. What is left out gives no permission.
+// maxGrants bounds the scopes that are read from one entry. Once that many have
+// been read in all, further entries are skipped. Each scope is compared with
+// the others, and honest tokens have a few dozen. What is left out gives no
+// permission.
 const maxGrants = 1000
 
-// readPermissions reads the array entry by entry, so that an entry that makes no
-// sense costs only itself.
+// readPermissions reads the array entry by entry, so that an entry that makes
+// no sense affects only itself.
 func (f *Facts) readPermissions(raw json.RawMessage) {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
@@ -112,8 +113,8 @@ func (f *Facts) readPermissions(raw json.RawMessage) {
 	}
 }
 
-// readPermission takes the names of UMA 2.0 and those that Keycloak uses beside
-// them (rsid, scopes). An entry without a resource or without scopes grants
+// readPermission accepts the names of UMA 2.0 and those that Keycloak uses as
+// well (rsid, scopes). An entry without a resource or without scopes grants
 // nothing.
 func (f *Facts) readPermission(raw json.RawMessage) {
 	var members map[string]json.RawMessage
@@ -143,12 +144,13 @@ func (f *Facts) readPermission(raw json.RawMessage) {
 	}
 }
 
-// common returns one copy of a text for all tokens that name it. With copies of
-// their own, 100,000 tokens made a request a seventh slower: each comparison read
-// memory that no cache of the processor held (bench, TestUMARatios).
+// common returns one shared copy of a string for all tokens that contain it.
+// With separate copies, 100,000 tokens made a request a seventh slower: each
+// comparison read memory outside the processor's caches (bench, TestUMARatios).
 func common(text string) string { return unique.Make(text).Value() }
 
-// ReadScopes reads the scopes of a permission or of a resource, written as strings or as objects with a name (K5).
+// ReadScopes reads the scopes of a permission or a resource. They are strings,
+// or objects with a name (K5).
 func ReadScopes(raw json.RawMessage) []string {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
@@ -171,9 +173,8 @@ func ReadScopes(raw json.RawMessage) []string {
 	return scopes
 }
 
-// readTime reads a number of seconds since 1970 (RFC 7662 §2.2). A member that
-// is missing or null is the time absent. Anything else that is not such a number
-// is not ok.
+// readTime reads a number of seconds since 1970 (RFC 7662 §2.2). A missing or
+// null member gives absent. Any other value is not ok.
 func readTime(raw json.RawMessage, absent Seconds) (t Seconds, ok bool) {
 	if missing(raw) {
 		return absent, true
@@ -185,25 +186,24 @@ func readTime(raw json.RawMessage, absent Seconds) (t Seconds, ok bool) {
 	return Seconds(min(n, float64(latest))), true
 }
 
-// issuedBy checks iss where the server sends one; RFC 7662 leaves it optional.
+// issuedBy checks iss if the server sends one; RFC 7662 leaves it optional.
 func issuedBy(raw json.RawMessage, issuer string) bool {
 	return missing(raw) || strictjson.String(raw) == issuer
 }
 
-// meantFor checks aud where the server sends one: a string or an array.
+// meantFor checks aud if the server sends one, as a string or an array.
 func meantFor(raw json.RawMessage, audience []string) bool {
 	return missing(raw) || slices.ContainsFunc(strictjson.Strings(raw), func(n string) bool { return slices.Contains(audience, n) })
 }
 
 func missing(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
-// live reports whether a grant counts now, as far as its own times say: nbf <=
-// now < exp.
+// live reports whether a grant counts now by its own times: nbf <= now < exp.
 func (g *Grant) live(now Seconds) bool { return g.Starts <= now && now < g.Expires }
 
-// Usable reports whether the token can open anything now: its own times win over
-// those of its permissions (§5.1.1). An active token without permissions is an
-// ordinary access token and opens nothing (K17).
+// Usable reports whether the token can open anything now. Its own times
+// override those of its permissions (§5.1.1). An active token without
+// permissions is an ordinary access token and opens nothing (K17).
 func (f *Facts) Usable(now Seconds) bool {
 	return f.Active && len(f.Grants) > 0 && f.Starts <= now && now < f.Expires
 }
@@ -219,8 +219,8 @@ func (f *Facts) Holds(resource, scope string, now Seconds) bool {
 	return false
 }
 
-// Granted returns all live scopes on the resource, and when the first of them
-// ends, or the token.
+// Granted returns all live scopes on the resource, and when the first of them,
+// or the token, expires.
 func (f *Facts) Granted(resource string, now Seconds) (scopes []string, until Seconds) {
 	until = f.Expires
 	for i := range f.Grants {

@@ -69,7 +69,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestClaims: who the token is about, without what else the owner has.
+// TestClaims: the claims say who the token is about, but not what else the
+// owner has.
 func TestClaims(t *testing.T) {
 	f := read(t, `{"active":true,"sub":"ana","client_id":"printshop","email":"ana@example.org","permissions":[{"resource_id":"secret"}]}`)
 	if f.Subject != "ana" || f.ClientID != "printshop" || string(f.Claims) != `{"client_id":"printshop","email":"ana@example.org","sub":"ana"}` {
@@ -77,7 +78,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestPermissions: each entry counts for itself, in the spellings that servers use.
+// TestPermissions: each entry counts by itself, in the spellings that servers
+// use.
 func TestPermissions(t *testing.T) {
 	for entry, want := range map[string]string{
 		`{"resource_id":"r-1","resource_scopes":["view","add"]}`:                           "view add",
@@ -111,7 +113,8 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestGrantedUntil: the scopes count until the first of them ends, or the token.
+// TestGrantedUntil: the scopes count until the first of them, or the token,
+// expires.
 func TestGrantedUntil(t *testing.T) {
 	const entries = `"permissions":[{"resource_id":"r-1","resource_scopes":["view"],"exp":1777636900},{"resource_id":"r-1","resource_scopes":["add"],"exp":1777636850},{"resource_id":"r-2","resource_scopes":["add"],"exp":1777636810}]`
 	for exp, want := range map[string]introspection.Seconds{`1777637000`: noon + 50, `1777636820`: noon + 20, `null`: noon + 50} {
@@ -121,7 +124,7 @@ func TestGrantedUntil(t *testing.T) {
 	}
 	_, until := read(t, `{"active":true}`).Granted("r-1", noon)
 	if until != introspection.Never || !until.Time().IsZero() {
-		t.Errorf("without any end: %d, %v", until, until.Time())
+		t.Errorf("without any expiry: %d, %v", until, until.Time())
 	}
 	if at := (noon + 1).Time(); at.Unix() != int64(noon)+1 {
 		t.Error(at)
@@ -132,8 +135,8 @@ func TestGrantedUntil(t *testing.T) {
 	}
 }
 
-// TestGrantsAreBounded: an answer may be full of scopes, in one entry or in many.
-// What is beyond the limit gives no permission, and what is before it does.
+// TestGrantsAreBounded: an answer may hold very many scopes, in one entry or in
+// many. Those beyond the limit give no permission, and those before it do.
 func TestGrantsAreBounded(t *testing.T) {
 	const maxGrants = 1000
 	scopes := func(from, n int) string {
@@ -154,7 +157,7 @@ func TestGrantsAreBounded(t *testing.T) {
 			t.Errorf("%s: %d grants, want %d", name, len(f.Grants), maxGrants)
 		}
 		if !f.Holds("r", "s0", 0) || f.Holds("r", fmt.Sprint("s", maxGrants), 0) {
-			t.Errorf("%s: the first scopes do not count, or others do", name)
+			t.Errorf("%s: the first scopes do not count, or later ones do", name)
 		}
 	}
 	f := read(t, `{"active":true,"permissions":[{"resource_id":"r","resource_scopes":["a"]},`+one+`]}`)
@@ -187,10 +190,10 @@ func FuzzReadFacts(f *testing.F) {
 			return
 		}
 		if granted, _ := facts.Granted("r-1", noon); len(granted) == 0 {
-			t.Error("the scope is held, but none is granted")
+			t.Error("the scope is held, but not granted")
 		}
 		if !says(body, noon.Time()) {
-			t.Errorf("a permission out of nothing: %s", body)
+			t.Errorf("a permission that the answer does not contain: %s", body)
 		}
 	})
 }
