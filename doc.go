@@ -1,7 +1,7 @@
 // Package gatehouse signs people in with OpenID Connect and lets owners share
-// their resources with UMA 2.0, by wrapping net/http handlers. For most
-// services [NewProvider], [NewRelyingParty] and [RelyingParty.RequireLogin] are
-// all there is to learn:
+// their resources with UMA 2.0. It works by wrapping net/http handlers. Most
+// services need only [NewProvider], [NewRelyingParty] and
+// [RelyingParty.RequireLogin]:
 //
 //	provider, err := gatehouse.NewProvider("https://id.example.org", nil)
 //	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
@@ -13,56 +13,58 @@
 //
 // # Terms
 //
-// The words are those of the specifications. A relying party ([RelyingParty])
-// lets an OpenID provider ([Provider]) tell who somebody is. A resource server
-// ([ResourceServer]) protects resources; in UMA a resource owner says at the
-// authorization server who may do what with them. A client without permission
-// gets a permission ticket, which its [UMATransport] exchanges at the
-// authorization server for a requesting party token (RPT). The resource server
-// works there with a protection API access token (PAT) of the owner
-// ([PATSource]).
+// The terms are those of the specifications. A relying party ([RelyingParty])
+// relies on an OpenID provider ([Provider]) to authenticate people. A resource
+// server ([ResourceServer]) protects resources. In UMA, a resource owner
+// decides at the authorization server who may do what with them. A client
+// without permission gets a permission ticket. Its [UMATransport] exchanges the
+// ticket at the authorization server for a requesting party token (RPT). The
+// resource server itself calls the authorization server with a protection API
+// access token (PAT) of the owner ([PATSource]).
 //
 // # The life of a request
 //
-//  1. A [Guard] checks it. Of a page ([RelyingParty]): unsafe requests from
-//     another site are refused; the session cookie names a login record, which
-//     is read together with the marks that would end it; tokens that are about
-//     to expire are renewed; the requirements are decided. Of an API
-//     ([ResourceServer.UMAGuard]): the rule is found that the request would be
-//     served by, and the RPT is introspected or remembered.
-//  2. If it may pass, the next handler runs with the [Identity] on its context
-//     ([IdentityFrom]).
-//  3. If not, the guard answers: a navigation is sent to sign-in and comes
-//     back, a script gets 401 and a JSON body, a UMA client gets 401 with a
-//     ticket. A person who is signed in but not allowed gets 403, never a loop.
+//  1. A [Guard] checks the request. The guard of a page ([RelyingParty])
+//     refuses unsafe requests from other sites. It then reads the login record
+//     that the session cookie names, together with the marks that would end
+//     it, renews tokens that are about to expire, and checks the requirements.
+//     The guard of an API ([ResourceServer.UMAGuard]) finds the rule for the
+//     request and introspects the RPT, or uses what it remembers of it.
+//  2. If the request may pass, the next handler runs with the [Identity] on its
+//     context ([IdentityFrom]).
+//  3. If not, the guard answers. A navigation is sent to sign-in and comes
+//     back, a script gets 401 with a JSON body, and a UMA client gets 401 with
+//     a ticket. A person who is signed in but not allowed gets 403. There is
+//     never a redirect loop.
 //
-// Trouble of a store or a provider is 503 with Retry-After. It never means
-// signed out, and never anonymous.
+// If a store or a provider fails, the answer is 503 with Retry-After. Such a
+// failure never counts as signed out or as anonymous.
 //
 // # Middleware
 //
-// Every guard is a func(http.Handler) http.Handler and so fits any router.
-// [RelyingParty.With] derives a stricter guard and leaves the first as it is.
-// [Require] makes the middleware of any [Guard], [Either] joins a page for its
-// owner with an API for everybody else.
+// Every guard is available as a func(http.Handler) http.Handler, which works
+// with any router. [RelyingParty.With] derives a stricter guard and does not
+// change the original. [Require] turns any [Guard] into middleware. [Either]
+// combines a page for the owner with an API for everybody else.
 //
 // # Many replicas
 //
-// A [Store] with compare-and-swap makes sessions safe on many processes: a
-// login record that ended cannot be brought back by a slow request, a refresh
-// token is sent once, and a logout from outside raises a mark that ends every
-// session at once. The store in memory is for one process.
+// A [Store] with compare-and-swap makes sessions safe across processes. A slow
+// request cannot bring back a login record that has ended. A refresh token is
+// sent only once. Ending all sessions of a person sets a mark that takes effect
+// on every replica at once. The in-memory store is for a single process.
 //
 // # The end of the process
 //
-// Renewals, revocations and fetches outlive the request that began them. Each
-// has an owner whose Shutdown waits for it, and [Shutdown] ends any number of
-// them after the http.Server.
+// Renewals, revocations and fetches can outlive the request that started them.
+// Each has an owner whose Shutdown waits for it. [Shutdown] shuts down any
+// number of owners, after the http.Server.
 //
 // # Errors
 //
-// Failures are *[Error] with a stable code, a fixed sentence for the person
-// outside and a cause for the log. [Secret] keeps secrets out of both.
+// Failures are of type *[Error]. Each has a stable code, a fixed sentence for
+// the person outside and a cause for the log. [Secret] keeps secrets out of
+// both.
 //
 // # Specifications
 //
@@ -73,7 +75,7 @@
 //
 // # Compatibility
 //
-// Until version 1 the API may change; CHANGELOG.md says how. Error codes, event
-// names, cookie and record formats change only with a note there. Records and
-// cookies of one version are read by the next.
+// The API may change until version 1; CHANGELOG.md lists the changes. Error
+// codes, event names, and the formats of cookies and records change only with a
+// note there. Each version reads the records and cookies of the one before.
 package gatehouse

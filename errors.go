@@ -15,26 +15,27 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// Error is what every guard and handler of this package fails with. It has two
-// faces: Message and ID are for the client, Err is for the log. docs/errors.md
-// lists every code.
+// Error is the error type of every guard and handler of this package. Message
+// and ID are for the client; Err is for the log. docs/errors.md lists every
+// code.
 type Error struct {
-	// Code names the failure and stays the same over releases, for example
-	// "nonce_mismatch". Those that applications branch on are the Code…
+	// Code names the failure, for example "nonce_mismatch". It does not change
+	// between releases. The codes that applications branch on have Code…
 	// constants.
 	Code string
-	// Status is the HTTP status that answers it, 400 to 599. An application's
-	// own that is 0 is sent as 403 from OnSignIn; another is sent as 500.
+	// Status is the HTTP status of the answer, 400 to 599. If an application's
+	// own Error has status 0, it is sent as 403 when OnSignIn returned it. Any
+	// other status out of range is sent as 500.
 	Status int
 	// Message is one fixed sentence for the person or client outside.
 	Message string
-	// RetryAfter, when not zero, says when another try makes sense.
+	// RetryAfter, if not zero, is how long to wait before trying again.
 	RetryAfter time.Duration
-	// ID is on the page and in the log line, so that one finds the other. It
-	// is set when the failure is answered.
+	// ID appears both in the answer and in the log line, so that one leads to
+	// the other. It is set when the failure is answered.
 	ID string
-	// Err is the cause. It never holds a secret or the body of an answer, but
-	// it is meant for the log only.
+	// Err is the cause, for the log only. It never holds a secret or the body
+	// of a response.
 	Err error
 }
 
@@ -49,14 +50,15 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is an *Error of the same code, so that
+// Is reports whether target is an *Error with the same code, so that
 // errors.Is(err, &gatehouse.Error{Code: gatehouse.CodeLoginRequired}) works.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 
-// ErrorCode returns the code of the *Error in err's chain, "" if there is none.
+// ErrorCode returns the code of the first *Error in err's chain, or "" if
+// there is none.
 func ErrorCode(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
@@ -64,8 +66,8 @@ func ErrorCode(err error) string {
 	return ""
 }
 
-// answered is the copy of e that one request is answered with: it has an id,
-// and a status that is an error.
+// answered returns a copy of e for the answer to one request, with an ID and a
+// valid error status.
 func (e *Error) answered() *Error {
 	c := *e
 	c.ID = rand.Text()[:answerIDLength]
@@ -75,23 +77,23 @@ func (e *Error) answered() *Error {
 	return &c
 }
 
-// answerIDLength makes ids of 60 bits: enough to find one line in a log.
+// answerIDLength gives ids of 60 bits, enough to find one line in a log.
 const answerIDLength = 12
 
-// The codes that applications branch on. docs/errors.md has all codes.
+// The codes that applications branch on. docs/errors.md lists all codes.
 const (
-	CodeLoginRequired       = "login_required"       // nobody is signed in, or not any more
+	CodeLoginRequired       = "login_required"       // nobody is signed in, or the session has ended
 	CodeStepUpRequired      = "step_up_required"     // signing in once more would help
 	CodeForbidden           = "forbidden"            // signed in, but not allowed
 	CodeCrossOrigin         = "cross_origin"         // an unsafe request from another site
 	CodeProviderRefused     = "provider_refused"     // the provider did not sign the person in
 	CodeProviderUnavailable = "provider_unavailable" // the provider cannot be reached
 	CodeStoreUnavailable    = "store_unavailable"    // the session store cannot be reached
-	CodeNoToken             = "no_token"             // the session has no access token that is valid
+	CodeNoToken             = "no_token"             // the session has no valid access token
 	CodeTokenUnavailable    = "token_unavailable"    // the access token has expired and cannot be renewed now
 	CodePermissionRequired  = "permission_required"  // the request lacks a permission of the owner
-	CodeTicketUnavailable   = "ticket_unavailable"   // no permission ticket can be had now
-	CodeOwnerGrantMissing   = "owner_grant_missing"  // the owner has to sign in and agree
+	CodeTicketUnavailable   = "ticket_unavailable"   // no permission ticket can be obtained now
+	CodeOwnerGrantMissing   = "owner_grant_missing"  // the owner must sign in and agree
 	CodeUMADenied           = "uma_denied"           // the owner or a policy said no
 	CodeUntrustedAS         = "untrusted_as"         // a challenge names another authorization server
 	CodeASUnavailable       = "as_unavailable"       // the authorization server cannot be reached
@@ -104,7 +106,7 @@ type kind struct {
 	message string
 }
 
-// because makes the failure of this kind with its cause.
+// because returns an Error of this kind with the given cause.
 func (k kind) because(cause error) *Error {
 	e := &Error{Code: k.code, Status: k.status, Message: k.message, Err: cause}
 	if k.status == 503 {
@@ -113,15 +115,15 @@ func (k kind) because(cause error) *Error {
 	return e
 }
 
-// after is because with a time after which another try makes sense.
+// after is like because and also sets RetryAfter, to at least one second.
 func (k kind) after(d time.Duration, cause error) *Error {
 	e := k.because(cause)
 	e.RetryAfter = max(d, time.Second)
 	return e
 }
 
-// asError returns the *Error in err's chain, or the failure that classify finds,
-// or err as one of kind otherwise.
+// asError returns the *Error in err's chain, or else the one that classify
+// makes of it. Any other error becomes an Error of the kind otherwise.
 func asError(err error, otherwise kind) *Error {
 	if e, ok := errors.AsType[*Error](classify(err)); ok {
 		return e
@@ -129,9 +131,9 @@ func asError(err error, otherwise kind) *Error {
 	return otherwise.because(err)
 }
 
-// classify is err as the *Error that the engines' errors stand for. It returns
-// other errors as they are: what a *backchannel.Refusal means depends on what
-// was asked for.
+// classify translates an engine's error to the *Error it stands for. It
+// returns other errors unchanged, because only the caller knows what, for
+// example, a *backchannel.Refusal means for the request it made.
 func classify(err error) error {
 	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
 		e := *asError(wait.Unwrap(), errProviderUnavailable)
@@ -158,20 +160,21 @@ func classify(err error) error {
 	}
 	for _, f := range engineFailures {
 		switch {
-		case err == f.is: // it says no more than the code does
+		case err == f.is: // the bare sentinel adds nothing to the code
 			return f.kind.because(nil)
 		case errors.Is(err, f.is):
 			return f.kind.because(err)
 		}
 	}
-	if p, ok := errors.AsType[*flight.PanicError](err); ok { // never the trouble of a peer
+	if p, ok := errors.AsType[*flight.PanicError](err); ok { // our bug, never a peer's failure
 		return errInternal.because(p)
 	}
 	return err
 }
 
-// tokenFailure is why a token was not verified. Keys that cannot be had say
-// nothing about the token: that is the provider's trouble.
+// tokenFailure returns the *Error for a token that was not verified. Failing
+// to fetch the keys says nothing about the token, so it counts as the provider
+// being unavailable.
 func tokenFailure(err error) *Error {
 	if missing, ok := errors.AsType[*keyset.UnavailableError](err); ok {
 		return errProviderUnavailable.after(missing.RetryAfter, missing)
@@ -179,7 +182,7 @@ func tokenFailure(err error) *Error {
 	return asError(err, errProviderUnavailable)
 }
 
-// failure is an engine's error as an *Error, nil for nil.
+// failure returns an engine's error as an *Error. It returns nil for nil.
 func failure(err error) error {
 	if err == nil {
 		return nil
@@ -187,19 +190,21 @@ func failure(err error) error {
 	return asError(err, errInternal)
 }
 
-// defaultRetryAfter is the Retry-After of a 503 whose end nobody knows.
+// defaultRetryAfter is the Retry-After of a 503 if nobody knows when the
+// outage will end.
 const defaultRetryAfter = 5 * time.Second
 
-// The table of failures: code, status and sentence of each. What a browser or
-// client sent wrong is 4xx; our trouble or a peer's is 503 (decision 13).
+// The table of failures: the code, status and sentence of each. What a browser
+// or client sent wrong is answered with 4xx. Our own failures and a peer's are
+// answered with 503 (decision 13).
 
-// Failures that every room may meet.
+// Failures that can occur anywhere.
 var (
 	errProviderUnavailable = kind{CodeProviderUnavailable, 503, "The sign-in service cannot be reached right now."}
 	errMetadataInvalid     = kind{"metadata_invalid", 503, "The sign-in service is not set up correctly."}
 	errMetadataIssuer      = kind{"metadata_issuer_mismatch", 503, "The sign-in service is not set up correctly."}
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
-	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // RP-T7: a token type that we cannot use
+	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
 	errMethod         = kind{"method_not_allowed", 405, "This address does not take that method."}
@@ -208,8 +213,8 @@ var (
 	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
 )
 
-// Failures of the session store: 503, because store trouble never means signed
-// out (R10).
+// Failures of the session store. They are 503, because a failing store never
+// means that nobody is signed in (R10).
 var (
 	errStoreUnavailable = kind{CodeStoreUnavailable, 503, "Your session cannot be read right now. You are not signed out."}
 	errRecordUnreadable = kind{"record_unreadable", 503, "Your session cannot be read right now. You are not signed out."}
@@ -228,8 +233,8 @@ var (
 	errTokenStale    = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
 )
 
-// Failures of a callback. What the browser sent is 400, even when a provider
-// made it send that.
+// Failures of a callback. What the browser sent is answered with 400, even if
+// the provider made it send that.
 var (
 	errStateMissing   = kind{"state_missing", 400, "This sign-in was not started here."}
 	errStateUnknown   = kind{"state_unknown", 400, "This sign-in was not started in this browser, or it was started too long ago."}
@@ -247,8 +252,8 @@ var (
 	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
 )
 
-// Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets 400:
-// nothing that it could do again with this answer would help.
+// Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets
+// 400, because sending the same response again would not help.
 var (
 	errIDTokenMissing   = kind{"id_token_missing", 400, "The sign-in service did not say who you are."}
 	errIDTokenMalformed = kind{"id_token_malformed", 400, badToken}
@@ -267,8 +272,8 @@ var (
 
 const badToken = "The sign-in service gave an answer that cannot be trusted."
 
-// Failures of a resource server. A missing permission is answered with a ticket;
-// where none can be had the answer is 403 (UMA Grant §3.2.2).
+// Failures of a resource server. A missing permission is answered with a
+// ticket, or with 403 if no ticket can be obtained (UMA Grant §3.2.2).
 var (
 	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."} // RFC 6750 §3.1, invalid_request
 	errPath              = kind{"path_refused", 400, "This address has characters that are not taken here."}
@@ -285,8 +290,8 @@ var (
 	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
 )
 
-// Failures of the UMA client. The person behind the application gets 403 where
-// permission is missing; a peer that does not keep to the protocol is 502.
+// Failures of the UMA client. The person behind the application gets 403 if
+// they lack permission. A peer that violates the protocol is 502.
 var (
 	errUntrustedAS         = kind{CodeUntrustedAS, 502, "The other service relies on an authorization server that this site does not trust."}
 	errAmbiguousChallenge  = kind{"ambiguous_challenge", 502, "The other service answered in a way this site does not understand."}
@@ -306,8 +311,9 @@ var (
 	errASUnavailable       = kind{CodeASUnavailable, 503, "The authorization server cannot be reached right now."}
 )
 
-// engineFailures says which kind of failure an engine's error is: one that
-// wraps it, too. The engines below internal/ know neither codes nor sentences.
+// engineFailures maps the errors of the engines to kinds of failures. An error
+// that wraps one of them counts as well. The engines below internal/ know
+// neither codes nor sentences.
 var engineFailures = []struct {
 	is   error
 	kind kind

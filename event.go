@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// EventName names a kind of event, by a noun.
+// EventName is the name of a kind of event. It is a noun.
 type EventName string
 
 // The names of events.
 const (
 	EventLogin          EventName = "login"           // a sign-in ended in a session
 	EventRefusal        EventName = "refusal"         // a sign-in, callback or request was refused
-	EventRefresh        EventName = "refresh"         // a session's tokens were renewed, or not (Code)
-	EventLogout         EventName = "logout"          // a session was ended here
-	EventTicket         EventName = "ticket"          // a permission ticket was given out, or not (Code)
-	EventRPT            EventName = "rpt"             // a requesting party token was obtained, or not (Code)
-	EventDenial         EventName = "denial"          // a permission was missing
-	EventRegistration   EventName = "registration"    // a resource was registered, updated or forgotten
-	EventInsecureOption EventName = "insecure_option" // an option that weakens safety is on (Code); once, at start
-	EventTrouble        EventName = "trouble"         // something failed that no request was refused for (Code)
-	EventPanic          EventName = "panic"           // a part of the application panicked; Err names the type
+	EventRefresh        EventName = "refresh"         // a session's tokens were renewed; if Code is set, they were not
+	EventLogout         EventName = "logout"          // this process ended a session
+	EventTicket         EventName = "ticket"          // a permission ticket was issued; if Code is set, it was not
+	EventRPT            EventName = "rpt"             // a requesting party token was obtained; if Code is set, it was not
+	EventDenial         EventName = "denial"          // a request lacked a permission, or an owner's grant ended
+	EventRegistration   EventName = "registration"    // a resource was registered, updated or forgotten; if Code is set, a call failed
+	EventInsecureOption EventName = "insecure_option" // an option that weakens security is on; Code names it; sent once, at start
+	EventTrouble        EventName = "trouble"         // something failed, but no request was refused for it; Code names it
+	EventPanic          EventName = "panic"           // code of the application panicked; Err names the type of the panic value
 )
 
-// The codes of troubles. docs/errors.md explains them.
+// The codes of EventTrouble. docs/errors.md explains them.
 const (
 	troubleMetadata     = "metadata_outage"
 	troubleServiceToken = "service_token_outage"
@@ -40,19 +40,20 @@ const (
 // holds a secret.
 type Event struct {
 	Name     EventName // what happened
-	Time     time.Time // by the provider's clock
-	Code     string    // code of the *Error or of the trouble, "" when it went well
-	ID       string    // the id on the page and in the log
-	Issuer   string
-	Subject  string
-	ClientID string
-	Resource string // UMA resource id
-	Err      error  // the cause, as in Error.Err
+	Time     time.Time // when it happened, by the provider's clock
+	Code     string    // code of the *Error or of the trouble, "" for success
+	ID       string    // the Error.ID of the answer, if there was one
+	Issuer   string    // the provider's issuer
+	Subject  string    // the person, if known
+	ClientID string    // the client, if known
+	Resource string    // UMA resource id
+	Err      error     // the cause, as in Error.Err; nil for success
 }
 
-// emit tells the log and the hook of e. It is the one edge to both: the issuer
-// is always there, and what the hook gets the log has too. The caller holds no
-// lock, for both may hang.
+// emit writes e to the log and passes it to the Events hook. Every event goes
+// through here, so both always get the same events, with the issuer. Callers
+// must not hold a lock, because the logger and the hook belong to the
+// application and may block.
 func (p *Provider) emit(ctx context.Context, e Event) {
 	level := slog.LevelInfo
 	if e.Err != nil {
@@ -61,13 +62,14 @@ func (p *Provider) emit(ctx context.Context, e Event) {
 	p.tell(ctx, level, e)
 }
 
-// emitPanic tells of a panic. The log alone gets the stack; the panic's text,
-// which may quote anything, goes nowhere (RL8).
+// emitPanic reports a panic. Only the log gets the stack. The panic value is
+// reported nowhere, because its text may quote a secret (RL8).
 func (p *Provider) emitPanic(ctx context.Context, value any, stack []byte) {
 	p.tell(ctx, slog.LevelError, Event{Name: EventPanic, Err: panicked(value)}, slog.String("stack", string(stack)))
 }
 
-// panicked says that something panicked, and not with what.
+// panicked returns an error that names the type of a panic value, but not the
+// value.
 func panicked(value any) error { return fmt.Errorf("panic of type %T", value) }
 
 func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...slog.Attr) {

@@ -2,19 +2,18 @@ package gatehouse
 
 import "fmt"
 
-// redacted is what a Secret shows of itself.
+// redacted is the text that every Secret prints as.
 const redacted = "[redacted]"
 
 // Secret holds a client secret, a token or a key so that it cannot be printed
-// by accident: fmt, log/slog, encoding/json, encoding/xml and text/template all
-// show "[redacted]". The zero value holds nothing. A Secret is a struct around a
-// pointer because fmt calls no method of what sits in an unexported field: it
-// would print the text of a string type there, and prints the address of this.
+// by accident: fmt, log/slog, encoding/json, encoding/xml and text/template
+// all show "[redacted]". The zero value holds nothing.
 //
 // A Secret is immutable and safe for concurrent use.
-type Secret struct{ text *string }
+type Secret struct{ text *string } // a pointer: fmt calls no methods on unexported fields, but prints only an address
 
-// NewSecret wraps text. An empty text gives the zero Secret.
+// NewSecret returns a Secret that holds text. For an empty text it returns the
+// zero Secret.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -22,8 +21,8 @@ func NewSecret(text string) Secret {
 	return Secret{text: &text}
 }
 
-// Reveal returns the text, "" for the zero Secret. Call it where the text is
-// sent or compared, nowhere else.
+// Reveal returns the text, or "" for the zero Secret. Call it only where the
+// text is sent or compared.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -31,12 +30,13 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsZero reports whether there is no text.
+// IsZero reports whether the Secret holds no text.
 func (s Secret) IsZero() bool { return s.text == nil }
 
-// Format writes "[redacted]" for every verb of fmt, and so for text/template.
+// Format implements fmt.Formatter. It writes "[redacted]" for every verb, also
+// when text/template prints through fmt.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
-// MarshalText returns "[redacted]", for every encoder that asks for text:
-// encoding/json, encoding/xml and both handlers of log/slog among them.
+// MarshalText implements encoding.TextMarshaler. It returns "[redacted]",
+// which encoding/json, encoding/xml and both handlers of log/slog then write.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
