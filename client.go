@@ -5,7 +5,6 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -45,24 +44,23 @@ func (c Client) method() AuthMethod {
 	return AuthBasic
 }
 
-func (c Client) validate() []error {
-	var problems []error
+func (c Client) validate() (wrong problems) {
 	if c.ID == "" {
-		problems = append(problems, errors.New("Client.ID is empty"))
+		wrong.add("Client.ID", "empty")
 	}
 	switch c.method() {
 	case AuthBasic, AuthPost:
 		if c.Secret.IsZero() {
-			problems = append(problems, fmt.Errorf("Client.Auth is %q, but Client.Secret is empty", c.Auth))
+			wrong.add("Client.Secret", "empty, but Client.Auth is %q", c.Auth)
 		}
 	case AuthNone:
 		if !c.Secret.IsZero() {
-			problems = append(problems, errors.New(`Client.Auth is "none", but there is a Client.Secret`))
+			wrong.add("Client.Auth", "%q, but there is a Client.Secret", c.Auth)
 		}
 	default:
-		problems = append(problems, fmt.Errorf("Client.Auth %q is not one of client_secret_basic, client_secret_post, none", c.Auth))
+		wrong.add("Client.Auth", "%q is not one of client_secret_basic, client_secret_post, none", c.Auth)
 	}
-	return problems
+	return wrong
 }
 
 // credentials are the client's, for the calls it makes.

@@ -3,7 +3,6 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -36,21 +35,11 @@ type RelyingParty struct {
 // NewRelyingParty makes a RelyingParty. It does no I/O, and its error lists
 // every problem of the config.
 func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
-	redirect, problems := c.validate()
-	if p == nil {
-		problems = append(problems, errors.New("the provider is nil"))
-	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c.clone()}
-	rp.cross = http.NewCrossOriginProtection()
-	for _, o := range c.TrustedOrigins {
-		if err := rp.cross.AddTrustedOrigin(o); err != nil {
-			problems = append(problems, fmt.Errorf("TrustedOrigins: %w", err))
-		}
-	}
-	if err := invalid("NewRelyingParty", problems); err != nil {
+	redirect, cross, err := c.complete(p)
+	if err != nil {
 		return nil, err
 	}
-	rp.sessions = c.Sessions
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {
@@ -60,17 +49,12 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		rp.sessions = own
 	}
 	rp.nameCookies()
-	if err := rp.sessions.attach(rp); err != nil {
-		return nil, invalid("NewRelyingParty", []error{err})
+	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
+		var wrong problems
+		wrong.wrap("Sessions", err)
+		return nil, wrong.in("NewRelyingParty")
 	}
 	return rp, nil
-}
-
-// ownParams are the parameters of an authorization request that nobody else
-// may set.
-var ownParams = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
 }
 
 // Sessions returns where the sign-ins are kept: RelyingPartyConfig.Sessions, or

@@ -5,7 +5,6 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -23,22 +22,22 @@ func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*htt
 		return nil, err
 	}
 	t := &userTransport{party: rp, identity: IdentityFrom(ctx), origins: map[string]bool{}}
-	var problems []error
+	var wrong problems
 	for _, o := range origins {
 		u, err := outbound.CheckURL(o, false)
 		if err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
 			err = errors.New("it has more than scheme, host and port")
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("origin %q: %w", clip(o), err))
+			wrong.add("origins", "%q: %w", clip(o), err)
 			continue
 		}
 		t.origins[outbound.Origin(u)] = true
 	}
 	if len(origins) == 0 {
-		problems = append(problems, errors.New("no origin: the token would go nowhere"))
+		wrong.add("origins", "none: the token would go nowhere")
 	}
-	if err := invalid("HTTPClient", problems); err != nil {
+	if err := wrong.in("HTTPClient"); err != nil {
 		return nil, err
 	}
 	return &http.Client{Transport: t}, nil

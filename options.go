@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
@@ -23,7 +25,7 @@ import (
 
 // A config is copied by its constructor: changing it afterwards has no effect.
 // The zero value of every field is the safe default. Constructors do no I/O and
-// report all problems of a config in one error.
+// report all problems of their arguments in one error, each as "Field: reason".
 
 // ProviderConfig are the settings of NewProvider.
 type ProviderConfig struct {
@@ -52,62 +54,42 @@ type ProviderConfig struct {
 	InsecureHTTP bool
 }
 
-func (c *ProviderConfig) validate(issuer string) error {
-	var problems []error
+// complete checks the settings and puts the defaults in.
+func (c *ProviderConfig) complete(issuer string) error {
+	var wrong problems
 	u, err := outbound.CheckURL(issuer, c.InsecureHTTP)
 	switch {
 	case issuer == "":
-		problems = append(problems, errors.New("issuer is empty"))
+		wrong.add("issuer", "empty")
 	case err != nil:
-		problems = append(problems, fmt.Errorf("issuer: %w", err))
+		wrong.add("issuer", "%w", err)
 	case u.RawQuery != "" || u.ForceQuery: // Discovery §3
-		problems = append(problems, errors.New("issuer has a query"))
+		wrong.add("issuer", "it has a query")
 	}
 	if c.Keys != nil && len(c.Keys) == 0 {
-		problems = append(problems, errors.New("field Keys is empty but not nil: no token could ever be verified"))
+		wrong.add("Keys", "empty but not nil: no token could ever be verified")
 	}
 	for _, alg := range c.SigningAlgorithms {
 		if !keyset.Asymmetric(alg) {
-			problems = append(problems, fmt.Errorf("SigningAlgorithms: %q is not an asymmetric signature algorithm", alg))
+			wrong.add("SigningAlgorithms", "%q is not an asymmetric signature algorithm", alg)
 		}
 	}
+	c.Keys, c.SigningAlgorithms = slices.Clone(c.Keys), slices.Clone(c.SigningAlgorithms)
 	if c.Metadata != nil {
-		if err := c.Metadata.checkEndpoints(c.InsecureHTTP); err != nil {
-			problems = append(problems, fmt.Errorf("Metadata: %w", err))
+		for _, err := range c.Metadata.checkEndpoints(c.InsecureHTTP) {
+			wrong.wrap("Metadata", err)
 		}
+		md := *c.Metadata
+		md.Issuer = issuer
+		md.ScopesSupported = slices.Clone(md.ScopesSupported)
+		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
+		c.Metadata = &md
 	}
-	return invalid("NewProvider", problems)
-}
-
-// invalid makes the one error of a constructor, nil when there is no problem.
-func invalid(constructor string, problems []error) error {
-	if len(problems) == 0 {
-		return nil
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
-	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(problems...))
-}
-
-func orNow(now func() time.Time) func() time.Time {
-	if now == nil {
-		return time.Now
-	}
-	return now
-}
-
-// checkOwnURL checks an address of this site: absolute, https or http on
-// loopback, no fragment, no wildcard.
-func checkOwnURL(field, raw string) (*url.URL, []error) {
-	if raw == "" {
-		return nil, []error{fmt.Errorf("%s is empty", field)}
-	}
-	u, err := outbound.CheckURL(raw, false)
-	if err != nil {
-		return nil, []error{fmt.Errorf("%s: %w", field, err)}
-	}
-	if strings.ContainsAny(raw, "*") {
-		return nil, []error{fmt.Errorf("%s has a wildcard; it must be the one exact address", field)}
-	}
-	return u, nil
+	c.Now = orNow(c.Now)
+	return wrong.in("NewProvider")
 }
 
 // RelyingPartyConfig are the settings of NewRelyingParty.
@@ -159,46 +141,48 @@ type RelyingPartyConfig struct {
 	SkipUserInfo bool
 }
 
-func (c *RelyingPartyConfig) validate() (*url.URL, []error) {
-	problems := c.Client.validate()
-	redirect, bad := checkOwnURL("RedirectURL", c.RedirectURL)
-	problems = append(problems, bad...)
-	if c.LogoutURL != "" {
-		_, bad := checkOwnURL("LogoutURL", c.LogoutURL)
-		problems = append(problems, bad...)
-	}
-	for _, s := range c.Scopes {
-		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
-			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
-		}
-	}
-	for _, name := range ownParams {
-		if c.AuthParams.Has(name) {
-			problems = append(problems, fmt.Errorf("AuthParams: %q is set by gatehouse", name))
-		}
-	}
-	for _, f := range []struct{ name, path string }{
-		{"LoginURL", c.LoginURL}, {"HomeURL", c.HomeURL}, {"LoggedOutURL", c.LoggedOutURL},
-	} {
-		if _, ok := navigation.LocalPath(f.path); f.path != "" && !ok {
-			problems = append(problems, fmt.Errorf("%s %q is not a path of this site", f.name, f.path))
-		}
-	}
-	return redirect, problems
+// ownParams are the parameters of an authorization request that nobody else
+// may set.
+var ownParams = []string{
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
 }
 
-func (c *RelyingPartyConfig) clone() RelyingPartyConfig {
-	n := *c
-	n.Scopes = slices.Clone(c.Scopes)
-	n.TrustedOrigins = slices.Clone(c.TrustedOrigins)
-	n.AuthParams = url.Values{}
-	for k, v := range c.AuthParams {
-		n.AuthParams[k] = slices.Clone(v)
+// complete checks the settings and puts the defaults in, but for Sessions.
+func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *http.CrossOriginProtection, err error) {
+	wrong := needed(p, c.Client)
+	redirect = wrong.ownURL("RedirectURL", c.RedirectURL)
+	if c.LogoutURL != "" {
+		wrong.ownURL("LogoutURL", c.LogoutURL)
 	}
-	if n.HomeURL == "" {
-		n.HomeURL = "/"
+	wrong.scopes(c.Scopes)
+	for _, name := range ownParams {
+		if c.AuthParams.Has(name) {
+			wrong.add("AuthParams", "%q is set by gatehouse", name)
+		}
 	}
-	return n
+	if c.HomeURL == "" {
+		c.HomeURL = "/"
+	}
+	wrong.ownPath("LoginURL", c.LoginURL)
+	wrong.ownPath("HomeURL", c.HomeURL)
+	wrong.ownPath("LoggedOutURL", c.LoggedOutURL)
+	cross = http.NewCrossOriginProtection()
+	for _, o := range c.TrustedOrigins {
+		if err := cross.AddTrustedOrigin(o); err != nil {
+			wrong.add("TrustedOrigins", "%w", err)
+		}
+	}
+	if c.Sessions != nil && redirect != nil {
+		wrong.wrap("Sessions", c.Sessions.admits(siteOf(redirect)))
+	}
+	c.Scopes, c.TrustedOrigins = slices.Clone(c.Scopes), slices.Clone(c.TrustedOrigins)
+	params := url.Values{}
+	for name, values := range c.AuthParams {
+		params[name] = slices.Clone(values)
+	}
+	c.AuthParams = params
+	return redirect, cross, wrong.in("NewRelyingParty")
 }
 
 // SessionsConfig are the settings of NewSessions.
@@ -232,12 +216,49 @@ type SessionsConfig struct {
 }
 
 const (
-	// defaultFactsTTL is short enough that an owner who takes a permission back
-	// sees it work, and long enough that a page of pictures asks once.
-	defaultFactsTTL = 10 * time.Second
-	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
-	maxFactsTTL = 30 * time.Second
+	defaultLifetime = 12 * time.Hour
+	defaultIdle     = 30 * time.Minute
+	maxLifetime     = 400 * 24 * time.Hour // no browser keeps a cookie longer
+	minLifetime     = time.Minute          // shorter, and a slow sign-in would end before it began
+	minIdle         = 10 * time.Second     // shorter, and loading a page would end the session
+	minKey          = 32                   // bytes of a sealing key
 )
+
+// complete checks the settings, puts the defaults in and returns the keys, nil
+// where none are given.
+func (c *SessionsConfig) complete() (*seal.Ring, error) {
+	var wrong problems
+	c.Now = orNow(c.Now)
+	if c.Lifetime == 0 {
+		c.Lifetime = defaultLifetime
+	}
+	if c.Lifetime < minLifetime || c.Lifetime > maxLifetime {
+		wrong.add("Lifetime", "%v is not between %v and %v", c.Lifetime, minLifetime, maxLifetime)
+	}
+	if c.IdleTimeout > 0 && c.IdleTimeout < minIdle {
+		wrong.add("IdleTimeout", "%v is below %v", c.IdleTimeout, minIdle)
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = min(defaultIdle, c.Lifetime)
+	}
+	if c.Store == nil {
+		c.Store = NewMemoryStore(c.Now)
+	}
+	before, keys := len(wrong), make([][]byte, 0, len(c.Keys))
+	for i, k := range c.Keys {
+		if n := len(k.Reveal()); n < minKey {
+			wrong.add(fmt.Sprintf("Keys[%d]", i), "it has %d bytes, fewer than %d", n, minKey)
+		}
+		keys = append(keys, []byte(k.Reveal()))
+	}
+	var ring *seal.Ring
+	if len(keys) > 0 && len(wrong) == before {
+		var err error
+		ring, err = seal.NewRing(keys...)
+		wrong.wrap("Keys", err)
+	}
+	return ring, wrong.in("NewSessions")
+}
 
 // ResourceServerConfig are the settings of NewResourceServer.
 type ResourceServerConfig struct {
@@ -268,28 +289,41 @@ type ResourceServerConfig struct {
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
 }
 
-func (c *ResourceServerConfig) validate(p *Provider) error {
-	var problems []error
-	if p == nil {
-		problems = append(problems, errors.New("the Provider is nil"))
-	}
-	problems = append(problems, c.Client.validate()...)
-	if slices.Contains(c.Audience, "") {
-		problems = append(problems, errors.New("an entry of Audience is empty"))
+const (
+	// defaultFactsTTL is short enough that an owner who takes a permission back
+	// sees it work, and long enough that a page of pictures asks once.
+	defaultFactsTTL = 10 * time.Second
+	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
+	maxFactsTTL = 30 * time.Second
+)
+
+// complete checks the settings and puts the defaults in.
+func (c *ResourceServerConfig) complete(p *Provider) error {
+	wrong := needed(p, c.Client)
+	for i, name := range c.Audience {
+		if name == "" {
+			wrong.add(fmt.Sprintf("Audience[%d]", i), "empty")
+		}
 	}
 	if !challenge.Printable(c.Realm) {
-		problems = append(problems, errors.New("the Realm has characters that cannot stand in a header"))
+		wrong.add("Realm", "it has characters that cannot stand in a header")
 	}
 	if c.CacheTTL > maxFactsTTL {
-		problems = append(problems, fmt.Errorf("CacheTTL %v is longer than %v: who loses a permission would keep it that long", c.CacheTTL, maxFactsTTL))
+		wrong.add("CacheTTL", "%v is longer than %v: who loses a permission would keep it that long", c.CacheTTL, maxFactsTTL)
 	}
-	return invalid("NewResourceServer", problems)
+	if err := wrong.in("NewResourceServer"); err != nil {
+		return err
+	}
+	c.Audience = slices.Clone(c.Audience)
+	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
+	c.CacheTTL = cmp.Or(c.CacheTTL, defaultFactsTTL)
+	if c.PAT == nil {
+		c.PAT = newServicePAT(p, c.Client)
+	}
+	return nil
 }
 
-func (c *ResourceServerConfig) realm() string {
-	if c.Realm != "" {
-		return c.Realm
-	}
+func (c *ResourceServerConfig) defaultRealm() string {
 	if len(c.Audience) > 0 {
 		if u, err := url.Parse(c.Audience[0]); err == nil && u.Host != "" {
 			return u.Host
@@ -340,23 +374,29 @@ type ClaimToken struct {
 	Format string
 }
 
-func (c *UMATransportConfig) validate(p *Provider) error {
-	problems := c.Client.validate()
-	if p == nil {
-		problems = append(problems, errors.New("the Provider is nil"))
-	}
+// defaultRounds is how many tickets one call turns in: the first, one for a
+// token that turned out too weak, and one to spare.
+const defaultRounds = 3
+
+// complete checks the settings and puts the defaults in.
+func (c *UMATransportConfig) complete(p *Provider) error {
+	wrong := needed(p, c.Client)
+	wrong.scopes(c.Scopes)
 	if c.MaxRounds < 0 {
-		problems = append(problems, errors.New("MaxRounds is negative"))
+		wrong.add("MaxRounds", "negative")
 	}
 	if c.PushFirst && c.Claims == nil {
-		problems = append(problems, errors.New("PushFirst is set, but there are no Claims to push"))
+		wrong.add("PushFirst", "there are no Claims to push")
 	}
-	for _, s := range c.Scopes {
-		if s == "" || strings.ContainsAny(s, " \t\r\n") {
-			problems = append(problems, fmt.Errorf("Scopes: %q is not one scope", s))
-		}
+	c.Scopes = slices.Clone(c.Scopes)
+	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)
+	if c.Base == nil {
+		c.Base = http.DefaultTransport
 	}
-	return invalid("NewUMATransport", problems)
+	if c.Party == nil {
+		c.Party = identityParty
+	}
+	return wrong.in("NewUMATransport")
 }
 
 // OwnerGrantsConfig are the settings of NewOwnerGrants.
@@ -367,48 +407,83 @@ type OwnerGrantsConfig struct {
 	Store GrantStore
 }
 
-// complete fills in the defaults and checks the rest. It returns the ring of the
-// given keys, nil without.
-func (c *SessionsConfig) complete() (*seal.Ring, error) {
-	c.Now = orNow(c.Now)
-	if c.Lifetime == 0 {
-		c.Lifetime = defaultLifetime
-	}
-	var problems []error
-	if c.Lifetime < minLifetime || c.Lifetime > maxLifetime {
-		problems = append(problems, fmt.Errorf("field Lifetime: %v is not between %v and %v", c.Lifetime, minLifetime, maxLifetime))
-	}
-	if c.IdleTimeout > 0 && c.IdleTimeout < minIdle {
-		problems = append(problems, fmt.Errorf("field IdleTimeout: %v is below %v", c.IdleTimeout, minIdle))
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = min(defaultIdle, c.Lifetime)
-	}
+// complete checks the settings and puts the defaults in.
+func (c *OwnerGrantsConfig) complete(p *Provider) error {
+	wrong := needed(p, c.Client)
 	if c.Store == nil {
-		c.Store = NewMemoryStore(c.Now)
+		c.Store = &memstore.Grants{}
 	}
-	ring, bad := c.ring()
-	return ring, invalid("NewSessions", append(problems, bad...))
+	return wrong.in("NewOwnerGrants")
 }
 
-// ring makes the ring of the given keys.
-func (c *SessionsConfig) ring() (ring *seal.Ring, problems []error) {
-	if len(c.Keys) == 0 {
-		return nil, nil
-	}
-	keys := make([][]byte, 0, len(c.Keys))
-	for i, k := range c.Keys {
-		if len(k.Reveal()) < minKey {
-			problems = append(problems, fmt.Errorf("field Keys[%d] has %d bytes, fewer than %d", i, len(k.Reveal()), minKey))
-		}
-		keys = append(keys, []byte(k.Reveal()))
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	ring, err := seal.NewRing(keys...)
+// problems are what is wrong with the arguments of a constructor, each as
+// "Field: reason".
+type problems []error
+
+func (w *problems) add(field, reason string, args ...any) {
+	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
+}
+
+// wrap adds err, unless it is nil.
+func (w *problems) wrap(field string, err error) {
 	if err != nil {
-		return nil, []error{fmt.Errorf("field Keys: %w", err)}
+		w.add(field, "%w", err)
 	}
-	return ring, nil
+}
+
+// in makes the one error of a constructor, nil when there is no problem.
+func (w problems) in(constructor string) error {
+	if len(w) == 0 {
+		return nil
+	}
+	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
+}
+
+// needed checks what most constructors take.
+func needed(p *Provider, c Client) problems {
+	var wrong problems
+	if p == nil {
+		wrong.add("provider", "nil")
+	}
+	return append(wrong, c.validate()...)
+}
+
+// ownURL checks an address of this site: absolute, https or http on loopback,
+// no fragment, no wildcard.
+func (w *problems) ownURL(field, raw string) *url.URL {
+	u, err := outbound.CheckURL(raw, false)
+	switch {
+	case raw == "":
+		w.add(field, "empty")
+	case err != nil:
+		w.add(field, "%w", err)
+	case strings.Contains(raw, "*"):
+		w.add(field, "it has a wildcard; it must be the one exact address")
+	default:
+		return u
+	}
+	return nil
+}
+
+// ownPath checks a path of this site, "" for none.
+func (w *problems) ownPath(field, path string) {
+	if _, ok := navigation.LocalPath(path); path != "" && !ok {
+		w.add(field, "%q is not a path of this site", path)
+	}
+}
+
+// scopes checks that each is one (RFC 6749 §3.3).
+func (w *problems) scopes(scopes []string) {
+	for _, s := range scopes {
+		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
+			w.add("Scopes", "%q is not one scope", s)
+		}
+	}
+}
+
+func orNow(now func() time.Time) func() time.Time {
+	if now == nil {
+		return time.Now
+	}
+	return now
 }

@@ -54,7 +54,13 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	client := func(c gatehouse.Client) error { return set(func(rc *gatehouse.RelyingPartyConfig) { rc.Client = c }) }
 	_, noProvider := gatehouse.NewRelyingParty(nil, gatehouse.RelyingPartyConfig{})
 	_, emptyServer := gatehouse.NewResourceServer(nil, gatehouse.ResourceServerConfig{})
+	_, badServer := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{
+		Client: gatehouse.Client{ID: "n"}, Audience: []string{"a", ""}, Realm: "a\nb", CacheTTL: time.Minute,
+	})
 	_, emptyTransport := gatehouse.NewUMATransport(nil, gatehouse.UMATransportConfig{MaxRounds: -1})
+	_, badTransport := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{
+		Client: gatehouse.Client{ID: "n"}, PushFirst: true, Scopes: []string{"a b"},
+	})
 	_, emptyGrants := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{})
 	shared, err := gatehouse.NewSessions(gatehouse.SessionsConfig{})
 	if err != nil {
@@ -106,6 +112,9 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"logout path", set(func(c *gatehouse.RelyingPartyConfig) { c.LogoutURL = "/bye" }), []string{"LogoutURL"}},
 		{"trusted nonsense", set(func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"example.org/x"} }), []string{"TrustedOrigins"}},
 		{"two origins", onShared("https://other.example.org/cb"), []string{"Sessions"}},
+		{"two origins and more", set(func(c *gatehouse.RelyingPartyConfig) {
+			c.Sessions, c.RedirectURL, c.HomeURL = shared, "https://other.example.org/cb", "x"
+		}), []string{"Sessions", "HomeURL"}},
 		{"party, all at once", set(func(c *gatehouse.RelyingPartyConfig) {
 			*c = gatehouse.RelyingPartyConfig{Client: gatehouse.Client{Auth: "x"}, Scopes: []string{""}, HomeURL: "x", LoginURL: "x",
 				LoggedOutURL: "x", LogoutURL: "x", TrustedOrigins: []string{"x"}, AuthParams: url.Values{"state": {"x"}}}
@@ -116,11 +125,14 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"key twice", sessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key, key}}), []string{"Keys"}},
 		{"life negative", sessions(gatehouse.SessionsConfig{Lifetime: -time.Hour}), []string{"Lifetime"}},
 		{"life too long", sessions(gatehouse.SessionsConfig{Lifetime: 401 * 24 * time.Hour}), []string{"Lifetime"}},
+		{"idle too short", sessions(gatehouse.SessionsConfig{IdleTimeout: time.Second}), []string{"IdleTimeout"}},
 		{"sessions, all at once", sessions(gatehouse.SessionsConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
 
-		{"resource server of nothing", emptyServer, []string{"rovider", "Client.ID"}},
-		{"transport of nothing", emptyTransport, []string{"rovider", "Client.ID", "MaxRounds"}},
-		{"grants of nothing", emptyGrants, []string{"rovider", "Client.ID"}},
+		{"resource server of nothing", emptyServer, []string{"provider", "Client.ID"}},
+		{"resource server, all at once", badServer, []string{"Audience[1]", "Realm", "CacheTTL"}},
+		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},
+		{"transport, all at once", badTransport, []string{"PushFirst", "Scopes", `"a b" is not one scope`}},
+		{"grants of nothing", emptyGrants, []string{"provider", "Client.ID"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.err == nil {
@@ -135,12 +147,37 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 					t.Errorf("%q does not name %s", text, want)
 				}
 			}
+			_, list, _ := strings.Cut(strings.TrimPrefix(text, "gatehouse: "), ": ") // after the constructor
+			for line := range strings.SplitSeq(list, "\n") {
+				field, reason, ok := strings.Cut(line, ": ")
+				if !ok || reason == "" || !slices.Contains(c.wants, field) {
+					t.Errorf("%q is not \"Field: reason\" of one of %q", line, c.wants)
+				}
+			}
 			for _, never := range []string{"the-password", "the-client-secret", "the-key-of"} {
 				if strings.Contains(text, never) {
 					t.Errorf("%q tells %s", text, never)
 				}
 			}
 		})
+	}
+}
+
+// The style of all constructors, word for word.
+func TestCF1_FieldAndReason(t *testing.T) {
+	_, err := gatehouse.NewRelyingParty(nil, gatehouse.RelyingPartyConfig{
+		Client: gatehouse.Client{Auth: gatehouse.AuthPost}, RedirectURL: "https://notes.example.org/#cb", Scopes: []string{"a b"}, LoginURL: "x",
+		AuthParams: url.Values{"state": {"x"}},
+	})
+	const want = `gatehouse: NewRelyingParty: provider: nil
+Client.ID: empty
+Client.Secret: empty, but Client.Auth is "client_secret_post"
+RedirectURL: URL with a fragment
+Scopes: "a b" is not one scope
+AuthParams: "state" is set by gatehouse
+LoginURL: "x" is not a path of this site`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -61,34 +60,27 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	if config != nil {
 		c = *config
 	}
-	if err := c.validate(issuer); err != nil {
+	if err := c.complete(issuer); err != nil {
 		return nil, err
 	}
 	p := &Provider{
 		issuer:   issuer,
 		client:   outbound.NewClient(c.Transport, c.InsecureHTTP),
 		insecure: c.InsecureHTTP,
-		clock:    orNow(c.Now),
+		clock:    c.Now,
 		logger:   c.Logger,
 		events:   c.Events,
-		algs:     slices.Clone(c.SigningAlgorithms),
-	}
-	if p.logger == nil {
-		p.logger = slog.Default()
+		algs:     c.SigningAlgorithms,
 	}
 	p.channel = backchannel.New(p.client, p.clock)
 	p.openid, p.uma = p.kept(p.fetchOpenID), p.kept(p.fetchUMA)
 	if c.Metadata != nil {
-		md := *c.Metadata
-		md.ScopesSupported = slices.Clone(md.ScopesSupported)
-		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
-		md.Issuer = issuer
-		p.openid = backchannel.Always(&md)
-		if md.PermissionEndpoint != "" {
-			p.uma = backchannel.Always(&md)
+		p.openid = backchannel.Always(c.Metadata)
+		if c.Metadata.PermissionEndpoint != "" {
+			p.uma = backchannel.Always(c.Metadata)
 		}
 	}
-	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: slices.Clone(c.Keys), Now: p.clock})
+	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Now: p.clock})
 	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
@@ -223,8 +215,8 @@ func (p *Provider) fetchMetadata(ctx context.Context, url string) (*Metadata, er
 	if md.Issuer != p.issuer {
 		return nil, errMetadataIssuer.because(fmt.Errorf("configured %q, metadata says %q", p.issuer, clip(md.Issuer)))
 	}
-	if err := md.checkEndpoints(p.insecure); err != nil {
-		return nil, errMetadataInvalid.because(err)
+	if wrong := md.checkEndpoints(p.insecure); len(wrong) > 0 {
+		return nil, errMetadataInvalid.because(errors.Join(wrong...))
 	}
 	return &md, nil
 }
@@ -300,8 +292,7 @@ func (md *Metadata) isKeycloak() bool {
 
 // checkEndpoints refuses metadata that names an address in clear text or one
 // that is no absolute URL, before anything is sent there.
-func (md *Metadata) checkEndpoints(insecureHTTP bool) error {
-	var problems []error
+func (md *Metadata) checkEndpoints(insecureHTTP bool) (wrong problems) {
 	for _, e := range []struct{ name, url string }{
 		{"authorization_endpoint", md.AuthorizationEndpoint},
 		{"token_endpoint", md.TokenEndpoint},
@@ -316,9 +307,8 @@ func (md *Metadata) checkEndpoints(insecureHTTP bool) error {
 		if e.url == "" {
 			continue
 		}
-		if _, err := outbound.CheckURL(e.url, insecureHTTP); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", e.name, err))
-		}
+		_, err := outbound.CheckURL(e.url, insecureHTTP)
+		wrong.wrap(e.name, err)
 	}
-	return errors.Join(problems...)
+	return wrong
 }

@@ -3,11 +3,9 @@ package gatehouse
 // Tested in internal/e2e/uma_rs.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"sync/atomic"
 
 	"example.com/gatehouse/internal/introspection"
@@ -34,25 +32,22 @@ type ResourceServer struct {
 // server may be down when the process starts. The error lists every problem of
 // the arguments at once.
 func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, error) {
-	if err := c.validate(p); err != nil {
+	if err := c.complete(p); err != nil {
 		return nil, err
 	}
 	rs := &ResourceServer{
 		provider: p,
 		client:   c.Client,
-		audience: append(slices.Clone(c.Audience), c.Client.ID),
-		realm:    c.realm(),
+		audience: append(c.Audience, c.Client.ID),
+		realm:    c.Realm,
 		pats:     c.PAT,
 		ids:      c.ResourceIDs,
 		onError:  c.ErrorHandler,
 	}
-	if rs.pats == nil {
-		rs.pats = newServicePAT(p, c.Client)
-	}
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
-	rs.facts = introspection.NewCache(cmp.Or(c.CacheTTL, defaultFactsTTL), p.now)
+	rs.facts = introspection.NewCache(c.CacheTTL, p.now)
 	return rs, nil
 }
 

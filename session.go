@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -16,15 +17,6 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/session"
-)
-
-const (
-	defaultLifetime = 12 * time.Hour
-	defaultIdle     = 30 * time.Minute
-	maxLifetime     = 400 * 24 * time.Hour // no browser keeps a cookie longer
-	minLifetime     = time.Minute          // shorter, and a slow sign-in would end before it began
-	minIdle         = 10 * time.Second     // shorter, and loading a page would end the session
-	minKey          = 32                   // bytes of a sealing key
 )
 
 // Sessions keeps who is signed in: the store, the keys, the limits and the
@@ -62,14 +54,32 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 // partyKey names the relying party that a record belongs to.
 type partyKey struct{ issuer, client string }
 
+// siteOf is where a relying party is mounted, as its RedirectURL writes it.
+func siteOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// admits reports why a relying party at that origin cannot join.
+func (s *Sessions) admits(origin string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clash(origin)
+}
+
+// clash is admits for those who hold the lock.
+func (s *Sessions) clash(origin string) error {
+	if s.origin == "" || s.origin == origin {
+		return nil
+	}
+	return fmt.Errorf("shared with a relying party at %s; RedirectURL has the origin %s", s.origin, origin)
+}
+
 // attach joins a relying party to the Sessions: all must have one origin,
 // because the session cookie's name is a hash over it (decision 6).
 func (s *Sessions) attach(rp *RelyingParty) error {
-	origin := rp.redirect.Scheme + "://" + rp.redirect.Host
+	origin := siteOf(rp.redirect)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.origin != "" && s.origin != origin {
-		return fmt.Errorf("Sessions is shared with a relying party at %s; RedirectURL has the origin %s", s.origin, origin)
+	if err := s.clash(origin); err != nil {
+		return err
 	}
 	s.origin = origin
 	s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp

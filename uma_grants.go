@@ -16,7 +16,6 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
-	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/swap"
 )
 
@@ -36,18 +35,10 @@ type OwnerGrants struct {
 // NewOwnerGrants makes an OwnerGrants. It does no I/O. The error lists every
 // problem of the arguments at once.
 func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
-	problems := c.Client.validate()
-	if p == nil {
-		problems = append(problems, errors.New("the Provider is nil"))
-	}
-	if err := invalid("NewOwnerGrants", problems); err != nil {
+	if err := c.complete(p); err != nil {
 		return nil, err
 	}
-	g := &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}
-	if g.store == nil {
-		g.store = &memstore.Grants{}
-	}
-	return g, nil
+	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}, nil
 }
 
 // Shutdown waits until the renewals under way are over and stored, or ctx is:

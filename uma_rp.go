@@ -20,9 +20,6 @@ import (
 )
 
 const (
-	// defaultRounds is how many tickets one call turns in: the first, one for a
-	// token that turned out too weak, and one to spare.
-	defaultRounds = 3
 	// maxCallRequests bounds what one call sends in all, to the resource server
 	// and to the token endpoint, however the two play it back and forth.
 	maxCallRequests = 8
@@ -63,16 +60,8 @@ type UMATransport struct {
 // NewUMATransport makes a UMATransport that gets its tokens at p. It does no
 // I/O. The error lists every problem of the config at once.
 func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
-	if err := c.validate(p); err != nil {
+	if err := c.complete(p); err != nil {
 		return nil, err
-	}
-	c.Scopes = slices.Clone(c.Scopes)
-	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)
-	if c.Base == nil {
-		c.Base = http.DefaultTransport
-	}
-	if c.Party == nil {
-		c.Party = identityParty
 	}
 	return &UMATransport{provider: p, config: c, tokens: rptcache.New(p.now)}, nil
 }

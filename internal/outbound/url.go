@@ -10,7 +10,7 @@ import (
 // urlError says what is wrong with a URL without quoting it.
 type urlError string
 
-func (e urlError) Error() string { return "outbound: " + string(e) }
+func (e urlError) Error() string { return string(e) }
 
 const (
 	errURL      urlError = "not an absolute URL"

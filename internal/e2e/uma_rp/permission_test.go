@@ -172,9 +172,9 @@ func TestUMATransportConfig(t *testing.T) {
 	p := w.Told(false)
 	client := gatehouse.Client{ID: "printshop"}
 	for want, c := range map[string]gatehouse.UMATransportConfig{
-		"Client.ID is empty":       {},
-		"MaxRounds is negative":    {Client: client, MaxRounds: -1},
-		"PushFirst is set":         {Client: client, PushFirst: true},
+		"Client.ID: empty":         {},
+		"MaxRounds: negative":      {Client: client, MaxRounds: -1},
+		"PushFirst: there are no":  {Client: client, PushFirst: true},
 		`Scopes: "a b" is not one`: {Client: client, Scopes: []string{"a b"}},
 		`Scopes: "" is not one`:    {Client: client, Scopes: []string{""}},
 	} {
@@ -183,7 +183,7 @@ func TestUMATransportConfig(t *testing.T) {
 		}
 	}
 	if _, err := gatehouse.NewUMATransport(nil, gatehouse.UMATransportConfig{MaxRounds: -1}); err == nil ||
-		!strings.Contains(err.Error(), "Provider is nil") || !strings.Contains(err.Error(), "MaxRounds") {
+		!strings.Contains(err.Error(), "provider: nil") || !strings.Contains(err.Error(), "MaxRounds") {
 		t.Errorf("not all problems at once: %v", err)
 	}
 }

@@ -438,7 +438,7 @@ func TestOwnerGrantsService(t *testing.T) {
 	if w.CountToken("client_credentials") != 1 || len(w.Resources("photoz")) != 1 {
 		t.Errorf("%d client credentials, resources %v", w.CountToken("client_credentials"), w.Resources("photoz"))
 	}
-	if _, err := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{}); err == nil || !strings.Contains(err.Error(), "Client.ID") || !strings.Contains(err.Error(), "Provider") {
+	if _, err := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{}); err == nil || !strings.Contains(err.Error(), "Client.ID") || !strings.Contains(err.Error(), "provider: nil") {
 		t.Errorf("constructor: %v", err)
 	}
 }
