@@ -24,7 +24,7 @@ func (w *deafWriter) Write(b []byte) (int, error) { return len(b), nil }
 // RL1: any number of sign-ins that nobody finishes leave the key record in the store
 // and nothing else. The memory of a million of them is measured in bench.
 func TestRL1_LoginFlood(t *testing.T) {
-	const starts = 20_000
+	const starts = 5_000
 	s := world.NewSite(t, world.Watched)
 	store := s.Watched()
 	login := s.Replicas[0].Login.LoginHandler()

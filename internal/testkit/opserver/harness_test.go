@@ -64,13 +64,22 @@ func newWorld(t *testing.T, path string) *world {
 	return newWorldWith(t, opserver.Config{}, path)
 }
 
-// newWorldWith adds issuer, clock and title to the config.
+// sharedKeys sign in all of these tests: an RSA key takes longer to make than most of
+// them to run.
+var sharedKeys = sync.OnceValues(opserver.MakeKeys)
+
+// newWorldWith adds issuer, clock, title and keys to the config.
 func newWorldWith(t *testing.T, c opserver.Config, path string) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}}
 	srv := httptest.NewUnstartedServer(nil)
 	w.base = "http://" + srv.Listener.Addr().String()
 	c.Issuer, c.Now, c.Title = w.base+path, w.clock.Now, "Test provider"
+	keys, err := sharedKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Keys = keys
 	op, err := opserver.New(c)
 	if err != nil {
 		t.Fatal(err)
