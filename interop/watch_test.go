@@ -103,7 +103,8 @@ type call struct {
 	bearer string     // of the request
 	form   url.Values // of the request
 	status int
-	answer string // its body
+	answer string    // its body
+	at     time.Time // when the answer was there
 }
 
 func (w *watch) wire() *wire { return &wire{watch: w} }
@@ -144,6 +145,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = w.read(resp, &c)
 	}
 	w.mu.Lock()
+	c.at = time.Now()
 	w.calls = append(w.calls, c)
 	w.mu.Unlock()
 	return resp, err
@@ -210,6 +212,18 @@ func (w *wire) take() []call {
 	calls := w.calls[w.taken:]
 	w.taken = len(w.calls)
 	return calls
+}
+
+// last is when the last request of a name was answered.
+func (w *wire) last(name string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range slices.Backward(w.calls) {
+		if c.name == name {
+			return c.at
+		}
+	}
+	return time.Time{}
 }
 
 // forgetUnanswered drops the requests since the last take that got no answer.

@@ -119,7 +119,7 @@ func (s *service) revoke() error {
 	if err := s.close(); err != nil {
 		return err
 	}
-	if s.log.contains("refresh token not revoked") {
+	if s.log.contains("code=unrevoked_token") {
 		return errors.New("logged")
 	}
 	return nil
