@@ -12,26 +12,26 @@ import (
 	"example.com/gatehouse/internal/outbound"
 )
 
-// Client is who we are at a provider. One value serves sign-in, introspection,
-// the protection API and the UMA client.
+// Client is the identity of this application at a provider. One value serves
+// sign-in, introspection, the protection API and the UMA client.
 type Client struct {
 	// ID is the client identifier. Required.
 	ID string
-	// Secret is the client secret; the zero value makes a public client.
+	// Secret is the client secret. The zero value makes a public client.
 	Secret Secret
 	// Auth is how the client authenticates at the token endpoint. "" means
-	// AuthBasic with a Secret and AuthNone without.
+	// AuthBasic with a Secret and AuthNone without one.
 	Auth AuthMethod
 }
 
 // AuthMethod is a token endpoint authentication method (OpenID Connect Core §9).
 type AuthMethod string
 
-// The methods of authentication.
+// The supported authentication methods.
 const (
-	AuthBasic AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1, id and secret form-urlencoded first
-	AuthPost  AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1, in the body
-	AuthNone  AuthMethod = "none"                // a public client: the id alone
+	AuthBasic AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1: HTTP Basic with id and secret form-urlencoded
+	AuthPost  AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1: id and secret in the body
+	AuthNone  AuthMethod = "none"                // a public client: only the id, in the body
 )
 
 func (c Client) method() AuthMethod {
@@ -63,7 +63,7 @@ func (c Client) validate() (wrong problems) {
 	return wrong
 }
 
-// credentials are the client's, for the calls it makes.
+// credentials returns the client's credentials for the calls it makes.
 func (c Client) credentials() backchannel.Credentials {
 	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(c.method()))
 }
@@ -71,10 +71,11 @@ func (c Client) credentials() backchannel.Credentials {
 // umaGrant is the grant type of UMA Grant §3.3.1.
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 
-// requestToken sends one token request of any grant: form holds grant_type and
-// the parameters of the grant. It sends once and never repeats. Errors:
-// *backchannel.Refusal when the endpoint said no, which every grant reads in
-// its own way; otherwise an *Error.
+// requestToken sends one token request. The form holds grant_type and the
+// parameters of that grant. It sends the request once and never retries.
+//
+// If the endpoint refused the request, the error is a *backchannel.Refusal,
+// whose meaning depends on the grant. Any other error is an *Error.
 func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) (*backchannel.Tokens, error) {
 	md, err := p.tokenMetadata(ctx, form.Get("grant_type"))
 	if err != nil {
@@ -94,7 +95,7 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 	}
 	md, err := get(ctx)
 	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
-		md, err = p.umaMetadata(ctx) // a UMA server that is no OpenID provider
+		md, err = p.umaMetadata(ctx) // a UMA server that is not an OpenID provider
 	}
 	if err != nil {
 		return nil, err
@@ -105,8 +106,8 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 	return md, nil
 }
 
-// revoke tells the provider that a token is not needed any more (RFC 7009 §2.1).
-// A provider without the endpoint is no error.
+// revoke tells the provider that a token is no longer needed (RFC 7009 §2.1).
+// It does nothing if the provider has no revocation endpoint.
 func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) error {
 	md, err := p.Metadata(ctx)
 	if err != nil || md.RevocationEndpoint == "" {

@@ -9,19 +9,23 @@ import (
 	"strings"
 )
 
-// IdentityHeaders makes a middleware that tells an upstream behind a reverse
-// proxy who the request is for. Each header is set to what its function makes
-// of the identity on the context, and left out where that is empty or there is
-// no identity.
+// IdentityHeaders returns middleware that tells an upstream behind a reverse
+// proxy who the request is for. It sets each header to the result of its
+// function for the identity on the context. A header is omitted if the result
+// is empty or cannot be a header value, or if there is no identity.
 //
-// Whatever a client sent under one of these names is taken away first, in every
-// spelling that some server might read as the same ("X_Auth_User",
-// "x-auth_user"), whether or not anybody is signed in. So put it directly
-// around the proxy, inside the guards, and on every path that leads there. The
-// cookies of the request, the session's among them, go on to the upstream: take
-// them away as well if you trust it less than this process. It
-// panics on a name that is not a header, on two names that are spellings of one,
-// and where a function or the handler is missing.
+// Before that, it removes whatever the client sent under one of these names,
+// whether or not anybody is signed in. It does so for every spelling that some
+// server might treat as the same name ("X_Auth_User", "x-auth_user"). Put it
+// directly around the proxy, inside the guards, on every path that leads
+// there.
+//
+// The request's cookies, including the session cookie, are forwarded to the
+// upstream. Remove them if you trust it less than this process.
+//
+// IdentityHeaders panics if a name is not a valid header name, if two names
+// are spellings of the same header, or if a function is nil. The middleware
+// panics if its handler is nil.
 func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handler) http.Handler {
 	owned, err := ownedHeaders(headers)
 	wire("IdentityHeaders", err)
@@ -43,8 +47,8 @@ func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handle
 	}
 }
 
-// ownedHeaders gives the names to set by what their spellings have in common. The
-// error lists every problem at once.
+// ownedHeaders returns the names to set, keyed by the part that all spellings
+// share. Its error lists every problem.
 func ownedHeaders(headers map[string]func(*Identity) string) (map[string]string, error) {
 	var problems []error
 	owned := map[string]string{}
@@ -64,9 +68,9 @@ func ownedHeaders(headers map[string]func(*Identity) string) (map[string]string,
 	return owned, errors.Join(problems...)
 }
 
-// strip takes the owned headers away in every spelling, from headers, trailers
-// and the list of Connection, by which a client could make the proxy drop what
-// we set (RFC 9110 §7.6.1).
+// strip removes the owned headers in every spelling from the headers, the
+// trailers and the Connection header. A name in Connection would let a client
+// make the proxy drop what we set (RFC 9110 §7.6.1).
 func strip(r *http.Request, owned map[string]string) {
 	for _, h := range []http.Header{r.Header, r.Trailer} {
 		for name := range h {
@@ -91,8 +95,8 @@ func strip(r *http.Request, owned map[string]string) {
 	r.Header.Set("Connection", strings.Join(kept, ", "))
 }
 
-// foldHeader keeps what all spellings of a header's name have in common: its
-// letters and digits.
+// foldHeader returns what all spellings of a header name share: its letters
+// and digits, in lower case.
 func foldHeader(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -105,15 +109,15 @@ func foldHeader(name string) string {
 	}, name)
 }
 
-// headerName reports whether name is a token of letters, digits and dashes.
+// headerName reports whether name has only letters, digits and dashes.
 func headerName(name string) bool {
 	return strings.IndexFunc(name, func(c rune) bool {
 		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-')
 	}) < 0
 }
 
-// headerValue reports whether v can stand in a header as it is: no control
-// characters (RFC 9110 §5.5).
+// headerValue reports whether v can be sent unchanged as a header value, which
+// has no control characters (RFC 9110 §5.5).
 func headerValue(v string) bool {
 	return strings.IndexFunc(v, func(c rune) bool { return c < ' ' || c == 0x7f }) < 0
 }

@@ -12,36 +12,40 @@ import (
 	"example.com/gatehouse/internal/navigation"
 )
 
-// Via says how a request proved who it is for.
+// Via is how a request proved its identity.
 type Via string
 
-// The ways an Identity comes about.
+// The values of Via.
 const (
 	ViaSession Via = "session" // a sign-in of this browser
 	ViaUMA     Via = "uma"     // a requesting party token
 )
 
-// Identity is who a request is for, as a guard of this package established it.
-// Key people by the pair (Issuer, Subject): a subject alone is unique at one
-// issuer only, and an e-mail address may pass to somebody else.
+// Identity is the person or client that a request is made for, as established
+// by a guard of this package. Identify people by the pair (Issuer, Subject): a
+// subject is unique at one issuer only, and an e-mail address may pass to
+// somebody else.
 //
-// An Identity is read-only once it is on a context.
+// An Identity must not be modified once it is on a context.
 type Identity struct {
-	// Issuer is the provider or authorization server that vouches for it.
+	// Issuer is the provider or authorization server that vouches for the
+	// identity.
 	Issuer string
-	// Subject is the person's identifier at the issuer. Behind UMAProtect it is
-	// empty when the authorization server does not tell it.
+	// Subject is the person's identifier at the issuer. Behind UMAProtect it
+	// is empty if the authorization server does not report it.
 	Subject string
-	// ClientID is the client the token was issued to; in a session it is ours.
+	// ClientID is the client that the token was issued to. In a session it is
+	// our own client.
 	ClientID string
-	// Via says which kind of guard let the request in.
+	// Via is the kind of credential that let the request in.
 	Via Via
-	// AuthTime is when the person last authenticated at the provider; zero when
-	// the provider did not say.
+	// AuthTime is when the person last authenticated at the provider. It is
+	// zero if the provider did not report it.
 	AuthTime time.Time
 	// Scopes are the scopes granted to the session's access token.
 	Scopes []string
-	// Granted are the UMA scopes that the permission gives on the resource.
+	// Granted are the UMA scopes that the token holds on the resource, or on
+	// the first one if the Permission names several.
 	Granted []string
 	// Expires is when the session or token ends at the latest.
 	Expires time.Time
@@ -50,9 +54,9 @@ type Identity struct {
 	session *liveSession
 }
 
-// Claims decodes the claims about the person into v: those of the ID Token and
-// the user info of a session, what introspection said of a token. Like
-// encoding/json it leaves fields alone for which there is no claim.
+// Claims decodes the claims about the person into v. For a session they come
+// from the ID Token and the user info, for a token from introspection. As with
+// encoding/json, fields of v without a claim keep their value.
 func (id *Identity) Claims(v any) error {
 	if len(id.claims) == 0 {
 		return nil
@@ -63,7 +67,8 @@ func (id *Identity) Claims(v any) error {
 	return nil
 }
 
-// ClaimString returns the claim of that name if it is a string, otherwise "".
+// ClaimString returns the claim of that name if it is a string, and ""
+// otherwise.
 func (id *Identity) ClaimString(name string) string {
 	s, _ := id.claim(name).(string)
 	return s
@@ -77,9 +82,9 @@ func (id *Identity) claim(name string) any {
 	return all[name]
 }
 
-// SetClaim sets one claim, for RelyingPartyConfig.OnSignIn, for custom guards
-// and for tests. A nil value takes the claim away. Do not call it on an
-// identity that is on a context already.
+// SetClaim sets one claim. A nil value removes it. SetClaim is for
+// RelyingPartyConfig.OnSignIn, custom guards and tests. Do not call it on an
+// identity that is already on a context.
 func (id *Identity) SetClaim(name string, value any) error {
 	all := map[string]json.RawMessage{}
 	if len(id.claims) > 0 {
@@ -106,8 +111,9 @@ func (id *Identity) SetClaim(name string, value any) error {
 
 type identityKey struct{}
 
-// IdentityFrom returns the identity that a guard put on ctx, nil when none ran
-// or when the guard let the request in without one (OptionalLogin, Public).
+// IdentityFrom returns the identity that a guard put on ctx. It returns nil if
+// no guard ran, or if the guard let the request in without an identity
+// (OptionalLogin, Public).
 func IdentityFrom(ctx context.Context) *Identity {
 	id, _ := ctx.Value(identityKey{}).(*Identity)
 	return id
@@ -118,28 +124,27 @@ func WithIdentity(ctx context.Context, id *Identity) context.Context {
 	return context.WithValue(ctx, identityKey{}, id)
 }
 
-// Guard decides whether a request may pass, and answers it if not. It is two
-// halves: Check decides and writes nothing; Refuse writes the answer to the
-// error that Check gave for the same request. Guards are safe for concurrent
-// use.
+// Guard decides whether a request may pass and answers it if not. Check makes
+// the decision and writes nothing. Refuse writes the answer for an error that
+// Check returned for the same request. Guards must be safe for concurrent use.
 type Guard interface {
-	// Check returns who the request is for, or why it may not pass. A nil
-	// identity with a nil error lets the request pass as nobody.
+	// Check returns the identity of the request, or an error if it may not
+	// pass. If both are nil, the request passes without an identity.
 	Check(r *http.Request) (*Identity, error)
 	// Refuse answers a request that Check refused with err.
 	Refuse(w http.ResponseWriter, r *http.Request, err error)
 }
 
-// Require makes the middleware of a guard: the next handler runs only when the
-// guard let the request in, with the identity on its context. It panics without a
-// guard, and so does the middleware without a handler.
+// Require returns the middleware of a guard. The next handler runs only if the
+// guard lets the request in, with the identity on its context. Require panics
+// if the guard is nil, and the middleware panics if its handler is nil.
 func Require(g Guard) func(http.Handler) http.Handler {
 	wire("Require", checkGuard(g))
 	return protect("Require", g)
 }
 
-// protect is Require for a guard that was checked. caller is whom the application
-// called.
+// protect is Require for a guard that has been checked. The caller is the
+// exported function to name in a panic.
 func protect(caller string, g Guard) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		wire(caller, checkHandler(next))
@@ -151,15 +156,16 @@ func protect(caller string, g Guard) func(http.Handler) http.Handler {
 	}
 }
 
-// wire panics where the application put its parts together in a way that cannot
-// work. It shows when the program starts, not at the first request.
+// wire panics if err is not nil. It reports mistakes in putting the parts
+// together when the program starts, not at the first request.
 func wire(caller string, err error) {
 	if err != nil {
 		panic("gatehouse: " + caller + ": " + err.Error())
 	}
 }
 
-// madeGuard is a guard of this package that only its constructor can make.
+// madeGuard is a guard of this package. Its zero value does not work, so
+// checkMade reports whether a constructor made it.
 type madeGuard interface{ checkMade() error }
 
 func checkGuard(g Guard) error {
@@ -179,7 +185,8 @@ func checkHandler(h http.Handler) error {
 	return nil
 }
 
-// decide asks the guard, and lets it answer the request that may not pass.
+// decide calls the guard's Check. If the request may not pass, decide lets the
+// guard answer it.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
 	if own, is := g.(panicAnswerer); is {
 		defer func() {
@@ -196,9 +203,9 @@ func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok b
 	return id, true
 }
 
-// serveAs runs next for id. What depends on a session is not for caches
-// (OAuth 2.0 Security BCP §4.3). The handler may say otherwise by a
-// Cache-Control of its own: it knows what it serves, we do not.
+// serveAs runs next with the identity on the context. A response that depends
+// on a session must not be cached (OAuth 2.0 Security BCP §4.3). The handler
+// may still set its own Cache-Control, because only it knows what it serves.
 func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity) {
 	if id == nil {
 		next.ServeHTTP(w, r)
@@ -210,7 +217,8 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 	next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
 }
 
-// optional lets everybody pass whom the relying party does not know.
+// optional is a guard that also lets a request pass if the relying party
+// refuses it, but not if the check itself failed.
 type optional struct{ *RelyingParty }
 
 // Check implements Guard.
@@ -222,8 +230,8 @@ func (o optional) Check(r *http.Request) (*Identity, error) {
 	return nil, nil
 }
 
-// anonymous marks the answer to nobody in particular: with a session it would
-// be another one (CK8).
+// anonymous marks a response to a request without an identity as private,
+// because the same address gives another response with a session (CK8).
 func anonymous(h http.Header) {
 	varyCookie(h)
 	if h.Get("Cache-Control") == "" {
@@ -231,8 +239,8 @@ func anonymous(h http.Header) {
 	}
 }
 
-// perBrowser marks an answer that sets or depends on a session: it is kept
-// nowhere (CK8).
+// perBrowser marks a response that sets or depends on a session, so that no
+// cache stores it (CK8).
 func perBrowser(h http.Header) {
 	varyCookie(h)
 	h.Set("Cache-Control", "no-store")
@@ -244,12 +252,16 @@ func varyCookie(h http.Header) {
 	}
 }
 
-// Either is the guard of a page for its owner that is also an API for
-// everybody whom the owner let in. A request with an Authorization header is
-// judged by api alone. Otherwise the session decides; where it does not let
-// in, a navigation without a session is sent to sign-in, one with a session
-// gets 403, and everything else gets the challenge of api. It panics where one of
-// them is nil.
+// Either combines two guards for one handler: page for its owner's browser,
+// and api for everybody the owner shared it with.
+//
+// A request with an Authorization header is checked by api only. For any other
+// request the session decides. If the session does not let the request in, a
+// navigation is sent to sign-in, or gets 403 if somebody is signed in. Every
+// other request gets the challenge of api. Requests from other sites and
+// failures are answered by page.
+//
+// Either panics if a guard is nil.
 func Either(page, api Guard) Guard {
 	wire("Either, page", checkGuard(page))
 	wire("Either, api", checkGuard(api))
@@ -258,7 +270,7 @@ func Either(page, api Guard) Guard {
 
 type either struct{ page, api Guard }
 
-// eitherRefusal remembers which half has to answer.
+// eitherRefusal is an error with the guard that has to answer it.
 type eitherRefusal struct {
 	by Guard
 	error
@@ -284,7 +296,7 @@ func (e *either) Check(r *http.Request) (*Identity, error) {
 		if navigation.Is(r) {
 			return nil, eitherRefusal{e.page, errForbidden.because(err)}
 		}
-	default: // another site's request, a store in trouble: never a challenge
+	default: // a request from another site, or a store that fails, never gets a challenge
 		return nil, eitherRefusal{e.page, err}
 	}
 	return judge(e.api, r)
@@ -308,7 +320,7 @@ func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
 
 // Refuse implements Guard.
 func (e *either) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	varyCookie(w.Header()) // with a session the answer would be another one
+	varyCookie(w.Header()) // the response would differ with another session cookie
 	if half, ok := err.(eitherRefusal); ok {
 		half.by.Refuse(w, r, half.error)
 		return

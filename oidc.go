@@ -15,7 +15,8 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// RelyingParty signs people in at one provider. It is safe for concurrent use.
+// RelyingParty signs people in at one provider and guards pages for them. It
+// is safe for concurrent use.
 type RelyingParty struct {
 	provider *Provider
 	sessions *Sessions
@@ -26,14 +27,14 @@ type RelyingParty struct {
 	cross    *http.CrossOriginProtection
 
 	cookie        string // name of the session cookie
-	attemptPrefix string // of the names of attempt cookies
-	logoutCookie  string // name of the cookie of a logout under way
-	binding       string // what sealed cookies are bound to
-	secure        bool   // cookies are Secure with the __Host- prefix
+	attemptPrefix string // prefix of the names of attempt cookies
+	logoutCookie  string // name of the cookie of a pending logout
+	binding       string // context that sealed cookies are bound to
+	secure        bool   // cookies are Secure and have the __Host- prefix
 }
 
-// NewRelyingParty makes a RelyingParty. It does no I/O, and its error lists
-// every problem of the config.
+// NewRelyingParty returns a RelyingParty that signs people in at p. It does no
+// I/O. Its error lists every problem of the config.
 func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	redirect, cross, err := c.complete(p)
 	if err != nil {
@@ -57,13 +58,13 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	return rp, nil
 }
 
-// Sessions returns where the sign-ins are kept: RelyingPartyConfig.Sessions, or
-// the own one made without it.
+// Sessions returns RelyingPartyConfig.Sessions, or the in-memory Sessions that
+// NewRelyingParty made if that is nil.
 func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 
-// Shutdown waits until the work that requests left behind is done, or ctx is:
-// that of the Sessions, the OwnerGrants and the Provider too. Serve no requests
-// any more when calling it.
+// Shutdown waits until the work that requests left behind is done, or until
+// ctx is done. It includes the work of the Sessions, the OwnerGrants and the
+// Provider. Stop serving requests before calling it.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 	errs := []error{rp.sessions.Shutdown(ctx)}
 	if rp.config.OwnerGrants != nil {
@@ -72,8 +73,9 @@ func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 	return errors.Join(append(errs, rp.provider.Shutdown(ctx))...)
 }
 
-// With derives a stricter guard: one that also asks for the requirements. It
-// shares everything with rp and leaves rp as it is.
+// With returns a guard that additionally asks for the requirements. It shares
+// everything else with rp and does not change rp. With panics if a requirement
+// cannot work, such as the zero Requirement.
 func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
 	wire("With", rp.checkMade())
 	for _, q := range requirements {
@@ -102,22 +104,26 @@ func (rp *RelyingParty) checkMade() error {
 	return nil
 }
 
-// RequireLogin lets only people pass who are signed in and meet the
-// requirements. A navigation is sent to sign-in and comes back; everything else
-// gets 401 with a JSON body that names LoginURL. What next serves is marked
-// "Cache-Control: no-store" and "Vary: Cookie"; a Cache-Control that next sets
-// itself wins.
+// RequireLogin serves next only to people who are signed in and meet the
+// requirements. A navigation is sent to sign-in and comes back afterwards. Any
+// other request gets 401 with a JSON body that names LoginURL.
+//
+// Responses of next are marked "Cache-Control: no-store" and "Vary: Cookie",
+// unless next sets its own Cache-Control. RequireLogin panics if next is nil.
 func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
 	wire("RequireLogin", rp.checkMade())
 	return protect("RequireLogin", rp)(next)
 }
 
-// OptionalLogin puts the identity on the context if somebody is signed in and
-// meets the requirements, and lets everybody pass. It never redirects. An
-// unsafe request from another site passes as nobody. When the store is in
-// trouble the answer is 503, because signed out is not what that means. What
-// nobody in particular gets is marked "Cache-Control: private" where no other
-// Cache-Control is set, the rest as RequireLogin does.
+// OptionalLogin serves next to everybody. The identity is on the context if
+// somebody is signed in and meets the requirements. It never redirects. An
+// unsafe request from another site is served without an identity. If the store
+// fails, the answer is 503, because nobody knows then whether the person is
+// signed in.
+//
+// Responses without an identity are marked "Cache-Control: private", unless
+// another Cache-Control is set. The others are marked as RequireLogin does.
+// OptionalLogin panics if next is nil.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 	wire("OptionalLogin", errors.Join(rp.checkMade(), checkHandler(next)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,7 +137,7 @@ func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
 	})
 }
 
-// Check implements Guard: it tells who the request's session is for.
+// Check implements Guard. It returns the identity of the request's session.
 func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 	if err := rp.checkOrigin(r); err != nil {
 		return nil, err
@@ -155,8 +161,8 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 }
 
 // checkOrigin refuses unsafe requests from other sites (decision 15). A
-// WebSocket handshake is a GET that other sites may send with our cookies, so
-// it is judged as unsafe.
+// WebSocket handshake counts as unsafe: it is a GET, but other sites can send
+// it with our cookies.
 func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	judged := r
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect {
@@ -175,7 +181,7 @@ func (l *liveSession) identity() *Identity {
 	return id
 }
 
-// identityOf is who a login record is for, without the session.
+// identityOf returns the identity of a login record, without the session.
 func identityOf(rec *session.Record, ends time.Time) *Identity {
 	return &Identity{
 		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
@@ -183,7 +189,8 @@ func identityOf(rec *session.Record, ends time.Time) *Identity {
 	}
 }
 
-// refusal carries what a sign-in would have to ask for.
+// refusal lists the unmet requirements, from which Refuse learns what a
+// sign-in must ask for.
 type refusal struct{ unmet []Requirement }
 
 func (e *refusal) Error() string { return "unmet: " + requirementNames(e.unmet) }
@@ -196,21 +203,22 @@ func requirementNames(list []Requirement) string {
 	return strings.Join(names, ", ")
 }
 
-// stepUpWithin is how long a requirement that signing in did not meet stays
-// 403 instead of another sign-in.
+// stepUpWithin limits step-up to one sign-in. If a requirement is still not
+// met within this time after signing in for it, the answer is 403.
 const stepUpWithin = time.Minute
 
-// meet decides the requirements anew at each request.
+// meet checks the requirements, at every request.
 func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) error {
 	var unmet []Requirement
 	helps := true
 	now := rp.sessions.now()
 	rec := live.record()
-	// This session has just signed in to meet these requirements.
+	// again means that this session has just signed in to meet these
+	// requirements.
 	again := len(rec.Asked) > 0 && string(rec.Asked) == string(rp.needDigest()) && now.Before(rec.AskedAt.Add(stepUpWithin))
 	if again {
-		// The provider has judged max_age by its clock, and the way back took
-		// its time: for this minute its word counts.
+		// The provider has checked max_age by its own clock, and the redirect
+		// back took time. For this minute we rely on its decision.
 		now = now.Add(-token.ClockSkew - stepUpWithin)
 	}
 	for _, q := range rp.need {
@@ -242,7 +250,8 @@ func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now 
 	return q.met(r, id, now)
 }
 
-// needDigest recognises what this guard asks of a sign-in.
+// needDigest returns a digest of what this guard asks of a sign-in. A session
+// keeps it to recognise the same guard.
 func (rp *RelyingParty) needDigest() []byte {
 	if len(rp.need) == 0 {
 		return nil
@@ -254,16 +263,20 @@ func (rp *RelyingParty) needDigest() []byte {
 	return digest(names...)
 }
 
-// onlyGrant reports whether nothing but the owner's grant is missing. That is
-// asked for without another sign-in.
+// onlyGrant reports whether only the owner's grant is missing. It can be
+// requested without signing in again.
 func onlyGrant(unmet []Requirement) bool {
 	return len(unmet) > 0 && !slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.grant })
 }
 
-// Token returns the access token of the session on ctx. One that has expired is
-// renewed first; one that is about to is renewed while it still serves. Errors are *Error: "login_required" without a session or when it
-// has ended, "no_token" when the provider gave none, a 503 when it has expired
-// and the provider cannot be reached.
+// Token returns the access token of the session on ctx. An expired token is
+// renewed first. A token that expires soon is returned and renewed in the
+// background.
+//
+// Errors are *Error. The code is "login_required" if there is no session or it
+// has ended, "no_token" if the provider issued no token that is still valid,
+// and "token_unavailable" (503) if the token has expired and cannot be renewed
+// now.
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {

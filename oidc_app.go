@@ -10,15 +10,15 @@ import (
 	"example.com/gatehouse/internal/storekey"
 )
 
-// The application's own session manager (SessionsConfig.App): its data goes with
-// the login.
+// This file keeps the application's own session (SessionsConfig.App) in step
+// with the login.
 
-// appOwner is the key in the application's session under which the login that
-// its data belongs to is kept.
+// appOwner is the key, in the application's session, of a digest of the person
+// that its data belongs to.
 const appOwner = "gatehouse.owner"
 
-// withApp runs LoadAndSave of the application's session manager around next
-// when nobody did (M24).
+// withApp wraps next in LoadAndSave of the application's session manager,
+// unless the application has done so already (M24).
 func (rp *RelyingParty) withApp(next http.Handler) http.Handler {
 	app := rp.sessions.app
 	if app == nil {
@@ -34,18 +34,19 @@ func (rp *RelyingParty) withApp(next http.Handler) http.Handler {
 	})
 }
 
-// appLoaded asks scs whether its session is on ctx; it has no other way to tell
-// than to panic.
+// appLoaded reports whether the application's session is on ctx. scs has no
+// function for that, but its methods panic if the session is not there.
 func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
 	defer func() { loaded = recover() == nil }()
 	rp.sessions.app.Status(ctx)
 	return true
 }
 
-// renewApp gives the application's session a new token at sign-in (R5). It keeps
-// what was there before any sign-in and, where the same person signs in once
-// more, what belongs to the login replaced. Data of a login that ended
-// otherwise than by sign-out is cleared, so that it passes to nobody.
+// renewApp gives the application's session a new token at sign-in, against
+// session fixation (R5). Data from before the first sign-in is kept. So is the
+// data of the replaced login if the same person signs in again. Data of a
+// login that ended without a sign-out is cleared, so that it never passes to
+// another person.
 func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *session.Record) error {
 	app := rp.sessions.app
 	if app == nil {
@@ -61,16 +62,17 @@ func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *session.Rec
 	if err := app.RenewToken(ctx); err != nil {
 		return errStoreUnavailable.because(err)
 	}
-	app.SetDeadline(ctx, deadline) // RenewToken would begin its life anew (M17)
+	app.SetDeadline(ctx, deadline) // RenewToken would extend its life (M17)
 	app.Put(ctx, appOwner, mine)
-	// scs commits when the answer is written, too late to undo the sign-in.
+	// scs would commit when the response is written, which is too late to undo
+	// the sign-in.
 	if _, _, err := app.Commit(ctx); err != nil {
 		return errStoreUnavailable.because(err)
 	}
 	return nil
 }
 
-// destroyApp ends the application's session with the login.
+// destroyApp destroys the application's session at sign-out.
 func (rp *RelyingParty) destroyApp(ctx context.Context) error {
 	if rp.sessions.app == nil {
 		return nil

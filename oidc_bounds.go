@@ -8,21 +8,22 @@ import (
 	"runtime/debug"
 )
 
-// What our own handlers take of a request. None of them needs a body; the
-// largest that a browser honestly sends is the form of a button.
+// Limits on requests to our own handlers. None of them needs a body; the
+// largest that a browser sends is the form of a button.
 const (
-	// maxForm bounds the body of a request to one of our handlers.
+	// maxForm bounds the body, in bytes.
 	maxForm = 64 << 10
-	// maxHeader bounds its header: common servers and proxies take 8 to 32 KiB.
+	// maxHeader bounds the header, in bytes. Common servers and proxies accept
+	// 8 to 32 KiB.
 	maxHeader = 32 << 10
-	// maxQuery bounds its query before that is parsed: room for a code and what
-	// providers add.
+	// maxQuery bounds the query, in bytes, before it is parsed. It leaves room
+	// for a code and for the parameters that providers add.
 	maxQuery = 16 << 10
 )
 
-// ownHandler is one of our own handlers: what it answers belongs to one browser
-// (CK8), what is too large is refused unread (RL2), and a panic of what the
-// application gave us is answered (RL8).
+// ownHandler wraps one of our own handlers. It keeps the response out of
+// caches (CK8), refuses a request that is too large before reading it (RL2),
+// and answers a panic in code of the application (RL8).
 func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
@@ -32,7 +33,7 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 			return
 		}
 		if r.Body != nil && r.Body != http.NoBody {
-			capped := *r // the request is the caller's
+			capped := *r // a copy, because the request belongs to the caller
 			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			r = &capped
 		}
@@ -40,7 +41,7 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	})
 }
 
-// checkSize judges a request by its announced size.
+// checkSize refuses a request whose announced size is too large.
 func checkSize(r *http.Request) error {
 	if r.ContentLength > maxForm {
 		return errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
@@ -64,24 +65,24 @@ func checkHeaderSize(r *http.Request) error {
 	return nil
 }
 
-// What the application gives us (hooks, store, logger, requirements) may panic.
-// We hold no lock while it runs, so nothing stays locked; here the request gets
-// its answer. A panic of the handler behind a guard is not ours and goes on to
-// the server.
+// Hooks, stores, loggers and requirements belong to the application and may
+// panic. We hold no lock while they run, so nothing stays locked, and the
+// request is answered with 500. A panic of the handler behind a guard is not
+// ours to handle and goes on to the server.
 
 // panicAnswerer is a guard that answers panics of its own parts.
 type panicAnswerer interface {
 	panicked(w http.ResponseWriter, r *http.Request, p any)
 }
 
-// recovered is deferred where a panic is to be answered.
+// recovered answers a panic. Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
 	if p := recover(); p != nil {
 		rp.panicked(w, r, p)
 	}
 }
 
-// panicked answers a panic with 500 (RL8).
+// panicked answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
 func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
@@ -91,7 +92,7 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 		if recover() == nil {
 			return
 		}
-		// The logger, the Events hook or ErrorHandler is what panics.
+		// The logger, the Events hook or ErrorHandler has panicked.
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}()
 	rp.provider.emitPanic(r.Context(), p, debug.Stack())

@@ -16,33 +16,34 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// A callback is one transaction. Its steps, in their order:
+// A callback is one transaction with these steps:
 //
-//  1. read: each parameter once, the attempt that the state belongs to, iss.
-//  2. spend: the state counts once over all replicas, whatever comes of it.
-//  3. redeem: the code is sent once, and buys tokens.
-//  4. verify: the ID Token is for us, now, for this attempt.
-//  5. identify: the claims are gathered, and the application may refuse.
-//  6. mark: the marks are read; a logout that came in between starts over.
-//  7. create: the session is stored under a new id.
-//  8. settle: it is listed, the session that the browser had is ended, and the
-//     application's own session goes with the login.
-//  9. hand over: event, cookie, and the way to where the person wanted to go.
+// 1. read: check that no parameter is repeated, open the attempt that the
+//    state belongs to, and compare iss.
+// 2. spend: mark the state as used on all replicas, whatever happens next.
+// 3. redeem: exchange the code for tokens, once.
+// 4. verify: check that the ID Token is for us, for now and for this attempt.
+// 5. identify: gather the claims and let the application refuse.
+// 6. mark: read the marks. If a logout came in between, start over.
+// 7. create: store the session under a new id.
+// 8. settle: list the session, end the one that the browser had before, and
+//    give the application's own session a new token.
+// 9. hand over: emit the event, set the cookie, and redirect.
 //
-// An attempt that asks for an owner's grant ends after step 4: what the code
-// has bought is kept there. Where a step fails or panics, what the steps before
-// have made is undone: the refresh token is revoked, the session ended.
+// An attempt that asks for an owner's grant ends with step 4, where the grant
+// is stored. If a step fails or panics, the earlier steps are undone: the
+// session is ended, and the refresh token is revoked.
 
 const (
-	// callbackTimeout bounds a callback, so that it answers within 10 s even when
-	// the provider hangs (G5).
+	// callbackTimeout bounds a callback, so that it answers within 10 s even
+	// if the provider hangs (G5).
 	callbackTimeout = 9 * time.Second
-	// maxCode bounds the authorization code.
+	// maxCode bounds the authorization code, in bytes.
 	maxCode = 8 << 10
 )
 
-// CallbackHandler takes the answer of the provider at RedirectURL, finishes the
-// sign-in and sends the person to where they wanted to go.
+// CallbackHandler handles the provider's response at RedirectURL. It completes
+// the sign-in and redirects the person to the page they came for.
 func (rp *RelyingParty) CallbackHandler() http.Handler {
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -51,7 +52,8 @@ func (rp *RelyingParty) CallbackHandler() http.Handler {
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
-		// A browser that leaves does not undo what its code has bought (M14).
+		// The callback continues if the browser disconnects, because the code
+		// cannot be used a second time (M14).
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
 		defer cancel()
 		c := &callback{rp: rp, w: w, r: r.WithContext(ctx)}
@@ -61,7 +63,7 @@ func (rp *RelyingParty) CallbackHandler() http.Handler {
 	})))
 }
 
-// callback is a sign-in on its way back from the provider.
+// callback is the state of one callback.
 type callback struct {
 	rp       *RelyingParty
 	w        http.ResponseWriter
@@ -73,12 +75,12 @@ type callback struct {
 	record   *session.Record
 	readAt   time.Time // when the marks were read
 	ref      session.Ref
-	location string // where to go: set by the last step
+	location string // where to redirect to; the step that sets it is the last
 
-	// What was made and nobody holds yet.
-	bought  string // the refresh token that the code has bought
+	// What undo has to clean up.
+	bought  string // the refresh token that the code was exchanged for
 	created bool   // the session is stored, or may be
-	sent    bool   // the answer is on its way: all is handed over
+	sent    bool   // the response is written, so nothing is undone
 }
 
 func (c *callback) run(ctx context.Context) error {
@@ -96,7 +98,7 @@ func (c *callback) run(ctx context.Context) error {
 	return nil
 }
 
-// undo ends what the callback has made and could not hand over (RL8).
+// undo ends what a failed callback has made (RL8).
 func (c *callback) undo(ctx context.Context) {
 	if c.sent {
 		return
@@ -108,8 +110,8 @@ func (c *callback) undo(ctx context.Context) {
 	}
 }
 
-// read checks an authorization answer (OpenID Connect Core §3.1.2.7, RFC 6749
-// §4.1.2, RFC 9207 §2.4).
+// read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
+// 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
 	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return errResponse.because(errors.New("query is malformed"))
@@ -134,7 +136,7 @@ func (c *callback) read(ctx context.Context) (err error) {
 	return nil
 }
 
-// checkIssuer is the defence against mix-up of RFC 9207 §2.4.
+// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
 func (c *callback) checkIssuer(ctx context.Context) error {
 	if c.query.Has("iss") {
 		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
@@ -149,8 +151,8 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	return err
 }
 
-// spend marks the state used for the rest of its life: an answer counts once
-// over all replicas (R9). An answer that is an error ends here.
+// spend marks the state as used until it expires, so that a response counts
+// only once across all replicas (R9). An error response ends here.
 func (c *callback) spend(ctx context.Context) error {
 	switch first, err := c.rp.sessions.keeper.Spend(ctx, c.attempt.State(), c.attempt.Ends()); {
 	case err != nil:
@@ -160,13 +162,14 @@ func (c *callback) spend(ctx context.Context) error {
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.query.Has("error") {
-		// The text of the error is the provider's and stays out of the page.
+		// The error text comes from the provider, so it does not go on the
+		// page.
 		return errRefusedThere.because(fmt.Errorf("error %q", clip(c.query.Get("error"))))
 	}
 	return nil
 }
 
-// redeem sends the code, once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
+// redeem sends the code once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
 func (c *callback) redeem(ctx context.Context) (err error) {
 	c.tokens, err = c.rp.provider.requestToken(ctx, c.rp.client, url.Values{
 		"grant_type":    {"authorization_code"},
@@ -188,15 +191,15 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 		return errIDTokenMissing.because(nil)
 	}
 	if len(c.attempt.From) == 0 {
-		// Where the browser had a session already the token may be of the same
-		// grant, which would end with it (RFC 7009 §2.1).
+		// If the browser had a session, the refresh token may belong to the
+		// same grant. Revoking it would end that session too (RFC 7009 §2.1).
 		c.bought = c.tokens.Refresh
 	}
 	return nil
 }
 
-// verify makes the checks of OpenID Connect Core §3.1.3.7. An owner's grant is
-// kept here.
+// verify makes the checks of OpenID Connect Core §3.1.3.7. If the attempt
+// asked for an owner's grant, verify stores it.
 func (c *callback) verify(ctx context.Context) (err error) {
 	a := c.attempt
 	c.proof, err = c.rp.provider.tokens.SignIn(ctx, c.tokens.IDToken, token.SignIn{
@@ -211,11 +214,11 @@ func (c *callback) verify(ctx context.Context) (err error) {
 	return nil
 }
 
-// keepGrant keeps an owner's grant. It makes no session: the person must be
-// signed in already, as the same.
+// keepGrant stores an owner's grant. It creates no session: the same person
+// must be signed in already.
 func (c *callback) keepGrant(ctx context.Context) error {
 	grants := c.rp.config.OwnerGrants
-	if grants == nil { // begun at another relying party of this client and address
+	if grants == nil { // started by another relying party with the same client and address
 		return errInternal.because(errors.New("this relying party has no OwnerGrants"))
 	}
 	live, err := c.rp.load(c.r)
@@ -231,8 +234,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 	return grants.take(ctx, c.proof.Subject(), c.tokens)
 }
 
-// identify makes the record of the login, and asks the application before a
-// session exists.
+// identify builds the login record and runs OnSignIn before a session exists.
 func (c *callback) identify(ctx context.Context) error {
 	claims, err := c.rp.gatherClaims(ctx, c.proof, c.tokens.Access)
 	if err != nil {
@@ -246,7 +248,7 @@ func (c *callback) identify(ctx context.Context) error {
 	if err := c.rp.config.OnSignIn(ctx, id); err != nil {
 		e := *asError(err, errOnSignIn)
 		if e.Status == 0 {
-			e.Status = http.StatusForbidden // the application has refused, and said no more
+			e.Status = http.StatusForbidden // the application refused without choosing a status
 		}
 		return &e
 	}
@@ -255,8 +257,8 @@ func (c *callback) identify(ctx context.Context) error {
 }
 
 // mark reads the marks into the record. If a logout may have come after the
-// attempt began, the sign-in begins anew in knowledge of it; the provider goes
-// on with the same grant.
+// attempt began, the sign-in starts over with the current marks. The tokens
+// are not revoked, because the provider continues with the same grant.
 func (c *callback) mark(ctx context.Context) error {
 	c.readAt = c.rp.sessions.now()
 	again, err := c.rp.sessions.keeper.ReadMarks(ctx, c.record, c.attempt.Begin, func(m session.Mark) bool { return c.attempt.Carries(attempt.Mark(m)) })
@@ -271,13 +273,15 @@ func (c *callback) mark(ctx context.Context) error {
 	return err
 }
 
-// create stores the session under a new id (R5).
+// create stores the session under a new id, which prevents session fixation
+// (R5).
 func (c *callback) create(ctx context.Context) error {
 	c.ref, c.created = session.NewRef(c.record.Marks), true
 	return failure(c.rp.sessions.keeper.Create(ctx, c.ref, c.record, c.readAt))
 }
 
-// settle does what a new session brings with it.
+// settle adds the session to the person's list, ends the browser's old session
+// and renews the application's session.
 func (c *callback) settle(ctx context.Context) error {
 	rp := c.rp
 	if err := rp.sessions.keeper.Enlist(ctx, c.ref, c.record); err != nil {

@@ -18,7 +18,7 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// newRecord is the login that an attempt ended in.
+// newRecord returns the login record for a completed attempt.
 func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, claims []byte, t *backchannel.Tokens) *session.Record {
 	now := rp.sessions.now()
 	rec := &session.Record{
@@ -28,7 +28,7 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
 		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
 	}
-	if !t.HasScope { // RFC 6749 §5.1: left out means as requested
+	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")
 	}
 	if len(a.Asked) > 0 {
@@ -37,8 +37,8 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 	return rec
 }
 
-// gatherClaims joins the ID Token's claims with the user info (OpenID Connect
-// Core §5.3). Those of the ID Token win, because they are signed.
+// gatherClaims combines the claims of the ID Token with the user info (OpenID
+// Connect Core §5.3). The ID Token is signed, so its claims take precedence.
 func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
@@ -54,16 +54,18 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 	return mergeClaims(proof.Payload(), told)
 }
 
-// maxUserInfo caps a user info answer: it has to fit into a login record.
+// maxUserInfo caps a user info response, in bytes. It has to fit into a login
+// record.
 const maxUserInfo = 32 << 10
 
-// userInfo asks the user info endpoint (OpenID Connect Core §5.3.1) and returns
-// the claims of the person with that subject. It is not go-oidc that asks: that
-// reads names case-blind, takes the last of two and verifies signed answers
-// with keys of its own (docs/design.md). Signed answers are not taken yet.
+// userInfo fetches the claims of the person with that subject from the user
+// info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
+// matches member names case-insensitively, accepts duplicates, and verifies
+// signed responses with its own keys (docs/design.md). Signed responses are
+// not supported yet.
 func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject string) (map[string]json.RawMessage, error) {
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
-	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // never in the query (RP-U1)
+	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
 	if err != nil {
 		return nil, errUserInfo.because(err)
 	}
@@ -75,14 +77,14 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject strin
 		return nil, errUserInfo.because(errors.New("user info is not strict JSON"))
 	}
 	var sub string
-	if json.Unmarshal(claims["sub"], &sub) != nil || sub != subject { // §5.3.2: must be compared, else not used
+	if json.Unmarshal(claims["sub"], &sub) != nil || sub != subject { // §5.3.2: the claims must not be used if sub differs
 		return nil, errUserInfoSub.because(nil)
 	}
 	return claims, nil
 }
 
-// mergeClaims joins two sets of claims, the first winning. Values are kept as
-// they stand, so that no number loses its precision.
+// mergeClaims combines two sets of claims; the signed ones take precedence.
+// Values are copied as raw JSON, so numbers keep their precision.
 func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error) {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(signed, &all); err != nil {

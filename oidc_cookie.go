@@ -14,9 +14,9 @@ import (
 	"example.com/gatehouse/internal/storekey"
 )
 
-// nameCookies derives the cookies' names. Cookies ignore ports, hence the hash in
-// the name (decision 6). __Host- ties a cookie to this host, to
-// Secure and to the whole path.
+// nameCookies derives the names of the cookies. The names hold a hash, because
+// cookies do not distinguish ports (decision 6). The prefix __Host- ties a
+// cookie to this host, to https and to the path "/".
 func (rp *RelyingParty) nameCookies() {
 	prefix := "__Host-gh-"
 	rp.secure = true
@@ -35,8 +35,8 @@ func (rp *RelyingParty) nameCookies() {
 	rp.binding = mine + " "
 }
 
-// sessionRef reads the session cookie of a request. It reports whether there is
-// one that can name a login.
+// sessionRef reads the session cookie of a request. It reports whether there
+// is one with the form of a reference to a login.
 func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
 	value, found := navigation.Cookie(r, rp.cookie)
 	if !found {
@@ -45,8 +45,8 @@ func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
 	return session.ParseRef(value)
 }
 
-// setCookie sets a cookie of ours. Lax, because Strict loses the cookie on the
-// page after the callback (M26).
+// setCookie sets one of our cookies. It is SameSite=Lax, because with Strict
+// the browser would not send it to the page after the callback (M26).
 func (rp *RelyingParty) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: value, Path: "/", MaxAge: max(int(life/time.Second), 1),
@@ -54,7 +54,8 @@ func (rp *RelyingParty) setCookie(w http.ResponseWriter, name, value string, lif
 	})
 }
 
-// clearCookie takes a cookie away: same name, path and flags, in the past.
+// clearCookie deletes a cookie. Name, path and flags must be those it was set
+// with.
 func (rp *RelyingParty) clearCookie(w http.ResponseWriter, name string) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0),
@@ -62,14 +63,16 @@ func (rp *RelyingParty) clearCookie(w http.ResponseWriter, name string) {
 	})
 }
 
-// unsetCookie takes back what setCookie has put on an answer not yet sent.
+// unsetCookie removes a cookie of setCookie from a response that has not been
+// sent yet.
 func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 	h := w.Header()
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
 }
 
-// returnPath is the path to go to after sign-in: the wish if it is one of this
-// site that a GET may safely open, otherwise HomeURL (R1, RT6).
+// returnPath returns the path to go to after sign-in. It is wish if that is a
+// path of this site that a GET may safely open (R1, RT6), and HomeURL
+// otherwise.
 func (rp *RelyingParty) returnPath(wish string) string {
 	c := &rp.config
 	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)

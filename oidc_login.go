@@ -20,20 +20,22 @@ import (
 )
 
 const (
-	// maxAttempts is how many sign-ins one browser may have under way; the
-	// oldest goes first.
+	// maxAttempts is the number of sign-ins that one browser may have under
+	// way. Beyond it, the oldest is dropped.
 	maxAttempts = 8
-	// maxAttemptsSeen bounds how many attempt cookies of one request are opened.
+	// maxAttemptsSeen bounds how many attempt cookies of one request are
+	// opened.
 	maxAttemptsSeen = 4 * maxAttempts
 
-	// digestSize is the size of what recognises a session or requirements: enough
-	// for that, not to be secure.
+	// digestSize is the length of the digests that recognise a session or a
+	// set of requirements. It is enough to tell them apart, but not for
+	// security.
 	digestSize = 8
 )
 
-// LoginHandler starts a sign-in on GET, or on POST from our own pages, and
-// comes back to the path in the parameter "return_to". Prefetches and frames
-// start none.
+// LoginHandler starts a sign-in on GET, or on POST from our own pages.
+// Afterwards the person returns to the path in the parameter "return_to".
+// Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := rp.checkOrigin(r); {
@@ -57,15 +59,16 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 	}))
 }
 
-// AuthURL begins a sign-in and returns the address at the provider to send the
-// person to. It sets the attempt's cookie on w. returnTo is the path to come
-// back to; what is not a path of this site is replaced by HomeURL.
+// AuthURL starts a sign-in and returns the address at the provider to redirect
+// to. It sets the attempt's cookie on w. After sign-in the person returns to
+// the path returnTo, or to HomeURL if returnTo is not a path of this site.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
 	return rp.begin(w, r, rp.newAttempt(r, returnTo))
 }
 
-// newAttempt is a sign-in that meets all that this guard requires and signing
-// in can meet. The owner's grant is asked for afterwards: first who, then what.
+// newAttempt returns an attempt that asks for everything this guard requires
+// and a sign-in can provide. The owner's grant is requested later, once it is
+// known who has signed in.
 func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.Attempt {
 	a := attempt.New(rp.sessions.now())
 	a.ReturnTo, a.From, a.Asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
@@ -78,10 +81,10 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 	return a
 }
 
-// begin writes the attempt's cookie and makes the authorization request
-// (OpenID Connect Core §3.1.2.1).
+// begin sets the attempt's cookie and returns the address of the authorization
+// request (OpenID Connect Core §3.1.2.1).
 func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) (string, error) {
-	if err := checkHeaderSize(r); err != nil { // the callback would refuse it, after the person has signed in
+	if err := checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
 		return "", err
 	}
 	md, err := rp.provider.Metadata(r.Context())
@@ -103,19 +106,19 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	}
 	options := []oauth2.AuthCodeOption{
 		oidc.Nonce(a.Nonce()),
-		oauth2.S256ChallengeOption(a.Verifier()), // always: RFC 9700 §2.1.1
+		oauth2.S256ChallengeOption(a.Verifier()), // PKCE is always used: RFC 9700 §2.1.1
 	}
 	if a.Aged {
 		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.MaxAge/time.Second))))
 	}
 	location := config.AuthCodeURL(a.State(), options...)
-	if len(rp.config.AuthParams) > 0 { // RFC 8707 §2: resource may be there more than once
+	if len(rp.config.AuthParams) > 0 { // appended, because resource may be repeated (RFC 8707 §2)
 		location += "&" + rp.config.AuthParams.Encode()
 	}
 	return location, nil
 }
 
-// scopesOf lists what the attempt asks for, openid first.
+// scopesOf returns the scopes that the attempt asks for, openid first.
 func (rp *RelyingParty) scopesOf(a *attempt.Attempt) []string {
 	scopes := append([]string{oidc.ScopeOpenID}, rp.config.Scopes...)
 	for _, s := range strings.Fields(a.Scopes) {
@@ -126,13 +129,13 @@ func (rp *RelyingParty) scopesOf(a *attempt.Attempt) []string {
 	return scopes
 }
 
-// attemptName is the name of the cookie of the attempt with that state.
+// attemptName returns the name of the cookie of the attempt with that state.
 func (rp *RelyingParty) attemptName(state string) string {
 	return rp.attemptPrefix + state[:8]
 }
 
-// writeAttempt sets the attempt's cookie and takes away the oldest ones beyond
-// maxAttempts.
+// writeAttempt sets the attempt's cookie. It deletes the oldest attempt
+// cookies beyond maxAttempts.
 func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) error {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
@@ -145,8 +148,8 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 	return nil
 }
 
-// readAttempt opens the attempt that state belongs to. The cookie is bound to
-// this relying party and to its own name (RFC 9700 §4.7).
+// readAttempt opens the attempt that state belongs to. Its cookie is bound to
+// this relying party and to the cookie's name (RFC 9700 §4.7).
 func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Attempt, error) {
 	if !attempt.ValidState(state) {
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
@@ -177,8 +180,8 @@ func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attem
 	return a, err
 }
 
-// dropOldAttempts makes room for one more attempt: what cannot be opened goes
-// first, then the oldest.
+// dropOldAttempts makes room for one more attempt. It first deletes cookies
+// that cannot be opened, then the oldest.
 func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) {
 	type known struct {
 		name  string
@@ -201,7 +204,8 @@ func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) 
 	}
 }
 
-// sessionDigest recognises the session that the request's cookie names.
+// sessionDigest returns a digest of the id in the request's session cookie, or
+// nil if there is none.
 func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
 	ref, ok := rp.sessionRef(r)
 	if !ok {

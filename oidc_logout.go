@@ -18,19 +18,23 @@ import (
 )
 
 const (
-	// logoutLife is how long the way back from the provider may take.
+	// logoutLife is how long a logout at the provider may take until it
+	// returns.
 	logoutLife = 10 * time.Minute
-	// maxHint is the longest ID Token that is sent as a hint: many servers take
-	// 8 KiB of address, and client_id is there in any case.
+	// maxHint is the length of the longest ID Token that is sent as a hint.
+	// Many servers limit addresses to 8 KiB, and client_id is sent in any
+	// case.
 	maxHint = 4 << 10
 	// revokeTimeout bounds the revocation of a token after sign-out.
 	revokeTimeout = 2 * time.Second
 )
 
-// LogoutHandler ends the session on POST, here and then at the provider
-// (RP-Initiated Logout §2); other devices stay signed in. GET is the way back
-// from the provider and shows a page; it changes nothing. A POST from another
-// site is refused, and so is one that does not say where it comes from.
+// LogoutHandler signs the person out of this browser. POST ends the session
+// here and then redirects to the provider to end the session there
+// (RP-Initiated Logout §2). Sessions on other devices continue. GET is where
+// the provider redirects back to; it shows a page and ends nothing. A POST
+// from another site is refused, and so is one without Sec-Fetch-Site and
+// Origin.
 func (rp *RelyingParty) LogoutHandler() http.Handler {
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
@@ -49,7 +53,7 @@ func (rp *RelyingParty) LogoutHandler() http.Handler {
 	})))
 }
 
-// logout ends the session before it answers anything.
+// logout ends the session before it answers.
 func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
 		return errCrossOrigin.because(nil)
@@ -73,7 +77,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	owner := rp.sessions.partyOf(rec)
-	if owner == nil { // ended here; there is nobody whom we could tell
+	if owner == nil { // the relying party of the record is not in this process
 		redirect(w, rp.afterLogout(r))
 		return nil
 	}
@@ -82,25 +86,25 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// ended tells of a session that is over and revokes its refresh token. Only the
-// relying party whose session it was may do that: another provider must not see
-// the token.
+// ended emits the logout event and revokes the refresh token. Only the relying
+// party of the session may do that, because no other provider may see the
+// token.
 func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code string) {
 	rp.revokeLater(string(rec.Refresh))
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.Subject, ClientID: rec.ClientID})
 }
 
-// replaceOld ends the session that the browser had before, whoever's it was, and
-// returns it. Its refresh token is revoked if it was another person's or
-// provider's; otherwise it may be of the same grant as the new one, and servers
-// end a grant with its token (RFC 7009 §2.1).
+// replaceOld ends the session that the browser had before, no matter whose it
+// was, and returns it. It revokes the refresh token only if the person or the
+// provider has changed. Otherwise the old token may belong to the same grant
+// as the new one, and servers may end the whole grant (RFC 7009 §2.1).
 func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *session.Record) (*session.Record, error) {
 	ref, ok := rp.sessionRef(r)
 	if !ok {
 		return nil, nil
 	}
 	old, err := rp.sessions.keeper.End(ctx, ref.Key)
-	if errors.Is(err, session.ErrUnreadable) { // another key's: it cannot stand in the way of this sign-in
+	if errors.Is(err, session.ErrUnreadable) { // sealed with an unknown key; it must not block this sign-in
 		return nil, nil
 	}
 	if err != nil || old == nil {
@@ -115,7 +119,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *s
 	return old, nil
 }
 
-// clearAll takes away the session cookie and those of sign-ins under way.
+// clearAll deletes the session cookie and those of pending sign-ins.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)
 	seen := 0
@@ -127,9 +131,9 @@ func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// endSession is the address that ends the session at the provider (RP-Initiated
-// Logout §2), or the one after sign-out when the provider has none or cannot be
-// reached: we are signed out here already.
+// endSession returns the address that ends the session at the provider
+// (RP-Initiated Logout §2). If the provider has none or cannot be reached, it
+// returns the page after sign-out, because the session here has already ended.
 func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *session.Record) string {
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil || md.EndSessionEndpoint == "" {
@@ -152,7 +156,8 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 	return u.String()
 }
 
-// logoutURL is the address of LogoutHandler as the provider knows it.
+// logoutURL returns the address of LogoutHandler that the provider redirects
+// back to.
 func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	if rp.config.LogoutURL != "" {
 		return rp.config.LogoutURL
@@ -161,8 +166,8 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	return rp.redirect.Scheme + "://" + rp.redirect.Host + path
 }
 
-// afterLogout is where to go when the provider is not asked: the same handler
-// by GET, which says that nobody is signed in.
+// afterLogout returns where to go if the provider is not involved:
+// LoggedOutURL, or the GET page of this handler.
 func (rp *RelyingParty) afterLogout(r *http.Request) string {
 	if rp.config.LoggedOutURL != "" {
 		return rp.config.LoggedOutURL
@@ -170,7 +175,8 @@ func (rp *RelyingParty) afterLogout(r *http.Request) string {
 	return rp.ownPath(r)
 }
 
-// ownPath is the path of this handler, HomeURL if that cannot be said safely.
+// ownPath returns the path of this handler, or HomeURL if that path is not
+// safe to redirect to.
 func (rp *RelyingParty) ownPath(r *http.Request) string {
 	u, err := url.Parse(rp.logoutURL(r))
 	if err != nil {
@@ -183,8 +189,9 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 	return path
 }
 
-// loggedOut answers the way back. The state only tells whether the configured
-// page may follow; nothing else is driven by it (RP-L2).
+// loggedOut handles GET, to which the provider redirects back. The state only
+// decides whether to redirect to LoggedOutURL; it triggers nothing else
+// (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
 	known := false
 	if value, found := navigation.Cookie(r, rp.logoutCookie); found {
@@ -206,13 +213,14 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 		return nil
 	}
 	rp.writePage(w, http.StatusOK, page{
-		Title: "You are signed out", Message: "You can close this window.", Link: rp.config.HomeURL, Label: "Go on",
+		Title: "You are signed out", Message: "You can close this window.", Link: rp.config.HomeURL, Label: "Continue",
 	})
 	return nil
 }
 
-// revokeLater revokes a refresh token at the provider (RFC 7009), best effort
-// and not before the answer. Sessions.Shutdown waits for it.
+// revokeLater revokes a refresh token at the provider in the background (RFC
+// 7009). A failure is only reported as an event. Sessions.Shutdown waits for
+// it.
 func (rp *RelyingParty) revokeLater(refresh string) {
 	if refresh == "" {
 		return

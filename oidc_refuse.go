@@ -20,9 +20,9 @@ import (
 	"example.com/gatehouse/internal/navigation"
 )
 
-// Refuse implements Guard. Somebody who is not signed in, or has to sign in
-// once more, is sent to the provider if the request is a navigation. Everybody
-// else gets the status of err with a small JSON body or a page.
+// Refuse implements Guard. If err asks for sign-in or step-up and the request
+// is a navigation, Refuse redirects to the provider. Any other request gets
+// the status of err with a small JSON body or a page.
 func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	perBrowser(w.Header())
 	e := asError(err, errInternal)
@@ -43,7 +43,8 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 	redirect(w, location)
 }
 
-// askFor begins the sign-in, or the grant, that meets what e says is missing.
+// askFor starts the sign-in, or the request for a grant, that provides what e
+// says is missing.
 func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
 	a := rp.newAttempt(r, returnTo)
 	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
@@ -52,14 +53,15 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 	return rp.begin(w, r, a)
 }
 
-// redirect sends the browser on. Unlike http.Redirect it leaves the address as
-// it was checked.
+// redirect sends the browser to location. Unlike http.Redirect it does not
+// rewrite the address, which has already been checked.
 func redirect(w http.ResponseWriter, location string) {
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// refuse is the one edge where a failure is logged and answered.
+// refuse logs and answers a failure. All failures of a RelyingParty go through
+// it.
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := *asError(err, errInternal).answered()
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
@@ -85,24 +87,25 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	writeJSON(w, e.Status, body)
 }
 
-// challenge names how to authenticate, which every 401 has to (RFC 9110
-// §15.5.2). The scheme is not a registered one: there is none for a sign-in
-// that a browser cannot do by itself.
+// challenge sets WWW-Authenticate, which every 401 must have (RFC 9110
+// §15.5.2). Its scheme "Session" is not registered, because no registered
+// scheme describes a sign-in that a browser cannot do by itself.
 func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 	if value, err := challenge.Format("Session", "realm", rp.redirect.Host); err == nil {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }
 
-// handleError lets the application answer. The status is e's unless it writes
-// another, so that no refusal reads as success.
+// handleError lets the application answer. The status is that of e unless the
+// handler sends another one, so that a refusal is never sent as 200 by
+// accident.
 func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
 	own := &errorWriter{ResponseWriter: w, status: e.Status}
 	handler(own, r, e)
 	own.begin()
 }
 
-// errorWriter sends status before the first byte.
+// errorWriter sends status before the first byte of the body.
 type errorWriter struct {
 	http.ResponseWriter
 	status int
@@ -127,10 +130,10 @@ func (w *errorWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap returns the underlying writer, for http.ResponseController.
 func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// writeErrorHeader sets the headers that belong to every refusal.
+// writeErrorHeader sets the headers that every refusal has.
 func writeErrorHeader(w http.ResponseWriter, e *Error) {
 	w.Header().Set("Cache-Control", "no-store")
 	if e.RetryAfter > 0 {
@@ -158,12 +161,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// page is what our few own pages say. Everything in it is escaped.
+// page is the content of one of our own pages. The template escapes all of it.
 type page struct {
 	Title   string
 	Message string
 	ID      string
-	Action  string // address of the form's POST, "" for none
+	Action  string // address that the form posts to, "" for no form
 	Button  string
 	Link    string
 	Label   string
@@ -175,7 +178,8 @@ var pageText string
 //go:embed page.css
 var pageStyle string
 
-// pages holds the template and the policy that admits its one style.
+// pages holds the template and the Content-Security-Policy that allows its one
+// style sheet.
 var pages = struct {
 	*template.Template
 	policy string
@@ -186,9 +190,9 @@ var pages = struct {
 	"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
 }
 
-// noForm is added to the policy of a page without a form. Browsers apply
-// form-action to redirects too, and our one form, sign-out, is sent on to the
-// provider and from there to wherever it likes.
+// noForm is appended to the policy of a page without a form. The page with the
+// sign-out form cannot have it: browsers apply form-action to redirects too,
+// and sign-out redirects to the provider and on to wherever it chooses.
 const noForm = "; form-action 'none'"
 
 func styleHash() string {
@@ -209,15 +213,16 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 	h.Set("Referrer-Policy", "no-referrer")
 	if p.Action != "" {
 		h.Set("Content-Security-Policy", pages.policy)
-		h.Set("Referrer-Policy", "same-origin") // else our own form would come with "Origin: null"
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own form would send "Origin: null"
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
 }
 
-// errorPage shows what happened, the id of the log line and a way on.
+// errorPage returns a page with the message, the id of the log line and a
+// link.
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
-	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Go on"}
+	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	switch {
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
 		p.Link, p.Label = rp.config.HomeURL, "Try again"
@@ -232,8 +237,8 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	return p
 }
 
-// isCallback reports whether the request is an answer of the provider, which
-// can be given once only: no link leads back to it.
+// isCallback reports whether the request is a response of the provider. It can
+// be sent only once, so no page links back to it.
 func (rp *RelyingParty) isCallback(r *http.Request) bool {
 	path, query, _ := strings.Cut(navigation.Address(r), "?")
 	return path == rp.redirect.EscapedPath() || strings.Contains(query, "state=")

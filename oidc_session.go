@@ -19,19 +19,18 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// refreshWait is how long a page waits for a refresh that is overdue. A provider
-// in trouble then delays a page no longer; it goes on without a live access
-// token.
+// refreshWait is how long a page waits for an overdue refresh. If the provider
+// is in trouble, the page is then served without a valid access token.
 const refreshWait = 3 * time.Second
 
-// liveSession is a login as one request sees it. Its record is replaced when
-// the tokens are renewed.
+// liveSession is a login as one request sees it. When the tokens are renewed,
+// it gets the new record.
 type liveSession struct {
 	sessions *Sessions
 	party    *RelyingParty
 	ref      session.Ref
 
-	mu  sync.Mutex
+	mu  sync.Mutex // guards now
 	now session.Stored
 }
 
@@ -49,8 +48,9 @@ func (l *liveSession) set(now session.Stored) {
 	l.mu.Unlock()
 }
 
-// load returns the login of the request's cookie. The error is session.ErrNone,
-// or an *Error when that cannot be known now.
+// load returns the login that the request's cookie names. The error is
+// session.ErrNone if there is none, or an *Error if that cannot be determined
+// now.
 func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	ref, ok := rp.sessionRef(r)
 	if !ok {
@@ -68,11 +68,11 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	case now.Record.Issuer != rp.provider.issuer || now.Record.ClientID != rp.client.ID:
 		return nil, session.ErrNone
 	}
-	ref.ID = "" // printing an Identity must not show it (CF7)
+	ref.ID = "" // so that printing an Identity does not show it (CF7)
 	return &liveSession{sessions: rp.sessions, party: rp, ref: ref, now: now}, nil
 }
 
-// touch writes back that the session is in use.
+// touch records in the store that the session is in use.
 func (l *liveSession) touch(ctx context.Context) {
 	now, err := l.sessions.keeper.Touch(ctx, l.ref, l.stored())
 	if err != nil {
@@ -83,10 +83,10 @@ func (l *liveSession) touch(ctx context.Context) {
 	l.set(now)
 }
 
-// renewDue renews the tokens in the course of a request. While the access token
-// is valid it only starts the refresh; after that it waits, so that a person
-// who was locked out at the provider does not go on with old claims (SE10).
-// Trouble of the provider or store keeps the session serving.
+// renewDue renews the tokens if they are due. While the access token is valid,
+// it only starts the refresh. After that it waits, so that a person who was
+// locked out at the provider does not continue with old claims (SE10). If the
+// provider or the store fails, the session continues.
 func (l *liveSession) renewDue(ctx context.Context) error {
 	now, rec := l.sessions.now(), l.record()
 	if !rec.Due(now) {
@@ -104,7 +104,7 @@ func (l *liveSession) renewDue(ctx context.Context) error {
 	return nil
 }
 
-// fresh returns a record with an access token that can be used.
+// fresh returns a record with a valid access token.
 func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 	now, rec := l.sessions.now(), l.record()
 	switch {
@@ -127,7 +127,7 @@ func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 	return rec, nil
 }
 
-// stale is what the caller of Token gets for a refresh that failed.
+// stale returns the error of Token for a refresh that failed.
 func stale(err error) error {
 	if ErrorCode(err) == CodeLoginRequired {
 		return err
@@ -139,13 +139,15 @@ func stale(err error) error {
 	return e
 }
 
-// startRefresh begins a refresh unless one is under way, and does not wait.
+// startRefresh starts a refresh, unless one is under way, and does not wait
+// for it.
 func (l *liveSession) startRefresh(rec *session.Record) {
 	l.sessions.refreshes.Start(l.ref.Key, lease.Flight, l.refreshOf(rec))
 }
 
-// refresh waits for a refresh: one for all waiters of this process, which runs
-// outside any request. A session that has ended is errLoginRequired.
+// refresh waits for a refresh. All callers in this process share one, which
+// runs outside any request. If the session has ended, the error is
+// errLoginRequired.
 func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
 	if err != nil {
@@ -155,18 +157,19 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 	return nil
 }
 
-// refreshOf is one refresh of the session, for a caller who knows rec.
+// refreshOf returns a function that makes one refresh of the session for a
+// caller who has seen rec.
 func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (session.Stored, error) {
 	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.ref, string(rec.Access)
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
-			if p := recover(); p != nil { // perhaps nobody waits for it
+			if p := recover(); p != nil { // report it here, as perhaps nobody waits for the result
 				rp.provider.emitPanic(ctx, p, debug.Stack())
 				panic(p)
 			}
 		}()
 		if _, err := rp.provider.Metadata(ctx); err != nil {
-			return session.Stored{}, err // before a lease is taken: nothing could be sent
+			return session.Stored{}, err // do not take a lease if nothing can be sent
 		}
 		now, renewed, err := keeper.Renew(ctx, ref, seen, renewer{rp})
 		if errors.Is(err, session.ErrNone) {
@@ -182,15 +185,15 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 	}
 }
 
-// renewer renews tokens at the provider of a relying party.
+// renewer implements session.Renewer for a relying party.
 type renewer struct{ party *RelyingParty }
 
-// finalRefusals are the errors after which a refresh token is worth nothing
-// any more: RFC 6749 §5.2 and OpenID Connect Core §3.1.2.6, which some
-// providers answer a refresh with.
+// finalRefusals are the error codes that mean the refresh token no longer
+// works. They are from RFC 6749 §5.2 and, because some providers send those
+// for a refresh too, OpenID Connect Core §3.1.2.6.
 var finalRefusals = []string{"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
 
-// Renew implements session.Renewer: it sends the refresh token, once (RFC 6749
+// Renew implements session.Renewer. It sends the refresh token once (RFC 6749
 // §6).
 func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
 	rp := n.party
@@ -202,7 +205,7 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 		return session.Tokens{}, n.judge(err)
 	}
 	keep, err := n.checkIDToken(ctx, sent, answer)
-	if err != nil { // another person or issuer: OpenID Connect Core §12.2
+	if err != nil { // another person or issuer (OpenID Connect Core §12.2)
 		rp.revokeLater(answer.Refresh)
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, &session.RefusedError{Err: err}
@@ -220,7 +223,7 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 // Discard implements session.Renewer.
 func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
-// judge says what a token request without tokens means for the refresh token.
+// judge decides what a failed token request means for the refresh token.
 func (n renewer) judge(err error) error {
 	refusal, refused := errors.AsType[*backchannel.Refusal](err)
 	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
@@ -237,11 +240,13 @@ func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
 }
 
-// checkIDToken verifies the ID Token of a refresh, if there is one: same
-// issuer, person and audience (OpenID Connect Core §12.2). It reports whether
-// there is one to keep. When the provider's keys cannot be had now, the answer
-// is taken without it, as long as its claims name the same: the refresh token
-// that came with it has replaced the one sent.
+// checkIDToken verifies the ID Token of a refresh, if there is one: it must
+// have the same issuer, person and audience (OpenID Connect Core §12.2). It
+// reports whether there is one to keep.
+//
+// If the provider's keys cannot be fetched now, the tokens are accepted
+// without the ID Token, as long as its claims match: the refresh token we sent
+// may already have been replaced by the new one.
 func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (keep bool, err error) {
 	if answer.IDToken == "" {
 		return false, nil
@@ -261,27 +266,26 @@ func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer 
 	return false, nil
 }
 
-// sessionAnswer is what SessionHandler says.
+// sessionAnswer is the JSON body of SessionHandler.
 type sessionAnswer struct {
 	SignedIn bool            `json:"signed_in"`
 	Issuer   string          `json:"issuer,omitempty"`
 	Subject  string          `json:"subject,omitempty"`
 	Claims   json.RawMessage `json:"claims,omitempty"`
-	Expires  time.Time       `json:"expires,omitzero"` // the session ends then at the latest
+	Expires  time.Time       `json:"expires,omitzero"` // when the session ends at the latest
 	IdleEnds time.Time       `json:"idle_ends,omitzero"`
 	LoginURL string          `json:"login_url,omitempty"`
 }
 
-// SessionHandler tells a single-page application by JSON who is signed in and
-// until when:
+// SessionHandler tells a single-page application who is signed in and until
+// when. It answers GET and HEAD with JSON:
 //
 //	{"signed_in":true,"issuer":"…","subject":"…","claims":{…},"expires":"…","idle_ends":"…"}
 //	{"signed_in":false,"login_url":"/auth/login"}
 //
-// The answer is 200 in both cases. Asking does not count as activity: an
-// application that asks every minute does not keep a session from its idle
-// limit. Tokens are never in it. When the store is in trouble the answer is
-// 503. It takes GET and HEAD.
+// The status is 200 in both cases. If the store fails, it is 503. The response
+// never holds tokens. Requests to this handler do not count as activity, so an
+// application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -13,10 +13,11 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// HTTPClient returns an http.Client that sends the access token of the session on
-// ctx, renewed when it has to be, to the given origins ("https://api.example.org")
-// and to no other. To name none is an error. Redirects are followed; each hop
-// is judged by its own origin. The client serves as long as the session lives.
+// HTTPClient returns an http.Client that sends the access token of the session
+// on ctx to the given origins, such as "https://api.example.org", and to no
+// others. The token is renewed when necessary. The client follows redirects
+// and decides for each hop by its own origin. It works as long as the session
+// lives. Calling HTTPClient without origins is an error.
 func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	if _, err := rp.liveFrom(ctx); err != nil {
 		return nil, err
@@ -66,8 +67,9 @@ func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // ClaimToken returns the session's ID Token as a claim to push to an
-// authorization server (UMA Grant §3.3.1), renewed first if it has expired and
-// the provider gives a new one with a refresh. It fits UMATransportConfig.Claims.
+// authorization server (UMA Grant §3.3.1). If the ID Token has expired, it is
+// renewed first, provided that the provider issues a new one with a refresh.
+// Use it as UMATransportConfig.Claims.
 func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {
@@ -86,10 +88,11 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 	return ClaimToken{Token: NewSecret(string(rec.IDToken))}, nil
 }
 
-// claimAhead is how much life an ID Token needs to be pushed as a claim.
+// claimAhead is how long an ID Token must still be valid to be pushed as a
+// claim.
 const claimAhead = 10 * time.Second
 
-// expired reads exp of an ID Token that was verified when it came.
+// expired reads exp of an ID Token that was verified when it was received.
 func expired(raw string, now time.Time) bool {
 	at, err := token.Expiry(raw)
 	return err != nil || !now.Add(claimAhead).Before(at)

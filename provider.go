@@ -17,23 +17,25 @@ import (
 )
 
 const (
-	// metadataLimit caps a metadata document; real ones have 2 to 8 KiB.
+	// metadataLimit caps a metadata document, in bytes. Real documents have 2
+	// to 8 KiB.
 	metadataLimit = 512 << 10
 	// metadataAge is how long a document is used before it is fetched again.
 	metadataAge = time.Hour
-	// metadataWait is how long one request waits for a fetch, so that a sign-in
-	// page answers 503 within a second when the provider hangs (FA1). The fetch
-	// itself goes on for outbound.Timeout.
+	// metadataWait is how long one request waits for a fetch, so that a
+	// sign-in page answers 503 within a second if the provider hangs (FA1).
+	// The fetch itself continues for up to outbound.Timeout.
 	metadataWait = 900 * time.Millisecond
-	// metadataBackoff and metadataBackoffMax space the tries after a failure:
-	// 3 s, 6 s, 12 s, 24 s, so that sign-in works within 30 s of a return.
+	// metadataBackoff and metadataBackoffMax space out the retries after a
+	// failure: 3 s, 6 s, 12 s, then every 24 s. Sign-in therefore works again
+	// within 30 s of the provider's return.
 	metadataBackoff    = 3 * time.Second
 	metadataBackoffMax = 24 * time.Second
 )
 
-// Provider is one OpenID provider or UMA authorization server: its issuer,
-// metadata, keys, and the one HTTP client that talks to it. It fetches what it
-// needs at first need and keeps the last good answer.
+// Provider is one OpenID provider or UMA authorization server: its issuer, its
+// metadata, its keys, and the one HTTP client that talks to it. It fetches
+// what it needs on first use and keeps the last good answer.
 //
 // A Provider is safe for concurrent use. Share one per issuer.
 type Provider struct {
@@ -51,10 +53,12 @@ type Provider struct {
 	algs     []string
 }
 
-// NewProvider makes a Provider for issuer, which is compared byte for byte with
-// what the provider says of itself. It does no I/O: the provider may be down
-// when the process starts. A nil config means all defaults. The error lists
-// every problem of the arguments at once.
+// NewProvider returns a Provider for issuer. The issuer must equal, byte for
+// byte, the one in the provider's metadata and tokens. A nil config means all
+// defaults.
+//
+// NewProvider does no I/O, so the provider may be down when the process
+// starts. Its error lists every problem of the arguments at once.
 func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	var c ProviderConfig
 	if config != nil {
@@ -88,17 +92,17 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	return p, nil
 }
 
-// Issuer returns the issuer as it was given to NewProvider.
+// Issuer returns the issuer as it was passed to NewProvider.
 func (p *Provider) Issuer() string { return p.issuer }
 
-// Metadata returns the provider's metadata, fetching it if need be: the OpenID
-// Connect Discovery document, else that of RFC 8414. The UMA members stay
-// empty. The result is shared; do not modify it.
+// Metadata returns the provider's metadata and fetches it if necessary. It
+// uses the OpenID Connect Discovery document, or that of RFC 8414 if there is
+// none. The UMA members are empty. The result is shared, so do not modify it.
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.openid) }
 
-// umaMetadata returns the OpenID or RFC 8414 metadata joined with the UMA
-// members of uma2-configuration, which gives nothing else (decision 8),
-// except where there is no other document.
+// umaMetadata returns the OpenID or RFC 8414 metadata with the UMA members
+// added from uma2-configuration. Nothing else is taken from uma2-configuration
+// (decision 8), unless the server has no other document.
 func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.uma) }
 
 func (p *Provider) now() time.Time { return p.clock() }
@@ -114,7 +118,8 @@ func (p *Provider) jwksURI(ctx context.Context) (string, error) {
 	return md.JWKSURI, nil
 }
 
-// algorithms are those an ID Token may be signed with: configured, else announced.
+// algorithms returns the algorithms that an ID Token may be signed with: the
+// configured ones, or else those the provider announces.
 func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 	if len(p.algs) > 0 {
 		return p.algs, nil
@@ -127,16 +132,17 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 }
 
 // Shutdown waits until the fetches of metadata and keys that requests have
-// started are over, or ctx is.
+// started are done, or until ctx is done.
 func (p *Provider) Shutdown(ctx context.Context) error {
 	return errors.Join(p.openid.Shutdown(ctx), p.uma.Shutdown(ctx), p.keys.Wait(ctx))
 }
 
-// Shutdown ends the parts in the order given, each even if one before it failed,
-// and joins their errors. The parts of this package wait until the work that
-// requests left behind is done: renewals, revocations, fetches, and what they
-// tell the log and the Events hook. They stop nothing, so put the http.Server
-// first, which fits as it is. A part that is nil is left out.
+// Shutdown calls Shutdown on each part in the order given, even if an earlier
+// one failed, and joins their errors. It skips parts that are nil.
+//
+// The parts of this package wait until the work that requests left behind is
+// done: renewals, revocations, fetches, and the log lines and events of these.
+// They do not stop new work, so pass the *http.Server first.
 func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context) error }) error {
 	var errs []error
 	for _, part := range parts {
@@ -147,7 +153,7 @@ func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context)
 	return errors.Join(errs...)
 }
 
-// kept is a document that is fetched when it is needed.
+// kept returns a metadata document that is fetched on first use and then kept.
 func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backchannel.Kept[*Metadata] {
 	return backchannel.NewKept(backchannel.KeptConfig[*Metadata]{
 		Fetch: func(ctx context.Context) (*Metadata, backchannel.Life, error) {
@@ -170,8 +176,8 @@ func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata
 	return md, nil
 }
 
-// fetchOpenID gets the OpenID Connect Discovery document (§4), else, where
-// there is none, that of RFC 8414 §3.
+// fetchOpenID fetches the OpenID Connect Discovery document (§4). If the
+// provider has none, it fetches that of RFC 8414 §3.
 func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
 	md, err := p.fetchMetadata(ctx, appended(p.issuer, "openid-configuration"))
 	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
@@ -184,8 +190,8 @@ func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
 	return md, nil
 }
 
-// fetchUMA gets the UMA members (Grant for OAuth 2.0 Authorization §2). The
-// rest comes from the OpenID or RFC 8414 document, if the server has one.
+// fetchUMA fetches the UMA members (UMA Grant §2). The rest comes from the
+// OpenID or RFC 8414 document, if the server has one.
 func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
 	uma, err := p.fetchMetadata(ctx, appended(p.issuer, "uma2-configuration"))
 	if err != nil {
@@ -194,7 +200,7 @@ func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
 	base, err := p.Metadata(ctx)
 	if err != nil {
 		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
-			return uma, nil // a UMA server that is no OpenID provider
+			return uma, nil // a UMA server that is not an OpenID provider
 		}
 		return nil, err
 	}
@@ -211,7 +217,8 @@ func (p *Provider) fetchMetadata(ctx context.Context, url string) (*Metadata, er
 		}
 		return nil, errProviderUnavailable.because(err)
 	}
-	// Discovery §4.3, RFC 8414 §3.3: identical to the issuer it was asked of.
+	// The document must name the issuer it was requested for (Discovery §4.3,
+	// RFC 8414 §3.3).
 	if md.Issuer != p.issuer {
 		return nil, errMetadataIssuer.because(fmt.Errorf("configured %q, metadata says %q", p.issuer, clip(md.Issuer)))
 	}
@@ -221,14 +228,14 @@ func (p *Provider) fetchMetadata(ctx context.Context, url string) (*Metadata, er
 	return &md, nil
 }
 
-// appended is the well-known address as OpenID Connect Discovery §4 and UMA
-// form it: after the issuer's path, with exactly one slash.
+// appended returns the well-known address as OpenID Connect Discovery §4 and
+// UMA form it: after the issuer's path, with exactly one slash between.
 func appended(issuer, name string) string {
 	return strings.TrimSuffix(issuer, "/") + "/.well-known/" + name
 }
 
-// inserted is the well-known address as RFC 8414 §3.1 forms it: before the
-// issuer's path.
+// inserted returns the well-known address as RFC 8414 §3.1 forms it: before
+// the issuer's path.
 func inserted(issuer, name string) string {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -238,14 +245,13 @@ func inserted(issuer, name string) string {
 	return u.String()
 }
 
-// clip shortens what a peer sent before it goes into an error.
+// clip shortens a string from a peer for use in an error.
 func clip(s string) string { return outbound.Clip(s) }
 
-// Metadata is what a provider publishes about itself: OpenID Connect Discovery
-// §3, RFC 8414 §2 and UMA 2.0 Grant §2. Members that gatehouse does not use are
-// left out.
+// Metadata is what a provider publishes about itself: the members of OpenID
+// Connect Discovery §3, RFC 8414 §2 and UMA Grant §2 that gatehouse uses.
 type Metadata struct {
-	// The members of OpenID Connect Discovery §3 and RFC 8414 §2.
+	// Members of OpenID Connect Discovery §3 and RFC 8414 §2.
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
@@ -255,16 +261,18 @@ type Metadata struct {
 	RevocationEndpoint    string   `json:"revocation_endpoint"`    // RFC 7009
 	IntrospectionEndpoint string   `json:"introspection_endpoint"` // RFC 7662
 	ScopesSupported       []string `json:"scopes_supported"`
-	// IDTokenAlgorithms are the algorithms the provider signs ID Tokens with.
+	// IDTokenAlgorithms are the algorithms that the provider signs ID Tokens
+	// with.
 	IDTokenAlgorithms []string `json:"id_token_signing_alg_values_supported"`
-	// ResponseIssuer says that authorization answers carry iss (RFC 9207 §3).
+	// ResponseIssuer says that authorization responses carry iss (RFC 9207
+	// §3).
 	ResponseIssuer bool `json:"authorization_response_iss_parameter_supported"`
 
-	// The UMA members (UMA Federated Authorization §2).
+	// Members of UMA Federated Authorization §2.
 	PermissionEndpoint           string `json:"permission_endpoint"`
 	ResourceRegistrationEndpoint string `json:"resource_registration_endpoint"`
 	ClaimsInteractionEndpoint    string `json:"claims_interaction_endpoint"`
-	// PolicyEndpoint is Keycloak's own; its presence tells such a server.
+	// PolicyEndpoint exists only at Keycloak, so it identifies such a server.
 	PolicyEndpoint string `json:"policy_endpoint"`
 }
 
@@ -284,14 +292,14 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 }
 
 // isKeycloak reports whether the server is a Keycloak, which deviates from UMA
-// in known ways (internal/testkit/umacases): its metadata has a policy endpoint and no
-// claims interaction endpoint.
+// in known ways (see internal/testkit/umacases). Keycloak's metadata has a
+// policy endpoint and no claims interaction endpoint.
 func (md *Metadata) isKeycloak() bool {
 	return md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""
 }
 
-// checkEndpoints refuses metadata that names an address in clear text or one
-// that is no absolute URL, before anything is sent there.
+// checkEndpoints reports every endpoint that is not an absolute URL or that
+// would send in clear text. It runs before anything is sent to any of them.
 func (md *Metadata) checkEndpoints(insecureHTTP bool) (wrong problems) {
 	for _, e := range []struct{ name, url string }{
 		{"authorization_endpoint", md.AuthorizationEndpoint},

@@ -9,28 +9,27 @@ import (
 	"time"
 )
 
-// Requirement is something a guard asks of an identity beyond being signed in.
-// On a page an unmet requirement is met by signing in again where that can help
-// (MaxAge, Scopes), otherwise it is 403.
+// Requirement is a condition that a guard checks in addition to sign-in. If it
+// is not met and signing in again can help (MaxAge, Scopes, OwnerGrant), a
+// page sends the person to sign in again. Otherwise the answer is 403.
 type Requirement struct {
 	name string
 	met  func(r *http.Request, id *Identity, now time.Time) (bool, error)
 	step stepUp
 }
 
-// stepUp is what a sign-in has to ask for so that a requirement can be met.
+// stepUp is what a sign-in must ask for to meet a requirement.
 type stepUp struct {
-	helps  bool // signing in again can help at all
+	helps  bool // signing in again can help
 	maxAge time.Duration
-	aged   bool // maxAge is asked
+	aged   bool // maxAge is set
 	scopes []string
 	grant  bool // the owner's grant for the protection API
 }
 
-// MaxAge requires that the person authenticated at the provider no longer than
-// d ago (OpenID Connect Core §3.1.2.1, max_age).
-//
-// A d below one second, which no sign-in could meet, panics.
+// MaxAge requires that the person authenticated at the provider at most d ago
+// (max_age in OpenID Connect Core §3.1.2.1). It panics if d is less than one
+// second, because no sign-in could meet that.
 func MaxAge(d time.Duration) Requirement {
 	if d < time.Second {
 		panic("gatehouse: MaxAge: less than one second can never be met")
@@ -44,7 +43,7 @@ func MaxAge(d time.Duration) Requirement {
 	}
 }
 
-// Scopes requires that every one of the scopes was granted to the session.
+// Scopes requires that all of the scopes were granted to the session.
 func Scopes(scopes ...string) Requirement {
 	scopes = slices.Clone(scopes)
 	return Requirement{
@@ -61,14 +60,15 @@ func Scopes(scopes ...string) Requirement {
 	}
 }
 
-// Claim requires the claim of that name to equal one of values or, where the
-// claim is an array, to hold one of them. Without values it must be there and
-// not be null. Types count: the string "true" is not the boolean true.
+// Claim requires the claim of that name to equal one of values. If the claim
+// is an array, one of its elements must. Without values the claim must exist
+// and not be null. Types must match: the string "true" is not the boolean
+// true.
 func Claim(name string, values ...any) Requirement {
 	values = slices.Clone(values)
 	for i, v := range values {
 		if n, ok := v.(int); ok {
-			values[i] = float64(n) // what encoding/json makes of a number
+			values[i] = float64(n) // the type that encoding/json decodes numbers to
 		}
 	}
 	return Requirement{
@@ -89,8 +89,9 @@ func Claim(name string, values ...any) Requirement {
 	}
 }
 
-// RequirementFunc requires f to return true. The name stands in the log. An
-// error of f that is an *Error is answered as it says, any other with 503.
+// RequirementFunc requires f to return true. The name appears in the log. If f
+// returns an *Error, that is the answer. Any other error is answered with 503.
+// RequirementFunc panics if f is nil.
 func RequirementFunc(name string, f func(r *http.Request, id *Identity) (bool, error)) Requirement {
 	if f == nil {
 		panic("gatehouse: RequirementFunc: the function is nil")
@@ -101,10 +102,10 @@ func RequirementFunc(name string, f func(r *http.Request, id *Identity) (bool, e
 	}
 }
 
-// OwnerGrant requires that the person granted this site access to the
-// protection API of the authorization server, so that it can register what
-// they own (UMA Federated Authorization §1.3). A page sends them for it. The
-// relying party needs RelyingPartyConfig.OwnerGrants.
+// OwnerGrant requires that the person has granted this site access to the
+// protection API of the authorization server, so that it can register their
+// resources (UMA Federated Authorization §1.3). If they have not, a page sends
+// them there to do so. The relying party needs RelyingPartyConfig.OwnerGrants.
 func OwnerGrant() Requirement {
 	return Requirement{name: ownerGrantName, step: stepUp{helps: true, grant: true}}
 }

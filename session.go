@@ -19,25 +19,26 @@ import (
 	"example.com/gatehouse/internal/session"
 )
 
-// Sessions keeps who is signed in: the store, the keys, the limits and the
-// cookie. Several relying parties of one origin may share it. It is safe for
-// concurrent use. Call Shutdown before the process ends.
+// Sessions keeps the sign-ins. It holds the store, the keys, the time limits
+// and the cookie name. Several relying parties of one origin may share it. It
+// is safe for concurrent use. Call Shutdown before the process ends.
 type Sessions struct {
 	keeper *session.Keeper
 	name   string
-	named  bool // made by NewSessions: the cookie's name is of Name and origin
+	named  bool // made by the application: the cookie is named after Name and the origin
 	now    func() time.Time
 	app    *scs.SessionManager
 
 	refreshes flight.Group[string, session.Stored]
-	chores    flight.Group[string, struct{}] // revocations and the like
+	chores    flight.Group[string, struct{}] // revocations
 
 	mu      sync.Mutex
 	origin  string
 	parties map[partyKey]*RelyingParty
 }
 
-// NewSessions checks the config and makes a Sessions. It does no I/O.
+// NewSessions returns a Sessions for the config. It does no I/O. Its error
+// lists every problem of the config.
 func NewSessions(c SessionsConfig) (*Sessions, error) {
 	ring, err := c.complete()
 	if err != nil {
@@ -51,20 +52,20 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 	}, nil
 }
 
-// partyKey names the relying party that a record belongs to.
+// partyKey identifies the relying party that a record belongs to.
 type partyKey struct{ issuer, client string }
 
-// siteOf is where a relying party is mounted, as its RedirectURL writes it.
+// siteOf returns the origin of a relying party as its RedirectURL writes it.
 func siteOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// admits reports why a relying party at that origin cannot join.
+// admits returns an error if a relying party at that origin cannot join.
 func (s *Sessions) admits(origin string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clash(origin)
 }
 
-// clash is admits for those who hold the lock.
+// clash is admits for callers that hold s.mu.
 func (s *Sessions) clash(origin string) error {
 	if s.origin == "" || s.origin == origin {
 		return nil
@@ -72,8 +73,9 @@ func (s *Sessions) clash(origin string) error {
 	return fmt.Errorf("shared with a relying party at %s; RedirectURL has the origin %s", s.origin, origin)
 }
 
-// attach joins a relying party to the Sessions: all must have one origin,
-// because the session cookie's name is a hash over it (decision 6).
+// attach registers a relying party with the Sessions. All of them must have
+// the same origin, because the name of the session cookie is a hash of it
+// (decision 6).
 func (s *Sessions) attach(rp *RelyingParty) error {
 	origin := siteOf(rp.redirect)
 	s.mu.Lock()
@@ -86,8 +88,9 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 	return nil
 }
 
-// partyOf is the relying party whose sign-in the record is: only its provider
-// may see the record's tokens. nil when it is none of this process.
+// partyOf returns the relying party that the record belongs to, or nil if this
+// process has none. Only the provider of that relying party may see the tokens
+// in the record.
 func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,8 +98,8 @@ func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 }
 
 // Shutdown waits until the work that requests left behind is done: refreshes,
-// revocations, metadata and key fetches. It ends with the error of ctx if that
-// is done first. Serve no requests any more when calling it.
+// revocations, and fetches of metadata and keys. If ctx is done first, it
+// returns the error of ctx. Stop serving requests before calling it.
 func (s *Sessions) Shutdown(ctx context.Context) error {
 	errs := []error{s.keeper.Wait(ctx), s.refreshes.Wait(ctx), s.chores.Wait(ctx)}
 	s.mu.Lock()
@@ -109,22 +112,21 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
-// before it returns. A sign-in that began earlier does not survive either.
+// before it returns. A sign-in that is under way does not survive either.
 func (s *Sessions) RevokeAll(ctx context.Context, issuer, subject string) error {
 	return failure(s.keeper.RevokeAll(ctx, issuer, subject))
 }
 
-// SessionInfo is one session in a list for its owner.
+// SessionInfo describes one session to its owner.
 type SessionInfo struct {
-	ID       string    // names the session for Revoke; not the cookie
+	ID       string    // identifies the session for Revoke; not the cookie's value
 	Began    time.Time // when its sign-in began
-	LastSeen time.Time // to a tenth of the idle interval
-	Ends     time.Time // the absolute limit
+	LastSeen time.Time // accurate to a tenth of SessionsConfig.IdleTimeout
+	Ends     time.Time // when the session ends at the latest
 }
 
-// List returns the live sessions of a person, newest first, at most 100. It is
-// for display: no decision is made by it, and a session that was just created
-// may be missing.
+// List returns the live sessions of a person, newest first, at most 100. Use
+// it for display only: a session that was just created may be missing.
 func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
 	live, err := s.keeper.List(ctx, issuer, subject)
 	if err != nil {
@@ -137,8 +139,8 @@ func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionI
 	return list, nil
 }
 
-// Revoke ends the session with that SessionInfo.ID, if it is one of the person's.
-// A session that is gone is no error.
+// Revoke ends the session with the given SessionInfo.ID if it belongs to the
+// person. It returns nil if the session has already ended.
 func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error {
 	ended, err := s.keeper.Revoke(ctx, issuer, subject, id)
 	if err != nil || ended == nil {
@@ -159,5 +161,6 @@ func (s *Sessions) ring(ctx context.Context) (*seal.Ring, error) {
 	return ring, nil
 }
 
-// reread looks whether the store has another key by now.
+// reread reads the sealing keys from the store again and reports whether they
+// changed.
 func (s *Sessions) reread(ctx context.Context) (*seal.Ring, bool) { return s.keeper.Reread(ctx) }

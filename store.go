@@ -13,44 +13,47 @@ import (
 )
 
 // Store keeps login records, marks and used states. It is the context-aware
-// store of scs with two methods more, which make sessions safe on many
+// store of scs with two more methods, which make sessions safe on many
 // replicas. Do not share it with an scs.SessionManager.
 //
-// Keys are 43 characters of base64url, values at most 60,000 opaque bytes that
-// the store compares and never reads. A value past its expiry is absent; when
-// the store really removes it is its own affair. All methods are safe for
-// concurrent use, by several processes where the store is shared, and honour
-// their context. An error means that the outcome is unknown.
+// A key is 43 characters of base64url. A value is at most 60,000 opaque bytes,
+// which the store compares but never interprets. A value past its expiry
+// counts as absent, whether or not the store has removed it yet. All methods
+// must honour their context and be safe for concurrent use, also by several
+// processes if they share the store. An error means that the outcome is
+// unknown.
 //
-// The package middlewaretest holds the contract as a test suite.
+// Package middlewaretest tests an implementation against this contract.
 type Store interface {
 	scs.CtxStore
 
-	// SwapCtx replaces the value under key if it equals old. A nil old means
-	// that the key must be absent, a nil new deletes. It reports whether the
-	// stored value is now new: true as well when it was already, because a
-	// client may repeat a command whose reply was lost.
+	// SwapCtx replaces the value under key with new if it equals old. A nil
+	// old means that the key must be absent. A nil new deletes the key.
+	// SwapCtx reports whether the stored value is now new. That includes the
+	// case that it was new already, because a client may repeat a command
+	// whose reply was lost.
 	SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error)
 
-	// FindManyCtx returns the values under keys in their order, nil where there
-	// is none, in one round trip.
+	// FindManyCtx returns the values under keys, in the same order, in one
+	// round trip. The value of an absent key is nil.
 	FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error)
 }
 
-// NewMemoryStore returns a Store in the memory of this process, for one process
-// and for tests: what it holds is gone when the process ends. A nil now means
-// time.Now. It starts no goroutine; what has expired is removed while others
-// write.
+// NewMemoryStore returns a Store in the memory of this process. It is meant
+// for tests and for applications of one process: its content is lost when the
+// process ends. A nil now means time.Now. The Store starts no goroutine;
+// writes remove expired values.
 func NewMemoryStore(now func() time.Time) Store {
 	return memstore.NewStore(orNow(now))
 }
 
-// SingleProcessStore makes a Store of any scs store for programs that run in
-// one process only: compare-and-swap is done under a lock of this process.
-// With a second process, or a second SingleProcessStore on the same data, a
-// logout may be undone and a refresh token sent twice. A store without the
-// methods of scs.CtxStore is called without a context, and a hanging one then
-// hangs the request.
+// SingleProcessStore turns any scs store into a Store for applications that
+// run in one process only: it does compare-and-swap under a lock of this
+// process. If a second process or a second SingleProcessStore uses the same
+// data, a logout may be undone and a refresh token sent twice.
+//
+// A store that does not implement scs.CtxStore is called without a context. If
+// it hangs, so does the request.
 func SingleProcessStore(s scs.Store) Store {
 	if s == nil {
 		panic("gatehouse: SingleProcessStore needs a store")
@@ -62,16 +65,18 @@ func SingleProcessStore(s scs.Store) Store {
 	return p
 }
 
-// storeLocks spreads the locks of a SingleProcessStore over keys.
+// storeLocks is the number of locks that a SingleProcessStore spreads its keys
+// over.
 const storeLocks = 64
 
 type singleProcess struct {
 	scs.Store
 	seed  maphash.Seed
-	locks [storeLocks]chan struct{} // full while held, so that a wait can end with its context
+	locks [storeLocks]chan struct{} // full while held: waiting on a channel can end with the context
 }
 
-// FindCtx and CommitCtx copy: memstore keeps and gives the slice itself.
+// FindCtx and CommitCtx copy the value, because memstore of scs keeps and
+// returns the caller's slice.
 func (s *singleProcess) FindCtx(ctx context.Context, key string) (b []byte, found bool, err error) {
 	if c, ok := s.Store.(scs.CtxStore); ok {
 		b, found, err = c.FindCtx(ctx, key)
@@ -138,45 +143,48 @@ func (s *singleProcess) SwapCtx(ctx context.Context, key string, old, new []byte
 	return err == nil, err
 }
 
-// ResourceIDs keeps the ids that authorization servers gave to resources. They
-// are durable facts: one that is lost is found again by listing at the server
-// or, with a server that takes names twice, registered a second time, and then
-// what owners shared does not apply to it. They belong in the database where
-// the resources are, not in a session store.
+// ResourceIDs keeps the ids that an authorization server gave to resources.
+// Keep them in the database that holds the resources, not in a session store.
+// A lost id is found again by listing the resources at the server. If that
+// fails, the resource is registered a second time, and what its owner shared
+// no longer applies.
 //
-// An id is kept under (issuer, owner, name); owner "" is the service itself.
-// Every request with a token asks for an id, so ID should be fast. All methods
-// are safe for concurrent use and honour their context, and each has its effect
-// at once for all replicas. An error means that nothing is known about the
-// effect; requests that depend on it are answered with 503. Names and ids have up
-// to 1,024 bytes, and ids are printable ASCII. The package middlewaretest holds
-// the contract as a test suite.
+// An id is kept under (issuer, owner, name), where owner "" is the service
+// itself. Names and ids have up to 1,024 bytes, and ids are printable ASCII.
+// Every request with a token looks up an id, so ID should be fast.
+//
+// All methods must be safe for concurrent use and honour their context. Each
+// takes effect at once on all replicas. An error means that the outcome is
+// unknown; requests that depend on it are answered with 503. Package
+// middlewaretest tests an implementation against this contract.
 type ResourceIDs interface {
-	// ID returns the id, "" if none is kept.
+	// ID returns the id, or "" if none is kept.
 	ID(ctx context.Context, issuer, owner, name string) (string, error)
-	// PutIfAbsent keeps id unless another is kept already. It returns the one
-	// that is kept now.
+	// PutIfAbsent keeps id if no id is kept yet. It returns the id that is
+	// kept afterwards.
 	PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (winner string, err error)
-	// Drop forgets id. Where another one, or none, is kept it does nothing and
+	// Drop deletes id. If a different id or none is kept, it does nothing and
 	// returns nil.
 	Drop(ctx context.Context, issuer, owner, name, id string) error
 }
 
-// GrantStore keeps owners' grants: opaque bytes under (issuer, owner). They are
-// durable facts, not sessions: nothing expires. The bytes hold tokens, so guard
-// the store like one of passwords. It takes values of up to 60,000 bytes.
+// GrantStore keeps owners' grants: opaque values of up to 60,000 bytes under
+// (issuer, owner). They do not expire. The values hold tokens, so protect the
+// store like one that holds passwords.
 //
-// All methods are safe for concurrent use and honour their context. What
-// SwapGrant has written is what Grant reads, on all replicas. An error means that
-// the effect is not known. The package middlewaretest holds the contract as a
-// test suite.
+// All methods must be safe for concurrent use and honour their context. Once
+// SwapGrant has returned, Grant returns the new value on all replicas. An
+// error means that the outcome is unknown. Package middlewaretest tests an
+// implementation against this contract.
 type GrantStore interface {
-	// Grant returns the bytes, nil if there are none. The caller does not
-	// change them.
+	// Grant returns the value, or nil if there is none. The caller does not
+	// modify it.
 	Grant(ctx context.Context, issuer, owner string) ([]byte, error)
-	// SwapGrant replaces old by new in one step if exactly old is kept. A nil
-	// old means that nothing may be kept, a nil new deletes. swapped is true
-	// also when new is kept already, or nothing is when new is nil, because
-	// clients repeat a command whose answer was lost; every new value is fresh.
+	// SwapGrant atomically replaces old with new if exactly old is kept. A nil
+	// old means that nothing may be kept yet. A nil new deletes the value.
+	// SwapGrant reports whether new is kept now, or nothing if new is nil.
+	// That includes the case that it was so already, because a client may
+	// repeat a command whose reply was lost. The caller never passes the same
+	// new value for two different changes.
 	SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (swapped bool, err error)
 }
