@@ -75,7 +75,7 @@ func ExampleSubmittedError() {
 		fmt.Println("We asked the owner; look again in", submitted.Interval)
 	case errors.As(err, &needInfo):
 		fmt.Println("Please tell the authorization server who you are:", needInfo.RedirectUser)
-	case gatehouse.ErrorCode(err) == "uma_denied":
+	case gatehouse.ErrorCode(err) == gatehouse.CodeUMADenied:
 		fmt.Println("You have no access to this album.")
 	}
 	// Output: We asked the owner; look again in 5s
