@@ -32,7 +32,8 @@ import (
 //
 // An attempt that asks for an owner's grant ends with step 4, where the grant
 // is stored. If a step fails or panics, the earlier steps are undone: the
-// session is ended, and the refresh token is revoked.
+// session is ended, and the refresh token is revoked unless an older session
+// may share its grant.
 
 const (
 	// callbackTimeout bounds a callback, so that it answers within 10 s even

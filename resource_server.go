@@ -17,20 +17,20 @@ import (
 type ResourceServer struct {
 	provider *Provider
 	client   Client
-	audience []string // what a token's aud may hold, the client's id included
+	audience []string // accepted values of a token's aud, including the client's id
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
-	lists    bool // ids is our memory: fill it by listing
+	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
 	facts    *introspection.Cache
-	byPAT    atomic.Bool // introspection wants the protection API token, not our client
+	byPAT    atomic.Bool // introspection requires the protection API token instead of client authentication
 	registry registry
 }
 
-// NewResourceServer makes a ResourceServer. It does no I/O: the authorization
-// server may be down when the process starts. The error lists every problem of
-// the arguments at once.
+// NewResourceServer returns a ResourceServer for an API whose tokens come from
+// p. It does no I/O, so the authorization server may be down when the process
+// starts. Its error lists every problem of the arguments.
 func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, error) {
 	if err := c.complete(p); err != nil {
 		return nil, err
@@ -51,12 +51,12 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 	return rs, nil
 }
 
-// Shutdown waits until the calls that requests have started are over, or ctx
-// is: those of an OwnerGrants and of the Provider too. It does not stop new
-// ones: stop the HTTP server first.
+// Shutdown waits until the calls that requests have started are done, or until
+// ctx is done. It includes those of the Provider and of an OwnerGrants. It
+// does not stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx)}
-	switch pats := rs.pats.(type) { // an application's own is the application's to end
+	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))
 	case *OwnerGrants:
@@ -65,7 +65,7 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	return errors.Join(append(errs, rs.provider.Shutdown(ctx))...)
 }
 
-// answer writes the answer to a refused request.
+// answer writes the response to a refused request.
 func (rs *ResourceServer) answer(w http.ResponseWriter, r *http.Request, e *Error) {
 	writeErrorHeader(w, e)
 	if rs.onError != nil {

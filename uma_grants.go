@@ -19,11 +19,11 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// OwnerGrants is the PATSource of people's resources. A sign-in that asks for
-// the scope uma_protection leaves the owner's grant here (RelyingPartyConfig);
-// it is an authorization of its own, which logout does not touch, so that
-// strangers can be answered while the owner is away. For the owner "" it uses
-// client credentials. It is safe for concurrent use.
+// OwnerGrants is the PATSource for people's resources. A sign-in that asks for
+// the scope uma_protection stores the owner's grant here (see
+// RelyingPartyConfig.OwnerGrants). The grant is an authorization of its own:
+// logout does not end it, so requests are answered while the owner is away.
+// For the owner "" it uses client credentials. It is safe for concurrent use.
 type OwnerGrants struct {
 	provider *Provider
 	client   Client
@@ -32,8 +32,8 @@ type OwnerGrants struct {
 	flights  flight.Group[string, Secret]
 }
 
-// NewOwnerGrants makes an OwnerGrants. It does no I/O. The error lists every
-// problem of the arguments at once.
+// NewOwnerGrants returns an OwnerGrants for owners who sign in at p. It does
+// no I/O. Its error lists every problem of the arguments.
 func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	if err := c.complete(p); err != nil {
 		return nil, err
@@ -41,24 +41,24 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}, nil
 }
 
-// Shutdown waits until the renewals under way are over and stored, or ctx is:
-// the fetches of the Provider too.
+// Shutdown waits until the renewals under way are done and stored, or until
+// ctx is done. It includes the fetches of the Provider.
 func (g *OwnerGrants) Shutdown(ctx context.Context) error {
 	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.provider.Shutdown(ctx))
 }
 
-// ownerGrant is what the store keeps for an owner, as JSON.
+// ownerGrant is the stored grant of an owner, as JSON.
 type ownerGrant struct {
-	Write   string    `json:"w"` // fresh in every value: a swap whose answer was lost is recognised
+	Write   string    `json:"w"` // new in every value, to recognise a swap whose reply was lost
 	Access  string    `json:"access,omitempty"`
 	Refresh string    `json:"refresh,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
 	RenewAt time.Time `json:"renew_at,omitzero"`
 	grantLease
-	over error // why the grant is at its end: it is deleted
+	over error // why the grant has ended; it is then deleted
 }
 
-// grantLease is a lease.Lease as the store keeps it.
+// grantLease is a lease.Lease in its stored form.
 type grantLease struct {
 	Holder    string    `json:"holder,omitempty"`
 	Until     time.Time `json:"lease,omitzero"`
@@ -70,7 +70,7 @@ func newOwnerGrant(a *backchannel.Tokens) ownerGrant {
 	return ownerGrant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}
 }
 
-// fresh is the token if it can be used and need not be renewed yet.
+// fresh returns the token if it is valid and not yet due for renewal.
 func (o *ownerGrant) fresh(now time.Time, refused Secret) Secret {
 	if !o.RenewAt.IsZero() && !now.Before(o.RenewAt) {
 		return Secret{}
@@ -78,7 +78,7 @@ func (o *ownerGrant) fresh(now time.Time, refused Secret) Secret {
 	return o.serving(now, refused)
 }
 
-// serving is the token if it can still be used.
+// serving returns the token if it is still valid and not the refused one.
 func (o *ownerGrant) serving(now time.Time, refused Secret) Secret {
 	if o.Access == "" || o.Access == refused.Reveal() || !o.Expires.IsZero() && !now.Before(o.Expires) {
 		return Secret{}
@@ -86,8 +86,8 @@ func (o *ownerGrant) serving(now time.Time, refused Secret) Secret {
 	return NewSecret(o.Access)
 }
 
-// PAT implements PATSource. Without a grant of the owner the error has the code
-// "owner_grant_missing"; the owner has to sign in again and agree.
+// PAT implements PATSource. If the owner has no grant, the error has the code
+// "owner_grant_missing"; the owner must then sign in again and agree.
 func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Secret, error) {
 	if owner == "" {
 		return g.service.PAT(ctx, "", refused)
@@ -111,13 +111,14 @@ func missingGrant(cause error) *Error {
 	return errOwnerGrantMissing.because(cause)
 }
 
-// renew gets a token that is fresh: its own or another replica's. One replica at
-// a time sends the refresh token, as for a session (decision 4).
+// renew returns a fresh token, which this replica or another one renews. Only
+// one replica at a time sends the refresh token, as for a session (decision
+// 4).
 func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (Secret, error) {
 	r := &grantRenewal{g: g, owner: owner, refused: refused}
 	grant, merged, err := lease.Run(ctx, lease.Job[ownerGrant]{Cell: g.cell(owner), Now: g.provider.now, Done: r.done, Work: r.work})
 	switch {
-	case ErrorCode(err) == CodeOwnerGrantMissing && r.brought != nil: // forgotten meanwhile
+	case ErrorCode(err) == CodeOwnerGrantMissing && r.brought != nil: // Forget has deleted it meanwhile
 		return Secret{}, errors.Join(err, g.revoke(context.WithoutCancel(ctx), r.brought))
 	case err != nil:
 		return Secret{}, asError(err, errProviderUnavailable)
@@ -127,7 +128,7 @@ func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (
 	return grant.serving(g.provider.now(), refused), nil
 }
 
-// lost tells of a grant that is at its end.
+// lost reports a grant that has ended.
 func (g *OwnerGrants) lost(ctx context.Context, owner string, cause error) error {
 	err := missingGrant(cause)
 	g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: cause})
@@ -164,19 +165,20 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 		e := asError(err, errClientRefused)
 		return lease.Result[ownerGrant]{Err: e, Known: backchannel.FateKnown(err), Wait: e.RetryAfter}
 	}
-	next := newOwnerGrant(a) // without a new refresh token x/oauth2 gives the old one (RFC 6749 §6)
+	next := newOwnerGrant(a) // if the server sends no new refresh token, x/oauth2 returns the old one (RFC 6749 §6)
 	r.brought = &next
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
 		if now.Refresh != o.Refresh || now.Access != o.Access {
-			return false // replaced by a new sign-in
+			return false // a new sign-in has replaced it
 		}
 		*now = next
 		return true
 	}}
 }
 
-// lose ends the grant, which the server does not honour any more. After a
-// take-over that may be our own doing, so what still serves is kept.
+// lose ends a grant that the server no longer accepts. After a take-over of
+// the lease, the cause may be that two of our replicas sent the refresh token,
+// so an access token that is still valid is kept.
 func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] {
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
 		if now.Refresh != o.Refresh || now.Holder != o.Holder {
@@ -191,11 +193,11 @@ func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] 
 	}}
 }
 
-// cell is where the grant of an owner lies.
+// cell returns the cell of an owner's grant.
 func (g *OwnerGrants) cell(owner string) grantCell { return grantCell{g, owner} }
 
-// grantCell is the stored grant of an owner: a cell of bytes for the loop of
-// compare-and-swap, a leased value for its renewal.
+// grantCell is the stored grant of an owner. It is a swap.Cell for
+// compare-and-swap and a lease.Cell for renewals.
 type grantCell struct {
 	g     *OwnerGrants
 	owner string
@@ -219,19 +221,21 @@ func (c grantCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool,
 	return swapped, nil
 }
 
-// decode reads a stored grant. None is owner_grant_missing.
+// decode reads a stored grant. If there is none, the error is
+// owner_grant_missing.
 func (c grantCell) decode(raw []byte) (o ownerGrant, err error) {
 	if raw == nil {
 		return o, missingGrant(nil)
 	}
 	if json.Unmarshal(raw, &o) != nil {
-		// Not deleted: it may be of a newer version of this package.
+		// Keep it: a newer version of this package may have written it.
 		return o, errGrantStore.because(errors.New("the stored grant cannot be read"))
 	}
 	return o, nil
 }
 
-// encode is the stored form; a grant that is over is deleted.
+// encode returns the stored form of the grant. A grant that has ended is
+// deleted.
 func (c grantCell) encode(o ownerGrant) (*swap.Value, error) {
 	if o.over != nil {
 		return &swap.Value{}, nil
@@ -267,7 +271,7 @@ func (c grantCell) Update(ctx context.Context, p swap.Patience, change func(*own
 	return now, changed, err
 }
 
-// update changes the stored bytes by compare-and-swap.
+// update changes the stored value by compare-and-swap.
 func (c grantCell) update(ctx context.Context, p swap.Patience, change swap.Change) (changed bool, err error) {
 	changed, err = swap.Update(ctx, c, p, change)
 	if errors.Is(err, swap.ErrContended) {
@@ -276,22 +280,23 @@ func (c grantCell) update(ctx context.Context, p swap.Patience, change swap.Chan
 	return changed, err
 }
 
-// grantPatience is for what a person waits for: a hiccup of the store loses no
-// refresh token.
+// grantPatience is the patience of changes that a person waits for. It is long
+// enough that a brief failure of the store does not lose a refresh token.
 func grantPatience() swap.Patience {
 	return swap.Patience{For: grantStoreFor, Pause: grantStorePause, Most: grantStoreFor}
 }
 
 const (
-	// grantStoreFor is how long a change by a person's request goes on while the
-	// store fails.
+	// grantStoreFor is how long such a change is retried while the store
+	// fails.
 	grantStoreFor = time.Second
-	// grantStorePause is the first pause between two tries; it doubles.
+	// grantStorePause is the first pause between two tries; it doubles each
+	// time.
 	grantStorePause = 20 * time.Millisecond
 )
 
-// take stores what a sign-in of owner brought, and refuses one that brought no
-// grant: asking again would go round for ever.
+// take stores the grant of a sign-in. If the owner did not grant anything, it
+// returns an error, because asking again would never end.
 func (g *OwnerGrants) take(ctx context.Context, owner string, a *backchannel.Tokens) error {
 	if err := g.keep(ctx, owner, a); err != nil {
 		return asError(err, errStoreUnavailable)
@@ -306,8 +311,8 @@ func (g *OwnerGrants) take(ctx context.Context, owner string, a *backchannel.Tok
 	return nil
 }
 
-// keep stores what a sign-in of owner brought. An answer that says that the
-// owner did not agree to uma_protection stores nothing and is no error.
+// keep stores the grant of a sign-in. If the owner did not agree to
+// uma_protection, it stores nothing and returns nil.
 func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tokens) error {
 	if owner == "" {
 		return errInternal.because(errors.New("a grant needs an owner"))
@@ -316,7 +321,7 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	if err != nil {
 		return err
 	}
-	// RFC 6749 §5.1: without scope it is what was asked for.
+	// If the response has no scope, it is the one requested (RFC 6749 §5.1).
 	if a.HasScope && md.asksProtection() && !slices.Contains(strings.Fields(a.Scope), protectionScope) {
 		return nil
 	}
@@ -337,7 +342,8 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	return err
 }
 
-// scopes is what a sign-in asks for in addition, so that it brings a grant.
+// scopes returns the additional scopes that a sign-in asks for to obtain a
+// grant.
 func (g *OwnerGrants) scopes(ctx context.Context) []string {
 	md, err := g.provider.Metadata(ctx)
 	if err != nil {
@@ -347,14 +353,14 @@ func (g *OwnerGrants) scopes(ctx context.Context) []string {
 	if md.asksProtection() {
 		scopes = append(scopes, protectionScope)
 	}
-	if slices.Contains(md.ScopesSupported, "offline_access") { // Core §11
+	if slices.Contains(md.ScopesSupported, "offline_access") { // OpenID Connect Core §11
 		scopes = append(scopes, "offline_access")
 	}
 	return scopes
 }
 
-// Has reports whether a grant of the owner is kept that can still be used, to
-// our knowledge: the authorization server may have ended it.
+// Has reports whether a usable grant of the owner is stored. The authorization
+// server may have ended it without our knowledge.
 func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 	grant, err := g.cell(owner).Load(ctx)
 	if ErrorCode(err) == CodeOwnerGrantMissing {
@@ -367,8 +373,8 @@ func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 }
 
 // Forget deletes the owner's grant and revokes its tokens at the authorization
-// server (RFC 7009). It is deleted also when the error says that it could not
-// be revoked.
+// server (RFC 7009). If the error says that the tokens could not be revoked,
+// the grant is deleted all the same.
 func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 	var had ownerGrant
 	cell := g.cell(owner)
@@ -385,8 +391,8 @@ func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 	return g.revoke(ctx, &had)
 }
 
-// revoke ends the tokens at the server, the refresh token first: with it most
-// servers end the access tokens too (RFC 7009 §2.1).
+// revoke revokes the tokens at the server. The refresh token comes first,
+// because most servers then end the access tokens too (RFC 7009 §2.1).
 func (g *OwnerGrants) revoke(ctx context.Context, grant *ownerGrant) error {
 	var problems []error
 	for _, t := range []struct{ hint, token string }{{"refresh_token", grant.Refresh}, {"access_token", grant.Access}} {
@@ -395,7 +401,7 @@ func (g *OwnerGrants) revoke(ctx context.Context, grant *ownerGrant) error {
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
-		return errProviderUnavailable.because(fmt.Errorf("the grant is forgotten here but not revoked: %w", err))
+		return errProviderUnavailable.because(fmt.Errorf("the grant is deleted here but not revoked: %w", err))
 	}
 	return nil
 }

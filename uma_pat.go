@@ -18,32 +18,35 @@ import (
 const (
 	// protectionScope is the scope of a PAT (UMA Federated Authorization §1.3).
 	protectionScope = "uma_protection"
-	// patBackoff is how long a failure is told to others before the server is
-	// asked again.
+	// patBackoff is how long a failure is returned to all callers before the
+	// server is asked again.
 	patBackoff = time.Second
 )
 
-// PATSource gives the tokens for the protection API (PAT) of UMA Federated
-// Authorization §1.3. Whoever authorized the token owns what is registered with
-// it, so there is one per owner.
+// PATSource provides the access tokens for the protection API (PAT, UMA
+// Federated Authorization §1.3). Whoever authorized a token owns what is
+// registered with it, so there is one token per owner.
 type PATSource interface {
 	// PAT returns the token of owner, which is the subject of a person at the
-	// issuer or "" for the service itself. refused is the token that the server
-	// has just refused, zero otherwise: the source then gives another one, or
-	// the same one if it has no other. Errors that are an *Error keep their
-	// code. PAT must be safe for concurrent use, should share one request
-	// between all who wait, and must return when ctx ends.
+	// issuer, or "" for the service itself. If the server has just refused a
+	// token, refused is that token. PAT then returns another one, or the same
+	// one if it has no other.
+	//
+	// If the error is an *Error, it keeps its code. PAT must be safe for
+	// concurrent use and must return when ctx ends. Concurrent calls should
+	// share one request to the server.
 	PAT(ctx context.Context, owner string, refused Secret) (Secret, error)
 }
 
-// asksProtection reports whether the scope has to be asked for: a server whose
-// scopes_supported leaves it out refuses it (K1).
+// asksProtection reports whether to request the scope uma_protection. A server
+// whose scopes_supported omits it refuses it (K1).
 func (md *Metadata) asksProtection() bool {
 	return len(md.ScopesSupported) == 0 || slices.Contains(md.ScopesSupported, protectionScope)
 }
 
-// servicePAT is the PATSource of the service's own resources: client
-// credentials, kept in memory, one request for all who wait.
+// servicePAT is the PATSource for the service's own resources. It obtains a
+// token with client credentials, keeps it in memory, and makes one request for
+// all who wait.
 type servicePAT struct{ token *backchannel.Kept[string] }
 
 func newServicePAT(p *Provider, c Client) *servicePAT {

@@ -20,36 +20,36 @@ import (
 )
 
 const (
-	// maxCallRequests bounds what one call sends in all, to the resource server
-	// and to the token endpoint, however the two play it back and forth.
+	// maxCallRequests bounds the requests of one call, to the resource server
+	// and the token endpoint together.
 	maxCallRequests = 8
-	// drainLimit is what is read of a challenge's body so that its connection
-	// can be used again.
+	// drainLimit is how many bytes of a challenge's body are read so that the
+	// connection can be reused.
 	drainLimit = 64 << 10
 )
 
-// UMATransport is an http.RoundTripper that brings its own permission: where a
-// resource server answers with a UMA challenge, it turns the permission ticket
-// into a requesting party token at the authorization server and sends the
-// request once more (UMA 2.0 Grant §3).
+// UMATransport is an http.RoundTripper that obtains the permission it needs.
+// If a resource server answers with a UMA challenge, it exchanges the
+// permission ticket for a requesting party token at the authorization server
+// and sends the request again (UMA Grant §3).
 //
-// It trusts the provider's issuer alone: a challenge that names another
+// It trusts only the provider's issuer. A challenge that names another
 // authorization server fails before anything is sent there. A token is kept in
-// memory, for its party, and sent only to the origin it was obtained for, over
-// https or to loopback. A request that has an Authorization header already
-// passes untouched. The token does not show in the response.
+// memory for its party. It is sent only to the origin it was obtained for, and
+// only over https or to loopback. It does not appear in the response. A
+// request that already has an Authorization header is passed on unchanged.
 //
-// An origin decides what its ticket asks for. A hostile resource server can
-// hand on a ticket of another one and receive a token that is good there, so
-// use a UMATransport for origins you know. Challenges met after a redirect to
-// another origin are not answered.
+// A resource server decides what its ticket asks for. A hostile one can pass
+// on a ticket from another resource server and so receive a token that is
+// valid there. Use a UMATransport only for origins you know. A challenge after
+// a redirect from another origin is not answered.
 //
-// Beside transport errors RoundTrip fails with *NeedInfoError, *SubmittedError
-// and *Error; find them with errors.As, as http.Client wraps them. A denied
-// request is answered from memory for five seconds.
+// Besides transport errors, RoundTrip returns *NeedInfoError, *SubmittedError
+// and *Error. Use errors.As to find them, because http.Client wraps them. A
+// denial is remembered and returned again for five seconds.
 //
 // A UMATransport is safe for concurrent use. Parallel requests for one party
-// and origin share an exchange where they can.
+// and origin share an exchange where possible.
 type UMATransport struct {
 	provider *Provider
 	config   UMATransportConfig
@@ -57,8 +57,8 @@ type UMATransport struct {
 	flights  flight.Group[rptcache.Key, *outcome]
 }
 
-// NewUMATransport makes a UMATransport that gets its tokens at p. It does no
-// I/O. The error lists every problem of the config at once.
+// NewUMATransport returns a UMATransport that obtains its tokens at p. It does
+// no I/O. Its error lists every problem of the arguments.
 func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 	if err := c.complete(p); err != nil {
 		return nil, err
@@ -66,8 +66,8 @@ func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 	return &UMATransport{provider: p, config: c, tokens: rptcache.New(p.now)}, nil
 }
 
-// identityParty keys people by issuer and subject. An issuer has no space, so
-// no two people share a key.
+// identityParty is the default Party. It joins issuer and subject with a
+// space. An issuer contains no space, so no two people share a key.
 func identityParty(ctx context.Context) string {
 	id := IdentityFrom(ctx)
 	if id == nil || id.Subject == "" {
@@ -76,23 +76,24 @@ func identityParty(ctx context.Context) string {
 	return id.Issuer + " " + id.Subject
 }
 
-// ForgetIdentity drops the tokens of the party that id stands for. Call it when a
-// person signs out. The party is the one that UMATransportConfig.Party finds on
-// ctx with id on it. What a running exchange brings is not kept. The tokens live
-// on at the authorization server until they expire. A nil id does nothing.
+// ForgetIdentity drops the tokens of the party that id stands for. Call it
+// when a person signs out. The party is what UMATransportConfig.Party returns
+// for ctx with id on it. The result of an exchange under way is not kept
+// either. The tokens stay valid at the authorization server until they expire.
+// A nil id does nothing.
 func (t *UMATransport) ForgetIdentity(ctx context.Context, id *Identity) {
 	if id != nil {
 		t.tokens.Forget(t.config.Party(WithIdentity(ctx, id)))
 	}
 }
 
-// Forget is ForgetIdentity for those who name parties themselves: party is what
-// UMATransportConfig.Party returns.
+// Forget is like ForgetIdentity for applications with their own parties. The
+// party is a value that UMATransportConfig.Party returns.
 func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget(party) }
 
-// Shutdown waits until no exchange and no fetch of the Provider is under way, or
-// until ctx ends. An exchange outlives a request that gave up waiting for it, by
-// half a minute at most.
+// Shutdown waits until no exchange and no fetch of the Provider is under way,
+// or until ctx is done. An exchange may outlive the request that started it by
+// up to half a minute.
 func (t *UMATransport) Shutdown(ctx context.Context) error {
 	return errors.Join(t.flights.Wait(ctx), t.provider.Shutdown(ctx))
 }
@@ -105,14 +106,14 @@ func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, err := t.newCall(r)
 	if err != nil {
 		if r.Body != nil {
-			r.Body.Close() // a RoundTripper closes the body, also on errors
+			r.Body.Close() // a RoundTripper must close the body, also on errors
 		}
 		return nil, err
 	}
 	return c.run()
 }
 
-// call is one RoundTrip: a request that is sent once or several times.
+// call is one RoundTrip. It may send its request several times.
 type call struct {
 	t       *UMATransport
 	r       *http.Request
@@ -120,9 +121,9 @@ type call struct {
 	request rptcache.Request
 	sent    int             // requests to the resource server
 	left    int             // requests of either kind that are still allowed
-	rounds  int             // tickets turned in
+	rounds  int             // tickets redeemed
 	rode    bool            // tried a token that another call obtained
-	retried map[string]bool // codes that had their fresh start
+	retried map[string]bool // error codes that were retried with a new ticket
 }
 
 func (t *UMATransport) newCall(r *http.Request) (*call, error) {
@@ -138,7 +139,7 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 	return &call{t: t, r: r, key: key, request: request, left: maxCallRequests, retried: make(map[string]bool)}, nil
 }
 
-// run sends the request until something other than a UMA challenge comes back.
+// run sends the request until the response is not a UMA challenge.
 func (c *call) run() (*http.Response, error) {
 	token := ""
 	if foreignHop(c.r, c.key.Origin) == nil { // another origin chose this request
@@ -169,9 +170,9 @@ func (c *call) run() (*http.Response, error) {
 	}
 }
 
-// send sends the request once, with token if there is one. The response shows
-// the request as the caller made it, without the token: it is for the servers
-// only (UMA Grant §5.3).
+// send sends the request once, with token if it is not empty. The response
+// refers to the caller's request, which does not have the token: only servers
+// may see it (UMA Grant §5.3).
 func (c *call) send(token string) (*http.Response, error) {
 	out := c.r.Clone(c.r.Context())
 	if c.sent > 0 && c.r.Body != nil && c.r.Body != http.NoBody {
@@ -200,9 +201,9 @@ func (c *call) send(token string) (*http.Response, error) {
 	return resp, nil
 }
 
-// trust decides, before anything is sent, whether the challenge may be
-// answered. The resource server is a stranger: it could name a server of its
-// own to harvest our secret and the party's claims (UMA Grant §5.8).
+// trust decides whether to answer the challenge, before anything is sent. A
+// malicious resource server could name its own authorization server to steal
+// our client secret and the party's claims (UMA Grant §5.8).
 func (c *call) trust(challenge *umaChallenge, unreadable error) error {
 	switch first := foreignHop(c.r, c.key.Origin); {
 	case unreadable != nil:
@@ -217,10 +218,11 @@ func (c *call) trust(challenge *umaChallenge, unreadable error) error {
 	return nil
 }
 
-// permission returns the token for the next try: one that another call has just
-// obtained, else one for ticket. After a refusal that a new ticket may cure it
-// returns what is left, so that the resource server is asked for one. used is
-// the token that was challenged.
+// permission returns the token for the next try. It is one that another call
+// has just obtained, or else one for ticket. If the exchange is refused but a
+// new ticket may help, permission returns what the cache has left, perhaps no
+// token, so that the resource server issues a new ticket. The token that was
+// challenged is used.
 func (c *call) permission(ticket, used string) (string, error) {
 	for {
 		if c.t.tokens.Denied(c.request) {
@@ -235,7 +237,7 @@ func (c *call) permission(ticket, used string) (string, error) {
 			c.t.report(c.r.Context(), err)
 			return "", err
 		}
-		// All that is left but the request that uses the token.
+		// Keep one request for using the token.
 		x := &exchange{t: c.t, key: c.key, request: c.request, ticket: ticket, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
 			return x.run(ctx, c.r.Context()), nil
@@ -255,12 +257,12 @@ func (c *call) permission(ticket, used string) (string, error) {
 		case o.err != nil && (o.request == c.request || concernsAll(o.err)) && !startsAfresh(o.err):
 			return "", o.err
 		}
-		// The exchange was for something else: turn in our own ticket.
+		// The exchange was for something else, so redeem our own ticket.
 	}
 }
 
-// conclude reads the outcome of the call's own exchange. Each refusal that a
-// fresh ticket may cure gets one.
+// conclude evaluates the outcome of the call's own exchange. For each error
+// that a new ticket may fix, it lets the call try once more.
 func (c *call) conclude(o *outcome) (string, error) {
 	if o.err == nil {
 		return o.token, nil
@@ -273,7 +275,8 @@ func (c *call) conclude(o *outcome) (string, error) {
 	return c.t.tokens.Usable(c.key), nil
 }
 
-// report tells of an exchange that did not come about or how one went.
+// report emits the event of an exchange, or of a challenge that was not
+// answered.
 func (t *UMATransport) report(ctx context.Context, err error) {
 	e := Event{Name: EventRPT, ClientID: t.config.Client.ID}
 	switch {
@@ -291,16 +294,16 @@ func (t *UMATransport) report(ctx context.Context, err error) {
 	t.provider.emit(ctx, e)
 }
 
-// umaChallenge is what a resource server says with 401 (UMA Grant §3.2.1).
+// umaChallenge is the UMA challenge of a 401 response (UMA Grant §3.2.1).
 type umaChallenge struct{ issuer, ticket string }
 
-// readUMAChallenge finds the one UMA challenge among the values of
-// WWW-Authenticate. It returns nil without an error when there is none.
+// readUMAChallenge returns the UMA challenge among the values of
+// WWW-Authenticate, or nil if there is none. More than one is an error.
 func readUMAChallenge(values []string) (*umaChallenge, error) {
 	all, err := challenge.Parse(values)
 	if err != nil {
 		if !slices.ContainsFunc(values, mentionsUMA) {
-			return nil, nil // for somebody else to read
+			return nil, nil // not a UMA challenge, so the caller gets the response
 		}
 		return nil, err
 	}
@@ -325,8 +328,8 @@ func readUMAChallenge(values []string) (*umaChallenge, error) {
 	return found, nil
 }
 
-// mentionsUMA reports whether an unreadable header value may hold a UMA
-// challenge: the scheme's name as a word of its own.
+// mentionsUMA reports whether a header value that cannot be parsed may hold a
+// UMA challenge, that is, whether it has UMA as a separate word.
 func mentionsUMA(value string) bool {
 	for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
 		if strings.EqualFold(word, "UMA") {
@@ -336,8 +339,8 @@ func mentionsUMA(value string) bool {
 	return false
 }
 
-// hasAuthorization reports whether the caller brings credentials, in whatever
-// case it wrote the name.
+// hasAuthorization reports whether the request has an Authorization header, in
+// any spelling of upper and lower case.
 func hasAuthorization(h http.Header) bool {
 	for name := range h {
 		if strings.EqualFold(name, "Authorization") {
@@ -347,8 +350,8 @@ func hasAuthorization(h http.Header) bool {
 	return false
 }
 
-// requestOrigin is the origin that a request goes to. A Host that differs from
-// the address makes it another one.
+// requestOrigin returns the origin that a request goes to (RFC 6454 §4). A
+// Host header that differs from the address makes it a different origin.
 func requestOrigin(r *http.Request) string {
 	origin := outbound.Origin(r.URL)
 	if r.Host != "" && !strings.EqualFold(r.Host, r.URL.Host) {
@@ -357,8 +360,8 @@ func requestOrigin(r *http.Request) string {
 	return origin
 }
 
-// foreignHop is a request to another origin among those that led to r by
-// redirects, nil if there is none.
+// foreignHop returns a request to another origin that led to r by redirects,
+// or nil if there is none.
 func foreignHop(r *http.Request, origin string) *http.Request {
 	for r.Response != nil && r.Response.Request != nil && r.Response.Request.URL != nil {
 		if r = r.Response.Request; requestOrigin(r) != origin {
@@ -368,7 +371,7 @@ func foreignHop(r *http.Request, origin string) *http.Request {
 	return nil
 }
 
-// hostOf is what may be shown of an address a stranger sent.
+// hostOf returns the part of a stranger's address that may be shown.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -377,8 +380,8 @@ func hostOf(raw string) string {
 	return clip(u.Host)
 }
 
-// discard reads a little of body, so that the connection can be used again, and
-// closes it.
+// discard reads up to drainLimit of body, so that the connection can be
+// reused, and closes it.
 func discard(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, drainLimit)
 	body.Close()

@@ -15,44 +15,46 @@ import (
 )
 
 const (
-	// exchangeTime bounds one exchange: metadata or claims, and two requests to
-	// the token endpoint, when claims are pushed.
+	// exchangeTime bounds one exchange: metadata or claims, and two token
+	// requests if claims are pushed.
 	exchangeTime = 3 * outbound.Timeout
-	// maxRPT is the longest token that is kept: what a resource server of ours
-	// reads from an Authorization header.
+	// maxRPT is the length of the longest token that is kept. It is what our
+	// own resource server accepts in an Authorization header.
 	maxRPT = 16 << 10
 )
 
 // idTokenFormat is the claim token format of an ID Token (UMA Grant §3.3.1).
 const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 
-// exchange turns one ticket in. Claims may be pushed with the ticket that the
-// first answer brings; tickets are used one at a time, the latest only.
+// exchange redeems one ticket. If the server asks for claims, they are pushed
+// with the new ticket of its response. Only the latest ticket is ever used.
 type exchange struct {
 	t       *UMATransport
 	key     rptcache.Key
 	request rptcache.Request
 	ticket  string // the latest
-	budget  int    // how many token requests are allowed
+	budget  int    // allowed number of token requests
 	sent    int
-	rpt     string // offered for an upgrade
+	rpt     string // the token to upgrade
 	pushed  bool
 	spent   []string // tickets that were sent
 }
 
-// outcome is how an exchange went, for everybody who waited for it.
+// outcome is the result of an exchange, for all callers that waited for it.
 type outcome struct {
 	by      *exchange
 	request rptcache.Request
 	sent    int    // token requests
-	token   string // set without err
+	token   string // set if err is nil
 	err     error
 }
 
-// run makes the exchange and keeps what it brings. flight is the life of the
-// exchange, asker the request it began with, of which only the values count.
+// run makes the exchange and stores the token. The context flight ends with
+// the exchange. Only the values of asker are used, the context of the request
+// that started it.
 func (x *exchange) run(flight, asker context.Context) *outcome {
-	// Claims finds its session among the values, the event its trace.
+	// Claims needs the values to find its session, and the event to find its
+	// trace.
 	values, cancel := context.WithTimeout(context.WithoutCancel(asker), exchangeTime)
 	defer cancel()
 	tokens := x.t.tokens
@@ -65,8 +67,9 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 	o.sent = x.sent
 	switch code := ErrorCode(err); {
 	case err == nil:
-		// UMA Grant §3.3.5: with upgraded the old token is in the new one and
-		// must go; without, the new one is what this request needs.
+		// If the response says upgraded, the new token replaces the old one.
+		// If not, the new one is still what this request needs (UMA Grant
+		// §3.3.5).
 		o.token = answer.Access
 		w.Put(answer.Access, answer.Expires)
 	case code == errRPTRefused.code:
@@ -79,15 +82,16 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 	return o
 }
 
-// obtain sends the ticket and, when asked for claims, the next one with them.
+// obtain redeems the ticket. If the server asks for claims, obtain pushes them
+// with the next ticket.
 func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, error) {
 	md, err := x.t.provider.umaMetadata(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	form := x.form(md)
-	// A Keycloak never asks: without claims we would get our own permission
-	// instead of the party's (K11, K16).
+	// Keycloak never asks for claims. Without them it would issue the client's
+	// own permission instead of the party's (K11, K16).
 	if keycloak := md.isKeycloak() && x.t.config.Claims != nil; keycloak || x.t.config.PushFirst {
 		if err := x.push(values, form, nil); err != nil {
 			return nil, err
@@ -109,7 +113,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		}
 		refusal, ok := err.(*backchannel.Refusal)
 		if !ok {
-			return nil, unavailable(err) // never repeated: the ticket may be spent
+			return nil, unavailable(err) // not repeated, because the ticket may have been used
 		}
 		if err = x.refused(refusal); x.pushed || x.t.config.Claims == nil {
 			return nil, err
@@ -128,7 +132,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 	}
 }
 
-// form makes the parameters of the grant (UMA Grant §3.3.1).
+// form returns the parameters of the grant (UMA Grant §3.3.1).
 func (x *exchange) form(md *Metadata) url.Values {
 	form := url.Values{"grant_type": {umaGrant}}
 	if len(x.t.config.Scopes) > 0 {
@@ -138,13 +142,13 @@ func (x *exchange) form(md *Metadata) url.Values {
 		form.Set("rpt", x.rpt)
 	}
 	if md.isKeycloak() && !x.t.config.SubmitRequest {
-		form.Set("submit_request", "false") // K14: absent means true
+		form.Set("submit_request", "false") // at Keycloak absent means true (K14)
 	}
 	return form
 }
 
-// push adds the claim token to form if there is one of a format that need
-// accepts, and notes that it did.
+// push adds the claim token to form and sets x.pushed, if there is a token
+// with a format that need accepts. A nil need accepts any format.
 func (x *exchange) push(ctx context.Context, form url.Values, need *NeedInfoError) error {
 	claim, err := x.t.config.Claims(ctx)
 	if err != nil {
@@ -163,8 +167,8 @@ func (x *exchange) push(ctx context.Context, form url.Values, need *NeedInfoErro
 	return nil
 }
 
-// usableRPT refuses a token that cannot be sent as a Bearer token (RFC 6750
-// §2.1, b64token).
+// usableRPT returns an error if the token cannot be sent as a Bearer token
+// (b64token in RFC 6750 §2.1).
 func usableRPT(a *backchannel.Tokens) error {
 	if len(a.Access) > maxRPT {
 		return errRPTUnusable.because(errors.New("the token is too long"))

@@ -17,66 +17,66 @@ import (
 )
 
 const (
-	// maxNewTicket is the longest ticket taken from the authorization server: as
-	// much as a challenge may hold.
+	// maxNewTicket is the length of the longest ticket accepted from the
+	// authorization server, the same as in a challenge.
 	maxNewTicket = 16 << 10
-	// maxInterval bounds what a server says about the next look at a request
-	// that waits for its owner.
+	// maxInterval bounds SubmittedError.Interval, which a server chooses.
 	maxInterval = 24 * time.Hour
 )
 
-// errDeniedBefore is the cause of a denial that was answered from memory.
+// errDeniedBefore is the cause of a denial that was remembered.
 var errDeniedBefore = errors.New("denied a moment ago")
 
-// NeedInfoError says that the authorization server wants to know more about the
-// requesting party than could be pushed (UMA Grant §3.3.6, need_info). Send
-// the person there with the ticket, or ask them to sign in.
+// NeedInfoError is returned if the authorization server wants to know more
+// about the requesting party than could be pushed (need_info in UMA Grant
+// §3.3.6). Send the person there with the ticket, or ask them to sign in.
 type NeedInfoError struct {
 	// Issuer is the authorization server.
 	Issuer string
-	// Ticket stands for the request from now on. It is good for one use.
+	// Ticket replaces the one that was sent. It can be used once.
 	Ticket Secret
 	// Claims are what the server wants to know, if it said so.
 	Claims []RequiredClaim
-	// RedirectUser is where the server wants to see the person, as an absolute
-	// https (or loopback) address; "" if it did not say or said something else.
+	// RedirectUser is the address to send the person to, absolute and https
+	// (or on loopback). It is "" if the server sent none or an invalid one.
 	RedirectUser string
 }
 
-// Error says what is needed, without the ticket.
+// Error returns how many claims are needed. It does not show the ticket.
 func (e *NeedInfoError) Error() string {
 	return fmt.Sprintf("gatehouse: need_info: the authorization server asks for %d claims", len(e.Claims))
 }
 
-// RequiredClaim is one claim that an authorization server wants to know. All of
-// it is optional and comes from the server as it is.
+// RequiredClaim is one claim that an authorization server asks for. All fields
+// are optional and unchecked text of the server.
 type RequiredClaim struct {
-	Name         string   `json:"name,omitempty"`               // of the claim
-	FriendlyName string   `json:"friendly_name,omitempty"`      // for people
-	Type         string   `json:"claim_type,omitempty"`         // of the value
-	TokenFormats []string `json:"claim_token_format,omitempty"` // any of them will do
-	Issuers      []string `json:"issuer,omitempty"`             // any of them will do
+	Name         string   `json:"name,omitempty"`               // name of the claim
+	FriendlyName string   `json:"friendly_name,omitempty"`      // name to show to people
+	Type         string   `json:"claim_type,omitempty"`         // type of the value
+	TokenFormats []string `json:"claim_token_format,omitempty"` // any one of them suffices
+	Issuers      []string `json:"issuer,omitempty"`             // any one of them suffices
 }
 
-// SubmittedError says that the owner has been asked (UMA Grant §3.3.6,
-// request_submitted). Nothing waits for the answer; try again later.
+// SubmittedError is returned if the authorization server has asked the owner
+// (request_submitted in UMA Grant §3.3.6). Nothing here waits for the owner's
+// decision, so try again later.
 type SubmittedError struct {
 	// Issuer is the authorization server.
 	Issuer string
-	// Ticket stands for the request from now on. It is zero where the server
-	// gives none, as Keycloak does: ask the resource server again.
+	// Ticket replaces the one that was sent. It is zero if the server sent
+	// none, as Keycloak does; then start again with the resource server.
 	Ticket Secret
-	// Interval is how long to wait at least before the next try; 0 if the
-	// server did not say.
+	// Interval is how long to wait before the next try, at least. It is 0 if
+	// the server did not say, and at most 24 hours.
 	Interval time.Duration
 }
 
-// Error says that the owner was asked, without the ticket.
+// Error says that the owner is being asked. It does not show the ticket.
 func (e *SubmittedError) Error() string {
 	return "gatehouse: request_submitted: the authorization server asks the owner"
 }
 
-// accepts reports whether a listed format is this one, or none is listed.
+// accepts reports whether the server listed this format, or no formats at all.
 func (e *NeedInfoError) accepts(format string) bool {
 	listed := false
 	for _, c := range e.Claims {
@@ -88,8 +88,8 @@ func (e *NeedInfoError) accepts(format string) bool {
 	return !listed
 }
 
-// refused reads an error answer of the token endpoint (UMA Grant §3.3.6; K14,
-// K15 for Keycloak, J6, J7, J9 for Gluu).
+// refused turns an error response of the token endpoint into an error (UMA
+// Grant §3.3.6). Keycloak (K14, K15) and Gluu (J6, J7, J9) use other codes.
 func (x *exchange) refused(r *backchannel.Refusal) error {
 	switch r.Code {
 	case "need_info":
@@ -110,7 +110,7 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 	case "invalid_client":
 		return errClientRefused.because(r)
 	case "unauthorized_client":
-		if x.pushed && r.Status == 400 { // K11: the session of the ID Token ended
+		if x.pushed && r.Status == 400 { // the session of the ID Token has ended (K11)
 			return errClaimsRefused.because(r)
 		}
 		return errClientRefused.because(r)
@@ -122,8 +122,9 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 	return errGrantRefused.because(r)
 }
 
-// refusalDescription is the error_description, read only where a server says with it
-// what its code does not; it goes into no error.
+// refusalDescription returns the error_description. It is read only because
+// Keycloak puts there what the code does not say. It is never part of an
+// error.
 func refusalDescription(r *backchannel.Refusal) string {
 	var body struct {
 		Description string `json:"error_description"`
@@ -134,8 +135,8 @@ func refusalDescription(r *backchannel.Refusal) string {
 	return body.Description
 }
 
-// needInfo reads a need_info answer. Members of other types than they should
-// have, as UMA 1 has them, count as absent.
+// needInfo reads a need_info response. Members of the wrong type, as in UMA 1,
+// count as absent.
 func (x *exchange) needInfo(r *backchannel.Refusal) error {
 	var body struct {
 		Ticket       json.RawMessage `json:"ticket"`
@@ -181,13 +182,13 @@ func (x *exchange) submitted(r *backchannel.Refusal) error {
 	return e
 }
 
-// next reads the ticket that takes the place of the one sent. UMA Grant §3.3.6:
-// it must be a new one, and the client should check that it is.
+// next reads the ticket that replaces the one sent. It must be a new one, and
+// the client should check that (UMA Grant §3.3.6).
 func (x *exchange) next(raw json.RawMessage) (string, error) {
 	ticket := strictjson.String(raw)
 	switch {
 	case slices.Contains(x.spent, ticket):
-		return "", errTicketReused.because(errors.New("the authorization server returned a ticket that was turned in"))
+		return "", errTicketReused.because(errors.New("the authorization server returned a ticket that was already redeemed"))
 	case len(ticket) > maxNewTicket:
 		return "", errGrantRefused.because(errors.New("the ticket is too long"))
 	}
@@ -215,8 +216,8 @@ func readClaims(raw json.RawMessage) []RequiredClaim {
 	return claims
 }
 
-// unavailable is err as a failure of the authorization server. What is known
-// better, such as metadata of another issuer, keeps its code.
+// unavailable returns err as a failure of the authorization server. A more
+// specific error, such as metadata of another issuer, keeps its code.
 func unavailable(err error) error {
 	e := asError(err, errASUnavailable)
 	if e.Code == errProviderUnavailable.code {
@@ -225,13 +226,14 @@ func unavailable(err error) error {
 	return e
 }
 
-// startsAfresh reports whether a new ticket may cure the failure.
+// startsAfresh reports whether a new ticket may fix the failure.
 func startsAfresh(err error) bool {
 	code := ErrorCode(err)
 	return code == errTicketRefused.code || code == errRPTRefused.code
 }
 
-// concernsAll reports whether the failure would meet any ticket of the party.
+// concernsAll reports whether the failure would occur with any ticket of the
+// party.
 func concernsAll(err error) bool {
 	switch ErrorCode(err) {
 	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errClientRefused.code,
@@ -242,9 +244,9 @@ func concernsAll(err error) bool {
 }
 
 // IsUMAUnreachable reports whether a resource server says that it could not
-// reach the authorization server for a ticket: 403 with a Warning 199 (UMA 2.0
-// Grant §3.2.2). Nothing was decided; another try later makes sense. A
-// UMATransport hands such an answer on as it is.
+// reach the authorization server to get a ticket: 403 with Warning 199 (UMA
+// Grant §3.2.2). Nothing was decided, so try again later. UMATransport returns
+// such a response unchanged.
 func IsUMAUnreachable(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusForbidden && slices.ContainsFunc(resp.Header.Values("Warning"), func(v string) bool {
 		return strings.HasPrefix(v, "199 ")

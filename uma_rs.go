@@ -16,41 +16,44 @@ import (
 	"example.com/gatehouse/internal/introspection"
 )
 
-// requestBudget bounds the time that one request spends on the authorization
-// server, in all: a client has its answer within 2 s, also when the server
+// requestBudget bounds the total time that one request spends on the
+// authorization server. A client gets its answer within 2 s even if the server
 // hangs (UR3).
 const requestBudget = 1700 * time.Millisecond
 
-// UMAProtect makes the middleware that lets a request pass only with the
-// permission that need names, held by a requesting party token (UMA 2.0). A
-// request without it gets a 401 with a permission ticket, one that no rule
-// names gets 403, and the authorization server is not asked. The next handler
-// gets the request unchanged but for the Identity on its context.
+// UMAProtect returns middleware that lets a request pass only with the
+// permission that need names, held by a requesting party token (UMA 2.0).
+// Without it, the request gets 401 with a permission ticket. A request that no
+// rule covers gets 403, and the authorization server is not asked. The next
+// handler gets the request unchanged except for the Identity on its context.
 //
-// Everything in need that can be checked is checked at once: UMAProtect panics
-// on clashing patterns, undeclared scopes and the like, and its middleware panics
-// without a handler.
+// UMAProtect checks need at once. It panics on conflicting patterns,
+// undeclared scopes and other mistakes that can be seen without a request. The
+// middleware panics if its handler is nil.
 //
-// OPTIONS needs a rule like any other method, so CORS middleware belongs
-// outside; it should expose the header WWW-Authenticate, or scripts never see
-// the ticket. A raw path with an encoded slash or dot segment, a backslash, a
-// semicolon or a NUL is refused with 400, because layers differ in reading it.
+// OPTIONS needs a rule like any other method, so put CORS middleware outside.
+// It should expose the header WWW-Authenticate, or scripts cannot see the
+// ticket.
+//
+// A path with an encoded slash, an encoded dot segment, a backslash, a
+// semicolon or a NUL is refused with 400, because different layers interpret
+// it differently.
 func (rs *ResourceServer) UMAProtect(need Need) func(http.Handler) http.Handler {
 	g, err := rs.newGuard(need)
 	wire("UMAProtect", err)
 	return protect("UMAProtect", g)
 }
 
-// UMAGuard is the guard of UMAProtect, for Either and for hand-made
-// middleware. Check may ask the authorization server about the token; Refuse
-// asks it for a ticket. It panics like UMAProtect.
+// UMAGuard returns the guard of UMAProtect, for Either and for custom
+// middleware. Its Check may introspect the token at the authorization server,
+// and its Refuse requests a ticket there. UMAGuard panics like UMAProtect.
 func (rs *ResourceServer) UMAGuard(need Need) Guard {
 	g, err := rs.newGuard(need)
 	wire("UMAGuard", err)
 	return g
 }
 
-// newGuard makes the guard, or says why it could not work.
+// newGuard returns the guard, or an error that says why need cannot work.
 func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
 	switch {
 	case rs == nil || rs.provider == nil:
@@ -70,14 +73,14 @@ type umaGuard struct {
 	need needFunc
 }
 
-// umaRefusal is in the chain of the error of a request that lacks a permission.
-// It is what Refuse needs to ask for a ticket.
+// umaRefusal is in the error chain of a request that lacks a permission. It
+// holds what Refuse needs to ask for a ticket.
 type umaRefusal struct {
 	need     Permission
-	deadline time.Time            // of the request's budget, if it has begun
-	facts    *introspection.Facts // of the token, nil without one
-	key      introspection.Key    // of the facts
-	cause    error                // why no ticket can be asked for, nil if it can
+	deadline time.Time            // of the request's budget; zero if it has not begun
+	facts    *introspection.Facts // about the token, nil without one
+	key      introspection.Key    // key of the facts
+	cause    error                // why no ticket can be requested, nil if one can
 }
 
 func (e *umaRefusal) Error() string {
@@ -113,8 +116,9 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 	if !ok {
 		return nil, errPermission.because(&umaRefusal{need: need})
 	}
-	// A hot request makes no timer, since the budget begins only where the server
-	// has to be asked, and does not read through a token that was valid before.
+	// The common case is kept cheap: the budget's timer starts only if the
+	// server has to be asked, and the syntax of a token with known facts was
+	// checked before.
 	ctx, owner := r.Context(), need.owner()
 	key := g.rs.factsKey(token, owner)
 	f := g.rs.facts.Known(key)
@@ -140,8 +144,8 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 	return nil, errPermission.because(&umaRefusal{need: need, facts: f, key: key, deadline: deadline, cause: err})
 }
 
-// judge decides whether the facts of a token meet the need now. It returns
-// neither an identity nor an error where they do not.
+// judge decides whether the facts of a token meet the need now. If they do
+// not, it returns neither an identity nor an error.
 func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, need Permission) (*Identity, error) {
 	now := introspection.Seconds(rs.provider.now().Unix())
 	if !f.Usable(now) {
@@ -168,7 +172,8 @@ func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, nee
 	return id, nil
 }
 
-// met reports whether the token holds what the clause asks on the resource.
+// met reports whether the token holds the scopes that the clause needs on the
+// resource.
 func (c *clause) met(f *introspection.Facts, resource string, now introspection.Seconds) bool {
 	holds := func(scope string) bool { return f.Holds(resource, scope, now) }
 	if c.anyOf {
@@ -182,12 +187,13 @@ func (c *clause) met(f *introspection.Facts, resource string, now introspection.
 	return len(c.scopes) > 0
 }
 
-// maxPath bounds the path of a request for which a permission is needed, in
-// bytes: deciding costs some times its length (G11).
+// maxPath bounds the path of a request that needs a permission, in bytes. The
+// cost of a decision is a multiple of the path's length (G11).
 const maxPath = 16 << 10
 
-// checkPath refuses what one layer reads as part of a name and another as a
-// boundary (CVE-2026-15573, CVE-2026-74909): it is refused, never repaired.
+// checkPath refuses a path that one layer may read as part of a name and
+// another as a boundary (CVE-2026-15573, CVE-2026-74909). Such a path is
+// refused and never repaired.
 func checkPath(u *url.URL) error {
 	if max(len(u.Path), len(u.RawPath)) > maxPath {
 		return fmt.Errorf("the path is longer than %d bytes", maxPath)
@@ -196,13 +202,13 @@ func checkPath(u *url.URL) error {
 		return fmt.Errorf("the path has the character %q", u.Path[i])
 	}
 	if u.RawPath == "" {
-		return nil // nothing is encoded that need not be
+		return nil // only what has to be encoded is encoded
 	}
 	raw := strings.ReplaceAll(strings.ToLower(u.RawPath), "%2e", ".")
 	if strings.Contains(raw, "%2f") {
 		return errors.New("the path has an encoded slash")
 	}
-	// Dots that are not encoded are cleaned by the mux, which refuses them.
+	// The mux redirects paths with literal dot segments, and so refuses them.
 	if len(raw) < len(u.RawPath) && slices.ContainsFunc(strings.Split(raw, "/"), func(s string) bool { return s == "." || s == ".." }) {
 		return errors.New("the path has an encoded dot segment")
 	}

@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 )
 
-// withPAT makes a call that a protection API token authorizes. A token that the
-// server refuses is renewed once and the call repeated once.
+// withPAT makes a call that is authorized by a protection API token. If the
+// server refuses the token, withPAT renews it and repeats the call, both once.
 func (rs *ResourceServer) withPAT(ctx context.Context, owner string, call func(pat Secret) (*backchannel.Answer, error)) (*backchannel.Answer, error) {
 	pat, err := rs.pat(ctx, owner, Secret{})
 	if err != nil {
@@ -29,7 +29,7 @@ func (rs *ResourceServer) withPAT(ctx context.Context, owner string, call func(p
 		return nil, err
 	}
 	if fresh.Reveal() == pat.Reveal() {
-		return a, nil // the source has no other: the answer stands
+		return a, nil // the source has no other token, so the answer stands
 	}
 	if a, err = call(fresh); err != nil {
 		return nil, classify(err)
@@ -48,9 +48,9 @@ func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret)
 	return pat, nil
 }
 
-// refusesPAT reports an answer that may mean that the protection API token is
-// no longer good. Servers say that with 401, 403 (Keycloak, K1), 406 (Gluu) or
-// a 400 of some other kind than a refused request.
+// refusesPAT reports whether the answer may mean that the protection API token
+// is no longer valid. Servers use 401, 403 (Keycloak, K1), 406 (Gluu), or a
+// 400 whose code does not blame the request.
 func refusesPAT(a *backchannel.Answer) bool {
 	switch a.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable:
@@ -65,7 +65,8 @@ func refusesPAT(a *backchannel.Answer) bool {
 	return false
 }
 
-// callAPI makes one call of the protection API; in, if not nil, is sent as JSON.
+// callAPI makes one call of the protection API. If in is not nil, it is sent
+// as JSON.
 func (rs *ResourceServer) callAPI(ctx context.Context, owner, method, address string, in any) (*backchannel.Answer, error) {
 	var body backchannel.Body
 	if in != nil {

@@ -15,12 +15,13 @@ import (
 )
 
 const (
-	// unreachable is the text of UMA Grant §3.2.2, word for word.
+	// unreachable is the Warning of UMA Grant §3.2.2, word for word.
 	unreachable = `199 - "UMA Authorization Server Unreachable"`
-	// maxTicket caps a ticket: longer ones do not fit the header buffers of
-	// proxies. Tickets that are JWTs have 0.6 to 3 KiB.
+	// maxTicket caps a ticket, in bytes. Longer ones do not fit the header
+	// buffers of proxies. Tickets that are JWTs have 0.6 to 3 KiB.
 	maxTicket = 8 << 10
-	// longTicket is where proxies with small buffers begin to fail (B23).
+	// longTicket is the length of a ticket, in bytes, from which proxies with
+	// small buffers fail (B23).
 	longTicket = 4 << 10
 )
 
@@ -35,16 +36,17 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	e = e.answered()
 	event.ID = e.ID
-	if event.Name != EventTicket || event.Err != nil { // a ticket that was given out went well
+	if event.Name != EventTicket || event.Err != nil { // an issued ticket is not a failure
 		event.Code = e.Code
 	}
 	rs.provider.emit(r.Context(), event)
 	rs.answer(w, r, e)
 }
 
-// challenge asks for a ticket and sets the headers of the answer: 401 with the
-// ticket, the same for no token, a bad one and a weak one, or 403 with a
-// Warning where no ticket could be had (UMA Grant §3.2).
+// challenge requests a ticket and sets the headers of the response. The
+// response is 401 with the ticket, no matter whether the token was missing,
+// invalid or too weak. If no ticket can be obtained, it is 403 with a Warning
+// (UMA Grant §3.2).
 func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *umaRefusal) (Event, *Error) {
 	event := Event{Name: EventTicket}
 	if f := refusal.facts; f != nil {
@@ -58,14 +60,14 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 	if err != nil {
 		event.Name, event.Err = EventTicket, err
 		switch ErrorCode(err) {
-		case errResourceIDs.code, errGrantStore.code: // our own trouble
+		case errResourceIDs.code, errGrantStore.code: // our own failure
 			return event, asError(err, errInternal)
 		}
 		h.Set("Warning", unreachable)
 		return event, errTicket.because(err)
 	}
 	if refusal.facts != nil {
-		rs.facts.Forget(refusal.key, refusal.facts) // the ticket may widen the same string (J9)
+		rs.facts.Forget(refusal.key, refusal.facts) // the ticket may add permissions to this very token (J9)
 	}
 	h.Set("WWW-Authenticate", header)
 	return event, errPermission.because(refusal)
@@ -98,8 +100,8 @@ type asked struct {
 	scopes   []string
 }
 
-// asks lists what a ticket has to ask: one entry per resource with its scopes
-// merged, because some servers count only the first (K8).
+// asks returns what to request a ticket for: one entry per resource with its
+// scopes merged, because some servers count only the first entry (K8).
 func (p Permission) asks() []asked {
 	var list []asked
 	for i := range p.clauses {
@@ -122,9 +124,10 @@ func (p Permission) asks() []asked {
 	return list
 }
 
-// ticket makes the permission request (UMA Federated Authorization §4.1). A
-// resource that the server does not know, or knows with other scopes, is
-// registered again once. It returns the first resource's id for the event.
+// ticket makes the permission request (UMA Federated Authorization §4.1). If
+// the server does not know a resource, or knows it with other scopes, the
+// resource is registered again and the request repeated, both once. ticket
+// also returns the first resource's id, for the event.
 func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, resource string, err error) {
 	md, err := rs.provider.umaMetadata(ctx)
 	if err != nil {
@@ -154,7 +157,8 @@ func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, 
 	return ticket, list[0].id, err
 }
 
-// askPermission always sends an array: every server takes one (K8).
+// askPermission sends the permission request. It always sends an array, which
+// every server accepts (K8).
 func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner string, list []asked) (*backchannel.Answer, error) {
 	type permission struct {
 		Resource string   `json:"resource_id"`
@@ -167,8 +171,8 @@ func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner
 	return rs.callAPI(ctx, owner, http.MethodPost, md.PermissionEndpoint, body)
 }
 
-// heal registers again what the server says it does not know (§4.3), and says
-// whether asking once more makes sense.
+// heal registers the resources again that the server says it does not know
+// (§4.3). It reports whether repeating the request makes sense.
 func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel.Answer) (bool, error) {
 	if a.Status != http.StatusBadRequest {
 		return false, nil
@@ -180,10 +184,10 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel
 	healed := false
 	for i := range list {
 		if list[i].resource.Name == "" {
-			continue // an id alone cannot be registered again
+			continue // without a name it cannot be registered again
 		}
 		said := refusedID{id: list[i].id}
-		if len(list) == 1 { // then the code is about this one
+		if len(list) == 1 { // only then is it clear which one the code is about
 			said.gone, said.drifted = code == "invalid_resource_id", code == "invalid_scope"
 		}
 		id, err := rs.registerAgain(ctx, list[i].resource, said)
@@ -195,7 +199,7 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel
 	return healed, nil
 }
 
-// readTicket reads the answer of the permission endpoint (§4.2).
+// readTicket reads the response of the permission endpoint (§4.2).
 func readTicket(a *backchannel.Answer) (string, error) {
 	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
 		return "", classify(a.Unexpected("permission request"))

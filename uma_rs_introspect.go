@@ -16,17 +16,19 @@ import (
 )
 
 const (
-	// introspectionTimeout ends an introspection before those who wait give up,
-	// so that they learn why, and the next request begins a new one.
+	// introspectionTimeout ends an introspection before the requests that wait
+	// for it give up. They then learn the reason, and the next request starts
+	// a new introspection.
 	introspectionTimeout = requestBudget - 100*time.Millisecond
-	// introspectionLimit caps an introspection answer. Real ones have 1 to 8
-	// KiB; a permission costs about 200 bytes.
+	// introspectionLimit caps an introspection response, in bytes. Real ones
+	// have 1 to 8 KiB; a permission takes about 200 bytes.
 	introspectionLimit = 256 << 10
 )
 
-// factsOf returns what the server says about token: what it said within the last
-// seconds, or what one introspection says now for all who wait. owner is who
-// owns the resource. Errors are of kind errIntrospection.
+// factsOf returns what the server says about token. It uses what the server
+// said within the last seconds, or else makes one introspection for all who
+// wait. The owner is that of the resource. Errors are of kind
+// errIntrospection.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
 	f, err := rs.facts.Get(ctx, key, introspectionTimeout, func(ctx context.Context) (*introspection.Facts, error) {
 		return rs.introspect(ctx, token, owner)
@@ -41,16 +43,17 @@ func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, to
 	return f, nil
 }
 
-// asksByPAT reports how this server wants to be asked: UMA Federated
-// Authorization §5 says with the protection API token, most servers take our
-// client's authentication (RFC 7662 §2.1), Keycloak takes nothing else (K17).
+// asksByPAT reports whether to authenticate introspection with the protection
+// API token, as UMA Federated Authorization §5 says. Most servers accept our
+// client's authentication (RFC 7662 §2.1), and Keycloak accepts nothing else
+// (K17).
 func (rs *ResourceServer) asksByPAT() bool {
 	return rs.client.method() == AuthNone || rs.byPAT.Load()
 }
 
-// factsKey is the key of what the server says about token now, when asked about
-// a resource of owner. The owner counts only where the owner's protection API
-// token asks.
+// factsKey returns the key of the facts about token for a resource of owner.
+// The owner matters only if introspection uses the owner's protection API
+// token.
 func (rs *ResourceServer) factsKey(token, owner string) introspection.Key {
 	if !rs.asksByPAT() {
 		owner = ""
@@ -69,7 +72,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	if md.isKeycloak() {
-		form.Set("token_type_hint", "requesting_party_token") // K17: selects the UMA form
+		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
 	if err != nil {
@@ -85,8 +88,8 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	return f, nil
 }
 
-// askAbout sends the introspection request as our client, and with a protection
-// API token where the server wants that.
+// askAbout sends the introspection request as our client. If the server
+// refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
 	if md.isKeycloak() || !rs.asksByPAT() {
 		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)

@@ -13,22 +13,22 @@ import (
 	"strings"
 )
 
-// Need says what a request needs: a Permission, a NeedFunc or Rules.
+// Need is what a request needs to pass: a Permission, a NeedFunc or Rules.
 type Need interface {
-	// wire makes the function that a guard calls, or says what is wrong as far as
-	// that can be seen without a request.
+	// wire returns the function that a guard calls. Its error reports the
+	// mistakes that can be seen without a request.
 	wire() (needFunc, error)
 }
 
-// needFunc gives the permission that a request needs. An error that is no
-// *Error becomes errNeed.
+// needFunc returns the permission that a request needs. An error that is not
+// an *Error becomes errNeed.
 type needFunc func(*http.Request) (Permission, error)
 
 // Permission is what a token must hold: scopes on one or more resources of one
-// owner. Make it with Resource.AllOf, Resource.AnyOf and Public. The zero value
-// is invalid, so that a forgotten permission never opens anything.
+// owner. Make it with Resource.AllOf, Resource.AnyOf or Public. The zero value
+// is invalid, so a forgotten permission opens nothing.
 //
-// A Permission is a value; its methods return changed copies.
+// A Permission is a value. Its methods return changed copies.
 type Permission struct {
 	clauses []clause
 	public  bool
@@ -40,28 +40,28 @@ type clause struct {
 	resource Resource
 	scopes   []string
 	anyOf    bool
-	ask      []string // nil: scopes
+	ask      []string // what tickets ask for; nil means scopes
 }
 
-// AllOf is the permission to do all of the scopes on the resource.
+// AllOf returns the permission that needs all of the scopes on the resource.
 func (r Resource) AllOf(scopes ...string) Permission {
 	return Permission{clauses: []clause{{resource: r, scopes: scopes}}}
 }
 
-// AnyOf is the permission to do at least one of the scopes on the resource. A
-// ticket asks for all of them, and the authorization server grants what it
-// may; Ask narrows that.
+// AnyOf returns the permission that needs at least one of the scopes on the
+// resource. A ticket asks for all of them, unless Ask narrows that, and the
+// authorization server grants those that the owner allows.
 func (r Resource) AnyOf(scopes ...string) Permission {
 	return Permission{clauses: []clause{{resource: r, scopes: scopes, anyOf: true}}}
 }
 
-// Public lets every request pass, with or without a token, and with no
-// Identity.
+// Public returns the permission that lets every request pass, with or without
+// a token. The request gets no Identity.
 func Public() Permission { return Permission{public: true} }
 
-// Ask makes tickets ask for these scopes instead of the needed ones: fewer of
-// an AnyOf, or more than needed where the authorization server insists. They
-// must meet the need. Ask belongs before And.
+// Ask sets the scopes that tickets ask for, instead of the needed ones. They
+// may be fewer than those of AnyOf, or more than needed if the authorization
+// server insists. They must be enough to meet the need. Call Ask before And.
 func (p Permission) Ask(scopes ...string) Permission {
 	if len(p.clauses) != 1 {
 		p.problem = "Ask belongs to the permission on one resource, before And"
@@ -73,8 +73,9 @@ func (p Permission) Ask(scopes ...string) Permission {
 	return p
 }
 
-// And requires the other permissions too. All resources must be of one owner,
-// because a ticket is (UMA Federated Authorization §4).
+// And returns the permission that needs the other permissions as well. All
+// resources must have the same owner, because a ticket is for one owner (UMA
+// Federated Authorization §4).
 func (p Permission) And(more ...Permission) Permission {
 	clauses := slices.Clone(p.clauses)
 	for _, m := range more {
@@ -97,7 +98,7 @@ func (p Permission) owner() string {
 	return p.clauses[0].resource.Owner
 }
 
-// check says what is wrong with the permission.
+// check returns an error if the permission cannot work.
 func (p Permission) check() error {
 	switch {
 	case p.problem != "":
@@ -135,7 +136,7 @@ func (c *clause) check() error {
 	if c.ask == nil {
 		return nil
 	}
-	// A ticket that cannot meet the need would send the client round for ever.
+	// A ticket that cannot meet the need would send the client in circles.
 	asked := func(s string) bool { return slices.Contains(c.ask, s) }
 	if c.anyOf && !slices.ContainsFunc(c.scopes, asked) {
 		return errors.New("Ask names none of the scopes of AnyOf")
@@ -146,7 +147,8 @@ func (c *clause) check() error {
 	return nil
 }
 
-// checkScopes says which scope the resource does not have.
+// checkScopes returns an error if a scope is empty or not one of the
+// resource's.
 func (r *Resource) checkScopes(scopes []string) error {
 	for _, s := range scopes {
 		if s == "" {
@@ -159,8 +161,8 @@ func (r *Resource) checkScopes(scopes []string) error {
 	return nil
 }
 
-// wire implements Need. The copy keeps later changes of the caller's slices out
-// of the decision.
+// wire implements Need. It copies the slices, so that later changes by the
+// caller have no effect.
 func (p Permission) wire() (needFunc, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -174,14 +176,14 @@ func (p Permission) wire() (needFunc, error) {
 	return func(*http.Request) (Permission, error) { return p, nil }, nil
 }
 
-// NeedFunc finds the permission that a request needs, for resources that are
-// not known in advance, such as one per photo. Inside Rules it reads the path
-// values of its own pattern. It may read the request, but not its body, and
-// must not change it.
+// NeedFunc returns the permission that a request needs. Use it for resources
+// that are not known in advance, such as one per photo. Inside Rules it can
+// read the path values of its own pattern. It may read the request but not the
+// body, and must not modify it. It must be safe for concurrent use.
 //
-// An error that is an *Error is answered as it says, so that a photo that does
-// not exist is a 404 and never a ticket; any other error is answered with 503.
-// To hide whether something exists, return the same permission for both.
+// If the error is an *Error, it is the answer, so a photo that does not exist
+// can be a 404. Any other error is answered with 503. To hide whether
+// something exists, return the same permission in both cases.
 type NeedFunc func(*http.Request) (Permission, error)
 
 // wire implements Need.
@@ -201,21 +203,24 @@ func (f NeedFunc) wire() (needFunc, error) {
 	}, nil
 }
 
-// Rules says which request needs what. The keys are patterns of http.ServeMux
-// without a host, such as "GET /albums/{id}"; their order does not matter, and
-// GET stands for HEAD too. A request that no rule names is refused.
+// Rules maps requests to what they need. The keys are patterns of
+// http.ServeMux without a host, such as "GET /albums/{id}". As with ServeMux,
+// their order does not matter, and GET includes HEAD. A request that no rule
+// covers is refused.
 //
-// Any router may follow. Routers differ in reading what is percent-encoded in a
-// path, so a request that would reach one rule decoded and another, or none, as
-// it is written gets 400. But nothing between UMAProtect and a route may change
-// path or method: StripSlashes, CleanPath and URLFormat of chi do, unseen by
-// everybody else. With those, and with a router that has other routes for HEAD
-// than for GET, protect each route by its own Permission.
+// Any router may follow. Routers differ in how they read percent-encoding in a
+// path. A request that reaches one rule decoded, but another rule or none as
+// written, therefore gets 400.
+//
+// Nothing between UMAProtect and a route may change the path or the method.
+// StripSlashes, CleanPath and URLFormat of chi do, and other middleware cannot
+// see that. With those, or with a router that has separate routes for HEAD and
+// GET, protect each route with its own Permission.
 type Rules map[string]Need
 
-// wire implements Need. The rules become a private ServeMux, which is run and
-// not asked: a rule counts only if its own handler was reached. So a redirect,
-// a 404 or a 405 of that mux opens nothing (decision 11).
+// wire implements Need. The rules become a private ServeMux. A rule counts
+// only if the mux really calls its handler, so a redirect, a 404 or a 405 of
+// the mux opens nothing (decision 11).
 func (rules Rules) wire() (needFunc, error) {
 	if len(rules) == 0 {
 		return nil, errors.New("the Rules are empty: nothing could ever be reached")
@@ -242,29 +247,30 @@ func (rules Rules) wire() (needFunc, error) {
 	}, nil
 }
 
-// reach runs the mux for the request as if it were for u.
+// reach runs the mux for the request as if its address were u.
 func reach(mux *http.ServeMux, r *http.Request, u *url.URL) ruleWriter {
 	var found ruleWriter
 	if r.Method == http.MethodConnect && !cleanPath(u.EscapedPath()) {
-		return found // the only method for which the mux does not look
+		return found // for CONNECT the mux does not clean the path itself
 	}
-	r = r.WithContext(r.Context()) // the mux writes pattern and path values into it
+	r = r.WithContext(r.Context()) // a copy, because the mux sets its pattern and path values
 	r.URL = u
 	mux.ServeHTTP(&found, r)
 	return found
 }
 
-// cleanPath reports whether there is no dot segment and no empty one.
+// cleanPath reports whether the path has no dot segments and no empty
+// segments.
 func cleanPath(p string) bool {
 	clean := path.Clean(p)
 	return p == clean || clean != "/" && p == clean+"/"
 }
 
-// asWritten is the address that a router sees that compares the path as it
-// stands in the request, nil if its spelling is the one that all agree on. Chi
-// does that where net/url keeps a RawPath, gorilla with UseEncodedPath. The
-// characters !'()* are escaped by Go and not by browsers: there even a spelling
-// that net/url finds usual can differ from that of a route.
+// asWritten returns the address as seen by a router that matches the path as
+// it is written in the request. Chi does so if net/url keeps a RawPath, and
+// gorilla does with UseEncodedPath. It returns nil if all routers agree on the
+// path. For the characters !'()*, which Go escapes and browsers do not, they
+// may disagree even if there is no RawPath.
 func asWritten(u *url.URL) *url.URL {
 	switch {
 	case u.RawPath != "":
@@ -290,8 +296,8 @@ func addRule(mux *http.ServeMux, pattern string, need Need) error {
 	return handle(mux, pattern, &rule{need: f, spellings: strings.ContainsFunc(path, hasSpellings)})
 }
 
-// handle is mux.Handle with an error for its panic. The text of ServeMux names
-// both patterns of a clash, and a path as an example.
+// handle is mux.Handle with an error instead of a panic. For conflicting
+// patterns the text names both and an example path.
 func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -302,7 +308,8 @@ func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 	return nil
 }
 
-// methodEnd is where the path of a pattern begins, after method and blanks.
+// methodEnd returns the index of the path in a pattern, after the method and
+// blanks.
 func methodEnd(pattern string) int {
 	if i := strings.IndexByte(pattern, '/'); i >= 0 {
 		return i
@@ -310,20 +317,23 @@ func methodEnd(pattern string) int {
 	return len(pattern)
 }
 
-// rule is the handler of one pattern: it leaves itself in the writer.
+// rule is the handler of one pattern. It records in the ruleWriter that it was
+// reached.
 type rule struct {
 	need needFunc
-	// The pattern has characters that can be written in several ways.
+	// spellings means that the pattern has characters that can be written in
+	// more than one way.
 	spellings bool
 }
 
-// agrees reports whether a request for the rule may reach other when its path is
-// taken as it is written. A router that does so may well have nothing for a rule
-// of several spellings. Nobody has to encode letters and digits.
+// agrees reports whether a request for the rule may reach other if its path is
+// taken as written. A rule whose pattern has several spellings may then reach
+// no rule. Any other rule must be reached both ways, because nobody has to
+// encode letters and digits.
 func (h *rule) agrees(other *rule) bool { return other == h || other == nil && h.spellings }
 
-// hasSpellings reports whether net/url or browsers may encode the character of a
-// pattern in a path.
+// hasSpellings reports whether net/url or a browser may percent-encode the
+// character in a path.
 func hasSpellings(c rune) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/{}-._~$&+,:=@", c))
 }
@@ -334,11 +344,11 @@ func (h *rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ruleWriter takes the rule that was reached, and throws away what the private
-// mux would answer by itself.
+// ruleWriter records the rule that was reached and discards what the private
+// mux writes.
 type ruleWriter struct {
 	rule    *rule
-	request *http.Request // as the mux gave it to the rule
+	request *http.Request // as the rule got it from the mux
 	header  http.Header
 }
 

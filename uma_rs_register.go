@@ -21,20 +21,22 @@ import (
 	"example.com/gatehouse/internal/swap"
 )
 
-// maxListed bounds how many resources of one owner one registration reads to
-// find one that was registered before: some hundred calls of some ms. Beyond
-// it the resource is registered anew.
+// maxListed bounds how many resources of one owner are read to find one that
+// was registered before. Each costs a call of some milliseconds. If it is not
+// among them, it is registered as a new one.
 const maxListed = 500
 
 const (
-	// createTries bounds how often a name that is said to be taken, and is not,
-	// is registered; each lost round means that somebody else's was made.
+	// createTries bounds how often a name is registered that the server says
+	// is taken although no such resource is found. In each lost round somebody
+	// else's resource was created.
 	createTries = 5
-	// createPause lets the other one finish.
+	// createPause is the time that the other registration gets to finish.
 	createPause = 50 * time.Millisecond
 )
 
-// registrar makes the calls about one resource (UMA Federated Authorization §3).
+// registrar makes the calls about one resource (UMA Federated Authorization
+// §3).
 type registrar struct {
 	rs       *ResourceServer
 	r        Resource
@@ -53,7 +55,7 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: md.isKeycloak()}, nil
 }
 
-// registerOnce finds the resource or creates it, and returns it with its id.
+// registerOnce finds or creates the resource and returns it with its id.
 func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
 	id, err := rs.keptID(ctx, r)
 	if err != nil {
@@ -74,10 +76,10 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 		}
 		var out Resource
 		var found bool
-		if refused.drifted && candidate == refused.id { // that it differs, the server has said
+		if refused.drifted && candidate == refused.id { // the server has said that it differs
 			out, found, err = reg.update(ctx, candidate, refused.policy)
 			if out.PolicyURI == "" {
-				rs.registry.forget(rs.key(r)) // for Register to read
+				rs.registry.forget(rs.key(r)) // so that Register reads it
 			}
 		} else {
 			out, found, err = reg.adopt(ctx, candidate)
@@ -89,8 +91,9 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 			return Resource{}, err
 		}
 	}
-	// Our memory starts empty in every process: what an earlier one registered
-	// is still there. Keycloak says so by itself when the name is taken (K4).
+	// Our memory is empty when the process starts, so list what earlier
+	// processes registered. At Keycloak that is unnecessary: it reports a name
+	// that is taken (K4).
 	if rs.lists && !reg.keycloak {
 		found, err := reg.find(ctx)
 		if err != nil {
@@ -111,7 +114,7 @@ func (r Resource) registered(id, policy string) Resource {
 	return r
 }
 
-// done keeps the id and remembers what the server knows now.
+// done stores the id and remembers the description that the server has now.
 func (g *registrar) done(ctx context.Context, id, policy string) (Resource, error) {
 	winner, err := g.rs.keepID(ctx, g.r, id)
 	if err != nil {
@@ -121,15 +124,15 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 		g.rs.registry.remember(g.rs.key(g.r), written{g.r.sum(), id, policy})
 		return g.r.registered(id, policy), nil
 	}
-	// Another replica was faster. Ours is an orphan that nobody shared yet; if
-	// it cannot be deleted now, it stays one.
+	// Another replica was faster. Ours is a duplicate that nobody has shared
+	// yet. If it cannot be deleted now, it stays.
 	if err := g.delete(ctx, id); err != nil {
 		g.rs.provider.emit(ctx, Event{Name: EventRegistration, Code: errRegistration.code, Subject: g.r.Owner, Resource: id, Err: err})
 	}
 	return g.r.registered(winner, ""), nil
 }
 
-// adopt takes over the resource of that id, updating it if it differs. It
+// adopt takes over the resource with that id and updates it if it differs. It
 // reports whether the server has it for this owner.
 func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found bool, err error) {
 	have, err := g.read(ctx, id)
@@ -143,17 +146,17 @@ func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found b
 	return g.update(ctx, id, have.policy)
 }
 
-// update writes the complete description (§3.2.3). It reports whether the server
-// has the resource for this owner. policy is the policy page as known before,
-// which an answer need not repeat.
+// update sends the complete description (§3.2.3). It reports whether the
+// server has the resource for this owner. The policy is the address of the
+// policy page as known before, because a response may omit it.
 func (g *registrar) update(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
 	a, err := g.call(ctx, http.MethodPut, id, g.describe())
 	if err != nil {
 		return Resource{}, false, err
 	}
 	switch a.Status {
-	case http.StatusOK, http.StatusCreated, http.StatusNoContent: // K3: Keycloak has no body
-	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent: // Keycloak sends no body (K3)
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // another owner's id is 403 (K6)
 		return Resource{}, false, nil
 	default:
 		return Resource{}, false, classify(a.Unexpected("updating the resource"))
@@ -165,9 +168,10 @@ func (g *registrar) update(ctx context.Context, id, policy string) (out Resource
 	return out, true, err
 }
 
-// create registers the resource (§3.2.1). 409 says that the name is taken (K4).
-// Keycloak also says it to those who are the first to use the same scope at the
-// same time; then there is no such resource, and asking again works.
+// create registers the resource (§3.2.1). 409 means that the name is taken
+// (K4). Keycloak also sends it to clients that use a new scope for the first
+// time at the same moment. Then there is no such resource, and trying again
+// works.
 func (g *registrar) create(ctx context.Context) (Resource, error) {
 	for try := 1; ; try++ {
 		a, err := g.call(ctx, http.MethodPost, "", g.describe())
@@ -195,7 +199,7 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 	}
 }
 
-// created reads the answer to a registration.
+// created reads the response to a registration.
 func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resource, error) {
 	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
 		return Resource{}, classify(a.Unexpected("registering the resource"))
@@ -218,8 +222,8 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 	return g.done(ctx, id, policy)
 }
 
-// read gets the description of a resource (§3.2.2); nil if it is not there, or
-// is another owner's.
+// read returns the description of a resource (§3.2.2), or nil if it does not
+// exist or belongs to another owner.
 func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	a, err := g.call(ctx, http.MethodGet, id, nil)
 	if err != nil {
@@ -227,7 +231,7 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	}
 	switch a.Status {
 	case http.StatusOK:
-	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // K6: a foreign id is 403
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // another owner's id is 403 (K6)
 		return nil, nil
 	default:
 		return nil, classify(a.Unexpected("reading the resource"))
@@ -242,13 +246,15 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	return have, nil
 }
 
-// foreign reports that a resource which shall be a person's belongs to the
-// service: Keycloak makes the owner of the PAT the owner, whatever is asked (K6).
+// foreign reports whether a resource that should be a person's belongs to the
+// service. Keycloak makes the owner of the PAT the owner, whatever the request
+// says (K6).
 func (g *registrar) foreign(have *remote) bool {
 	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.owner == g.rs.client.ID
 }
 
-// delete removes a resource (§3.2.4); one that is gone is fine.
+// delete deletes a resource (§3.2.4). It returns nil if the resource does not
+// exist.
 func (g *registrar) delete(ctx context.Context, id string) error {
 	a, err := g.call(ctx, http.MethodDelete, id, nil)
 	if err != nil {
@@ -261,7 +267,8 @@ func (g *registrar) delete(ctx context.Context, id string) error {
 	return classify(a.Unexpected("deleting the resource"))
 }
 
-// find looks for the resource among those of its owner, "" if it is not there.
+// find returns the id of the resource among those of its owner, or "" if it is
+// not there.
 func (g *registrar) find(ctx context.Context) (string, error) {
 	address := g.endpoint
 	if g.keycloak {
@@ -269,8 +276,9 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 		if owner == "" {
 			owner = g.rs.client.ID
 		}
-		// K7: by exact name, without the cap of 100; a service's token lists
-		// everybody's, hence the owner.
+		// Ask for the exact name, without the limit of 100 results. A
+		// service's token lists everybody's resources, so name the owner too
+		// (K7).
 		address = withQuery(address, url.Values{"name": {g.r.Name}, "exactName": {"true"}, "owner": {owner}, "max": {"-1"}})
 	}
 	a, err := g.rs.callAPI(ctx, g.r.Owner, http.MethodGet, address, nil)
@@ -281,18 +289,18 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 		return "", classify(a.Unexpected("listing resources"))
 	}
 	var ids []string
-	if json.Unmarshal(a.Body, &ids) != nil { // §3.2.5: an array of ids
+	if json.Unmarshal(a.Body, &ids) != nil { // an array of ids (§3.2.5)
 		return "", errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
 	}
-	slices.Sort(ids) // so that all replicas choose the same of two
+	slices.Sort(ids) // so that all replicas choose the same one of duplicates
 	if g.keycloak {
 		return g.exactly(ctx, ids)
 	}
 	return g.among(ctx, ids)
 }
 
-// exactly finds the resource of our name among those whose names Keycloak takes
-// for the same: it keeps names apart by case, and looks for them without (K7).
+// exactly finds the resource with our exact name. Keycloak keeps names apart
+// by case, but its search ignores case (K7).
 func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 	for _, id := range ids[:min(len(ids), maxListed)] {
 		if !soundID(id) {
@@ -309,8 +317,8 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 	return "", nil
 }
 
-// among finds the resource of our name and type, reading those ids that were
-// not read before.
+// among finds the resource with our name and type. It reads only those ids
+// whose names are not known yet.
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 	reads := 0
 	for _, id := range ids {
@@ -338,7 +346,8 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 	return "", nil
 }
 
-// call makes one call about the resource with that id, or about the collection.
+// call makes one call about the resource with that id, or about the collection
+// if id is "".
 func (g *registrar) call(ctx context.Context, method, id string, in any) (*backchannel.Answer, error) {
 	address := g.endpoint
 	if id != "" {
@@ -350,21 +359,22 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
 }
 
-// description is what the server is told (§3.1).
+// description is the resource as it is sent to the server (§3.1).
 type description struct {
 	Name        string   `json:"name"`
 	Type        string   `json:"type,omitempty"`
 	Description string   `json:"description,omitempty"`
 	IconURI     string   `json:"icon_uri,omitempty"`
 	Scopes      []string `json:"resource_scopes"`
-	// OwnerManaged is Keycloak's: without it the owner has no say.
+	// OwnerManaged exists only at Keycloak. Without it, the owner cannot share
+	// the resource.
 	OwnerManaged bool `json:"ownerManagedAccess,omitempty"`
 }
 
 func (g *registrar) describe() description {
 	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
 	if g.keycloak {
-		d.Description, d.OwnerManaged = "", g.r.Owner != "" // it refuses a description (K5), and an owner has to be said to own (K6)
+		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
 	}
 	return d
 }
@@ -373,7 +383,7 @@ func (g *registrar) describe() description {
 type remote struct {
 	id, name, kind, text, icon, policy string
 	scopes                             []string
-	owner                              string // Keycloak's owner.name, where it tells one
+	owner                              string // owner.name at Keycloak, "" elsewhere
 	ownerManaged                       bool
 }
 
@@ -405,7 +415,7 @@ func (m *remote) equals(d description, keycloak bool) bool {
 		slices.Equal(have, want) && (!keycloak || m.ownerManaged == d.OwnerManaged)
 }
 
-// remoteName is by what a resource is found again.
+// remoteName identifies a resource in a listing.
 type remoteName struct{ name, kind string }
 
 func (g *registry) nameOf(owner, id string) (remoteName, bool) {
@@ -428,12 +438,13 @@ func (g *registry) setName(owner, id string, n remoteName) {
 	g.count++
 }
 
-// soundID reports whether id can be kept and be one segment of a path.
+// soundID reports whether id can be stored and used as one segment of a path.
 func soundID(id string) bool {
 	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }
 
-// withSegment joins the endpoint and an id with exactly one slash (§3.2).
+// withSegment appends an id to the endpoint with exactly one slash between
+// (§3.2).
 func withSegment(endpoint, id string) string {
 	base, query, has := strings.Cut(endpoint, "?")
 	address := strings.TrimSuffix(base, "/") + "/" + url.PathEscape(id)
@@ -451,7 +462,7 @@ func withQuery(endpoint string, q url.Values) string {
 	return fmt.Sprint(endpoint, separator, q.Encode())
 }
 
-// lastSegment is the id in a Location, absolute or relative.
+// lastSegment returns the id in a Location, which may be absolute or relative.
 func lastSegment(location string) string {
 	u, err := url.Parse(location)
 	if err != nil {

@@ -17,39 +17,41 @@ import (
 
 const (
 	// registerTimeout bounds one registration with all its calls. A request
-	// waits for its budget only; the registration goes on without it, and the
-	// next request finds it done.
+	// waits only for its own budget. The registration continues, and the next
+	// request finds it done.
 	registerTimeout = 15 * time.Second
-	// descriptionsKept bounds the memory of what was registered, which saves
-	// calls and nothing else: about 20 MB.
+	// descriptionsKept bounds how many registered descriptions are remembered:
+	// about 20 MB. They only save calls.
 	descriptionsKept = 100_000
-	// maxNameLength bounds names, scopes and ids, which travel in messages and
-	// are keys of stores.
+	// maxNameLength bounds names, scopes and ids, in bytes, because they are
+	// sent in messages and are keys of stores.
 	maxNameLength = 1024
 )
 
-// Resource is one thing under the protection of the authorization server: an
-// album, or all albums. Owner and Name together name it at its issuer.
+// Resource is something that the authorization server protects, such as an
+// album or the collection of all albums. Its Owner and Name identify it at its
+// issuer.
 type Resource struct {
-	// Owner is whose it is: the subject of a person at the issuer, or "" for
-	// the service itself.
+	// Owner is the subject of the person at the issuer who owns the resource,
+	// or "" for the service itself.
 	Owner string
-	// Name names the resource among those of its owner and must stay the same.
-	// The authorization server shows it to the owner.
+	// Name identifies the resource among those of its owner and must not
+	// change. The authorization server shows it to the owner.
 	Name string
-	// Scopes are all the scopes that can be asked for.
+	// Scopes are all the scopes that can be requested.
 	Scopes []string
-	// Type, Description and IconURI are optional and shown to the owner. Like
-	// Name, Type must stay the same: where ids were lost both find it again.
-	// Keycloak does not take a Description; it gets none.
+	// Type, Description and IconURI are optional. The authorization server
+	// shows them to the owner. Like Name, Type must not change, because a
+	// resource whose id was lost is found again by both. Description is not
+	// sent to Keycloak, which does not accept it.
 	Type, Description, IconURI string
-	// ID is the authorization server's id for it. Register sets it. A Resource
-	// with an ID and no Name works as long as the server knows it, but cannot
-	// be registered again; with both, ResourceIDs decides and ID is the
-	// fallback.
+	// ID is the id that the authorization server gave to the resource.
+	// Register sets it. A Resource with an ID but no Name works as long as the
+	// server knows the ID, but it cannot be registered again. If both are set,
+	// the id in ResourceIDs is used, and ID if there is none.
 	ID string
-	// PolicyURI is where the owner says who may do what, "" if the server told
-	// none. Register sets it.
+	// PolicyURI is the address where the owner decides who may do what, or ""
+	// if the server sent none. Register sets it.
 	PolicyURI string
 }
 
@@ -67,7 +69,8 @@ func (r Resource) same(o Resource) bool {
 	return r.Name != "" || r.ID == o.ID
 }
 
-// undeclared is a resource that the application knows by its id alone.
+// undeclared reports whether the application knows the resource only by its
+// id.
 func (r Resource) undeclared() bool { return r.Name == "" && r.Scopes == nil }
 
 func (r Resource) check() error {
@@ -92,20 +95,21 @@ func (r Resource) check() error {
 	return nil
 }
 
-// resourceKey names a resource as ResourceIDs does.
+// resourceKey identifies a resource in the same way as ResourceIDs.
 type resourceKey struct{ issuer, owner, name string }
 
 // registry remembers what is registered.
 type registry struct {
 	flights flight.Group[registrationKey, Resource]
 
-	mu      sync.Mutex
-	written map[resourceKey]written          // as the server has it, to our knowledge
-	seen    map[string]map[string]remoteName // by owner and id, from listing
-	count   int                              // of ids in seen
+	mu      sync.Mutex                       // guards the fields below
+	written map[resourceKey]written          // what the server has, as far as we know
+	seen    map[string]map[string]remoteName // names found by listing, by owner and id
+	count   int                              // number of ids in seen
 }
 
-// registrationKey names everything that makes two registrations the same one.
+// registrationKey identifies a registration. Two with the same key are the
+// same.
 type registrationKey struct {
 	resource resourceKey
 	sum      [sha256.Size]byte
@@ -133,7 +137,7 @@ func (g *registry) remember(key resourceKey, w written) {
 	g.written[key] = w
 }
 
-// forget returns the policy page that was known.
+// forget drops what is remembered of the resource and returns its policy page.
 func (g *registry) forget(key resourceKey) (policy string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,26 +150,28 @@ func (rs *ResourceServer) key(r Resource) resourceKey {
 	return resourceKey{rs.provider.issuer, r.Owner, r.Name}
 }
 
-// sum is a hash over what the server is told of the resource.
+// sum returns a hash of what the server is told about the resource.
 func (r Resource) sum() [sha256.Size]byte {
 	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes}
 	b, err := json.Marshal(told)
 	if err != nil {
-		return [sha256.Size]byte{} // strings always marshal
+		return [sha256.Size]byte{} // cannot happen, because strings always marshal
 	}
 	return sha256.Sum256(b)
 }
 
-// Register puts the resource under the protection of the authorization server
-// and returns it with ID and PolicyURI. It may be called again and again: a
-// resource that is there stays, with its id and what its owner decided, and is
-// updated only if its description differs. Requests register what they need by
-// themselves; Register is for what the owner shall see at once.
+// Register registers the resource at the authorization server and returns it
+// with ID and PolicyURI set. It is safe to call again: an existing resource
+// keeps its id and what its owner decided, and is updated only if its
+// description differs. Requests register the resources they need by
+// themselves. Call Register for a resource that the owner should see right
+// away.
 //
-// Parallel calls for one resource share one registration, which goes on when
-// ctx ends. Errors are *Error: "resource_invalid", "owner_grant_missing" when
-// the owner's PAT is needed and not there, "resource_ids_unavailable",
-// "registration_failed", or what the authorization server failed with.
+// Parallel calls for one resource share one registration, which continues even
+// if ctx ends. Errors are *Error. The code is "resource_invalid",
+// "owner_grant_missing" if the owner's PAT is needed but missing,
+// "resource_ids_unavailable", "registration_failed", or that of a failed call
+// to the authorization server.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
 	if r.Name == "" {
 		return Resource{}, errResourceInvalid.because(errors.New("the resource has no Name"))
@@ -176,8 +182,7 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 	return rs.register(ctx, r, refusedID{})
 }
 
-// refusedID is an id under which the server did not take a resource. The zero
-// value says nothing.
+// refusedID is an id that the server refused. The zero value is no refusal.
 type refusedID struct {
 	id      string
 	gone    bool // the server does not know it
@@ -202,8 +207,9 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 	return out, nil
 }
 
-// resourceID is the id of a resource that a permission names. One that is not
-// registered yet is registered within the request's budget.
+// resourceID returns the id of a resource that a permission names. If the
+// resource is not registered yet, it is registered within the request's
+// budget.
 func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, error) {
 	if r.Name == "" {
 		return r.ID, nil
@@ -221,14 +227,14 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	return out.ID, err
 }
 
-// registerAgain is for a resource that the server did not take under its id.
+// registerAgain registers a resource whose id the server refused.
 func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused refusedID) (string, error) {
 	id, err := rs.keptID(ctx, r)
 	if err != nil {
 		return "", err
 	}
 	if id != "" && id != refused.id {
-		return id, nil // somebody was faster
+		return id, nil // somebody else has registered it again
 	}
 	if refused.gone {
 		if err := rs.dropID(ctx, r, refused.id); err != nil {
@@ -236,7 +242,7 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 		}
 		r.ID = ""
 	} else {
-		refused.policy = rs.registry.forget(rs.key(r)) // read it again, or write it
+		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
 	out, err := rs.register(ctx, r, refused)
 	return out.ID, err
@@ -265,10 +271,13 @@ func (rs *ResourceServer) dropID(ctx context.Context, r Resource, id string) err
 	return nil
 }
 
-// Deregister takes the resource away from the authorization server, with all
-// that its owner decided, and forgets its id. A resource that is not there is
-// no error. Deregister first, then delete your own row: a crash in between
-// leaves a row whose next need registers it again, never an open door.
+// Deregister deletes the resource at the authorization server, with everything
+// that its owner decided, and forgets its id. It returns nil if the resource
+// does not exist there.
+//
+// Call Deregister first, and then delete your own record of the resource. If
+// the process crashes in between, the next request registers the resource
+// again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	if err := r.check(); err != nil {
 		return errResourceInvalid.because(err)
