@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// MaxToken bounds a token. Tickets and tokens of real servers have up to 3
-// KiB; net/http bounds the whole header only at 1 MiB.
+// MaxToken bounds a token. Tickets and tokens of real servers have up to 3 KiB,
+// and net/http bounds the whole header only at 1 MiB.
 const MaxToken = 16 << 10
 
-// ErrMalformed is the error of a request whose Authorization is ambiguous or
-// not of the grammar. It is answered 400 invalid_request (RFC 6750 §3.1).
+// ErrMalformed means that the Authorization of a request is ambiguous or
+// violates the grammar. The answer is 400 invalid_request (RFC 6750 §3.1).
 var ErrMalformed = errors.New("bearer: malformed Authorization header")
 
-// Unchecked gives the token of the Authorization header with the scheme Bearer in
-// any case (RFC 6750 §2.1, RFC 9110 §11.4). Without such a header, or with one
-// of another scheme, ok is false and err nil. Two Authorization headers, and
+// Unchecked returns the token of an Authorization header whose scheme is Bearer
+// in any case (RFC 6750 §2.1, RFC 9110 §11.4). Without such a header, or with
+// another scheme, ok is false and err is nil. Two Authorization headers, or
 // Bearer without a token of at most [MaxToken] bytes, are [ErrMalformed].
 //
-// It does not look at the characters of the token. That is for a caller who
-// compares the token with others that were [Valid], and asks Valid before
-// anything else is done with it.
+// It does not check the characters of the token. It is for a caller that first
+// compares the token with others that were [Valid], and calls Valid before it
+// does anything else with the token.
 //
-// Tokens in a form or in the query are not looked for.
+// It ignores tokens in a form or in the query.
 func Unchecked(h http.Header) (token string, ok bool, err error) {
 	values := h.Values("Authorization")
 	switch len(values) {
@@ -46,8 +46,8 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 	return token, true, nil
 }
 
-// cutScheme cuts after the leading token characters, so that whatever follows
-// "Bearer", a comma or a tab for example, is seen as its malformed rest.
+// cutScheme cuts after the leading token characters. Whatever follows "Bearer",
+// for example a comma or a tab, is then seen as a malformed rest.
 func cutScheme(v string) (scheme, rest string) {
 	i := 0
 	for i < len(v) && isSchemeByte(v[i]) {
@@ -56,13 +56,13 @@ func cutScheme(v string) (scheme, rest string) {
 	return v[:i], v[i:]
 }
 
-// isSchemeByte reports tchar (RFC 9110 §5.6.2).
+// isSchemeByte reports whether c is a tchar (RFC 9110 §5.6.2).
 func isSchemeByte(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// Valid checks token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+"
-// / "/" ) *"=" (RFC 9110 §11.2).
+// Valid reports whether token is a token68 (RFC 9110 §11.2): 1*( ALPHA / DIGIT
+// / "-" / "." / "_" / "~" / "+" / "/" ) *"=".
 func Valid(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {

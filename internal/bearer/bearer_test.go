@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/bearer"
 )
 
-// token reads the header as the resource server does.
+// token reads the header the way the resource server does.
 func token(h http.Header) (string, bool, error) {
 	got, ok, err := bearer.Unchecked(h)
 	if ok && !bearer.Valid(got) {

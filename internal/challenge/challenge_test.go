@@ -136,7 +136,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// What is parsed has sound parts, and written again it means the same.
+// Whatever is parsed has valid parts, and formatting it preserves its meaning.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		`UMA realm="a",as_uri="https://as.example.org",ticket="t"`, `UMA realm=x,as_uri=https://x/,ticket=abc==`,
@@ -157,7 +157,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%q gives %+v", line, c)
 			}
 			if c.Token68 != "" || strings.Contains(line, "\t") {
-				continue // Format writes neither token68 nor tabs
+				continue // Format writes neither a token68 nor tabs
 			}
 			var pairs []string
 			for name, value := range c.Params {

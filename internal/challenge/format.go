@@ -13,9 +13,9 @@ var (
 )
 
 // Format writes one challenge with the given pairs of parameter names and
-// values, in their order, all values quoted (RFC 9110 §11.2). A name that is
-// not a token or comes twice, and a control character in a value, are errors:
-// neither can be written so that the other side reads the same.
+// values, in order, with all values quoted (RFC 9110 §11.2). It returns an
+// error if a name is not a token or is repeated, or if a value has a control
+// character: the other side could not read these back unchanged.
 func Format(scheme string, params ...string) (string, error) {
 	if len(params)%2 != 0 {
 		return "", errPairs
@@ -32,7 +32,7 @@ func Format(scheme string, params ...string) (string, error) {
 		}
 		for j := 0; j < i; j += 2 {
 			if strings.EqualFold(params[j], name) {
-				return "", fmt.Errorf("challenge: parameter %q comes twice", name)
+				return "", fmt.Errorf("challenge: parameter %q is repeated", name)
 			}
 		}
 		if i > 0 {

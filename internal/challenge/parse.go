@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// MaxHeader bounds all header lines together; real challenges carry a ticket
-// of up to 3 KiB.
+// MaxHeader bounds all header lines together. Real challenges carry a ticket of
+// up to 3 KiB.
 const MaxHeader = 16 << 10
 
 var (
-	// ErrTooLong is the error of header lines longer than [MaxHeader] together.
+	// ErrTooLong means that the header lines together are longer than
+	// [MaxHeader].
 	ErrTooLong = errors.New("challenge: header too long")
 
-	// ErrMalformed is the error of lines that are not lists of challenges.
+	// ErrMalformed means that a line is not a list of challenges.
 	ErrMalformed = errors.New("challenge: malformed header")
 )
 
@@ -27,12 +28,13 @@ type Challenge struct {
 }
 
 // Parse reads the lines of a WWW-Authenticate header (RFC 9110 §11.6.1), each
-// a list of challenges. One malformed line, or a parameter given twice in one
-// challenge, makes the whole header an error: a guess could pair one
+// of which is a list of challenges. If one line is malformed, or a challenge
+// repeats a parameter, the whole header is an error: a guess could pair one
 // challenge's ticket with another's server.
 //
-// Beyond the grammar it takes unquoted values with characters that only
-// quoted ones may hold, as in `UMA realm=x,as_uri=https://as.example.org`.
+// Parse is more lenient than the grammar in one way. It accepts characters in
+// unquoted values that only quoted ones may have, as in `UMA
+// realm=x,as_uri=https://as.example.org`.
 func Parse(values []string) ([]Challenge, error) {
 	total := 0
 	for _, v := range values {
@@ -53,12 +55,12 @@ func Parse(values []string) ([]Challenge, error) {
 	return all, nil
 }
 
-// parser consumes rest from its front. Its methods report whether they found
+// parser consumes rest from the front. Its methods report whether they found
 // what they are named after.
 type parser struct{ rest string }
 
-// line reads challenges and their parameters. Both are separated by commas;
-// a name followed by "=" is a parameter, any other token a scheme.
+// line reads challenges and their parameters. Commas separate both. A name
+// followed by "=" is a parameter, and any other token is a scheme.
 func (p *parser) line() ([]Challenge, bool) {
 	var all []Challenge
 	for {
@@ -102,12 +104,12 @@ func (p *parser) credentials(c *Challenge) bool {
 	*p = start
 	name := p.token()
 	if name == "" {
-		return true // nothing, or what ended refuses
+		return true // nothing; ended rejects anything else
 	}
 	return p.param(c, name)
 }
 
-// param reads `= value` of the parameter name, whose name is consumed.
+// param reads `= value` for the parameter name, which is already consumed.
 func (p *parser) param(c *Challenge, name string) bool {
 	p.skip(" \t")
 	if !strings.HasPrefix(p.rest, "=") {
@@ -131,7 +133,7 @@ func (p *parser) value() (string, bool) {
 	if strings.HasPrefix(p.rest, `"`) {
 		return p.quoted()
 	}
-	// A token, or leniently any visible characters up to the next comma.
+	// A token or, leniently, any visible characters up to the next comma.
 	v := p.while(func(c byte) bool { return c > ' ' && c < 0x7f && c != ',' && c != '"' && c != '\\' })
 	return v, v != ""
 }
@@ -188,7 +190,7 @@ func (p *parser) while(is func(byte) bool) string {
 	return v
 }
 
-// isTokenByte reports tchar (RFC 9110 §5.6.2).
+// isTokenByte reports whether c is a tchar (RFC 9110 §5.6.2).
 func isTokenByte(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }

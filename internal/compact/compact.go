@@ -1,5 +1,5 @@
 // Package compact checks the outer form of signed tokens before anything
-// expensive looks at them: JWS compact serialization and nothing else.
+// expensive examines them. It accepts only JWS compact serialization.
 package compact
 
 import (
@@ -11,18 +11,18 @@ import (
 )
 
 var (
-	// ErrTooLong is the error of a token longer than the caller allows.
+	// ErrTooLong means that a token is longer than the caller allows.
 	ErrTooLong = errors.New("compact: token too long")
 
-	// ErrMalformed is the error of anything that is not a compact JWS with a
-	// readable header.
+	// ErrMalformed means that the input is not a compact JWS with a readable
+	// header.
 	ErrMalformed = errors.New("compact: malformed token")
 )
 
-// Check reports whether raw is at most max bytes long and has the form of a
-// compact JWS, three parts of base64url characters (RFC 7515 §7.1). go-jose
-// takes JSON serialization and white space too; an unsigned token, whose last
-// part is empty, is refused here.
+// Check returns nil if raw is at most max bytes long and has the form of a
+// compact JWS: three parts of base64url characters (RFC 7515 §7.1). go-jose
+// also accepts JSON serialization and white space. An unsigned token, whose
+// last part is empty, is rejected here.
 func Check(raw string, max int) error {
 	if len(raw) > max {
 		return ErrTooLong
@@ -63,15 +63,16 @@ func base64url() charset {
 	}
 }
 
-// Header is what the header of a token says before anything is verified.
+// Header is the content of a token's header before anything is verified.
 type Header struct {
 	Alg string // never empty
 	Kid string // empty if absent
 	Typ string // as written, empty if absent
 
-	// Crit is true if the header has "crit" in any form (RFC 7515 §4.1.11).
+	// Crit reports whether the header has "crit" in any form (RFC 7515
+	// §4.1.11).
 	Crit bool
-	// B64 is true if the header has "b64" in any form (RFC 7797 §3).
+	// B64 reports whether the header has "b64" in any form (RFC 7797 §3).
 	B64 bool
 }
 
@@ -82,7 +83,7 @@ type Token struct {
 	header Header
 }
 
-// Parse makes both checks of a token of at most max bytes. The error is
+// Parse makes both checks on a token of at most max bytes. The error is
 // [ErrTooLong] or [ErrMalformed].
 func Parse(raw string, max int) (Token, error) {
 	if err := Check(raw, max); err != nil {
@@ -95,14 +96,14 @@ func Parse(raw string, max int) (Token, error) {
 	return Token{raw, h}, nil
 }
 
-// Raw gives the token as it was written.
+// Raw returns the token as it was written.
 func (t Token) Raw() string { return t.raw }
 
-// Header gives what its header says.
+// Header returns the content of its header.
 func (t Token) Header() Header { return t.header }
 
-// ParseHeader decodes the header of a token that passed [Check]. The error is
-// [ErrMalformed], also for a token without "alg" and for names given twice.
+// ParseHeader decodes the header of a token that passed [Check]. It returns
+// [ErrMalformed] also for a token without "alg" and for repeated names.
 func ParseHeader(raw string) (Header, error) {
 	part, _, ok := strings.Cut(raw, ".")
 	if !ok {
@@ -134,7 +135,7 @@ func ParseHeader(raw string) (Header, error) {
 	return h, nil
 }
 
-// optional gives a string, "" for null.
+// optional reads a string, with "" for null.
 func optional(v strictjson.Value) (string, error) {
 	if v.Null() {
 		return "", nil

@@ -137,7 +137,7 @@ func FuzzToken(f *testing.F) {
 			t.Fatalf("Check(%q) = %v, the grammar says %v", raw, err, want)
 		}
 		if h, err := compact.ParseHeader(raw); err == nil && h.Alg == "" {
-			t.Fatalf("ParseHeader(%q) gives no algorithm", raw)
+			t.Fatalf("ParseHeader(%q) returns no algorithm", raw)
 		}
 	})
 }

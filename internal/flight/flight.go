@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// PanicError is the error of a run whose function panicked.
+// PanicError means that the function of a run panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-// Error names the fact only: the value may hold anything.
+// Error states only the fact, because the value may hold anything.
 func (e *PanicError) Error() string { return "flight: the function panicked" }
 
 var errExit = errors.New("flight: the function ended its goroutine")
 
 // Group runs one function per key at a time for many waiters.
 //
-// A run's context carries the values of no caller and ends after the run's
-// timeout, so no caller's leaving ends it. Its result, error or not, goes to
-// those who waited for this run and is kept no longer. The zero value is
+// A run's context carries no caller's values and ends after the run's own
+// timeout, so a caller that leaves does not end it. Its result, error or not,
+// goes to those who waited for this run and is then dropped. The zero value is
 // ready to use; a Group must not be copied after first use. All methods are
 // safe for concurrent use.
 type Group[K comparable, V any] struct {
 	mu   sync.Mutex
 	runs map[K]*run[V] // guarded by mu
-	idle chan struct{} // guarded by mu; closed when the last run ends, nil without runs
+	idle chan struct{} // guarded by mu; closed when the last run ends; nil without runs
 }
 
 type run[V any] struct {
@@ -39,8 +39,8 @@ type run[V any] struct {
 	err  error
 }
 
-// Do gives the result of the run for key, which it starts with fn and timeout
-// if none is under way. It returns ctx's error as soon as ctx ends; the run
+// Do returns the result of the run for key. If none is under way, it starts one
+// with fn and timeout. It returns the error of ctx as soon as ctx ends; the run
 // goes on.
 func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn func(context.Context) (V, error)) (V, error) {
 	var zero V
@@ -54,7 +54,7 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn f
 	case <-ctx.Done():
 	}
 	select {
-	case <-r.done: // a result that is there is better than none
+	case <-r.done: // a result that is ready is better than an error
 		return r.v, r.err
 	default:
 		return zero, ctx.Err()
@@ -66,8 +66,9 @@ func (g *Group[K, V]) Start(key K, timeout time.Duration, fn func(context.Contex
 	g.join(key, timeout, fn)
 }
 
-// Wait returns when no run is left, or with ctx's error when ctx ends first.
-// Runs that start while it waits are waited for if they overlap the others.
+// Wait returns when no run is left, or with the error of ctx if that ends
+// first. It also waits for runs that start meanwhile, if they overlap the
+// others.
 func (g *Group[K, V]) Wait(ctx context.Context) error {
 	g.mu.Lock()
 	idle := g.idle
@@ -101,7 +102,7 @@ func (g *Group[K, V]) join(key K, timeout time.Duration, fn func(context.Context
 	return r
 }
 
-// fly is the run's goroutine; Wait owns it.
+// fly is the goroutine of a run; Wait owns it.
 func (g *Group[K, V]) fly(key K, r *run[V], timeout time.Duration, fn func(context.Context) (V, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer func() {

@@ -10,27 +10,29 @@ import (
 )
 
 const (
-	// MaxAge is how long keys are used without asking again, and so the life
-	// of a withdrawn key on a busy server.
+	// MaxAge is how long keys are used without fetching again. A withdrawn key
+	// therefore lives that long on a busy server.
 	MaxAge = 10 * time.Minute
 
-	// StaleLimit is how long keys are used when no fetch succeeds.
+	// StaleLimit is how long keys are used if no fetch succeeds.
 	StaleLimit = 24 * time.Hour
 
 	// maxDocument caps a key set in bytes.
 	maxDocument = 512 << 10
 
-	// fetchTimeout bounds one fetch, which several requests may wait for.
+	// fetchTimeout bounds one fetch. Several requests may wait for it.
 	fetchTimeout = 5 * time.Second
 
-	// askEvery spaces the fetches that tokens with an unknown key ask for, so
-	// that a flood of them causes two in a minute. Ordinary fetches do not
-	// count: a rotation right after one gets through at its first token. Where
-	// a stranger was faster it gets through within this time.
+	// askEvery is the least time between fetches caused by tokens with an
+	// unknown key, so that a flood of such tokens causes two fetches a minute.
+	// Ordinary fetches do not count: a rotation right after one is noticed at
+	// its first token. If a stranger's token came first, the rotation is
+	// noticed within this time.
 	askEvery = 30 * time.Second
 
-	// backOff follows a failed fetch, so that a flood does not hammer a
-	// server in trouble. The server may ask for more, up to maxBackOff.
+	// backOff is the pause after a failed fetch, so that a flood does not
+	// hammer a server in trouble. The server may ask for more, up to
+	// maxBackOff.
 	backOff    = time.Second
 	maxBackOff = 30 * time.Second
 )
@@ -41,9 +43,9 @@ var (
 	errNoURL    = errors.New("keyset: no key set URL")
 )
 
-// view is what one verification works with.
+// view is the state that one verification works with.
 type view struct {
-	keys       []key // not modified after it was set; nil if none may be used
+	keys       []key // never modified; nil if no keys may be used
 	generation int   // counts successful fetches
 	aged       bool  // older than MaxAge
 }
@@ -51,13 +53,13 @@ type view struct {
 // state is what a Set knows about its keys.
 type state struct {
 	mu         sync.Mutex
-	keys       []key     // of the last good fetch
-	fetched    time.Time // when that was
+	keys       []key     // of the last successful fetch
+	fetched    time.Time // time of the last successful fetch
 	generation int
-	failure    error     // of the last fetch, nil if it succeeded
-	retryAt    time.Time // no fetch before this
-	tried      time.Time // begin of the last fetch
-	asked      time.Time // begin of the last one that an unknown key asked for
+	failure    error     // error of the last fetch, nil if it succeeded
+	retryAt    time.Time // no fetch before then
+	tried      time.Time // start of the last fetch
+	asked      time.Time // start of the last fetch caused by an unknown key
 }
 
 func (st *state) view(now time.Time) view {
@@ -71,9 +73,9 @@ func (st *state) view(now time.Time) view {
 	return v
 }
 
-// mayFetch says whether a fetch may begin now, and notes that it does. asked
-// says that a token with an unknown key is the reason. The keys that the caller
-// saw missing may have come since: then done is true.
+// mayFetch decides whether a fetch may begin now, and records that it does.
+// asked means that a token with an unknown key is the reason. If the keys that
+// the caller was missing have arrived since, done is true.
 func (st *state) mayFetch(now time.Time, generation int, asked bool) (done bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -95,14 +97,14 @@ func (st *state) mayFetch(now time.Time, generation int, asked bool) (done bool,
 	return false, nil
 }
 
-// calm reports whether a refresh in the background may begin now.
+// calm reports whether a background refresh may begin now.
 func (st *state) calm(now time.Time) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return !now.Before(st.tried.Add(askEvery)) && (st.failure == nil || !now.Before(st.retryAt))
 }
 
-// succeed replaces the whole set, so that a withdrawn key is gone (F34).
+// succeed replaces the whole set, so that a withdrawn key disappears (F34).
 func (st *state) succeed(now time.Time, keys []key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -123,7 +125,7 @@ func (st *state) fail(now time.Time, err error) *UnavailableError {
 	return &UnavailableError{RetryAfter: wait, Err: err}
 }
 
-// refreshAged starts a fetch if the keys are due for one, without waiting.
+// refreshAged starts a fetch if the keys are due for one. It does not wait.
 func (s *Set) refreshAged(v view) {
 	if v.aged && s.state.calm(s.now()) {
 		s.flights.Start(struct{}{}, fetchTimeout, s.run(v, false, new(bool)))
@@ -131,10 +133,11 @@ func (s *Set) refreshAged(v view) {
 }
 
 // fetch waits for the fetch under way, or for a new one. It reports whether
-// the fetch began after the call did.
+// that fetch began after the call.
 func (s *Set) fetch(ctx context.Context, v view) (mine bool, err error) {
-	began := new(bool) // the run may still write it after ctx ended
-	// Without keys nothing can be decided: then it does not count as asked for.
+	began := new(bool) // the run may still write it after ctx has ended
+	// Without keys nothing can be decided, so this fetch does not count as
+	// caused by an unknown key.
 	_, err = s.flights.Do(ctx, struct{}{}, fetchTimeout, s.run(v, v.keys != nil, began))
 	switch {
 	case err == nil:
@@ -142,7 +145,8 @@ func (s *Set) fetch(ctx context.Context, v view) (mine bool, err error) {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return false, err
 	case errors.Is(err, errNotYet) && v.keys == nil:
-		// Joined a flight that was refused while there were keys.
+		// The call joined a flight that was not allowed to fetch while there
+		// were keys.
 		return false, &UnavailableError{RetryAfter: backOff, Err: err}
 	case errors.As(err, new(*UnavailableError)), errors.Is(err, errNotYet):
 		return false, err
@@ -150,7 +154,7 @@ func (s *Set) fetch(ctx context.Context, v view) (mine bool, err error) {
 	return false, s.state.fail(s.now(), err) // Config.URL panicked
 }
 
-// run gives the function of one flight for a caller that saw v. It sets began
+// run returns the function of one flight for a caller that saw v. It sets began
 // if it fetches.
 func (s *Set) run(v view, asked bool, began *bool) func(context.Context) (struct{}, error) {
 	return func(ctx context.Context) (struct{}, error) {

@@ -119,12 +119,12 @@ func TestJK1_RotationAtOnce(t *testing.T) {
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
 	wantCount(t, is, 1)
 	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
-	want(t, s, rs256(t, "rsa2", "k2"), nil) // RP-K6: right after the last fetch
+	want(t, s, rs256(t, "rsa2", "k2"), nil) // RP-K6: a rotation right after the last fetch
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
 	wantCount(t, is, 1)
 
 	is.set(200, jwks(jwk("rsa2", "k2")))
-	want(t, s, rs256(t, "rsa1", "k1"), nil) // withdrawn, but nobody asked yet
+	want(t, s, rs256(t, "rsa1", "k1"), nil) // withdrawn, but nobody has fetched yet
 	is.clock.Add(30 * time.Second)
 	want(t, s, rs256(t, "rsa3", "k3"), keyset.ErrUnknownKey)
 	wantCount(t, is, 1)
@@ -140,7 +140,7 @@ func TestRotationWithoutKid(t *testing.T) {
 	wantCount(t, is, 2)
 }
 
-// A rotation that happens while a fetch is under way costs one more fetch.
+// A rotation that happens during a fetch costs one more fetch.
 func TestJK1_RotationDuringAFetch(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	gate := make(chan struct{})
@@ -150,7 +150,7 @@ func TestJK1_RotationDuringAFetch(t *testing.T) {
 		_, err := verify(context.Background(), s, rs256(t, "rsa1", "k1"))
 		first <- err
 	}()
-	<-is.asked // the answer to this one is already made
+	<-is.asked // the answer to this fetch is already made
 	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "k2")))
 	second := make(chan error, 1)
 	go func() {
@@ -167,7 +167,7 @@ func TestJK1_RotationDuringAFetch(t *testing.T) {
 	wantCount(t, is, 2)
 }
 
-// M1: bad signatures under a known kid fetch nothing.
+// M1: bad signatures under a known kid cause no fetch.
 func TestBadSignatureFetchesNothing(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
@@ -222,7 +222,7 @@ func TestJK2_Flood(t *testing.T) {
 	}
 }
 
-// A token whose own fetch did not bring its key does not ask twice.
+// A token whose own fetch did not bring its key does not fetch twice.
 func TestUnknownKeyFetchesOnce(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	want(t, s, rs256(t, "rsa2", "k2"), keyset.ErrUnknownKey) // cold
@@ -232,8 +232,8 @@ func TestUnknownKeyFetchesOnce(t *testing.T) {
 	wantCount(t, is, 1)
 }
 
-// Nothing is saved up in quiet hours, and what a stranger's token fetches is
-// fresh for everybody.
+// Quiet hours do not save up fetches, and the set fetched for a stranger's
+// token is fresh for everybody.
 func TestFloodAfterQuietHours(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
@@ -356,7 +356,7 @@ func TestRefreshDoesNotWait(t *testing.T) {
 	if err := s.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantCount(t, is, 1) // not older than MaxAge: only the first fetch
+	wantCount(t, is, 1) // not older than MaxAge: no fetch but the first
 
 	gate := make(chan struct{})
 	is.mu.Lock()
@@ -375,14 +375,14 @@ func TestRefreshDoesNotWait(t *testing.T) {
 	want(t, s, token, keyset.ErrUnknownKey) // the withdrawn key is gone
 }
 
-// A request that saw old keys does not fetch again what another one fetched
-// in the meantime.
+// A request that saw old keys does not fetch again if another request has
+// fetched in the meantime.
 func TestRefreshOnlyOnce(t *testing.T) {
 	is, _ := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	token := rs256(t, "rsa1", "k1")
 	var s *keyset.Set
 	var mu sync.Mutex
-	calls := -1 // guarded by mu; counted while not negative
+	calls := -1 // guarded by mu; counts while not negative
 	now := func() time.Time {
 		mu.Lock()
 		if calls >= 0 {
@@ -433,7 +433,7 @@ func TestOneFlightForAllWaiters(t *testing.T) {
 	<-is.asked
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("the leaver got %v", err)
+		t.Errorf("the caller that left got %v", err)
 	}
 	waiting, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -476,7 +476,7 @@ func TestURLIsAskedAtEachFetch(t *testing.T) {
 	wantUnavailable(t, keyset.New(keyset.Config{}), token, time.Second) // no URL at all
 }
 
-// Rotation, floods and waiting beside each other, for the race detector.
+// Rotation, floods and waiting run at the same time, for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	is, s := newIssuer(t, jwks(jwk("rsa1", "k1")))
 	tokens := []string{rs256(t, "rsa1", "k1"), rs256(t, "rsa2", "k2"), rs256(t, "rsa3", "k3"), rs256(t, "rsa2", "k1")}

@@ -11,13 +11,13 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// FuzzKeySet: whatever a provider publishes as its key set, a token verifies only
-// if the set, read by an ordinary reader, has its public key for signing: no
-// secret, no private key, no key for encryption, no other curve.
+// FuzzKeySet: whatever a provider publishes as its key set, a token verifies
+// only if an ordinary reader finds its public signing key in the set. Secrets,
+// private keys, encryption keys and other curves do not count.
 func FuzzKeySet(f *testing.F) {
 	k1, ok := keys()["p256"].(*ecdsa.PrivateKey)
 	if !ok {
-		f.Fatal("p256 is no key for ES256")
+		f.Fatal("p256 is not a key for ES256")
 	}
 	signed := sign(f, jose.ES256, k1, "k1")
 	secret := bytes.Repeat([]byte{'k'}, 32)

@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// maxKeys bounds the entries of a set that are looked at: two or three
-	// are usual, and a token without kid may try several.
+	// maxKeys bounds the entries of a set that are examined. Two or three are
+	// usual, and a token without kid may try several.
 	maxKeys = 64
 
-	// RSA keys outside of these sizes are skipped: below 2048 bits they are
-	// weak (RFC 7518 §3.3), above 8192 each check costs milliseconds.
+	// RSA keys outside these sizes are skipped. Below 2048 bits they are weak
+	// (RFC 7518 §3.3); above 8192 each check takes milliseconds.
 	minRSABits = 2048
 	maxRSABits = 8192
 )
 
-// key is a public key that may verify.
+// key is a public key that may verify signatures.
 type key struct {
 	id     string
-	alg    string // empty: any that fits the key
+	alg    string // empty: any algorithm that fits the key
 	public any    // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
 // document is a JWK Set (RFC 7517 §5). Its entries are decoded one by one, so
-// that an entry that we cannot use does not cost the others (RP-K1).
+// that an unusable entry does not affect the others (RP-K1).
 type document struct {
 	Keys []json.RawMessage `json:"keys"`
 }
@@ -46,8 +46,8 @@ func (d document) usable() []key {
 	return keys
 }
 
-// entry holds the members of a JWK that matter to verifying. Certificates and
-// URLs are left out: the key is trusted because the issuer's set has it.
+// entry holds the members of a JWK that verification needs. Certificates and
+// URLs are left out: the key is trusted because it is in the issuer's set.
 type entry struct {
 	Kty    string   `json:"kty"`
 	Kid    string   `json:"kid,omitempty"`
@@ -60,7 +60,7 @@ type entry struct {
 	X      string   `json:"x,omitempty"`
 	Y      string   `json:"y,omitempty"`
 
-	// A private key that is published signs for everybody who reads it.
+	// Anybody can sign with a private key that is published.
 	D json.RawMessage `json:"d,omitempty"`
 	P json.RawMessage `json:"p,omitempty"`
 	K json.RawMessage `json:"k,omitempty"`
@@ -86,13 +86,13 @@ func parseEntry(data []byte) (key, bool) {
 	return fromJWK(j)
 }
 
-// fromJWK gives the public key of j if it may verify signatures.
+// fromJWK returns the public key of j if it may verify signatures.
 func fromJWK(j jose.JSONWebKey) (key, bool) {
 	if !j.Valid() || j.Use != "" && j.Use != "sig" { // RFC 7517 §4.2
 		return key{}, false
 	}
 	if !j.IsPublic() {
-		j = j.Public() // of a symmetric key this is the zero value
+		j = j.Public() // for a symmetric key this is the zero value
 	}
 	k := key{id: j.KeyID, alg: j.Algorithm, public: j.Key}
 	if k.alg != "" && !fits(jose.SignatureAlgorithm(k.alg), k.public) {
@@ -110,10 +110,10 @@ func fromJWK(j jose.JSONWebKey) (key, bool) {
 	return key{}, false
 }
 
-// keyFor gives the test for keys of an algorithm, nil for one that we do not
-// accept (RFC 7518 §3.1, RFC 8037 §3.1). It is the one list of algorithms.
-// Symmetric ones and none are not in it: the key of HMAC would be the client's
-// secret, or a public key.
+// keyFor returns the test for keys of an algorithm, or nil for an algorithm
+// that we do not accept (RFC 7518 §3.1, RFC 8037 §3.1). It is the only list of
+// algorithms. It has no symmetric algorithm and not "none": the key of an HMAC
+// would be the client's secret, or a public key.
 func keyFor(alg jose.SignatureAlgorithm) func(public any) bool {
 	switch alg {
 	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
@@ -130,11 +130,11 @@ func keyFor(alg jose.SignatureAlgorithm) func(public any) bool {
 	return nil
 }
 
-// Asymmetric reports whether alg is a signature algorithm that we accept:
-// RS, PS and ES of RFC 7518 and EdDSA.
+// Asymmetric reports whether alg is a signature algorithm that we accept: RS,
+// PS and ES of RFC 7518, and EdDSA.
 func Asymmetric(alg string) bool { return keyFor(jose.SignatureAlgorithm(alg)) != nil }
 
-// fits reports whether alg is one that we accept and public a key for it.
+// fits reports whether we accept alg and public is a key for it.
 func fits(alg jose.SignatureAlgorithm, public any) bool {
 	is := keyFor(alg)
 	return is != nil && is(public)

@@ -1,5 +1,5 @@
-// Package keyset verifies signatures with the keys that an issuer publishes,
-// and bounds what a stranger's token can make it fetch.
+// Package keyset verifies signatures with the keys that an issuer publishes. It
+// bounds the fetches that a stranger's token can cause.
 package keyset
 
 import (
@@ -18,20 +18,20 @@ import (
 const maxTries = 8
 
 var (
-	// ErrMalformed is the error of a token that no key could make good: an
-	// algorithm that is not asymmetric, "crit", a form that go-jose refuses.
+	// ErrMalformed means that no key could make the token valid: its algorithm
+	// is not asymmetric, it has "crit", or go-jose rejects its form.
 	ErrMalformed = errors.New("keyset: malformed token")
 
-	// ErrUnknownKey is the error of a token whose key the issuer's set, as
-	// last fetched, does not have.
+	// ErrUnknownKey means that the token's key is not in the issuer's set as
+	// last fetched.
 	ErrUnknownKey = errors.New("keyset: unknown key")
 
-	// ErrBadSignature is the error of a token that no fitting key verifies.
+	// ErrBadSignature means that no fitting key verifies the token.
 	ErrBadSignature = errors.New("keyset: bad signature")
 )
 
-// UnavailableError says that the token could be judged neither good nor bad,
-// because the keys could not be fetched.
+// UnavailableError means that the token could not be judged, because the keys
+// could not be fetched.
 type UnavailableError struct {
 	RetryAfter time.Duration // when a fetch may be tried again; more than 0
 	Err        error         // why the last fetch failed
@@ -40,17 +40,18 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return "keyset: keys unavailable: " + e.Err.Error() }
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// Config says where keys come from. It is copied by [New].
+// Config says where keys come from. [New] copies it.
 type Config struct {
 	// Client makes the fetches; nil means outbound.NewClient(nil, false).
 	Client *http.Client
 
-	// URL gives the jwks_uri. It is asked at each fetch, with the context of
-	// the fetch. Required unless Static is set.
+	// URL returns the jwks_uri. It is called for each fetch, with the context
+	// of the fetch. It is required unless Static is set.
 	URL func(context.Context) (string, error)
 
 	// Static, if not nil, is the whole set, and nothing is ever fetched. Keys
-	// that may not verify are left out, private ones reduced to public.
+	// that may not verify are left out, and private keys are reduced to their
+	// public half.
 	Static []jose.JSONWebKey
 
 	// Now is the clock; nil means time.Now.
@@ -58,7 +59,7 @@ type Config struct {
 }
 
 // Set is a set of keys. It is safe for concurrent use. The goroutines of its
-// fetches end by themselves within fetchTimeout; [Set.Wait] waits for them.
+// fetches end within fetchTimeout; [Set.Wait] waits for them.
 type Set struct {
 	client *http.Client
 	url    func(context.Context) (string, error)
@@ -86,14 +87,14 @@ func New(c Config) *Set {
 	return s
 }
 
-// Verify gives the payload of a compact JWS that a key of the set signed. It
-// checks nothing in the payload. The error is [ErrMalformed], [ErrUnknownKey],
-// [ErrBadSignature], a [*UnavailableError], or ctx's error when ctx ended while
-// keys were fetched.
+// Verify returns the payload of a compact JWS signed by a key of the set. It
+// does not check the payload. The error is [ErrMalformed], [ErrUnknownKey],
+// [ErrBadSignature], a [*UnavailableError], or the error of ctx if that ended
+// while keys were fetched.
 //
-// A key is chosen by the kid, kty and alg of the token (RP-K4); without kid
-// each fitting key is tried, up to maxTries. Keys in the token's header are
-// never used.
+// The kid, kty and alg of the token select its key (RP-K4). Without kid each
+// fitting key is tried, up to maxTries. Keys in the token's header are never
+// used.
 func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) {
 	t, err := parse(parsed)
 	if err != nil {
@@ -113,9 +114,9 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 			return payload, err
 		}
 	}
-	// Perhaps signed by a key that is newer than our set. A fetch that was
-	// under way may have begun before that key was published; one that this
-	// call began has seen it. Hence at most two.
+	// The signing key may be newer than our set. A fetch that was already under
+	// way may have begun before that key was published, but a fetch that this
+	// call begins will see it. So there are at most two.
 	for range 2 {
 		mine, ferr := s.fetch(ctx, v)
 		if errors.Is(ferr, errNotYet) {
@@ -134,10 +135,10 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 	return nil, err
 }
 
-// Wait returns when no fetch is under way, or with ctx's error.
+// Wait returns when no fetch is under way, or with the error of ctx.
 func (s *Set) Wait(ctx context.Context) error { return s.flights.Wait(ctx) }
 
-// token is a parsed token, not verified.
+// token is a token that is parsed but not verified.
 type token struct {
 	kid string
 	alg jose.SignatureAlgorithm
@@ -147,8 +148,8 @@ type token struct {
 func parse(t compact.Token) (token, error) {
 	h := t.Header()
 	alg := jose.SignatureAlgorithm(h.Alg)
-	// No extension is understood, so crit is always an error (RFC 7515
-	// §4.1.11), and b64 stands only beside it (RFC 7797 §6).
+	// We support no extensions, so crit is always an error (RFC 7515 §4.1.11),
+	// and b64 is valid only together with crit (RFC 7797 §6).
 	if h.Crit || h.B64 || !Asymmetric(h.Alg) {
 		return token{}, ErrMalformed
 	}
@@ -160,8 +161,9 @@ func parse(t compact.Token) (token, error) {
 }
 
 // verify tries the fitting keys. A result is final if other keys could not
-// change it: the token is good, or its kid is known, so that a bad signature
-// or a wrong algorithm is the token's own fault and no reason to fetch (M1).
+// change it. That is so if the token is good, or if its kid is known: a bad
+// signature or a wrong algorithm is then the token's own fault and no reason to
+// fetch (M1).
 func (t token) verify(keys []key) (payload []byte, final bool, err error) {
 	err = ErrUnknownKey
 	tries := 0

@@ -27,7 +27,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// The keys of all tests: making RSA keys is slow under the race detector.
+// All tests share these keys, because making RSA keys is slow under the race
+// detector.
 var keys = sync.OnceValue(func() map[string]crypto.Signer {
 	m := map[string]crypto.Signer{}
 	for _, name := range []string{"rsa1", "rsa2", "rsa3"} {
@@ -50,7 +51,8 @@ func must[T any](v T, err error) T {
 
 const payload = `{"sub":"u1"}`
 
-// sign makes a token; kid "" leaves it out. Extra pairs go into the header.
+// sign makes a token. An empty kid leaves it out. Extra pairs go into the
+// header.
 func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, kid string, extra ...any) string {
 	t.Helper()
 	opts := &jose.SignerOptions{}
@@ -76,7 +78,7 @@ func rs256(t testing.TB, name, kid string) string {
 	return sign(t, jose.RS256, keys()[name], kid)
 }
 
-// jwk writes a key's public half, with members changed; nil removes one.
+// jwk encodes a key's public half with some members changed; nil removes one.
 func jwk(name, kid string, change ...any) string {
 	data := must(json.Marshal(jose.JSONWebKey{Key: keys()[name].Public(), KeyID: kid, Use: "sig"}))
 	m := map[string]any{}
@@ -93,7 +95,7 @@ func jwk(name, kid string, change ...any) string {
 	return string(must(json.Marshal(m)))
 }
 
-// private writes a whole key, as no issuer should.
+// private encodes a whole key, which no issuer should publish.
 func private(name, kid string) string {
 	return string(must(json.Marshal(jose.JSONWebKey{Key: keys()[name], KeyID: kid, Use: "sig"})))
 }
@@ -102,7 +104,7 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 
 func jwks(entries ...string) string { return `{"keys":[` + strings.Join(entries, ",") + `]}` }
 
-// clock is a clock that stands until it is moved.
+// clock is a clock that moves only when told to.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -120,7 +122,7 @@ func (c *clock) Add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// issuer publishes keys and counts who asks.
+// issuer publishes keys and counts the requests for them.
 type issuer struct {
 	*httptest.Server
 	clock *clock
@@ -131,7 +133,7 @@ type issuer struct {
 	header  http.Header
 	fetches int
 	gate    chan struct{} // if not nil, answers wait for it
-	asked   chan struct{} // one value for each request that came in
+	asked   chan struct{} // receives one value for each request
 }
 
 func newIssuer(t *testing.T, body string) (*issuer, *keyset.Set) {
@@ -176,7 +178,7 @@ func (is *issuer) set(status int, body string) {
 	is.status, is.body = status, body
 }
 
-// count gives the fetches since the last count.
+// count returns the number of fetches since the last call.
 func (is *issuer) count() int {
 	is.mu.Lock()
 	defer is.mu.Unlock()
@@ -185,7 +187,7 @@ func (is *issuer) count() int {
 	return n
 }
 
-// verify parses a token, which no key changes, and verifies it.
+// verify parses a token, which involves no key, and verifies it.
 func verify(ctx context.Context, s *keyset.Set, raw string) ([]byte, error) {
 	parsed, err := compact.Parse(raw, 16<<10)
 	if err != nil {
@@ -243,8 +245,8 @@ func TestAlgorithms(t *testing.T) {
 	wantCount(t, is, 1)
 }
 
-// Asymmetric knows the algorithms that TestAlgorithms verifies with, by their exact
-// names, and no other.
+// Asymmetric knows exactly the algorithms that TestAlgorithms verifies with, by
+// their exact names.
 func TestAsymmetric(t *testing.T) {
 	for _, alg := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"} {
 		if !keyset.Asymmetric(alg) {
@@ -297,7 +299,7 @@ func TestJW2_HeaderKeysAreNotTrusted(t *testing.T) {
 		})
 	}
 	if visits != 0 || is.count() > 1 {
-		t.Errorf("%d visits at the stranger's", visits)
+		t.Errorf("%d visits to the stranger's server", visits)
 	}
 }
 
@@ -330,7 +332,7 @@ func TestStatic(t *testing.T) {
 		{}, {Key: &rsa.PublicKey{}}, {Key: []byte("a secret of more than 32 bytes, really"), KeyID: "oct"},
 		{Key: &small.PublicKey, KeyID: "small"},
 		{Key: keys()["rsa2"].Public(), KeyID: "enc", Use: "enc"},
-		{Key: keys()["rsa1"], KeyID: "k1"}, // private: its public half serves
+		{Key: keys()["rsa1"], KeyID: "k1"}, // private: its public half verifies
 	}})
 	want(t, s, rs256(t, "rsa1", "k1"), nil)
 	want(t, s, rs256(t, "rsa1", ""), nil)
@@ -355,7 +357,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// The hot path beside its floor, go-jose alone.
+// The hot path compared with its lower bound, go-jose alone.
 func BenchmarkVerify(b *testing.B) {
 	s := keyset.New(keyset.Config{Static: []jose.JSONWebKey{{Key: keys()["rsa1"].Public(), KeyID: "k1"}}})
 	token := rs256(b, "rsa1", "k1")

@@ -11,17 +11,18 @@ import (
 	"net/url"
 )
 
-// maxClip is what an error quotes of a peer at most: enough to recognise it.
+// maxClip is the most that an error quotes of a peer's text: enough to
+// recognise it.
 const maxClip = 200
 
-// quietError stands for an error whose text may quote what the peer sent.
+// quietError replaces an error whose text may quote the peer.
 type quietError struct{ err error }
 
 func (e *quietError) Error() string { return "outbound: broken HTTP exchange" }
 func (e *quietError) Unwrap() error { return e.err }
 
-// quiet keeps errors whose text comes from this machine and hides the text
-// of the rest, for example `malformed HTTP response "…"`.
+// quiet keeps errors whose text comes from this machine. It hides the text of
+// all others, for example `malformed HTTP response "…"`.
 func quiet(err error) error {
 	var (
 		op       *net.OpError
@@ -46,9 +47,9 @@ func quiet(err error) error {
 	return &quietError{err}
 }
 
-// Redact makes an error of [http.Client] fit for a log: it takes user
-// information, query and fragment out of the URL and hides what the peer sent,
-// for example an unreadable Location. Other errors come back unchanged.
+// Redact makes an error of [http.Client] safe to log. It removes user
+// information, query and fragment from the URL and hides what the peer sent,
+// for example an unreadable Location. Other errors are returned unchanged.
 func Redact(err error) error {
 	var ue *url.Error
 	if !errors.As(err, &ue) {
@@ -65,7 +66,7 @@ func redactURL(raw string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// Clip shortens what a peer sent before it goes into an error.
+// Clip shortens a peer's text before it goes into an error.
 func Clip(s string) string {
 	if len(s) > maxClip {
 		s = s[:maxClip] + "…"

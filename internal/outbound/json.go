@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// maxRetryAfter bounds the wait that a peer may ask for; a larger number
-	// is a mistake or an attempt to switch us off.
+	// maxRetryAfter bounds the wait that a peer may ask for. A larger number is
+	// a mistake or an attempt to switch us off.
 	maxRetryAfter = time.Hour
 
-	// maxDrain is what is read of an unwanted body to keep the connection.
+	// maxDrain is how much of an unwanted body is read to keep the connection.
 	maxDrain = 4 << 10
 )
 
-// ErrNotJSON is the error of a body that is not one strict JSON object, or
-// whose members do not fit the target.
+// ErrNotJSON means that a body is not one strict JSON object, or that its
+// members do not fit the target.
 var ErrNotJSON = errors.New("outbound: response is not the expected JSON object")
 
-// StatusError is the error of an answer with another status than 200.
+// StatusError is the error of an answer with a status other than 200.
 type StatusError struct {
 	Code       int
-	RetryAfter time.Duration // 0 if the peer named none; at most an hour
+	RetryAfter time.Duration // 0 if the peer named no time; at most an hour
 }
 
 func (e *StatusError) Error() string {
@@ -37,12 +37,12 @@ func (e *StatusError) Error() string {
 }
 
 // GetJSON fetches rawURL with c, made by [NewClient], and decodes the JSON
-// object of the answer into v with [strictjson.Unmarshal]. The body may hold
-// at most limit bytes; a limit of 0 or less means [MaxBody]. The content type
-// is not looked at, since key sets and metadata come under many.
+// object in the answer into v with [strictjson.Unmarshal]. The body may hold at
+// most limit bytes; a limit of 0 or less means [MaxBody]. The content type is
+// ignored, because servers send key sets and metadata under many types.
 //
-// The error is a [*StatusError] for another status than 200, [ErrTooLarge],
-// [ErrNotJSON], or the error of the transport, redacted.
+// The error is a [*StatusError] for a status other than 200, [ErrTooLarge],
+// [ErrNotJSON], or the redacted error of the transport.
 func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v any) (http.Header, error) {
 	if limit <= 0 || limit > MaxBody {
 		limit = MaxBody
@@ -58,11 +58,12 @@ func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		// Best effort: a body that cannot be drained costs the connection only.
+		// This is best effort: a body that cannot be drained only costs the
+		// connection.
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: RetryAfter(resp.Header)}
 	}
-	// The client caps the body already; a caller's own client may not.
+	// Our client already caps the body, but a caller's own client may not.
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("outbound: reading the response: %w", err)
@@ -79,9 +80,10 @@ func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v 
 	return resp.Header, nil
 }
 
-// RetryAfter reads the header of that name (RFC 9110 §10.2.3): seconds, or a
-// date taken against the answer's own Date, so that no two clocks are
-// compared. It is 0 if the header is absent, unreadable or in the past.
+// RetryAfter reads the header of that name (RFC 9110 §10.2.3). The header holds
+// seconds or a date. A date is compared with the answer's own Date, so that the
+// two clocks need not agree. RetryAfter returns 0 if the header is absent,
+// unreadable or in the past.
 func RetryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {

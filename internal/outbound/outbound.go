@@ -1,6 +1,6 @@
-// Package outbound is the one HTTP client for back-channel calls: size caps,
-// a deadline for the whole exchange, no redirects, https or loopback, and
-// errors that hold neither secrets nor remote bytes.
+// Package outbound is the one HTTP client for back-channel calls. It has size
+// caps and a deadline for the whole exchange, follows no redirects, requires
+// https or loopback, and returns errors without secrets or bytes from the peer.
 package outbound
 
 import (
@@ -14,22 +14,22 @@ import (
 
 const (
 	// MaxBody caps every response body, counted after decompression. Tokens,
-	// metadata and key sets are far smaller; go-oidc reads without a cap.
+	// metadata and key sets are far smaller. go-oidc reads without a cap.
 	MaxBody = 1 << 20
 
-	// Timeout bounds one exchange including the reading of the body, so that
-	// a silent peer cannot hold a request for ever.
+	// Timeout bounds one exchange, including reading the body, so that a silent
+	// peer cannot hold a request forever.
 	Timeout = 10 * time.Second
 
 	// maxResponseHeader caps the response header; providers send a few KiB.
 	maxResponseHeader = 64 << 10
 
-	// maxIdlePerHost keeps enough connections for a busy token or
-	// introspection endpoint; the standard library keeps two.
+	// maxIdlePerHost keeps enough connections for a busy token or introspection
+	// endpoint. The standard library keeps two.
 	maxIdlePerHost = 16
 )
 
-// ErrTooLarge is the error of reading past the limit of a response body.
+// ErrTooLarge means that a response body is larger than its limit.
 var ErrTooLarge = errors.New("outbound: response body too large")
 
 type limitKey struct{}
@@ -47,22 +47,22 @@ func limitOf(ctx context.Context) int64 {
 	return MaxBody
 }
 
-// NewClient gives a client for back-channel calls. It speaks https, or http
-// to a loopback host (to any host with insecureHTTP), follows no redirects
-// and keeps no cookies. A 3xx answer is returned as it is. Response bodies
-// are capped at [MaxBody] or the limit of [WithLimit]; the exchange ends
-// after [Timeout] or at the context's deadline, whichever comes first.
+// NewClient returns a client for back-channel calls. It requires https, or http
+// to a loopback host (to any host with insecureHTTP). It follows no redirects
+// and keeps no cookies; a 3xx answer is returned as it is. Response bodies are
+// capped at [MaxBody] or the limit of [WithLimit]. The exchange ends after
+// [Timeout] or at the context's deadline, whichever comes first.
 //
-// A nil base means a clone of [http.DefaultTransport] with its proxy
-// settings. The client is safe for concurrent use. Its errors come wrapped
-// in a [*net/url.Error] that names the whole URL: pass them through [Redact].
+// A nil base means a clone of [http.DefaultTransport] with its proxy settings.
+// The client is safe for concurrent use. Its errors are wrapped in a
+// [*net/url.Error] that contains the whole URL: pass them through [Redact].
 func NewClient(base http.RoundTripper, insecureHTTP bool) *http.Client {
 	if base == nil {
 		base = newTransport()
 	}
 	return &http.Client{
 		Transport: &transport{base: base, insecureHTTP: insecureHTTP},
-		// A redirect would send client secrets and codes to another place.
+		// Following a redirect would send client secrets and codes elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -92,7 +92,7 @@ type transport struct {
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkURL(req.URL, t.insecureHTTP); err != nil {
 		if req.Body != nil {
-			req.Body.Close() // RoundTrip must close it, also on errors
+			req.Body.Close() // RoundTrip must close it, even on errors
 		}
 		return nil, err
 	}
@@ -113,12 +113,12 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
-// body is a response body with a cap. It ends the exchange's context when it
-// is closed or fails, so the deadline's timer does not outlive it.
+// body is a response body with a cap. When it is closed or fails, it ends the
+// exchange's context, so that the deadline's timer does not outlive it.
 type body struct {
 	rc     io.ReadCloser
 	left   int64
-	err    error // what every further Read gives
+	err    error // what every further Read returns
 	cancel context.CancelFunc
 }
 
@@ -126,7 +126,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil || len(p) == 0 {
 		return 0, b.err
 	}
-	// One byte more than allowed tells a full body from one too large.
+	// One extra byte distinguishes a full body from one that is too large.
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
 	}

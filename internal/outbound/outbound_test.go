@@ -33,12 +33,13 @@ func get(ctx context.Context, t *testing.T, c *http.Client, url string) (*http.R
 	return c.Do(req)
 }
 
-// roundTripper is a base transport made of a function.
+// roundTripper makes a base transport from a function.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A redirect from the token endpoint would carry secret and code elsewhere (M10).
+// A redirect from the token endpoint would take the secret and the code
+// elsewhere (M10).
 func TestClientFollowsNoRedirect(t *testing.T) {
 	var followed bool
 	other := serve(t, func(http.ResponseWriter, *http.Request) { followed = true })
@@ -136,7 +137,7 @@ func TestBodyLimit(t *testing.T) {
 					defer zw.Close()
 					out = zw
 				}
-				// The reader may hang up early: that is the point.
+				// The reader may hang up early, which is the point of the test.
 				_, _ = out.Write(bytes.Repeat([]byte("a"), tt.size))
 			})
 			ctx := t.Context()
@@ -178,7 +179,7 @@ func TestWithLimitOnlyLowers(t *testing.T) {
 	}
 }
 
-// blockingBody gives nothing until the request's context ends.
+// blockingBody returns nothing until the request's context ends.
 type blockingBody struct{ ctx context.Context }
 
 func (b blockingBody) Read([]byte) (int, error) { <-b.ctx.Done(); return 0, b.ctx.Err() }

@@ -21,15 +21,15 @@ const (
 	errFragment urlError = "URL with a fragment"
 )
 
-// CheckURL parses an endpoint's URL. It must be absolute and https (or http
-// to a loopback host, or to any host with insecureHTTP), with a host and
-// without user information and fragment. Errors do not quote the URL.
+// CheckURL parses an endpoint's URL. The URL must be absolute and https (or
+// http to a loopback host, or to any host with insecureHTTP). It must have a
+// host and no user information or fragment. Errors do not quote the URL.
 func CheckURL(raw string, insecureHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, errURL // the error of net/url quotes its input
 	}
-	if strings.Contains(raw, "#") { // RFC 6749 §3.1, §3.2; also an empty one
+	if strings.Contains(raw, "#") { // RFC 6749 §3.1, §3.2; an empty fragment counts too
 		return nil, errFragment
 	}
 	if err := checkURL(u, insecureHTTP); err != nil {
@@ -71,7 +71,7 @@ func Origin(u *url.URL) string {
 }
 
 // IsLoopback reports whether host, given without a port and without brackets,
-// is localhost, in 127.0.0.0/8 or ::1. It asks no resolver.
+// is localhost, in 127.0.0.0/8, or ::1. It does not resolve names.
 func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

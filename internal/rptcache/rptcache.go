@@ -1,7 +1,8 @@
 // Package rptcache keeps the requesting party tokens (RPT) of a UMA client, one
-// for each party, authorization server and origin, and which requests were denied
-// a moment ago. It knows when a token may be used and who must not see it. It must
-// not know how tokens are obtained: no HTTP, no challenges, no grants.
+// for each party, authorization server and origin, and it remembers which
+// requests were denied a moment ago. It knows when a token may be used and who
+// must not see it. It must not know how tokens are obtained: no HTTP, no
+// challenges, no grants.
 package rptcache
 
 import (
@@ -12,48 +13,50 @@ import (
 )
 
 const (
-	// maxRPTs bounds the tokens that are kept. At the usual 1 KiB that is 4 MiB; a
-	// party whose token falls out pays one exchange.
+	// maxRPTs bounds the tokens that are kept. At the usual 1 KiB each they
+	// take 4 MiB. A party whose token is dropped pays for one more exchange.
 	maxRPTs = 4096
-	// denialTime is how long a denied request is answered from memory, so that a
-	// client that repeats itself does not hammer the owner's server.
+	// denialTime is how long a denied request is answered from memory, so that
+	// a client that repeats it does not hammer the owner's server.
 	denialTime = 5 * time.Second
-	// maxDenials bounds that memory; beyond it denials are not remembered.
+	// maxDenials bounds that memory. When it is full, denials are not
+	// remembered.
 	maxDenials = 1024
 )
 
-// Key is what a token is kept under: for whom, from whom, and the one origin that
-// may see it.
+// Key identifies a kept token: the party it is for, the server it is from, and
+// the one origin that may see it.
 type Key struct{ Party, Issuer, Origin string }
 
-// Request names one request of a party: method and address, hashed.
+// Request identifies one request of a party by a hash of its method and
+// address.
 type Request struct {
 	key Key
 	sum [sha256.Size]byte
 }
 
-// RequestOf makes the name of a request.
+// RequestOf makes the Request for a method and an address.
 func RequestOf(key Key, method, address string) Request {
 	return Request{key, sha256.Sum256([]byte(method + " " + address))}
 }
 
-// Cache holds at most one token for each key, the least recently used out, and the
-// denials of the last seconds. It is safe for concurrent use.
+// Cache holds at most one token for each key and drops the least recently used.
+// It also holds the denials of the last seconds. It is safe for concurrent use.
 type Cache struct {
 	now func() time.Time
 
 	mu      sync.Mutex
 	entries map[Key]*list.Element // of *held
 	recent  *list.List            // most recently used first
-	denials map[Request]time.Time // until when
+	denials map[Request]time.Time // denied until then
 	writers map[*Writer]struct{}
 }
 
 type held struct {
 	key     Key
 	token   string
-	expires time.Time // zero: the server did not say; valid until refused
-	refused bool      // the resource server challenged it: only to be upgraded
+	expires time.Time // zero if the server did not say: valid until refused
+	refused bool      // the resource server challenged it, so it may only be upgraded
 }
 
 // New makes a Cache.
@@ -67,7 +70,7 @@ func New(now func() time.Time) *Cache {
 	}
 }
 
-// Usable returns the token to send to the resource server, "" for none.
+// Usable returns the token to send to the resource server, or "".
 func (c *Cache) Usable(key Key) string {
 	now := c.now()
 	c.mu.Lock()
@@ -84,8 +87,8 @@ func (c *Cache) Usable(key Key) string {
 	return h.token
 }
 
-// Last returns the token to offer for an upgrade, even one that has expired or was
-// refused (UMA Grant §3.3.1, rpt), "" for none.
+// Last returns the token to offer for an upgrade, or "". The token may have
+// expired or been refused (UMA Grant §3.3.1, rpt).
 func (c *Cache) Last(key Key) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,8 +98,8 @@ func (c *Cache) Last(key Key) string {
 	return ""
 }
 
-// Refuse says that the resource server challenged token: it is not sent there
-// again unless the authorization server gives it anew.
+// Refuse records that the resource server challenged token. It is not sent
+// there again unless the authorization server issues it again.
 func (c *Cache) Refuse(key Key, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +108,7 @@ func (c *Cache) Refuse(key Key, token string) {
 	}
 }
 
-// Drop removes token, unless another one took its place.
+// Drop removes token, unless another token has replaced it.
 func (c *Cache) Drop(key Key, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,8 +135,8 @@ func (c *Cache) Denied(r Request) bool {
 	return ok
 }
 
-// Forget removes everything about a party. What its writers bring from now on is
-// not kept.
+// Forget removes everything about a party. Writers that are open for the party
+// store nothing from now on.
 func (c *Cache) Forget(party string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,8 +157,8 @@ func (c *Cache) Forget(party string) {
 	}
 }
 
-// Writer writes what one exchange brings. Forgetting its party makes its writes
-// void, so that an exchange under way cannot bring a party back.
+// Writer stores the result of one exchange. Once its party is forgotten it
+// stores nothing, so an exchange under way cannot bring the party back.
 type Writer struct {
 	cache *Cache
 	key   Key
@@ -178,8 +181,8 @@ func (w *Writer) End() {
 	delete(w.cache.writers, w)
 }
 
-// Put makes token the current one of the writer's key. A zero expires means that
-// the server did not say when it ends.
+// Put makes token the current one of the writer's key. A zero expires means
+// that the server did not say when the token expires.
 func (w *Writer) Put(token string, expires time.Time) {
 	c := w.cache
 	c.mu.Lock()
@@ -196,7 +199,7 @@ func (w *Writer) Put(token string, expires time.Time) {
 	}
 }
 
-// Deny remembers for some seconds that the request was denied.
+// Deny remembers for a few seconds that the request was denied.
 func (w *Writer) Deny(r Request) {
 	c, now := w.cache, w.cache.now()
 	c.mu.Lock()

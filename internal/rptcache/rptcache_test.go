@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/rptcache"
 )
 
-// cache is a Cache on a clock that stands.
+// cache returns a Cache with a stopped clock.
 type cache struct {
 	*rptcache.Cache
 	now time.Time
@@ -21,7 +21,7 @@ func newCache() *cache {
 	return c
 }
 
-// put keeps a token as an exchange does.
+// put stores a token as an exchange does.
 func (c *cache) put(key rptcache.Key, token string, expires time.Time) {
 	w := c.Begin(key)
 	defer w.End()
@@ -46,7 +46,7 @@ func (c *cache) want(t *testing.T, what, usable, last string) {
 	}
 }
 
-// TestOneToken: the life of the token of one key.
+// TestOneToken: the life of the token under one key.
 func TestOneToken(t *testing.T) {
 	c := newCache()
 	c.want(t, "empty", "", "")
@@ -103,11 +103,11 @@ func TestKeysAreApart(t *testing.T) {
 		}
 	}
 	if !c.Denied(denied) {
-		t.Error("the denied request is not")
+		t.Error("the denied request is not denied")
 	}
 }
 
-// TestDenials: they are remembered for five seconds, and so many of them.
+// TestDenials: denials are remembered for five seconds, up to a limit.
 func TestDenials(t *testing.T) {
 	const maxDenials = 1024
 	c := newCache()
@@ -127,11 +127,11 @@ func TestDenials(t *testing.T) {
 		t.Error("remembered too long")
 	}
 	if c.deny(ana, request(maxDenials)); !c.Denied(request(maxDenials)) {
-		t.Error("what has passed leaves no room")
+		t.Error("expired denials leave no room")
 	}
 }
 
-// TestBound: the least recently used token goes.
+// TestBound: the least recently used token is dropped.
 func TestBound(t *testing.T) {
 	const maxRPTs = 4096
 	c := newCache()
@@ -142,12 +142,12 @@ func TestBound(t *testing.T) {
 	c.Usable(key(0))
 	c.put(key(maxRPTs), "t", time.Time{})
 	if c.Usable(key(0)) == "" || c.Usable(key(1)) != "" || c.Usable(key(2)) == "" || c.Usable(key(maxRPTs)) == "" {
-		t.Error("want the second gone: it was not used for longest")
+		t.Error("want the second token dropped: it is the least recently used")
 	}
 }
 
-// TestForget: everything about one party goes, what its running exchanges bring
-// included.
+// TestForget: everything about one party is removed, and so is the result of
+// its running exchanges.
 func TestForget(t *testing.T) {
 	c := newCache()
 	bob := rptcache.Key{Party: "bob", Issuer: ana.Issuer, Origin: ana.Origin}

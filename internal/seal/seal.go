@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	version = 1 // the first byte of what Seal gives
+	version = 1 // the first byte of a sealed value
 
 	idSize  = 4                  // of the key id after the version byte
 	header  = 1 + idSize         // version and key id
-	aeadAdd = 12 + aes.BlockSize // random nonce in front, tag behind
+	aeadAdd = 12 + aes.BlockSize // random nonce before it, tag after it
 
 	// Overhead is how much longer a sealed value is than its plaintext.
 	Overhead = header + aeadAdd
@@ -27,33 +27,34 @@ const (
 )
 
 var (
-	// ErrUnknownKey is the error of a value sealed with a key not in the ring.
+	// ErrUnknownKey means that a value was sealed with a key that is not in the
+	// ring.
 	ErrUnknownKey = errors.New("seal: unknown key")
 
-	// ErrVersion is the error of a value of a newer version.
+	// ErrVersion means that a value has a newer version.
 	ErrVersion = errors.New("seal: sealed by a newer version")
 
-	// ErrGarbage is the error of everything else: too short, changed, sealed
-	// for another domain or with other additional data.
+	// ErrGarbage is the error in all other cases: the value is too short, was
+	// changed, or was sealed for another domain or with other additional data.
 	ErrGarbage = errors.New("seal: not a sealed value")
 )
 
-// Ring is a list of keys. The first seals, all open. It is safe for
-// concurrent use.
+// Ring is a list of keys. The first one seals, and all of them open. It is safe
+// for concurrent use.
 type Ring struct {
 	keys []*key
 }
 
 type key struct {
 	id  [idSize]byte
-	prk []byte // HKDF's extracted key; the given key is not kept
+	prk []byte // HKDF's extracted key; the original key is not kept
 
 	aeads sync.Map // domain → cipher.AEAD
 }
 
-// NewRing makes a ring of keys of at least [MinKey] random bytes each. Keys
-// are used through HKDF, so their bytes may be of any form. The slices are not
-// kept. The error names the key by its place.
+// NewRing makes a ring of keys of at least [MinKey] random bytes each. Keys are
+// used through HKDF, so their bytes may have any form. The slices are not kept.
+// The error names a bad key by its position.
 func NewRing(keys ...[]byte) (*Ring, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: no key")
@@ -68,8 +69,8 @@ func NewRing(keys ...[]byte) (*Ring, error) {
 			return nil, fmt.Errorf("seal: key %d: %w", i+1, err)
 		}
 		made := &key{prk: prk}
-		// The id comes from the key by another label, so it tells nothing of
-		// the subkeys.
+		// The id is derived from the key with another label, so it reveals
+		// nothing about the subkeys.
 		id, err := hkdf.Expand(sha256.New, prk, "id", idSize)
 		if err != nil {
 			return nil, fmt.Errorf("seal: key %d: %w", i+1, err)
@@ -86,12 +87,13 @@ func NewRing(keys ...[]byte) (*Ring, error) {
 }
 
 // Seal encrypts plaintext with the first key and authenticates ad with it.
-// [Ring.Open] needs the same domain and ad. Domains name uses, such as
-// "session record"; they are constants of the program, never input, since a
-// subkey is kept for each.
+// [Ring.Open] needs the same domain and ad. Domains name uses, such as "session
+// record". They are constants of the program, never input, because a subkey is
+// kept for each.
 //
-// Nonces are random: a subkey must not seal more than 2^32 values (NIST SP
-// 800-38D §8.3). That is 136 years at one a second; add a key before.
+// Nonces are random, so a subkey must not seal more than 2^32 values (NIST SP
+// 800-38D §8.3). At one value a second that takes 136 years; at higher rates,
+// add a key in time.
 func (r *Ring) Seal(domain string, ad, plaintext []byte) []byte {
 	k := r.keys[0]
 	out := make([]byte, header, len(plaintext)+Overhead)
@@ -100,9 +102,9 @@ func (r *Ring) Seal(domain string, ad, plaintext []byte) []byte {
 	return k.aead(domain).Seal(out, nil, plaintext, fullAD(out, ad))
 }
 
-// Open gives the plaintext of a sealed value. The error is [ErrVersion],
-// [ErrUnknownKey] or [ErrGarbage]. The first two say only how the value
-// begins: anybody can write that.
+// Open returns the plaintext of a sealed value. The error is [ErrVersion],
+// [ErrUnknownKey] or [ErrGarbage]. The first two depend only on how the value
+// begins, which anybody can write.
 func (r *Ring) Open(domain string, ad, sealed []byte) ([]byte, error) {
 	switch {
 	case len(sealed) < Overhead || sealed[0] == 0:
@@ -127,12 +129,12 @@ func (r *Ring) Open(domain string, ad, sealed []byte) ([]byte, error) {
 	return nil, ErrGarbage
 }
 
-// fullAD authenticates the header too.
+// fullAD adds the header to the authenticated data.
 func fullAD(head, ad []byte) []byte {
 	return append(append(make([]byte, 0, header+len(ad)), head[:header]...), ad...)
 }
 
-// aead gives AES-256-GCM under the domain's subkey.
+// aead returns AES-256-GCM under the domain's subkey.
 func (k *key) aead(domain string) cipher.AEAD {
 	if a, ok := k.aeads.Load(domain); ok {
 		return a.(cipher.AEAD)
@@ -141,7 +143,7 @@ func (k *key) aead(domain string) cipher.AEAD {
 	return a.(cipher.AEAD)
 }
 
-// derive cannot fail: its sizes are constants that fit.
+// derive cannot fail, because its sizes are constants that fit.
 func (k *key) derive(domain string) cipher.AEAD {
 	sub, err := hkdf.Expand(sha256.New, k.prk, "aes-256-gcm "+domain, 32) // RFC 5869 §2.3
 	if err != nil {

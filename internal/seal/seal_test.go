@@ -105,7 +105,7 @@ func TestOpenRefuses(t *testing.T) {
 			}
 		})
 	}
-	// The id of one key on what another sealed.
+	// This puts the id of one key on a value that another key sealed.
 	first, second := r.Seal("d", nil, nil), ring(t, key(2)).Seal("d", nil, nil)
 	copy(second[1:5], first[1:5])
 	if _, err := r.Open("d", nil, second); !errors.Is(err, seal.ErrGarbage) {
@@ -115,8 +115,8 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestRotation(t *testing.T) {
 	before := ring(t, key(1))
-	added := ring(t, key(1), key(2))    // new key last: nobody seals with it
-	switched := ring(t, key(2), key(1)) // moved first
+	added := ring(t, key(1), key(2))    // new key last: it does not seal yet
+	switched := ring(t, key(2), key(1)) // moved to the front
 	removed := ring(t, key(2))
 	steps := []struct {
 		from, to *seal.Ring
@@ -158,7 +158,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// Nothing that Seal did not make opens, whatever its form.
+// No value opens unless Seal made it, whatever its form.
 func FuzzOpen(f *testing.F) {
 	r := ring(f, key(1), key(2))
 	f.Add([]byte("ad"), []byte("plain"), uint(7), byte(1))

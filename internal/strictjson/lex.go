@@ -2,13 +2,13 @@ package strictjson
 
 import "unicode/utf8"
 
-// lexer reads the words of a document: strings, numbers, brackets.
+// lexer reads the tokens of a document: strings, numbers, brackets.
 type lexer struct {
 	s string
 	i int // the next byte
 }
 
-// text gives a string with its quotes, as it is written.
+// text returns a string with its quotes, as it is written.
 func (l *lexer) text() (string, error) {
 	begin, ascii := l.i, true
 	if !l.take('"') {
@@ -37,7 +37,7 @@ func (l *lexer) text() (string, error) {
 	return "", ErrSyntax
 }
 
-// escape skips a backslash and what belongs to it (RFC 8259 §7).
+// escape skips a backslash and the rest of its escape (RFC 8259 §7).
 func (l *lexer) escape() bool {
 	l.i++
 	c := l.peek()
@@ -98,7 +98,8 @@ func (l *lexer) word(w string) error {
 	return nil
 }
 
-// peek gives the next byte, at the end 0, which no document has outside a string.
+// peek returns the next byte. At the end it returns 0, which no document has
+// outside a string.
 func (l *lexer) peek() byte {
 	if l.i < len(l.s) {
 		return l.s[l.i]

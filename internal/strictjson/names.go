@@ -10,21 +10,21 @@ import (
 )
 
 // name is a member name within one object of the document, in the form that
-// fold gives it.
+// fold returns.
 type name struct {
 	object int // ordinal of the object
 	text   string
 }
 
-// names is a set of names. The first of them are compared one by one, since
-// that is quicker than a map for the twenty or so that a token has.
+// names is a set of names. The first few are compared one by one, which is
+// faster than a map for the twenty or so names in a token.
 type names struct {
 	few  [32]name
 	n    int
-	many map[name]struct{} // those that few has no room for
+	many map[name]struct{} // those for which few has no room
 }
 
-// add reports whether n was not there yet.
+// add adds n and reports whether it was new.
 func (s *names) add(n name) bool {
 	if slices.Contains(s.few[:s.n], n) {
 		return false
@@ -44,21 +44,21 @@ func (s *names) add(n name) bool {
 	return true
 }
 
-// unquote gives what a valid string literal stands for.
+// unquote returns the value of a valid string literal.
 func unquote(lit string) (string, error) {
 	text := lit[1 : len(lit)-1]
 	if strings.IndexByte(text, '\\') < 0 {
 		return text, nil
 	}
-	var unescaped string // apart, so that only it goes to the heap
+	var unescaped string // a separate variable, so that only it goes to the heap
 	if json.Unmarshal([]byte(lit), &unescaped) != nil {
 		return "", ErrSyntax
 	}
 	return unescaped, nil
 }
 
-// fold gives the form of a name that all names share which encoding/json takes
-// for equal.
+// fold returns a form that is the same for all names that encoding/json treats
+// as equal.
 func fold(text string) string {
 	for i := range len(text) {
 		if c := text[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
@@ -75,7 +75,7 @@ func foldRune(r rune) rune {
 		}
 		return r
 	}
-	// The smallest rune of the orbit stands for all of it; it can be ASCII:
+	// The smallest rune of the orbit stands for all of it. It may be ASCII:
 	// U+212A KELVIN SIGN folds to k.
 	least := r
 	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {

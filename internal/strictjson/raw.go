@@ -2,8 +2,8 @@ package strictjson
 
 import "encoding/json"
 
-// String returns the string that a member holds which [Unmarshal] left raw, ""
-// for a value of any other type and for a member that is missing.
+// String returns the string in a member that [Unmarshal] left raw. It returns
+// "" for a value of another type or a missing member.
 func String(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
@@ -12,8 +12,8 @@ func String(raw json.RawMessage) string {
 	return s
 }
 
-// Strings returns the array of strings that such a member holds, or the single
-// string that some servers send instead. For anything else it returns nil.
+// Strings returns the array of strings in such a member, or the single string
+// that some servers send instead. For anything else it returns nil.
 func Strings(raw json.RawMessage) []string {
 	if s := String(raw); s != "" {
 		return []string{s}

@@ -1,7 +1,7 @@
 package strictjson
 
-// scanner walks once over a document and checks all that this package promises
-// of it: grammar (RFC 8259), UTF-8, depth, and no name twice.
+// scanner walks a document once and checks everything this package promises:
+// grammar (RFC 8259), UTF-8, depth, and unique names.
 type scanner struct {
 	lexer
 	depth   int
@@ -69,7 +69,7 @@ func (d *scanner) object() error {
 	}
 }
 
-// pair reads a member of an object, and the white space after it.
+// pair reads a member of an object and the white space after it.
 func (d *scanner) pair(object int) error {
 	literal, err := d.text()
 	if err != nil {

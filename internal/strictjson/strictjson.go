@@ -1,6 +1,6 @@
-// Package strictjson decodes JSON of other parties so that it can be read in
-// one way only: member names are exact and unique, nothing trails, nesting is
-// bounded.
+// Package strictjson decodes JSON from other parties so that there is only one
+// way to read it: member names are exact and unique, no data trails, and
+// nesting is bounded.
 package strictjson
 
 import (
@@ -13,7 +13,7 @@ import (
 // once per level; real documents of these protocols stay below ten.
 const MaxDepth = 32
 
-// The errors of [Unmarshal]. They quote nothing of the input.
+// The errors of [Unmarshal]. They do not quote the input.
 var (
 	ErrSyntax    = errors.New("strictjson: not one JSON value in UTF-8")
 	ErrDuplicate = errors.New("strictjson: an object repeats a member name")
@@ -21,13 +21,14 @@ var (
 	ErrType      = errors.New("strictjson: a value does not fit its target")
 )
 
-// Unmarshal decodes one JSON value into v as encoding/json does, but refuses
+// Unmarshal decodes one JSON value into v as encoding/json does, but rejects
 // input that two readers could understand differently: trailing data, bytes
 // that are not UTF-8, nesting beyond [MaxDepth], and objects that repeat a
-// member name, also where two names differ only in case, because
-// encoding/json would take one for the other. This holds at every depth, also
-// for members that v does not have and for raw messages. Struct fields are
-// filled by names that equal theirs exactly. Unknown members are ignored.
+// member name. Names that differ only in case count as repeated, because
+// encoding/json would take one for the other. This holds at every depth, and
+// also for raw messages and members that v does not have. Struct fields are
+// filled only from names that equal theirs exactly. Unknown members are
+// ignored.
 //
 // After an error the content of v is unspecified.
 func Unmarshal(data []byte, v any) error {
@@ -37,8 +38,8 @@ func Unmarshal(data []byte, v any) error {
 	}
 	err := json.Unmarshal(data, v)
 	if _, misuse := errors.AsType[*json.InvalidUnmarshalError](err); err == nil || misuse {
-		return err // the caller's mistake; the text holds no input
+		return err // the caller's mistake; its text contains no input
 	}
-	// The decoder's own text can quote a number, a string or a name.
+	// The decoder's own text may quote a number, a string or a name.
 	return ErrType
 }

@@ -110,8 +110,8 @@ func TestBadTarget(t *testing.T) {
 	}
 }
 
-// What is accepted must be valid for the standard library too, and must mean
-// the same to a reader that folds names and to one that does not.
+// Whatever is accepted must be valid for the standard library too. It must mean
+// the same to a reader that ignores case and to one that does not.
 func FuzzUnmarshal(f *testing.F) {
 	for _, s := range []string{
 		`{"aud":"me","sub":"u"}`, `{"aud":"other","AUD":"me"}`, `{"a":{"b":[1,{"c":null}]}}`,

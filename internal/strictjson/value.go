@@ -6,12 +6,12 @@ import (
 )
 
 // Object reads one JSON object by the rules of [Unmarshal], in one pass and
-// without reflection, and calls member for each of its members, in their order.
-// An error of member ends the reading and is returned. Another JSON value than
-// an object is [ErrType].
+// without reflection. It calls member for each member in order. An error of
+// member ends the reading and is returned. For a JSON value other than an
+// object it returns [ErrType].
 //
-// Rules can break after the last call of member: until Object has returned nil,
-// nothing it gave is good.
+// A violation may come after the last call of member: nothing may be trusted
+// until Object has returned nil.
 func Object(data []byte, member func(name string, v Value) error) error {
 	d := scanner{lexer: lexer{s: string(data)}, member: member}
 	if err := d.document(); err != nil {
@@ -23,7 +23,7 @@ func Object(data []byte, member func(name string, v Value) error) error {
 	return nil
 }
 
-// Value is the text of one JSON value, which [Object] has found valid.
+// Value is the text of one JSON value that [Object] has found valid.
 type Value string
 
 // kind is the first byte.
@@ -40,7 +40,7 @@ func (v Value) Null() bool { return v.kind() == 'n' }
 // Object reports whether the value is an object.
 func (v Value) Object() bool { return v.kind() == '{' }
 
-// Text gives the value of a string. Any other value is [ErrType].
+// Text returns the value of a string. For any other value it returns [ErrType].
 func (v Value) Text() (string, error) {
 	if v.kind() != '"' {
 		return "", ErrType
@@ -48,8 +48,8 @@ func (v Value) Text() (string, error) {
 	return unquote(string(v))
 }
 
-// Number gives the value of a number, rounded to what a float64 can hold. Any
-// other value is [ErrType], and so is a number that is too large.
+// Number returns the value of a number, rounded to a float64. For any other
+// value, or a number that is too large, it returns [ErrType].
 func (v Value) Number() (float64, error) {
 	if c := v.kind(); c != '-' && !digit(c) {
 		return 0, ErrType
@@ -61,8 +61,8 @@ func (v Value) Number() (float64, error) {
 	return f, nil
 }
 
-// Texts gives the values of an array of strings, or of one string alone. Any
-// other value is [ErrType].
+// Texts returns the values of an array of strings, or of a single string. For
+// any other value it returns [ErrType].
 func (v Value) Texts() ([]string, error) {
 	if v.kind() == '"' {
 		text, err := v.Text()

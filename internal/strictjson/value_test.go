@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/strictjson"
 )
 
-// members gives what Object finds, in order.
+// members returns what Object finds, in order.
 func members(in string) ([]string, error) {
 	var found []string
 	err := strictjson.Object([]byte(in), func(name string, v strictjson.Value) error {
@@ -70,7 +70,7 @@ func TestManyNames(t *testing.T) {
 	for i := range n {
 		twice := fmt.Sprintf(`{%s"N%d":0}`, one.String(), i)
 		if _, err := members(twice); !errors.Is(err, strictjson.ErrDuplicate) {
-			t.Fatalf("the name %d twice: %v", i, err)
+			t.Fatalf("the name %d is accepted twice: %v", i, err)
 		}
 	}
 	got, err := members(`{` + one.String() + `"list":[` + strings.TrimSuffix(many.String(), ",") + `]}`)
@@ -83,7 +83,7 @@ func TestValue(t *testing.T) {
 	bad := []string(nil)
 	tests := []struct {
 		v      strictjson.Value
-		text   string // "-": none
+		text   string // "-" for none
 		number float64
 		texts  []string
 	}{
@@ -122,8 +122,8 @@ func TestValue(t *testing.T) {
 	}
 }
 
-// The scanner takes what the standard library takes and this package's rules
-// allow, no more and no less, and both read the same out of it.
+// The scanner accepts exactly what the standard library accepts and this
+// package's rules allow, and both read the same values.
 func FuzzObject(f *testing.F) {
 	for _, s := range []string{
 		`{"a":[1,-0,0.5,1e-9,1E+9,01,1.,.5,-,+1,1e]}`, `{"a":"\u00zz"}`, `{"a":"\ud83d\ude00\q"}`, "{\"a\":\"\x01\"}", "{\"a\":\"\x7f\"}",
@@ -158,7 +158,7 @@ func FuzzObject(f *testing.F) {
 	})
 }
 
-// sameValue: what v gives is what the standard library reads.
+// sameValue checks that v returns what the standard library reads.
 func sameValue(t *testing.T, v strictjson.Value) {
 	t.Helper()
 	var text *string
