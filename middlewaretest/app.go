@@ -8,8 +8,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// NewApp starts a service on loopback and returns its base URL, without a slash
-// at the end. It listens first and builds the handler then, so that the redirect
+// NewApp starts a service on loopback and returns its base URL without a
+// trailing slash. It listens before it builds the handler, so that the redirect
 // URL is known. The service ends with the test.
 func NewApp(t testing.TB, build func(base string) http.Handler) string {
 	t.Helper()
@@ -21,8 +21,8 @@ func NewApp(t testing.TB, build func(base string) http.Handler) string {
 	return base
 }
 
-// WithIdentity serves every request as if a guard had let id in. It is for tests
-// of a handler without any provider; nil means that no guard ran.
+// WithIdentity serves every request as if a guard had let id in. It is for
+// testing a handler without any provider. A nil id means that no guard ran.
 func WithIdentity(next http.Handler, id *gatehouse.Identity) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(gatehouse.WithIdentity(r.Context(), id)))

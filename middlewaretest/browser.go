@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Limits of a browser.
+// The limits of a browser.
 const (
 	mostRedirects = 20               // as browsers have it
 	mostSignIns   = 3                // in one visit; more is a loop
@@ -22,18 +22,18 @@ const (
 	patience      = 60 * time.Second // for one answer
 )
 
-// Browser visits services as a person's browser does: it keeps cookies over all
-// origins, follows redirects, says with Sec-Fetch-* and Origin what kind of
-// request it makes, and signs its person in when the provider's page asks. Bodies
-// of its answers are read already and need no Close. It is for one goroutine at a
-// time.
+// Browser visits services as a person's browser does. It keeps cookies across
+// all origins, follows redirects, uses Sec-Fetch-* and Origin to say what kind
+// of request it makes, and signs its person in when the provider's page asks.
+// The bodies of its answers are already read and need no Close. Only one
+// goroutine may use it at a time.
 //
-// Cookies are treated as Chromium does: Domain, Path, Secure, SameSite, the
-// prefixes of names, the limits of size and number; they expire by the server's
+// It treats cookies as Chromium does: Domain, Path, Secure, SameSite, name
+// prefixes, and limits of size and number. Cookies expire by the server's
 // clock. Loopback counts as secure without TLS. A site is a scheme and the last
-// two labels of a host name, or an address; there is no list of public suffixes.
-// What the browser does not have: scripts, Referer, CORS, policies about frames
-// and content, partitioned cookies.
+// two labels of a host name, or an address; there is no list of public
+// suffixes. The browser does not have scripts, Referer, CORS, policies about
+// frames and content, or partitioned cookies.
 type Browser struct {
 	s      *Server
 	t      testing.TB
@@ -42,8 +42,8 @@ type Browser struct {
 	client *http.Client
 }
 
-// Browser returns a fresh browser of a user; with an empty name it never signs
-// in, and the provider's page is what its visits end at.
+// Browser returns a new browser of a user. With an empty name it never signs
+// in, and its visits end at the provider's page.
 func (s *Server) Browser(t testing.TB, user string) *Browser {
 	t.Helper()
 	if user != "" && !s.op.HasUser(user) {
@@ -54,16 +54,17 @@ func (s *Server) Browser(t testing.TB, user string) *Browser {
 		Transport: transport,
 		Timeout:   patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // the browser follows by itself
+			return http.ErrUseLastResponse // the browser follows redirects itself
 		},
 	}}
 }
 
-// Get visits an address as if it were typed in.
+// Get visits an address as if the person had typed it in.
 func (b *Browser) Get(address string) (*http.Response, error) { return b.GetUntil(address, "") }
 
-// GetUntil is Get, but stops before a request to an address with the prefix and
-// returns the redirect that leads there: say, with a callback in its Location.
+// GetUntil is Get, but stops before a request to an address with the given
+// prefix and returns the redirect that leads there. With the prefix of a
+// callback, the callback is in its Location.
 func (b *Browser) GetUntil(address, prefix string) (*http.Response, error) {
 	return b.visit(&hop{kind: document, method: http.MethodGet, url: address, until: prefix})
 }
@@ -73,14 +74,15 @@ func (b *Browser) PostForm(address string, v url.Values) (*http.Response, error)
 	return b.On(address).Submit(address, v)
 }
 
-// Fetch asks as a script on a page of the same origin does. It is not sent to
-// sign-in: a redirect to another origin is an error, as it is for a script.
+// Fetch makes a request as a script on a page of the same origin does. It is
+// not sent to sign-in: a redirect to another origin is an error, as it is for a
+// script.
 func (b *Browser) Fetch(address string) (*http.Response, error) { return b.On(address).Fetch(address) }
 
-// Do sends a request of your own making. Headers that a browser adds are added
-// unless they are there; with Sec-Fetch-Mode "cors" it counts as a script's. What
-// comes after a redirect or sign-in is the browser's. For requests that pages of
-// other sites bring about use [Browser.On].
+// Do sends a request of your own. It adds the headers that a browser adds
+// unless they are set. With Sec-Fetch-Mode "cors" the request counts as a
+// script's. After a redirect or sign-in the requests are the browser's own. For
+// requests caused by pages of other sites use [Browser.On].
 func (b *Browser) Do(r *http.Request) (*http.Response, error) {
 	h := &hop{kind: document, method: r.Method, url: r.URL.String(), header: r.Header, contentType: r.Header.Get("Content-Type"), ctx: r.Context()}
 	if m := r.Header.Get("Sec-Fetch-Mode"); m != "" && m != document.mode() {
@@ -99,8 +101,8 @@ func (b *Browser) Do(r *http.Request) (*http.Response, error) {
 	return b.visit(h)
 }
 
-// Cookies returns the cookies that the browser would send to an address that is
-// typed in, with the attributes that they have.
+// Cookies returns the cookies that the browser would send to a typed-in
+// address, with their attributes.
 func (b *Browser) Cookies(address string) []*http.Cookie {
 	b.t.Helper()
 	u, err := url.Parse(address)
@@ -119,7 +121,7 @@ func (b *Browser) Cookies(address string) []*http.Cookie {
 	return out
 }
 
-// visit makes requests until there is an answer that leads nowhere else.
+// visit makes requests until an answer leads nowhere else.
 func (b *Browser) visit(h *hop) (*http.Response, error) {
 	signIns := 0
 	for range mostRedirects {
@@ -197,8 +199,8 @@ var (
 	hiddenTag = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 )
 
-// signInForm finds the sign-in form if the answer is the provider's page and the
-// person is willing. After a refused sign-in the page stays.
+// signInForm returns the sign-in form if the answer is the provider's page and
+// the person is willing to sign in. After a refused sign-in the page stays.
 func (b *Browser) signInForm(resp *http.Response) (signInForm, bool) {
 	if b.user == "" || resp.StatusCode != http.StatusOK || originOf(resp.Request.URL.String()) != originOf(b.s.Issuer()) {
 		return signInForm{}, false

@@ -12,7 +12,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// recorder is a service that writes down the headers of each request.
+// recorder is a service that records the headers of each request.
 type recorder struct {
 	mu   sync.Mutex
 	seen []*http.Request
@@ -23,7 +23,7 @@ func (rec *recorder) last(t *testing.T) *http.Request {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if len(rec.seen) == 0 {
-		t.Fatal("nothing was asked")
+		t.Fatal("no request was made")
 	}
 	return rec.seen[len(rec.seen)-1]
 }
@@ -161,11 +161,11 @@ func TestBrowserGivesUp(t *testing.T) {
 		t.Errorf("a loop: %v", err)
 	}
 	if rec.last(t) == nil {
-		t.Error("nothing was asked")
+		t.Error("no request was made")
 	}
 }
 
-// names returns the cookies that a request brought, by their names.
+// names returns the names of the cookies that came with a request.
 func names(r *http.Request) string {
 	var out []string
 	for _, c := range r.Cookies() {
@@ -174,8 +174,8 @@ func names(r *http.Request) string {
 	return strings.Join(out, " ")
 }
 
-// TestBrowserCookies sets cookies over the network; what each line means is tested
-// by TestCookiesAsInChromium.
+// TestBrowserCookies sets cookies over the network. TestCookiesAsInChromium
+// tests what each line means.
 func TestBrowserCookies(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	_, first := newRecorder(t)

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// Clock is the time of a [Server] and of the provider it hands out. It starts at
-// the present and stands still until it is moved. It is safe for concurrent use.
+// Clock is the time of a [Server] and of the provider it returns. It starts at
+// the present and stands still until it is moved. It is safe for concurrent
+// use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// Now returns the time. Hand it to every part of the service that has a clock.
+// Now returns the time. Pass it to every part of the service that has a clock.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

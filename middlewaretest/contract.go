@@ -12,26 +12,28 @@ import (
 	"time"
 )
 
-// StoreOption tells [TestStore], [TestGrantStore] or [TestResourceIDs] what else
-// it can do with a store.
+// StoreOption tells [TestStore], [TestGrantStore] or [TestResourceIDs] what
+// else it can do with a store.
 type StoreOption func(*suite)
 
 // StoreClock says that the store reads a clock that advance moves. Without it
 // TestStore waits a second or two for values to expire, and the other suites do
-// not look whether facts outlive the years.
+// not check that facts last for years.
 func StoreClock(now func() time.Time, advance func(time.Duration)) StoreOption {
 	return func(s *suite) { s.now, s.advance = now, advance }
 }
 
-// StoreHang says that the store can be made to hang, say by a stopped server:
-// hang does it, and release, which may be called twice, ends it.
+// StoreHang says that the store can be made to hang, for example by stopping
+// its server. hang makes it hang, and release, which may be called twice, ends
+// that.
 func StoreHang(hang func() (release func())) StoreOption {
 	return func(s *suite) { s.hang = hang }
 }
 
 // StoreProcess says that processes can share the store. command makes another
 // process that opens the same data and calls [ServeStore] on its standard input
-// and output; its best form is the test binary itself. It is for TestStore alone.
+// and output. The test binary itself serves best as that process. StoreProcess
+// is only for TestStore.
 func StoreProcess(command func(context.Context) *exec.Cmd) StoreOption {
 	return func(s *suite) { s.command = command }
 }
@@ -39,17 +41,18 @@ func StoreProcess(command func(context.Context) *exec.Cmd) StoreOption {
 const (
 	// storePatience bounds one part of a contract.
 	storePatience = 60 * time.Second
-	// storeLimit is the size of value that a store must take (gatehouse.Store).
+	// storeLimit is the size of value that a store must accept
+	// (gatehouse.Store).
 	storeLimit = 60_000
-	// hangBound is how long after the end of its context a call may still go on.
+	// hangBound is how long a call may continue after its context has ended.
 	hangBound = time.Second
 )
 
-// part is a part of a contract, and what goes wrong without it. R is one run of
-// the suite over the kind of store in question.
+// part is a part of a contract, with the consequence of breaking it. R is one
+// run of the suite over the kind of store in question.
 type part[R any] struct {
 	name, why string
-	needs     func(*suite) bool // nil: nothing
+	needs     func(*suite) bool // nil for nothing
 	run       func(context.Context, R) error
 }
 
@@ -74,7 +77,7 @@ func canHang(s *suite) bool  { return s.hang != nil }
 func hasClock(s *suite) bool { return s.advance != nil }
 func isShared(s *suite) bool { return s.command != nil }
 
-// suite is what the runs of all suites have.
+// suite is what the runs of all suites share.
 type suite struct {
 	now     func() time.Time
 	advance func(time.Duration) // nil: real time
@@ -96,7 +99,7 @@ func newSuite(options ...StoreOption) *suite {
 	return s
 }
 
-// key makes a key like those that gatehouse makes, another one each time.
+// key makes a new key like those that gatehouse makes.
 func (s *suite) key() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +111,7 @@ func (s *suite) key() string {
 // later is an expiry that no test reaches.
 func (s *suite) later() time.Time { return s.now().Add(time.Hour) }
 
-// pass lets a time go by.
+// pass lets time go by.
 func (s *suite) pass(ctx context.Context, d time.Duration) error {
 	if s.advance != nil {
 		s.advance(d)
@@ -124,7 +127,7 @@ func (s *suite) pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// brief shows a value in a message; nil is none.
+// brief shows a value in a message; nil means no value.
 func brief(b []byte) string {
 	if b == nil {
 		return "nothing"
@@ -132,10 +135,10 @@ func brief(b []byte) string {
 	return fmt.Sprintf("%d bytes %.20q", len(b), b)
 }
 
-// spoil is what a caller does with a slice that is its own.
+// spoil overwrites a slice, as a caller may do with its own.
 func spoil(b []byte) { copy(b, strings.Repeat("#", len(b))) }
 
-// steps runs one step after the other until one fails.
+// steps runs one step after another until one fails.
 func steps(all ...func() error) error {
 	for i, step := range all {
 		if err := step(); err != nil {
@@ -145,32 +148,33 @@ func steps(all ...func() error) error {
 	return nil
 }
 
-// cell is one place of a store with compare-and-swap; nil is no value.
+// cell is one place of a store with compare-and-swap; nil means no value.
 type cell struct {
 	read func(context.Context) ([]byte, error)
 	swap func(ctx context.Context, old, new []byte) (swapped bool, err error)
 }
 
-// holds checks what the cell has.
+// holds checks the value in the cell.
 func (c cell) holds(ctx context.Context, want []byte) error {
 	got, err := c.read(ctx)
 	if err != nil {
 		return fmt.Errorf("reading: %w", err)
 	}
 	if (got == nil) != (want == nil) || string(got) != string(want) {
-		return fmt.Errorf("the store gives %s, want %s", brief(got), brief(want))
+		return fmt.Errorf("the store returns %s, want %s", brief(got), brief(want))
 	}
 	return nil
 }
 
-// swaps expects an outcome of a swap, and what the cell has afterwards.
+// swaps expects an outcome of a swap and checks the value in the cell
+// afterwards.
 func (c cell) swaps(ctx context.Context, old, new []byte, swapped bool, after []byte) error {
 	got, err := c.swap(ctx, old, new)
 	if err != nil {
 		return fmt.Errorf("swapping: %w", err)
 	}
 	if got != swapped {
-		return fmt.Errorf("a swap from %s to %s gives %v, want %v", brief(old), brief(new), got, swapped)
+		return fmt.Errorf("a swap from %s to %s returns %v, want %v", brief(old), brief(new), got, swapped)
 	}
 	return c.holds(ctx, after)
 }

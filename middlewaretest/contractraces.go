@@ -15,7 +15,7 @@ const (
 	racers     = 16  // goroutines at one key
 	raceRounds = 25  // keys that they race for
 	counts     = 50  // updates of each goroutine
-	triesEach  = 500 // swaps for one update; with racers of equal chances a few dozen do
+	triesEach  = 500 // swaps for one update; a few dozen are enough if racers have equal chances
 )
 
 // together runs f in many goroutines that begin at the same time.
@@ -33,8 +33,8 @@ func together(n int, f func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// oneCreates lets racers create the value of one cell after the other; each time
-// one of them must win, and its value must be there.
+// oneCreates lets racers create the values of one cell after another. Each time
+// exactly one must win, and its value must be there.
 func oneCreates(ctx context.Context, fresh func() cell) error {
 	for range raceRounds {
 		c := fresh()
@@ -61,11 +61,11 @@ func oneCreates(ctx context.Context, fresh func() cell) error {
 	return nil
 }
 
-// counterStart is what a cell holds before it is counted in.
+// counterStart is the first value of a counter.
 const counterStart = "0 start"
 
-// count adds to a counter n times. Each value has an id of its own, as those of
-// gatehouse have, so that nobody takes another's value for his.
+// count adds to a counter n times. Each value has an id of its own, like the
+// values of gatehouse, so that nobody mistakes another's value for their own.
 func count(ctx context.Context, c cell, id string, n int) error {
 	i, tries := 0, 0
 	for ; i < n && tries < n*triesEach; tries++ {
@@ -105,7 +105,7 @@ func position(value []byte) (int, error) {
 	return at, nil
 }
 
-// standsAt is where the counter of a cell stands.
+// standsAt returns the current count in a cell.
 func (c cell) standsAt(ctx context.Context) (int, error) {
 	value, err := c.read(ctx)
 	if err != nil {
@@ -114,8 +114,8 @@ func (c cell) standsAt(ctx context.Context) (int, error) {
 	return position(value)
 }
 
-// counted lets goroutines count in a fresh cell, through what way makes of it, and
-// returns where the counter stands in the end.
+// counted lets goroutines count in a new cell, each through a cell that way
+// makes from it, and returns the final count.
 func counted(ctx context.Context, fresh func() cell, goroutines int, way func(cell) cell) (int, error) {
 	c := fresh()
 	if err := c.swaps(ctx, nil, []byte(counterStart), true, []byte(counterStart)); err != nil {
@@ -127,22 +127,22 @@ func counted(ctx context.Context, fresh func() cell, goroutines int, way func(ce
 	return c.standsAt(ctx)
 }
 
-// raceTime is how long updates are counted: a swap that is not atomic loses one
-// within a fraction of it.
+// raceTime is how long updates are counted. A swap that is not atomic loses one
+// in a fraction of that time.
 const raceTime = 400 * time.Millisecond
 
-// noUpdateLost counts in cells: once, and then as often as there is time.
+// noUpdateLost counts in cells: once, and then as often as time allows.
 func (s *suite) noUpdateLost(ctx context.Context, fresh func() cell) error {
 	for begin, again := time.Now(), true; again; again = time.Since(begin) < s.raceTime {
 		if at, err := counted(ctx, fresh, racers, func(c cell) cell { return c }); err != nil || at != racers*counts {
-			return fmt.Errorf("%d updates were confirmed, the counter stands at %d (error: %v)", racers*counts, at, err)
+			return fmt.Errorf("%d updates were confirmed, but the counter is at %d (error: %v)", racers*counts, at, err)
 		}
 	}
 	return nil
 }
 
 // lossy loses the first reply to every swap, after the write, and sends the
-// command again, as clients of networks do.
+// command again, as network clients do.
 func lossy(c cell) cell {
 	return cell{c.read, func(ctx context.Context, old, new []byte) (bool, error) {
 		if _, err := c.swap(ctx, old, new); err != nil {
@@ -152,15 +152,16 @@ func lossy(c cell) cell {
 	}}
 }
 
-// noUpdateLostWithReplies counts with lost replies: exactly when alone. Among
-// others a swap may answer false although it wrote, when another writer came before
-// the repetition; but what was confirmed is there.
+// noUpdateLostWithReplies counts with lost replies. A single writer must count
+// exactly. With several writers a swap may return false although it wrote, if
+// another writer came before the repetition; but no confirmed update may be
+// lost.
 func noUpdateLostWithReplies(ctx context.Context, fresh func() cell) error {
 	if at, err := counted(ctx, fresh, 1, lossy); err != nil || at != counts {
-		return fmt.Errorf("%d updates of one writer, the counter stands at %d (error: %v)", counts, at, err)
+		return fmt.Errorf("%d updates of one writer, but the counter is at %d (error: %v)", counts, at, err)
 	}
 	if at, err := counted(ctx, fresh, racers, lossy); err != nil || at < racers*counts {
-		return fmt.Errorf("%d updates were confirmed, the counter stands at %d (error: %v)", racers*counts, at, err)
+		return fmt.Errorf("%d updates were confirmed, but the counter is at %d (error: %v)", racers*counts, at, err)
 	}
 	return nil
 }
@@ -171,8 +172,9 @@ type call struct {
 	do   func(context.Context) error
 }
 
-// timely runs a call and expects it back in time after its context ended. A call
-// that never ends cannot be stopped: its goroutine stays with the failed test.
+// timely runs a call and expects it to return soon after its context ends. A
+// call that never returns cannot be stopped: its goroutine stays with the
+// failed test.
 func timely(ctx context.Context, wait time.Duration, do func(context.Context) error) (back bool, err error) {
 	callCtx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -188,7 +190,7 @@ func timely(ctx context.Context, wait time.Duration, do func(context.Context) er
 	}
 }
 
-// endsWithContext makes each call with a context that has ended.
+// endsWithContext makes each call with a context that has already ended.
 func endsWithContext(ctx context.Context, calls []call) error {
 	for _, c := range calls {
 		if back, _ := timely(ctx, 0, c.do); !back {
@@ -198,8 +200,8 @@ func endsWithContext(ctx context.Context, calls []call) error {
 	return nil
 }
 
-// endsWhenHung makes each call while the store hangs: it must fail when its context
-// ends. Afterwards the store must work.
+// endsWhenHung makes each call while the store hangs. It must fail when its
+// context ends. Afterwards the store must work.
 func (s *suite) endsWhenHung(ctx context.Context, calls []call) error {
 	release := s.hang()
 	defer release()
@@ -209,7 +211,7 @@ func (s *suite) endsWhenHung(ctx context.Context, calls []call) error {
 		case !back:
 			return fmt.Errorf("%s goes on %v after its context has ended", c.name, hangBound)
 		case err == nil:
-			return fmt.Errorf("%s succeeds in a store that hangs", c.name)
+			return fmt.Errorf("%s succeeds although the store hangs", c.name)
 		}
 	}
 	return nil

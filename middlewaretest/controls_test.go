@@ -50,7 +50,7 @@ func TestWhatEndsTokens(t *testing.T) {
 	pat, plain := fresh("uma_protection"), fresh("read")
 	inside(t, op).ExpirePATs()
 	if introspect(t, op, c, pat) || !introspect(t, op, c, plain) {
-		t.Error("ExpirePATs ends PATs, and only them")
+		t.Error("ExpirePATs does not expire exactly the PATs")
 	}
 	inside(t, op).RevokeRPTs()
 	if !introspect(t, op, c, plain) {
@@ -58,7 +58,7 @@ func TestWhatEndsTokens(t *testing.T) {
 	}
 	op.RevokeGrants("ana")
 	if introspect(t, op, c, plain) {
-		t.Error("RevokeGrants leaves a token")
+		t.Error("RevokeGrants leaves a token active")
 	}
 	op.SetTokenLifetime(time.Minute)
 	short := fresh("read")
@@ -90,7 +90,7 @@ func TestLogoutReturnsToTheSite(t *testing.T) {
 	resp, err = ana.GetUntil(site+"/notes/", op.Issuer())
 	body(t, resp, err)
 	if !strings.HasPrefix(resp.Header.Get("Location"), op.Issuer()) {
-		t.Errorf("signed out, but %d", resp.StatusCode)
+		t.Errorf("signed out, but status %d", resp.StatusCode)
 	}
 }
 
@@ -109,12 +109,12 @@ func TestEndSessionsAndRotateKeys(t *testing.T) {
 		t.Errorf("with new keys: %d %s", resp.StatusCode, got)
 	}
 	if op.Count("pages") == before {
-		t.Error("EndSessions leaves the session at the provider")
+		t.Error("EndSessions leaves the session at the provider open")
 	}
 }
 
-// TestOnlyTheProviderGetsThePassword shows the browser a page like the
-// provider's at another origin.
+// TestOnlyTheProviderGetsThePassword shows the browser a page at another origin
+// that looks like the provider's.
 func TestOnlyTheProviderGetsThePassword(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -166,7 +166,7 @@ func TestScriptsDoNotSignIn(t *testing.T) {
 	}
 }
 
-// TestSignInFormIsFound holds the kit's reading of the page against the page.
+// TestSignInFormIsFound checks that the kit can read the provider's page.
 func TestSignInFormIsFound(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser(`o"neil & <sons>`, nil)
@@ -191,14 +191,13 @@ func TestResourceNamesMustBeClear(t *testing.T) {
 	op.As("ana").Share(id, "bob", "view")
 	defer func() {
 		if _, ok := recover().(failed); !ok {
-			t.Error("one of two albums is chosen")
+			t.Error("one of two albums with the same name is chosen")
 		}
 	}()
 	op.As("ana").Share("album", "bob", "view")
 }
 
-// TestRPTOptions gets a JWT with a refresh token, and a ticket that does not
-// live long.
+// TestRPTOptions obtains a JWT with a refresh token, and a short-lived ticket.
 func TestRPTOptions(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -227,11 +226,11 @@ func TestRPTOptions(t *testing.T) {
 		t.Errorf("RPT %v", got)
 	}
 	if got = exchange(time.Second); got["error"] != "invalid_grant" {
-		t.Errorf("a ticket outlives its life: %v", got)
+		t.Errorf("a ticket outlives its lifetime: %v", got)
 	}
 }
 
-// TestOwnersPages works through the provider's pages as a person.
+// TestOwnersPages uses the provider's pages as a person does.
 func TestOwnersPages(t *testing.T) {
 	op := middlewaretest.NewServerAt(t, "/as")
 	op.AddUser("ana", nil)

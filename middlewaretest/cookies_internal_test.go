@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// cookieCase is an entry of testdata/cookies.json, which holds what Chromium 156
-// does. Answers set cookies, then requests are made one after the other. How a
-// request comes about is "typed", or what a page at from does: "link", "form" (by
-// POST), "picture", "script" (with credentials), "frame" or "prefetch". An address
-// with the parameter to answers with a redirect there, setting what it sets; sent
-// is the Cookie header of the request that ends it, and fetch what its
-// Sec-Fetch-Site, -Mode, -Dest and -User say, as far as they are there. Third-party
+// cookieCase is an entry of testdata/cookies.json, which records what Chromium
+// 156 does. Answers set cookies, then requests are made one after another. A
+// request is "typed", or it is made by a page at from: "link", "form" (by
+// POST), "picture", "script" (with credentials), "frame" or "prefetch". An
+// address with the parameter to answers with a redirect there and sets its
+// cookies. sent is the Cookie header of the last request, and fetch holds its
+// Sec-Fetch-Site, -Mode, -Dest and -User headers, if present. Third-party
 // cookies are allowed there (preference profile.cookie_controls_mode 0), and
 // addresses without TLS are not upgraded (feature HttpsUpgrades off).
 type cookieCase struct {
@@ -30,8 +30,8 @@ type cookieCase struct {
 
 // network answers every request in memory.
 type network struct {
-	lines []string // to be set by the next answer
-	sent  string   // Cookie header of the request before
+	lines []string // set by the next answer
+	sent  string   // Cookie header of the previous request
 	fetch string   // its Sec-Fetch-*
 }
 
@@ -79,8 +79,8 @@ func (n *network) ask(t *testing.T, b *Browser, by, from, address string) {
 	}
 }
 
-// TestCookiesAsInChromium compares with what a real browser does. The same table
-// is run there by the module interop.
+// TestCookiesAsInChromium compares with a real browser. The interop module runs
+// the same table in that browser.
 func TestCookiesAsInChromium(t *testing.T) {
 	text, err := os.ReadFile("testdata/cookies.json")
 	if err != nil {

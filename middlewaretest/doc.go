@@ -1,5 +1,6 @@
-// Package middlewaretest tests services that sign people in or protect
-// resources with gatehouse, against a real provider in the test's own process.
+// Package middlewaretest tests services that use gatehouse to sign people in or
+// protect resources. It runs them against a real provider in the test's own
+// process.
 //
 // [NewServer] starts an OpenID provider and UMA authorization server on
 // loopback. [NewApp] starts the service under test, and [Server.Browser] visits
@@ -12,30 +13,32 @@
 //	})
 //	resp, err := op.Browser(t, "ana").Get(url + "/notes/")
 //
-// The server is strict: codes, tickets and refresh tokens are used once, redirect
-// URIs are compared as strings, PKCE is required. What a client did wrong although
-// it got through is in [Server.Violations]; nothing but your own check of it fails
-// the test. What a provider may do wrong is switched on with [Server.Break]; see
-// [Fault] for which fault tests which behaviour of a relying party. Time stands
-// still until [Clock.Advance] moves it.
+// The server is strict: codes, tickets and refresh tokens work once, redirect
+// URIs are compared as strings, and PKCE is required. [Server.Violations] lists
+// what a client did wrong although its requests succeeded. Violations do not
+// fail a test unless the test checks them. [Server.Break] makes the provider
+// misbehave; see [Fault] for which fault tests which behaviour of a relying
+// party. Time stands still until [Clock.Advance] moves it.
 //
-// [NewKeycloak] starts a server that speaks UMA as Keycloak does, which leaves the
-// specifications in many places. Run the tests of a resource server or a UMA
-// client against both, with two servers in one test where there are two issuers.
+// [NewKeycloak] starts a server that speaks UMA as Keycloak does. Keycloak
+// departs from the specifications in many places. Run the tests of a resource
+// server or a UMA client against both kinds; a test with two issuers needs two
+// servers.
 //
-// [NewOffline] is a server with an issuer of your choice that nobody listens for:
-// a test of https origins, or one in a bubble of testing/synctest.
+// [NewOffline] makes a server that does not listen on the network and has an
+// issuer of your choice. Use it to test https origins, or in a bubble of
+// testing/synctest.
 //
-// The browser treats cookies and Sec-Fetch headers as Chromium does. What another
-// site's page can make it do is asked with [Browser.On].
+// The browser treats cookies and Sec-Fetch headers as Chromium does. Use
+// [Browser.On] to test what another site's page can make it do.
 //
-// [TestStore] holds a store of your own to the contract of gatehouse.Store,
-// [TestGrantStore] and [TestResourceIDs] do so with the stores of a UMA resource
-// server.
+// [TestStore] checks that your own store meets the contract of gatehouse.Store.
+// [TestGrantStore] and [TestResourceIDs] do the same for the stores of a UMA
+// resource server.
 //
-// Misuse of the kit, say an unknown user or resource, fails the test at once, so
-// its functions are called from the goroutine that runs the test. The exceptions
-// say so.
+// Misuse of the kit, such as an unknown user or resource, fails the test at
+// once. Call its functions from the goroutine that runs the test, unless their
+// documentation says otherwise.
 //
-// For tests of a handler alone there is [WithIdentity], without any server.
+// To test a handler alone, without any server, use [WithIdentity].
 package middlewaretest

@@ -14,7 +14,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// simpleGrants is a GrantStore that others break: each breach is a field.
+// simpleGrants is a GrantStore that tests break. Each field is one way to break
+// it.
 type simpleGrants struct {
 	mu     sync.Mutex
 	values map[string][]byte
@@ -22,11 +23,11 @@ type simpleGrants struct {
 	clock  *Clock
 
 	notAtomic, falseWhenOurs, ignoresOld, deletesUnseen bool // in a swap
-	nilIsAnything, absentIsEmpty, neverGone             bool // what nil means
+	nilIsAnything, absentIsEmpty, neverGone             bool // the meaning of nil
 	aliasIn, inPlace, textOnly, cutsAt255, comparesJSON bool // the bytes
 	joinsKeys, foldsKeys, trimsKeys, ignoresIssuer      bool // whose grant it is
 	expires, errorWhenAbsent                            bool
-	stuck                                               chan struct{} // all calls wait for it; nil: none
+	stuck                                               chan struct{} // all calls wait for it; nil for none
 }
 
 func newSimpleGrants() *simpleGrants {
@@ -129,7 +130,7 @@ func TestTheSuiteFailsBrokenGrantStores(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(*simpleGrants)
-		fails string // at least here; "": nowhere
+		fails string // at least these parts fail; "" for none
 	}{
 		"good":                             {func(*simpleGrants) {}, ""},
 		"swap is not atomic":               {func(s *simpleGrants) { s.notAtomic = true }, "one creates, no lost update"},
@@ -160,7 +161,8 @@ func TestTheSuiteFailsBrokenGrantStores(t *testing.T) {
 	}
 }
 
-// TestOverwritingInPlaceIsSeen is apart because the race detector sees it, too.
+// TestOverwritingInPlaceIsSeen is a separate test because the race detector
+// sees the fault too.
 func TestOverwritingInPlaceIsSeen(t *testing.T) {
 	t.Parallel()
 	store := newSimpleGrants()
@@ -169,7 +171,7 @@ func TestOverwritingInPlaceIsSeen(t *testing.T) {
 	wantFailing(t, failing(t, s.suite, s, []part[*grantRun]{partOf(grantParts(), "what was read stays")}), "what was read stays")
 }
 
-// simpleIDs is a ResourceIDs that others break.
+// simpleIDs is a ResourceIDs that tests break.
 type simpleIDs struct {
 	mu    sync.Mutex
 	ids   map[string]string
@@ -214,7 +216,7 @@ func (s *simpleIDs) get(key string) string {
 	return s.ids[key]
 }
 
-// others lets other calls come between.
+// others lets other calls run in between.
 func (s *simpleIDs) others(broken bool) {
 	if broken {
 		s.mu.Unlock()
@@ -307,8 +309,8 @@ func TestTheSuiteFailsBrokenResourceIDs(t *testing.T) {
 	}
 }
 
-// TestHangOfFactsIsSeen lets stores hang that do not look at their context, and
-// ones that do not hang at all.
+// TestHangOfFactsIsSeen tries stores that hang without regard to their context,
+// and stores that do not hang at all.
 func TestHangOfFactsIsSeen(t *testing.T) {
 	t.Parallel()
 	grants, ids := newSimpleGrants(), newSimpleIDs()
@@ -321,11 +323,11 @@ func TestHangOfFactsIsSeen(t *testing.T) {
 	for _, part := range []string{"cancelled context", "hang"} {
 		for _, err := range hangs(part) {
 			if err == nil || !strings.Contains(err.Error(), "goes on") {
-				t.Errorf("%s: a store that does not look at its context: %v", part, err)
+				t.Errorf("%s: a store that ignores its context: %v", part, err)
 			}
 		}
 	}
-	close(grants.stuck) // lets the calls go that nobody waits for any more
+	close(grants.stuck) // releases the calls that nobody waits for any more
 	close(ids.stuck)
 	for _, err := range hangs("hang") {
 		if err == nil || !strings.Contains(err.Error(), "succeeds") {

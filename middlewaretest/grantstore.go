@@ -11,20 +11,21 @@ import (
 	"example.com/gatehouse"
 )
 
-// TestGrantStore holds a store to the contract of [gatehouse.GrantStore]: each part
-// of it is a subtest, and a failure says what goes wrong with owners' grants where
-// the part does not hold. open opens the store once. Issuers and owners are random,
-// so that the data need not be empty. Run it with the race detector.
+// TestGrantStore checks that a store meets the contract of
+// [gatehouse.GrantStore]. Each part of the contract is a subtest, and a failure
+// says what goes wrong with owners' grants if the part does not hold. open
+// opens the store once. Issuers and owners are random, so the store need not be
+// empty. Run it with the race detector.
 func TestGrantStore(t *testing.T, open func(t *testing.T) gatehouse.GrantStore, options ...StoreOption) {
 	t.Helper()
 	s := &grantRun{open(t), newSuite(options...)}
 	if isShared(s.suite) {
-		t.Fatal("middlewaretest: StoreProcess is for TestStore")
+		t.Fatal("middlewaretest: StoreProcess is only for TestStore")
 	}
 	check(t, s.suite, s, grantParts())
 }
 
-// decades is longer than any session, and no reason to forget a fact.
+// decades is longer than any session. It is no reason to forget a fact.
 const decades = 30 * 365 * 24 * time.Hour
 
 // grantRun is one run of the suite.
@@ -85,7 +86,7 @@ func (s *grantRun) calls() []call {
 	}
 }
 
-// works expects a store that has been in trouble to go on.
+// works expects a store to work again after it was in trouble.
 func (s *grantRun) works(ctx context.Context) error {
 	return s.fresh().swaps(ctx, nil, []byte("and the store works on"), true, []byte("and the store works on"))
 }
@@ -142,8 +143,8 @@ func sameGrantCase(ctx context.Context, s *grantRun) error {
 	return steps(all...)
 }
 
-// apart are pairs of texts that a store may take for one another: joined, cut,
-// folded, trimmed or normalised.
+// apart are pairs of texts that a store might confuse when they are joined,
+// cut, folded, trimmed or normalised.
 func (s *suite) apart() [][2]string {
 	as, k := s.issuer(), s.key()
 	pairs := [][2]string{{as, ""}, {as + "/", ""}, {as, "/"}, {as + "1", "2"}, {as, "12"}, {as + "12", ""}}
@@ -185,7 +186,7 @@ func grantBytesCase(ctx context.Context, s *grantRun) error {
 			return err
 		}
 		if err := c.swaps(ctx, append(bytes.Clone(value), 0), []byte("x"), false, value); err != nil {
-			return fmt.Errorf("with a zero byte more: %w", err)
+			return fmt.Errorf("with an extra zero byte: %w", err)
 		}
 		last = value
 	}
@@ -213,7 +214,7 @@ func grantCopiesCase(ctx context.Context, s *grantRun) error {
 		func() error { return c.swaps(ctx, old, swapped, true, []byte("two")) },
 		func() error {
 			if string(old) != "one" || string(swapped) != "two" {
-				return errors.New("SwapGrant writes into its arguments")
+				return errors.New("SwapGrant writes to its arguments")
 			}
 			spoil(swapped)
 			return c.holds(ctx, []byte("two"))
@@ -230,7 +231,7 @@ func grantReadCase(ctx context.Context, s *grantRun) error {
 		func() error { return c.swaps(ctx, []byte("one"), []byte("two"), true, []byte("two")) },
 		func() error {
 			if string(read) != "one" {
-				return fmt.Errorf("what Grant gave is %s after a swap, it was %q", brief(read), "one")
+				return fmt.Errorf("the result of Grant is %s after a swap, it was %q", brief(read), "one")
 			}
 			return nil
 		},

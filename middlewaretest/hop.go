@@ -11,7 +11,7 @@ import (
 type kind int
 
 const (
-	document kind = iota // the page itself changes
+	document kind = iota // the top-level page changes
 	frame
 	script
 	picture
@@ -40,7 +40,7 @@ type hop struct {
 	ctx         context.Context // nil: the test's
 	kind        kind
 	method, url string
-	initiator   string // the origin that asks; "": the person
+	initiator   string // the origin that makes the request; "" for the person
 	chain       []string
 	body        []byte
 	contentType string
@@ -56,7 +56,7 @@ func redirects(status int) bool {
 	return false
 }
 
-// follow turns a hop into the one that a redirect leads to. Fetch standard,
+// follow changes a hop into the one that a redirect leads to. Fetch standard,
 // HTTP-redirect fetch.
 func (h *hop) follow(status int, to *url.URL) error {
 	if h.kind == script && originOf(to.String()) != h.initiator {
@@ -84,7 +84,7 @@ func (h *hop) dress(r *http.Request) {
 	set("User-Agent", "Mozilla/5.0 (middlewaretest)")
 	set("Content-Type", h.contentType)
 	set("Accept", h.kind.accept())
-	if trustworthy(r.URL) { // Fetch Metadata §4: others are not told
+	if trustworthy(r.URL) { // Fetch Metadata §4: other addresses do not get these headers
 		set("Sec-Fetch-Mode", h.kind.mode())
 		set("Sec-Fetch-Dest", h.kind.dest())
 		set("Sec-Fetch-Site", h.site())
@@ -104,7 +104,7 @@ func (h *hop) dress(r *http.Request) {
 	}
 }
 
-// origin is what the Origin header says: nothing definite once a redirect has
+// origin is the value of the Origin header. It is "null" once a redirect has
 // crossed origins. Fetch standard, "serializing a request origin".
 func (h *hop) origin() string {
 	for _, address := range h.chain[:len(h.chain)-1] {
@@ -115,8 +115,8 @@ func (h *hop) origin() string {
 	return h.initiator
 }
 
-// site relates the origin that asks to all addresses of the chain. W3C Fetch
-// Metadata §2.3.
+// site relates the origin that makes the request to all addresses of the chain.
+// W3C Fetch Metadata §2.3.
 func (h *hop) site() string {
 	if h.initiator == "" {
 		return "none"
@@ -134,9 +134,9 @@ func (h *hop) site() string {
 	return result
 }
 
-// relation decides which cookies go along: it looks at who asks, and not, as
-// Sec-Fetch-Site does, at the addresses that led here. Chromium does not take
-// redirects into account either.
+// relation decides which cookies are sent. It looks at who makes the request
+// and, unlike Sec-Fetch-Site, not at the addresses that led here. Chromium does
+// not take redirects into account either.
 func (h *hop) relation() relation {
 	switch {
 	case h.initiator == "" || siteOf(h.initiator) == siteOf(h.url):

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// Limits of Chromium's cookie store.
+// The limits of Chromium's cookie store.
 const (
-	mostPerSite = 180 // cookies of one site; one more, and the site is cut down
-	keptPerSite = 150 // to so many
-	// laxPost is how long after it was set a cookie without a SameSite attribute
-	// goes along with a form that another site sends.
+	mostPerSite = 180 // cookies of one site; with more, some are removed
+	keptPerSite = 150 // how many are left then
+	// laxPost is how long a cookie without a SameSite attribute is still sent
+	// with a form from another site.
 	laxPost = 2 * time.Minute
 )
 
-// jar keeps cookies as Chromium does. RFC 6265bis; where the two differ Chromium
-// counts, because that is what a service meets.
+// jar keeps cookies as Chromium does. Where Chromium differs from RFC 6265bis
+// it follows Chromium, because that is what a service meets.
 type jar struct {
 	now     func() time.Time
 	cookies []*cookie
@@ -35,18 +35,18 @@ type cookie struct {
 	order         int // of creation
 }
 
-// relation says what the site of a request has to do with who asks.
+// relation says how the site of a request relates to who makes it.
 type relation int
 
 // The relations. RFC 6265bis §5.2.
 const (
 	crossSite     relation = iota // a part of another site's page
-	crossSitePost                 // the page itself changes, by another site's form
-	crossSitePage                 // the page itself changes, by another site's link
-	sameSite                      // nobody else has a hand in it
+	crossSitePost                 // the top-level page changes, by another site's form
+	crossSitePage                 // the top-level page changes, by another site's link
+	sameSite                      // no other site is involved
 )
 
-// set stores what an answer sets.
+// set stores the cookies that an answer sets.
 func (j *jar) set(u *url.URL, lines []string, from relation) {
 	for _, line := range lines {
 		if c, ok := parseSetCookie(line, j.now()); ok {
@@ -55,7 +55,7 @@ func (j *jar) set(u *url.URL, lines []string, from relation) {
 	}
 }
 
-// store is RFC 6265bis §5.7.
+// store implements RFC 6265bis §5.7.
 func (j *jar) store(u *url.URL, set setCookie, from relation) {
 	j.created++
 	c := &cookie{setCookie: set, created: j.now(), used: j.now(), order: j.created}
@@ -68,7 +68,7 @@ func (j *jar) store(u *url.URL, set setCookie, from relation) {
 		return
 	case c.sameSite == http.SameSiteNoneMode && !c.secure:
 		return
-	case c.sameSite != http.SameSiteNoneMode && from == crossSite: // what belongs to the own site is not set from within another
+	case c.sameSite != http.SameSiteNoneMode && from == crossSite: // another site's page cannot set cookies that belong to this site only
 		return
 	}
 	if c.path == "" {
@@ -92,9 +92,9 @@ func (j *jar) store(u *url.URL, set setCookie, from relation) {
 	}
 }
 
-// takeDomain makes the Domain attribute the cookie's, if the host may have it.
-// There is no list of public suffixes: names of one label are refused, all others
-// are taken for somebody's.
+// takeDomain applies the Domain attribute to the cookie if the host may use it.
+// There is no list of public suffixes: names of one label are refused, and all
+// others are treated as somebody's.
 func (c *cookie) takeDomain(host string) bool {
 	if !c.hasDomain || c.domain == host && (isAddress(host) || !strings.Contains(host, ".")) {
 		c.domain, c.hostOnly = host, true
@@ -103,8 +103,8 @@ func (c *cookie) takeDomain(host string) bool {
 	return strings.Contains(c.domain, ".") && domainMatch(host, c.domain)
 }
 
-// prefixed checks what a name promises. RFC 6265bis §4.1.3; the letters' case
-// does not matter to browsers.
+// prefixed checks what the prefix of a name promises. RFC 6265bis §4.1.3.
+// Browsers ignore the case of the letters.
 func (c *cookie) prefixed() bool {
 	has := func(prefix string) bool {
 		return len(c.name) >= len(prefix) && strings.EqualFold(c.name[:len(prefix)], prefix)
@@ -125,15 +125,16 @@ func (c *cookie) prefixed() bool {
 }
 
 // hides reports whether a cookie without Secure, from an address without TLS,
-// would come to stand before a Secure one. RFC 6265bis §5.7 item 16.
+// would take precedence over a Secure one. RFC 6265bis §5.7 item 16.
 func (c *cookie) hides(old *cookie) bool {
 	return old.secure && old.name == c.name && (domainMatch(c.domain, old.domain) || domainMatch(old.domain, c.domain)) && pathMatch(c.path, old.path)
 }
 
 func (c *cookie) dead(now time.Time) bool { return !c.expires.IsZero() && !now.Before(c.expires) }
 
-// cut makes room when a site has too many: what is dead goes first, then what is
-// not Secure, then what has not been sent for the longest time.
+// cut makes room when a site has too many cookies. It removes expired ones
+// first, then those without Secure, then those that have not been sent for the
+// longest time.
 func (j *jar) cut(domain string) {
 	now := j.now()
 	j.cookies = slices.DeleteFunc(j.cookies, func(c *cookie) bool { return c.dead(now) })
@@ -160,7 +161,8 @@ func (j *jar) cut(domain string) {
 	j.cookies = slices.DeleteFunc(j.cookies, func(c *cookie) bool { return slices.Contains(over, c) })
 }
 
-// get returns what goes along with a request, in the order of RFC 6265bis §5.8.3.
+// get returns the cookies that go with a request, in the order of RFC 6265bis
+// §5.8.3.
 func (j *jar) get(u *url.URL, to relation) []*cookie {
 	now, host, path := j.now(), hostName(u), u.EscapedPath()
 	var out []*cookie
@@ -179,7 +181,7 @@ func (j *jar) get(u *url.URL, to relation) []*cookie {
 	return out
 }
 
-// goes applies SameSite. A cookie that does not say is Lax, with an exception for
+// goes applies SameSite. A cookie without it is Lax, with an exception for
 // young ones.
 func (c *cookie) goes(to relation, now time.Time) bool {
 	switch c.sameSite {
@@ -193,7 +195,7 @@ func (c *cookie) goes(to relation, now time.Time) bool {
 	return to >= crossSitePage || to == crossSitePost && now.Before(c.created.Add(laxPost))
 }
 
-// cookieHeader is the Cookie header.
+// cookieHeader returns the Cookie header.
 func cookieHeader(cookies []*cookie) string {
 	var parts []string
 	for _, c := range cookies {
@@ -206,7 +208,8 @@ func cookieHeader(cookies []*cookie) string {
 	return strings.Join(parts, "; ")
 }
 
-// hostName is the host of an address as cookies know it: small letters, no port.
+// hostName is the host of an address as cookies use it: in lower case, without
+// a port.
 func hostName(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func isAddress(host string) bool {
@@ -214,12 +217,12 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// domainMatch is RFC 6265bis §5.1.3.
+// domainMatch implements RFC 6265bis §5.1.3.
 func domainMatch(host, domain string) bool {
 	return host == domain || !isAddress(host) && strings.HasSuffix(host, "."+domain)
 }
 
-// pathMatch is RFC 6265bis §5.1.4.
+// pathMatch implements RFC 6265bis §5.1.4.
 func pathMatch(path, of string) bool {
 	if path == "" {
 		path = "/"
@@ -228,8 +231,8 @@ func pathMatch(path, of string) bool {
 	return ok && (rest == "" || strings.HasSuffix(of, "/") || rest[0] == '/')
 }
 
-// trustworthy reports whether an address is one to which browsers send Secure
-// cookies and Sec-Fetch headers: TLS, or loopback.
+// trustworthy reports whether browsers send Secure cookies and Sec-Fetch
+// headers to an address: it uses TLS or is loopback.
 func trustworthy(u *url.URL) bool {
 	host := hostName(u)
 	if u.Scheme == "https" || host == "localhost" || strings.HasSuffix(host, ".localhost") {
@@ -240,8 +243,8 @@ func trustworthy(u *url.URL) bool {
 }
 
 // registrable is the part of a host name that one party registers: the last two
-// labels. There is no list of public suffixes, so that everybody below co.uk is
-// one party here; take other names for tests. Addresses stand for themselves.
+// labels. There is no list of public suffixes, so all names below co.uk count
+// as one party here; use other names in tests. An IP address stands for itself.
 func registrable(host string) string {
 	if isAddress(host) {
 		return host
@@ -250,8 +253,8 @@ func registrable(host string) string {
 	return strings.Join(labels[max(0, len(labels)-2):], ".")
 }
 
-// siteOf is what SameSite and Sec-Fetch-Site compare: the scheme and the
-// registrable domain, without port.
+// siteOf returns what SameSite and Sec-Fetch-Site compare: the scheme and the
+// registrable domain, without the port.
 func siteOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

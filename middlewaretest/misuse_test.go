@@ -7,7 +7,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// strictTB stands for a test that is failed: it panics where a test would end.
+// strictTB stands in for a test that fails: it panics where a test would end.
 type strictTB struct{ testing.TB }
 
 type failed string

@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// A whole sign-in off the network: https issuer, __Host- cookies, and a bubble in
-// which waiting costs nothing.
+// A whole sign-in off the network, with an https issuer, __Host- cookies, and a
+// bubble in which waiting costs nothing.
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op := middlewaretest.NewOffline(t, "https://op.example.org/realm")
@@ -68,7 +68,8 @@ func TestOffline(t *testing.T) {
 	})
 }
 
-// A Keycloak off the network is one; a server that listens is reached in memory too.
+// An offline Keycloak server behaves like Keycloak, and a server that listens
+// is also reached in memory.
 func TestTransport(t *testing.T) {
 	for _, op := range []*middlewaretest.Server{
 		middlewaretest.NewOfflineKeycloak(t, "https://kc.example.org/realms/test"), middlewaretest.NewServer(t),

@@ -13,21 +13,21 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// outcome is what a service must make of a broken provider.
+// outcome is how a service must respond to a broken provider.
 type outcome struct {
 	status int
-	code   string // of the error; "": signed in
+	code   string // of the error; "" if signed in
 	tokens int    // requests to the token endpoint
 }
 
 // faultCase is a provider that is broken in one or more ways.
 type faultCase struct {
-	row    string // of the behaviours of a relying party
+	row    string // of the relying party's behaviours
 	faults []middlewaretest.Fault
-	at     string // the endpoints, for the faults that any can have
-	path   string // what the person visits; "": /notes/
+	at     string // the endpoints, for faults that any can have
+	path   string // what the person visits; "" for /notes/
 	change func(*gatehouse.ProviderConfig, *gatehouse.RelyingPartyConfig)
-	rotate bool // mended by new keys
+	rotate bool // new keys repair it
 	want   outcome
 }
 
@@ -39,14 +39,15 @@ func at(row string, f middlewaretest.Fault, endpoint string, want outcome) fault
 	return faultCase{row: row, faults: []middlewaretest.Fault{f}, at: endpoint, want: want}
 }
 
-// in is the outcome of a sign-in that works, no of one that is refused before the
-// token request, bad of one that is refused by what the code has bought.
+// in is the outcome of a sign-in that works. no is that of one refused before
+// the token request. bad is that of one refused because of what the code was
+// exchanged for.
 var in = outcome{200, "", 1}
 
 func no(code string) outcome  { return outcome{400, code, 0} }
 func bad(code string) outcome { return outcome{400, code, 1} }
 
-// out is the outcome where the provider is in trouble.
+// out is the outcome when the provider is in trouble.
 func out(code string, tokens int) outcome { return outcome{503, code, tokens} }
 
 func metadataCases() []faultCase {
@@ -59,7 +60,7 @@ func metadataCases() []faultCase {
 		one("D6", middlewaretest.NoChallengeMethods, in),
 		one("D6", middlewaretest.PlainChallengeOnly, in),
 		one("T8", middlewaretest.MTLSAliases, in),
-		at("D3", middlewaretest.EndpointGone, "metadata", in), // RFC 8414 has it, too
+		at("D3", middlewaretest.EndpointGone, "metadata", in), // RFC 8414 has it too
 		at("D3", middlewaretest.EndpointGone, "metadata oauth_metadata", out("provider_unavailable", 0)),
 	}
 	for f, code := range map[middlewaretest.Fault]string{
@@ -169,7 +170,8 @@ func formCases() []faultCase {
 		one("K4", middlewaretest.DecoyKeys, in),
 		one("K5", middlewaretest.EncryptionKey, out("provider_unavailable", 1)), // no key is left
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.EncryptionKey, middlewaretest.ThreeKeys}, want: bad("signature_invalid")},
-		// The kid is known, so nothing is fetched until the provider has a new key.
+		// The kid is known, so nothing is fetched until the provider has a new
+		// key.
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.OtherKeyAlgorithm}, rotate: true, want: bad("signature_invalid")},
 		one("K7", middlewaretest.UnknownKeyID, bad("signature_invalid")),
 		one("K7", middlewaretest.WithdrawnKey, bad("signature_invalid")),
@@ -179,9 +181,9 @@ func formCases() []faultCase {
 	}
 }
 
-// TestFaults runs a relying party against every fault of the OpenID provider: it
-// answers as expected, leaves no session and no secret behind, breaks no rule
-// itself, and the next sign-in works (RP-S2).
+// TestFaults runs a relying party against every fault of the OpenID provider.
+// It answers as expected, leaves no session and no secret behind, and breaks no
+// rule itself, and the next sign-in works (RP-S2).
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	op := middlewaretest.NewServer(t)

@@ -18,16 +18,17 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// impatient gives a request up as soon as the provider has received it at an
-// endpoint that hangs: nobody waits, and nothing depends on how fast anybody is.
+// impatient gives up a request as soon as the provider has received it at an
+// endpoint that hangs. Nobody waits, and nothing depends on speed.
 type impatient struct {
 	base http.RoundTripper
 
 	mu   sync.Mutex
-	held map[string]chan struct{} // by path; closed when the provider has a request for it
+	held map[string]chan struct{} // by path; closed when the provider has received a request for it
 }
 
-// at is closed when the provider holds a request for the path.
+// at returns a channel that is closed when the provider holds a request for the
+// path.
 func (i *impatient) at(path string) chan struct{} {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -40,7 +41,7 @@ func (i *impatient) at(path string) chan struct{} {
 	return i.held[path]
 }
 
-// hold is the hook of an endpoint that hangs.
+// hold is the request hook of an endpoint that hangs.
 func (i *impatient) hold(r *http.Request) {
 	held := i.at(r.URL.Path)
 	i.mu.Lock()
@@ -52,7 +53,7 @@ func (i *impatient) hold(r *http.Request) {
 	}
 }
 
-// calm forgets what hung.
+// calm forgets which requests hung.
 func (i *impatient) calm() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -83,7 +84,7 @@ func (i *impatient) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// inside gives the controls that only the tests of this module have use for.
+// inside returns the controls that only the tests of this module need.
 func inside(t testing.TB, op *middlewaretest.Server) *opserver.Server {
 	t.Helper()
 	u, err := url.Parse(op.Issuer())
@@ -99,7 +100,7 @@ func inside(t testing.TB, op *middlewaretest.Server) *opserver.Server {
 	return nil
 }
 
-// must fails the test for an error.
+// must fails the test if there is an error.
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -107,7 +108,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// service is a relying party with caches of its own.
+// service is a relying party with its own caches.
 type service struct {
 	t     *testing.T
 	op    *middlewaretest.Server
@@ -119,7 +120,8 @@ type service struct {
 	log   strings.Builder
 }
 
-// newService starts a service that shares nothing with others at the provider.
+// newService starts a service that shares nothing with other services of the
+// provider.
 func newService(t *testing.T, op *middlewaretest.Server, change func(*gatehouse.ProviderConfig, *gatehouse.RelyingPartyConfig)) *service {
 	t.Helper()
 	s := &service{t: t, op: op}
@@ -171,7 +173,7 @@ func (s *service) Write(b []byte) (int, error) {
 	return s.log.Write(b)
 }
 
-// took returns the codes of the refusals since it was asked last, as one text.
+// took returns the codes of the refusals since the last call, as one text.
 func (s *service) took() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +196,7 @@ func (s *service) get(b *middlewaretest.Browser, path string) (int, string) {
 	return resp.StatusCode, page
 }
 
-// signedIn reports whether a script of the person's page is let in.
+// signedIn reports whether a script on the person's page is let in.
 func (s *service) signedIn(b *middlewaretest.Browser) bool {
 	s.t.Helper()
 	resp, err := b.Fetch(s.base + "/notes/")

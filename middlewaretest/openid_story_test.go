@@ -19,7 +19,7 @@ func (s *service) toCallback(b *middlewaretest.Browser) string {
 	return resp.Header.Get("Location")
 }
 
-// callback brings an answer to the service and returns the status.
+// callback delivers an answer to the service and returns the status.
 func (s *service) callback(b *middlewaretest.Browser, address string) int {
 	s.t.Helper()
 	resp, err := b.Get(address)
@@ -27,8 +27,8 @@ func (s *service) callback(b *middlewaretest.Browser, address string) int {
 	return resp.StatusCode
 }
 
-// TestWhoseAnswer brings answers to the wrong browser, twice, or unasked (RP-C1,
-// RP-C2).
+// TestWhoseAnswer delivers answers to the wrong browser, twice, or without a
+// sign-in (RP-C1, RP-C2).
 func TestWhoseAnswer(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -42,13 +42,13 @@ func TestWhoseAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := ana.PostForm(s.base+"/auth/callback", u.Query()) // form_post was not asked for
+	resp, err := ana.PostForm(s.base+"/auth/callback", u.Query()) // form_post was not requested
 	body(t, resp, err)
 	if resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("as a form: %d", resp.StatusCode)
 	}
 	if got := s.callback(eve, s.base+"/auth/callback?code=x&state=y"); got != 400 || op.Count("token") != 0 {
-		t.Errorf("unasked: %d, %d token requests", got, op.Count("token"))
+		t.Errorf("without a sign-in: %d, %d token requests", got, op.Count("token"))
 	}
 	if got := s.callback(ana, answer); got != 200 || !s.signedIn(ana) {
 		t.Errorf("in the right browser: %d", got)
@@ -58,7 +58,7 @@ func TestWhoseAnswer(t *testing.T) {
 	}
 }
 
-// TestTwoTabs signs in twice in one browser, finishing in the other order
+// TestTwoTabs signs in twice in one browser and finishes in the opposite order
 // (RP-A3).
 func TestTwoTabs(t *testing.T) {
 	op := middlewaretest.NewServer(t)
@@ -76,8 +76,8 @@ func TestTwoTabs(t *testing.T) {
 	}
 }
 
-// TestKeyRotation rotates right after a sign-in, and then floods with keys that
-// nobody knows (RP-K6, RP-K7).
+// TestKeyRotation rotates right after a sign-in, and then sends a flood of
+// tokens with unknown keys (RP-K6, RP-K7).
 func TestKeyRotation(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -102,13 +102,13 @@ func TestKeyRotation(t *testing.T) {
 	op.Clock().Advance(time.Minute)
 	op.BreakAt(middlewaretest.EndpointDown, "jwks")
 	op.Break(middlewaretest.WithdrawnKey)
-	if status, _ := s.get(op.Browser(t, "ana"), "/notes/"); status != 503 { // the keys rotated: these are not known yet
+	if status, _ := s.get(op.Browser(t, "ana"), "/notes/"); status != 503 { // the keys rotated: the new ones are not known yet
 		t.Errorf("new keys and no key set: %d", status)
 	}
 }
 
-// TestWithdrawnKey signs with a key that the set has no more: a service that has
-// seen it before goes on until it looks again (RP-K7).
+// TestWithdrawnKey signs with a key that is no longer in the set. A service
+// that has seen it before accepts it until it fetches again (RP-K7).
 func TestWithdrawnKey(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -136,12 +136,12 @@ func TestWithdrawnKey(t *testing.T) {
 		}
 	}
 	if status != 400 {
-		t.Errorf("after the set was looked at again: %d", status)
+		t.Errorf("after the next fetch: %d", status)
 	}
 }
 
-// TestAlgorithms signs in with every algorithm, good and with a bit turned
-// (RP-I13).
+// TestAlgorithms signs in with every algorithm, with a good signature and with
+// one bit flipped (RP-I13).
 func TestAlgorithms(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
@@ -153,7 +153,7 @@ func TestAlgorithms(t *testing.T) {
 		}
 		op.Break(middlewaretest.WrongSignature)
 		if status, _ := s.get(op.Browser(t, "ana"), "/notes/"); status != 400 {
-			t.Errorf("%s with a bit turned: %d", alg, status)
+			t.Errorf("%s with a bit flipped: %d", alg, status)
 		}
 		op.Mend()
 	}

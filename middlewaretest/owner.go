@@ -7,17 +7,17 @@ import (
 	"example.com/gatehouse"
 )
 
-// Owner is a resource owner who decides at the authorization server, as a person
-// does on its pages.
+// Owner is a resource owner who makes decisions at the authorization server, as
+// a person does on its pages.
 type Owner struct {
 	s    *Server
 	name string
 }
 
-// Request is what a person has asked an owner for.
+// Request is a person's request to an owner.
 type Request struct {
 	ID       string // for Approve and Deny
-	Resource string // its name
+	Resource string // the resource's name
 	Who      string // the person's name, or email if they have no account
 	Client   string // the client through which they asked
 	Scopes   []string
@@ -25,22 +25,22 @@ type Request struct {
 }
 
 // As returns the owner of resources: a user by name, or a client by its ID for
-// what it registered for itself.
+// the resources it registered for itself.
 func (s *Server) As(owner string) *Owner {
 	s.t.Helper()
 	return &Owner{s: s, name: owner}
 }
 
-// Share lets somebody use scopes of a resource, which is named by its name or
-// its id. The person is a user's name, email or subject.
+// Share lets somebody use scopes of a resource, which is given by its name or
+// its id. The person is given by a user's name, email or subject.
 func (o *Owner) Share(resource, who string, scopes ...string) {
 	o.s.t.Helper()
 	o.s.check(o.s.op.Share(o.name, o.id(resource), who, scopes...))
 }
 
-// Revoke takes scopes back, all of them if none is named, and remembers the
-// refusal: the person is told request_denied, not to wait. RPTs that hold the
-// scopes lose them at once.
+// Revoke takes scopes back, or all of them if none is named. It also records a
+// refusal: the person gets request_denied instead of being asked to wait. RPTs
+// that hold the scopes lose them at once.
 func (o *Owner) Revoke(resource, who string, scopes ...string) {
 	o.s.t.Helper()
 	o.s.check(o.s.op.Unshare(o.name, o.id(resource), who, scopes...))
@@ -67,15 +67,16 @@ func (o *Owner) Deny(id string) {
 	o.s.check(o.s.op.Deny(o.name, id))
 }
 
-// AcceptRequests says whether people who have not been let in may ask. By
-// default they may ask people, but not clients, behind whom nobody reads an
-// inbox.
+// AcceptRequests sets whether people who have no access may ask for it. By
+// default they may ask people. They may not ask clients, because nobody reads a
+// client's inbox.
 func (o *Owner) AcceptRequests(on bool) {
 	o.s.t.Helper()
 	o.s.check(o.s.op.AcceptRequests(o.name, on))
 }
 
-// Resources returns the names of what the owner has registered, sorted.
+// Resources returns the names of the resources that the owner has registered,
+// sorted.
 func (o *Owner) Resources() []string {
 	var out []string
 	for _, v := range o.s.op.Resources(o.name) {
@@ -84,19 +85,19 @@ func (o *Owner) Resources() []string {
 	return out
 }
 
-// ResourceID returns the id of a resource by its name.
+// ResourceID returns the id of a resource, given its name.
 func (o *Owner) ResourceID(name string) string {
 	o.s.t.Helper()
 	return o.id(name)
 }
 
-// Forget deletes a resource behind the resource server's back.
+// Forget deletes a resource without telling the resource server.
 func (o *Owner) Forget(resource string) {
 	o.s.t.Helper()
 	o.s.op.ForgetResource(o.id(resource))
 }
 
-// id finds a resource by id or by name, which must be unambiguous.
+// id finds a resource by id, or by a name that must be unambiguous.
 func (o *Owner) id(resource string) string {
 	o.s.t.Helper()
 	var found, names []string
@@ -115,8 +116,8 @@ func (o *Owner) id(resource string) string {
 	return found[0]
 }
 
-// IDToken returns a fresh ID Token of a user for a client, as a sign-in there
-// would: what a UMA client pushes as a claim.
+// IDToken returns a new ID Token of a user for a client, as a sign-in there
+// would. A UMA client can push it as a claim.
 func (s *Server) IDToken(user string, c gatehouse.Client) string {
 	s.t.Helper()
 	raw, err := s.op.IDToken(user, c.ID)
@@ -124,7 +125,7 @@ func (s *Server) IDToken(user string, c gatehouse.Client) string {
 	return raw
 }
 
-// AccessToken returns an access token of a user for a client; with the scope
+// AccessToken returns an access token of a user for a client. With the scope
 // uma_protection it is the user's PAT. An empty user stands for the client
 // itself.
 func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) string {
@@ -134,13 +135,13 @@ func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) 
 	return value
 }
 
-// RevokeGrants ends everything that a user has let clients do: refresh answers
-// invalid_grant from now on.
+// RevokeGrants revokes everything that a user has allowed clients. A refresh
+// gets invalid_grant from now on.
 func (s *Server) RevokeGrants(user string) { s.op.RevokeGrants(user) }
 
 // EndSessions signs a user out of the provider, in every browser.
 func (s *Server) EndSessions(user string) { s.op.EndSessions(user) }
 
-// SetTokenLifetime sets how long access tokens and RPTs live from now on; five
-// minutes at first.
+// SetTokenLifetime sets how long new access tokens and RPTs live. The default
+// is five minutes.
 func (s *Server) SetTokenLifetime(d time.Duration) { s.op.SetTokenLifetime(d) }

@@ -5,9 +5,9 @@ import (
 	"net/url"
 )
 
-// Page is a page that a browser shows. What its links, forms, scripts, pictures
-// and frames ask for is asked by the page's origin; with a page of another site
-// that is what an attacker can do.
+// Page is a page that a browser shows. Requests of its links, forms, scripts,
+// pictures and frames come from the page's origin. With a page of another site
+// they show what an attacker can do.
 type Page struct {
 	b      *Browser
 	origin string
@@ -27,9 +27,9 @@ func (p *Page) Submit(address string, v url.Values) (*http.Response, error) {
 		body: []byte(v.Encode()), contentType: "application/x-www-form-urlencoded"})
 }
 
-// Fetch asks by a script, with credentials. The answer is returned whether or not
-// a script could read it; a redirect to another origin than the page's is an
-// error.
+// Fetch makes a request by a script, with credentials. It returns the answer
+// whether or not a script could read it. A redirect to an origin other than the
+// page's is an error.
 func (p *Page) Fetch(address string) (*http.Response, error) {
 	return p.b.visit(&hop{kind: script, method: http.MethodGet, url: address, initiator: p.origin})
 }

@@ -11,20 +11,21 @@ import (
 	"example.com/gatehouse"
 )
 
-// TestResourceIDs holds a store to the contract of [gatehouse.ResourceIDs]: each
-// part of it is a subtest, and a failure says what goes wrong with resources where
-// the part does not hold. open opens the store once. Issuers are random, so that the
-// data need not be empty. Run it with the race detector.
+// TestResourceIDs checks that a store meets the contract of
+// [gatehouse.ResourceIDs]. Each part of the contract is a subtest, and a
+// failure says what goes wrong with resources if the part does not hold. open
+// opens the store once. Issuers are random, so the store need not be empty. Run
+// it with the race detector.
 func TestResourceIDs(t *testing.T, open func(t *testing.T) gatehouse.ResourceIDs, options ...StoreOption) {
 	t.Helper()
 	s := &idsRun{open(t), newSuite(options...)}
 	if isShared(s.suite) {
-		t.Fatal("middlewaretest: StoreProcess is for TestStore")
+		t.Fatal("middlewaretest: StoreProcess is only for TestStore")
 	}
 	check(t, s.suite, s, idsParts())
 }
 
-// longest is the size of names and ids that a store must take
+// longest is the size of names and ids that a store must accept
 // (gatehouse.ResourceIDs).
 const longest = 1024
 
@@ -44,34 +45,34 @@ func (s *idsRun) slot(issuer, owner, name string) slot {
 	return slot{s.ResourceIDs, issuer, owner, name}
 }
 
-// fresh is the place of a resource that nobody has registered.
+// fresh is the place of a resource that is not registered.
 func (s *idsRun) fresh() slot { return s.slot(s.issuer(), "alice", "album") }
 
-// holds checks the id that is kept, "" for none.
+// holds checks the stored id; "" means none.
 func (p slot) holds(ctx context.Context, want string) error {
 	got, err := p.ids.ID(ctx, p.issuer, p.owner, p.name)
 	if err != nil {
 		return fmt.Errorf("ID: %w", err)
 	}
 	if got != want {
-		return fmt.Errorf("ID gives %.40q, want %.40q", got, want)
+		return fmt.Errorf("ID returns %.40q, want %.40q", got, want)
 	}
 	return nil
 }
 
-// puts expects PutIfAbsent to give the winner, and that one to be kept.
+// puts expects PutIfAbsent to return the winner, and the winner to be stored.
 func (p slot) puts(ctx context.Context, id, winner string) error {
 	got, err := p.ids.PutIfAbsent(ctx, p.issuer, p.owner, p.name, id)
 	if err != nil {
 		return fmt.Errorf("PutIfAbsent: %w", err)
 	}
 	if got != winner {
-		return fmt.Errorf("PutIfAbsent of %.40q gives %.40q, want %.40q", id, got, winner)
+		return fmt.Errorf("PutIfAbsent of %.40q returns %.40q, want %.40q", id, got, winner)
 	}
 	return p.holds(ctx, winner)
 }
 
-// drops expects what is kept after Drop.
+// drops checks what is stored after Drop.
 func (p slot) drops(ctx context.Context, id, after string) error {
 	if err := p.ids.Drop(ctx, p.issuer, p.owner, p.name, id); err != nil {
 		return fmt.Errorf("Drop: %w", err)
@@ -224,14 +225,15 @@ func idAgeCase(ctx context.Context, s *idsRun) error {
 	)
 }
 
-// race lets racers put an id each, after prepare, and expects them to agree.
+// race runs prepare, then lets racers put one id each, and expects them to
+// agree.
 func (p slot) race(ctx context.Context, prepare func() error) error {
 	winners := make([]string, racers)
 	if err := together(racers, func(i int) (err error) {
 		if err := prepare(); err != nil {
 			return err
 		}
-		runtime.Gosched() // lets others come between
+		runtime.Gosched() // lets others run in between
 		winners[i], err = p.ids.PutIfAbsent(ctx, p.issuer, p.owner, p.name, fmt.Sprint("of racer ", i))
 		return err
 	}); err != nil {
@@ -239,7 +241,7 @@ func (p slot) race(ctx context.Context, prepare func() error) error {
 	}
 	for i, w := range winners {
 		if w != winners[0] || w == "" {
-			return fmt.Errorf("racer %d was told that %q is kept, racer 0 that %q is", i, w, winners[0])
+			return fmt.Errorf("racer %d was told that %q is stored, racer 0 that %q is", i, w, winners[0])
 		}
 	}
 	return p.holds(ctx, winners[0])

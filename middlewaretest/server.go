@@ -20,8 +20,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// Claims are what a provider says of a person, by the names of OpenID Connect
-// Core §5.1 or your own.
+// Claims are what a provider says about a person, under the names of OpenID
+// Connect Core §5.1 or your own.
 type Claims map[string]any
 
 // Server is an OpenID provider and UMA authorization server. Its counters may be
@@ -40,34 +40,35 @@ type Server struct {
 	clients int
 }
 
-// NewServer starts a server on a loopback port of its own. It ends with the
-// test; violations alone do not fail the test.
+// NewServer starts a server on its own loopback port. The server ends with the
+// test. Violations alone do not fail the test.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
 	return NewServerAt(t, "")
 }
 
-// NewServerAt is [NewServer] with a path in the issuer, say /realms/demo.
+// NewServerAt is [NewServer] with a path in the issuer, such as /realms/demo.
 func NewServerAt(t testing.TB, path string) *Server {
 	t.Helper()
 	return newServer(t, opserver.Config{Issuer: path})
 }
 
 // NewKeycloak is [NewServer] with a server that speaks UMA as Keycloak 26.7.3
-// does: a PAT by the role uma_protection instead of the scope, resources with an
-// owner and unique names, 403 for a bad PAT, readable tickets that work until they
-// expire, access_denied and partial grants, RPTs that are JWTs and that outlive
-// the owner's change of mind, introspection by client authentication with a hint.
-// What it answers to whom is one table, to which the real one is held, too. A
-// ticket that comes twice counts as a violation here as well, although it works.
-// Not in it is what Keycloak has beyond UMA: tickets for the asking, its API for
-// owners and policies; owners decide by [Server.As] as ever.
+// does. A PAT needs the role uma_protection instead of the scope. Resources
+// have an owner and unique names. A bad PAT gets 403. Tickets are readable and
+// work until they expire. There are access_denied and partial grants. RPTs are
+// JWTs and outlive the owner's change of mind. Introspection uses client
+// authentication with a hint. One table defines these answers, and the real
+// server is tested against the same table. A ticket that is used twice counts
+// as a violation here too, although it works. What Keycloak offers beyond UMA
+// is missing: tickets that anyone may request, and its API for owners and
+// policies. Owners decide through [Server.As] as usual.
 func NewKeycloak(t testing.TB) *Server {
 	t.Helper()
 	return newServer(t, opserver.Config{Issuer: "/realms/test", Dialect: opserver.Keycloak})
 }
 
-// newServer starts a server that listens; the issuer of c is its path alone.
+// newServer starts a server that listens. The issuer of c is only its path.
 func newServer(t testing.TB, c opserver.Config) *Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -82,7 +83,7 @@ func newServer(t testing.TB, c opserver.Config) *Server {
 	return s
 }
 
-// makeServer makes a server that nobody listens for.
+// makeServer makes a server that does not listen.
 func makeServer(t testing.TB, c opserver.Config) *Server {
 	t.Helper()
 	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, net: &offline.Net{}}
@@ -103,14 +104,14 @@ func makeServer(t testing.TB, c opserver.Config) *Server {
 		return gatehouse.NewProvider(s.Issuer(), pc)
 	})
 	t.Cleanup(func() {
-		s.op.Close() // what a fault holds would be waited for
+		s.op.Close() // otherwise Stop would wait for requests that a fault holds
 		s.Stop()
 		s.net.Wait()
 	})
 	return s
 }
 
-// testLog shows log lines with the test as long as the test runs.
+// testLog shows log lines with the test while the test runs.
 type testLog struct {
 	mu   sync.Mutex
 	t    testing.TB
@@ -145,8 +146,8 @@ func (s *Server) serve(l net.Listener) {
 	}()
 }
 
-// Stop takes the server off the network: connections are cut, new ones refused.
-// What it knows stays. A stopped server is left as it is.
+// Stop takes the server off the network: connections are cut and new ones are
+// refused. The server keeps its state. Stopping a stopped server does nothing.
 func (s *Server) Stop() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -178,7 +179,7 @@ func (s *Server) Start() {
 	s.serve(l)
 }
 
-// check fails the test for an error.
+// check fails the test if there is an error.
 func (s *Server) check(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -192,9 +193,10 @@ func (s *Server) Issuer() string { return s.op.Issuer() }
 // Clock returns the server's clock.
 func (s *Server) Clock() *Clock { return s.clock }
 
-// Provider returns the provider for [gatehouse.NewRelyingParty] and the like: the
-// same one each time, on the server's clock, logging to the test. Replicas that
-// are to share nothing make their own with [gatehouse.NewProvider].
+// Provider returns the provider for [gatehouse.NewRelyingParty] and similar
+// functions. It is the same one each time, uses the server's clock and logs to
+// the test. Replicas that must share nothing make their own with
+// [gatehouse.NewProvider].
 func (s *Server) Provider() *gatehouse.Provider {
 	s.t.Helper()
 	p, err := s.provider()
@@ -202,24 +204,24 @@ func (s *Server) Provider() *gatehouse.Provider {
 	return p
 }
 
-// AddUser makes an account or changes the claims of one. The subject is the
-// claim sub if given, else the name; preferred_username is the name unless given;
-// an email counts as verified unless email_verified says otherwise.
+// AddUser adds an account or changes its claims. The subject is the claim sub
+// if given, or else the name. preferred_username is the name unless given. An
+// email counts as verified unless email_verified says otherwise.
 func (s *Server) AddUser(name string, c Claims) {
 	s.t.Helper()
 	s.check(s.op.AddUser(name, password(name), c))
 }
 
-// password is what the browser types for a user.
+// password is what the browser enters for a user.
 func password(name string) string { return "password of " + name }
 
 // AddClient registers a client that may use every grant, has a PAT and may
-// introspect. Redirect URIs are compared as strings; after logout the browser may
-// return to any address of their origins. The secret has characters that must be
-// encoded.
+// introspect. Redirect URIs are compared as strings. After logout the browser
+// may return to any address of their origins. The secret has characters that
+// must be encoded.
 func (s *Server) AddClient(redirectURIs ...string) gatehouse.Client {
 	s.t.Helper()
-	secret := rand.Text() + rand.Text() + " :%+/" // long enough to be misused as a key of HS256
+	secret := rand.Text() + rand.Text() + " :%+/" // long enough to be misused as an HS256 key
 	c := gatehouse.Client{ID: s.nextClient(), Secret: gatehouse.NewSecret(secret)}
 	s.register(opserver.Client{ID: c.ID, Secret: secret}, redirectURIs)
 	return c
@@ -255,22 +257,23 @@ func (s *Server) register(c opserver.Client, redirectURIs []string) {
 	s.check(s.op.AddClient(c))
 }
 
-// Count returns how many requests an endpoint has received: metadata,
-// oauth_metadata, uma_metadata, jwks, authorize, token, userinfo, introspect,
-// revoke, end_session, resource, permission or pages.
+// Count returns how many requests an endpoint has received. The endpoints are
+// metadata, oauth_metadata, uma_metadata, jwks, authorize, token, userinfo,
+// introspect, revoke, end_session, resource, permission and pages.
 func (s *Server) Count(endpoint string) int {
 	s.t.Helper()
 	s.known(endpoint)
 	return s.op.Count(endpoint)
 }
 
-// CountToken returns how many token requests named the grant type.
+// CountToken returns how many token requests had the grant type.
 func (s *Server) CountToken(grantType string) int { return s.op.CountToken(grantType) }
 
 // ResetCounts sets Count and CountToken to zero.
 func (s *Server) ResetCounts() { s.op.ResetCounts() }
 
-// known fails the test for a misspelt endpoint, which would count nothing.
+// known fails the test for a misspelt endpoint, which would never count
+// anything.
 func (s *Server) known(endpoint string) {
 	s.t.Helper()
 	if !slices.Contains(opserver.Endpoints(), endpoint) {
@@ -278,18 +281,22 @@ func (s *Server) known(endpoint string) {
 	}
 }
 
-// Violations returns what clients did that the protocol forbids, although they
-// may have got through: a code, ticket or refresh token presented twice, an
-// authorization request that repeats the state, nonce or code challenge of
-// another one, has none or one too short for 128 bits, a code redeemed although
-// its answer came back with a wrong, missing or doubled parameter, an address
-// fetched to which a fault has lured, polling faster than the interval allows,
-// credentials in a URL or in two places.
+// Violations returns what clients did that the protocol forbids, even if their
+// requests succeeded:
+//
+//   - presenting a code, ticket or refresh token twice
+//   - an authorization request that repeats the state, nonce or code challenge
+//     of another one, or has none, or one too short for 128 bits
+//   - redeeming a code although its answer came back with a wrong, missing or
+//     doubled parameter
+//   - fetching an address that a fault has pointed to
+//   - polling faster than the interval allows
+//   - credentials in a URL or in two places
 func (s *Server) Violations() []string { return s.op.Violations() }
 
-// OnRequest calls hook at every request to an endpoint before it is judged; nil
-// takes it away. The hook runs on the server's goroutine and may block to hold
-// the request.
+// OnRequest makes every request to an endpoint call hook before it is
+// processed; nil removes the hook. The hook runs on the server's goroutine and
+// may block to hold the request.
 func (s *Server) OnRequest(endpoint string, hook func(*http.Request)) {
 	s.t.Helper()
 	s.known(endpoint)

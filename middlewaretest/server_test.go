@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// notes is a service with sign-in: the call site of the documentation.
+// notes is a service with sign-in, as in the documentation.
 func notes(t *testing.T, op *middlewaretest.Server) string {
 	t.Helper()
 	return middlewaretest.NewApp(t, func(base string) http.Handler {
@@ -67,7 +67,7 @@ func TestSignIn(t *testing.T) {
 			}
 			resp, err = op.Browser(t, "").Get(site + "/notes/")
 			if got := body(t, resp, err); !strings.HasPrefix(resp.Request.URL.String(), op.Issuer()) || !strings.Contains(got, "Sign in") {
-				t.Errorf("nobody ends at %s", resp.Request.URL)
+				t.Errorf("the visit ends at %s without a user", resp.Request.URL)
 			}
 			if v := op.Violations(); len(v) != 0 {
 				t.Errorf("violations %q", v)
@@ -210,7 +210,7 @@ func api(t *testing.T, op *middlewaretest.Server, address, tok, text string) map
 	return out
 }
 
-// TestOwner tells the story of a share with plain HTTP.
+// TestOwner tests sharing from request to revocation over plain HTTP.
 func TestOwner(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("alice", nil)

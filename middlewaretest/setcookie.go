@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// Limits of RFC 6265bis §5.6, which Chromium has.
+// The limits of RFC 6265bis §5.6, which Chromium uses.
 const (
-	mostNameValue = 4096 // bytes of name and value; more, and the line is dropped
-	mostAttribute = 1024 // bytes of an attribute's value; more, and the attribute is
+	mostNameValue = 4096 // bytes of name and value; a longer line is ignored
+	mostAttribute = 1024 // bytes of an attribute's value; a longer attribute is ignored
 	mostCookieAge = 400 * 24 * time.Hour
 )
 
 // setCookie is a Set-Cookie line as it was sent. RFC 6265bis §5.6.
 type setCookie struct {
 	name, value      string
-	domain, path     string // as given; path "" if it does not begin with a slash
+	domain, path     string // as given; path is "" if it does not begin with a slash
 	hasDomain        bool
-	expires          time.Time // zero: with the browser
+	expires          time.Time // zero for a session cookie
 	secure, httpOnly bool
-	sameSite         http.SameSite // 0 or http.SameSiteDefaultMode: not said
+	sameSite         http.SameSite // 0 or http.SameSiteDefaultMode if not given
 }
 
-// parseSetCookie reads a line. It reports whether a browser looks at it any
+// parseSetCookie reads a line. It reports whether a browser would process it
 // further.
 func parseSetCookie(line string, now time.Time) (c setCookie, ok bool) {
 	pair, rest, _ := strings.Cut(line, ";")
@@ -38,7 +38,7 @@ func parseSetCookie(line string, now time.Time) (c setCookie, ok bool) {
 	if c.name+c.value == "" || len(c.name)+len(c.value) > mostNameValue || hasControl(c.name+c.value) {
 		return c, false
 	}
-	var expires, age string // of two attributes with the same name the later counts
+	var expires, age string // of two attributes with the same name the later one counts
 	for part := range strings.SplitSeq(rest, ";") {
 		key, v, _ := strings.Cut(part, "=")
 		key, v = strings.ToLower(trimBlank(key)), trimBlank(v)
@@ -58,7 +58,7 @@ func parseSetCookie(line string, now time.Time) (c setCookie, ok bool) {
 	if at, ok := cookieDate(expires); ok {
 		c.expires = earlier(at, now.Add(mostCookieAge))
 	}
-	if seconds, ok := maxAge(age); ok { // counts more
+	if seconds, ok := maxAge(age); ok { // takes precedence
 		c.expires = earlier(now.Add(seconds), now.Add(mostCookieAge))
 	}
 	return c, true
@@ -70,7 +70,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
 }
 
-// attribute takes one attribute that is not about time.
+// attribute reads one attribute that is not about time.
 func (c *setCookie) attribute(key, value string) {
 	switch key {
 	case "domain":
@@ -104,9 +104,9 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// maxAge reads Max-Age; zero and less mean the past. RFC 6265bis §5.6.2.
+// maxAge reads Max-Age. Zero or less means the past. RFC 6265bis §5.6.2.
 func maxAge(value string) (time.Duration, bool) {
-	n, err := strconv.ParseInt(value, 10, 64) // at both ends of its range in case of overflow
+	n, err := strconv.ParseInt(value, 10, 64) // on overflow at either end of its range
 	switch {
 	case errors.Is(err, strconv.ErrSyntax):
 		return 0, false
@@ -116,8 +116,8 @@ func maxAge(value string) (time.Duration, bool) {
 	return time.Duration(min(n, int64(mostCookieAge/time.Second))) * time.Second, true
 }
 
-// cookieDate reads Expires as RFC 6265bis §5.1.1 says: the parts in any order,
-// anything between them.
+// cookieDate reads Expires as RFC 6265bis §5.1.1 says: the parts may be in any
+// order, with anything between them.
 func cookieDate(value string) (time.Time, bool) {
 	var clock []int
 	day, month, year := 0, 0, -1
@@ -150,7 +150,8 @@ func isDateDelimiter(r rune) bool {
 	return r == '\t' || r >= 0x20 && r <= 0x2f || r >= 0x3b && r <= 0x40 || r >= 0x5b && r <= 0x60 || r >= 0x7b && r <= 0x7e
 }
 
-// leadingNumber returns the number that a word begins with and its digits.
+// leadingNumber returns the number that a word begins with, and how many digits
+// it has.
 func leadingNumber(word string) (n, digits int) {
 	for digits < len(word) && word[digits] >= '0' && word[digits] <= '9' && digits < 6 {
 		n = n*10 + int(word[digits]-'0')
@@ -159,7 +160,7 @@ func leadingNumber(word string) (n, digits int) {
 	return n, digits
 }
 
-// timeOfDay reads hh:mm:ss, nil if the word is none.
+// timeOfDay reads hh:mm:ss. It returns nil if the word is not a time.
 func timeOfDay(word string) []int {
 	var out []int
 	for part := range strings.SplitSeq(word, ":") {

@@ -15,9 +15,9 @@ import (
 	"example.com/gatehouse"
 )
 
-// simple is a store that others break: each breach is a field.
+// simple is a store that tests break. Each field is one way to break it.
 type simple struct {
-	gatehouse.Store // nil: the methods without context are not asked
+	gatehouse.Store // nil if the methods without context are not tested
 	mu              sync.Mutex
 	items           map[string]simpleItem
 	clock           *Clock
@@ -27,7 +27,7 @@ type simple struct {
 	aliasIn, aliasOut, textOnly, cutsAt255, foldsKeys       bool
 	manyOrder, manySkips, manyOnce                          bool
 	errorWhenAbsent                                         bool
-	stuck                                                   chan struct{} // all calls wait for it; nil: none
+	stuck                                                   chan struct{} // all calls wait for it; nil for none
 }
 
 func newSimple() *simple {
@@ -65,7 +65,7 @@ func (s *simple) put(key string, value []byte, expiry time.Time) {
 		return
 	}
 	if s.immortalPast && !s.clock.Now().Before(expiry) {
-		expiry = time.Time{} // as SET without a time to live
+		expiry = time.Time{} // like SET without a time to live
 	} else if expiry.IsZero() {
 		expiry = time.Unix(0, 0)
 	}
@@ -84,7 +84,7 @@ func (s *simple) put(key string, value []byte, expiry time.Time) {
 	s.items[key] = simpleItem{value, expiry}
 }
 
-// lock hangs if the store does, whatever the context says.
+// lock hangs if the store does, regardless of the context.
 func (s *simple) lock() {
 	if s.stuck != nil {
 		<-s.stuck
@@ -145,7 +145,7 @@ func (s *simple) FindManyCtx(_ context.Context, keys []string) ([][]byte, error)
 	s.lock()
 	defer s.mu.Unlock()
 	keys = slices.Clone(keys)
-	if s.manyOrder { // as "where key in (…)" gives it
+	if s.manyOrder { // as "where key in (…)" returns it
 		slices.Sort(keys)
 	}
 	if s.manyOnce {
@@ -161,7 +161,7 @@ func (s *simple) FindManyCtx(_ context.Context, keys []string) ([][]byte, error)
 	return values, nil
 }
 
-// failing returns the parts of the contract that a store does not hold.
+// failing returns the parts of the contract that a store breaks.
 func failing[R any](t *testing.T, s *suite, run R, parts []part[R]) (out []string) {
 	t.Helper()
 	s.raceTime = 0
@@ -178,7 +178,7 @@ func failing[R any](t *testing.T, s *suite, run R, parts []part[R]) (out []strin
 	return out
 }
 
-// wantFailing expects the parts that want lists, at least; "" is none at all.
+// wantFailing expects at least the parts in want to fail; "" means none at all.
 func wantFailing(t *testing.T, got []string, want string) {
 	t.Helper()
 	if want == "" {
@@ -199,7 +199,7 @@ func TestTheSuiteFailsBrokenStores(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(*simple)
-		fails string // at least here; "": nowhere
+		fails string // at least these parts fail; "" for none
 	}{
 		"good":                               {func(*simple) {}, ""},
 		"swap is not atomic":                 {func(s *simple) { s.notAtomic = true }, "one creates, no lost update"},
@@ -229,20 +229,20 @@ func TestTheSuiteFailsBrokenStores(t *testing.T) {
 	}
 }
 
-// TestHangIsSeen lets a store hang that does not look at its context, and one
-// that does not hang at all.
+// TestHangIsSeen tries a store that hangs without regard to its context, and
+// one that does not hang at all.
 func TestHangIsSeen(t *testing.T) {
 	t.Parallel()
 	store := newSimple()
 	store.stuck = make(chan struct{})
 	s := newStoreRun(store)
 	if err := cancelledCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "goes on") {
-		t.Errorf("a store that does not look at its context: %v", err)
+		t.Errorf("a store that ignores its context: %v", err)
 	}
 	if err := hangCase(t.Context(), newStoreRun(store, StoreHang(func() func() { return func() {} }))); err == nil || !strings.Contains(err.Error(), "goes on") {
 		t.Errorf("a store that hangs beyond its context: %v", err)
 	}
-	close(store.stuck) // lets the calls go that nobody waits for any more
+	close(store.stuck) // releases the calls that nobody waits for any more
 	s = newStoreRun(store, StoreHang(func() func() { return func() {} }))
 	if err := hangCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "succeeds") {
 		t.Errorf("a store that does not hang: %v", err)
@@ -266,23 +266,23 @@ func wantReasons[R any](t *testing.T, parts []part[R]) {
 	}
 }
 
-// TestProcessesThatShareNothing starts a process that is none of ours.
+// TestProcessesThatShareNothing starts a process that does not share the store.
 func TestProcessesThatShareNothing(t *testing.T) {
 	s := newStoreRun(newSimple(), StoreProcess(func(ctx context.Context) *exec.Cmd {
 		return exec.CommandContext(ctx, "/no/such/program")
 	}))
 	if err := processCase(t.Context(), s); err == nil {
-		t.Error("a process that cannot start is taken")
+		t.Error("a process that cannot start is accepted")
 	}
 }
 
-// TestServeStore works on a store that the test says nothing about.
+// TestServeStore serves a store without the rest of the suite.
 func TestServeStore(t *testing.T) {
 	store := newSimple()
 	s := newStoreRun(store)
 	var out strings.Builder
 	if err := ServeStore(t.Context(), store, strings.NewReader("nonsense\n"), &out); err == nil {
-		t.Error("nonsense is taken")
+		t.Error("nonsense is accepted")
 	}
 	out.Reset()
 	in := fmt.Sprintln(s.key(), "p", 3, s.later().UnixMilli())

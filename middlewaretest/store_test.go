@@ -18,7 +18,8 @@ func TestStoreInMemory(t *testing.T) {
 		middlewaretest.StoreClock(clock.Now, clock.Advance))
 }
 
-// TestStoreOfSCS runs in real time: the store of scs knows no other.
+// TestStoreOfSCS runs in real time, because the store of scs has no other
+// clock.
 func TestStoreOfSCS(t *testing.T) {
 	t.Parallel()
 	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store {
@@ -26,7 +27,7 @@ func TestStoreOfSCS(t *testing.T) {
 	})
 }
 
-// sleeper is a store that hangs when told to, as one behind a network does.
+// sleeper is a store that hangs on request, like one behind a network.
 type sleeper struct {
 	gatehouse.Store
 	mu    sync.Mutex

@@ -20,7 +20,8 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// childStore names the file of a process that TestStoreOfProcesses starts.
+// childStore names the variable that tells a child process of
+// TestStoreOfProcesses its file.
 const childStore = "MIDDLEWARETEST_STORE"
 
 func TestMain(m *testing.M) {

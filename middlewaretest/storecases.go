@@ -66,7 +66,7 @@ func plainCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.holds(ctx, key, []byte("one")) },
 		func() error {
 			if b, found, err := s.Find(key); err != nil || !found || string(b) != "one" {
-				return fmt.Errorf("without a context Find gives %s (found: %v, error: %v)", brief(b), found, err)
+				return fmt.Errorf("without a context Find returns %s (found: %v, error: %v)", brief(b), found, err)
 			}
 			return nil
 		},
@@ -191,7 +191,7 @@ func bytesCase(ctx context.Context, s *storeRun) error {
 			return err
 		}
 		if err := s.swap(ctx, key, append(bytes.Clone(value), 0), []byte("x"), false, value); err != nil {
-			return fmt.Errorf("with a zero byte more: %w", err)
+			return fmt.Errorf("with an extra zero byte: %w", err)
 		}
 		last = value
 	}
@@ -262,11 +262,11 @@ func (s *storeRun) finds(ctx context.Context, keys []string, want [][]byte) erro
 		return fmt.Errorf("FindManyCtx: %w", err)
 	}
 	if len(got) != len(want) {
-		return fmt.Errorf("FindManyCtx gives %d values for %d keys", len(got), len(keys))
+		return fmt.Errorf("FindManyCtx returns %d values for %d keys", len(got), len(keys))
 	}
 	for i := range want {
 		if (got[i] == nil) != (want[i] == nil) || !bytes.Equal(got[i], want[i]) {
-			return fmt.Errorf("FindManyCtx gives %s at place %d, want %s", brief(got[i]), i, brief(want[i]))
+			return fmt.Errorf("FindManyCtx returns %s at place %d, want %s", brief(got[i]), i, brief(want[i]))
 		}
 	}
 	return nil
@@ -311,7 +311,7 @@ func copiesCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.swap(ctx, key, old, swapped, true, []byte("two")) },
 		func() error {
 			if string(old) != "one" || string(swapped) != "two" {
-				return errors.New("SwapCtx writes into its arguments")
+				return errors.New("SwapCtx writes to its arguments")
 			}
 			spoil(swapped)
 			return s.holds(ctx, key, []byte("two"))

@@ -12,7 +12,7 @@ import (
 	"example.com/gatehouse"
 )
 
-const othersInTest = 2 // processes, beside the test itself
+const othersInTest = 2 // processes besides the test itself
 
 func winnerCase(ctx context.Context, s *storeRun) error { return oneCreates(ctx, s.fresh) }
 
@@ -75,8 +75,8 @@ func hangCase(ctx context.Context, s *storeRun) error {
 	)
 }
 
-// ServeStore is the other side of [StoreProcess]: it works on the store as the
-// test says on in, answers on out, and returns when in ends.
+// ServeStore is the other side of [StoreProcess]. It reads the test's commands
+// for the store from in, answers on out, and returns when in ends.
 func ServeStore(ctx context.Context, store gatehouse.Store, in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
@@ -87,7 +87,7 @@ func ServeStore(ctx context.Context, store gatehouse.Store, in io.Reader, out io
 		var n int
 		var expiry int64
 		if _, err := fmt.Sscan(lines.Text(), &key, &id, &n, &expiry); err != nil {
-			return fmt.Errorf("middlewaretest: the test says %q", lines.Text())
+			return fmt.Errorf("middlewaretest: unknown command %q from the test", lines.Text())
 		}
 		answer := "done"
 		c := storeCell(store, key, func() time.Time { return time.UnixMilli(expiry) })
@@ -128,7 +128,7 @@ func processCase(ctx context.Context, s *storeRun) error {
 		return err
 	}
 	if at, err := s.cell(key).standsAt(ctx); err != nil || at != (othersInTest+1)*counts {
-		return fmt.Errorf("%d updates were confirmed, the counter stands at %d (error: %v)", (othersInTest+1)*counts, at, err)
+		return fmt.Errorf("%d updates were confirmed, but the counter is at %d (error: %v)", (othersInTest+1)*counts, at, err)
 	}
 	return nil
 }
@@ -157,8 +157,8 @@ func (s *storeRun) startWorker(ctx context.Context) (*worker, error) {
 	return w, w.expect("ready")
 }
 
-// expect reads lines until one is an answer; what a test binary prints besides is
-// passed over.
+// expect reads lines until one is an answer. It skips anything else that a test
+// binary prints.
 func (w *worker) expect(want string) error {
 	for w.out.Scan() {
 		switch text := w.out.Text(); {
@@ -168,7 +168,7 @@ func (w *worker) expect(want string) error {
 			return fmt.Errorf("the other process %s", text)
 		}
 	}
-	return fmt.Errorf("the other process ends without saying %q", want)
+	return fmt.Errorf("the other process ends without answering %q", want)
 }
 
 func (w *worker) count(key, id string, expiry time.Time) error {

@@ -12,7 +12,8 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// umaSite is a resource server with one album of its own, and who may ask for it.
+// umaSite is a resource server with one album of its own. The owner decides who
+// may have access.
 type umaSite struct {
 	op     *middlewaretest.Server
 	photoz gatehouse.Client
@@ -46,7 +47,7 @@ func newUMASite(t *testing.T, op *middlewaretest.Server) *umaSite {
 	return u
 }
 
-// client is the shop on behalf of bob, who has an ID Token of an issuer.
+// client is the shop, acting for bob, who has an ID Token of an issuer.
 func (u *umaSite) client(t *testing.T, idToken func() string) *http.Client {
 	t.Helper()
 	tr, err := gatehouse.NewUMATransport(u.op.Provider(), gatehouse.UMATransportConfig{
@@ -76,9 +77,9 @@ func get(t *testing.T, c *http.Client, method, at string) string {
 	return resp.Status[:3]
 }
 
-// TestWiderUnderTheSameString: a server may widen a token without another text
-// (J9). The resource server, which remembers what the token held, asks again
-// after it has given out a ticket for it.
+// TestWiderUnderTheSameString: a server may widen a token without changing its
+// text (J9). The resource server remembers what the token held, so it asks
+// again after it has issued a ticket for it.
 func TestWiderUnderTheSameString(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		op := middlewaretest.NewServer(t)
@@ -97,7 +98,7 @@ func TestWiderUnderTheSameString(t *testing.T) {
 	}
 }
 
-// TestTrust: bob signs in at one server and is let in by another.
+// TestTrust: bob signs in at one server, and another lets him in.
 func TestTrust(t *testing.T) {
 	as, idp := middlewaretest.NewServer(t), middlewaretest.NewServerAt(t, "/idp")
 	u := newUMASite(t, as)
@@ -114,11 +115,11 @@ func TestTrust(t *testing.T) {
 		t.Errorf("bob of the trusted issuer: %s", got)
 	}
 	if inside(t, as).TicketChain() < 2 {
-		t.Errorf("chain of %d tickets, want need_info and its successor", inside(t, as).TicketChain())
+		t.Errorf("chain of %d tickets, want need_info and one more", inside(t, as).TicketChain())
 	}
 }
 
-// TestPATRefusals: whatever a bad PAT is answered with, it is renewed.
+// TestPATRefusals: a PAT is renewed whatever answer shows that it is bad.
 func TestPATRefusals(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 406} {
 		op := middlewaretest.NewServer(t)
@@ -132,8 +133,8 @@ func TestPATRefusals(t *testing.T) {
 	}
 }
 
-// TestResourceLifetime: what the server forgets is registered again, wherever its
-// Location points.
+// TestResourceLifetime: a resource that the server forgets is registered again,
+// wherever its Location points.
 func TestResourceLifetime(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	inside(t, op).SetRelativeLocation(true)
@@ -158,7 +159,8 @@ func TestIntrospectionsAreCounted(t *testing.T) {
 	}
 }
 
-// TestNewKeycloak looks at what tells the two kinds of server apart at once.
+// TestNewKeycloak checks what immediately distinguishes the two kinds of
+// server.
 func TestNewKeycloak(t *testing.T) {
 	op := middlewaretest.NewKeycloak(t)
 	u := newUMASite(t, op)
@@ -178,7 +180,7 @@ func TestNewKeycloak(t *testing.T) {
 	op.As(u.photoz.ID).Revoke("album", "bob")
 	u.clock.Advance(11 * time.Second)
 	if got := get(t, c, http.MethodGet, u.url); got != "200" {
-		t.Errorf("the RPT that was given: %s, want 200 until it ends", got)
+		t.Errorf("the RPT that was issued: %s, want 200 until it expires", got)
 	}
 	op.EndSessions("bob")
 	u.clock.Advance(11 * time.Second)
@@ -191,7 +193,7 @@ func TestNewKeycloak(t *testing.T) {
 	op.AddUser("eve", nil)
 	inside(t, op).LetProtect("eve", false)
 	if !mayProtect(t, op, "bob", u.photoz) || mayProtect(t, op, "eve", u.photoz) {
-		t.Error("the role is not what makes a PAT")
+		t.Error("a PAT does not depend on the role")
 	}
 }
 
@@ -211,7 +213,7 @@ func mayProtect(t *testing.T, op *middlewaretest.Server, user string, c gatehous
 	return resp.StatusCode == http.StatusOK
 }
 
-// TestUnquotedChallenges: a client reads what some resource servers write.
+// TestUnquotedChallenges: a client can read what some resource servers write.
 func TestUnquotedChallenges(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	u := newUMASite(t, op)
@@ -248,8 +250,8 @@ func TestUnquotedChallenges(t *testing.T) {
 	}
 }
 
-// TestKeycloakOwner: a person's own PAT comes from her sign-in there, without a
-// scope for it, and what she owns is hers.
+// TestKeycloakOwner: a person's own PAT comes from her sign-in, without a
+// special scope, and what she owns is hers.
 func TestKeycloakOwner(t *testing.T) {
 	op := middlewaretest.NewKeycloak(t)
 	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
@@ -289,16 +291,17 @@ func TestKeycloakOwner(t *testing.T) {
 	}
 }
 
-// unquotedChallenges makes a resource server write its UMA challenges as some do:
-// values without quotation marks, no space behind a comma. RFC 9110 §11.2 does not
-// allow it for what is in an as_uri; clients do well to read it all the same.
+// unquotedChallenges makes a resource server write its UMA challenges as some
+// do, without quotation marks around values or a space after a comma. RFC 9110
+// §11.2 forbids this for the characters in an as_uri, but clients should be
+// able to read it.
 func unquotedChallenges(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(&unquoting{ResponseWriter: w}, r)
 	})
 }
 
-// unquoting changes the header before it goes out.
+// unquoting changes the header before it is sent.
 type unquoting struct {
 	http.ResponseWriter
 	began bool
