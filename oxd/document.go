@@ -15,7 +15,7 @@ var (
 	errDepth  = errors.New("it is nested too deeply")
 )
 
-// A kind is what a JSON value is.
+// A kind is the type of a JSON value.
 type kind string
 
 const (
@@ -27,16 +27,16 @@ const (
 	null   kind = "null"
 )
 
-// A node is one value of the document, with the place where it stands.
+// A node is one value of the document, with its place.
 type node struct {
 	place string
 	kind  kind
 	text  string   // of a string
-	names []string // of an object's members, beside their values
+	names []string // of an object's members, parallel to their values
 	items []*node  // the values of an object or array
 }
 
-// parse reads the document as a tree. Only form is checked here.
+// parse reads the document as a tree. It checks only the form.
 func parse(doc []byte) (*node, error) {
 	if len(doc) > maxDocument {
 		return nil, fmt.Errorf("it has more than %d bytes", maxDocument)
@@ -51,7 +51,7 @@ func parse(doc []byte) (*node, error) {
 	case errors.Is(err, strictjson.ErrType):
 		return nil, errors.New("it has a number out of range")
 	}
-	// The strict reading knows whether a name is repeated, this one knows where.
+	// The strict reader knows whether a name is repeated; this one knows where.
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
 	root, walkErr := walk(d, "", 0)
@@ -64,7 +64,7 @@ func parse(doc []byte) (*node, error) {
 	return root, nil
 }
 
-// syntax says where the document stops to be JSON.
+// syntax says where the document stops being JSON.
 func syntax(doc []byte) error {
 	var whole json.RawMessage
 	var at *json.SyntaxError
@@ -77,7 +77,7 @@ func syntax(doc []byte) error {
 	return fmt.Errorf("line %d, byte %d: no JSON; comments and remarks such as <- REQUIRED must go", line, column)
 }
 
-// walk reads one value. A name that is repeated, in whatever case, is an error.
+// walk reads one value. A repeated name, in any case, is an error.
 func walk(d *json.Decoder, place string, depth int) (*node, error) {
 	if depth > strictjson.MaxDepth {
 		return nil, errDepth
@@ -150,7 +150,7 @@ func join(place, name string) string {
 	return place + "." + clip(name)
 }
 
-// clip bounds what is quoted of the document.
+// clip bounds what an error quotes of the document.
 func clip(s string) string {
 	if len(s) > maxQuoted {
 		return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
@@ -161,7 +161,7 @@ func clip(s string) string {
 // problems collects what is wrong with a document.
 type problems struct {
 	list []error
-	more int // beyond those listed
+	more int // those not listed
 }
 
 func (p *problems) add(place, format string, args ...any) {

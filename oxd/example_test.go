@@ -8,8 +8,8 @@ import (
 	"example.com/gatehouse/oxd"
 )
 
-// The rules of a service that leaves oxd. They go to UMAProtect as they are, or
-// with rules of your own beside them.
+// These are the rules of a service that moves away from oxd. They go to
+// UMAProtect as they are, or together with your own rules.
 func ExampleParseProtection() {
 	rules, notes, err := oxd.ParseProtection([]byte(`{
 		"oxd_id": "6F9619FF-8B86-D011-B42D-00CF4FC964FF",
@@ -37,7 +37,7 @@ func ExampleParseProtection() {
 	// oxd_id has no effect: the ResourceServer's Client stands for it
 }
 
-// What is wrong is told with its place, all at once.
+// All problems are reported at once, each with its place.
 func ExampleParseProtection_problems() {
 	_, _, err := oxd.ParseProtection([]byte(`[{
 		"path": "/photo",

@@ -10,7 +10,7 @@ import (
 	"example.com/gatehouse/oxd"
 )
 
-// plainly is the document as the plainest reader sees it.
+// plainly is the document as the simplest reader sees it.
 type plainly struct {
 	Params    *plainly
 	Resources []struct {
@@ -19,8 +19,8 @@ type plainly struct {
 	}
 }
 
-// FuzzParseProtection: whatever the document, nothing panics, and one that is
-// taken becomes rules that decide as it says, to a reader who does nothing else.
+// FuzzParseProtection: no document causes a panic, and an accepted document
+// becomes rules that decide as a simple reader of it would.
 func FuzzParseProtection(f *testing.F) {
 	f.Add(read(f, "overview.json"))
 	f.Add(read(f, "wrong.json"))
@@ -47,13 +47,14 @@ func FuzzParseProtection(f *testing.F) {
 	})
 }
 
-// wantAsRead compares the rules of the document with what it says plainly.
+// wantAsRead compares the rules with what the simplest reader finds in the
+// document.
 func wantAsRead(t *testing.T, doc []byte, rules gatehouse.Rules) {
 	t.Helper()
 	var read plainly
 	if err := json.Unmarshal(doc, &read); err != nil {
 		if err := json.Unmarshal(doc, &read.Resources); err != nil {
-			t.Fatalf("taken, but no document: %v", err)
+			t.Fatalf("accepted, but not a document: %v", err)
 		}
 	}
 	if read.Params != nil {
@@ -77,7 +78,7 @@ func wantAsRead(t *testing.T, doc []byte, rules gatehouse.Rules) {
 					continue
 				}
 				if w := send(h, method, res.Path, as.tokenFor(name, c.Scopes...)); w.Code != 403 {
-					t.Errorf("%s %s, which the document does not name: %d", method, res.Path, w.Code)
+					t.Errorf("%s %s, which is not in the document: %d", method, res.Path, w.Code)
 				}
 			}
 			if w := send(h, c.HTTPMethods[0], strings.TrimSuffix(res.Path, "/")+"/below", as.tokenFor(name, c.Scopes...)); len(read.Resources) == 1 && w.Code != 403 {
@@ -86,6 +87,6 @@ func wantAsRead(t *testing.T, doc []byte, rules gatehouse.Rules) {
 		}
 	}
 	if said != len(rules) {
-		t.Errorf("%d rules, and the document has %d", len(rules), said)
+		t.Errorf("%d rules, but the document has %d", len(rules), said)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// anAS is an authorization server behind a round tripper: it registers what it
-// is asked to, and believes of a token what is written in it.
+// anAS is an authorization server behind a round tripper. It registers what it
+// is asked to, and it believes what is written in a token.
 type anAS struct {
 	mu     sync.Mutex
 	ids    map[string]string   // by name
@@ -31,7 +31,7 @@ type permission struct {
 	Scopes []string `json:"resource_scopes"`
 }
 
-// tokenFor is a token that holds the scopes on the resource of that name.
+// tokenFor returns a token that holds the scopes on the resource of that name.
 func (a *anAS) tokenFor(name string, scopes ...string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

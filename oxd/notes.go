@@ -10,7 +10,8 @@ func (r *reader) note(place, format string, args ...any) {
 	r.notes = append(r.notes, place+" "+fmt.Sprintf(format, args...))
 }
 
-// remarks gives the notes: what differs from oxd in general, then by place.
+// remarks returns the notes: first general differences from oxd, then the
+// others by place.
 func (r *reader) remarks() []string {
 	out := []string{
 		"a request that the document does not name is refused with 403; oxd called it not protected and had it let through",
@@ -26,7 +27,7 @@ func (r *reader) remarks() []string {
 	return append(out, r.notes...)
 }
 
-// names reports whether the document has a condition for the method of the path.
+// names reports whether the document has a condition for the method and path.
 func (r *reader) names(method, path string) bool {
 	_, ok := r.claimed[claim{method, strings.ToLower(path)}]
 	return ok

@@ -1,5 +1,6 @@
 // Package oxd reads the protection documents of the oxd server, Gluu's daemon
-// for OpenID Connect and UMA, so that a service that leaves oxd keeps its rules.
+// for OpenID Connect and UMA. A service that moves away from oxd can thus keep
+// its rules.
 package oxd
 
 import (
@@ -12,46 +13,47 @@ import (
 const (
 	// maxDocument bounds a document in bytes. Real ones have a few KiB.
 	maxDocument = 1 << 20
-	// maxProblems bounds how many problems one error lists: more than a person
-	// mends before trying again.
+	// maxProblems bounds how many problems one error lists. It is more than a
+	// person fixes before trying again.
 	maxProblems = 20
-	// maxQuoted bounds in bytes what an error quotes of the document.
+	// maxQuoted bounds, in bytes, what an error quotes of the document.
 	maxQuoted = 100
-	// maxText bounds a path, a scope and the methods of a condition in bytes, so
-	// that the name made of them is taken as the name of a Resource.
+	// maxText bounds a path, a scope and the methods of a condition in bytes. A
+	// name made of them is then short enough to be the name of a Resource.
 	maxText = 500
 	// maxList bounds the entries of httpMethods, scopes and ticketScopes.
 	maxList = 100
 )
 
-// Options changes how a document is read. The zero value does what oxd did.
+// Options change how a document is read. The zero value does what oxd did.
 type Options struct {
-	// Resource gives the resource that stands for a condition, of that path and
-	// those methods in the order of the document. nil gives one resource of the
-	// service itself for each condition, named as oxd named it, such as
-	// "[PUT, POST] /photo": then a ResourceServer that is the same client as oxd
-	// was finds what oxd registered, where the server lists resources, and its
-	// policies go on.
+	// Resource returns the resource of a condition with that path and those
+	// methods, which are in the order of the document. If Resource is nil, each
+	// condition gets a resource of the service itself, named as oxd named it,
+	// such as "[PUT, POST] /photo". If the ResourceServer is the same client as
+	// oxd was, and the server lists resources, it then finds those that oxd
+	// registered, and their policies continue to work.
 	//
-	// Conditions may share a resource. Where it has a Name and no Scopes it gets
-	// the scopes of all conditions that share it. What is wrong with a resource
-	// otherwise is found by UMAProtect, which panics.
+	// Conditions may share a resource. If it has a Name and no Scopes, it gets
+	// the scopes of all conditions that share it. UMAProtect panics if anything
+	// else is wrong with a resource.
 	Resource func(path string, methods []string) gatehouse.Resource
 }
 
-// ParseProtection reads what uma_rs_protect was given: the command with its
+// ParseProtection reads the input of uma_rs_protect: the command with its
 // params, the params alone, an object with resources, or the array of resources
-// itself. A condition becomes one rule for each of its methods, which needs any
-// of its scopes and asks for its ticketScopes.
+// itself. A condition becomes one rule for each of its methods. The rule needs
+// any one of the condition's scopes and asks for its ticketScopes.
 //
-// The document is JSON of at most 1 MiB in UTF-8 without comments. It is read
-// strictly: unknown and repeated members, a method that occurs twice for a path,
-// and whatever could never be reached or never be granted are errors. So is
-// scope_expression, whose rule oxd did not follow when it decided. The error
-// names up to 20 places, such as resources[1].conditions[0].httpMethods[2].
+// The document is JSON in UTF-8 of at most 1 MiB, without comments. It is read
+// strictly. Errors include unknown and repeated members, a method that occurs
+// twice for a path, and anything that could never be reached or granted.
+// scope_expression is an error too, because oxd did not follow it when it
+// decided. The error names up to 20 places, such as
+// resources[1].conditions[0].httpMethods[2].
 //
-// The notes say in words where the rules decide otherwise than oxd did, and what
-// of the document has no effect. Read them once, and write them to your log.
+// The notes say where the rules decide differently from oxd, and which parts of
+// the document have no effect. Read them once, and write them to your log.
 func ParseProtection(doc []byte, o Options) (rules gatehouse.Rules, notes []string, err error) {
 	var p problems
 	root, err := parse(doc)
@@ -67,7 +69,7 @@ func ParseProtection(doc []byte, o Options) (rules gatehouse.Rules, notes []stri
 	return r.rules(o), r.remarks(), nil
 }
 
-// rules makes the rules of conditions that have no problems.
+// rules makes the rules of the conditions that have no problems.
 func (r *reader) rules(o Options) gatehouse.Rules {
 	resources := r.resources(o)
 	rules := gatehouse.Rules{}
@@ -83,7 +85,7 @@ func (r *reader) rules(o Options) gatehouse.Rules {
 	return rules
 }
 
-// resources gives the resource of each condition.
+// resources returns the resource of each condition.
 func (r *reader) resources(o Options) []gatehouse.Resource {
 	type name struct{ owner, name string }
 	shared := map[name][]string{}
@@ -108,7 +110,7 @@ func (r *reader) resources(o Options) []gatehouse.Resource {
 	return out
 }
 
-// pattern is the pattern of http.ServeMux for just this path.
+// pattern returns the pattern of http.ServeMux that matches only this path.
 func pattern(path string) string {
 	if strings.HasSuffix(path, "/") {
 		return path + "{$}"

@@ -28,8 +28,8 @@ const (
 	all  = "http://photoz.example.com/dev/actions/all"
 )
 
-// TestOverview reads the document of oxd's overview in each of the forms that
-// it was handed over in, and asks for everything that it says.
+// TestOverview reads the document from oxd's overview in each form in which it
+// could be passed, and makes every request that it mentions.
 func TestOverview(t *testing.T) {
 	command := string(read(t, "overview.json"))
 	params := command[strings.Index(command, `"params": `)+len(`"params": `) : strings.LastIndex(command, "}")]
@@ -82,7 +82,8 @@ func wantOverview(t *testing.T, rules gatehouse.Rules) {
 	}
 }
 
-// wantRule asks without a token, with each scope, and with a foreign one.
+// wantRule makes requests without a token, with each scope, and with a foreign
+// scope.
 func wantRule(t *testing.T, h http.Handler, as *anAS, method, path, resource string, scopes, ask []string) {
 	t.Helper()
 	what := method + " " + path
@@ -113,13 +114,14 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-// TestSharedResource: with one resource for a path it gets the scopes of all.
+// TestSharedResource: a resource shared by one path gets the scopes of all its
+// conditions.
 func TestSharedResource(t *testing.T) {
 	var calls []string
 	rules, _, err := oxd.ParseProtection(read(t, "overview.json"), oxd.Options{
 		Resource: func(path string, methods []string) gatehouse.Resource {
 			calls = append(calls, path+" "+strings.Join(methods, " "))
-			methods[0] = "changed" // to no effect
+			methods[0] = "changed" // without effect
 			return gatehouse.Resource{Name: path, Type: "photos"}
 		},
 	})
@@ -137,7 +139,8 @@ func TestSharedResource(t *testing.T) {
 	}
 }
 
-// TestResourceByID: an id of the authorization server needs nothing registered.
+// TestResourceByID: a resource given by its id at the authorization server is
+// not registered.
 func TestResourceByID(t *testing.T) {
 	rules, _, err := oxd.ParseProtection([]byte(`[{"path":"/a/","conditions":[{"httpMethods":["GET"],"scopes":["x"]}]}]`), oxd.Options{
 		Resource: func(string, []string) gatehouse.Resource { return gatehouse.Resource{ID: "r-7"} },
@@ -169,7 +172,7 @@ func TestNotes(t *testing.T) {
 		"resources[0].iat has", "resources[0].exp has", "resources[1].path the * stands",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("no note has %q:\n%s", want, text)
+			t.Errorf("no note contains %q:\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, "s3cret") || strings.Contains(text, "GET answers") {
@@ -266,7 +269,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestAllProblemsAtOnce: one error has all of them, up to a bound.
+// TestAllProblemsAtOnce: one error lists all problems, up to a limit.
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, _, err := oxd.ParseProtection(read(t, "wrong.json"), oxd.Options{})
 	if err == nil {

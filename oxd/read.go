@@ -14,21 +14,21 @@ type condition struct {
 	path         string
 	methods      []string
 	scopes       []string
-	ticketScopes []string // nil: scopes
+	ticketScopes []string // nil if there are only scopes
 }
 
-// A reader takes the meaning out of a document.
+// A reader extracts the meaning of a document.
 type reader struct {
 	problems   *problems
 	conditions []condition
-	notes      []string         // on single places
-	claimed    map[claim]string // where a method of a path was named first
+	notes      []string         // about single places
+	claimed    map[claim]string // where a method of a path first appeared
 }
 
-// A claim is a method of a path as oxd compares paths: whatever their case.
+// A claim is a method of a path. oxd compares paths without regard to case.
 type claim struct{ method, path string }
 
-// document finds the resources in whatever stands around them.
+// document finds the resources, whatever surrounds them.
 func (r *reader) document(root *node) {
 	if root.kind == array {
 		r.resourceList(root)
@@ -137,7 +137,7 @@ func (r *reader) resource(n *node) {
 	}
 }
 
-// condition reads a condition of a path, which is nil where the document has none.
+// condition reads a condition of a path. It is nil if the document has none.
 func (r *reader) condition(path, n *node) {
 	members, ok := r.object(n, "httpMethods", "scopes", "ticketScopes", "scope_expression")
 	if !ok {
@@ -154,7 +154,7 @@ func (r *reader) condition(path, n *node) {
 	if len(strings.Join(c.methods, ", ")) > maxText {
 		r.problems.add(members["httpMethods"].place, "has more than %d bytes", maxText)
 	}
-	if list := members["ticketScopes"]; list != nil && !(list.kind == array && len(list.items) == 0) { // oxd takes [] for none
+	if list := members["ticketScopes"]; list != nil && !(list.kind == array && len(list.items) == 0) { // oxd treats [] as none
 		c.ticketScopes = r.strings(n, list, "ticketScopes")
 		for i, s := range c.ticketScopes {
 			if c.scopes != nil && !slices.Contains(c.scopes, s) {
@@ -176,8 +176,8 @@ func (r *reader) condition(path, n *node) {
 	}
 }
 
-// claim refuses a method that occurs twice for a path: oxd let one of the two
-// win, and which one differed from version to version.
+// claim rejects a method that occurs twice for a path. oxd let one of the two
+// win, and which one varied by version.
 func (r *reader) claim(method, path, at string) {
 	if r.claimed == nil {
 		r.claimed = map[claim]string{}
@@ -190,8 +190,8 @@ func (r *reader) claim(method, path, at string) {
 	r.claimed[key] = at
 }
 
-// object gives the members of an object by name. Members that are null count as
-// left out, as in oxd.
+// object returns the members of an object by name. Members that are null count
+// as missing, as in oxd.
 func (r *reader) object(n *node, known ...string) (map[string]*node, bool) {
 	if !r.is(n, object) {
 		return nil, false
@@ -208,7 +208,8 @@ func (r *reader) object(n *node, known ...string) (map[string]*node, bool) {
 	return members, true
 }
 
-// strings reads a list that must have an entry, each once and none empty.
+// strings reads a list that must have at least one entry, all distinct and not
+// empty.
 func (r *reader) strings(parent, list *node, name string) []string {
 	if list == nil {
 		r.problems.add(parent.place, "%s is missing", name)
@@ -242,7 +243,7 @@ func (r *reader) strings(parent, list *node, name string) []string {
 	return out
 }
 
-// is reports whether the value is what it should be.
+// is reports whether the value has the right type.
 func (r *reader) is(n *node, want kind) bool {
 	if n.kind != want {
 		r.problems.add(cmp.Or(n.place, "the document"), "is %s, not %s", n.kind, want)
@@ -250,7 +251,7 @@ func (r *reader) is(n *node, want kind) bool {
 	return n.kind == want
 }
 
-// checkPath refuses what no request can reach, and what looks like more than
+// checkPath rejects what no request can reach, and what looks like more than
 // the one path that it was to oxd.
 func checkPath(path string) error {
 	switch {
