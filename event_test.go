@@ -14,10 +14,10 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// gate is a place where a logger or hook hangs, until it is opened.
+// gate blocks a logger or hook until it is opened.
 type gate chan struct{}
 
-// hangingLog is a slog.Handler that hangs at every line.
+// hangingLog is a slog.Handler that blocks at every line.
 type hangingLog struct{ gate gate }
 
 func (h hangingLog) Enabled(context.Context, slog.Level) bool  { return true }
@@ -33,9 +33,9 @@ func (h hangingLog) config(c gatehouse.ProviderConfig, hook bool) *gatehouse.Pro
 	return &c
 }
 
-// A logger or hook that hangs while it is told of a fetch that failed stops
-// nobody: neither who waits for that fetch, nor who comes later, nor the fetch
-// that succeeds in the end. No lock of ours is held meanwhile.
+// A logger or hook that blocks while a failed fetch is reported delays nobody:
+// not the requests that wait for that fetch, not later requests, and not the
+// next fetch, which succeeds. So no lock of ours is held meanwhile.
 func TestHangingLogStopsNobody(t *testing.T) {
 	for name, hook := range map[string]bool{"logger": false, "hook": true} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestHangingLogStopsNobody(t *testing.T) {
 	}
 }
 
-// The same where a service token cannot be had.
+// The same for a service token that cannot be obtained.
 func TestHangingLogAndServiceToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := hangingLog{make(gate)}
@@ -108,7 +108,7 @@ func TestHangingLogAndServiceToken(t *testing.T) {
 	})
 }
 
-// What the log gets the hook gets as well, with the issuer and a code.
+// The hook gets the same events as the log, with the issuer and a code.
 func TestTroubleIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines strings.Builder
@@ -141,8 +141,7 @@ func TestTroubleIsAnEvent(t *testing.T) {
 	})
 }
 
-// Every 503 says when another try makes sense, and every event has a time and
-// the issuer.
+// Every 503 says when to try again, and every event has a time and the issuer.
 func TestEventsAreWhole(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")

@@ -8,8 +8,9 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// A page for its owner, an API for everybody whom the owner let in: ana opens
-// it by her session, a program without one gets a ticket.
+// A handler that is a page for its owner and an API for everybody the owner
+// shares with. Ana opens it with her session. A program without a session gets
+// a ticket.
 func ExampleEither() {
 	t := newExampleTB()
 	defer t.end()
@@ -26,7 +27,7 @@ func ExampleEither() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(page.StatusCode) // signed in, but it is not his
+	fmt.Println(page.StatusCode) // signed in, but not the owner
 	program, err := http.Get(url + "/mine/ana/photos/7")
 	if err != nil {
 		fmt.Println(err)

@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// notes is a small application: a page about whoever asks for it.
+// notes is a small application: a page that shows who requests it.
 var notes = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	if id := gatehouse.IdentityFrom(r.Context()); id != nil {
 		fmt.Fprintf(w, "%s: notes of %s", r.URL.Path, id.ClaimString("email"))
@@ -23,8 +23,8 @@ var notes = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s: notes of nobody", r.URL.Path)
 })
 
-// newNotesApp is a site with login. Nothing here does I/O: the provider may be
-// down when the process starts.
+// newNotesApp is a site with sign-in. Nothing here does I/O, so the provider
+// may be down when the process starts.
 func newNotesApp(provider *gatehouse.Provider, client gatehouse.Client, base string) http.Handler {
 	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
 		Client:      client,
@@ -36,14 +36,14 @@ func newNotesApp(provider *gatehouse.Provider, client gatehouse.Client, base str
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/auth/callback", login.CallbackHandler())
-	mux.Handle("/auth/logout", login.LogoutHandler()) // POST ends the session; GET is the way back from the provider
+	mux.Handle("/auth/logout", login.LogoutHandler()) // POST ends the session; the provider redirects back with GET
 	mux.Handle("/notes/", login.RequireLogin(notes))
 	mux.Handle("/billing/", login.With(gatehouse.MaxAge(5*time.Minute)).RequireLogin(notes))
 	mux.Handle("/{$}", login.OptionalLogin(notes))
 	return mux
 }
 
-// A site with login, and a person who uses it.
+// A site with sign-in, and a person who uses it.
 func ExampleNewRelyingParty() {
 	t := newExampleTB()
 	defer t.end()
@@ -54,8 +54,8 @@ func ExampleNewRelyingParty() {
 	})
 	ana := op.Browser(t, "ana")
 	show(ana.Get(url + "/"))
-	show(ana.Fetch(url + "/notes/7")) // a script is told, not redirected
-	show(ana.Get(url + "/notes/7"))   // a page sends her to sign in, and she comes back
+	show(ana.Fetch(url + "/notes/7")) // a script gets 401 and no redirect
+	show(ana.Get(url + "/notes/7"))   // a navigation goes to sign-in and comes back
 	show(ana.Get(url + "/"))
 	_, _ = ana.PostForm(url+"/auth/logout", nil)
 	show(ana.Get(url + "/"))
@@ -68,7 +68,7 @@ func ExampleNewRelyingParty() {
 }
 
 // A stricter guard for a part of the site: the person must have authenticated
-// within the last five minutes. Who has not is sent to do it again, once.
+// within the last five minutes. Otherwise they are sent to do so again, once.
 func ExampleRelyingParty_With() {
 	t := newExampleTB()
 	defer t.end()
@@ -93,7 +93,8 @@ func ExampleRelyingParty_With() {
 	// sign-ins for the bill: 1
 }
 
-// What signing in cannot change is 403, never a loop of sign-ins.
+// If signing in again cannot help, the answer is 403 and never a redirect
+// loop.
 func ExampleRequirementFunc() {
 	t := newExampleTB()
 	defer t.end()
@@ -128,7 +129,7 @@ func ExampleRequirementFunc() {
 	// ben 403
 }
 
-// A public page that knows who is there.
+// A public page that knows who is signed in.
 func ExampleRelyingParty_OptionalLogin() {
 	t := newExampleTB()
 	defer t.end()
@@ -146,15 +147,15 @@ func ExampleRelyingParty_OptionalLogin() {
 	// 200 /: notes of ana@example.org
 }
 
-// Sessions with keys of their own: records are sealed at rest, and processes
-// that share store and keys share the sign-ins. To rotate, add the new key last,
-// deploy, then move it first.
+// Sessions with keys set by the application: records are sealed at rest, and
+// all processes with the same store and keys share the sign-ins. To rotate,
+// add the new key last, deploy, then move it first.
 func ExampleNewSessions() {
 	t := newExampleTB()
 	defer t.end()
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
-	store := gatehouse.NewMemoryStore(op.Clock().Now) // for more than one process, one that they share
+	store := gatehouse.NewMemoryStore(op.Clock().Now) // several processes need a store that they share
 	key := gatehouse.NewSecret(rand.Text() + rand.Text())
 	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{
 		Store: store, Keys: []gatehouse.Secret{key},
@@ -183,7 +184,7 @@ func ExampleNewSessions() {
 	list, err := sessions.List(context.Background(), op.Issuer(), "ana")
 	fmt.Println(len(list), "session,", list[0].Ends.Sub(list[0].Began), err)
 
-	// She has lost her phone: every session ends, on every replica, at once.
+	// She has lost her phone, so end all her sessions on every replica.
 	fmt.Println(sessions.RevokeAll(context.Background(), op.Issuer(), "ana"))
 	show(ana.Get(url + "/"))
 	// Output:
@@ -202,15 +203,15 @@ func show(resp *http.Response, err error) {
 	if err != nil {
 		fmt.Println(err)
 	}
-	text, _, _ := strings.Cut(string(body), `,"id"`) // of the log line, another one each time
+	text, _, _ := strings.Cut(string(body), `,"id"`) // the id of the log line, which differs each time
 	if text != string(body) {
 		text += "}"
 	}
 	fmt.Println(resp.StatusCode, text)
 }
 
-// exampleTB stands in for the *testing.T that an example does not have; in a
-// test of your own, pass t.
+// exampleTB replaces the *testing.T that an example does not have. In your own
+// tests, pass t.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()
@@ -230,7 +231,7 @@ func (t *exampleTB) Errorf(f string, args ...any) { fmt.Printf(f+"\n", args...) 
 func (t *exampleTB) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
 func (t *exampleTB) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 
-// end does what the end of a test does.
+// end runs what a test runs at its end.
 func (t *exampleTB) end() {
 	for i := len(t.cleanups) - 1; i >= 0; i-- {
 		t.cleanups[i]()

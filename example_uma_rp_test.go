@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// An http.Client that brings its own permission.
+// An http.Client that obtains the permission it needs.
 func ExampleNewUMATransport() {
 	site := startPhotoSite("printshop") // Alice shares her album with the print shop
 	defer site.Close()
@@ -39,8 +39,8 @@ func ExampleNewUMATransport() {
 	// Output: 200 OK
 }
 
-// A client that acts for the people who use it proves who they are, and tells
-// them when the owner has to be asked.
+// A client that acts on behalf of the people who use it. It proves who they
+// are, and tells them if the owner has to be asked.
 func ExampleSubmittedError() {
 	site := startPhotoSite() // shared with nobody yet
 	defer site.Close()
@@ -60,7 +60,7 @@ func ExampleSubmittedError() {
 	}
 	photos := &http.Client{Transport: transport}
 
-	// In a handler behind RequireLogin, r.Context() says on whose behalf.
+	// In a handler behind RequireLogin, r.Context() identifies the person.
 	ctx := gatehouse.WithIdentity(context.Background(), &gatehouse.Identity{Issuer: site.Issuer, Subject: "bob"})
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, site.URL+"/albums/7", nil)
 	if err != nil {
@@ -88,7 +88,8 @@ type photoSite struct {
 	listeners   []*httptest.Server
 }
 
-// startPhotoSite shares Alice's album with those who are named.
+// startPhotoSite starts the site and shares Alice's album with the given
+// people.
 func startPhotoSite(friends ...string) *photoSite {
 	s := &photoSite{}
 	as := s.listen(func(w http.ResponseWriter, r *http.Request) { s.op.ServeHTTP(w, r) })
@@ -124,7 +125,7 @@ func (s *photoSite) listen(h http.HandlerFunc) string {
 	return l.URL
 }
 
-// Close ends everything.
+// Close stops the servers.
 func (s *photoSite) Close() {
 	for _, l := range s.listeners {
 		l.Close()
@@ -132,19 +133,20 @@ func (s *photoSite) Close() {
 	s.op.Close()
 }
 
-// PAT is the owner's grant for the protection API.
+// PAT implements gatehouse.PATSource with the owner's grant.
 func (s *photoSite) PAT(_ context.Context, owner string, _ gatehouse.Secret) (gatehouse.Secret, error) {
 	token, err := s.op.AccessToken(owner, "photoz", "uma_protection")
 	return gatehouse.NewSecret(token), err
 }
 
-// ClaimToken is the ID Token of the person on whose behalf a request is made.
+// ClaimToken returns the ID Token of the person on whose behalf a request is
+// made.
 func (s *photoSite) ClaimToken(ctx context.Context) (gatehouse.ClaimToken, error) {
 	token, err := s.op.IDToken(gatehouse.IdentityFrom(ctx).Subject, "printshop")
 	return gatehouse.ClaimToken{Token: gatehouse.NewSecret(token)}, err
 }
 
-// exampleMust ends the test binary: the scenery of an example did not come up.
+// exampleMust panics if the setup of an example fails.
 func exampleMust(err error) {
 	if err != nil {
 		panic(err)

@@ -11,9 +11,9 @@ import (
 	"example.com/gatehouse"
 )
 
-// An API by routes: the patterns of http.ServeMux say what each request needs.
-// A stranger gets a ticket, with which a UMA client asks the authorization
-// server for the permission.
+// An API with rules by route: the patterns of http.ServeMux say what each
+// request needs. A client without permission gets a ticket, with which it asks
+// the authorization server for the permission.
 func ExampleResourceServer_UMAProtect() {
 	provider, stop := exampleAuthorizationServer()
 	defer stop()
@@ -58,9 +58,9 @@ func ExampleResourceServer_UMAProtect() {
 	// GET /elsewhere 403
 }
 
-// One resource per photo, owned by a person: a NeedFunc finds it. It may answer
-// 404 by itself, and it lets the owner pass, whom a session guard outside has
-// let in.
+// One resource per photo, owned by a person. A NeedFunc finds the resource. It
+// can answer 404, and it lets the owner pass, whom a session guard outside has
+// identified.
 func ExampleNeedFunc() {
 	provider, stop := exampleAuthorizationServer()
 	defer stop()
@@ -97,14 +97,14 @@ func ExampleNeedFunc() {
 	}
 	show("/u/alice/photos/7", &gatehouse.Identity{Subject: "alice"})
 	show("/u/alice/photos/8", nil)
-	show("/u/alice/photos/7", nil) // alice has not let us ask for permissions
+	show("/u/alice/photos/7", nil) // without a session; Alice has given no grant to register her photos
 	// Output:
 	// /u/alice/photos/7 200
 	// /u/alice/photos/8 404
 	// /u/alice/photos/7 403 199 - "UMA Authorization Server Unreachable"
 }
 
-// exampleAuthorizationServer stands for the real one: it knows one resource and
+// exampleAuthorizationServer replaces a real one. It knows one resource and
 // one token.
 func exampleAuthorizationServer() (*gatehouse.Provider, func()) {
 	tickets, mux := 0, http.NewServeMux()

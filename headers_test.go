@@ -19,7 +19,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// told are the headers that the reverse proxy of these tests tells its upstream.
+// told returns the headers that the reverse proxy of these tests sends to its
+// upstream.
 func told() map[string]func(*gatehouse.Identity) string {
 	return map[string]func(*gatehouse.Identity) string{
 		"X-Auth-User":  func(id *gatehouse.Identity) string { return id.Subject },
@@ -28,13 +29,13 @@ func told() map[string]func(*gatehouse.Identity) string {
 	}
 }
 
-// upstream is a server that answers with the header lines it got, and a reverse
-// proxy to it behind IdentityHeaders.
+// upstream returns a reverse proxy behind IdentityHeaders, to a server that
+// responds with the header lines it received.
 func upstream(t testing.TB) http.Handler {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		r.Header.Del("Cookie") // the kit watches that none shows
+		r.Header.Del("Cookie") // the test kit fails if a cookie value shows
 		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
 			t.Error(err)
 		}
@@ -48,13 +49,13 @@ func upstream(t testing.TB) http.Handler {
 	return gatehouse.IdentityHeaders(told())(proxy)
 }
 
-// spoofs are the spellings under which a client may send what is ours.
+// spoofs are the spellings in which a client may send our header names.
 var spoofs = []string{
 	"X-Auth-User", "x-auth-user", "X_Auth_User", "x_auth_user", "X-Auth_User", "XAuthUser", "X.Auth.User", "X~Auth~User", "-X--Auth-User-",
 	"X-Auth-Email", "X_AUTH_EMAIL", "X-Auth-Admin", "x_auth-admin",
 }
 
-// spoofed sends a request whose header has every spelling, each of them twice.
+// spoofed sends a request that has every spelling twice.
 func spoofed(b *world.Visitor, method, target string, header ...string) map[string][]string {
 	b.Site.T.Helper()
 	r := b.Request(method, target, nil, header...)
@@ -73,8 +74,8 @@ func spoofed(b *world.Visitor, method, target string, header ...string) map[stri
 	return got
 }
 
-// CF6 and RFC 9700 §4.13: an upstream gets the identity from us alone, on public
-// paths and any method, signed in or not, whatever a client sends.
+// An upstream gets the identity only from us, on public paths and with any
+// method, signed in or not, whatever a client sends (CF6, RFC 9700 §4.13).
 func TestIdentityHeaders(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
@@ -101,8 +102,8 @@ func TestIdentityHeaders(t *testing.T) {
 				t.Errorf("%s: %s %s: the client's %s came through", when, method, path, name)
 			}
 		}
-		// What is not ours is left alone: a name that only begins alike stays, and a
-		// hop-by-hop header still ends at the proxy.
+		// Other headers are left alone: a name that only starts like ours
+		// stays, and a hop-by-hop header still ends at the proxy.
 		if !slices.Equal(got["X-Authentic"], []string{"mine"}) || got["X-Trace"] != nil {
 			t.Errorf("%s: %s %s: X-Authentic %q, X-Trace %q", when, method, path, got["X-Authentic"], got["X-Trace"])
 		}
@@ -125,8 +126,9 @@ func TestIdentityHeaders(t *testing.T) {
 	all("after sign-out", false)
 }
 
-// What a function gives is left out where it is empty or no header's value. The
-// request outside and the map are not touched, and trailers are judged alike.
+// A header is omitted if its function returns an empty or invalid value. The
+// caller's request and map are not modified. Trailers are treated like
+// headers.
 func TestIdentityHeadersValues(t *testing.T) {
 	for value, want := range map[string]string{
 		"ana": "ana", "": "", "ana\r\nX-Admin: 1": "", "a\x00b": "", "a\tb": "", "a\x7f": "", "Ána Ω": "Ána Ω",
@@ -180,12 +182,12 @@ func TestIdentityHeadersWiring(t *testing.T) {
 			gatehouse.IdentityHeaders(headers)
 		})
 	}
-	gatehouse.IdentityHeaders(nil)    // strips nothing, tells nothing
+	gatehouse.IdentityHeaders(nil)    // sets and removes nothing
 	gatehouse.IdentityHeaders(told()) // does not panic
 }
 
-// CF6 as a client sends it, byte for byte over a connection: no spelling reaches
-// the handler, on public paths, with any method, signed in or not.
+// The same over a raw connection, byte for byte: no spelling reaches the
+// handler, on public paths and with any method, signed in or not (CF6).
 func TestCF6_SpoofedHeadersOverTCP(t *testing.T) {
 	var mu sync.Mutex
 	var seen http.Header

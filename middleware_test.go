@@ -16,8 +16,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// TestWiring: what an application forgot shows when the program starts, and the
-// panic says what is missing.
+// Mistakes of the application show when the program starts, and the panic says
+// what is missing.
 func TestWiring(t *testing.T) {
 	provider, err := gatehouse.NewProvider("https://id.example.org", nil)
 	if err != nil {
@@ -84,7 +84,7 @@ func TestWiring(t *testing.T) {
 	}
 }
 
-// badge is an API guard of an application: it takes one header.
+// badge is an API guard of an application. It accepts one header.
 type badge struct{}
 
 var errNoBadge = errors.New("no badge")
@@ -126,7 +126,8 @@ func TestEither(t *testing.T) {
 	})
 	nobody, ana := s.Visitor("ana"), s.Visitor("ana")
 	ana.SignIn()
-	// With an Authorization header the API alone judges, whatever cookies come along.
+	// With an Authorization header only the API decides, whatever cookies the
+	// request has.
 	for _, b := range []*world.Visitor{nobody, ana} {
 		if a := b.Get("/mine", "Authorization", "Badge good"); a.Body.String() != "served machine by badge" {
 			t.Errorf("a good badge: %v", a)
@@ -136,7 +137,8 @@ func TestEither(t *testing.T) {
 				t.Errorf("Authorization %q: %v", header, a)
 			}
 		}
-		// A token does not travel by itself, so a cross-site request with one is the API's affair.
+		// A browser does not send a token by itself, so the API decides about
+		// a cross-site request that has one.
 		a := b.Do(b.Request(http.MethodPost, "/mine", nil, "Authorization", "Badge good", "Sec-Fetch-Site", "cross-site"))
 		if a.Body.String() != "served machine by badge" {
 			t.Errorf("cross-site with a badge: %v", a)
@@ -153,9 +155,9 @@ func testEither(t *testing.T, s *world.Site, challenged func(*world.Page) bool) 
 	ana.WantServed(ana.Get("/mine"))
 	ana.WantServed(ana.Fetch(http.MethodGet, "/mine"))
 	ana.WantServed(ana.Fetch(http.MethodPost, "/mine"))
-	nobody.WantOut(nobody.Get("/mine")) // a navigation without a session: sign-in
+	nobody.WantOut(nobody.Get("/mine")) // a navigation without a session goes to sign-in
 	for _, target := range []string{"/mine", "/fresh"} {
-		s.WantRefusal(ben.Get(target), http.StatusForbidden) // a navigation with one: 403, no sign-in
+		s.WantRefusal(ben.Get(target), http.StatusForbidden) // a navigation with a session gets 403 and no sign-in
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			for who, b := range map[string]*world.Visitor{"nobody": nobody, "ben": ben} {
 				if a := b.Fetch(method, target); !challenged(a) {
@@ -164,29 +166,31 @@ func testEither(t *testing.T, s *world.Site, challenged func(*world.Page) bool) 
 			}
 		}
 	}
-	// A program without any browser header, with and without a session.
+	// A program that sends no browser headers, with and without a session.
 	for who, b := range map[string]*world.Visitor{"nobody": nobody, "ben": ben} {
 		if a := b.Do(b.Request(http.MethodGet, "/mine", nil)); !challenged(a) {
 			t.Errorf("a program as %s: %v", who, a)
 		}
 	}
-	// Another site's request is refused, never challenged (decision 15).
+	// A request from another site is refused and never challenged (decision
+	// 15).
 	for _, b := range []*world.Visitor{nobody, ana, ben} {
 		s.WantRefusal(b.Do(b.Request(http.MethodPost, "/mine", nil, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")), http.StatusForbidden)
 		s.WantRefusal(b.Do(b.Request(http.MethodGet, "/mine", nil, "Upgrade", "websocket", "Origin", "https://evil.example")), http.StatusForbidden)
 	}
 	s.WantRefusal(ana.Get("/mine?broken"), http.StatusServiceUnavailable)
 	s.WantRefusal(ana.Fetch(http.MethodGet, "/mine?broken"), http.StatusServiceUnavailable)
-	// A store in trouble is 503, never a challenge (R10).
+	// If the store fails, the answer is 503 and never a challenge (R10).
 	s.Watched().Fail(errors.New("refused"), false)
 	s.WantRefusal(ana.Get("/mine"), http.StatusServiceUnavailable)
 	s.WantRefusal(ana.Fetch(http.MethodGet, "/mine"), http.StatusServiceUnavailable)
 	s.Watched().Fail(nil, false)
-	// The provider away: whoever has no session gets the page's 503, not a loop.
+	// If the provider is down, a person without a session gets the page's 503
+	// and no redirect loop.
 	ana.WantServed(ana.Get("/mine"))
 }
 
-// With UMA beside the session: strangers get a true ticket, the owner her page.
+// With UMA as the API: strangers get a real ticket, the owner gets her page.
 func TestEitherUMA(t *testing.T) {
 	var api *gatehouse.ResourceServer
 	photo := gatehouse.Resource{Name: "photo 7", Scopes: []string{"view"}}
@@ -214,8 +218,8 @@ func TestEitherUMA(t *testing.T) {
 	}
 }
 
-// The guard is a guard: Check writes nothing and Refuse answers what Check said,
-// also through another wrapper.
+// Either returns a complete guard: Check writes nothing, and Refuse answers
+// the error of Check, even if another guard wraps it.
 func TestEitherHalves(t *testing.T) {
 	s := world.NewSite(t)
 	guard := gatehouse.Either(s.Replicas[0].Login, badge{})
@@ -231,7 +235,7 @@ func TestEitherHalves(t *testing.T) {
 		t.Errorf("Refuse answered %d", w.Code)
 	}
 	w = httptest.NewRecorder()
-	guard.Refuse(w, r, errNoBadge) // an error that Check did not give
+	guard.Refuse(w, r, errNoBadge) // an error that Check did not return
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("Refuse answered %d to a stranger's error", w.Code)
 	}
@@ -245,7 +249,7 @@ func TestEitherHalves(t *testing.T) {
 	}
 }
 
-// pass is a guard that lets in as id, or refuses.
+// pass is a guard that lets every request in as id, or refuses it with err.
 type pass struct {
 	id  *gatehouse.Identity
 	err error
@@ -256,7 +260,7 @@ func (p pass) Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, err.Error(), http.StatusTeapot)
 }
 
-// Require makes a middleware of any guard.
+// Require turns any guard into middleware.
 func TestRequire(t *testing.T) {
 	for _, c := range []struct {
 		guard pass

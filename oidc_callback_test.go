@@ -16,7 +16,7 @@ import (
 	"example.com/gatehouse/internal/storekey"
 )
 
-// fuzzParty is a relying party that never needs the network: the provider
+// fuzzParty returns a relying party that needs no network: its provider
 // refuses every code.
 func fuzzParty(f *testing.F) (*gatehouse.RelyingParty, *answering, *countingStore) {
 	f.Helper()
@@ -41,7 +41,7 @@ func fuzzParty(f *testing.F) (*gatehouse.RelyingParty, *answering, *countingStor
 	return rp, wire, store
 }
 
-// countingStore counts what was written.
+// countingStore counts writes.
 type countingStore struct {
 	gatehouse.Store
 	written int
@@ -55,9 +55,10 @@ func (s *countingStore) SwapCtx(ctx context.Context, key string, old, new []byte
 	return ok, err
 }
 
-// FuzzCallback: what a stranger sends to the callback is 4xx, on a page that
-// repeats nothing of it. Without a valid attempt it costs nothing; with one a
-// used-state entry and at most one token request, once.
+// FuzzCallback checks that the callback answers any input of a stranger with
+// 4xx, on a page that echoes nothing of it. Without a valid attempt nothing is
+// stored or sent. With one, at most one used state is stored and one token
+// request sent.
 func FuzzCallback(f *testing.F) {
 	rp, wire, store := fuzzParty(f)
 	h := rp.CallbackHandler()
@@ -112,8 +113,8 @@ func FuzzCallback(f *testing.F) {
 	})
 }
 
-// slowProvider answers a token request after the time that it takes, and never
-// one for its keys.
+// slowProvider answers a token request after the given time. It never answers
+// a request for its keys.
 type slowProvider struct{ takes time.Duration }
 
 func (p slowProvider) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -127,12 +128,12 @@ func (p slowProvider) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
-// Keys that do not come before the callback's time is up say nothing about the ID
-// Token: the provider cannot be reached.
+// If the keys cannot be fetched in time, that says nothing about the ID Token.
+// The provider counts as unavailable.
 func TestCallbackKeysTooLate(t *testing.T) {
 	for _, c := range []struct{ takes, answered time.Duration }{
-		{time.Second, 6 * time.Second},     // a fetch of the keys has five seconds
-		{5 * time.Second, 9 * time.Second}, // the callback has nine
+		{time.Second, 6 * time.Second},     // fetching the keys takes at most five seconds
+		{5 * time.Second, 9 * time.Second}, // the callback takes at most nine
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, err := gatehouse.NewProvider("https://op.test", &gatehouse.ProviderConfig{

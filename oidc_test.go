@@ -11,8 +11,9 @@ import (
 	"example.com/gatehouse/internal/testkit/returntargets"
 )
 
-// FuzzRequest: no request to a guarded page or to the login, logout and callback
-// handlers panics or is our fault, and no Location leaves site and provider.
+// FuzzRequest checks that no request to a guarded page or to the login, logout
+// and callback handlers panics or gets 500, and that every Location points to
+// the site or the provider.
 func FuzzRequest(f *testing.F) {
 	rp, _, _ := fuzzParty(f)
 	handlers := []http.Handler{

@@ -15,14 +15,15 @@ import (
 	"example.com/gatehouse"
 )
 
-// configs are all exported config structs; a test compares them with the source.
+// configs are all exported config structs. A test compares them with the
+// source.
 var configs = []any{
 	gatehouse.ProviderConfig{}, gatehouse.SessionsConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
 	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{},
 }
 
-// judged says of every switch in a config why it weakens nothing. What weakens
-// safety is called Insecure… and stands in weakening instead.
+// judged says for every switch in a config why it does not weaken security. An
+// option that does is called Insecure… and belongs in weakening.
 var judged = map[string]string{
 	"RelyingPartyConfig.SkipUserInfo":  "fewer claims, none that is less checked",
 	"Metadata.ResponseIssuer":          "on asks for more; off is what the provider announces, and an iss that is there is compared all the same",
@@ -30,7 +31,7 @@ var judged = map[string]string{
 	"UMATransportConfig.PushFirst":     "the claims go to the configured issuer one answer earlier",
 }
 
-// weakening switches each option on, alone, in a config that works.
+// weakening turns on each insecure option, alone, in a config that works.
 var weakening = map[string]struct {
 	code  string
 	start func(c gatehouse.ProviderConfig) error
@@ -42,7 +43,7 @@ var weakening = map[string]struct {
 	}},
 }
 
-// CF3: an option added later fails here until somebody has judged it.
+// A new switch fails here until it is in judged or weakening (CF3).
 func TestCF3_EverySwitchIsJudged(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range configs {
@@ -86,8 +87,8 @@ func keysOf[V any](m map[string]V) (list []string) {
 	return list
 }
 
-// switches reports whether the type is a bool or holds one by which something
-// could be switched off.
+// switches reports whether the type is a bool, or holds a field that could
+// turn something off.
 func switches(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Bool:
@@ -98,7 +99,7 @@ func switches(typ reflect.Type) bool {
 	return false
 }
 
-// weakName finds the names by which others switch checks off.
+// weakName matches names that other packages use for turning checks off.
 func weakName(name string) bool {
 	return slices.ContainsFunc([]string{"Skip", "Disable", "No", "Allow", "Unsafe", "Ignore", "Trust"}, func(p string) bool {
 		rest, ok := strings.CutPrefix(name, p)
@@ -149,8 +150,8 @@ func TestCF3_EveryConfigIsKnown(t *testing.T) {
 	}
 }
 
-// Each is off in the zero value, tells of itself once at start, by a warning and
-// by an event, and cannot be switched afterwards.
+// Each insecure option is off in the zero value, is reported once at start by
+// a warning and an event, and cannot be changed afterwards.
 func TestCF3_WarnsAtStart(t *testing.T) {
 	for name, w := range weakening {
 		t.Run(name, func(t *testing.T) {
@@ -175,8 +176,8 @@ func TestCF3_WarnsAtStart(t *testing.T) {
 	}
 }
 
-// No option that weakens is reached but through a constructor: no method, no
-// function of a request or context, no variable has the word in its name.
+// Only a constructor can turn on an insecure option: no method, function or
+// variable has the word in its name.
 func TestCF3_NotPerRequest(t *testing.T) {
 	golden, err := os.ReadFile("api/gatehouse.txt")
 	if err != nil {
@@ -197,7 +198,7 @@ func TestCF3_NotPerRequest(t *testing.T) {
 	if len(got) != 0 {
 		t.Errorf("the API has %q", got)
 	}
-	// A provider keeps what it was made with.
+	// A provider keeps the options it was made with.
 	c := gatehouse.ProviderConfig{}
 	p, err := gatehouse.NewProvider("https://id.example.org", &c)
 	if err != nil {
@@ -210,7 +211,7 @@ func TestCF3_NotPerRequest(t *testing.T) {
 	}
 }
 
-// countingLog keeps lines and levels.
+// countingLog records lines and levels.
 type countingLog struct {
 	lines  []string
 	levels []slog.Level

@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// goodProvider needs no network.
+// goodProvider returns a provider that needs no network.
 func goodProvider(t testing.TB) *gatehouse.Provider {
 	t.Helper()
 	p, err := gatehouse.NewProvider("https://id.example.org", nil)
@@ -24,7 +24,7 @@ func goodProvider(t testing.TB) *gatehouse.Provider {
 	return p
 }
 
-// party changes a good config and tries it.
+// party changes a valid config and tries it.
 func party(p *gatehouse.Provider, change func(c *gatehouse.RelyingPartyConfig)) error {
 	c := gatehouse.RelyingPartyConfig{Client: gatehouse.Client{ID: "notes"}, RedirectURL: "https://notes.example.org/auth/callback"}
 	change(&c)
@@ -42,11 +42,11 @@ func sessions(c gatehouse.SessionsConfig) error {
 	return err
 }
 
-// key is a good key.
+// key returns a valid key.
 var key = gatehouse.NewSecret("a key of thirty-two bytes, or so")
 
-// CF1: a bad config refuses to construct, and the error names every field that
-// is wrong, at once, without a secret (defect 5).
+// A constructor refuses an invalid config. Its error names every field that is
+// wrong, all at once, and shows no secret (CF1, defect 5).
 func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	p, secret := goodProvider(t), gatehouse.NewSecret("the-client-secret")
 	set := func(change func(c *gatehouse.RelyingPartyConfig)) error { return party(p, change) }
@@ -147,7 +147,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 					t.Errorf("%q does not name %s", text, want)
 				}
 			}
-			_, list, _ := strings.Cut(strings.TrimPrefix(text, "gatehouse: "), ": ") // after the constructor
+			_, list, _ := strings.Cut(strings.TrimPrefix(text, "gatehouse: "), ": ") // what follows the name of the constructor
 			for line := range strings.SplitSeq(list, "\n") {
 				field, reason, ok := strings.Cut(line, ": ")
 				if !ok || reason == "" || !slices.Contains(c.wants, field) {
@@ -163,7 +163,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	}
 }
 
-// The style of all constructors, word for word.
+// The error of a constructor, word for word.
 func TestCF1_FieldAndReason(t *testing.T) {
 	_, err := gatehouse.NewRelyingParty(nil, gatehouse.RelyingPartyConfig{
 		Client: gatehouse.Client{Auth: gatehouse.AuthPost}, RedirectURL: "https://notes.example.org/#cb", Scopes: []string{"a b"}, LoginURL: "x",
@@ -181,7 +181,7 @@ LoginURL: "x" is not a path of this site`
 	}
 }
 
-// The parameters of an authorization request that are ours cannot be set.
+// Applications cannot set the parameters that gatehouse sets itself.
 func TestCF1_AuthParamsOfOurs(t *testing.T) {
 	p := goodProvider(t)
 	for _, name := range []string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
@@ -206,7 +206,7 @@ func TestGoodConfigs(t *testing.T) {
 	}
 }
 
-// "A config is copied by its constructor: changing it afterwards has no effect."
+// A config is copied by its constructor: changing it afterwards has no effect.
 func TestConfigIsCopied(t *testing.T) {
 	var pc *gatehouse.ProviderConfig
 	var rc *gatehouse.RelyingPartyConfig
@@ -238,7 +238,8 @@ func TestMetadataIsCopied(t *testing.T) {
 	}
 }
 
-// CF3: what weakens safety says so in its name, works, and is logged once.
+// An option that weakens security says so in its name, works, and is logged
+// once (CF3).
 func TestCF3_InsecureHTTP(t *testing.T) {
 	if err := provider("http://id.example.org", gatehouse.ProviderConfig{InsecureHTTP: true}); err != nil {
 		t.Error(err)

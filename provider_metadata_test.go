@@ -17,8 +17,8 @@ import (
 
 var fuzzNow = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// answering is a provider that answers everything alike and remembers where it
-// was asked.
+// answering is a provider that gives the same answer to everything and records
+// the addresses that were requested.
 type answering struct {
 	status int
 	body   []byte
@@ -31,9 +31,9 @@ func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body))}, nil
 }
 
-// FuzzMetadata: metadata that is taken is of our issuer, and every address in it
-// is absolute and https, or on loopback; whatever it is, nobody but the issuer
-// was asked for it.
+// FuzzMetadata checks that accepted metadata is from our issuer and that every
+// address in it is absolute and https, or on loopback. Only the issuer is
+// asked for metadata.
 func FuzzMetadata(f *testing.F) {
 	const good = `{"issuer":"https://op.test","authorization_endpoint":"https://op.test/az","token_endpoint":"https://op.test/tok","jwks_uri":"https://op.test/keys"}`
 	for _, change := range [][2]string{

@@ -34,7 +34,8 @@ func ExampleShutdown() {
 	}
 	server := &http.Server{Handler: login.RequireLogin(http.NotFoundHandler())}
 
-	// When the process is told to end: no new requests, then the rest of the work.
+	// When the process has to end, stop taking requests, then finish the
+	// remaining work.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := gatehouse.Shutdown(ctx, server, login); err != nil {
@@ -42,7 +43,7 @@ func ExampleShutdown() {
 	}
 }
 
-// heldTransport answers every request with the same body, once it is released.
+// heldTransport answers every request with the same body after it is released.
 type heldTransport struct {
 	release chan struct{}
 	status  int
@@ -60,7 +61,8 @@ func (h *heldTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const heldMetadata = `{"issuer":"https://id.example.org","authorization_endpoint":"https://id.example.org/a","token_endpoint":"https://id.example.org/t","jwks_uri":"https://id.example.org/k"}`
 
-// parts is one of each part with a Shutdown, all at provider.
+// parts returns one value of each type that has a Shutdown, all for the same
+// provider.
 func parts(t *testing.T, p *gatehouse.Provider) map[string]interface{ Shutdown(context.Context) error } {
 	t.Helper()
 	client := gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")}
@@ -78,8 +80,8 @@ func parts(t *testing.T, p *gatehouse.Provider) map[string]interface{ Shutdown(c
 	}
 }
 
-// A fetch that outlives the request that began it has an owner: whoever uses the
-// provider waits for it.
+// A fetch that outlives its request is waited for by the Shutdown of
+// everything that uses the provider.
 func TestShutdownWaitsForTheProvider(t *testing.T) {
 	for _, name := range []string{"Provider", "Sessions", "RelyingParty", "ResourceServer", "OwnerGrants", "UMATransport"} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +115,7 @@ func TestShutdownWaitsForTheProvider(t *testing.T) {
 	}
 }
 
-// ending is a part that notes when it is ended.
+// ending is a part that records when it is shut down.
 type ending struct {
 	name string
 	log  *[]string
@@ -137,7 +139,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// tlsProvider is a provider that answers metadata over TLS, and counts how often.
+// tlsProvider serves metadata over TLS and counts the requests.
 func tlsProvider(t testing.TB, config *tls.Config) (*httptest.Server, *atomic.Int32) {
 	t.Helper()
 	var asked atomic.Int32
@@ -155,7 +157,7 @@ func tlsProvider(t testing.TB, config *tls.Config) (*httptest.Server, *atomic.In
 	return server, &asked
 }
 
-// metadataOf asks a provider with the given transport for its metadata.
+// metadataOf fetches the metadata of a provider over the given transport.
 func metadataOf(t testing.TB, issuer string, transport http.RoundTripper) error {
 	t.Helper()
 	p, err := gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: transport, Logger: slog.New(slog.DiscardHandler)})
@@ -166,8 +168,8 @@ func metadataOf(t testing.TB, issuer string, transport http.RoundTripper) error 
 	return err
 }
 
-// The back channel trusts no certificate that nobody signed (RFC 9110 §4.3.4),
-// on loopback neither, and says so as trouble of the provider.
+// The back channel does not trust a self-signed certificate (RFC 9110 §4.3.4),
+// not even on loopback, and reports it as an unavailable provider.
 func TestBackChannelChecksCertificates(t *testing.T) {
 	server, asked := tlsProvider(t, nil)
 	err := metadataOf(t, server.URL, nil)
@@ -186,7 +188,7 @@ func TestBackChannelChecksCertificates(t *testing.T) {
 	}
 }
 
-// The back channel speaks TLS 1.2 at least (RFC 9325 §3.1.1), also where the
+// The back channel uses at least TLS 1.2 (RFC 9325 §3.1.1), even if the
 // process has lowered that for http.DefaultTransport.
 func TestBackChannelTLSVersion(t *testing.T) {
 	std, ok := http.DefaultTransport.(*http.Transport)
@@ -210,8 +212,8 @@ func TestBackChannelTLSVersion(t *testing.T) {
 	}
 }
 
-// Each endpoint of the metadata that is in clear text is named, and stops the
-// constructor (RFC 9700 §2.6).
+// The constructor fails for every endpoint that is in clear text, and names it
+// (RFC 9700 §2.6).
 func TestMetadataEndpointsInClearText(t *testing.T) {
 	for _, member := range []string{
 		"authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint",

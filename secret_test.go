@@ -25,7 +25,7 @@ const (
 	printedKey    = "printed-session-key-of-32-bytes!"
 )
 
-// printings shows v in every way by which a program prints without thinking.
+// printings formats v in every way in which programs print values carelessly.
 func printings(v any) map[string]string {
 	out := map[string]string{}
 	for _, verb := range []string{
@@ -36,7 +36,7 @@ func printings(v any) map[string]string {
 	}
 	out["Sprint"], out["Sprintln"] = fmt.Sprint(v), fmt.Sprintln("x", v)
 	out["Errorf"] = fmt.Errorf("x: %v", v).Error()
-	hidden := struct{ inside any }{v} // fmt calls no methods in there (M22)
+	hidden := struct{ inside any }{v} // fmt calls no methods on unexported fields (M22)
 	out["%+v of an unexported field"] = fmt.Sprintf("%+v %#v", hidden, hidden)
 	out["in a map and a slice"] = fmt.Sprintf("%+v %#v", map[string]any{"k": v}, []any{v})
 	if b, err := json.Marshal(v); err == nil { // functions cannot be marshalled
@@ -50,7 +50,7 @@ func printings(v any) map[string]string {
 	}
 	for how, source := range map[string]string{"template": "{{.V}}", "template, printf": `{{printf "%s %v" .V .V}}`, "template, in a list": "{{.L}}"} {
 		var page bytes.Buffer
-		// What cannot be shown at all tells nothing.
+		// A value that cannot be printed shows nothing.
 		_ = template.Must(template.New("").Parse(source)).Execute(&page, map[string]any{"V": v, "L": []any{v}})
 		out[how] = page.String()
 	}
@@ -61,8 +61,8 @@ func printings(v any) map[string]string {
 	return out
 }
 
-// wantHidden checks that no printing of v tells one of the secrets, also not
-// in hex.
+// wantHidden checks that no printing of v contains one of the secrets, not
+// even in hex.
 func wantHidden(t testing.TB, name string, v any, secrets ...string) {
 	t.Helper()
 	for how, text := range printings(v) {
@@ -94,8 +94,8 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// Each printer shows the same word, and nothing else, for what sits where it can
-// be seen.
+// Every printer that can reach the secret shows the same word and nothing
+// else.
 func TestSecretShowsOneWord(t *testing.T) {
 	type config struct {
 		S gatehouse.Secret
@@ -138,7 +138,7 @@ func TestSecretShowsOneWord(t *testing.T) {
 	}
 }
 
-// CF7: every config and every value of the package that holds a secret.
+// No config and no value of the package prints the secret it holds (CF7).
 func TestCF7_ConfigsAndValues(t *testing.T) {
 	secret := gatehouse.NewSecret(printedSecret)
 	client := gatehouse.Client{ID: "notes", Secret: secret}
@@ -179,7 +179,7 @@ func TestCF7_ConfigsAndValues(t *testing.T) {
 	}
 }
 
-// CF7: what a request carries around.
+// Nothing that a request carries prints a secret (CF7).
 func TestCF7_Identity(t *testing.T) {
 	var id *gatehouse.Identity
 	var ctx context.Context
@@ -207,7 +207,8 @@ func TestCF7_Identity(t *testing.T) {
 	wantHidden(t, "its context", ctx, secrets...)
 }
 
-// CF7: every error on its way out, and every error in its chain.
+// No error that leaves the package prints a secret, and no error in its chain
+// does (CF7).
 func TestCF7_Errors(t *testing.T) {
 	var got []error
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -247,7 +248,7 @@ func TestCF7_Errors(t *testing.T) {
 		s.Mend(f)
 		s.Advance(time.Minute)
 	}
-	s.Shutdown(0) // revocations that the sign-ins left behind
+	s.Shutdown(0) // wait for the revocations of the sign-ins
 	if len(got) < 20 {
 		t.Fatalf("only %d errors", len(got))
 	}
@@ -255,7 +256,7 @@ func TestCF7_Errors(t *testing.T) {
 	for value := range s.Secrets() {
 		secrets = append(secrets, value)
 	}
-	seen := map[string]bool{} // the same sentence once
+	seen := map[string]bool{} // check each sentence once
 	for _, err := range got {
 		everyCause(err, func(err error) {
 			if what := fmt.Sprintf("%T %v", err, err); !seen[what] {
@@ -266,7 +267,7 @@ func TestCF7_Errors(t *testing.T) {
 	}
 }
 
-// everyCause visits err and all that it wraps.
+// everyCause visits err and all errors that it wraps.
 func everyCause(err error, visit func(error)) {
 	if err == nil {
 		return
@@ -282,7 +283,7 @@ func everyCause(err error, visit func(error)) {
 	}
 }
 
-// CF7: addresses are logged without user and query.
+// Addresses are logged without user and query (CF7).
 func TestCF7_URLs(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Provider = func(c *gatehouse.ProviderConfig) {

@@ -18,7 +18,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// storeClock is a clock that only a test moves.
+// storeClock is a clock that only the test moves.
 type storeClock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -36,11 +36,11 @@ func (c *storeClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// stores are the stores that the package itself has.
+// stores are the stores that this package provides.
 func stores() map[string]gatehouse.Store {
 	return map[string]gatehouse.Store{
 		"memory":                 gatehouse.NewMemoryStore(nil),
-		"single process":         gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0)), // without the methods of scs.CtxStore
+		"single process":         gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0)), // does not implement scs.CtxStore
 		"single process, by ctx": gatehouse.SingleProcessStore(gatehouse.NewMemoryStore(nil)),
 	}
 }
@@ -56,12 +56,12 @@ func TestStoreSwap(t *testing.T) {
 				swapped  bool
 				then     []byte
 			}{
-				{a, b, false, nil},  // absent is not a
-				{a, nil, true, nil}, // absent is already what is wanted
+				{a, b, false, nil},  // absent is not the same as a
+				{a, nil, true, nil}, // already absent
 				{nil, nil, true, nil},
 				{nil, a, true, a},
 				{nil, b, false, a},
-				{nil, a, true, a}, // a repeated command whose reply was lost (M21)
+				{nil, a, true, a}, // repeated after a lost reply (M21)
 				{a, b, true, b},
 				{a, b, true, b}, // the same
 				{a, c, false, b},
@@ -70,7 +70,7 @@ func TestStoreSwap(t *testing.T) {
 				{c, nil, false, b},
 				{b, nil, true, nil},
 				{b, nil, true, nil},
-				{nil, []byte{}, true, []byte{}}, // empty is not absent
+				{nil, []byte{}, true, []byte{}}, // empty is not the same as absent
 				{nil, a, false, []byte{}},
 				{[]byte{}, a, true, a},
 			} {
@@ -116,7 +116,7 @@ func TestStoreFindMany(t *testing.T) {
 	}
 }
 
-// What a caller does with its bytes afterwards is its own affair.
+// The store keeps its own copy of the caller's bytes.
 func TestStoreCopies(t *testing.T) {
 	s, ctx := gatehouse.NewMemoryStore(nil), context.Background()
 	value := []byte("value")
@@ -131,7 +131,8 @@ func TestStoreCopies(t *testing.T) {
 	}
 }
 
-// Compare-and-swap counts every one of many writers once.
+// With many concurrent writers, each increment by compare-and-swap counts
+// exactly once.
 func TestStoreParallelSwaps(t *testing.T) {
 	for name, s := range stores() {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +178,7 @@ func TestStoreParallelSwaps(t *testing.T) {
 	}
 }
 
-// Of many who create the same key one wins.
+// If many create the same key, exactly one succeeds.
 func TestStoreParallelCreates(t *testing.T) {
 	for name, s := range stores() {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestStoreParallelCreates(t *testing.T) {
 	}
 }
 
-// Past its expiry a value is absent, for every method, by the injected clock.
+// After its expiry a value is absent for every method, by the injected clock.
 func TestMemoryStoreExpiry(t *testing.T) {
 	clock := &storeClock{now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
 	s, ctx := gatehouse.NewMemoryStore(clock.Now), context.Background()
@@ -208,7 +209,7 @@ func TestMemoryStoreExpiry(t *testing.T) {
 		}
 	}
 	put("k", time.Minute)
-	put("dead", 0) // M15: never stored for ever
+	put("dead", 0) // must not be stored for ever (M15)
 	put("long dead", -time.Hour)
 	for _, k := range []string{"dead", "long dead"} {
 		if _, found, _ := s.FindCtx(ctx, k); found {
@@ -234,7 +235,7 @@ func TestMemoryStoreExpiry(t *testing.T) {
 	}
 }
 
-// failingStore is an scs store in trouble.
+// failingStore is an scs store whose calls fail.
 type failingStore struct{ scs.CtxStore }
 
 func (failingStore) FindCtx(context.Context, string) ([]byte, bool, error) {
@@ -257,8 +258,9 @@ func TestSingleProcessStoreErrors(t *testing.T) {
 	gatehouse.SingleProcessStore(nil)
 }
 
-// A whole life on a plain scs store: sign-in, refresh, sign-out. In a bubble, because
-// the stores of scs go by time.Now.
+// The whole life of a session on a plain scs store: sign-in, refresh,
+// sign-out. It runs in a synctest bubble, because the stores of scs use
+// time.Now.
 func TestSingleProcessStoreSession(t *testing.T) { synctest.Test(t, testSingleProcessStoreSession) }
 
 func testSingleProcessStoreSession(t *testing.T) {
