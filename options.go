@@ -23,38 +23,43 @@ import (
 	"example.com/gatehouse/internal/seal"
 )
 
-// A config is copied by its constructor: changing it afterwards has no effect.
-// The zero value of every field is the safe default. Constructors do no I/O and
-// report all problems of their arguments in one error, each as "Field: reason".
+// A constructor copies its config, so changing it afterwards has no effect.
+// The zero value of every optional field is the safe default. Constructors do
+// no I/O. They report all problems of their arguments in one error, each as
+// "Field: reason".
 
-// ProviderConfig are the settings of NewProvider.
+// ProviderConfig holds the settings of NewProvider.
 type ProviderConfig struct {
-	// Transport carries the calls to the provider, nil for one like
-	// http.DefaultTransport. Gatehouse adds its own limits on top: 1 MiB an
-	// answer, 10 s a call, no redirects, https only (http on loopback).
+	// Transport carries the calls to the provider. nil means one like
+	// http.DefaultTransport. Gatehouse adds its own limits: 1 MiB per
+	// response, 10 s per call, no redirects, and https only (http on
+	// loopback).
 	Transport http.RoundTripper
-	// Metadata, if not nil, is used instead of discovery. Its Issuer is ignored.
+	// Metadata, if not nil, is used instead of discovery. Its Issuer is
+	// ignored.
 	Metadata *Metadata
-	// Keys, if not nil, are the provider's signing keys; none are fetched then.
+	// Keys, if not nil, are the provider's signing keys. Then none are
+	// fetched.
 	Keys []jose.JSONWebKey
-	// SigningAlgorithms are those accepted for ID Tokens. nil means what the
-	// metadata announces of RS256, RS384, RS512, PS256, PS384, PS512, ES256,
-	// ES384, ES512 and EdDSA, and RS256 where it announces nothing.
+	// SigningAlgorithms are the algorithms accepted for ID Tokens. nil means
+	// those that the metadata announces, out of RS256, RS384, RS512, PS256,
+	// PS384, PS512, ES256, ES384, ES512 and EdDSA. If it announces none, nil
+	// means RS256.
 	SigningAlgorithms []string
-	// Logger takes the log lines, nil for slog.Default.
+	// Logger receives the log lines. nil means slog.Default.
 	Logger *slog.Logger
-	// Events, if not nil, is called for every event, beside the log. It must be
-	// fast and safe for concurrent use.
+	// Events, if not nil, is called for every event, in addition to the log.
+	// It must be fast and safe for concurrent use.
 	Events func(context.Context, Event)
-	// Now is the clock, nil for time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
-	// InsecureHTTP allows an http issuer and http endpoints on other hosts than
-	// loopback. Everyone on the way then reads secrets and tokens, and may
-	// change them. It is logged once.
+	// InsecureHTTP allows http for the issuer and the endpoints on hosts other
+	// than loopback. Anyone on the network path can then read and change
+	// secrets and tokens. A warning is logged once.
 	InsecureHTTP bool
 }
 
-// complete checks the settings and puts the defaults in.
+// complete checks the settings and fills in the defaults.
 func (c *ProviderConfig) complete(issuer string) error {
 	var wrong problems
 	u, err := outbound.CheckURL(issuer, c.InsecureHTTP)
@@ -92,63 +97,69 @@ func (c *ProviderConfig) complete(issuer string) error {
 	return wrong.in("NewProvider")
 }
 
-// RelyingPartyConfig are the settings of NewRelyingParty.
+// RelyingPartyConfig holds the settings of NewRelyingParty.
 type RelyingPartyConfig struct {
-	// Client is who we are at the provider. Required.
+	// Client is the identity of this application at the provider. Required.
 	Client Client
-	// RedirectURL is the address of CallbackHandler, exactly as registered at
-	// the provider: https, or http on loopback. Required.
+	// RedirectURL is the address of CallbackHandler, exactly as it is
+	// registered at the provider. It must be https, or http on loopback.
+	// Required.
 	RedirectURL string
-	// Scopes are asked for beside "openid", for example "profile" and "email".
+	// Scopes are requested in addition to "openid", for example "profile" and
+	// "email".
 	Scopes []string
 	// AuthParams are added to every authorization request, for example
-	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience". The
-	// parameters that gatehouse sets itself are refused.
+	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience".
+	// Parameters that gatehouse sets itself are an error.
 	AuthParams url.Values
-	// Sessions keeps the sign-ins, nil for an own one in memory.
+	// Sessions keeps the sign-ins. nil means one in memory, for this relying
+	// party only.
 	Sessions *Sessions
-	// LoginURL is the path where LoginHandler is mounted, if it is. The body of
-	// a 401 names it, and it is never returned to after sign-in.
+	// LoginURL is the path of LoginHandler, if it is mounted. The body of a
+	// 401 names it. Nobody is sent back to it after sign-in.
 	LoginURL string
-	// LogoutURL is the address of LogoutHandler as registered at the provider
-	// for the way back (post_logout_redirect_uri). "" means the origin of
-	// RedirectURL with the path at which LogoutHandler is asked.
+	// LogoutURL is the address of LogoutHandler, as registered at the provider
+	// for redirecting back (post_logout_redirect_uri). "" means the origin of
+	// RedirectURL with the path of the request to LogoutHandler.
 	LogoutURL string
-	// HomeURL is the path to go to after a sign-in that came from nowhere, and
-	// the link on our pages; "" for "/".
+	// HomeURL is the path to go to after a sign-in without a return path. Our
+	// own pages link to it. "" means "/".
 	HomeURL string
-	// LoggedOutURL is the path to go to after sign-out, "" for a small page of
-	// our own.
+	// LoggedOutURL is the path to go to after sign-out. "" means a small page
+	// of our own.
 	LoggedOutURL string
-	// TrustedOrigins are other origins ("https://app.example.org") whose unsafe
-	// requests are taken.
+	// TrustedOrigins are other origins, such as "https://app.example.org",
+	// whose unsafe requests are accepted.
 	TrustedOrigins []string
-	// OwnerGrants takes the grants that the OwnerGrant requirement asks for.
+	// OwnerGrants stores the grants that the OwnerGrant requirement asks for.
 	OwnerGrants *OwnerGrants
-	// OnSignIn, if not nil, runs at every sign-in before the session exists: it
-	// may link a local user, add claims to the identity (SetClaim), or refuse
-	// by an error. An *Error is answered as it says, any other error with 503.
-	// Other changes to the identity are ignored. The callback waits for it; ctx
-	// ends after some seconds. It must be safe for concurrent use.
+	// OnSignIn, if not nil, runs at every sign-in before the session exists.
+	// It may link a local user, add claims to the identity with SetClaim, or
+	// refuse the sign-in with an error. If the error is an *Error, it is the
+	// answer. Any other error is answered with 503.
+	//
+	// Other changes to the identity are ignored. The callback waits for
+	// OnSignIn, and ctx ends after some seconds. It must be safe for
+	// concurrent use.
 	OnSignIn func(ctx context.Context, id *Identity) error
-	// ErrorHandler answers every request that we refuse, pages and JSON alike;
-	// nil for plain answers of our own. Retry-After, Cache-Control and
-	// WWW-Authenticate are set on w before; the status is e.Status unless the
-	// handler sends another.
+	// ErrorHandler, if not nil, answers every request that the relying party
+	// refuses, both pages and JSON. Retry-After, Cache-Control and
+	// WWW-Authenticate are already set on w. The status is e.Status unless the
+	// handler sends another. nil means simple responses of our own.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
-	// SkipUserInfo leaves out the user info request at sign-in. The claims are
-	// then those of the ID Token alone.
+	// SkipUserInfo turns off the user info request at sign-in. The claims are
+	// then only those of the ID Token.
 	SkipUserInfo bool
 }
 
-// ownParams are the parameters of an authorization request that nobody else
-// may set.
+// ownParams are the parameters of an authorization request that only this
+// package sets.
 var ownParams = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
 	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
 }
 
-// complete checks the settings and puts the defaults in, but for Sessions.
+// complete checks the settings and fills in the defaults, except for Sessions.
 func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *http.CrossOriginProtection, err error) {
 	wrong := needed(p, c.Client)
 	redirect = wrong.ownURL("RedirectURL", c.RedirectURL)
@@ -185,47 +196,53 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	return redirect, cross, wrong.in("NewRelyingParty")
 }
 
-// SessionsConfig are the settings of NewSessions.
+// SessionsConfig holds the settings of NewSessions.
 type SessionsConfig struct {
-	// Store keeps the login records, nil for NewMemoryStore. For more than one
-	// process it has to be one that they share.
+	// Store keeps the login records. nil means NewMemoryStore. Several
+	// processes need a store that they share.
 	Store Store
-	// Keys seal cookies and, when given, the records at rest. Each has at least
-	// 32 random bytes. The first seals, all open: to rotate, add the new key
-	// last, deploy, then move it first. Without keys a random one is made at
-	// first need and kept in the store; records are then not sealed.
+	// Keys seal cookies and login records. Each needs at least 32 random
+	// bytes. The first key seals, and all keys open. To rotate, add the new
+	// key last, deploy, then move it first.
+	//
+	// Without Keys, a random key is made on first use and kept in the store.
+	// It seals only cookies; records are then not sealed.
 	Keys []Secret
-	// Name tells the session cookies of several Sessions on one origin apart.
+	// Name distinguishes the session cookies of several Sessions on one
+	// origin.
 	Name string
-	// Lifetime ends a session however busy it is, counted from the begin of
-	// the sign-in; 0 for 12 hours, at least a minute and at most 400 days.
+	// Lifetime is how long a session lasts at most, from the start of its
+	// sign-in. 0 means 12 hours. It must be between one minute and 400 days.
 	Lifetime time.Duration
-	// IdleTimeout ends a session that no request used for so long; 0 for 30
-	// minutes, negative for no idle limit, otherwise at least 10 seconds. It is
-	// written back at most once in a tenth of its time.
+	// IdleTimeout ends a session that no request has used for that long. 0
+	// means 30 minutes, or Lifetime if that is shorter. A negative value means
+	// no idle limit. Otherwise it must be at least 10 seconds. Use of a
+	// session is written to the store at most once per tenth of IdleTimeout.
 	IdleTimeout time.Duration
-	// App is the application's own session manager, on a store of its own: its
-	// token is renewed at sign-in. Its data is destroyed at sign-out; where a
-	// login ended otherwise (its time was over, or it was revoked), the next
-	// sign-in of that browser clears it, whoever it is, so that it never passes
-	// to another person. What was there before the first sign-in stays, and what
-	// is there when the same person signs in once more.
+	// App is the application's own session manager, which needs a store of its
+	// own. Its token is renewed at sign-in, and its data is destroyed at
+	// sign-out.
+	//
+	// If a login ends in another way (it expired or was revoked), the next
+	// sign-in in that browser clears the data, so that it never passes to
+	// another person. Data from before the first sign-in is kept. So is the
+	// data of a session that the same person replaces by signing in again.
 	App *scs.SessionManager
-	// Now is the clock, nil for time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
 
 const (
 	defaultLifetime = 12 * time.Hour
 	defaultIdle     = 30 * time.Minute
-	maxLifetime     = 400 * 24 * time.Hour // no browser keeps a cookie longer
-	minLifetime     = time.Minute          // shorter, and a slow sign-in would end before it began
-	minIdle         = 10 * time.Second     // shorter, and loading a page would end the session
-	minKey          = 32                   // bytes of a sealing key
+	maxLifetime     = 400 * 24 * time.Hour // browsers do not keep a cookie longer
+	minLifetime     = time.Minute          // the time of the sign-in itself counts, and people may be slow
+	minIdle         = 10 * time.Second     // a session must outlast the loading of a page
+	minKey          = 32                   // length of a sealing key in bytes
 )
 
-// complete checks the settings, puts the defaults in and returns the keys, nil
-// where none are given.
+// complete checks the settings and fills in the defaults. It returns the given
+// keys, or nil if there are none.
 func (c *SessionsConfig) complete() (*seal.Ring, error) {
 	var wrong problems
 	c.Now = orNow(c.Now)
@@ -260,44 +277,48 @@ func (c *SessionsConfig) complete() (*seal.Ring, error) {
 	return ring, wrong.in("NewSessions")
 }
 
-// ResourceServerConfig are the settings of NewResourceServer.
+// ResourceServerConfig holds the settings of NewResourceServer.
 type ResourceServerConfig struct {
-	// Client introspects tokens, asks for permission tickets and, unless PAT is
-	// set, gets the protection API token. Required.
+	// Client introspects tokens and requests permission tickets. Unless PAT is
+	// set, it also obtains the protection API token. Required.
 	Client Client
-	// Audience are the names of this API. A token's aud, where the server tells
-	// one, must hold one of them or Client.ID.
+	// Audience lists the names of this API. If a token has an aud, it must
+	// contain one of them or Client.ID.
 	Audience []string
-	// Realm is the realm of challenges, "" for the host of the first Audience
-	// that is a URL, else Client.ID.
+	// Realm is the realm of challenges. "" means the host of the first
+	// Audience if that is a URL, and otherwise Client.ID.
 	Realm string
-	// PAT gives the protection API tokens, by owner. nil means client
-	// credentials of Client, which serve the owner "" only: the service itself.
+	// PAT provides the protection API tokens of owners. nil means client
+	// credentials of Client, which work only for the owner "", the service
+	// itself.
 	PAT PATSource
-	// ResourceIDs keeps the ids that the authorization server gave to resources.
-	// nil means memory, which fills itself again by listing at the server.
+	// ResourceIDs keeps the ids that the authorization server gave to
+	// resources. nil means memory, which is refilled by listing the resources
+	// at the server.
 	ResourceIDs ResourceIDs
 	// CacheTTL is how long the facts of a token are used before the server is
-	// asked again; it is also how long a permission that was taken back may
-	// still open. 0 means 10 s, negative means not at all; at most 30 s. Facts
-	// are never used past the token's expiry.
+	// asked again. A permission that was taken back may still work for that
+	// long. 0 means 10 s, the maximum is 30 s, and a negative value turns
+	// caching off. Facts are never used past the token's expiry.
 	CacheTTL time.Duration
-	// ErrorHandler, if not nil, writes the answer to every request that is
-	// refused, with e.Status. The headers that matter to clients
-	// (WWW-Authenticate, Warning, Retry-After, Cache-Control) are set before.
-	// nil answers with a small JSON object.
+	// ErrorHandler, if not nil, answers every request that is refused. The
+	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
+	// already set on w. The status is e.Status unless the handler sends
+	// another. nil means a small JSON object.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
 }
 
 const (
-	// defaultFactsTTL is short enough that an owner who takes a permission back
-	// sees it work, and long enough that a page of pictures asks once.
+	// defaultFactsTTL is short enough for an owner who takes a permission back
+	// to see the effect, and long enough for a page of pictures to introspect
+	// only once.
 	defaultFactsTTL = 10 * time.Second
-	// maxFactsTTL bounds CacheTTL (IN5: revocation is seen within 30 s).
+	// maxFactsTTL bounds CacheTTL, so that a revocation takes effect within 30
+	// s (IN5).
 	maxFactsTTL = 30 * time.Second
 )
 
-// complete checks the settings and puts the defaults in.
+// complete checks the settings and fills in the defaults.
 func (c *ResourceServerConfig) complete(p *Provider) error {
 	wrong := needed(p, c.Client)
 	for i, name := range c.Audience {
@@ -332,53 +353,54 @@ func (c *ResourceServerConfig) defaultRealm() string {
 	return c.Client.ID
 }
 
-// UMATransportConfig are the settings of NewUMATransport.
+// UMATransportConfig holds the settings of NewUMATransport.
 type UMATransportConfig struct {
-	// Client is who we are at the authorization server. Required.
+	// Client is the identity of this application at the authorization server.
+	// Required.
 	Client Client
-	// Base carries the requests to the resource servers, nil for
+	// Base carries the requests to the resource servers. nil means
 	// http.DefaultTransport.
 	Base http.RoundTripper
-	// Claims gives what proves who the requesting party is, pushed when the
-	// authorization server asks for it; nil pushes nothing. RelyingParty has a
-	// method that fits. It is called with the values of the context of the
-	// request that needs it, and may outlive that request.
+	// Claims returns the proof of who the requesting party is, to push when
+	// the authorization server asks for it. nil pushes nothing.
+	// RelyingParty.ClaimToken has this type. The context has the values of the
+	// request that needs the claims, but Claims may outlive that request.
 	Claims func(ctx context.Context) (ClaimToken, error)
-	// Party names on whose behalf a request is made; tokens of one party never
-	// serve another. nil means the issuer and the subject of IdentityFrom, with
-	// a space between, and "" where there is none. "" is the client itself; with
-	// Claims set it is refused.
+	// Party returns on whose behalf a request is made. Tokens of one party are
+	// never used for another. "" means the client itself, which is an error if
+	// Claims is set. A nil Party means the issuer and the subject of
+	// IdentityFrom, joined with a space, or "" if there is no identity.
 	Party func(ctx context.Context) string
-	// Scopes are asked for in addition to those of the ticket (UMA Grant
+	// Scopes are requested in addition to those of the ticket (UMA Grant
 	// §3.3.1). The client must be registered for them.
 	Scopes []string
-	// MaxRounds is how many tickets one request turns in at most; 0 means 3.
-	// Whatever it is, a request causes at most 8 in all.
+	// MaxRounds is how many tickets one request redeems at most. 0 means 3. In
+	// any case one request sends at most 8 requests to the resource server and
+	// the token endpoint together.
 	MaxRounds int
-	// SubmitRequest lets Keycloak ask the owner when permission is missing. It
-	// does so unless told not to, and we tell it not to. Other servers decide
-	// for themselves.
+	// SubmitRequest lets Keycloak ask the owner if permission is missing. By
+	// default we tell it not to. Other servers decide that themselves.
 	SubmitRequest bool
-	// PushFirst pushes Claims with the first exchange instead of waiting to be
-	// asked. With Claims set this is always so at a Keycloak, which never asks
-	// and would take the client for the requesting party.
+	// PushFirst pushes Claims with the first exchange, without waiting to be
+	// asked. With Claims set, Keycloak always gets them first, because it
+	// never asks and would treat the client as the requesting party.
 	PushFirst bool
 }
 
-// ClaimToken is what proves claims about the requesting party.
+// ClaimToken is a token that proves claims about the requesting party.
 type ClaimToken struct {
-	// Token is the token. The zero Secret says that there is none.
+	// Token is the token. The zero Secret means that there is none.
 	Token Secret
 	// Format is its claim_token_format. "" means an ID Token,
 	// "http://openid.net/specs/openid-connect-core-1_0.html#IDToken".
 	Format string
 }
 
-// defaultRounds is how many tickets one call turns in: the first, one for a
-// token that turned out too weak, and one to spare.
+// defaultRounds is how many tickets one call redeems: one at first, one if the
+// token turns out too weak, and one to spare.
 const defaultRounds = 3
 
-// complete checks the settings and puts the defaults in.
+// complete checks the settings and fills in the defaults.
 func (c *UMATransportConfig) complete(p *Provider) error {
 	wrong := needed(p, c.Client)
 	wrong.scopes(c.Scopes)
@@ -399,15 +421,16 @@ func (c *UMATransportConfig) complete(p *Provider) error {
 	return wrong.in("NewUMATransport")
 }
 
-// OwnerGrantsConfig are the settings of NewOwnerGrants.
+// OwnerGrantsConfig holds the settings of NewOwnerGrants.
 type OwnerGrantsConfig struct {
-	// Client is who the owners let in: the client of the sign-in. Required.
+	// Client is the client that owners grant access to, which is that of the
+	// sign-in. Required.
 	Client Client
-	// Store keeps the grants, nil for the memory of this process.
+	// Store keeps the grants. nil means the memory of this process.
 	Store GrantStore
 }
 
-// complete checks the settings and puts the defaults in.
+// complete checks the settings and fills in the defaults.
 func (c *OwnerGrantsConfig) complete(p *Provider) error {
 	wrong := needed(p, c.Client)
 	if c.Store == nil {
@@ -416,7 +439,7 @@ func (c *OwnerGrantsConfig) complete(p *Provider) error {
 	return wrong.in("NewOwnerGrants")
 }
 
-// problems are what is wrong with the arguments of a constructor, each as
+// problems lists what is wrong with the arguments of a constructor, each as
 // "Field: reason".
 type problems []error
 
@@ -431,7 +454,7 @@ func (w *problems) wrap(field string, err error) {
 	}
 }
 
-// in makes the one error of a constructor, nil when there is no problem.
+// in returns the error of a constructor, or nil if there are no problems.
 func (w problems) in(constructor string) error {
 	if len(w) == 0 {
 		return nil
@@ -439,7 +462,7 @@ func (w problems) in(constructor string) error {
 	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
 }
 
-// needed checks what most constructors take.
+// needed checks the arguments that most constructors take.
 func needed(p *Provider, c Client) problems {
 	var wrong problems
 	if p == nil {
@@ -448,8 +471,8 @@ func needed(p *Provider, c Client) problems {
 	return append(wrong, c.validate()...)
 }
 
-// ownURL checks an address of this site: absolute, https or http on loopback,
-// no fragment, no wildcard.
+// ownURL checks and parses an address of this site. It must be absolute, https
+// or http on loopback, without fragment and wildcard.
 func (w *problems) ownURL(field, raw string) *url.URL {
 	u, err := outbound.CheckURL(raw, false)
 	switch {
@@ -465,14 +488,14 @@ func (w *problems) ownURL(field, raw string) *url.URL {
 	return nil
 }
 
-// ownPath checks a path of this site, "" for none.
+// ownPath checks a path of this site. "" is allowed.
 func (w *problems) ownPath(field, path string) {
 	if _, ok := navigation.LocalPath(path); path != "" && !ok {
 		w.add(field, "%q is not a path of this site", path)
 	}
 }
 
-// scopes checks that each is one (RFC 6749 §3.3).
+// scopes checks that each element is a single scope (RFC 6749 §3.3).
 func (w *problems) scopes(scopes []string) {
 	for _, s := range scopes {
 		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
