@@ -188,3 +188,48 @@ func TestUMAClientGone(t *testing.T) {
 		}
 	}
 }
+
+// halfIDs is an idStore of which one method alone fails.
+type halfIDs struct {
+	idStore
+	noPut, noDrop bool
+}
+
+func (s *halfIDs) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (string, error) {
+	if s.noPut {
+		return "", errors.New("db: read only")
+	}
+	return s.idStore.PutIfAbsent(ctx, issuer, owner, name, id)
+}
+
+func (s *halfIDs) Drop(ctx context.Context, issuer, owner, name, id string) error {
+	if s.noDrop {
+		return errors.New("db: read only")
+	}
+	return s.idStore.Drop(ctx, issuer, owner, name, id)
+}
+
+// TestUMAIDStoreReadOnly: ids that can be read and not written are our trouble, and
+// what could be read serves on.
+func TestUMAIDStoreReadOnly(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &halfIDs{noPut: true}
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store})
+	h := world.Photos(rs.UMAProtect(world.AlbumRules()))
+	if _, err := rs.Register(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "resource_ids_unavailable" {
+		t.Errorf("Register: %v", err)
+	}
+	world.WantTrouble(t, world.Send(h, "GET", "/albums/", ""))
+	store.noPut, store.noDrop = false, true
+	token := w.RPT(h, "GET", "/albums/", "photoz", "view")
+	if answer := world.Send(h, "GET", "/albums/", token); !world.Served(answer) {
+		t.Errorf("with an id that is kept: %d %s", answer.Code, answer.Body)
+	}
+	for _, r := range w.Resources("photoz") { // the id is stale, and cannot be dropped
+		w.ForgetResource(r.ID)
+	}
+	world.WantTrouble(t, world.Send(h, "GET", "/albums/", ""))
+	if err := rs.Deregister(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "resource_ids_unavailable" {
+		t.Errorf("Deregister: %v", err)
+	}
+}

@@ -1,0 +1,126 @@
+package uma_rs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// TestUMARegistrationTrouble: whatever goes wrong at the server, Register says so
+// and creates nothing that it could not know to be new.
+func TestUMARegistrationTrouble(t *testing.T) {
+	const mine, other = `{"name":"albums","resource_scopes":["view","add","delete","all"]}`, `{"name":"albums","resource_scopes":["view"]}`
+	type says struct {
+		pattern string
+		status  int
+		body    string
+	}
+	kept := world.Albums
+	kept.ID = "r-1"
+	for name, c := range map[string]struct {
+		r     gatehouse.Resource
+		says  []says
+		code  string
+		posts int
+	}{
+		"the list fails":              {world.Albums, []says{{"GET /res", 500, `[]`}}, "provider_unavailable", 0},
+		"the list is no array":        {world.Albums, []says{{"GET /res", 200, `{"ids":[]}`}}, "registration_failed", 0},
+		"the list is refused":         {world.Albums, []says{{"GET /res", 404, ``}}, "provider_unavailable", 0},
+		"a description fails":         {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
+		"a description is no object":  {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 200, `[]`}}, "registration_failed", 0},
+		"odd ids are passed over":     {world.Albums, []says{{"GET /res", 200, `["..","a\u0000","r-1"]`}, {"GET /res/r-1", 200, mine}}, "", 0},
+		"a kept description fails":    {kept, []says{{"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
+		"an update fails":             {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 500, ``}}, "provider_unavailable", 0},
+		"an update is refused":        {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 409, ``}}, "provider_unavailable", 0},
+		"gone before the update":      {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 404, ``}, {"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"r-2"}`}}, "", 1},
+		"creating fails":              {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 500, `{"_id":"r-1"}`}}, "provider_unavailable", 1},
+		"creating is refused":         {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "provider_unavailable", 1},
+		"created, without a sound id": {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"a/../\u0000"}`}}, "registration_failed", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			for _, one := range c.says {
+				s.Says(one.pattern, one.status, one.body)
+			}
+			out, err := s.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), c.r)
+			if gatehouse.ErrorCode(err) != c.code || (err == nil) != (out.ID != "") {
+				t.Errorf("%+v, %v; want the code %q", out, err, c.code)
+			}
+			if got := len(s.Saw("POST /res")); got != c.posts {
+				t.Errorf("%d registrations, want %d", got, c.posts)
+			}
+			if codes := s.EventsOf(gatehouse.EventRegistration); len(codes) != 1 || codes[0] != c.code {
+				t.Errorf("events %q", codes)
+			}
+		})
+	}
+}
+
+// TestUMANoRegistrationEndpoint: a server that registers nothing is told apart from
+// one in trouble.
+func TestUMANoRegistrationEndpoint(t *testing.T) {
+	s := world.NewScript(t, `,"resource_registration_endpoint":null`) // the second of that name: refused
+	if _, err := s.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
+		t.Errorf("named twice: %v", err)
+	}
+	none := gatehouse.Metadata{TokenEndpoint: world.ScriptIssuer + "/token"}
+	p := s.Provider(func(c *gatehouse.ProviderConfig) { c.Metadata = &none })
+	rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient})
+	s.Must(err)
+	if _, err := rs.Register(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
+		t.Errorf("not there: %v", err)
+	}
+	if err := rs.Deregister(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
+		t.Errorf("Deregister: %v", err)
+	}
+}
+
+// patSource gives what a test says.
+type patSource func(refused gatehouse.Secret) (gatehouse.Secret, error)
+
+func (p patSource) PAT(_ context.Context, _ string, refused gatehouse.Secret) (gatehouse.Secret, error) {
+	return p(refused)
+}
+
+// TestUMAPATSourceTrouble: a source without a token is our trouble, and one that
+// has no other than the refused one is not asked for ever.
+func TestUMAPATSourceTrouble(t *testing.T) {
+	for name, c := range map[string]struct {
+		source patSource
+		code   string
+		calls  int // of the registration endpoint
+	}{
+		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "client_refused", 0},
+		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "client_refused", 0},
+		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "provider_unavailable", 1},
+		"no other, error": {func(refused gatehouse.Secret) (gatehouse.Secret, error) {
+			return oneThen(refused, errors.New("db: away"))
+		}, "client_refused", 1},
+		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "provider_unavailable", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			s.Says("/res", 401, `{"error":"invalid_token"}`)
+			_, err := s.ResourceServer(gatehouse.ResourceServerConfig{PAT: c.source}).Register(t.Context(), world.Albums)
+			if gatehouse.ErrorCode(err) != c.code || len(s.Saw("GET /res")) != c.calls {
+				t.Errorf("%v after %d calls, want %q after %d", err, len(s.Saw("GET /res")), c.code, c.calls)
+			}
+			s.WantSilence([]string{fmt.Sprint(err)}, "one-pat", "next-pat")
+		})
+	}
+}
+
+// oneThen gives one PAT, and after it was refused another one or an error.
+func oneThen(refused gatehouse.Secret, err error) (gatehouse.Secret, error) {
+	switch {
+	case refused.IsZero():
+		return gatehouse.NewSecret("one-pat"), nil
+	case err != nil:
+		return gatehouse.Secret{}, err
+	}
+	return gatehouse.NewSecret("next-pat"), nil
+}
