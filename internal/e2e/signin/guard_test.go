@@ -305,7 +305,7 @@ func TestRefusalIsFoundInTheLog(t *testing.T) {
 	}))
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	id := regexp.MustCompile(`number ([A-Z2-7]{8,})\.`).FindStringSubmatch(ana.Get("/strict").Body.String())
+	id := regexp.MustCompile(`quote ([A-Z2-7]{8,})\.`).FindStringSubmatch(ana.Get("/strict").Body.String())
 	if id == nil || s.Logged("id="+id[1]) != 1 || s.Logged("quota service answered 500") != 1 {
 		t.Errorf("id %q is not in the log beside its cause", id)
 	}
