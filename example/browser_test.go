@@ -33,7 +33,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// browser is what one person sits at: cookies of one host are for all its
+// browser is the browser of one person. Cookies of one host are sent to all its
 // ports, as in real browsers.
 type browser struct {
 	t      *testing.T
@@ -58,7 +58,7 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
-// navigate adds what browsers send when a page is opened.
+// navigate adds the headers that browsers send when a page is opened.
 func navigate(r *http.Request) {
 	r.Header.Set("Accept", "text/html,application/xhtml+xml")
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
@@ -182,7 +182,7 @@ func (p *page) signIn(name string) *page {
 	return p.submit(`type="password"`, url.Values{"username": {name}, "password": {name}})
 }
 
-// want holds the page to a status and to texts that it shows.
+// want checks that the page has a status and shows these texts.
 func (p *page) want(status int, texts ...string) *page {
 	p.b.t.Helper()
 	if p.status != status {

@@ -34,8 +34,9 @@ func TestCarolHasTheAddress(t *testing.T) {
 // forgetDenial is longer than a UMA client remembers a denial (docs/limits.md).
 const forgetDenial = 6 * permissionTTL
 
-// Bob's permission is too weak; Alice approves in her inbox, and the same button
-// works. What is gone then is gone at the authorization server, too.
+// Bob's permission is too weak. Alice approves his request in her inbox, and
+// the same button works. What is deleted then is also deleted at the
+// authorization server.
 func TestInboxApproves(t *testing.T) {
 	s := newStage(t, nil)
 	s.decide(s.createAlbum().link("Share…"), url.Values{"person": {"bob"}, "new": {"view"}})
@@ -56,8 +57,8 @@ func TestInboxApproves(t *testing.T) {
 	}
 }
 
-// Mallory's challenge names an authorization server of Mallory's. Not a packet
-// goes there, and Bob's permissions elsewhere stay.
+// Mallory's challenge names an authorization server of Mallory's. Nothing is
+// sent there, and Bob's permissions elsewhere remain.
 func TestMallory(t *testing.T) {
 	s := newStage(t, nil)
 	s.decide(s.createAlbum().link("Share…"), url.Values{"person": {"bob"}, "new": {"view"}})
@@ -73,7 +74,7 @@ func TestMallory(t *testing.T) {
 	bob.get(s.shopURL+"/order?album="+url.QueryEscape(s.photosURL+"/u/alice/albums/1")).want(200, "Alice lets you view")
 }
 
-// The shop fetches from sites that it knows only.
+// The shop fetches only from sites that it knows.
 func TestShopKnowsItsSites(t *testing.T) {
 	s := newStage(t, nil)
 	s.get(s.shopURL + "/sign-in").signIn("bob")

@@ -23,7 +23,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// options are what the command line says, and what tests put in its place.
+// options hold what the command line says, and what tests set instead.
 type options struct {
 	photos, shop, server, mallory place
 	only                          string   // "provider": the embedded server alone
@@ -41,8 +41,9 @@ func (c credentials) client() gatehouse.Client {
 	return gatehouse.Client{ID: c.id, Secret: gatehouse.NewSecret(c.secret)}
 }
 
-// permissionTTL is how long the photo site believes a permission before it asks
-// again: shorter than usual, so that a change of mind is seen at the next click.
+// permissionTTL is how long the photo site trusts a permission before it asks
+// again. It is shorter than usual, so that a change of mind takes effect at the
+// next click.
 const permissionTTL = 2 * time.Second
 
 // demo is the running example.
@@ -97,7 +98,7 @@ func start(ctx context.Context, o options) (*demo, error) {
 	return d, nil
 }
 
-// choose decides who is the authorization server.
+// choose decides which issuer is the authorization server.
 func (d *demo) choose(ctx context.Context) error {
 	d.signIn = d.issuer
 	if d.issuer == "" || d.shopClient.id == "" {
@@ -113,7 +114,7 @@ func (d *demo) choose(ctx context.Context) error {
 // embedded reports whether the embedded server takes part.
 func (d *demo) embedded() bool { return d.sharing == "" || d.sharing == d.serverURL }
 
-// listen opens the ports: of the embedded server, if it takes part, of the photo
+// listen opens the ports of the embedded server, if it takes part, of the photo
 // site, of the print shop and of Mallory.
 func (d *demo) listen() ([]net.Listener, error) {
 	places := []*place{&d.photos, &d.shop, &d.mallory}
@@ -253,7 +254,7 @@ func (d *demo) buildShop(own credentials) error {
 	return err
 }
 
-// shopSignIn is who the print shop is at -issuer.
+// shopSignIn holds the credentials of the print shop at -issuer.
 func (d *demo) shopSignIn() credentials {
 	if d.shopClient.id != "" {
 		return d.shopClient
@@ -263,7 +264,7 @@ func (d *demo) shopSignIn() credentials {
 
 func (d *demo) fail() <-chan error { return d.failed }
 
-// close stops serving, then waits for what requests left behind.
+// close stops serving, then waits for the work that earlier requests started.
 func (d *demo) close(ctx context.Context) error {
 	var errs []error
 	if d.op != nil {
@@ -275,11 +276,11 @@ func (d *demo) close(ctx context.Context) error {
 	return errors.Join(append(errs, gatehouse.Shutdown(ctx, d.site, d.print))...)
 }
 
-// announce says where to go.
+// announce prints the addresses of the sites.
 func (d *demo) announce(out io.Writer) {
 	for _, p := range []place{d.photos, d.shop, d.server, d.mallory} {
 		if p.moved {
-			fmt.Fprintf(out, "%s is taken; the %s has another port.\n", p.address, p.what)
+			fmt.Fprintf(out, "%s is in use; the %s has another port.\n", p.address, p.what)
 		}
 	}
 	fmt.Fprintf(out, "photo site            %s/\n", d.photosURL)
@@ -294,7 +295,7 @@ func (d *demo) announce(out io.Writer) {
 		fmt.Fprint(out, "; at the authorization server you are alice (password: alice)")
 	}
 	fmt.Fprintln(out, ".")
-	fmt.Fprintln(out, "Ctrl-C ends it; nothing is kept.")
+	fmt.Fprintln(out, "Ctrl-C ends the example; nothing is kept.")
 }
 
 func originOf(address string) string {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// issuerTime bounds the one question at the start.
+	// issuerTime bounds the one request at the start.
 	issuerTime = 10 * time.Second
 	// maxDocument bounds metadata and key sets.
 	maxDocument = 1 << 20
@@ -62,8 +62,8 @@ func getJSON(ctx context.Context, client *http.Client, address string, v any) (s
 	return resp.StatusCode, nil
 }
 
-// trust makes the ID Tokens of another issuer, made for the print shop, claims
-// at the embedded server.
+// trust makes the embedded server accept ID Tokens of another issuer, made for
+// the print shop, as claims.
 func trust(op *opserver.Server, provider *gatehouse.Provider, audience string, client *http.Client) error {
 	return op.TrustIssuer(opserver.TrustedIssuer{
 		Issuer:   provider.Issuer(),

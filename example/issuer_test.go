@@ -13,8 +13,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// foreign starts another provider, at which the clients of the example are
-// registered with their redirect URLs once these are known.
+// foreign starts another provider, and registers the clients of the example
+// there once their redirect URLs are known.
 func foreign(t *testing.T, now func() time.Time) *opserver.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,8 +49,8 @@ func (s *stage) register(op *opserver.Server, c credentials, base string) {
 	}
 }
 
-// People sign in elsewhere, sharing stays here: the owner connects an account of
-// the embedded server, and Bob is known by the other issuer's ID Token.
+// People sign in elsewhere, but share here. The owner connects an account of
+// the embedded server, and Bob is identified by the other issuer's ID Token.
 func TestForeignSignIn(t *testing.T) {
 	var op *opserver.Server
 	site := credentials{"both-there", rand.Text()}

@@ -14,15 +14,16 @@ import (
 type place struct {
 	what    string
 	address string
-	wanted  bool // given on the command line: nothing else will do
+	wanted  bool // given on the command line, so no other port is tried
 	moved   bool // the default was taken
 }
 
-// listen opens the port. A default one that is taken gives way to a free one.
+// listen opens the port. If a default port is taken, a free one is used
+// instead.
 func (p *place) listen() (net.Listener, error) {
 	host, port, err := net.SplitHostPort(p.address)
 	if err != nil {
-		host, port = "127.0.0.1", p.address // a port alone
+		host, port = "127.0.0.1", p.address // only a port
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf("%s: %q is not on loopback: the example speaks http, for which that is the only safe place", p.what, host)

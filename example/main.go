@@ -1,26 +1,26 @@
-// The example of gatehouse: a photo site, a print shop and an OpenID provider
-// with UMA authorization server in one process, each on a loopback port, and
-// Mallory on another. They talk over TCP, and each page shows the messages that
-// just passed.
+// Command example shows gatehouse at work. It runs a photo site, a print shop
+// and an OpenID provider with UMA authorization server in one process, each on
+// a loopback port, and Mallory on another. They talk over TCP, and each page
+// shows the messages that just passed.
 //
 //	go run ./example
 //
-// With -only provider it is a provider and authorization server to develop
-// against, and prints its client and its people.
+// With -only provider it runs only a provider and authorization server to
+// develop against, and prints its client and its people.
 //
-// With -issuer, -client-id and -client-secret people sign in at a real provider.
-// Two things can then be the authorization server:
+// With -issuer, -client-id and -client-secret, people sign in at a real
+// provider. Two servers can then be the authorization server:
 //
 //   - The provider itself, if it has a uma2-configuration and the print shop has
 //     a client of its own there (-printshop-client-id, -printshop-client-secret).
 //     There is no embedded server. With Keycloak, owners share in its account
 //     console.
-//   - Otherwise the embedded server. It takes the ID Tokens of the provider, made
-//     for the print shop, as proof of who asks; whoever the provider calls bob is
-//     the bob that an owner has named. Owners are not known by that: what is
-//     registered needs an account at the server, for its owner decides there. So
-//     an owner connects one, once, by signing in at the embedded server too; the
-//     grant given there is what the photo site registers albums with.
+//   - Otherwise the embedded server. It accepts ID Tokens of the provider, made
+//     for the print shop, as proof of who is asking: whoever the provider calls
+//     bob is the bob that an owner has named. An owner needs an account at the
+//     embedded server as well, because owners decide there. So they connect one,
+//     once, by signing in at the embedded server. The photo site registers albums
+//     with the grant that they give there.
 package main
 
 import (
@@ -36,7 +36,8 @@ import (
 	"time"
 )
 
-// stopTime is how long requests and what they left behind may take at the end.
+// stopTime is how long requests, and the work that they started, may take at
+// the end.
 const stopTime = 5 * time.Second
 
 func main() {
@@ -72,7 +73,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	return errors.Join(err, d.close(ending))
 }
 
-// program is what runs until it is told to end, or fails.
+// program runs until it is told to end, or fails.
 type program interface {
 	announce(io.Writer)
 	fail() <-chan error
@@ -102,7 +103,7 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 	f.StringVar(&o.server.address, "server", o.server.address, "address of the embedded server; port 0 chooses a free one")
 	f.StringVar(&o.mallory.address, "mallory", o.mallory.address, "address of Mallory's site; port 0 chooses a free one")
 	f.StringVar(&o.only, "only", "", "\"provider\" starts the embedded server alone, to develop against")
-	f.Func("redirect-uri", "where the client of -only provider may send browsers back to, may be repeated\n(default "+devRedirect+")", func(raw string) error {
+	f.Func("redirect-uri", "redirect URI of the client of -only provider, may be repeated\n(default "+devRedirect+")", func(raw string) error {
 		o.redirects = append(o.redirects, raw)
 		return checkRedirect(raw)
 	})
@@ -129,11 +130,11 @@ func (o options) check(rest []string) error {
 	case o.only != "" && o.only != "provider":
 		return fmt.Errorf("-only %q: there is only \"provider\"", o.only)
 	case o.only != "" && o.issuer != "":
-		return errors.New("-only provider and -issuer exclude each other")
+		return errors.New("-only provider and -issuer cannot be used together")
 	case o.only == "" && len(o.redirects) > 0:
 		return errors.New("-redirect-uri belongs to -only provider")
 	case len(rest) > 0:
-		return fmt.Errorf("%q is no flag", rest[0])
+		return fmt.Errorf("%q is not a flag", rest[0])
 	case o.issuer == "" && (o.client.id != "" || o.shopClient.id != ""):
 		return errors.New("-client-id and -printshop-client-id belong to -issuer")
 	case o.issuer != "" && o.client.id == "":

@@ -21,10 +21,10 @@ func TestFlags(t *testing.T) {
 		{"-client-id a", "-issuer"},
 		{"-printshop-client-id a", "-issuer"},
 		{"-issuer https://id.example.org -client-id a -printshop-client-secret b", "-printshop-client-id"},
-		{"here", "no flag"},
+		{"here", "not a flag"},
 		{"-only provider -redirect-uri http://127.0.0.1:3000/cb -redirect-uri https://app.example.org/cb", ""},
 		{"-only sites", "provider"},
-		{"-only provider -issuer https://id.example.org -client-id a", "exclude"},
+		{"-only provider -issuer https://id.example.org -client-id a", "together"},
 		{"-redirect-uri http://127.0.0.1:3000/cb", "-only provider"},
 		{"-only provider -redirect-uri /cb", "not an http"},
 		{"-unknown", "not defined"},
@@ -67,7 +67,7 @@ func TestListen(t *testing.T) {
 	l.Close()
 }
 
-// printed tells when the addresses have been printed.
+// printed reports when the addresses have been printed.
 type printed struct {
 	bytes.Buffer
 	done context.CancelFunc

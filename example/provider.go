@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// people are at the embedded server. Each has the name as password.
+// people have accounts at the embedded server. Each has the name as password.
 var people = []string{"alice", "bob", "carol"}
 
 // addPeople gives the server its people.
@@ -28,15 +28,15 @@ func addPeople(op *opserver.Server) error {
 	return nil
 }
 
-// The client of -only provider, the same each time so that a program's settings
-// stay good.
+// The client of -only provider. It is the same each time, so that a program's
+// settings stay valid.
 const (
 	devClient   = "app"
 	devSecret   = "app-secret"
 	devRedirect = "http://127.0.0.1:8080/auth/callback"
 )
 
-// devProvider is the embedded server alone, to develop against.
+// devProvider is only the embedded server, to develop against.
 type devProvider struct {
 	options
 	op     *opserver.Server
@@ -86,10 +86,10 @@ func (d *devProvider) build() error {
 	return errors.Join(d.op.AddClient(d.client), addPeople(d.op))
 }
 
-// announce says what a program has to be given.
+// announce prints the settings that a program needs.
 func (d *devProvider) announce(out io.Writer) {
 	if d.options.server.moved {
-		fmt.Fprintf(out, "%s is taken; the server has another port.\n", d.options.server.address)
+		fmt.Fprintf(out, "%s is in use; the server has another port.\n", d.options.server.address)
 	}
 	fmt.Fprintf(out, "issuer         %s\n", d.issuer)
 	fmt.Fprintf(out, "client id      %s\n", d.client.ID)
@@ -101,9 +101,9 @@ func (d *devProvider) announce(out io.Writer) {
 		fmt.Fprintf(out, "after logout   %s\n", at)
 	}
 	fmt.Fprintf(out, "people         %s; the password is the name\n", strings.Join(people, ", "))
-	fmt.Fprintf(out, "\nThe client may sign people in, be a resource server and be a UMA client. Owners share at %s/.\n", d.issuer)
+	fmt.Fprintf(out, "\nThe client may sign people in, and may be a resource server and a UMA client. Owners share at %s/.\n", d.issuer)
 	fmt.Fprintf(out, "To try it: ISSUER=%s CLIENT_ID=%s CLIENT_SECRET=%s go run ./example/login\n", d.issuer, d.client.ID, d.client.Secret)
-	fmt.Fprintln(out, "It is for development only: everybody knows the passwords. Ctrl-C ends it; nothing is kept.")
+	fmt.Fprintln(out, "It is for development only: everybody knows the passwords. Ctrl-C ends the provider; nothing is kept.")
 }
 
 func (d *devProvider) fail() <-chan error { return d.failed }
@@ -116,7 +116,8 @@ func (d *devProvider) close(ctx context.Context) error {
 // serverLook is the style of the embedded server's pages.
 func serverLook() template.CSS { return look.PanelStyle() + template.CSS(serverStyle) }
 
-// checkRedirect refuses what the server could not send a browser back to.
+// checkRedirect refuses an address to which the server could not send a browser
+// back.
 func checkRedirect(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" || u.User != nil {

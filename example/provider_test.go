@@ -13,8 +13,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// A program that is given what -only provider prints signs people in, protects
-// an API and gets in.
+// A program that is configured with what -only provider prints signs people in,
+// protects an API and gets access to it.
 func TestOnlyProvider(t *testing.T) {
 	var app http.Handler
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { app.ServeHTTP(w, r) }))
@@ -65,7 +65,7 @@ func TestOnlyProvider(t *testing.T) {
 	}
 }
 
-// newApp is a program as a developer would write it.
+// newApp is a program such as a developer would write.
 func newApp(provider *gatehouse.Provider, client gatehouse.Client, redirect string) (http.Handler, error) {
 	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
 		Client: client, RedirectURL: redirect, Scopes: []string{"email"},

@@ -52,7 +52,7 @@ func (d *demo) buildServer(own map[string]credentials) error {
 	return errors.Join(op.AddClient(photos), op.AddClient(shop))
 }
 
-// aside is the panel beside each page.
+// aside makes the panel beside each page.
 func (d *demo) aside(r *http.Request) template.HTML {
 	if d.op == nil {
 		return d.rec.Panel(r, nil)
@@ -60,7 +60,8 @@ func (d *demo) aside(r *http.Request) template.HTML {
 	return d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
 }
 
-// switchPath takes the form of the button that stops and starts the server.
+// switchPath is where the form of the button that stops and starts the server
+// is sent.
 const switchPath = "/demo/server"
 
 // withSwitch adds the button's address to a site.
@@ -74,8 +75,8 @@ func (d *demo) withSwitch(site http.Handler) http.Handler {
 	return mux
 }
 
-// toggle really closes the server's port, or opens it again. What the server
-// knows is kept.
+// toggle really closes the server's port, or opens it again. The server keeps
+// what it knows.
 func (d *demo) toggle(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.PostFormValue("to") {
@@ -88,7 +89,7 @@ func (d *demo) toggle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		http.Error(w, "The port cannot be had.", http.StatusServiceUnavailable)
+		http.Error(w, "The port cannot be opened.", http.StatusServiceUnavailable)
 		return
 	}
 	http.Redirect(w, r, cameFrom(r), http.StatusSeeOther)
@@ -102,18 +103,18 @@ func cameFrom(r *http.Request) string {
 	}
 	back := from.RequestURI()
 	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") ||
-		strings.HasPrefix(back, "/order/") { // the answer to a form cannot be asked for again
+		strings.HasPrefix(back, "/order/") { // the answer to a form cannot be requested again
 		return "/"
 	}
 	return back
 }
 
-// lookTime is how long the server may take to show that it is there.
+// lookTime is how long the server may take to show that it is running.
 const lookTime = time.Second
 
-// reachable makes a party's look whether the embedded server is there, before
-// it sends a browser away. It is a request like any other, so the panel shows
-// one that fails.
+// reachable returns a party's check that the embedded server is running, before
+// it sends a browser there. The check is a request like any other, so the panel
+// shows one that fails.
 func (d *demo) reachable(party string) func(*http.Request) error {
 	if d.signIn != d.serverURL {
 		return nil

@@ -19,7 +19,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// spy notes every secret that passes below the recorder.
+// spy records every secret that passes below the recorder.
 type spy struct {
 	base    http.RoundTripper
 	mu      sync.Mutex
@@ -153,8 +153,8 @@ func (s *stage) order() *page {
 	return s.get(s.shopURL + "/order?album=" + url.QueryEscape(s.photosURL+"/u/alice/albums/1"))
 }
 
-// decide opens the policy page as Alice, in the browser at which Bob may be
-// signed in, and saves what she decides.
+// decide opens the policy page as Alice, in a browser in which Bob may be
+// signed in, and saves her decision.
 func (s *stage) decide(share string, values url.Values) {
 	s.t.Helper()
 	p := s.get(share)
@@ -181,13 +181,13 @@ func TestStory(t *testing.T) {
 	s.decide(share, url.Values{"person": {"bob"}, "new": {"view", "print"}})
 	s.get(s.photosURL+"/albums").want(200, "The owner decides")
 	s.order().want(200, "Lake holidays", "Alice lets you view", "The ticket becomes a permission", "Comes with the permission",
-		"Looks what the token holds", "6 more like it").
+		"Looks up what the token holds", "6 more like it").
 		submit(`action="/order/print"`, nil).want(200, "Printed: Lake holidays", "6 prints").
 		// Too weak.
 		submit(`action="/order/delete"`, nil).want(202, "The owner has been asked", "not allowed to delete")
 	s.get(s.photosURL+"/u/alice/albums/1").want(200, "6 photos", "<strong>bob</strong>", "<strong>printshop</strong>")
 
-	// Alice changes her mind. Bob has just been in.
+	// Alice changes her mind just after Bob was let in.
 	s.order().want(200, "Alice lets you view")
 	if err := s.op.Unshare("alice", s.op.Resources("alice")[0].ID, "bob"); err != nil {
 		t.Fatal(err)
@@ -283,7 +283,7 @@ func TestPanelFollowsTheWire(t *testing.T) {
 	s.order().want(502, "That did not work", "need_info")
 }
 
-// The pages of the embedded server have the panel, too, in its style.
+// The pages of the embedded server have the panel too, in its style.
 func TestPanelBesideTheServersPages(t *testing.T) {
 	s := newStage(t, nil)
 	const title = `aria-labelledby="panel-title"`
@@ -312,7 +312,7 @@ func TestStrangerGetsTicket(t *testing.T) {
 	}
 	s.get(s.photosURL+"/albums").want(200, "A stranger", "GET /u/alice/albums/1 at the Photo site")
 
-	// With a session that is not the owner's a page is refused, without a ticket.
+	// A page is refused without a ticket if the session is not the owner's.
 	bob := newBrowser(t)
 	bob.get(s.photosURL + "/sign-in").signIn("bob")
 	p := bob.get(s.photosURL+"/u/alice/albums/1").want(403, "Not for you")
@@ -341,7 +341,7 @@ func TestPagesKeepToThemselves(t *testing.T) {
 	}
 }
 
-// Each thing to do needs its own scope.
+// Each action needs its own scope.
 func TestScopesApart(t *testing.T) {
 	s := newStage(t, nil)
 	share := s.createAlbum().link("Share…")
@@ -357,7 +357,7 @@ func TestScopesApart(t *testing.T) {
 	}
 }
 
-// The shop sends requests to albums of the photo site and to nothing else.
+// The shop sends requests only to albums of the photo site.
 func TestShopKeepsToThePhotoSite(t *testing.T) {
 	asked := false
 	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
@@ -379,7 +379,7 @@ func TestShopKeepsToThePhotoSite(t *testing.T) {
 	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/99")).want(404, "no such album")
 }
 
-// Forms of other sites do nothing.
+// Forms of other sites have no effect.
 func TestCrossOrigin(t *testing.T) {
 	s := newStage(t, nil)
 	s.createAlbum()

@@ -9,11 +9,11 @@ import (
 	"example.com/gatehouse/example/internal/wire"
 )
 
-// names gives what is random in a trace a name, the same each time: ports,
-// shortened secrets, ids and times.
+// names gives random values in a trace a name that is the same every time:
+// ports, shortened secrets, ids and times.
 type names struct {
 	places *strings.Replacer
-	known  map[string]string // by the begin that is shown
+	known  map[string]string // by the beginning that is shown
 	count  map[string]int
 }
 
@@ -73,7 +73,7 @@ func (n *names) value(m wire.Message, l wire.Line) string {
 	return n.text(l.Value)
 }
 
-// name is that of a secret of which the begin is shown, by the order of
+// name is the name of a secret whose beginning is shown, by the order of
 // appearance.
 func (n *names) name(kind, begin string) string {
 	if n.known[begin] == "" {
@@ -83,7 +83,7 @@ func (n *names) name(kind, begin string) string {
 	return n.known[begin]
 }
 
-// bearerKind is what a token that is carried is called.
+// bearerKind is the kind of a token in an Authorization header.
 func bearerKind(m wire.Message) string {
 	switch {
 	case m.To.ID == "photos":
@@ -94,7 +94,7 @@ func bearerKind(m wire.Message) string {
 	return "PAT"
 }
 
-// kindOf is what a secret that is a member is called.
+// kindOf is the kind of a secret in a member.
 func kindOf(m wire.Message, name string) string {
 	switch name {
 	case "access_token":

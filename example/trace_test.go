@@ -20,11 +20,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/traces")
 
-// traces is where the traces lie that the diagrams of docs/uma.md are drawn from.
+// traces is the directory of the traces from which the diagrams of docs/uma.md
+// are drawn.
 var traces = filepath.Join("..", "docs", "traces")
 
-// The traces tell what passes on the wire. A test that fails here means that it
-// has changed: run it with -update, read the difference, then draw anew with
+// The traces record what passes on the wire. If a test fails here, that has
+// changed: run the test with -update, read the difference, then draw again with
 // go run ./example/sequence (from the root).
 func TestTraces(t *testing.T) {
 	plays := map[string]func(*testing.T) *teller{
@@ -92,8 +93,8 @@ func (s *stage) steps(b *browser) []wire.Step {
 	return s.rec.Steps(r)
 }
 
-// album is the stage with Alice's album on it. It is shared with Bob, who is at
-// a browser of his own and signed in at the shop, for these scopes.
+// album is the stage with Alice's album. It is shared with Bob for these
+// scopes. Bob has a browser of his own, and is signed in at the shop.
 func album(t *testing.T, scopes ...string) (s *stage, share string, bob *browser) {
 	t.Helper()
 	s = newStage(t, nil)
@@ -139,7 +140,7 @@ func playAsked(t *testing.T) *teller {
 	s, _, bob := album(t)
 	s.orderAs(bob).want(202, "The owner has been asked")
 	tell := s.tell("Bob is not allowed yet: the owner is asked",
-		"The print shop asks for the album and gets a ticket. At the authorization server the ticket alone is not enough: need_info. With Bob's ID Token the server knows who asks, but no policy lets him in: request_submitted. Alice finds the request in her inbox.")
+		"The print shop asks for the album and gets a ticket. At the authorization server the ticket alone is not enough: need_info. With Bob's ID Token the server knows who is asking, but no policy lets him in: request_submitted. Alice finds the request in her inbox.")
 	tell.scene("Bob orders prints of Alice’s album", "Bob", s.latest(bob))
 	return tell
 }
@@ -150,7 +151,7 @@ func playGranted(t *testing.T) *teller {
 	s.decide(share, url.Values{"person": {"bob"}, "new": {"view"}})
 	s.orderAs(bob).want(200, "Alice lets you view")
 	tell := s.tell("A ticket becomes a permission",
-		"The print shop turns the ticket and Bob's ID Token into a requesting party token (RPT). The photo site looks what the token holds and answers. The next requests need no call to the authorization server.")
+		"The print shop turns the ticket and Bob's ID Token into a requesting party token (RPT). The photo site looks up what the token holds and answers. The next requests need no call to the authorization server.")
 	tell.scene("Alice has shared the album with Bob. He tries again", "Bob", s.latest(bob))
 	s.orderAs(bob).want(200, "Alice lets you view")
 	tell.scene("Again, within CacheTTL: the permission is known", "Bob", s.latest(bob))
@@ -162,7 +163,7 @@ func playUpgraded(t *testing.T) *teller {
 	shown := s.orderAs(bob).want(200, "Alice lets you view")
 	shown.submit(`action="/order/delete"`, nil).want(202, "The owner has been asked")
 	tell := s.tell("Too weak, approved, upgraded",
-		"Bob may view the album and wants to delete it. His token is alive but too weak, so the answer is a ticket again, and Alice is asked. She approves; the next exchange, in which the shop offers the token it has, gives one that holds both permissions, and the shop throws the old one away.")
+		"Bob may view the album and wants to delete it. His token is alive but too weak, so the answer is a ticket again, and Alice is asked. She approves. In the next exchange the shop offers the token that it has and gets one that holds both permissions. The shop drops the old one.")
 	tell.scene("Bob presses “Delete”: his token is too weak. What follows is as before, and Alice is asked", "Bob", s.latest(bob)[:1])
 	s.get(s.serverURL+"/").submit("Approve", url.Values{"decision": {"approve"}}).want(200, "Nobody is waiting")
 	tell.scene("Alice approves the request in her inbox", "Alice", s.latest(s.browser))
@@ -175,11 +176,11 @@ func playTakenBack(t *testing.T) *teller {
 	s, share, bob := album(t, "view")
 	s.orderAs(bob).want(200, "Alice lets you view")
 	tell := s.tell("The owner changes her mind",
-		"Alice takes the share back at the authorization server; the photo site is not told. Within CacheTTL it still believes what it knows. Then introspection says that the token is worth nothing, Bob gets a ticket, and the server denies.")
+		"Alice takes the share back at the authorization server; the photo site is not told. Within CacheTTL it still trusts what it knows. After that, introspection says that the token is not active, Bob gets a ticket, and the server denies his request.")
 	s.decide(share, url.Values{"person": {""}})
 	tell.scene("Alice takes back what she had shared with Bob", "Alice", s.latest(s.browser))
 	s.orderAs(bob).want(200, "Alice lets you view")
-	tell.scene("Bob, within CacheTTL: what is known is still believed", "Bob", s.latest(bob))
+	tell.scene("Bob, within CacheTTL: what is known is still trusted", "Bob", s.latest(bob))
 	s.clock.advance(permissionTTL)
 	s.orderAs(bob).want(403, "Not allowed", "request_denied")
 	tell.scene("Bob, after CacheTTL", "Bob", s.latest(bob))
@@ -198,14 +199,14 @@ func playDown(t *testing.T) *teller {
 		t.Fatal(err)
 	}
 	tell := s.tell("The authorization server cannot be reached",
-		"What is known is served until CacheTTL has passed. After it a token cannot be looked up: 503. Who comes without a token gets no ticket: 403 with a Warning. Nobody is let in on suspicion.")
+		"What is known is served until CacheTTL has passed. After it a token cannot be looked up: 503. Somebody without a token gets no ticket: 403 with a Warning. When in doubt, nobody is let in.")
 	s.orderAs(bob).want(200, "Alice lets you view")
 	tell.scene("The server has stopped. Bob, within CacheTTL: his permission is known", "Bob", s.latest(bob))
 	s.clock.advance(permissionTTL)
 	s.orderAs(bob).want(503, "Nobody can be asked right now")
 	tell.scene("Bob, after CacheTTL: his token cannot be looked up", "Bob", s.latest(bob)[0].Inner)
 	s.orderAs(carol).want(503, "Nobody can be asked right now")
-	tell.scene("Carol, who comes without a token: no ticket can be had", "Carol", s.latest(carol)[0].Inner)
+	tell.scene("Carol, who comes without a token: no ticket can be obtained", "Carol", s.latest(carol)[0].Inner)
 	return tell
 }
 
@@ -214,13 +215,13 @@ func playMallory(t *testing.T) *teller {
 	bait := bob.get(s.malloryURL + "/").link("Print the album")
 	bob.get(bait).want(502, "We do not ask that server")
 	tell := s.tell("A challenge that names somebody else’s server",
-		"Mallory's site answers with a challenge whose as_uri is a server of Mallory's. The print shop trusts one issuer and compares it exactly: nothing is sent there.")
+		"Mallory's site answers with a challenge whose as_uri is a server of Mallory's. The print shop trusts one issuer and compares it exactly, so nothing is sent there.")
 	tell.scene("Bob follows a link that Mallory gave him", "Bob", s.latest(bob))
 	return tell
 }
 
-// teller makes a trace of recorded messages. What changes from run to run gets
-// names that do not.
+// teller makes a trace of recorded messages. It gives names to values that
+// change from run to run.
 type teller struct {
 	t      sequence.Trace
 	names  *names
@@ -255,7 +256,7 @@ func (tell *teller) messages(person string, messages []wire.Message) []sequence.
 	return out
 }
 
-// trace is what was told, by those who took part.
+// trace is the finished trace, with the parties that took part.
 func (tell *teller) trace() sequence.Trace {
 	for _, p := range []sequence.Party{
 		{ID: "browser", Role: "browser"},

@@ -1,10 +1,11 @@
-// A shop whose cart is in an scs session of its own: it is kept when the customer
-// signs in to pay, and gone when they sign out. After a login whose time was over
-// the cart goes at the next sign-in. Try it against
+// Command cart is a shop that keeps its cart in an scs session of its own. The
+// cart is kept when the customer signs in to pay, and is gone when they sign
+// out. If a login has expired, the cart is dropped at the next sign-in. Try it
+// against
 //
 //	go run ./example -only provider
 //
-// with ISSUER, CLIENT_ID and CLIENT_SECRET as that prints them.
+// with ISSUER, CLIENT_ID and CLIENT_SECRET set to what that command prints.
 package main
 
 import (
@@ -34,7 +35,8 @@ func newShop(provider *gatehouse.Provider, client gatehouse.Client, base string)
 	cart := scs.New() // in memory; any store of its own will do
 	cart.Cookie.Name = "cart"
 	cart.Cookie.Secure = strings.HasPrefix(base, "https:")
-	// App: its token is renewed at sign-in, its data destroyed at sign-out.
+	// App: its token is renewed at sign-in, and its data is destroyed at
+	// sign-out.
 	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{App: cart})
 	if err != nil {
 		return nil, err

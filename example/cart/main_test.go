@@ -10,7 +10,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// The cart outlives sign-in, for whoever filled it, and not sign-out.
+// The cart survives sign-in, for whoever filled it, but not sign-out.
 func TestCart(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)

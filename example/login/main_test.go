@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The program of the README is this one, so that it compiles.
+// The README shows this program, so the README's program compiles.
 func TestReadmeShowsThisProgram(t *testing.T) {
 	program, err := os.ReadFile("main.go")
 	if err != nil {

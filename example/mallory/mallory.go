@@ -1,8 +1,8 @@
-// Package mallory is the attacker of the example: a photo site with pictures for
-// everybody, says its page, whose tickets name an authorization server of its
-// own. That server works. A client that trusted whatever a challenge names
-// would show it its secret and the ID Token of the person it acts for; the page
-// counts what came.
+// Package mallory is the attacker of the example. Its page looks like a photo
+// site with pictures for everybody, but its tickets name an authorization
+// server of Mallory's own. That server works. A client that trusted whatever a
+// challenge names would send it the client's secret and the ID Token of the
+// person for whom it acts. The page counts what was caught.
 package mallory
 
 import (
@@ -24,7 +24,7 @@ var pages embed.FS
 const (
 	// Album is the path of the bait.
 	Album = "/u/mallory/albums/1"
-	// maxForm bounds what is read of a token request.
+	// maxForm is how much of a token request is read.
 	maxForm = 64 << 10
 )
 
@@ -35,7 +35,7 @@ type Config struct {
 	// PrintShop is the address of a shop that takes the parameter "album"; "" for
 	// none.
 	PrintShop string
-	// Aside stands beside the page; it may be nil.
+	// Aside makes the content beside the page; it may be nil.
 	Aside func(*http.Request) template.HTML
 }
 
@@ -50,7 +50,7 @@ type Site struct {
 	caught Catch
 }
 
-// Catch counts what has come.
+// Catch counts what was caught.
 type Catch struct {
 	Visits  int // requests for an album, each answered with a ticket
 	Asked   int // requests to the authorization server, whatever they were
@@ -84,7 +84,7 @@ func New(c Config) (*Site, error) {
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Caught tells what has come so far.
+// Caught returns what was caught so far.
 func (s *Site) Caught() Catch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,8 +108,8 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 	}{s.Caught(), s.config.Base + Album, shop}})
 }
 
-// album answers as a resource server does (UMA Grant §3.2), but for the
-// authorization server that it names.
+// album answers as a resource server does (UMA Grant §3.2), except that it
+// names Mallory's authorization server.
 func (s *Site) album(w http.ResponseWriter, _ *http.Request) {
 	s.count(func(c *Catch) { c.Visits++ })
 	w.Header().Set("WWW-Authenticate", fmt.Sprintf("UMA realm=%q, as_uri=%q, ticket=%q", "free-prints", s.config.Base, rand.Text()))
@@ -140,8 +140,8 @@ func (s *Site) metadata(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// token asks for the claim token, then gives a token that opens nothing. What
-// was shown to it is counted and not kept.
+// token asks for the claim token, then issues a token that opens nothing. The
+// secrets that it receives are counted, but not kept.
 func (s *Site) token(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	_, _, basic := r.BasicAuth()

@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/example/mallory"
 )
 
-// The trap works: a client that trusts Mallory's server loses what it has.
+// The trap works: a client that trusts Mallory's server reveals its secrets.
 func TestCatchesWhoTrusts(t *testing.T) {
 	var site *mallory.Site
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { site.ServeHTTP(w, r) }))

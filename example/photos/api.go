@@ -8,7 +8,7 @@ import (
 	"example.com/gatehouse"
 )
 
-// The REST API. Whoever gets here has been let in by the guard: the owner by
+// The REST API. The guard has let in every request that gets here: the owner by
 // her session, everybody else by a permission.
 
 // AlbumDocument is the answer to GET /u/{user}/albums/{album}.
@@ -59,7 +59,8 @@ func (s *Site) showAlbum(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, doc)
 }
 
-// showPhoto is one photo: whole for the owner, a preview for who may view.
+// showPhoto sends one photo: complete for the owner, a preview for people who
+// may view the album.
 func (s *Site) showPhoto(w http.ResponseWriter, r *http.Request) {
 	_, a, err := s.lookUp(r)
 	if err != nil {
@@ -80,7 +81,7 @@ func (s *Site) showPhoto(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(paint(a, n, preview)))
 }
 
-// print hands out the whole pictures and notes for whom.
+// print sends the complete pictures and records for whom.
 func (s *Site) print(w http.ResponseWriter, r *http.Request) {
 	p, a, err := s.lookUp(r)
 	if err != nil {

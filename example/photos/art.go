@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The photos of the example are painted by the program: no file is needed, and
-// the same photo looks the same each time.
+// The program paints the photos of the example. It needs no files, and the same
+// photo looks the same every time.
 
 const (
 	photoWidth, photoHeight = 640, 480
@@ -17,11 +17,11 @@ const (
 	photosInAlbum = 6
 )
 
-// motifs are what an album can show.
+// motifs are the subjects that an album can show.
 var motifs = []string{"Mountains", "Sea", "City", "Desert", "Forest"}
 
-// light is a time of day: the colours of the sky from above to the horizon, of
-// the sun or moon, and of what stands before it, far and near.
+// light is a time of day: the colours of the sky from top to horizon, of the
+// sun or moon, and of the foreground, far and near.
 type light struct {
 	name                  string
 	high, low             string
@@ -40,7 +40,7 @@ var lights = []light{
 	{"by moonlight", "#0b1230", "#33477d", "#f1f4ff", [3]int{56, 72, 116}, [3]int{34, 46, 84}, [3]int{14, 20, 44}, "#17234d", "#c7d4ff", "#ffe08a", true},
 }
 
-// photoTitle is the title of a photo, beginning with 1.
+// photoTitle is the title of a photo; the first is number 1.
 func photoTitle(a Album, number int) string {
 	return a.Motif + " " + lights[(number-1)%len(lights)].name
 }

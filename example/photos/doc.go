@@ -1,11 +1,11 @@
-// Package photos is the photo site of the example: people sign in with OpenID
+// Package photos is the photo site of the example. People sign in with OpenID
 // Connect, keep albums, and share them through an authorization server with UMA
-// 2.0. New wires gatehouse to an http.Handler; that is the file to read first.
+// 2.0. New wires gatehouse to an http.Handler, so read photos.go first.
 //
-// The site owns no list of friends. It registers each album at the
-// authorization server with a token of the album's owner, and asks whoever comes
-// without a session of the owner for a permission from there.
+// The site keeps no list of friends. It registers each album at the
+// authorization server with a token of the album's owner. Anybody who comes
+// without a session of the owner needs a permission from that server.
 //
-// Everything that has to outlive a process is in Config, so another module can
+// Everything that must outlive a process is in Config, so another module can
 // run the site on its own stores.
 package photos

@@ -37,7 +37,8 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 	}{intro, []template.URL{dataURL(cover, 4), dataURL(Album{Owner: "cover", ID: "2", Motif: "Sea"}, 1), dataURL(Album{Owner: "cover", ID: "3", Motif: "Forest"}, 2)}}})
 }
 
-// dataURL is a photo that needs no request of its own.
+// dataURL is the photo as an address, so that the page needs no further
+// request.
 func dataURL(a Album, number int) template.URL {
 	return template.URL("data:image/svg+xml," + url.PathEscape(paint(a, number, false)))
 }
@@ -56,7 +57,7 @@ func (s *Site) albums(w http.ResponseWriter, r *http.Request) {
 }
 
 // listAlbums shows a person's albums and the form for a new one, with what was
-// wrong about the last try.
+// wrong with the last attempt.
 func (s *Site) listAlbums(w http.ResponseWriter, r *http.Request, status int, problem, title string) {
 	me, err := s.me(r)
 	if err != nil {
@@ -123,7 +124,7 @@ func (s *Site) createAlbum(w http.ResponseWriter, r *http.Request) {
 		s.look.Fail(w, r, storeError(err))
 		return
 	}
-	// An album that cannot be registered now is the owner's alone: her page
+	// If an album cannot be registered now, only its owner can see it. Her page
 	// tries again, and so does the next request of a stranger.
 	_, _ = s.api.Register(r.Context(), s.resource(me, a))
 	http.Redirect(w, r, address(a), http.StatusSeeOther)
@@ -161,7 +162,7 @@ func (s *Site) ownAlbum(w http.ResponseWriter, r *http.Request, p Person, a Albu
 		err != nil, gatehouse.ErrorCode(err) == gatehouse.CodeOwnerGrantMissing}})
 }
 
-// removeAlbum is the owner's button.
+// removeAlbum handles the owner's button.
 func (s *Site) removeAlbum(w http.ResponseWriter, r *http.Request) {
 	if err := s.remove(r); err != nil {
 		s.look.Fail(w, r, err)
@@ -170,8 +171,9 @@ func (s *Site) removeAlbum(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/albums", http.StatusSeeOther)
 }
 
-// remove takes the album out of protection first: a crash in between leaves an
-// album that its next need registers again, never an open door.
+// remove deregisters the album first. After a crash in between, the next
+// request that needs the album registers it again, so it is never left
+// unprotected.
 func (s *Site) remove(r *http.Request) error {
 	p, a, err := s.lookUp(r)
 	if err != nil {

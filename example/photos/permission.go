@@ -11,8 +11,8 @@ import (
 // scopes are what an owner can allow.
 var scopes = []string{"view", "print", "delete"}
 
-// resource is what the authorization server knows of an album. Owner and Name
-// find it again; both stay the same for its life.
+// resource describes an album to the authorization server. Owner and Name
+// identify it; both stay the same for its life.
 func (s *Site) resource(p Person, a Album) gatehouse.Resource {
 	return gatehouse.Resource{
 		Owner:  p.Owner,
@@ -34,7 +34,7 @@ func (s *Site) need(scope string) gatehouse.NeedFunc {
 	}
 }
 
-// lookUp finds the album that an address names.
+// lookUp finds the album at an address.
 func (s *Site) lookUp(r *http.Request) (Person, Album, error) {
 	p, err := s.store.Person(r.Context(), r.PathValue("user"))
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Site) lookUp(r *http.Request) (Person, Album, error) {
 	if err != nil {
 		return Person{}, Album{}, storeError(err)
 	}
-	if p.Owner == "" { // albums are made by who has connected
+	if p.Owner == "" { // only people who have connected can make albums
 		return Person{}, Album{}, storeError(errors.New("photos: an album whose owner has no account for sharing"))
 	}
 	return p, a, nil
@@ -88,8 +88,8 @@ func (s *Site) me(r *http.Request) (Person, error) {
 	return p, nil
 }
 
-// connect is the page that leaves the owner's grant with the site. The guard of
-// the outer handler says who is signed in here, that of the inner one which
+// connect is the page that obtains the owner's grant. The guard of the outer
+// handler says who is signed in here. The guard of the inner one says which
 // account this is at the authorization server, and that the grant was given.
 func (s *Site) connect() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

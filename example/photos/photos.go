@@ -17,48 +17,51 @@ import (
 //go:embed pages/*.html
 var pages embed.FS
 
-// Config are the settings of New. Base, Provider and Client are required.
+// Config holds the settings of New. Base, Provider and Client are required.
 type Config struct {
 	// Base is the origin of the site, for example "http://127.0.0.1:8080". The
 	// redirect URLs below it are /auth/callback and, with Sharing, /share/callback.
 	Base string
-	// Provider is where people sign in, Client who the site is there.
+	// Provider is where people sign in. Client identifies the site there.
 	Provider *gatehouse.Provider
 	Client   gatehouse.Client
-	// Sharing is the authorization server for sharing, nil if Provider is.
+	// Sharing is the authorization server for sharing. If it is nil, that is
+	// Provider.
 	Sharing *Sharing
-	// SharingURL is the page where owners see who asks them, "" for none. It is
-	// linked too for albums for which the server names no page of their own.
+	// SharingURL is the page where owners see requests, "" for none. It also is
+	// the link for albums for which the server names no page.
 	SharingURL string
-	// Sessions, Grants, ResourceIDs and Albums keep what has to be kept, each
-	// nil for the memory of this process.
+	// Sessions, Grants, ResourceIDs and Albums are the stores of the site. Each
+	// may be nil, which keeps the data in the memory of this process.
 	Sessions    *gatehouse.Sessions
 	Grants      gatehouse.GrantStore
 	ResourceIDs gatehouse.ResourceIDs
 	Albums      Store
-	// CacheTTL is how long a permission is believed before the server is asked
+	// CacheTTL is how long a permission is trusted before the server is asked
 	// again; see gatehouse.ResourceServerConfig.
 	CacheTTL time.Duration
-	// PrintShop is the address of a shop that takes the parameter "album"; ""
+	// PrintShop is the address of a shop that accepts the parameter "album"; ""
 	// for none.
 	PrintShop string
-	// Intro stands on the first page, Aside beside every page; both may be empty.
+	// Intro is shown on the first page, Aside beside every page. Both may be
+	// empty.
 	Intro func(*http.Request) template.HTML
 	Aside func(*http.Request) template.HTML
-	// Reachable, if not nil, is asked before a browser is sent away to sign in.
-	// If it fails the browser stays, with a 503.
+	// Reachable, if not nil, is called before a browser is sent away to sign
+	// in. If it fails, the browser stays and gets a 503.
 	Reachable func(*http.Request) error
 	// Now is the clock, nil for time.Now.
 	Now func() time.Time
 }
 
-// Sharing is an authorization server at which people do not sign in to this
+// Sharing is an authorization server that people do not use to sign in to this
 // site. An owner connects an account there once.
 type Sharing struct {
 	Provider *gatehouse.Provider
 	Client   gatehouse.Client
-	// Sessions keeps the sign-ins there, each for the minutes of connecting;
-	// nil for the memory of this process. It is not Config.Sessions.
+	// Sessions keeps the sign-ins at that server, each for the minutes that
+	// connecting takes. If it is nil, they are kept in the memory of this
+	// process. It is not Config.Sessions.
 	Sessions *gatehouse.Sessions
 }
 
@@ -112,7 +115,8 @@ func (s *Site) lookConfig() look.Config {
 	if c.Sharing != nil {
 		origins = append(origins, originOf(c.Sharing.Provider.Issuer()))
 	}
-	// Where people sign in at the authorization server, the grant comes with it.
+	// If people sign in at the authorization server, they give the grant when
+	// they sign in.
 	signIn := "/sign-in?return_to=/connect"
 	if c.Sharing != nil {
 		signIn = "/sign-in?return_to=/albums"
@@ -123,7 +127,7 @@ func (s *Site) lookConfig() look.Config {
 	}
 }
 
-// wire makes what gatehouse does for the site.
+// wire sets up gatehouse for the site.
 func (s *Site) wire() error {
 	c := s.config
 	sharing, client := c.Provider, c.Client
@@ -159,7 +163,7 @@ func (s *Site) wire() error {
 		return err
 	}
 	// The button "Sign in" always asks for the password, so that one browser
-	// can play several people. A grant that is asked for afterwards does not.
+	// can play several people. A later request for the grant does not.
 	config.AuthParams = url.Values{"prompt": {"login"}}
 	if s.fresh, err = gatehouse.NewRelyingParty(c.Provider, config); err != nil {
 		return err
@@ -177,12 +181,12 @@ func (s *Site) wire() error {
 	return err
 }
 
-// connectWithin is how fresh a sign-in at the authorization server has to be to
-// connect an account: it must be that of who is at the browser now.
+// connectWithin is how recent a sign-in at the authorization server must be to
+// connect an account. It must be a sign-in of the person at the browser now.
 const connectWithin = time.Minute
 
-// wireOwner makes the guard of who connects an account for sharing. Where people
-// sign in at the authorization server anyway, it is that account.
+// wireOwner makes the guard of the page that connects an account for sharing.
+// If people sign in at the authorization server anyway, it is that account.
 func (s *Site) wireOwner() error {
 	c := s.config
 	if c.Sharing == nil {
@@ -243,7 +247,7 @@ func (s *Site) routes() http.Handler {
 	album.HandleFunc("DELETE /u/{user}/albums/{album}", s.deleteAlbum)
 	mux.Handle("/u/{user}/albums/{rest...}", gatehouse.Require(guard)(album))
 
-	// A form cannot send DELETE, so the owner's button has an address of its own.
+	// A form cannot send DELETE, so the owner's button has its own address.
 	mux.Handle("POST /u/{user}/albums/{album}/remove", mine.RequireLogin(http.HandlerFunc(s.removeAlbum)))
 	return mux
 }
@@ -251,8 +255,8 @@ func (s *Site) routes() http.Handler {
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown waits until the work that requests left behind is done, or ctx is.
-// Stop serving first.
+// Shutdown waits until the work that earlier requests started is done, or ctx
+// is. Stop serving first.
 func (s *Site) Shutdown(ctx context.Context) error {
 	errs := []error{gatehouse.Shutdown(ctx, s.api, s.grants)}
 	for _, sessions := range s.sessions {

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// ErrNotFound is what a Store returns for what it does not have.
+// A Store returns ErrNotFound for what it does not have.
 var ErrNotFound = errors.New("photos: not found")
 
-// ErrFull is what a Store returns when somebody has all they may have.
+// A Store returns ErrFull when somebody has all they may have.
 var ErrFull = errors.New("photos: too many")
 
-// Person is somebody who has signed in. Issuer and Subject name them; a name
-// alone may pass to somebody else.
+// Person is somebody who has signed in. Issuer and Subject identify them; a
+// name alone may later belong to somebody else.
 type Person struct {
 	Issuer, Subject string
 	// Handle is the name in addresses, chosen by the Store.
 	Handle string
 	// Name is what pages show.
 	Name string
-	// Owner is their subject at the authorization server for sharing, "" as
-	// long as they have not connected.
+	// Owner is their subject at the authorization server for sharing. It is ""
+	// until they have connected.
 	Owner string
 }
 
@@ -51,22 +51,23 @@ type Print struct {
 
 // Store keeps people and albums. All methods are safe for concurrent use.
 type Store interface {
-	// SignedIn returns the person with this Issuer and Subject, taking p in and
-	// choosing a handle like p.Handle if it is the first time.
+	// SignedIn returns the person with this Issuer and Subject. The first time,
+	// it adds p and chooses a handle like p.Handle.
 	SignedIn(ctx context.Context, p Person) (Person, error)
 	// Person returns the person with the handle, or ErrNotFound.
 	Person(ctx context.Context, handle string) (Person, error)
 	// Connect sets the Owner of the person with the handle.
 	Connect(ctx context.Context, handle, owner string) error
-	// Add keeps a new album, chooses its ID and returns it. ErrFull.
+	// Add stores a new album, chooses its ID and returns it. It may return
+	// ErrFull.
 	Add(ctx context.Context, a Album) (Album, error)
 	// Albums returns somebody's albums, newest first.
 	Albums(ctx context.Context, handle string) ([]Album, error)
 	// Album returns one album, or ErrNotFound.
 	Album(ctx context.Context, handle, id string) (Album, error)
-	// Printed notes a print, or returns ErrNotFound.
+	// Printed records a print, or returns ErrNotFound.
 	Printed(ctx context.Context, handle, id string, p Print) error
-	// Remove forgets an album. One that is not there is no error.
+	// Remove deletes an album. It is not an error if there is none.
 	Remove(ctx context.Context, handle, id string) error
 }
 
@@ -77,7 +78,8 @@ const (
 	maxPrints = 20
 )
 
-// memoryStore is a Store of one process. The zero value is ready to use.
+// memoryStore is a Store in the memory of one process. The zero value is ready
+// to use.
 type memoryStore struct {
 	mu       sync.Mutex
 	people   map[string]*Person    // by handle
@@ -108,7 +110,7 @@ func (m *memoryStore) SignedIn(_ context.Context, p Person) (Person, error) {
 	return p, nil
 }
 
-// plainHandle keeps what needs no escape in an address.
+// plainHandle keeps the characters that need no escape in an address.
 func plainHandle(wish string) string {
 	handle := strings.Map(func(r rune) rune {
 		switch {

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of the photo site: six pictures have about
-	// 150 KiB.
+	// maxAnswer is how much of an answer of the photo site is read. Six
+	// pictures have about 150 KiB.
 	maxAnswer = 4 << 20
 	// maxPictures bounds the previews that are fetched for one page.
 	maxPictures = 12
@@ -32,7 +32,7 @@ const (
 // albumPath is what the address of an album looks like at the photo site.
 var albumPath = regexp.MustCompile(`^/u/[a-z0-9-]{1,40}/albums/[a-z0-9-]{1,40}$`)
 
-// result is what the page of an order says.
+// result is the content of the page of an order.
 type result struct {
 	State    string // "shown", "printed", "deleted", "asked", "denied", "untrusted", "warned", "failed"
 	Act      string // what was tried: "show", "print" or "delete"
@@ -41,7 +41,7 @@ type result struct {
 	Owner    string
 	Pictures []picture
 	Message  string
-	Warning  string // the header, where the photo site could not ask
+	Warning  string // the header, if the photo site could not ask
 	status   int
 }
 
@@ -57,7 +57,7 @@ func (s *Shop) home(w http.ResponseWriter, r *http.Request) {
 	}{s.config.Photos + s.config.Suggest, s.config.Photos}})
 }
 
-// person is the name of who is signed in.
+// person is the name of the person who is signed in.
 func person(r *http.Request) string {
 	id := gatehouse.IdentityFrom(r.Context())
 	if id == nil {
@@ -66,7 +66,7 @@ func person(r *http.Request) string {
 	return cmp.Or(id.ClaimString("name"), id.ClaimString("preferred_username"), id.Subject)
 }
 
-// order makes the handler of one thing to do with an album.
+// order makes the handler of one action on an album.
 func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -82,8 +82,9 @@ func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
 	})
 }
 
-// albumAt takes the address of an album, whole or from the slash on. Everything
-// else is refused: the shop sends requests to sites that it knows only.
+// albumAt accepts the address of an album, complete or from the slash on.
+// Everything else is refused, because the shop sends requests only to sites
+// that it knows.
 func (s *Shop) albumAt(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	origin := s.config.Photos
@@ -123,7 +124,7 @@ func (s *Shop) show(r *http.Request, res *result) error {
 	return nil
 }
 
-// print orders the whole pictures.
+// print orders the complete pictures.
 func (s *Shop) print(r *http.Request, res *result) error {
 	res.Act = "print"
 	var doc photos.PrintsDocument
@@ -140,8 +141,8 @@ func (s *Shop) print(r *http.Request, res *result) error {
 	return nil
 }
 
-// delete asks the photo site to remove the album: more than a print shop should
-// be allowed, and that is the point of the button.
+// delete asks the photo site to remove the album. A print shop should not be
+// allowed to do that, which is what the button shows.
 func (s *Shop) delete(r *http.Request, res *result) error {
 	res.Act = "delete"
 	if _, err := s.send(r.Context(), http.MethodDelete, res.Album, ""); err != nil {
@@ -151,7 +152,8 @@ func (s *Shop) delete(r *http.Request, res *result) error {
 	return nil
 }
 
-// svgURL shows an SVG as a picture, in which nothing of it can act.
+// svgURL makes an SVG an image address. In an image, an SVG cannot run
+// anything.
 func svgURL(svg string) template.URL {
 	return template.URL("data:image/svg+xml," + url.PathEscape(svg))
 }
@@ -172,13 +174,13 @@ func (s *Shop) fetch(ctx context.Context, method, address string, doc any) error
 type siteError struct {
 	status      int
 	warning     string
-	unreachable bool // for the photo site: the authorization server
+	unreachable bool // the photo site cannot reach the authorization server
 }
 
 func (e *siteError) Error() string { return fmt.Sprintf("the photo site answered %d", e.status) }
 
-// send sends a request with whatever permission it takes: the transport brings
-// it. A media type that is not the wanted one is an error.
+// send sends a request. The transport obtains the permission that it takes. A
+// media type other than the expected one is an error.
 func (s *Shop) send(ctx context.Context, method, address, accept string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -206,7 +208,7 @@ func (s *Shop) send(ctx context.Context, method, address, accept string) ([]byte
 	return body, nil
 }
 
-// fail tells what an error means for the person.
+// fail explains an error to the person.
 func (res *result) fail(err error) {
 	if _, ok := errors.AsType[*gatehouse.SubmittedError](err); ok {
 		res.State, res.status = "asked", http.StatusAccepted
@@ -214,7 +216,7 @@ func (res *result) fail(err error) {
 	}
 	if _, ok := errors.AsType[*gatehouse.NeedInfoError](err); ok {
 		res.State, res.status = "failed", http.StatusForbidden
-		res.Message = "The authorization server wants to know more about you than your sign-in tells."
+		res.Message = "The authorization server wants to know more about you than your sign-in says."
 		return
 	}
 	if site, ok := errors.AsType[*siteError](err); ok {
@@ -243,7 +245,7 @@ func (res *result) failAtSite(e *siteError) {
 	case e.status == http.StatusServiceUnavailable:
 		res.State, res.status, res.Warning = "warned", e.status, e.warning
 	case e.status == http.StatusNotFound:
-		res.status, res.Message = e.status, "The photo site has no such album (any more)."
+		res.status, res.Message = e.status, "The photo site does not have this album, or no longer."
 	default:
 		res.Message = "The photo site answered in a way this shop does not understand."
 	}

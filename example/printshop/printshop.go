@@ -1,5 +1,5 @@
-// Package printshop is the UMA client of the example: people sign in, name an
-// album of the photo site, and the shop fetches and prints it with the
+// Package printshop is the UMA client of the example. People sign in and name
+// an album of the photo site. The shop fetches and prints it with the
 // permission that the album's owner gave them.
 //
 // The shop knows no owner and keeps no key to anybody's album. Its http.Client
@@ -24,22 +24,23 @@ import (
 //go:embed pages/*.html
 var pages embed.FS
 
-// Config are the settings of New. Base, Provider, Client and Photos are
+// Config holds the settings of New. Base, Provider, Client and Photos are
 // required.
 type Config struct {
 	// Base is the origin of the shop. The redirect URL is /auth/callback below it.
 	Base string
-	// Provider is where people sign in, Client who the shop is there.
+	// Provider is where people sign in. Client identifies the shop there.
 	Provider *gatehouse.Provider
 	Client   gatehouse.Client
 	// Sharing is the authorization server that gives permissions, and
-	// SharingClient who the shop is there; nil if it is Provider.
+	// SharingClient identifies the shop there. If Sharing is nil, that is
+	// Provider.
 	Sharing       *gatehouse.Provider
 	SharingClient gatehouse.Client
 	// Photos is the origin of the photo site that the form proposes.
 	Photos string
-	// Others are origins of further sites that albums are fetched from. None
-	// but these and Photos is asked.
+	// Others are origins of further sites from which albums are fetched. No
+	// other site but Photos is asked.
 	Others []string
 	// Suggest is the path of an album that the form proposes.
 	Suggest string
@@ -48,10 +49,10 @@ type Config struct {
 	// Transport carries the requests to the sites, nil for
 	// http.DefaultTransport.
 	Transport http.RoundTripper
-	// Aside stands beside every page; it may be nil.
+	// Aside makes the content beside every page; it may be nil.
 	Aside func(*http.Request) template.HTML
-	// Reachable, if not nil, is asked before a browser is sent away to sign in.
-	// If it fails the browser stays, with a 503.
+	// Reachable, if not nil, is called before a browser is sent away to sign
+	// in. If it fails, the browser stays and gets a 503.
 	Reachable func(*http.Request) error
 }
 
@@ -66,7 +67,7 @@ type Shop struct {
 	handler  http.Handler
 }
 
-// fetchTime bounds one request to the photo site, permission included.
+// fetchTime bounds one request to the photo site, including the permission.
 const fetchTime = 15 * time.Second
 
 // New makes the shop. It does no I/O.
@@ -98,7 +99,7 @@ func New(c Config) (*Shop, error) {
 	return s, nil
 }
 
-// wire makes what gatehouse does for the shop.
+// wire sets up gatehouse for the shop.
 func (s *Shop) wire() error {
 	c := s.config
 	var err error
@@ -150,13 +151,13 @@ func (s *Shop) routes() http.Handler {
 // ServeHTTP implements http.Handler.
 func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown waits until the work that requests left behind is done, or ctx is.
-// Stop serving first.
+// Shutdown waits until the work that earlier requests started is done, or ctx
+// is. Stop serving first.
 func (s *Shop) Shutdown(ctx context.Context) error {
 	return gatehouse.Shutdown(ctx, s.uma, s.sessions)
 }
 
-// forgetAtLogout forgets the permissions of who signs out.
+// forgetAtLogout forgets the permissions of the person who signs out.
 func (s *Shop) forgetAtLogout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {

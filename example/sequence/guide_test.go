@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// docs/uma.md shows each diagram, with a text for who cannot see it.
+// docs/uma.md shows each diagram, with a text for people who cannot see it.
 func TestDiagramsAreShown(t *testing.T) {
 	text := guide(t)
 	for _, name := range images(t, filepath.Join(docs, "img")) {
@@ -22,8 +22,9 @@ func TestDiagramsAreShown(t *testing.T) {
 
 var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 
-// The Go code of docs/uma.md is taken from code that is compiled and run: each
-// block stands, line by line, in one file. A line of "…" leaves something out.
+// The Go code of docs/uma.md comes from code that is compiled and run: all
+// lines of a block are in one file, in the same order. A line of "…" leaves
+// something out.
 func TestSnippetsAreRealCode(t *testing.T) {
 	sources := sourceLines(t)
 	blocks := goBlock.FindAllStringSubmatch(guide(t), -1)
@@ -66,7 +67,7 @@ func sourceLines(t *testing.T) [][]string {
 	return out
 }
 
-// trimmed gives the lines without their indentation and without empty ones.
+// trimmed returns the lines without indentation and empty lines.
 func trimmed(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
@@ -77,7 +78,7 @@ func trimmed(text string) []string {
 	return out
 }
 
-// follows reports whether the lines stand in the source together, but for
+// follows reports whether the lines appear in the source together, except for
 // lines of "…".
 func follows(lines, source []string) bool {
 	for begin := range source {
@@ -108,8 +109,7 @@ func follows(lines, source []string) bool {
 
 var jsonBlock = regexp.MustCompile("(?s)```json\n(.*?)```")
 
-// The recipe for Keycloak is part of the realm that the tests of interop sign in
-// at.
+// The recipe for Keycloak is part of the realm that the tests of interop use.
 func TestRecipeIsTheTestedRealm(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "interop", "servers", "assets", "realm-gatehouse.json"))
 	if err != nil {

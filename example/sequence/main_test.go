@@ -11,7 +11,7 @@ import (
 
 var docs = filepath.Join("..", "..", "docs")
 
-// The diagrams are drawn from the traces as they are.
+// The diagrams are those that the traces give.
 func TestDiagramsAreDrawn(t *testing.T) {
 	dir := t.TempDir()
 	if err := run(filepath.Join(docs, "traces"), dir); err != nil {

@@ -1,6 +1,5 @@
-// Package look is what the pages of the example have in common: the frame, the
-// style sheet, the headers that keep a page to itself, and the page that tells
-// what went wrong.
+// Package look has what the pages of the example share: the frame, the style
+// sheet, the headers that isolate a page, and the page that reports a failure.
 package look
 
 import (
@@ -33,8 +32,8 @@ var (
 	panel string
 )
 
-// PanelStyle is what the pages of another server need so that the panel looks
-// the same beside them.
+// PanelStyle is the style that the pages of another server need so that the
+// panel looks the same beside them.
 func PanelStyle() template.CSS { return template.CSS(palette + panel) }
 
 // StylePath is where Style has to be mounted.
@@ -45,15 +44,15 @@ type Config struct {
 	Name  string // of the site
 	Role  string // what it plays in the protocol, in a few words
 	Theme string // a class of the style sheet: "photos", "printshop" or "mallory"
-	// SignIn, SignOut and Home are paths of the site; SignIn is "" where nobody
-	// signs in.
+	// SignIn, SignOut and Home are paths of the site. SignIn is "" if nobody
+	// signs in there.
 	SignIn, SignOut, Home string
-	// Links are in the navigation of who is signed in.
+	// Links are in the navigation of people who are signed in.
 	Links []Link
 	// FormOrigins are origins to which the answers of forms may redirect.
-	// Browsers hold redirects to form-action, too.
+	// Browsers apply form-action to redirects too.
 	FormOrigins []string
-	// Aside makes what stands beside a page; nil for nothing.
+	// Aside makes the content beside a page; nil means none.
 	Aside func(*http.Request) template.HTML
 }
 
@@ -148,7 +147,7 @@ func initial(name string) string {
 	return ""
 }
 
-// Problem is what the page of a failure says.
+// Problem is the content of the page of a failure.
 type Problem struct {
 	Status  int
 	Message string
@@ -156,7 +155,7 @@ type Problem struct {
 	Retry   string // address to try again, "" for none
 }
 
-// Error answers a failure: it fits the ErrorHandler of a relying party. A
+// Error answers a failure. It fits the ErrorHandler of a relying party. A
 // program gets a small JSON object instead of a page.
 func (l *Look) Error(w http.ResponseWriter, r *http.Request, e *gatehouse.Error) {
 	if !WantsPage(r) {
@@ -183,7 +182,7 @@ func (l *Look) Error(w http.ResponseWriter, r *http.Request, e *gatehouse.Error)
 	l.Write(w, r, e.Status, "problem", Page{Title: title, Data: p})
 }
 
-// Fail answers err, which may hold an *Error; others are our own trouble.
+// Fail answers err. If err does not hold an *Error, the failure is our own.
 func (l *Look) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*gatehouse.Error](err)
 	if !ok {
@@ -192,9 +191,8 @@ func (l *Look) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	l.Error(w, r, e)
 }
 
-// Reachable shows the page of a failure instead of next when check fails, so
-// that a browser is not sent away to a server that is down. A nil check is
-// never asked.
+// Reachable shows the page of a failure instead of next if check fails, so that
+// a browser is not sent to a server that is down. A nil check is not called.
 func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) http.Handler {
 	if check == nil {
 		return next
@@ -203,8 +201,8 @@ func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) htt
 		if err := check(r); err != nil {
 			w.Header().Set("Retry-After", "5")
 			l.Error(w, r, &gatehouse.Error{
-				Code: "provider_unavailable", Status: http.StatusServiceUnavailable,
-				Message: "The sign-in service cannot be reached right now. Who is signed in stays signed in.",
+				Code: gatehouse.CodeProviderUnavailable, Status: http.StatusServiceUnavailable,
+				Message: "The sign-in service cannot be reached right now. Everybody who is signed in stays signed in.",
 			})
 			return
 		}
@@ -213,8 +211,8 @@ func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) htt
 }
 
 // SignOut ends the session with next, which then sends the browser to the
-// provider. When check says that nobody is there, it ends the person's sessions
-// here instead, and the browser stays.
+// provider. If check fails because the server is down, it ends the person's
+// sessions here instead, and the browser stays.
 func (l *Look) SignOut(check func(*http.Request) error, login *gatehouse.RelyingParty, sessions *gatehouse.Sessions, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || check == nil || check(r) == nil {
@@ -242,7 +240,7 @@ func Style(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, palette+sheet+panel)
 }
 
-// WantsPage reports whether a person looks at the answer.
+// WantsPage reports whether a person will see the answer.
 func WantsPage(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"

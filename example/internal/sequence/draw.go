@@ -20,9 +20,9 @@ const (
 	headTop  = 20
 	headHigh = 46
 	headWide = 184
-	bar      = 4   // half the width of the bar of who is at work
+	bar      = 4   // half the width of the bar of a party that is working
 	pad      = 12  // from a lifeline to a text
-	mono     = 7.0 // width of a character, rather more than fonts have
+	mono     = 7.0 // width of a character, a little more than in most fonts
 	sans     = 6.2
 )
 
@@ -40,7 +40,7 @@ type drawing struct {
 	trace  Trace
 	bars   bytes.Buffer // below the arrows
 	body   bytes.Buffer
-	y      int // what is above is drawn
+	y      int // everything above is drawn
 	number int
 	active map[int]bool // lanes that are answering
 }
@@ -84,7 +84,8 @@ func (d *drawing) scene(s Scene) {
 	}
 }
 
-// message draws the request, what it took to answer it, and the answer.
+// message draws the request, the messages that it took to answer it, and the
+// answer.
 func (d *drawing) message(m Message) {
 	from, to := d.trace.lane(m.From), d.trace.lane(m.To)
 	d.number++
@@ -125,7 +126,7 @@ func (d *drawing) message(m Message) {
 	d.y += 30
 }
 
-// noAnswer stands for the answer where a connection was refused.
+// noAnswer stands for the answer if a connection was refused.
 const noAnswer = "no answer"
 
 // half writes the two lines above an arrow.
@@ -149,8 +150,8 @@ func (d *drawing) half(h Half, answer bool, left, room int) {
 	}
 }
 
-// arrow draws at the present height, from bar to bar. One that is lost ends in a
-// cross.
+// arrow draws an arrow at the current height, from bar to bar. One that is lost
+// ends in a cross.
 func (d *drawing) arrow(from, to int, class string) {
 	d.y -= 7
 	x1, x2, way := d.x(from), d.x(to), 1
@@ -174,7 +175,7 @@ func text(b *bytes.Buffer, class string, x, y int, s string) {
 	fmt.Fprintf(b, `<text class="%s" x="%d" y="%d">%s</text>`+"\n", class, x, y, escape(s))
 }
 
-// clip keeps a text within the room, given the width of its characters.
+// clip shortens a text to the room, given the width of its characters.
 func clip(s string, room int, char float64) string {
 	most := max(int(float64(room)/char), 4)
 	if runes := []rune(s); len(runes) > most {
@@ -183,8 +184,8 @@ func clip(s string, room int, char float64) string {
 	return s
 }
 
-// escape makes a text safe between and within tags. What XML has no place for
-// becomes the replacement character.
+// escape makes a text safe between and within tags. Characters that XML does
+// not allow become the replacement character.
 func escape(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s)) // a Builder does not fail

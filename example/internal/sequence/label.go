@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// What is said below the first line of a request or an answer: the members that
-// the protocol turns on, the weightiest first. The rest is in the trace.
+// What is shown below the first line of a request or an answer: the members on
+// which the protocol depends, the most important first. The rest is in the
+// trace.
 
 var ofRequest = []struct {
 	name string
@@ -29,7 +30,7 @@ var ofAnswer = []struct {
 	{"keys", plain}, {"sub", named("sub")},
 }
 
-// details lists what to say about a half.
+// details lists what to show of a half.
 func details(h Half, answer bool) []string {
 	rules := ofRequest
 	if answer {
@@ -65,7 +66,8 @@ func list(value string) string {
 	return strings.Join(items, ", ")
 }
 
-// credentials tells a token; a client that authenticates is no news.
+// credentials shows a token. It does not show that a client authenticates,
+// which is usual.
 func credentials(value string) string {
 	token, _ := strings.CutPrefix(value, "Bearer ")
 	if token == value {
@@ -74,7 +76,7 @@ func credentials(value string) string {
 	return "Bearer " + token
 }
 
-// param says a parameter of a UMA challenge (Grant §3.2.1).
+// param shows a parameter of a UMA challenge (Grant §3.2.1).
 func param(before, name string) func(string) string {
 	return func(challenge string) string {
 		_, rest, _ := strings.Cut(challenge, name+`="`)
@@ -86,13 +88,13 @@ func param(before, name string) func(string) string {
 	}
 }
 
-// warning says the code; its text is the same each time (Grant §3.2.2).
+// warning shows the code. Its text is always the same (Grant §3.2.2).
 func warning(value string) string {
 	code, _, _ := strings.Cut(value, " ")
 	return "Warning " + code
 }
 
-// permissions says "r-1: view, print" for each.
+// permissions writes "r-1: view, print" for each permission.
 func permissions(value string) string {
 	var items []struct {
 		ID     string   `json:"resource_id"`
@@ -110,7 +112,7 @@ func permissions(value string) string {
 	return strings.Join(out, "; ")
 }
 
-// wanted says what a server asks for by need_info.
+// wanted shows what a server asks for with need_info.
 func wanted(value string) string {
 	if strings.Contains(value, "#IDToken") {
 		return "wants an ID Token"

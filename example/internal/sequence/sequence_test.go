@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/example/internal/sequence"
 )
 
-// hostile is a text that would act if it were taken for markup.
+// hostile is a text that would do harm if it were taken for markup.
 const hostile = `"'><script>alert(1)</script><a href="javascript:x">]]>&amp;` + "\x00\x1b\xff"
 
 func trace(change func(*sequence.Trace)) sequence.Trace {
@@ -78,7 +78,7 @@ func TestDraw(t *testing.T) {
 	if !bytes.Equal(svg, sequence.Draw(trace(nil))) {
 		t.Error("two drawings of one trace differ")
 	}
-	// The answer stands below what it took to answer.
+	// The answer is drawn below the messages that it took.
 	if strings.Index(got, "no answer") > strings.Index(got, "401 Unauthorized") {
 		t.Error("the inner message stands below the answer")
 	}
@@ -110,7 +110,7 @@ func TestDrawEscapes(t *testing.T) {
 	}
 }
 
-// No text is longer than the room it has, by the width of its characters.
+// No text is longer than its room, by the width of its characters.
 func TestDrawClips(t *testing.T) {
 	long := strings.Repeat("ä", 500)
 	got := texts(t, sequence.Draw(trace(func(t *sequence.Trace) {

@@ -1,6 +1,6 @@
 // Package sequence draws sequence diagrams, as SVG, of messages that were
-// recorded on the wire. A drawing depends on its Trace only, so that it can be
-// made again and compared.
+// recorded on the wire. A drawing depends only on its Trace, so it can be made
+// again and compared.
 package sequence
 
 import (
@@ -9,22 +9,22 @@ import (
 	"fmt"
 )
 
-// Trace is what one diagram tells. It is kept as JSON.
+// Trace is the content of one diagram. It is stored as JSON.
 type Trace struct {
 	Title       string  `json:"title"`
-	Description string  `json:"description"` // in words, for who cannot see the diagram
+	Description string  `json:"description"` // in words, for people who cannot see the diagram
 	Parties     []Party `json:"parties"`     // from left to right
 	Scenes      []Scene `json:"scenes"`
 }
 
-// Party is who sends and receives.
+// Party is a sender and receiver of messages.
 type Party struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
-	Role string `json:"role"` // in the words of UMA
+	Role string `json:"role"` // in the terms of UMA
 }
 
-// Scene is what follows from one thing that somebody does.
+// Scene is everything that follows from one action of a person.
 type Scene struct {
 	Caption  string    `json:"caption"`
 	Messages []Message `json:"messages"`
@@ -48,13 +48,14 @@ type Half struct {
 	Lines []Line `json:"lines,omitempty"`
 }
 
-// Line is a header or a member of a body; a body that is no object has no name.
+// Line is a header or a member of a body. A body that is not an object has no
+// name.
 type Line struct {
 	Name  string `json:"name,omitempty"`
 	Value string `json:"value"`
 }
 
-// Encode writes a trace as it is kept.
+// Encode writes a trace in the form in which it is stored.
 func Encode(t Trace) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -95,7 +96,7 @@ func (t Trace) check(messages []Message) error {
 	return nil
 }
 
-// lane is the place of a party, from the left; -1 if it takes no part.
+// lane is the position of a party from the left, or -1 if it takes no part.
 func (t Trace) lane(id string) int {
 	for i, p := range t.Parties {
 		if p.ID == id {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Kind is what a message means, judged by what is in it.
+// Kind says what a message means, judged by its content.
 type Kind struct {
 	Title string
 	Text  string
@@ -23,47 +23,47 @@ var (
 
 	metadata    = Kind{"Reads what the server offers", "All addresses come from this document; none is built in. It is kept for an hour.", ""}
 	umaMetadata = Kind{"Reads what the server offers for UMA", "The second document adds the addresses of the protection API: where resources are registered and tickets are given out.", ""}
-	keys        = Kind{"Fetches the public keys", "With them the site verifies the signature of an ID Token by itself.", ""}
+	keys        = Kind{"Fetches the public keys", "With these keys the site verifies the signature of an ID Token by itself.", ""}
 
 	toSignIn = Kind{"Sends the browser to sign in", "No password ever passes through this site. State, nonce and code challenge are new for each sign-in.", "ask"}
-	toGrant  = Kind{"Asks the owner for a grant", "The scope uma_protection: may this site register what you own, and hand out tickets for it, also while you are away?", "ask"}
+	toGrant  = Kind{"Asks the owner for a grant", "The scope uma_protection: may this site register what you own, and hand out tickets for it, even while you are away?", "ask"}
 	toLogout = Kind{"Signs out here, then there", "The session here has ended already. Now the browser goes to end the one at the server.", ""}
 	cameBack = Kind{"The browser comes back with a code", "The code is good for one use, and only together with the verifier that this site kept.", ""}
-	loggedIn = Kind{"Turns the code into tokens", "The ID Token says who signed in. The site checks its signature, issuer, audience, nonce and times before it believes it.", "yes"}
-	gotPAT   = Kind{"Turns the code into a PAT", "A protection API token: with it the site acts for this owner at the authorization server. It is kept apart from the session, so that strangers can be answered when the owner has signed out.", "yes"}
+	loggedIn = Kind{"Turns the code into tokens", "The ID Token says who signed in. The site checks its signature, issuer, audience, nonce and times before it trusts it.", "yes"}
+	gotPAT   = Kind{"Turns the code into a PAT", "A protection API token: with it the site acts for this owner at the authorization server. It is kept apart from the session, so that strangers can be answered after the owner has signed out.", "yes"}
 	ownPAT   = Kind{"Gets a token for itself", "Client credentials: the site proves who it is and acts for nobody else.", "yes"}
-	renewed  = Kind{"Renews a token", "The refresh token brings a new access token without the person.", ""}
+	renewed  = Kind{"Renews a token", "The refresh token brings a new access token while the person is away.", ""}
 	userInfo = Kind{"Asks who has signed in", "The user info must name the same subject as the ID Token, or the sign-in fails.", ""}
-	revoked  = Kind{"Revokes a token", "What is not needed any more is taken back.", ""}
+	revoked  = Kind{"Revokes a token", "A token that is no longer needed is revoked.", ""}
 
 	registered = Kind{"Puts the album under protection", "Registered with the owner's own token, so it belongs to them at the authorization server. From now on that server decides who may do what; the photo site keeps no list of friends.", "yes"}
-	updated    = Kind{"Updates the description", "What the owner decided stays.", ""}
-	removed    = Kind{"Takes the album out of protection", "With it everything that its owner had decided.", ""}
-	looked     = Kind{"Looks what is registered", "The authorization server remembers; the site finds its resources again.", ""}
-	asksTicket = Kind{"Asks for a ticket", "“Somebody wants this. I do not know who.” The request names the album and the scope that is missing. The ticket stands for it.", "ask"}
-	noTicket   = Kind{"Got no ticket", "The authorization server did not give a ticket for this.", "no"}
+	updated    = Kind{"Updates the description", "The owner’s decisions stay as they are.", ""}
+	removed    = Kind{"Takes the album out of protection", "Everything that its owner had decided goes with it.", ""}
+	looked     = Kind{"Looks up what is registered", "The authorization server remembers, so the site finds its resources again.", ""}
+	asksTicket = Kind{"Asks for a ticket", "“Somebody wants this. I do not know who.” The request names the album and the scope that is missing. The ticket stands for that request.", "ask"}
+	noTicket   = Kind{"Gets no ticket", "The authorization server did not give a ticket for this.", "no"}
 
-	challenged = Kind{"“Not without permission”", "401 with a ticket, and the address of the one server that can turn it into a permission. The same answer for no token, a stale one and a weak one.", "ask"}
-	lured      = Kind{"“Ask my own server”", "A true challenge, but the authorization server that it names belongs to whoever sent it. The shop trusts one issuer and compares it exactly, so the request ends here: nothing was sent there, no ticket, no secret, no ID Token.", "no"}
+	challenged = Kind{"“Not without permission”", "401 with a ticket, and the address of the one server that can turn it into a permission. The answer is the same for no token, an expired one and a weak one.", "ask"}
+	lured      = Kind{"“Ask my own server”", "This is a genuine challenge, but the authorization server that it names belongs to whoever sent it. The shop trusts one issuer and compares it exactly, so the request ends here: nothing was sent there, no ticket, no secret, no ID Token.", "no"}
 	warned     = Kind{"“I cannot even ask”", "The photo site could not get a ticket, so it lets nobody in and says why: 403 with a Warning. It fails closed.", "no"}
-	unsure     = Kind{"“I cannot look it up”", "The token may be good, but nobody can be asked what it holds. The photo site does not guess: 503, and the same token may serve later.", "no"}
+	unsure     = Kind{"“I cannot look it up”", "The token may be good, but nobody can be asked what it holds. The photo site does not guess. It answers 503, and the same token may work later.", "no"}
 	used       = Kind{"Comes with the permission", "The requesting party token (RPT) opens exactly what the owner allowed, for this person at this client.", "yes"}
 
-	needInfo  = Kind{"“Who is asking?”", "The ticket alone names nobody. The server wants an ID Token, and gives a new ticket: the old one is used up.", "ask"}
-	submitted = Kind{"“I have asked the owner”", "The server knows now who asks, and the policy says no. The owner finds the request in the inbox; a new ticket stands for it.", "ask"}
+	needInfo  = Kind{"“Who is asking?”", "The ticket alone identifies nobody. The server wants an ID Token, and gives a new ticket because the old one is used up.", "ask"}
+	submitted = Kind{"“I have asked the owner”", "The server now knows who is asking, and the policy says no. The owner finds the request in the inbox; a new ticket stands for it.", "ask"}
 	denied    = Kind{"“No”", "The owner has decided against it. There is nothing to wait for.", "no"}
 	granted   = Kind{"The ticket becomes a permission", "An RPT. It was given to this client for this person, for what the owner's policy allows.", "yes"}
-	upgraded  = Kind{"The permission grows", "The client showed the RPT it had; the new one holds both permissions, and the old one is thrown away.", "yes"}
+	upgraded  = Kind{"The permission grows", "The client showed the RPT it had; the new one holds both permissions, and the old one is dropped.", "yes"}
 	misfit    = Kind{"The token endpoint refuses", "The request did not satisfy the server. The member “error” says why.", "no"}
 
-	active   = Kind{"Looks what the token holds", "Introspection: active, and the list of permissions with their scopes. The photo site compares it with what the request needs.", "yes"}
+	active   = Kind{"Looks up what the token holds", "Introspection: active, and the list of permissions with their scopes. The photo site compares it with what the request needs.", "yes"}
 	inactive = Kind{"The token is worth nothing", "Introspection says no: it has expired, or the owner has taken back what it held.", "no"}
 
-	decided = Kind{"The owner decides", "At the authorization server, on its own page. The photo site is not told: it will see when the next request comes.", "yes"}
+	decided = Kind{"The owner decides", "At the authorization server, on its own page. The photo site is not told. It finds out when the next request comes.", "yes"}
 	failed  = Kind{"That did not work", "The answer is an error. The request ends here.", "no"}
 )
 
-// kind judges a message by what was seen on the wire.
+// kind determines the kind of a message from what was seen on the wire.
 func (x *exchange) kind() Kind {
 	switch {
 	case x.failed:
@@ -89,12 +89,12 @@ func (x *exchange) kind() Kind {
 	return x.protectionKind()
 }
 
-// mentionsSignIn tells the OpenID document from that of UMA, which some servers
-// give the same members.
+// mentionsSignIn distinguishes the OpenID document from that of UMA. Some
+// servers give both the same members.
 func (x *exchange) mentionsSignIn() bool { return x.answer["userinfo_endpoint"] != nil }
 
-// protectionKind judges calls with JSON: of the protection API, of the photo
-// site, and user info.
+// protectionKind determines the kind of a call with JSON: to the protection
+// API, to the photo site, or for user info.
 func (x *exchange) protectionKind() Kind {
 	if k, ok := x.resourceKind(); ok {
 		return k

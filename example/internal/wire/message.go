@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxMembers is how many members of one body are shown. Metadata has more;
-	// the ones that a reader looks for come first.
+	// the important ones come first.
 	maxMembers = 9
 	// maxValue is how much of one value is shown.
 	maxValue = 220
@@ -75,8 +75,8 @@ func (x *exchange) facts() {
 	}
 }
 
-// message is what is kept: the kind, and the parts that matter with every
-// secret shortened.
+// message is what is kept: the kind, and the important parts with every secret
+// shortened.
 func (x exchange) message() Message {
 	x.facts()
 	m := Message{From: x.from, To: x.to, Kind: x.kind()}
@@ -140,7 +140,7 @@ func formLines(form url.Values) []Line {
 	return out
 }
 
-// jsonLines shows an object member by member, anything else in one line.
+// jsonLines shows an object member by member, and anything else in one line.
 func jsonLines(v any) []Line {
 	object, ok := v.(map[string]any)
 	if !ok {
@@ -168,7 +168,7 @@ func jsonLines(v any) []Line {
 	return out
 }
 
-// first are the names that a reader looks for, in the order of interest.
+// first lists the most interesting names, in the order of interest.
 var first = []string{
 	"error", "error_description", "grant_type", "response_type", "active", "permissions", "ticket", "claim_token", "claim_token_format",
 	"required_claims", "interval", "resource_id", "resource_scopes", "_id", "user_access_policy_uri", "name", "type",
@@ -188,7 +188,7 @@ func ordered[V any](members map[string]V) []string {
 	}
 	names := make([]string, 0, len(members))
 	for name := range members {
-		if name != "form_token" { // the page's own, no part of the protocol
+		if name != "form_token" { // belongs to the page, not to the protocol
 			names = append(names, name)
 		}
 	}

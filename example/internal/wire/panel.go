@@ -28,8 +28,8 @@ type Step struct {
 	Messages []Message
 }
 
-// Panel writes what the browser of r caused: its latest click in full, those
-// before folded. A nil button leaves the button out.
+// Panel writes what the browser of r caused: its latest click in full, and
+// earlier ones folded. If button is nil, the button is left out.
 func (rec *Recorder) Panel(r *http.Request, button *Switch) template.HTML {
 	var latest *Step
 	steps := rec.Steps(r)
@@ -51,7 +51,7 @@ func (rec *Recorder) Panel(r *http.Request, button *Switch) template.HTML {
 }
 
 // Steps returns what the browser of r caused, oldest first. Clicks without a
-// message of the protocol are left out, but for the latest.
+// protocol message are left out, except the latest.
 func (rec *Recorder) Steps(r *http.Request) []Step {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -85,8 +85,9 @@ func (t *thread) shown(latest bool) []Step {
 	return out
 }
 
-// shownCalls copies what says something about the protocol. What it took to
-// answer another request, such as that for the page itself, stands in its place.
+// shownCalls copies the calls that say something about the protocol. A request
+// that says nothing itself, such as that for the page, is replaced by the calls
+// that it took to answer it.
 func shownCalls(calls []*call) []Message {
 	var out []Message
 	for _, c := range calls {
@@ -106,7 +107,8 @@ func shownCalls(calls []*call) []Message {
 	return out
 }
 
-// like reports whether a message went as the one before it, to another address.
+// like reports whether a message is like the one before it, except for its
+// address.
 func (m Message) like(o Message) bool {
 	return o.Kind == used && m.Kind == used && m.From == o.From && m.To == o.To && len(o.Inner) == 0 &&
 		slices.Equal(m.Request.Lines, o.Request.Lines) && m.Response.Line == o.Response.Line && len(o.Response.Lines) == 0

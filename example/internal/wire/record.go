@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// maxBody is how much of a body is looked at. Protocol messages are smaller;
-// of what is longer nothing is shown, and all of it passes through.
+// maxBody is how much of a body is read for the record. Protocol messages are
+// smaller. Of a longer body nothing is shown, but all of it passes through.
 const maxBody = 64 << 10
 
 // Transport records what a party sends through base, nil for
@@ -65,7 +65,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// nobody stands for calls that belong to no browser.
+// nobody is the thread of calls that belong to no browser.
 const nobody = "00000000000000000000000000000000"
 
 // traceparent names the click to another party (W3C Trace Context §3.2), which
@@ -83,7 +83,8 @@ func newSpan() string {
 	return hex.EncodeToString(span[:])
 }
 
-// peek reads the begin of a body and returns it with a body that is whole.
+// peek reads the beginning of a body, and returns it with a reader of the whole
+// body.
 func peek(body io.ReadCloser) ([]byte, io.ReadCloser) {
 	begin, err := io.ReadAll(io.LimitReader(body, maxBody+1))
 	rest := io.MultiReader(bytes.NewReader(begin), body)
@@ -105,7 +106,7 @@ type failing struct{ err error }
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // Handler records what browsers and strangers send to a party. What another
-// party sends was recorded there.
+// party sends is recorded by its Transport.
 func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, recorded := rec.arrive(w, r, party)
@@ -131,8 +132,8 @@ func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 	})
 }
 
-// arrive finds out where a request belongs, and keeps a place for its message
-// unless its sender records it.
+// arrive finds out to which click a request belongs. It reserves a place for
+// the message unless the sender records it.
 func (rec *Recorder) arrive(w http.ResponseWriter, r *http.Request, party string) (v *visit, recorded bool) {
 	parts := strings.Split(r.Header.Get("Traceparent"), "-")
 	hash := ""
@@ -165,7 +166,7 @@ func (rec *Recorder) arrive(w http.ResponseWriter, r *http.Request, party string
 	return v, false
 }
 
-// turn notes whether the click goes on with a redirect.
+// turn notes whether the click continues with a redirect.
 func (rec *Recorder) turn(v *visit, r *http.Request, status int) {
 	if !opensPage(r) {
 		return
@@ -175,7 +176,7 @@ func (rec *Recorder) turn(v *visit, r *http.Request, status int) {
 	v.thread.open = status >= 300 && status < 400
 }
 
-// fill completes a message that has kept its place.
+// fill completes a message for which a place was reserved.
 func (rec *Recorder) fill(c *call, seen exchange) {
 	shown := seen.message()
 	rec.mu.Lock()

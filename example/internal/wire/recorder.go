@@ -1,11 +1,11 @@
 // Package wire records the protocol messages that pass between the parties of
 // the example, for the panel beside each page. A Transport records what a party
-// sends and a Handler what browsers and strangers send to it, both from the
-// wire: a message looks as it looked when it went by, but for secrets, which
-// are shortened before anything is kept.
+// sends. A Handler records what browsers and strangers send to a party. Both
+// record from the wire, so a message appears as it was sent, except that
+// secrets are shortened before anything is kept.
 //
-// What is kept is bounded: by browser, by click and in size. Nothing is kept on
-// disk.
+// What is kept is bounded by browser, by click and in size. Nothing is written
+// to disk.
 package wire
 
 import (
@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// maxThreads bounds the browsers that are remembered; the one that was away
-	// longest is forgotten first.
+	// maxThreads bounds the browsers that are remembered. The one that was
+	// inactive longest is forgotten first.
 	maxThreads = 64
 	// maxSteps is how many clicks back a panel shows: the last one and what led
 	// to it.
@@ -31,20 +31,20 @@ const (
 	maxMessages = 40
 )
 
-// Actor is a party that messages pass between.
+// Actor is a party that sends and receives messages.
 type Actor struct {
 	ID     string // also a class of the style sheet
-	Name   string // as the panel says it
-	Origin string // scheme, host and port; "" for who has none
-	Local  bool   // runs in this process: it is told to which click a request belongs
+	Name   string // as the panel shows it
+	Origin string // scheme, host and port; "" if it has none
+	Local  bool   // runs in this process, so it can be told to which click a request belongs
 }
 
-// Recorder keeps what passed by. It is safe for concurrent use.
+// Recorder keeps recorded messages. It is safe for concurrent use.
 type Recorder struct {
 	mu      sync.Mutex
 	actors  []Actor
 	threads map[string]*thread
-	order   []string // of threads, the one that was away longest first
+	order   []string // of threads, the one that was inactive longest first
 	busy    map[string][]*visit
 	spans   map[string]*call // under way to a party of this process
 	common  *thread          // of strangers, and of calls that nobody waits for
@@ -63,14 +63,14 @@ type step struct {
 	count int
 }
 
-// call is a place for a message, and what it took to answer it.
+// call holds the place of a message, and the calls that it took to answer it.
 type call struct {
 	message Message // zero while it is under way
 	inner   []*call
 }
 
-// visit is a request that a party is serving; calls that the party makes
-// meanwhile belong to it.
+// visit is a request that a party is serving. Calls that the party makes in the
+// meantime belong to it.
 type visit struct {
 	thread *thread
 	step   *step
@@ -116,8 +116,8 @@ var (
 
 type visitKey struct{}
 
-// cookie names the browser. Cookies do not know ports, so all parties of one
-// host see the same.
+// cookie identifies the browser. Cookies ignore ports, so all parties on one
+// host see the same cookie.
 const cookie = "gatehouse-example-panel"
 
 // threadOf finds what a browser caused, by the hash of its cookie. The lock is
@@ -139,7 +139,7 @@ func (rec *Recorder) threadOf(hash string, make bool) *thread {
 	return t
 }
 
-// click begins a step unless the browser is following a redirect. The lock is
+// click starts a step unless the browser is following a redirect. The lock is
 // held.
 func (t *thread) click(title string) *step {
 	if t.open && len(t.steps) > 0 {
@@ -153,7 +153,8 @@ func (t *thread) click(title string) *step {
 	return s
 }
 
-// last is the step that a request belongs to that is no click. The lock is held.
+// last is the step to which a request belongs that is not a click. The lock is
+// held.
 func (t *thread) last() *step {
 	if len(t.steps) == 0 {
 		t.steps = append(t.steps, &step{})
@@ -176,7 +177,7 @@ func (s *step) reserve(within *call) *call {
 	return c
 }
 
-// enter notes that a party serves a request.
+// enter records that a party serves a request.
 func (rec *Recorder) enter(party string, v *visit) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -189,9 +190,10 @@ func (rec *Recorder) leave(party string, v *visit) {
 	rec.busy[party] = slices.DeleteFunc(rec.busy[party], func(o *visit) bool { return o == v })
 }
 
-// visitOf finds the request that a call of a party belongs to: the one on its
-// context, else one that the party is serving, because gatehouse shares calls
-// between requests and gives them a context of their own.
+// visitOf finds the request to which a call of a party belongs: the one on its
+// context, or else one that the party is serving. The latter is needed because
+// gatehouse shares calls between requests and gives them a context of their
+// own.
 func (rec *Recorder) visitOf(ctx context.Context, party string) *visit {
 	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
 		return v
@@ -204,7 +206,7 @@ func (rec *Recorder) visitOf(ctx context.Context, party string) *visit {
 	return &visit{thread: rec.common, step: rec.common.click("In the background")}
 }
 
-// hashOf names a browser to the other parties without its cookie.
+// hashOf identifies a browser to the other parties without its cookie.
 func hashOf(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:16])
@@ -224,7 +226,7 @@ func browserOf(w http.ResponseWriter, r *http.Request) string {
 	return hashOf(value)
 }
 
-// opensPage reports whether a person looks at the answer.
+// opensPage reports whether a person will see the answer.
 func opensPage(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"

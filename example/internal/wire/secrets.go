@@ -12,29 +12,31 @@ import (
 
 const (
 	// shownBegin is how much of a secret is shown, so that a reader recognises
-	// it in the next message: 6 of at least 16 characters.
+	// it in the next message: 6 characters of at least 16.
 	shownBegin = 6
-	// minShown is the shortest secret of which anything is shown.
+	// minShown is the length of the shortest secret of which anything is shown.
 	minShown = 16
 	// minToken is the length from which a value that looks random counts as a
 	// secret, whatever its name is.
 	minToken = 20
 )
 
-// secretNames are members that hold secrets however they look.
+// secretNames are members whose value is always a secret, whatever it looks
+// like.
 var secretNames = []string{
 	"access_token", "refresh_token", "id_token", "id_token_hint", "token", "ticket", "rpt", "pct", "claim_token",
 	"code", "state", "nonce", "code_verifier", "code_challenge", "client_secret", "client_assertion", "password",
 	"session_state", "form_token",
 }
 
-// never are those of which nothing is shown, because people choose them.
+// never are those that are not shown at all, because people choose them.
 var never = []string{"client_secret", "password"}
 
-// tokenLike is what random values and JWTs are made of.
+// tokenLike matches the characters of random values and JWTs.
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_\-.~+/=]{20,}`)
 
-// shownMember is the value of a named member, fit to be seen.
+// shownMember is the value of a named member in the form in which it may be
+// shown.
 func shownMember(name, value string) string {
 	switch {
 	case slices.Contains(never, name):
@@ -45,8 +47,8 @@ func shownMember(name, value string) string {
 	return shownText(value)
 }
 
-// shorten keeps the begin of a secret. Of a JWT it adds whom it speaks of, read
-// from its payload.
+// shorten keeps the beginning of a secret. To a JWT it adds whom the token is
+// about, read from its payload.
 func shorten(secret string) string {
 	if len(secret) < minShown {
 		return "•••"
@@ -54,7 +56,7 @@ func shorten(secret string) string {
 	return secret[:shownBegin] + "…" + aboutJWT(secret)
 }
 
-// aboutJWT tells the claims of a JWT that are no secret.
+// aboutJWT returns the claims of a JWT that are not secret.
 func aboutJWT(raw string) string {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
@@ -86,11 +88,11 @@ func aboutJWT(raw string) string {
 	return text + ")"
 }
 
-// idTokenFormat looks random by its file name, but is a name that everybody
-// knows (UMA Grant §3.3.1).
+// idTokenFormat looks random, but is a name that everybody knows (UMA Grant
+// §3.3.1).
 const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
 
-// shownText shortens what looks random in any text.
+// shownText shortens every part of a text that looks random.
 func shownText(text string) string {
 	if text == idTokenFormat {
 		return text
@@ -106,8 +108,8 @@ func shownText(text string) string {
 	})
 }
 
-// looksRandom tells random values from words: they are long and mix digits or
-// both cases.
+// looksRandom distinguishes random values from words: they are long and contain
+// digits or both cases.
 func looksRandom(word string) bool {
 	if len(word) < minToken {
 		return false

@@ -19,7 +19,7 @@ const (
 	jwt   = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJib2IiLCJhdWQiOiJwcmludHNob3AifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 )
 
-// trip sends one request through a recorder and returns what is recorded.
+// trip sends one request through a recorder and returns the record.
 func trip(t *testing.T, r *http.Request, answer func(*http.Request) (*http.Response, error)) (wire.Message, *http.Response) {
 	t.Helper()
 	rec := wire.New(wire.Actor{ID: "printshop", Name: "Print shop"}, wire.Actor{ID: "server", Name: "Authorization server", Origin: "http://as.test"})
@@ -91,18 +91,18 @@ func TestKinds(t *testing.T) {
 		{"Turns the code into a PAT", form(url.Values{"grant_type": {"authorization_code"}}), 200, nil, `{"scope":"openid uma_protection"}`},
 		{"Renews a token", form(url.Values{"grant_type": {"refresh_token"}}), 200, nil, `{}`},
 		{"Gets a token for itself", form(url.Values{"grant_type": {"client_credentials"}}), 200, nil, `{}`},
-		{"Looks what the token holds", form(url.Values{"token": {token}}), 200, nil, `{"active":true}`},
+		{"Looks up what the token holds", form(url.Values{"token": {token}}), 200, nil, `{"active":true}`},
 		{"The token is worth nothing", form(url.Values{"token": {token}}), 200, nil, `{"active":false}`},
 		{"Revokes a token", form(url.Values{"token": {token}}), 200, nil, ``},
 		{"Fetches the public keys", get, 200, nil, `{"keys":[]}`},
 		{"Reads what the server offers", get, 200, nil, `{"issuer":"http://as.test","token_endpoint":"http://as.test/t"}`},
 		{"Reads what the server offers for UMA", get, 200, nil, `{"issuer":"http://as.test","permission_endpoint":"http://as.test/p"}`},
 		{"Asks for a ticket", jsonRequest("POST", "/perm", `[{"resource_id":"r"}]`), 201, nil, `{"ticket":"` + token + `"}`},
-		{"Got no ticket", jsonRequest("POST", "/perm", `[{"resource_id":"r"}]`), 400, nil, `{"error":"invalid_resource_id"}`},
+		{"Gets no ticket", jsonRequest("POST", "/perm", `[{"resource_id":"r"}]`), 400, nil, `{"error":"invalid_resource_id"}`},
 		{"Puts the album under protection", jsonRequest("POST", "/r", `{"resource_scopes":["view"]}`), 201, nil, `{"_id":"r"}`},
 		{"Updates the description", jsonRequest("PUT", "/r/1", `{"resource_scopes":["view"]}`), 200, nil, `{"_id":"r"}`},
 		{"Takes the album out of protection", jsonRequest("DELETE", "/r/1", ``), 204, nil, ``},
-		{"Looks what is registered", jsonRequest("GET", "/r", ``), 200, nil, `["r"]`},
+		{"Looks up what is registered", jsonRequest("GET", "/r", ``), 200, nil, `["r"]`},
 		{"Asks who has signed in", jsonRequest("GET", "/userinfo", ``), 200, nil, `{"sub":"bob"}`},
 		{"“Not without permission”", get, 401, http.Header{"Www-Authenticate": {`UMA realm="x", as_uri="http://as.test", ticket="` + token + `"`}}, ``},
 		{"“I cannot even ask”", get, 403, http.Header{"Warning": {`199 - "UMA Authorization Server Unreachable"`}}, ``},
@@ -123,7 +123,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Wherever a secret stands, no whole one is kept; what tells it apart is.
+// Wherever a secret appears, it is never kept whole, but enough of it is kept
+// to recognise it.
 func TestSecretsAreShortened(t *testing.T) {
 	withHeader := func(name, value string) *http.Request {
 		r := form(url.Values{"grant_type": {"refresh_token"}})
@@ -176,7 +177,7 @@ func TestSecretsAreShortened(t *testing.T) {
 	}
 }
 
-// What is recorded passes through as it was.
+// What is recorded passes through unchanged.
 func TestBodiesPassThrough(t *testing.T) {
 	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 1 << 20} {
 		sent, got := strings.Repeat("s", size), ""
@@ -247,8 +248,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// One browser does not see what another one caused, and nobody can ask for it
-// by a made-up name.
+// One browser does not see what another one caused, and a made-up cookie gives
+// access to nothing.
 func TestBrowsersApart(t *testing.T) {
 	rec := wire.New(wire.Actor{ID: "photos", Name: "Photo site"}, wire.Actor{ID: "server", Origin: "http://as.test"})
 	fail := rec.Transport("photos", round(func(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }))
