@@ -91,26 +91,27 @@ func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask fun
 		}
 		asked := c.now()
 		f, err := ask(ctx)
-		if err == nil {
-			c.keep(key, f, asked)
+		if err != nil {
+			return nil, err
 		}
-		return f, err
+		return c.keep(key, f, asked), nil
 	})
 }
 
-// keep remembers what the server answered at the given time.
-func (c *Cache) keep(key Key, f *Facts, asked time.Time) {
+// keep remembers what the server answered at the given time. It returns the facts
+// as they are remembered.
+func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
 	switch {
 	case c.ttl < 0:
+		return f
 	case !f.Active:
-		c.bad.put(key, f, asked, asked.Add(min(c.ttl, inactiveTTL)))
-	default:
-		until := asked.Add(c.ttl)
-		if expires := f.Expires.Time(); expires.Before(until) && !expires.IsZero() {
-			until = expires
-		}
-		c.good.put(key, f, asked, until)
+		return c.bad.put(key, f, asked, asked.Add(min(c.ttl, inactiveTTL)))
 	}
+	until := asked.Add(c.ttl)
+	if expires := f.Expires.Time(); expires.Before(until) && !expires.IsZero() {
+		until = expires
+	}
+	return c.good.put(key, f, asked, until)
 }
 
 // Forget makes the next Get for key ask again, if what is remembered there is
@@ -125,61 +126,58 @@ type memory struct {
 	limit int // in bytes
 
 	mu    sync.RWMutex
-	byKey map[Key]remembered
-	queue []entry // oldest first; entries replaced or forgotten since are still in it
-	bytes int     // of all entries in queue
-}
-
-type remembered struct {
-	facts *Facts
-	until time.Time
+	byKey map[Key]*entry
+	queue []*entry // oldest first; entries replaced or forgotten since are still in it
+	bytes int      // of all entries in queue
 }
 
 type entry struct {
-	key Key
-	remembered
+	until time.Time
+	facts Facts
+	key   Key
 }
 
-func newMemory(limit int) memory { return memory{limit: limit, byKey: make(map[Key]remembered)} }
+func newMemory(limit int) memory { return memory{limit: limit, byKey: make(map[Key]*entry)} }
 
 func (m *memory) get(key Key, now time.Time) *Facts {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if r := m.byKey[key]; r.facts != nil && now.Before(r.until) {
-		return r.facts
+	if e := m.byKey[key]; e != nil && now.Before(e.until) {
+		return &e.facts
 	}
 	return nil
 }
 
 // put remembers f until the given time. It drops expired entries, then the
-// oldest, until f fits.
-func (m *memory) put(key Key, f *Facts, now, until time.Time) {
-	size := f.Size()
+// oldest, until f fits. It returns the facts that get will return.
+func (m *memory) put(key Key, f *Facts, now, until time.Time) *Facts {
+	e := &entry{until, *f, key}
+	size := e.facts.Size()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for len(m.queue) > 0 && (m.bytes+size > m.limit || !now.Before(m.queue[0].until)) {
 		m.dropOldest()
 	}
-	r := remembered{f, until}
-	m.byKey[key] = r
-	m.queue = append(m.queue, entry{key, r})
+	m.byKey[key] = e
+	m.queue = append(m.queue, e)
 	m.bytes += size
+	return &e.facts
 }
 
 // forget leaves the entry in queue.
 func (m *memory) forget(key Key, f *Facts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.byKey[key].facts == f {
+	if e := m.byKey[key]; e != nil && &e.facts == f {
 		delete(m.byKey, key)
 	}
 }
 
 func (m *memory) dropOldest() {
 	old := m.queue[0]
-	m.queue[0], m.queue = entry{}, m.queue[1:]
+	m.queue[0], m.queue = nil, m.queue[1:]
 	m.bytes -= old.facts.Size()
-	if m.byKey[old.key].facts == old.facts {
+	if m.byKey[old.key] == old {
 		delete(m.byKey, old.key)
 	}
 }

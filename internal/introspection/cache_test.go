@@ -87,11 +87,11 @@ func TestRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAsked(c.ttl)
 			start := a.now
-			a.get(t, "token", c.facts)
+			first := a.get(t, "token", c.facts)
 			if c.want > 0 {
 				a.now = start.Add(c.want - 1)
-				if got := a.get(t, "token", nil); got != c.facts || a.calls != 1 {
-					t.Errorf("just before the end: facts %p, asked %d times", got, a.calls)
+				if got := a.get(t, "token", nil); got != first || a.calls != 1 {
+					t.Errorf("just before the end: other facts, asked %d times", a.calls)
 				}
 			}
 			a.now = start.Add(c.want)
@@ -147,11 +147,11 @@ func TestForget(t *testing.T) {
 func TestOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, key := introspection.NewCache(ttl, time.Now), introspection.KeyOf("token", "")
-		want, calls := good(), 0
+		said, calls := &introspection.Facts{Active: true, Expires: introspection.Never, Subject: "ana"}, 0
 		ask := func(ctx context.Context) (*introspection.Facts, error) {
 			calls++
 			time.Sleep(time.Second) // the bubble's clock
-			return want, ctx.Err()
+			return said, ctx.Err()
 		}
 		var wg sync.WaitGroup
 		for i := range 20 {
@@ -162,13 +162,13 @@ func TestOneFlight(t *testing.T) {
 				}
 				defer cancel()
 				f, err := c.Get(ctx, key, time.Minute, ask)
-				if i%2 == 0 && err != context.DeadlineExceeded || i%2 == 1 && (f != want || err != nil) {
+				if i%2 == 0 && err != context.DeadlineExceeded || i%2 == 1 && (err != nil || f.Subject != "ana") {
 					t.Errorf("%d: %v, %v", i, f, err)
 				}
 			})
 		}
 		time.Sleep(2 * time.Millisecond)
-		if err := c.Wait(t.Context()); err != nil || calls != 1 || c.Known(key) != want {
+		if err := c.Wait(t.Context()); err != nil || calls != 1 || c.Known(key) == nil {
 			t.Errorf("%v after %d calls", err, calls)
 		}
 		wg.Wait()
