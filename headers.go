@@ -56,7 +56,7 @@ func ownedHeaders(headers map[string]func(*Identity) string) (map[string]string,
 		folded := foldHeader(name)
 		switch {
 		case folded == "" || !headerName(name):
-			problems = append(problems, fmt.Errorf("%q is not the name of a header", name))
+			problems = append(problems, fmt.Errorf("%q is not a valid header name", name))
 		case headers[name] == nil:
 			problems = append(problems, fmt.Errorf("%q has no function", name))
 		case owned[folded] != "":

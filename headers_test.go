@@ -95,7 +95,7 @@ func TestIdentityHeaders(t *testing.T) {
 			user, email = []string{"ana-1"}, []string{"ana@example.org"}
 		}
 		if !slices.Equal(got["X-Auth-User"], user) || !slices.Equal(got["X-Auth-Email"], email) {
-			t.Errorf("%s: %s %s told %q, %q; want %q, %q", when, method, path, got["X-Auth-User"], got["X-Auth-Email"], user, email)
+			t.Errorf("%s: %s %s: the upstream got %q, %q; want %q, %q", when, method, path, got["X-Auth-User"], got["X-Auth-Email"], user, email)
 		}
 		for name, values := range got {
 			if strings.Contains(fmt.Sprint(values), "spoofed") {
@@ -144,7 +144,7 @@ func TestIdentityHeadersValues(t *testing.T) {
 		r = r.WithContext(gatehouse.WithIdentity(r.Context(), &gatehouse.Identity{Subject: "x"}))
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		if values := got.Header.Values("X-Auth-User"); strings.Join(values, "|") != want {
-			t.Errorf("value %q is told as %q, want %q", value, values, want)
+			t.Errorf("value %q is sent as %q, want %q", value, values, want)
 		}
 		if _, has := got.Header["Connection"]; has {
 			t.Errorf("Connection is left: %q", got.Header.Values("Connection"))
@@ -153,7 +153,7 @@ func TestIdentityHeadersValues(t *testing.T) {
 			t.Errorf("trailers %v, want X-Sum alone", got.Trailer)
 		}
 		if r.Header.Get("X-Auth-User") != "spoofed" || len(r.Trailer) != 2 {
-			t.Error("the request outside was changed")
+			t.Error("the caller's request was changed")
 		}
 	}
 }

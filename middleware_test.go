@@ -55,12 +55,12 @@ func TestWiring(t *testing.T) {
 		"stricter than nobody":   {func() { noLogin.With() }, "With: the RelyingParty was not made by NewRelyingParty"},
 		"zero requirement":       {func() { login.With(gatehouse.Requirement{}) }, "With: the Requirement is the zero value, which requires nothing"},
 		"no owners":              {func() { login.With(gatehouse.OwnerGrant()) }, "With: OwnerGrant needs RelyingPartyConfig.OwnerGrants"},
-		"no age":                 {func() { gatehouse.MaxAge(time.Second - 1) }, "MaxAge: less than one second can never be met"},
+		"no age":                 {func() { gatehouse.MaxAge(time.Second - 1) }, "MaxAge: no sign-in can meet less than one second"},
 		"no requirement":         {func() { gatehouse.RequirementFunc("owner", nil) }, "RequirementFunc: the function is nil"},
 		"headers, no handler":    {func() { gatehouse.IdentityHeaders(nil)(nil) }, "IdentityHeaders: the handler is nil"},
 		"headers, all at once": {func() {
 			gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{"X-User": name, "x_user": name, "X-Name": name, "x-name": name, "X-None": nil, "": name})
-		}, "IdentityHeaders: \"\" is not the name of a header\n\"X-None\" has no function\n\"X-Name\" and \"x-name\" are spellings of one header\n\"x_user\" is not the name of a header"},
+		}, "IdentityHeaders: \"\" is not a valid header name\n\"X-None\" has no function\n\"X-Name\" and \"x-name\" are spellings of one header\n\"x_user\" is not a valid header name"},
 		"UMA without need":    {func() { api.UMAProtect(nil) }, "UMAProtect: the Need is nil: give Rules, a Permission or a NeedFunc"},
 		"UMA without handler": {func() { api.UMAProtect(view)(nil) }, "UMAProtect: the handler is nil"},
 		"guard without need":  {func() { api.UMAGuard(nil) }, "UMAGuard: the Need is nil: give Rules, a Permission or a NeedFunc"},
@@ -283,7 +283,7 @@ func TestRequire(t *testing.T) {
 }
 func TestIdentityOnContext(t *testing.T) {
 	if gatehouse.IdentityFrom(context.Background()) != nil {
-		t.Error("an identity from nowhere")
+		t.Error("an identity without a guard")
 	}
 	id := &gatehouse.Identity{Issuer: "https://id.example.org", Subject: "u1"}
 	if got := gatehouse.IdentityFrom(gatehouse.WithIdentity(context.Background(), id)); got != id {
@@ -319,6 +319,6 @@ func TestIdentityClaims(t *testing.T) {
 	}
 	var wrong struct{ Email int }
 	if err := id.Claims(&wrong); err == nil {
-		t.Error("a text decoded into a number")
+		t.Error("a string was decoded into a number")
 	}
 }

@@ -147,7 +147,7 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	}
 	md, err := c.rp.provider.Metadata(ctx)
 	if err == nil && md.ResponseIssuer {
-		err = errResponseIssuer.because(errors.New("iss is missing, though the provider announces it"))
+		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
 	}
 	return err
 }

@@ -116,13 +116,13 @@ func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 		}
 		return rec, nil
 	case len(rec.Refresh) == 0:
-		return nil, errNoToken.because(errors.New("it has expired and there is no refresh token"))
+		return nil, errNoToken.because(errors.New("the access token has expired, and there is no refresh token"))
 	}
 	if err := l.refresh(ctx, rec); err != nil {
 		return nil, stale(err)
 	}
 	if rec = l.record(); !rec.Serves(l.sessions.now()) {
-		return nil, errNoToken.because(errors.New("the renewed token has expired already"))
+		return nil, errNoToken.because(errors.New("the renewed token has already expired"))
 	}
 	return rec, nil
 }

@@ -36,7 +36,7 @@ func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*htt
 		t.origins[outbound.Origin(u)] = true
 	}
 	if len(origins) == 0 {
-		wrong.add("origins", "none: the token would go nowhere")
+		wrong.add("origins", "none: the token would never be sent")
 	}
 	if err := wrong.in("HTTPClient"); err != nil {
 		return nil, err

@@ -327,10 +327,10 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 		}
 	}
 	if !challenge.Printable(c.Realm) {
-		wrong.add("Realm", "it has characters that cannot stand in a header")
+		wrong.add("Realm", "it has characters that are not allowed in a header")
 	}
 	if c.CacheTTL > maxFactsTTL {
-		wrong.add("CacheTTL", "%v is longer than %v: who loses a permission would keep it that long", c.CacheTTL, maxFactsTTL)
+		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
 	if err := wrong.in("NewResourceServer"); err != nil {
 		return err

@@ -60,7 +60,7 @@ func TestCF3_EverySwitchIsJudged(t *testing.T) {
 			}
 			if !insecure && !switches(field.Type) {
 				if weakName(field.Name) {
-					t.Errorf("%s sounds as if it weakened safety; then it is called Insecure…", name)
+					t.Errorf("%s sounds as if it weakened security; then it must be called Insecure…", name)
 				}
 				continue
 			}

@@ -156,7 +156,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 			}
 			for _, never := range []string{"the-password", "the-client-secret", "the-key-of"} {
 				if strings.Contains(text, never) {
-					t.Errorf("%q tells %s", text, never)
+					t.Errorf("%q shows %s", text, never)
 				}
 			}
 		})

@@ -101,14 +101,14 @@ func TestShutdownWaitsForTheProvider(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				if err := part.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("it waited for nothing: %v", err)
+					t.Errorf("Shutdown did not wait: %v", err)
 				}
 				close(held.release)
 				if err := part.Shutdown(t.Context()); err != nil {
 					t.Error(err)
 				}
 				if md, err := p.Metadata(t.Context()); err != nil || md.TokenEndpoint == "" {
-					t.Errorf("the fetch was not over: %v", err)
+					t.Errorf("Shutdown returned before the fetch was done: %v", err)
 				}
 			})
 		})
@@ -193,7 +193,7 @@ func TestBackChannelChecksCertificates(t *testing.T) {
 func TestBackChannelTLSVersion(t *testing.T) {
 	std, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
-		t.Fatal("http.DefaultTransport is no *http.Transport")
+		t.Fatal("http.DefaultTransport is not an *http.Transport")
 	}
 	defer func() { http.DefaultTransport = std }()
 	for version, good := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {

@@ -32,7 +32,7 @@ type stepUp struct {
 // second, because no sign-in could meet that.
 func MaxAge(d time.Duration) Requirement {
 	if d < time.Second {
-		panic("gatehouse: MaxAge: less than one second can never be met")
+		panic("gatehouse: MaxAge: no sign-in can meet less than one second")
 	}
 	return Requirement{
 		name: "max_age " + d.String(),

@@ -68,7 +68,7 @@ func wantHidden(t testing.TB, name string, v any, secrets ...string) {
 	for how, text := range printings(v) {
 		for _, s := range secrets {
 			if strings.Contains(text, s) || strings.Contains(text, hex.EncodeToString([]byte(s))) {
-				t.Errorf("%s printed by %s tells a secret: %.200s", name, how, text)
+				t.Errorf("%s printed by %s shows a secret: %.200s", name, how, text)
 			}
 		}
 	}
@@ -298,9 +298,9 @@ func TestCF7_URLs(t *testing.T) {
 	s.SetDown(true)
 	s.WantRefusal(ana.Get(callback), http.StatusServiceUnavailable)
 	if s.Logged("op.test") == 0 && s.Logged("token endpoint") == 0 {
-		t.Error("the log does not say who could not be reached")
+		t.Error("the log does not say which server could not be reached")
 	}
 	if n := s.Logged("marker-of-a-query"); n != 0 {
-		t.Errorf("a query is %d times in the log", n)
+		t.Errorf("a query occurs %d times in the log", n)
 	}
 }

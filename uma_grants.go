@@ -106,7 +106,7 @@ func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Se
 
 func missingGrant(cause error) *Error {
 	if cause == nil {
-		cause = errors.New("no grant of the owner is kept")
+		cause = errors.New("no grant of the owner is stored")
 	}
 	return errOwnerGrantMissing.because(cause)
 }
@@ -155,7 +155,7 @@ func (r *grantRenewal) done(o ownerGrant, busy bool) bool {
 // work sends the refresh token once.
 func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[ownerGrant] {
 	if o.Refresh == "" {
-		return r.lose(o, errors.New("the token ended, and there is no refresh token"))
+		return r.lose(o, errors.New("the access token has expired, and there is no refresh token"))
 	}
 	a, err := r.g.provider.requestToken(ctx, r.g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
 	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok && refusal.Code == "invalid_grant" {

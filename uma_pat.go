@@ -68,7 +68,7 @@ func newServicePAT(p *Provider, c Client) *servicePAT {
 // PAT implements PATSource for the owner "".
 func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Secret, error) {
 	if owner != "" {
-		return Secret{}, errOwnerGrantMissing.because(errors.New("client credentials do not own a person's resources: set PAT to an OwnerGrants"))
+		return Secret{}, errOwnerGrantMissing.because(errors.New("client credentials do not work for a person's resources: set PAT to an OwnerGrants"))
 	}
 	token, err := s.token.Instead(ctx, refused.Reveal())
 	if err != nil {

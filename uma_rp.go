@@ -218,11 +218,11 @@ func (c *call) trust(challenge *umaChallenge, unreadable error) error {
 	return nil
 }
 
-// permission returns the token for the next try. It is one that another call
-// has just obtained, or else one for ticket. If the exchange is refused but a
-// new ticket may help, permission returns what the cache has left, perhaps no
-// token, so that the resource server issues a new ticket. The token that was
-// challenged is used.
+// permission returns the token for the next try, where used is the token that
+// was challenged. It is one that another call has just obtained, or else one
+// for ticket. If the exchange is refused but a new ticket may help, permission
+// returns what the cache has left, perhaps no token, so that the resource
+// server issues a new ticket.
 func (c *call) permission(ticket, used string) (string, error) {
 	for {
 		if c.t.tokens.Denied(c.request) {
@@ -233,7 +233,7 @@ func (c *call) permission(ticket, used string) (string, error) {
 			return other, nil
 		}
 		if c.rounds == c.t.config.MaxRounds {
-			err := errTooManyRounds.because(fmt.Errorf("%d tickets were not enough", c.rounds))
+			err := errTooManyRounds.because(fmt.Errorf("permission is still missing after %d tickets", c.rounds))
 			c.t.report(c.r.Context(), err)
 			return "", err
 		}
@@ -321,9 +321,9 @@ func readUMAChallenge(values []string) (*umaChallenge, error) {
 	case found == nil:
 		return nil, nil
 	case found.issuer == "":
-		return nil, errors.New("a UMA challenge without as_uri")
+		return nil, errors.New("the UMA challenge has no as_uri")
 	case found.ticket == "":
-		return nil, errors.New("a UMA challenge without ticket")
+		return nil, errors.New("the UMA challenge has no ticket")
 	}
 	return found, nil
 }

@@ -49,9 +49,9 @@ type outcome struct {
 	err     error
 }
 
-// run makes the exchange and stores the token. The context flight ends with
-// the exchange. Only the values of asker are used, the context of the request
-// that started it.
+// run makes the exchange and stores the token. The exchange ends with the
+// context flight. The context asker is that of the request that started it;
+// only its values are used.
 func (x *exchange) run(flight, asker context.Context) *outcome {
 	// Claims needs the values to find its session, and the event to find its
 	// trace.
@@ -97,7 +97,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 			return nil, err
 		}
 		if keycloak && !x.pushed {
-			return nil, errClaimsUnavailable.because(errors.New("Claims gave no token"))
+			return nil, errClaimsUnavailable.because(errors.New("Claims returned no token"))
 		}
 	}
 	for {
@@ -177,7 +177,7 @@ func usableRPT(a *backchannel.Tokens) error {
 	if body == "" || strings.ContainsFunc(body, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/", r))
 	}) {
-		return errRPTUnusable.because(errors.New("the token has characters that no Bearer token has"))
+		return errRPTUnusable.because(errors.New("the token has characters that are not allowed in a Bearer token"))
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func (x *exchange) needInfo(r *backchannel.Refusal) error {
 		return err
 	}
 	if ticket == "" {
-		return errTicketReused.because(errors.New("need_info without a ticket"))
+		return errTicketReused.because(errors.New("need_info has no ticket"))
 	}
 	e := &NeedInfoError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims)}
 	if to := strictjson.String(body.RedirectUser); to != "" {

@@ -40,7 +40,7 @@ func (rs *ResourceServer) withPAT(ctx context.Context, owner string, call func(p
 func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret) (Secret, error) {
 	pat, err := rs.pats.PAT(ctx, owner, refused)
 	if err == nil && pat.IsZero() {
-		err = errors.New("the PATSource gave no token")
+		err = errors.New("the PATSource returned no token")
 	}
 	if err != nil {
 		return Secret{}, asError(err, errClientRefused)

@@ -86,7 +86,7 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 		return "", resource, err
 	}
 	if len(ticket) > longTicket {
-		long := fmt.Errorf("a ticket of %d bytes, which may not pass proxies", len(ticket))
+		long := fmt.Errorf("a ticket of %d bytes may be too long for proxies", len(ticket))
 		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.ID, Resource: resource, Err: long})
 	}
 	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)

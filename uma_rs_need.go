@@ -241,7 +241,7 @@ func (rules Rules) wire() (needFunc, error) {
 			return Permission{}, errNoRule.because(nil)
 		}
 		if written := asWritten(r.URL); written != nil && !found.rule.agrees(reach(mux, r, written).rule) {
-			return Permission{}, errPath.because(errors.New("the path reaches one rule decoded, and another or none as it is written"))
+			return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
 		}
 		return found.rule.need(found.request)
 	}, nil
@@ -287,7 +287,7 @@ func addRule(mux *http.ServeMux, pattern string, need Need) error {
 	}
 	path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]
 	if !strings.HasPrefix(path, "/") {
-		return errors.New("the pattern names a host, or has no path: a rule is about a path, for example \"GET /albums/{id}\"")
+		return errors.New("the pattern has a host or no path; a rule needs a path, for example \"GET /albums/{id}\"")
 	}
 	f, err := need.wire()
 	if err != nil {
@@ -321,7 +321,7 @@ func methodEnd(pattern string) int {
 // reached.
 type rule struct {
 	need needFunc
-	// spellings means that the pattern has characters that can be written in
+	// spellings is true if the pattern has characters that can be written in
 	// more than one way.
 	spellings bool
 }

@@ -216,7 +216,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
 	}
 	if told != nil && g.foreign(told) {
-		err := errRegistration.because(errors.New("the server made the service the owner: a person's resource needs that person's PAT"))
+		err := errRegistration.because(errors.New("the server made the service the owner; a person's resource needs that person's PAT"))
 		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
 	}
 	return g.done(ctx, id, policy)
@@ -352,7 +352,7 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 	address := g.endpoint
 	if id != "" {
 		if !soundID(id) {
-			return nil, errResourceInvalid.because(errors.New("the id cannot be part of an address"))
+			return nil, errResourceInvalid.because(errors.New("the id cannot be used in an address"))
 		}
 		address = withSegment(address, id)
 	}

@@ -80,7 +80,7 @@ func (r Resource) check() error {
 	case len(r.Name) > maxNameLength:
 		return fmt.Errorf("the Name is longer than %d bytes", maxNameLength)
 	case r.ID != "" && !soundID(r.ID):
-		return errors.New("ID cannot be an id of an authorization server")
+		return errors.New("ID is not a valid id of a resource")
 	case len(r.Scopes) == 0 && !r.undeclared():
 		return errors.New("no Scopes are declared")
 	}
