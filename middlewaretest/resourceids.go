@@ -83,16 +83,16 @@ func (p slot) drops(ctx context.Context, id, after string) error {
 // idsParts lists the contract of gatehouse.ResourceIDs.
 func idsParts() []part[*idsRun] {
 	return []part[*idsRun]{
-		{"absent", "a resource that is not registered has no id, and that is no error", nil, noIDCase},
-		{"the first stays", "what owners shared hangs on the id that was first", nil, firstIDCase},
+		{"absent", "a resource that is not registered has no id, and that is not an error", nil, noIDCase},
+		{"the first stays", "what owners shared depends on the first id", nil, firstIDCase},
 		{"drop", "a resource that the server has forgotten can be registered again", nil, dropCase},
-		{"drop of another", "whoever learns late that an id is stale must not forget the new one", nil, dropOtherCase},
+		{"drop of another", "a replica that learns late of a stale id must not drop the new one", nil, dropOtherCase},
 		{"resources apart", "the id of another's resource opens what is not shared", nil, placesCase},
 		{"ids", "servers choose ids: their case matters, and some are addresses", nil, idFormsCase},
 		{"many", "a service has thousands of resources", nil, thousandIDsCase},
-		{"nothing expires", "an id that is forgotten is registered a second time, and what owners shared does not apply to it", hasClock, idAgeCase},
+		{"nothing expires", "a forgotten id is registered a second time, and what owners shared does not apply to it", hasClock, idAgeCase},
 		{"one wins", "replicas that register at once must agree on one id, or each shows its own", nil, idWinnerCase},
-		{"one wins after a drop", "of replicas that register anew none may drop what another has just put", nil, idDropRaceCase},
+		{"one wins after a drop", "a replica that registers again must not drop the id that another has just put", nil, idDropRaceCase},
 		{"all at once", "all methods are called at the same time", nil, idRaceCase},
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *idsRun) error {
 			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
