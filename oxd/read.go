@@ -73,7 +73,7 @@ func (r *reader) params(n *node, members map[string]*node) {
 	}{
 		{"oxd_id", text, "has no effect: the ResourceServer's Client stands for it"},
 		{"protection_access_token", text, "has no effect and is a secret: take it out of the document"},
-		{"overwrite", truth, "has no effect: resources are updated, and none is deleted, with which its policies would go"},
+		{"overwrite", truth, "has no effect: resources are updated but never deleted, because their policies would be lost"},
 	} {
 		if has := members[m.name]; has != nil && r.is(has, m.kind) {
 			r.note(has.place, "%s", m.note)
