@@ -14,16 +14,16 @@ import (
 const (
 	apiGolden = "api/gatehouse.txt"
 
-	// maxNames bounds the exported top-level names of the root package: what one
-	// person can still keep in mind, and a page of godoc can still show.
+	// maxNames bounds the exported top-level names of the root package. It is
+	// what one person can keep in mind and one page of godoc can show.
 	maxNames = 150
 )
 
 // TestAPI compares the exported surface with its golden file, so that every
-// change of it is a line in a diff that somebody has read.
+// change to it appears in a diff that somebody reads.
 func TestAPI(t *testing.T) { holdGolden(t, apiGolden, api) }
 
-// api lists the exported declarations of the packages that a user can import.
+// api lists the exported declarations of the packages that users can import.
 func api(t *testing.T, tr *tree) []string {
 	var lines []string
 	for _, f := range tr.goFiles(t, 0, tr.published()) {
@@ -62,7 +62,8 @@ func apiSize(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// topLevel gives the exported names that d declares in its package, methods not included.
+// topLevel returns the exported names that d declares in its package, except
+// methods.
 func topLevel(d ast.Decl) []*ast.Ident {
 	var out []*ast.Ident
 	add := func(ids ...*ast.Ident) {
@@ -101,7 +102,8 @@ func (s *surface) add(format string, args ...any) {
 	s.lines = append(s.lines, s.prefix+fmt.Sprintf(format, args...))
 }
 
-// source prints a node on one line. Parameter names are no part of the surface.
+// source prints a node on one line. Parameter names are not part of the
+// surface.
 func (s *surface) source(n ast.Node) string {
 	ast.Inspect(n, func(n ast.Node) bool {
 		if f, ok := n.(*ast.FuncType); ok {
@@ -167,7 +169,7 @@ func (s *surface) function(d *ast.FuncDecl) {
 	}
 }
 
-// baseType finds T in T, *T, T[P] and pkg.T.
+// baseType returns T for T, *T, T[P] and pkg.T.
 func baseType(e ast.Expr) *ast.Ident {
 	switch e := e.(type) {
 	case *ast.Ident:
@@ -196,8 +198,8 @@ func (s *surface) values(tok token.Token, spec, from *ast.ValueSpec, iota int) {
 			line += " " + s.source(from.Type)
 		}
 		if i < len(from.Values) {
-			// The value of a constant is a promise; of a variable only its maker
-			// is shown, which tells the type.
+			// The value of a constant is a promise. Of a variable only the
+			// expression that creates it is shown, because that gives the type.
 			value := from.Values[i]
 			if call, ok := value.(*ast.CallExpr); ok && tok == token.VAR {
 				line += " = " + s.source(call.Fun) + "(…)"
@@ -251,8 +253,9 @@ func (s *surface) typeSpec(spec *ast.TypeSpec) {
 	}
 }
 
-// members lists fields or methods, one per line. That there are unexported ones
-// is part of the surface too: it decides who can make or implement the type.
+// members lists fields or methods, one per line. Whether there are unexported
+// ones is part of the surface too: it decides who can make or implement the
+// type.
 func (s *surface) members(head string, list *ast.FieldList, hidden string) {
 	anyHidden := false
 	for _, f := range list.List {

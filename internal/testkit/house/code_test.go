@@ -23,7 +23,7 @@ func funcName(fn *ast.FuncDecl) string {
 
 func TestDocComments(t *testing.T) { hold(t, docComments) }
 
-// docComments wants a comment on everything that a user can name, and a
+// docComments requires a comment on everything that a user can name, and a
 // package comment for each package that can be imported.
 func docComments(t *testing.T, tr *tree) []string {
 	var out []string
@@ -51,8 +51,8 @@ func docComments(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// undocumented lists the exported names of a declaration that nothing explains.
-// The comment of a group stands for its constants and variables.
+// undocumented lists the exported names of a declaration that have no comment.
+// The comment of a group covers its constants and variables.
 func undocumented(f goFile, d ast.Decl) []*ast.Ident {
 	var out []*ast.Ident
 	missing := func(doc bool, ids ...*ast.Ident) {
@@ -89,11 +89,11 @@ func undocumented(f goFile, d ast.Decl) []*ast.Ident {
 	return out
 }
 
-// undocumentedMembers lists fields and methods without a comment. A comment also
-// stands for the members on the lines right below it.
+// undocumentedMembers lists fields and methods without a comment. A comment
+// also covers the members on the lines directly below it.
 func undocumentedMembers(f goFile, list *ast.FieldList) []*ast.Ident {
 	var out []*ast.Ident
-	covered := -1 // the last line of a member that is explained
+	covered := -1 // the last line of a documented member
 	for _, m := range list.List {
 		first := f.line(m.Pos())
 		if m.Doc != nil {
@@ -112,7 +112,8 @@ func undocumentedMembers(f goFile, list *ast.FieldList) []*ast.Ident {
 	return out
 }
 
-// misnamed lists functions, methods and types whose comment is about something else.
+// misnamed lists functions, methods and types whose comment does not begin with
+// their name.
 func misnamed(d ast.Decl) []*ast.Ident {
 	begins := func(doc *ast.CommentGroup, id *ast.Ident) bool {
 		if doc == nil || !id.IsExported() {
@@ -150,10 +151,11 @@ func misnamed(d ast.Decl) []*ast.Ident {
 
 func TestNoMarks(t *testing.T) { hold(t, noMarks) }
 
-// noMarks refuses what says "later" and tests that can pass without running.
+// noMarks rejects marks that say "later", and tests that can pass without
+// running.
 func noMarks(t *testing.T, tr *tree) []string {
 	var out []string
-	// Written in parts, or this file would find itself.
+	// The marks are written in parts, or this file would find itself.
 	mark := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
 	sources := []string{".go", ".sh", ".js", ".mjs", ".cjs", ".css", ".html", ".sql", ".md", "/run"}
 	for _, name := range tr.files {
@@ -164,7 +166,7 @@ func noMarks(t *testing.T, tr *tree) []string {
 		for line := range strings.Lines(tr.read(t, name)) {
 			n++
 			if m := mark.FindString(line); m != "" {
-				out = append(out, fmt.Sprintf("%s:%d: %s: do it now, or say in the docs what is not there", name, n, m))
+				out = append(out, fmt.Sprintf("%s:%d: %s: do it now, or document what is missing", name, n, m))
 			}
 		}
 	}
@@ -181,8 +183,8 @@ func noMarks(t *testing.T, tr *tree) []string {
 
 func TestNoHiddenInputs(t *testing.T) { hold(t, noHiddenInputs) }
 
-// noHiddenInputs: a library takes what it needs as arguments. Main programs
-// and the real-server module may read their environment and wait.
+// noHiddenInputs: a library takes what it needs as arguments. Main programs and
+// the real-server module may read their environment and wait.
 func noHiddenInputs(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
@@ -206,7 +208,7 @@ func noHiddenInputs(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// calls finds the places where f uses one of the names, "pkg.Func" or "Method".
+// calls finds where f uses one of the names, each "pkg.Func" or "Method".
 func calls(f goFile, names ...string) []string {
 	var out []string
 	ast.Inspect(f.ast, func(n ast.Node) bool {

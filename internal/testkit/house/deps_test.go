@@ -12,8 +12,8 @@ import (
 
 const depsGolden = "internal/testkit/house/testdata/deps.txt"
 
-// direct are the modules that the root may require, and no others: -update does
-// not move this list.
+// direct are the modules that the root may require, and no others. -update does
+// not change this list.
 var direct = []string{
 	"github.com/alexedwards/scs/v2",
 	"github.com/coreos/go-oidc/v3",
@@ -21,7 +21,7 @@ var direct = []string{
 	"golang.org/x/oauth2",
 }
 
-// A goMod is the part of a go.mod file that the house cares about.
+// A goMod is the part of a go.mod file that these tests check.
 type goMod struct {
 	module   string
 	direct   []string
@@ -30,7 +30,7 @@ type goMod struct {
 	other    []string // the remaining directives, by keyword
 }
 
-// goMod reads a go.mod file as "go mod tidy" writes it.
+// goMod reads a go.mod file in the form that "go mod tidy" writes.
 func (tr *tree) goMod(t *testing.T, name string) goMod {
 	t.Helper()
 	m := goMod{replace: map[string]string{}}
@@ -73,7 +73,8 @@ func (m *goMod) directive(words []string, indirect bool) {
 
 func TestDirectRequirements(t *testing.T) { hold(t, directRequirements) }
 
-// directRequirements: four libraries, and a new one is a no by default.
+// directRequirements: there are four libraries, and a new one is refused by
+// default.
 func directRequirements(t *testing.T, tr *tree) []string {
 	var out []string
 	m := tr.goMod(t, "go.mod")
@@ -100,8 +101,8 @@ func directRequirements(t *testing.T, tr *tree) []string {
 
 func TestRequirements(t *testing.T) { holdGolden(t, depsGolden, requirements) }
 
-// requirements lists everything that go.mod brings along. Since Go 1.17 go.mod
-// names every module that a build of ours can need, the indirect ones too.
+// requirements lists everything that go.mod brings in. Since Go 1.17, go.mod
+// names every module that our builds can need, including indirect ones.
 func requirements(t *testing.T, tr *tree) []string {
 	m := tr.goMod(t, "go.mod")
 	lines := slices.Concat(m.direct, m.indirect)
@@ -111,8 +112,9 @@ func requirements(t *testing.T, tr *tree) []string {
 
 func TestImports(t *testing.T) { hold(t, knownImports) }
 
-// knownImports looks at every import of the root module, tests and example
-// included: the standard library, the four and what they need; no cgo, no unsafe.
+// knownImports checks every import of the root module, including tests and the
+// example. They may import the standard library, the four libraries and what
+// those need, but not cgo or unsafe.
 func knownImports(t *testing.T, tr *tree) []string {
 	var out []string
 	m := tr.goMod(t, "go.mod")
@@ -133,9 +135,9 @@ func knownImports(t *testing.T, tr *tree) []string {
 
 func TestDirection(t *testing.T) { hold(t, direction) }
 
-// direction holds the one way in which our packages may depend on each other:
-// internal <- root <- oxd, middlewaretest <- example, the world of internal/e2e.
-// Tests may look anywhere.
+// direction checks the one way in which our packages may depend on each other:
+// internal <- root <- oxd, middlewaretest <- example, the world of
+// internal/e2e. Tests may import anything.
 func direction(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
@@ -147,9 +149,9 @@ func direction(t *testing.T, tr *tree) []string {
 			if within(imp, modulePath) && layer(imp) > from {
 				out = append(out, fmt.Sprintf("%s imports %s: dependencies point the other way", f.name, imp))
 			}
-			// The kit, testkit and the world of internal/e2e are for tests, and the
-			// example has no tests in it: what is linked into a service brings no
-			// test machinery along.
+			// The kit, testkit and the world of internal/e2e are for tests, and
+			// the example has no tests in it. What is linked into a service
+			// thus contains no test code.
 			if (imp == "testing" || strings.HasPrefix(imp, "testing/") || imp == "net/http/httptest") &&
 				!within(importPath(f.name), modulePath+"/middlewaretest") && !within(importPath(f.name), modulePath+"/internal/e2e") && !within(importPath(f.name), modulePath+"/internal/testkit") {
 				out = append(out, fmt.Sprintf("%s imports %s outside a test", f.name, imp))
@@ -159,7 +161,7 @@ func direction(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// layer numbers our packages from the innermost out.
+// layer numbers our packages from the innermost outwards.
 func layer(imp string) int {
 	rest := strings.TrimPrefix(strings.TrimPrefix(imp, modulePath), "/")
 	first, _, _ := strings.Cut(rest, "/")
@@ -179,8 +181,8 @@ func layer(imp string) int {
 
 func TestNestedModules(t *testing.T) { hold(t, nestedModules) }
 
-// nestedModules: they build against the checkout they lie in, and no go.work
-// changes what a build means.
+// nestedModules: nested modules build against the checkout that contains them,
+// and no go.work changes what a build means.
 func nestedModules(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, name := range tr.files {

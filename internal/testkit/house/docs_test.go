@@ -16,7 +16,7 @@ import (
 	"testing/fstest"
 )
 
-// The documents whose tables these tests hold.
+// The documents whose tables these tests check.
 const (
 	errorsDoc   = "docs/errors.md"
 	limitsDoc   = "docs/limits.md"
@@ -27,7 +27,7 @@ const (
 // rules is how many rules the threat model has: R1 to R16.
 const rules = 16
 
-// A docTable is one table of a Markdown text.
+// A docTable is one table of a Markdown document.
 type docTable struct {
 	head []string
 	rows []docRow
@@ -39,8 +39,8 @@ type docRow struct {
 	cells []string
 }
 
-// docTables finds the tables of a document. It also says what is wrong with
-// their form: a row with an empty cell, or with more or fewer cells than the head.
+// docTables finds the tables of a document. It also reports errors in their
+// form: a row with an empty cell, or with more or fewer cells than the header.
 func (tr *tree) docTables(t *testing.T, name string) (tables []docTable, problems []string) {
 	t.Helper()
 	if !slices.Contains(tr.files, name) {
@@ -61,7 +61,7 @@ func (tr *tree) docTables(t *testing.T, name string) (tables []docTable, problem
 			tables, inside = append(tables, docTable{head: cells}), true
 			return
 		case strings.Trim(line, "|-: ") == "":
-			return // the line under the head
+			return // the line below the header
 		}
 		last := &tables[len(tables)-1]
 		row := docRow{where: fmt.Sprintf("%s:%d", name, n), cells: cells}
@@ -74,12 +74,12 @@ func (tr *tree) docTables(t *testing.T, name string) (tables []docTable, problem
 	return tables, problems
 }
 
-// column gives the index of the column of that name, -1 if there is none.
+// column returns the index of the column of that name, or -1 if there is none.
 func (d docTable) column(name string) int { return slices.Index(d.head, name) }
 
 var codeWord = regexp.MustCompile("`([^`]+)`")
 
-// spans gives the code spans of a cell.
+// spans returns the code spans of a cell.
 func spans(cell string) []string {
 	var out []string
 	for _, m := range codeWord.FindAllStringSubmatch(cell, -1) {
@@ -88,8 +88,8 @@ func spans(cell string) []string {
 	return out
 }
 
-// compareRows compares what is written in a document with what is in the source,
-// both under the same keys. found holds the places in the source.
+// compareRows compares a document with the source, both under the same keys.
+// found holds the places in the source.
 func compareRows(doc, what string, rows map[string][]docRow, found map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(found)) {
@@ -108,14 +108,14 @@ func compareRows(doc, what string, rows map[string][]docRow, found map[string]st
 	return out
 }
 
-// rootFiles are the files of the root package that are no tests.
+// rootFiles are the files of the root package except tests.
 func (tr *tree) rootFiles(t *testing.T) []goFile {
 	return tr.goFiles(t, 0, func(name string) bool { return path.Dir(name) == "." && !strings.HasSuffix(name, "_test.go") })
 }
 
 func TestErrorsDoc(t *testing.T) { hold(t, errorCodes) }
 
-// errorCodes holds the tables headed "Code": each code of a kind{code, status,
+// errorCodes checks the tables headed "Code": each code of a kind{code, status,
 // message} in the root package has one row, with its status.
 func errorCodes(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, errorsDoc)
@@ -163,7 +163,7 @@ func errorCodes(t *testing.T, tr *tree) []string {
 	return append(out, compareRows(errorsDoc, "code", rows, found)...)
 }
 
-// kindOf reads kind{"code", 400, message}, where a constant may stand for the code.
+// kindOf reads kind{"code", 400, message}. The code may be a constant.
 func kindOf(lit *ast.CompositeLit, named map[string]string) (code, status string, ok bool) {
 	if len(lit.Elts) != 3 {
 		return "", "", false
@@ -184,7 +184,8 @@ func kindOf(lit *ast.CompositeLit, named map[string]string) (code, status string
 
 func TestEventsDoc(t *testing.T) { hold(t, eventNames) }
 
-// eventNames holds the table headed "Event": one row for each constant Event….
+// eventNames checks the table headed "Event": it has one row for each constant
+// Event….
 func eventNames(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, errorsDoc)
 	rows := map[string][]docRow{}
@@ -217,13 +218,13 @@ func eventNames(t *testing.T, tr *tree) []string {
 type constant struct {
 	name, at string
 	value    ast.Expr
-	source   string // the value as it is written
+	source   string // the value as written
 }
 
 // constants lists the constants that have a value of their own.
 func (f goFile) constants() []constant {
 	var out []constant
-	inside := "" // the function walked through
+	inside := "" // the function being walked
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		if fn, ok := n.(*ast.FuncDecl); ok {
 			inside = fn.Name.Name + "."
@@ -255,7 +256,7 @@ func (f goFile) constants() []constant {
 }
 
 // isQuantity reports whether a constant's value is a number or a duration that
-// somebody chose. Enumerations by iota are none, and texts are none.
+// somebody chose. Enumerations by iota and strings are not.
 func isQuantity(e ast.Expr) bool {
 	if usesIota(e) {
 		return false
@@ -271,7 +272,7 @@ func isQuantity(e ast.Expr) bool {
 		return isQuantity(e.X)
 	case *ast.Ident, *ast.SelectorExpr:
 		return true
-	case *ast.CallExpr: // a conversion of a number, not of another's name
+	case *ast.CallExpr: // a conversion of a number, but not of another constant
 		if len(e.Args) != 1 {
 			return false
 		}
@@ -284,14 +285,14 @@ func isQuantity(e ast.Expr) bool {
 
 func TestLimitsDoc(t *testing.T) { hold(t, limits) }
 
-// kitLimit is how the test kit calls its limits. Its other numbers are those of
-// test cases.
+// kitLimit matches the names of the test kit's limits. Its other numbers belong
+// to test cases.
 var kitLimit = regexp.MustCompile(`^(most|kept)[A-Z]|(?i:limit|bound|patience)$`)
 
-// limits holds the tables headed "Constant": every constant of the root package
-// and of the packages of ours that it imports whose value is a number has one row,
-// with its value as the source writes it. So a new limit cannot stay out by its
-// name. Of middlewaretest it takes those that are called limits.
+// limits checks the tables headed "Constant". Every numeric constant of the
+// root package, and of our packages that it imports, has one row with its value
+// as the source writes it. A new limit thus cannot be left out because of its
+// name. Of middlewaretest only the constants named as limits count.
 func limits(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, limitsDoc)
 	rows, values := map[string][]docRow{}, map[string]string{}
@@ -326,9 +327,10 @@ func limits(t *testing.T, tr *tree) []string {
 	return append(out, compareRows(limitsDoc, "constant", rows, found)...)
 }
 
-// inTheLibrary gives a filter for the files whose constants docs/limits.md lists.
+// inTheLibrary returns a filter for the files whose constants docs/limits.md
+// lists.
 func (tr *tree) inTheLibrary(t *testing.T) func(name string) bool {
-	needs := map[string][]string{} // directory → directories of ours that it imports
+	needs := map[string][]string{} // directory → our directories that it imports
 	for _, f := range tr.goFiles(t, 0, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
 		for _, i := range imports(t, f) {
 			if dir, ok := strings.CutPrefix(i, modulePath+"/"); ok {
@@ -348,8 +350,8 @@ func (tr *tree) inTheLibrary(t *testing.T) func(name string) bool {
 
 func TestCoverageDoc(t *testing.T) { hold(t, specCoverage) }
 
-// specCoverage holds spec-coverage.md: every requirement names where it is met
-// and a test, and all of them exist.
+// specCoverage checks spec-coverage.md: every requirement names the place that
+// meets it and a test, and all of them exist.
 func specCoverage(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, coverageDoc)
 	held := 0
@@ -366,11 +368,13 @@ func specCoverage(t *testing.T, tr *tree) []string {
 
 func TestThreatsDoc(t *testing.T) { hold(t, threats) }
 
-// caseName is a test that carries the id of a case: TestCB3_StateFromAnotherBrowser.
+// caseName matches a test whose name has the id of a case:
+// TestCB3_StateFromAnotherBrowser.
 var caseName = regexp.MustCompile(`^Test([A-Z]{2}[0-9]+)_`)
 
-// threats holds threat-model.md: each rule has one row; each case that a test
-// carries in its name has one row, which names such a test; what the rows name exists.
+// threats checks threat-model.md. Each rule has one row. Each case in the name
+// of a test has one row, which names such a test. Everything that the rows name
+// exists.
 func threats(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, threatsDoc)
 	ruleRows, caseRows := map[string][]docRow{}, map[string][]docRow{}
@@ -403,8 +407,8 @@ func threats(t *testing.T, tr *tree) []string {
 	return append(out, tr.references(t, tables)...)
 }
 
-// references follows what tables name in code: in a column "Tests" at least one
-// test, in a column "Where" declarations of the source.
+// references checks the code that tables name: at least one test in a column
+// "Tests", and declarations of the source in a column "Where".
 func (tr *tree) references(t *testing.T, tables []docTable) []string {
 	var out []string
 	tests, declared := tr.testNames(t), tr.declarations(t)
@@ -432,8 +436,8 @@ func (tr *tree) references(t *testing.T, tables []docTable) []string {
 	return out
 }
 
-// place splits "internal/seal.Ring.Open" into package and name. A name without a
-// package is one of the root package.
+// place splits "internal/seal.Ring.Open" into package and name. A name without
+// a package belongs to the root package.
 func (tr *tree) place(span string) (dir, name string) {
 	slash := strings.LastIndexByte(span, '/') + 1
 	first, rest, ok := strings.Cut(span[slash:], ".")
@@ -444,7 +448,7 @@ func (tr *tree) place(span string) (dir, name string) {
 	return ".", span
 }
 
-// testNames gives the tests, fuzz targets and examples by directory.
+// testNames returns the tests, fuzz targets and examples by directory.
 func (tr *tree) testNames(t *testing.T) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
 	for _, f := range tr.goFiles(t, 0, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
@@ -458,7 +462,7 @@ func (tr *tree) testNames(t *testing.T) map[string]map[string]bool {
 	return out
 }
 
-// declarations gives what is declared outside tests, by directory: functions,
+// declarations returns what is declared outside tests, by directory: functions,
 // T.method, types, T.field, constants and variables.
 func (tr *tree) declarations(t *testing.T) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
@@ -503,7 +507,7 @@ func add(out map[string]map[string]bool, dir, name string) {
 	out[dir][name] = true
 }
 
-// docSample is a small checkout whose documents are true.
+// docSample is a small checkout whose documents are correct.
 var docSample = map[string]string{
 	".gitignore": "*.out\n",
 	"go.go": "package gatehouse\n\nimport \"" + modulePath + "/internal/in\"\n\nvar errA = kind{\"a_code\", 400, \"A.\"}\n\nconst (\n\tEventA = \"a\"\n\tlife = 2 * time.Second\n\tone = iota\n)\n\n" +
@@ -514,7 +518,7 @@ var docSample = map[string]string{
 	errorsDoc:                "| Code | Status | Means | Do |\n|---|---|---|---|\n| `a_code` | 400 | a | b |\n\n| Event | When |\n|---|---|\n| `a` | then |\n",
 	limitsDoc:                "| Constant | Value | Where | Why |\n|---|---|---|---|\n| `life` | `2 * time.Second` | `gatehouse` | a |\n| `m.most` | `5` | `gatehouse` | a |\n| `Max` | `1 << 10` (1 KiB) | `internal/in` | a |\n| `mostTries` | `3` | `middlewaretest` | a |\n",
 	"middlewaretest/kit.go":  "package middlewaretest\n\nconst mostTries = 3\n\nconst rounds = 7\n",
-	"internal/tool/t.go":     "package tool\n\nconst speed = 5\n", // nobody who uses the library meets it
+	"internal/tool/t.go":     "package tool\n\nconst speed = 5\n", // no user of the library meets it
 	coverageDoc:              "| Section | Must | Where | Tests |\n|---|---|---|---|\n| 1 | a | `T.m`, `T.F` | `TestCB1_A`, `internal/in.FuzzA` |\n",
 	"cite.go":                "package gatehouse\n\n// It is so (K1 to K3, decision 1). The member B64.\n",
 	designDoc:                "1. **A.** It is R1.\n",
@@ -551,7 +555,7 @@ func docTree(t *testing.T, name, old, new string) *tree {
 	return newTree(t, "/src/checkout", files)
 }
 
-// TestDocsLetPass: the guards of the documents have nothing to say about the sample.
+// TestDocsLetPass: the guards of the documents accept the sample.
 func TestDocsLetPass(t *testing.T) {
 	for name, g := range docGuards {
 		for _, problem := range g(t, docTree(t, "", "", "")) {

@@ -11,13 +11,13 @@ import (
 	"testing/fstest"
 )
 
-// eventFile is the one file that writes to the log.
+// eventFile is the only file that writes to the log.
 const eventFile = "event.go"
 
 func TestOneLogEdge(t *testing.T) { hold(t, oneLogEdge) }
 
-// oneLogEdge: nothing of the library but event.go writes to a log, so that each
-// line has the issuer, and the hook gets what the log gets.
+// oneLogEdge: only event.go writes to a log, so that each line has the issuer
+// and the hook gets the same events as the log.
 func oneLogEdge(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inTheLibrary(t)) {
@@ -39,8 +39,9 @@ func oneLogEdge(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// logs reports whether a call writes to a log: a method of something that is
-// called a logger, or a function of log or log/slog with a level in its name.
+// logs reports whether a call writes to a log. It does if it calls a method of
+// something named logger, or a function of log or log/slog with a level in its
+// name.
 func logs(sel *ast.SelectorExpr) bool {
 	on := ""
 	switch x := sel.X.(type) {
@@ -66,8 +67,8 @@ func logs(sel *ast.SelectorExpr) bool {
 
 func TestTroublesDoc(t *testing.T) { hold(t, troubles) }
 
-// troubles holds the table headed "Trouble": one row for each constant trouble….
-// No error has such a code.
+// troubles checks the table headed "Trouble": it has one row for each constant
+// trouble…. No error has such a code.
 func troubles(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, errorsDoc)
 	rows, errors := map[string][]docRow{}, map[string]bool{}

@@ -7,7 +7,7 @@ import (
 	"testing/fstest"
 )
 
-// sample is a small checkout with which no guard finds fault.
+// sample is a small checkout that every guard accepts.
 var sample = map[string]string{
 	".gitignore": "# servers\n/.servers/\n*.out\n",
 	"go.mod": "module " + modulePath + "\n\ngo 1.26.0\n\nrequire (\n\t" +
@@ -38,7 +38,8 @@ var guards = map[string]guard{
 	"nestedModules": nestedModules, "noMachinePaths": noMachinePaths, "goodLinks": goodLinks,
 }
 
-// sampleTree is the sample with some files replaced; an empty name changes nothing.
+// sampleTree is the sample with some files replaced. An empty name changes
+// nothing.
 func sampleTree(t *testing.T, name, text string) *tree {
 	t.Helper()
 	files := fstest.MapFS{}
@@ -51,7 +52,7 @@ func sampleTree(t *testing.T, name, text string) *tree {
 	return newTree(t, "/src/checkout", files)
 }
 
-// TestGuardsLetPass: the guards have nothing to say about the sample.
+// TestGuardsLetPass: the guards accept the sample.
 func TestGuardsLetPass(t *testing.T) {
 	for name, g := range guards {
 		for _, problem := range g(t, sampleTree(t, "", "")) {
@@ -123,7 +124,7 @@ func TestGuardsBark(t *testing.T) {
 	}
 }
 
-// names gives n exported names, one per line, each with a value.
+// names returns n exported names, one per line, each with a value.
 func names(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -132,7 +133,7 @@ func names(n int) string {
 	return b.String()
 }
 
-// TestGoldenDifferences: what is gone, what is new, and what has moved.
+// TestGoldenDifferences: what was removed, added and moved.
 func TestGoldenDifferences(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -151,7 +152,7 @@ func TestGoldenDifferences(t *testing.T) {
 	}
 }
 
-// TestSurface writes every kind of declaration as one line.
+// TestSurface prints every kind of declaration on one line.
 func TestSurface(t *testing.T) {
 	const src = `package gatehouse
 
@@ -223,8 +224,8 @@ func f()              {}
 	}
 }
 
-// TestUpward finds what a lower room uses of a higher one: functions and methods,
-// not what is used downwards or inside a room.
+// TestUpward finds what a lower room uses of a higher one: functions and
+// methods, but not what is used downwards or within a room.
 func TestUpward(t *testing.T) {
 	const high = "package gatehouse\n\ntype T[P any] struct{ F int }\n\nfunc (T[P]) M() { Answer() }\n\nfunc up() {}\n"
 	const low = "package gatehouse\n\nfunc low(t T[int]) {\n\tup, n := t.M, t.F\n\tup()\n\t_ = n\n\tAnswer()\n}\n"

@@ -13,12 +13,12 @@ import (
 
 func TestHomesOfTests(t *testing.T) { hold(t, homesOfTests) }
 
-// testedIn is the line below the package clause of a file whose tests are
+// testedIn is the line below the package clause of a file that is tested
 // elsewhere.
 var testedIn = regexp.MustCompile(`^// Tested in (.+)\.$`)
 
 // homesOfTests: each x.go of the root that declares something has x_test.go, or
-// says in the line below its package clause which packages test it.
+// names the packages that test it in the line below its package clause.
 func homesOfTests(t *testing.T, tr *tree) []string {
 	var out []string
 	tested := map[string]bool{} // directories with tests
@@ -53,9 +53,9 @@ func homesOfTests(t *testing.T, tr *tree) []string {
 
 func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 
-// noClocks: no test that "go test ./..." runs judges by elapsed or processor time
-// or by counts of allocations. Another machine, or a busy one, would fail it; all
-// that lives in bench. In a bubble of testing/synctest time is exact.
+// noClocks: no test that "go test ./..." runs judges by elapsed time, processor
+// time or allocation counts. It would fail on another machine or a busy one, so
+// all of that lives in bench. In a bubble of testing/synctest time is exact.
 func noClocks(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {

@@ -11,28 +11,29 @@ import (
 	"testing"
 )
 
-// referencesDoc says what the ids stand for that no other document explains.
+// referencesDoc explains the ids that no other document explains.
 const referencesDoc = "docs/references.md"
 
 // idDocs are the documents whose tables have a row for each id: the rules and
-// cases, the behaviours of relying parties, and all else.
+// cases, the behaviours of relying parties, and all others.
 var idDocs = []string{threatsDoc, coverageDoc, referencesDoc}
 
 var (
-	// anID is a rule, a case, a behaviour, a fact: R1, CB3, RP-D1, M13. It does not
-	// stand inside a word, a path or a quotation.
+	// anID matches a rule, a case, a behaviour or a fact: R1, CB3, RP-D1, M13.
+	// It does not match inside a word, a path or a quotation.
 	anID     = regexp.MustCompile("(?:^|[^\\w\"'`/.%+#&=-])((?:RP-)?[A-Z]{1,2}[0-9]{1,2})\\b")
 	idRange  = regexp.MustCompile(`\b((?:RP-)?[A-Z]+)([0-9]+) to ((?:RP-)?[A-Z]+)([0-9]+)\b`)
 	decision = regexp.MustCompile(`\b[Dd]ecisions?\s+([0-9]+)\b`)
 	decided  = regexp.MustCompile(`(?m)^([0-9]+)\. \*\*`)
 )
 
-// noIDs are words that look like one.
+// noIDs are words that look like ids.
 var noIDs = map[string]string{
 	"B64": "the member b64 of a header (RFC 7797)",
 }
 
-// idsIn lists the ids of a text, those between the ends of "M3 to M6" too.
+// idsIn lists the ids in a text, including those between the ends of "M3 to
+// M6".
 func idsIn(text string) []string {
 	var out []string
 	for at := 0; ; {
@@ -55,15 +56,16 @@ func idsIn(text string) []string {
 	return out
 }
 
-// A passage is a piece of text that may cite: a comment of Go code, or a line of
-// a document without its code.
+// A passage is a piece of text that may cite ids: a comment of Go code, or a
+// line of a document without its code.
 type passage struct {
 	where, text string
 	comment     bool
 }
 
-// passages gives every comment and every line of a document. The changelog tells
-// of the past, and a row that explains an id does not cite it.
+// passages returns every comment and every line of a document. The changelog is
+// left out because it is about the past, and a row that explains an id does not
+// cite it.
 func (tr *tree) passages(t *testing.T) []passage {
 	t.Helper()
 	var out []passage
@@ -89,8 +91,9 @@ func (tr *tree) passages(t *testing.T) []passage {
 
 func TestReferences(t *testing.T) { hold(t, citations) }
 
-// citations: what a comment or a document cites is there, a comment does not
-// consist of an id, and docs/references.md explains nothing that nobody cites.
+// citations: every id that a comment or a document cites exists, a comment does
+// not consist of an id, and docs/references.md explains no id that nobody
+// cites.
 func citations(t *testing.T, tr *tree) []string {
 	var out []string
 	explained := map[string]string{}
@@ -138,7 +141,7 @@ func citations(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// saysNothing reports whether a comment is made of ids alone.
+// saysNothing reports whether a comment consists only of ids.
 func saysNothing(text string) bool {
 	return !slices.ContainsFunc(strings.Fields(text), func(word string) bool {
 		word = strings.Trim(word, ",;.:()")

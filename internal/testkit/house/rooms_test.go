@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// maxUpward is how many pairs of files of the root, the first in a lower room
-	// and using something declared in the second, may run up. It only goes down.
+	// maxUpward is how many pairs of files of the root may point upwards: the
+	// first file is in a lower room and uses something that the second
+	// declares. The number must not grow.
 	maxUpward = 33
 	// maxProduct and maxRootGo bound the files of the root package, without and
-	// with its tests: what one can look through.
+	// with its tests, so that one person can look through them.
 	maxProduct, maxRootGo = 36, 70
 )
 
@@ -33,7 +34,7 @@ type room struct {
 
 var roomItem = regexp.MustCompile(`^[0-9]+\. `)
 
-// rooms reads the order of the rooms, the lowest first.
+// rooms reads the order of the rooms, lowest first.
 func (tr *tree) rooms(t *testing.T) (out []room, problems []string) {
 	t.Helper()
 	inside := false
@@ -64,7 +65,7 @@ func (tr *tree) rooms(t *testing.T) (out []room, problems []string) {
 	return out, problems
 }
 
-// roomOf gives the number of the one room that the file is in.
+// roomOf returns the number of the one room that contains the file.
 func roomOf(rooms []room, file string) (int, error) {
 	found := -1
 	for i, r := range rooms {
@@ -88,8 +89,8 @@ func roomOf(rooms []room, file string) (int, error) {
 
 func TestRooms(t *testing.T) { hold(t, rooms) }
 
-// rooms holds the order of the root's rooms: few uses run from a lower room to a
-// higher one, and every file has its room.
+// rooms checks the order of the root's rooms: few uses point from a lower room
+// to a higher one, and every file has its room.
 func rooms(t *testing.T, tr *tree) []string {
 	order, out := tr.rooms(t)
 	used := map[string]bool{}
@@ -104,7 +105,7 @@ func rooms(t *testing.T, tr *tree) []string {
 		}
 		for _, r := range order {
 			for _, pattern := range r.patterns {
-				ok, _ := path.Match(pattern, f.name) // roomOf says if the pattern is none
+				ok, _ := path.Match(pattern, f.name) // roomOf reports a bad pattern
 				used[pattern] = used[pattern] || ok
 			}
 		}
@@ -128,7 +129,7 @@ func rooms(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// upward lists the pairs of files of which the first lies in a lower room and
+// upward lists the pairs of files in which the first is in a lower room and
 // uses the second, with what it uses.
 func (tr *tree) upward(t *testing.T, order []room) []string {
 	t.Helper()
@@ -146,9 +147,9 @@ func (tr *tree) upward(t *testing.T, order []room) []string {
 	return up
 }
 
-// uses gives the pairs "a.go -> b.go" of files of the root package of which the
-// first uses a package-level name or a method that the second declares, with
-// those names.
+// uses returns the pairs "a.go -> b.go" of files of the root package in which
+// the first uses a package-level name or a method that the second declares,
+// with those names.
 func (tr *tree) uses(t *testing.T) map[string][]string {
 	t.Helper()
 	fset := token.NewFileSet()
@@ -165,7 +166,7 @@ func (tr *tree) uses(t *testing.T) map[string][]string {
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
 	config := types.Config{Importer: tr.importer(t, fset), Error: func(err error) {
-		if tr.real { // the sample imports what is not there
+		if tr.real { // the sample imports packages that do not exist
 			t.Error(err)
 		}
 	}}
@@ -193,7 +194,8 @@ func (tr *tree) uses(t *testing.T) map[string][]string {
 	return out
 }
 
-// importer reads what the compiler wrote about the packages that the root imports.
+// importer reads the compiler's export data of the packages that the root
+// imports.
 func (tr *tree) importer(t *testing.T, fset *token.FileSet) types.Importer {
 	t.Helper()
 	if !tr.real {

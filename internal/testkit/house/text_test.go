@@ -20,7 +20,7 @@ func noMachinePaths(t *testing.T, tr *tree) []string {
 	var out []string
 	home := regexp.MustCompile(`(^|[^\w./-])(/(?:root|home/[a-z][\w.-]*|Users/[A-Za-z][\w.-]*)/|[A-Z]:\\Users\\)`)
 	var own []string
-	if strings.Count(tr.dir, string(filepath.Separator)) > 1 { // a checkout in "/app" would meet that word anywhere
+	if strings.Count(tr.dir, string(filepath.Separator)) > 1 { // in a checkout in "/app" that word would match everywhere
 		own = append(own, tr.dir+string(filepath.Separator))
 	}
 	if dir, err := os.UserHomeDir(); err == nil && strings.Count(dir, string(filepath.Separator)) > 1 {
@@ -50,7 +50,8 @@ func noMachinePaths(t *testing.T, tr *tree) []string {
 
 func TestLinks(t *testing.T) { hold(t, goodLinks) }
 
-// goodLinks follows every relative link of every Markdown file, with its anchor.
+// goodLinks checks every relative link of every Markdown file, including its
+// anchor.
 func goodLinks(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, name := range tr.files {
@@ -78,7 +79,7 @@ var (
 	codeSpan   = regexp.MustCompile("``[^`].*?``|`[^`]*`")
 )
 
-// links finds the targets of a Markdown text, outside code.
+// links returns the link targets in a Markdown text, outside code.
 func links(text string) []link {
 	var out []link
 	eachLine(text, func(n int, line string) {
@@ -110,7 +111,7 @@ func eachLine(text string, f func(n int, line string)) {
 	}
 }
 
-// follow says what is wrong with a link from the file, or nothing.
+// follow returns what is wrong with a link from the file, or "".
 func (tr *tree) follow(t *testing.T, from, target string) string {
 	t.Helper()
 	if regexp.MustCompile(`^(https?:|mailto:)`).MatchString(target) {
@@ -141,8 +142,8 @@ var (
 	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 )
 
-// anchors gives the anchors of a Markdown text as the code hosts make them from
-// its headings.
+// anchors returns the anchors that code hosts make from the headings of a
+// Markdown text.
 func anchors(text string) []string {
 	var out []string
 	seen := map[string]int{}

@@ -20,19 +20,19 @@ const modulePath = "example.com/gatehouse"
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// A tree is the checkout as it lies on the disk. The tests need no git, so they
-// also run from an unpacked archive.
+// A tree is the checkout as it is on disk. The tests need no git, so they also
+// run from an unpacked archive.
 type tree struct {
 	fs    fs.FS
 	dir   string   // absolute
-	real  bool     // lies on the disk: the go command can look at it
+	real  bool     // exists on disk, so that the go command can read it
 	files []string // slash-separated, relative to dir, sorted
 }
 
-// A guard looks at the tree and says what is wrong with it.
+// A guard checks the tree and returns what is wrong with it.
 type guard func(t *testing.T, tr *tree) []string
 
-// hold fails the test with what the guard has to say about the checkout.
+// hold fails the test with the problems that the guard finds in the checkout.
 func hold(t *testing.T, g guard) {
 	t.Helper()
 	for _, problem := range g(t, openTree(t)) {
@@ -55,8 +55,8 @@ func openTree(t *testing.T) *tree {
 	return tr
 }
 
-// newTree lists the files of a checkout. What .gitignore names and what tools
-// keep for themselves is left out.
+// newTree lists the files of a checkout. It leaves out what .gitignore names
+// and what tools keep for themselves.
 func newTree(t *testing.T, dir string, files fs.FS) *tree {
 	t.Helper()
 	tr := &tree{fs: files, dir: dir}
@@ -83,7 +83,7 @@ func newTree(t *testing.T, dir string, files fs.FS) *tree {
 	return tr
 }
 
-// ignored reads .gitignore, of which it understands what we use: paths from the
+// ignored reads .gitignore. It understands only what we use: paths from the
 // root ("/a/b/"), and name patterns ("*.out", "name/").
 func (tr *tree) ignored(t *testing.T) func(p string) bool {
 	t.Helper()
@@ -148,7 +148,7 @@ func holdGolden(t *testing.T, name string, lines guard) {
 	}
 }
 
-// differences compares the text of a golden file with the lines that are there now.
+// differences compares the text of a golden file with the current lines.
 func differences(name, text string, got []string) []string {
 	var out []string
 	want := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -178,8 +178,8 @@ type goFile struct {
 
 func (f goFile) line(pos token.Pos) int { return f.fset.Position(pos).Line }
 
-// goFiles parses every Go file for which keep says yes. Files that the go
-// command would not look at (testdata, names that begin with _ or .) are left out.
+// goFiles parses every Go file that keep accepts. It leaves out files that the
+// go command ignores (testdata, names that begin with _ or .).
 func (tr *tree) goFiles(t *testing.T, mode parser.Mode, keep func(name string) bool) []goFile {
 	t.Helper()
 	var out []goFile
@@ -208,8 +208,8 @@ func outsideGo(name string) bool {
 // all keeps every file.
 func all(string) bool { return true }
 
-// inRootModule gives a filter for the files of the root module: those that have
-// no nearer go.mod.
+// inRootModule returns a filter for the files of the root module: those without
+// a nearer go.mod.
 func (tr *tree) inRootModule() func(name string) bool {
 	var nested []string
 	for _, name := range tr.files {
@@ -222,7 +222,7 @@ func (tr *tree) inRootModule() func(name string) bool {
 	}
 }
 
-// published gives a filter for the files that a user can import from: the root
+// published returns a filter for the files that users can import: the root
 // module without internal packages, test files and the example.
 func (tr *tree) published() func(name string) bool {
 	root := tr.inRootModule()

@@ -21,12 +21,12 @@ const designDoc = "docs/design.md"
 
 func TestWalls(t *testing.T) { hold(t, walls) }
 
-// walls holds the table headed "Room | What it is | Must not know" of
-// docs/design.md. A package of the first column reaches nothing of the third,
-// not through others either: `net/http` or `example.org/x` is an import path with
-// all below it, `internal/session` a package of ours and `.` the root, and a
-// path that ends in /... stands for all packages below it. What follows the word
-// "but" is exempt.
+// walls checks the table headed "Room | What it is | Must not know" in
+// docs/design.md. A package of the first column must not reach anything of the
+// third, not even through other packages. `net/http` or `example.org/x` is an
+// import path and everything below it, `internal/session` is a package of ours,
+// `.` is the root, and a path that ends in /... means all packages below it.
+// What follows the word "but" is exempt.
 func walls(t *testing.T, tr *tree) []string {
 	tables, out := tr.docTables(t, designDoc)
 	graph := tr.graph(t)
@@ -58,8 +58,8 @@ func walls(t *testing.T, tr *tree) []string {
 	return out
 }
 
-// readPackages reads a cell: a filter for the packages that it names, and the
-// names that nothing in the graph has.
+// readPackages reads a cell. It returns a filter for the packages that the cell
+// names, and the names that match nothing in the graph.
 func (tr *tree) readPackages(cell string, graph map[string][]string) (match func(imp string) bool, unknown []string) {
 	named, exempt, _ := strings.Cut(cell, " but ")
 	var in, out []func(imp string) bool
@@ -84,7 +84,7 @@ func (tr *tree) readPackages(cell string, graph map[string][]string) (match func
 	return func(imp string) bool { return any(in, imp) && !any(out, imp) }, unknown
 }
 
-// packages gives a filter for what a name in the document stands for.
+// packages returns a filter for the meaning of a name in the document.
 func (tr *tree) packages(name string) func(imp string) bool {
 	first, _, _ := strings.Cut(name, "/")
 	ours := first == "." || first == "internal" || slices.ContainsFunc(tr.files, func(f string) bool { return strings.HasPrefix(f, first+"/") })
@@ -96,7 +96,7 @@ func (tr *tree) packages(name string) func(imp string) bool {
 	return func(imp string) bool { return imp == full || below && within(imp, full) }
 }
 
-// ourName is how a message calls a package.
+// ourName is the name of a package in messages.
 func ourName(imp string) string {
 	if imp == modulePath {
 		return "the root"
@@ -104,7 +104,7 @@ func ourName(imp string) string {
 	return strings.TrimPrefix(imp, modulePath+"/")
 }
 
-// reach gives the shortest way from a package to one that must not be reached.
+// reach returns the shortest path from a package to one that it must not reach.
 func reach(graph map[string][]string, from string, forbidden func(imp string) bool) []string {
 	before := map[string]string{from: ""}
 	for next := []string{from}; len(next) > 0; next = next[1:] {
@@ -127,7 +127,7 @@ func reach(graph map[string][]string, from string, forbidden func(imp string) bo
 	return nil
 }
 
-// graph gives what each package of the root module imports outside tests, and
+// graph returns what each package of the root module imports outside tests, and
 // what those import, down to the standard library.
 func (tr *tree) graph(t *testing.T) map[string][]string {
 	t.Helper()
@@ -148,14 +148,14 @@ func (tr *tree) graph(t *testing.T) map[string][]string {
 	return graph
 }
 
-// A listed package is what the go command knows of it.
+// A listed package is what the go command reports about it.
 type listed struct {
 	ImportPath string
 	Imports    []string
-	Export     string // file with what its users have to know
+	Export     string // file with the export data of the package
 }
 
-// goList asks the go command, which needs no network for packages that this
+// goList runs the go command, which needs no network for packages that this
 // test was compiled with.
 func goList(t *testing.T, dir string, args ...string) []listed {
 	t.Helper()

@@ -1,7 +1,7 @@
-// Package mutation removes single lines of the library, one at a time, and sees
-// whether the tests notice. docs/mutations.md says which lines stand for which
-// rule, and which tests have to fail without them; the diffs lie in testdata.
-// The program is in run.
+// Package mutation removes lines of the library, one place at a time, and
+// checks that the tests notice. docs/mutations.md says which lines uphold which
+// rule, and which tests must fail without them. The diffs are in testdata, and
+// the program is in run.
 package mutation
 
 import (
@@ -17,25 +17,26 @@ import (
 )
 
 const (
-	// Document and Diffs are where the table and the diffs lie, below the root
-	// of the module.
+	// Document and Diffs are the paths of the table and the diffs, relative to
+	// the root of the module.
 	Document = "docs/mutations.md"
 	Diffs    = "internal/testkit/mutation/testdata"
 )
 
-// A Mutation is a change of one file that some tests have to notice.
+// A Mutation is a change of one file that some tests must notice.
 type Mutation struct {
 	Name  string // "R1-2", the second for rule R1
-	Rule  string // that the removed text upholds: "R1"
+	Rule  string // the rule that the removed text upholds: "R1"
 	Title string // what is different without the text, for people
-	File  string // below the root of the module
+	File  string // relative to the root of the module
 	Old   string // whole lines, found once in the file
-	New   string // stands in their place; "" for nothing
+	New   string // replaces them; "" for nothing
 	Tests []Test
 	Line  int // of the document
 }
 
-// Test is a test function of a package, both below the root of the module.
+// Test is a test function of a package, with paths relative to the root of the
+// module.
 type Test struct {
 	Dir, Name string
 }
@@ -52,12 +53,12 @@ var (
 	spans    = regexp.MustCompile("`([^`]+)`")
 )
 
-// Parse reads the table of the document. Each row links to a diff, says what is
-// different, and names the file and the tests in backquotes:
+// Parse reads the table of the document. Each row links to a diff, describes
+// the difference, and names the file and the tests in backquotes:
 //
 //	| [R1-2](../internal/testkit/mutation/testdata/R1-2.diff) | … | `callback.go` | `TestA`, `internal/keyset.TestB` |
 //
-// The diffs are read from a directory of their own, and each has one row.
+// The diffs are read from their own directory, and each has one row.
 func Parse(doc io.Reader, diffs fs.FS) ([]Mutation, error) {
 	var all []Mutation
 	var errs []error
@@ -120,7 +121,7 @@ func row(text string) (Mutation, error) {
 	return m, nil
 }
 
-// read takes the lines of the diff.
+// read reads the lines of the diff.
 func (m *Mutation) read(diffs fs.FS) error {
 	text, err := fs.ReadFile(diffs, m.Name+".diff")
 	if err != nil {
@@ -144,7 +145,7 @@ func (m *Mutation) read(diffs fs.FS) error {
 	return nil
 }
 
-// Apply changes the text of the file.
+// Apply makes the change in the text of the file.
 func (m *Mutation) Apply(text string) (string, error) {
 	text, old := "\n"+text, "\n"+m.Old
 	at := strings.Index(text, old)

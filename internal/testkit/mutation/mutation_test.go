@@ -14,9 +14,9 @@ import (
 
 const root = "../../.."
 
-// The document fits the code: each rule has its lines, each line stands where
-// the document says, and each test is there. That the tests fail without the
-// lines is the work of the program run.
+// The document matches the code: each rule has its lines, each line is where
+// the document says, and each test exists. The program run checks that the
+// tests fail without the lines.
 func TestDocument(t *testing.T) {
 	f, err := os.Open(filepath.Join(root, mutation.Document))
 	if err != nil {
@@ -63,7 +63,7 @@ func hasTest(t *testing.T, test mutation.Test) bool {
 	})
 }
 
-// rowOf is a row of the table for R1-1.
+// rowOf returns a row of the table for R1-1.
 func rowOf(file, tests string) string {
 	return "| Diff | Without | File | Tests |\n|---|---|---|---|\n| [R1-1](../" + mutation.Diffs + "/R1-1.diff) | It is gone. | " + file + " | " + tests + " |\n"
 }

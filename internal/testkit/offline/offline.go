@@ -1,5 +1,5 @@
-// Package offline carries HTTP requests to handlers in memory. Tests get any
-// origin they like, https ones too, and run in a bubble of testing/synctest,
+// Package offline carries HTTP requests to handlers in memory. Tests can use
+// any origin, even https ones, and can run in a bubble of testing/synctest,
 // where requests over sockets cannot be waited for.
 package offline
 
@@ -17,23 +17,24 @@ import (
 	"syscall"
 )
 
-// Net is a network of origins. It is an http.RoundTripper and safe for concurrent
-// use; the zero value has no origin. An origin is written as a URL has it,
-// scheme and host: a request for one that nobody serves is refused.
+// Net is a network of origins. It is an http.RoundTripper and safe for
+// concurrent use. The zero value has no origins. An origin is written as in a
+// URL, with scheme and host. A request for an origin that nobody serves is
+// refused.
 type Net struct {
 	mu      sync.Mutex
 	hosts   map[string]*host
 	running sync.WaitGroup // handlers
 }
 
-// host is who serves an origin.
+// host is the server of an origin.
 type host struct {
 	handler http.Handler
 	up      context.Context // ends when the host goes down
 	end     context.CancelFunc
 }
 
-// Serve lets a handler answer for an origin, in the place of whoever did.
+// Serve lets a handler answer for an origin, replacing any previous one.
 func (n *Net) Serve(origin string, h http.Handler) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -44,7 +45,7 @@ func (n *Net) Serve(origin string, h http.Handler) {
 	n.hosts[origin] = &host{handler: h, up: up, end: end}
 }
 
-// Handler returns who answers for an origin, or nil.
+// Handler returns the handler of an origin, or nil.
 func (n *Net) Handler(origin string) http.Handler {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -63,18 +64,18 @@ func (n *Net) Down(origin string) {
 	}
 }
 
-// Up takes connections again.
+// Up accepts connections again.
 func (n *Net) Up(origin string) {
 	if h := n.Handler(origin); h != nil {
 		n.Serve(origin, h)
 	}
 }
 
-// Wait returns when no handler runs any more.
+// Wait returns when no handler is running.
 func (n *Net) Wait() { n.running.Wait() }
 
-// RoundTrip sends a request to the handler of its origin. The handler runs on a
-// goroutine and with a context of its own, which ends when the client leaves.
+// RoundTrip sends a request to the handler of its origin. The handler runs on
+// its own goroutine with its own context, which ends when the client leaves.
 func (n *Net) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
@@ -140,10 +141,10 @@ func received(r *http.Request, body []byte) *http.Request {
 	return in
 }
 
-// recorder keeps an answer until it is whole.
+// recorder keeps an answer until it is complete.
 type recorder struct {
 	header http.Header
-	sent   http.Header // as it was when the status went out
+	sent   http.Header // as it was when the status was sent
 	status int
 	body   bytes.Buffer
 }
@@ -166,7 +167,8 @@ func (w *recorder) Write(b []byte) (int, error) {
 	return w.body.Write(b)
 }
 
-// Flush is for handlers that stream: what they have written goes out with the rest.
+// Flush is for handlers that stream. What they have written is sent with the
+// rest.
 func (w *recorder) Flush() { w.WriteHeader(http.StatusOK) }
 
 // response is the answer as a client sees it.
@@ -186,7 +188,7 @@ func (w *recorder) response(r *http.Request) *http.Response {
 		if err == nil {
 			resp.ContentLength = promised
 		}
-	case err == nil && promised > int64(len(body)): // the connection ended in the middle
+	case err == nil && promised > int64(len(body)): // the connection ended midway
 		resp.ContentLength = promised
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), cut{}))
 		return resp
@@ -195,7 +197,7 @@ func (w *recorder) response(r *http.Request) *http.Response {
 	return resp
 }
 
-// cut is where a connection ends too early.
+// cut is the error of a connection that ends too early.
 type cut struct{}
 
 func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

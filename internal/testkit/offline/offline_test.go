@@ -25,7 +25,8 @@ func get(t *testing.T, n *offline.Net, address string) (*http.Response, string, 
 	return resp, string(body), err
 }
 
-// A handler sees what a server would, and a client what it would get from one.
+// A handler sees what a server would show it, and a client gets what a server
+// would send.
 func TestRequestAndAnswer(t *testing.T) {
 	n := &offline.Net{}
 	n.Serve(origin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -55,7 +56,7 @@ func TestRequestAndAnswer(t *testing.T) {
 	}
 }
 
-// HEAD has no body, but the length of one.
+// HEAD has no body, but has its length.
 func TestHead(t *testing.T) {
 	n := &offline.Net{}
 	n.Serve(origin, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -72,8 +73,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// Who is not there or down refuses; who goes down cuts what runs; an answer that
-// breaks off is no answer.
+// An origin that is missing or down refuses connections. One that goes down
+// cuts running requests. An answer that breaks off is an error.
 func TestTrouble(t *testing.T) {
 	n := &offline.Net{}
 	if _, _, err := get(t, n, origin); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -118,7 +119,7 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// A client that leaves does not wait for the handler, and its handler is told.
+// A client that leaves does not wait for the handler, whose context ends.
 func TestClientLeaves(t *testing.T) {
 	n := &offline.Net{}
 	ctx, leave := context.WithCancel(t.Context())
@@ -139,7 +140,7 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// A handler that panics fails the test that asked.
+// A handler that panics fails the test that made the request.
 func TestPanic(t *testing.T) {
 	n := &offline.Net{}
 	n.Serve(origin, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("of the handler") }))

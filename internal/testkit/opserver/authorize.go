@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// Authentication context classes. The second is given to who signs in while it
-// is asked for; nothing but the sign-in itself stands behind it.
+// Authentication context classes. The second is given to anybody who signs in
+// while it is requested. Nothing but the sign-in itself supports it.
 const (
 	acrPassword = "1"
 	acrStronger = "2"
 )
 
-// minSecret is how long a text of 128 bits is at least: 22 characters of base64url.
+// minSecret is the least length of a text with 128 bits: 22 characters of
+// base64url.
 const minSecret = 22
 
-// authRequest is an authorization request that has been judged. OpenID Connect
-// Core §3.1.2.1.
+// authRequest is a validated authorization request. OpenID Connect Core
+// §3.1.2.1.
 type authRequest struct {
 	client      *client
 	redirectURI string
@@ -29,16 +30,16 @@ type authRequest struct {
 	challenge   string
 	scope       []string
 	prompt      []string
-	maxAge      time.Duration // negative: none asked
+	maxAge      time.Duration // negative if not requested
 	loginHint   string
-	acr         string // the class asked for, "" if none that we know
+	acr         string // the requested class, "" if none that we know
 	subject     string // of the id_token_hint
 	query       string // the request itself
 }
 
-// authError is a refusal of an authorization request. Without a request that
-// names a client and its redirect URI it is shown, never redirected (RFC 6749
-// §4.1.2.1).
+// authError is a refusal of an authorization request. If the request does not
+// name a client and its redirect URI, the refusal is shown and never redirected
+// (RFC 6749 §4.1.2.1).
 type authError struct {
 	code, desc string
 	shown      bool
@@ -78,7 +79,8 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// authorizeValues reads the parameters from the query or, for POST, the body.
+// authorizeValues reads the parameters from the query or, for POST, from the
+// body.
 func authorizeValues(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
 	raw := r.URL.RawQuery
 	if r.Method == http.MethodPost {
@@ -92,8 +94,8 @@ func authorizeValues(w http.ResponseWriter, r *http.Request) (url.Values, bool) 
 	return values, err == nil
 }
 
-// parseAuth judges an authorization request. With an error that is not shown the
-// returned request knows where the answer goes.
+// parseAuth validates an authorization request. If the error is not to be
+// shown, the returned request knows where the answer goes.
 func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
 	shown := func(desc string) *authError { return &authError{code: "invalid_request", desc: desc, shown: true} }
 	if len(v["client_id"]) != 1 || len(v["redirect_uri"]) != 1 {
@@ -121,7 +123,7 @@ func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
 	return req, s.judgeAuth(req, v)
 }
 
-// judgeAuth checks what is answered by redirect.
+// judgeAuth makes the checks whose failures are answered by redirect.
 func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 	invalid := func(desc string) *authError { return &authError{code: "invalid_request", desc: desc} }
 	if name, twice := repeated(v); twice {
@@ -164,7 +166,7 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 	return nil
 }
 
-// mustSignIn reports whether a session does not do for a request.
+// mustSignIn reports whether the session is not enough for a request.
 func (s *Server) mustSignIn(req *authRequest, current *session) bool {
 	switch {
 	case current == nil, contains(req.prompt, "login"), contains(req.prompt, "select_account"):
@@ -177,8 +179,8 @@ func (s *Server) mustSignIn(req *authRequest, current *session) bool {
 	return req.acr == acrStronger && current.acr != acrStronger
 }
 
-// noteRequest writes down a request that repeats a part of another one. A
-// browser that loads the same request again is no breach.
+// noteRequest records a request that repeats a part of another one. A browser
+// that loads the same request again breaks no rule.
 func (s *Server) noteRequest(req *authRequest, browser string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,7 +241,7 @@ func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req *auth
 }
 
 // spoilAnswer changes an authorization answer as the faults say. It returns why
-// the client must not redeem the code, "" if it may.
+// the client must not redeem the code, or "" if it may.
 func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 	state := answer.Get("state")
 	if s.wrong.has(NoResponseIssuer) { // not announced either, so nothing is wrong

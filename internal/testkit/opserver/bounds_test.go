@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// TestInboxIsBounded asks an owner for more than a person can read.
+// TestInboxIsBounded sends an owner more requests than a person can read.
 func TestInboxIsBounded(t *testing.T) {
 	w := newWorld(t, "")
 	w.must(w.AddClient(opserver.Client{ID: "shop", Secret: "shop-secret", IDTokenAlg: "ES256"})) // signs faster
@@ -25,8 +25,8 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 }
 
-// TestTheDeadAreSweptOut fills the memory until what has long expired is gone:
-// a code of yesterday is then unknown, and presenting it no violation.
+// TestTheDeadAreSweptOut fills the memory until long expired values are gone. A
+// code of yesterday is then unknown, and presenting it is not a violation.
 func TestTheDeadAreSweptOut(t *testing.T) {
 	w := newWorld(t, "")
 	u := w.authorizeURL()

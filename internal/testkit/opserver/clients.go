@@ -12,22 +12,22 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Ways in which a client authenticates. OpenID Connect Core §9.
+// The ways in which a client authenticates. OpenID Connect Core §9.
 const (
 	AuthBasic = "client_secret_basic"
 	AuthPost  = "client_secret_post"
 	AuthNone  = "none"
 )
 
-// Client is a client as it is registered.
+// Client is a registered client.
 type Client struct {
 	ID, Secret   string
-	Name         string   // for people; "": the ID
-	HomeURI      string   // where its own pages begin; linked from the pages about it
-	Auth         string   // "": basic or post, whichever comes; none if Secret is empty
+	Name         string   // for people; "" means the ID
+	HomeURI      string   // start of its own pages, linked from the pages about it
+	Auth         string   // "": either basic or post; none if Secret is empty
 	RedirectURIs []string // compared as strings
 	// PostLogoutRedirectURIs are compared as strings. PostLogoutOrigins are
-	// origins (https://host:port) of which any address is taken.
+	// origins (https://host:port) of which any address is accepted.
 	PostLogoutRedirectURIs []string
 	PostLogoutOrigins      []string
 	GrantTypes             []string // nil: all
@@ -35,7 +35,7 @@ type Client struct {
 	IDTokenAlg             string   // "": RS256; or ES256, EdDSA
 }
 
-// AddClient registers a client, in place of one with the same ID.
+// AddClient registers a client, replacing one with the same ID.
 func (s *Server) AddClient(c Client) error {
 	if c.ID == "" {
 		return errors.New("opserver: client without ID")
@@ -67,7 +67,7 @@ func (s *Server) AddClient(c Client) error {
 	return nil
 }
 
-// idTokenAlg finds the algorithm of a name, RS256 for "".
+// idTokenAlg returns the algorithm of that name, or RS256 for "".
 func idTokenAlg(name string) (jose.SignatureAlgorithm, error) {
 	switch alg := jose.SignatureAlgorithm(name); alg {
 	case "":
@@ -85,8 +85,7 @@ func (c *client) title() string {
 	return c.ID
 }
 
-// titleOf returns the name of a client for people, "" if there is none. The lock
-// is held.
+// titleOf returns the name of a client for people, or "". The lock is held.
 func (s *Server) titleOf(id string) string {
 	if c := s.st.clients[id]; c != nil {
 		return c.title()
@@ -94,8 +93,8 @@ func (s *Server) titleOf(id string) string {
 	return ""
 }
 
-// homeOf returns where the pages of a client begin, "" if it did not say. The
-// lock is held.
+// homeOf returns the start of a client's pages, or "" if it gave none. The lock
+// is held.
 func (s *Server) homeOf(id string) string {
 	if c := s.st.clients[id]; c != nil {
 		return c.HomeURI
@@ -107,7 +106,7 @@ func (c *client) mayUse(grantType string) bool {
 	return c.GrantTypes == nil || contains(c.GrantTypes, grantType)
 }
 
-// mayAsk reports whether the client is registered for every one of the scopes.
+// mayAsk reports whether the client is registered for all of the scopes.
 func (c *client) mayAsk(scopes []string) bool {
 	return c.Scopes == nil || !slices.ContainsFunc(scopes, func(v string) bool { return !contains(c.Scopes, v) })
 }

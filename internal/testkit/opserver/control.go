@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// AddUser makes an account, or changes the password and claims of one. The subject is the claim sub if it
-// is there, else the name; preferred_username is the name unless the claims say
-// otherwise. An email in the claims counts as verified unless they deny it.
+// AddUser adds an account, or changes its password and claims. The subject is
+// the claim sub if present, or else the name. preferred_username is the name
+// unless the claims say otherwise. An email in the claims counts as verified
+// unless they deny it.
 func (s *Server) AddUser(name, password string, claims map[string]any) error {
 	if name == "" {
 		return errors.New("opserver: user without name")
@@ -43,7 +44,7 @@ func (s *Server) AddUser(name, password string, claims map[string]any) error {
 	return nil
 }
 
-// HasUser reports whether there is an account of that name.
+// HasUser reports whether there is an account with that name.
 func (s *Server) HasUser(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +65,7 @@ func (s *Server) IDToken(userName, clientID string) (string, error) {
 	return s.idToken(c, g, "", "", false)
 }
 
-// AccessToken makes an access token of a user for a client; with the scope
+// AccessToken makes an access token of a user for a client. With the scope
 // uma_protection it is a PAT. An empty user name stands for the client itself.
 func (s *Server) AccessToken(userName, clientID string, scopes ...string) (string, error) {
 	s.mu.Lock()
@@ -101,16 +102,17 @@ func (s *Server) SignWith(alg string) error {
 	return err
 }
 
-// SetRPT says what RPTs are like from now on.
+// SetRPT sets the form of RPTs from now on.
 func (s *Server) SetRPT(o RPTOptions) { s.set(func(st *state) { st.rpt = o }) }
 
 // SetRelativeLocation makes the Location of a new resource relative, or
 // absolute again. RFC 9110 §10.2.2 allows both.
 func (s *Server) SetRelativeLocation(on bool) { s.set(func(st *state) { st.relativeLocation = on }) }
 
-// SetResourceIDs gives the ids of resources from now on, nil random ones again: two
-// servers that give the same ids find out who takes the one for the other. next is
-// called with the server locked and must give an id only once.
+// SetResourceIDs sets the function that makes the ids of resources; nil makes
+// random ones again. Two servers that give the same ids show whether a client
+// confuses them. next is called with the server locked and must return each id
+// only once.
 func (s *Server) SetResourceIDs(next func() string) {
 	s.set(func(st *state) { st.resourceID = next })
 }
@@ -123,13 +125,13 @@ func (s *Server) newResourceID() string {
 	return "r-" + newSecret()[:16]
 }
 
-// SetResourceLifetime lets resources expire so long after they were registered, as
-// some servers do (J2); 0 keeps them until they are deleted.
+// SetResourceLifetime makes resources expire that long after registration, as
+// on some servers (J2). 0 keeps them until they are deleted.
 func (s *Server) SetResourceLifetime(d time.Duration) {
 	s.set(func(st *state) { st.resourceLife = d })
 }
 
-// expireResources takes away what has lived too long.
+// expireResources removes resources that are past their lifetime.
 func (s *Server) expireResources() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,11 +143,11 @@ func (s *Server) expireResources() {
 	}
 }
 
-// SetPATRefusal sets the status that a bad PAT is answered with: 401 as RFC 6750
-// says, or what other servers use (400, 403, 406).
+// SetPATRefusal sets the status of the answer to a bad PAT: 401 as RFC 6750
+// says, or one that other servers use (400, 403, 406).
 func (s *Server) SetPATRefusal(status int) error {
 	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
-		return fmt.Errorf("opserver: %d does not refuse anything", status)
+		return fmt.Errorf("opserver: status %d is not a refusal", status)
 	}
 	s.set(func(st *state) { st.patRefusal = status })
 	return nil
@@ -157,8 +159,8 @@ func (s *Server) set(change func(*state)) {
 	change(&s.st)
 }
 
-// RevokeToken ends an access token, a refresh token with its family, or an RPT.
-// It reports whether the token was known.
+// RevokeToken revokes an access token, a refresh token with its family, or an
+// RPT. It reports whether the token was known.
 func (s *Server) RevokeToken(value string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,8 +185,7 @@ func (s *Server) ExpirePATs() {
 	s.expire(func(t *token) bool { return s.speaks.isPAT(t) })
 }
 
-// ExpireAccessTokens ends all access tokens that are no RPTs; refresh tokens
-// stay.
+// ExpireAccessTokens ends all access tokens except RPTs. Refresh tokens stay.
 func (s *Server) ExpireAccessTokens() {
 	s.expire(func(t *token) bool { return t.rights == nil })
 }
@@ -199,8 +200,8 @@ func (s *Server) expire(which func(*token) bool) {
 	}
 }
 
-// RevokeGrants ends everything that a person has let clients do, offline access
-// and PATs included; refresh answers invalid_grant from now on.
+// RevokeGrants revokes everything that a person has allowed clients, including
+// offline access and PATs. A refresh gets invalid_grant from now on.
 func (s *Server) RevokeGrants(userName string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +221,7 @@ func (s *Server) EndSessions(userName string) {
 	}
 }
 
-// ForgetResource deletes a resource behind the resource server's back. It
+// ForgetResource deletes a resource without telling the resource server. It
 // reports whether there was one.
 func (s *Server) ForgetResource(id string) bool {
 	s.mu.Lock()
@@ -232,8 +233,8 @@ func (s *Server) ForgetResource(id string) bool {
 	return true
 }
 
-// forget is what LostPAT and LostResource do when they are switched on: what was
-// given before is not known any more.
+// forget is the effect of switching on LostPAT or LostResource: what was issued
+// before is no longer known.
 func (s *Server) forget(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

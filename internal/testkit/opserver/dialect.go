@@ -6,7 +6,8 @@ import (
 	"net/url"
 )
 
-// Dialect is how a [Server] speaks UMA. OpenID Connect is the same in all.
+// Dialect is how a [Server] speaks UMA. OpenID Connect is the same in all
+// dialects.
 type Dialect int
 
 // The dialects.
@@ -14,16 +15,16 @@ const (
 	// Standard keeps to the two UMA 2.0 specifications.
 	Standard Dialect = iota
 	// Keycloak answers as Keycloak 26.7.3 was seen to do, as far as a resource
-	// server and a UMA client meet it: protection API, ticket grant, RPTs,
-	// introspection, metadata. Not in it: tickets for which nobody asked
-	// (audience and permission in the grant), its API for owners, its policies.
-	// Owners decide by the control API as ever. A client is a resource server
-	// there if it may ask for the scope uma_protection, and people have the role
-	// of that name until [Server.LetProtect] says otherwise.
+	// server and a UMA client notice: protection API, ticket grant, RPTs,
+	// introspection, metadata. It leaves out requests without a ticket
+	// (audience and permission in the grant), the API for owners, and policies.
+	// Owners decide through the control API as usual. A client is a resource
+	// server there if it may request the scope uma_protection. People have the
+	// role of that name until [Server.LetProtect] says otherwise.
 	Keycloak
 )
 
-// dialect is what differs. Nothing outside its implementations asks which
+// dialect is what differs between dialects. Only its implementations know which
 // dialect is spoken.
 type dialect interface {
 	// serveResources, serveResource and servePermission are the protection API.
@@ -33,34 +34,35 @@ type dialect interface {
 	// wrongMethod is the answer to a method that an endpoint does not have.
 	wrongMethod() *apiError
 
-	// caller finds who sends a token request, umaGrant turns a ticket into an
-	// RPT, refreshRPT renews one; refreshRPT is called with the lock held.
+	// caller finds the client of a token request, umaGrant turns a ticket into
+	// an RPT, and refreshRPT renews one. refreshRPT is called with the lock
+	// held.
 	caller(*http.Request, url.Values) (*client, *apiError)
 	umaGrant(context.Context, *client, url.Values) (map[string]any, *apiError)
 	refreshRPT(*client, *refreshToken) (map[string]any, *apiError)
 
-	// introspector finds who introspects, introspect answers about one token;
-	// introspect is called with the lock held.
+	// introspector finds the caller of introspection, and introspect answers
+	// about one token. introspect is called with the lock held.
 	introspector(*http.Request, url.Values) (clientID string, bad *apiError)
 	introspect(form url.Values, asking string) map[string]any
 
-	// umaMetadata completes the UMA document and says how it is cached.
+	// umaMetadata completes the UMA document and sets how it is cached.
 	umaMetadata(map[string]any) (cacheControl string)
-	// knowsScope reports whether there is such a scope; isPAT whether a token is
-	// good for the protection API, called with the lock held.
+	// knowsScope reports whether there is such a scope. isPAT reports whether a
+	// token is valid for the protection API; it is called with the lock held.
 	knowsScope(string) bool
 	isPAT(*token) bool
-	// openSession gives an ID Token made by the control API its session, "" for
-	// none.
+	// openSession returns the session of an ID Token made by the control API,
+	// or "".
 	openSession(*user) (sid string)
 }
 
 // standard is the dialect [Standard].
 type standard struct{ *Server }
 
-// keycloak is the dialect [Keycloak]. K1 to K24 are the deviations that the
-// documentation of internal/testkit/umacases lists; what has no number was seen beside
-// them.
+// keycloak is the dialect [Keycloak]. K1 to K24 are the deviations listed in
+// the documentation of internal/testkit/umacases. Those without a number were
+// observed as well.
 type keycloak struct {
 	*Server
 	ticketKey []byte
@@ -109,7 +111,7 @@ func (s *Server) scopes() []string {
 	return out
 }
 
-// mayAsk reports whether there are such scopes for the client.
+// mayAsk reports whether the client may request these scopes.
 func (s *Server) mayAsk(c *client, scopes []string) bool {
 	for _, one := range scopes {
 		if !s.speaks.knowsScope(one) {

@@ -2,29 +2,29 @@ package opserver
 
 import "slices"
 
-// Fault is something that the server does wrong while it is switched on. Each is
-// named after the rule it breaks. A few break no rule but use a liberty that a
-// client must stand; their comments say so. RP-… are the rows of the behaviours
-// of a relying party.
+// Fault is something that the server does wrong while the fault is switched on.
+// Each fault is named after the rule it breaks. A few break no rule but use a
+// liberty that a client must tolerate; their comments say so. RP-… are the rows
+// of the behaviours of a relying party.
 type Fault string
 
-// What metadata says. OpenID Connect Discovery §3, §4.
+// Faults of the metadata. OpenID Connect Discovery §3, §4.
 const (
-	MetadataIssuerMismatch Fault = "metadata-issuer-mismatch" // Discovery §4.3: issuer is the one asked (RP-D2)
+	MetadataIssuerMismatch Fault = "metadata-issuer-mismatch" // Discovery §4.3: issuer is the one requested (RP-D2)
 	MetadataIssuerSlash    Fault = "metadata-issuer-slash"    // Discovery §4.3: to the last byte (RP-D1)
 	InsecureEndpoint       Fault = "insecure-endpoint"        // Discovery §3: the token endpoint uses https (RP-D3)
-	OddMetadata            Fault = "odd-metadata"             // liberty: unknown members, other word order, none among the algorithms (RP-D4)
-	NoChallengeMethods     Fault = "no-challenge-methods"     // liberty: RFC 8414 §2 leaves code_challenge_methods_supported to choice (RP-D6)
+	OddMetadata            Fault = "odd-metadata"             // liberty: unknown members, another order of words, "none" among the algorithms (RP-D4)
+	NoChallengeMethods     Fault = "no-challenge-methods"     // liberty: RFC 8414 §2 makes code_challenge_methods_supported optional (RP-D6)
 	PlainChallengeOnly     Fault = "plain-challenge-only"     // RFC 7636 §4.2: servers support S256
-	MTLSAliases            Fault = "mtls-aliases"             // liberty: RFC 8705 §5, for clients with certificates alone (RP-T8)
+	MTLSAliases            Fault = "mtls-aliases"             // liberty: RFC 8705 §5, only for clients with certificates (RP-T8)
 )
 
-// The answer that the browser brings. OpenID Connect Core §3.1.2.5.
+// Faults of the answer that the browser brings. OpenID Connect Core §3.1.2.5.
 const (
 	WrongState            Fault = "wrong-state"             // RFC 6749 §4.1.2: state is the one sent (RP-C1)
 	MissingState          Fault = "missing-state"           // RFC 6749 §4.1.2: state comes back (RP-C1)
 	WrongResponseIssuer   Fault = "wrong-response-issuer"   // RFC 9207 §2.4: iss is the provider's (RP-C5)
-	MissingResponseIssuer Fault = "missing-response-issuer" // RFC 9207 §2: iss is there when announced (RP-C5)
+	MissingResponseIssuer Fault = "missing-response-issuer" // RFC 9207 §2: iss is present when announced (RP-C5)
 	NoResponseIssuer      Fault = "no-response-issuer"      // liberty: iss neither announced nor sent (RP-C5)
 	RepeatedCode          Fault = "repeated-code"           // RFC 6749 §3.1: no parameter twice (RP-C2)
 	RepeatedState         Fault = "repeated-state"          // RFC 6749 §3.1: no parameter twice (RP-C2)
@@ -33,21 +33,21 @@ const (
 	ErrorWrongState       Fault = "error-wrong-state"       // RFC 6749 §4.1.2.1: state is the one sent (RP-C3)
 )
 
-// The answer of the token endpoint. OpenID Connect Core §3.1.3.3.
+// Faults of the answer of the token endpoint. OpenID Connect Core §3.1.3.3.
 const (
 	CodeRefused        Fault = "code-refused"         // liberty: RFC 6749 §5.2 invalid_grant (RP-T5)
 	ClientRefused      Fault = "client-refused"       // liberty: RFC 6749 §5.2 invalid_client with 401 (RP-T5)
 	ErrorAsSuccess     Fault = "error-as-success"     // RFC 6749 §5.2: an error has status 400 (RP-T5)
 	OddTokenType       Fault = "odd-token-type"       // liberty: RFC 6749 §5.1 token_type in any case (RP-T6)
 	NoExpiresIn        Fault = "no-expires-in"        // liberty: RFC 6749 §5.1 expires_in is recommended (RP-T6)
-	NoScope            Fault = "no-scope"             // liberty: RFC 6749 §5.1 scope as asked goes without saying (RP-T6)
+	NoScope            Fault = "no-scope"             // liberty: RFC 6749 §5.1 scope is optional if it is as requested (RP-T6)
 	UnknownTokenType   Fault = "unknown-token-type"   // Core §3.1.3.3: token_type is Bearer (RP-T7)
 	MissingTokenType   Fault = "missing-token-type"   // RFC 6749 §5.1: token_type is required (RP-T7)
 	MissingAccessToken Fault = "missing-access-token" // RFC 6749 §5.1: access_token is required
 	MissingIDToken     Fault = "missing-id-token"     // Core §3.1.3.3: id_token is required (RP-T7)
 )
 
-// Claims of the ID Token. OpenID Connect Core §2, §3.1.3.7.
+// Faults in the claims of the ID Token. OpenID Connect Core §2, §3.1.3.7.
 const (
 	WrongIssuer            Fault = "wrong-issuer"              // §3.1.3.7 item 2: iss (RP-I1)
 	IssuerSlash            Fault = "issuer-slash"              // §3.1.3.7 item 2: iss to the last byte (RP-I1)
@@ -56,43 +56,43 @@ const (
 	MissingAudience        Fault = "missing-audience"          // §2: aud is required (RP-I2)
 	EmptyAudience          Fault = "empty-audience"            // §3.1.3.7 item 3: aud holds the client (RP-I2)
 	AudienceArray          Fault = "audience-array"            // liberty: §2 aud may be an array of one (RP-I3)
-	SecondAudience         Fault = "second-audience"           // §3.1.3.7 item 3: no audience that is not trusted (RP-I4)
+	SecondAudience         Fault = "second-audience"           // §3.1.3.7 item 3: no untrusted audience (RP-I4)
 	WrongAuthorizedParty   Fault = "wrong-authorized-party"    // §3.1.3.7 item 5: azp is the client (RP-I4)
 	MissingSubject         Fault = "missing-subject"           // §2: sub is required (RP-I5)
 	EmptySubject           Fault = "empty-subject"             // §2: sub names the person (RP-I5)
 	SubjectNotString       Fault = "subject-not-string"        // §2: sub is a string (RP-I5)
 	MissingIssuedAt        Fault = "missing-issued-at"         // §2: iat is required (RP-I6)
 	MissingExpiry          Fault = "missing-expiry"            // §2: exp is required (RP-I7)
-	ExpiredIDToken         Fault = "expired-id-token"          // §3.1.3.7 item 9: now is before exp, six minutes past (RP-I7)
+	ExpiredIDToken         Fault = "expired-id-token"          // §3.1.3.7 item 9: now is before exp; here six minutes past (RP-I7)
 	ExpiredWithinSkew      Fault = "expired-within-skew"       // liberty: §3.1.3.7 item 9 allows for clock skew, 50 s here (RP-I7)
-	IssuedLongAgo          Fault = "issued-long-ago"           // §3.1.3.7 item 10: iat not too far away, a week here (RP-I8)
-	IssuedInFuture         Fault = "issued-in-future"          // §3.1.3.7 item 10: iat not too far away, an hour ahead (RP-I8)
-	NotYetValid            Fault = "not-yet-valid"             // RFC 7519 §4.1.5: now is after nbf, an hour ahead (RP-I8)
+	IssuedLongAgo          Fault = "issued-long-ago"           // §3.1.3.7 item 10: iat is not too far away; here a week ago (RP-I8)
+	IssuedInFuture         Fault = "issued-in-future"          // §3.1.3.7 item 10: iat is not too far away; here an hour ahead (RP-I8)
+	NotYetValid            Fault = "not-yet-valid"             // RFC 7519 §4.1.5: now is after nbf; here an hour ahead (RP-I8)
 	WrongNonce             Fault = "wrong-nonce"               // §3.1.3.7 item 11: nonce is the one sent (RP-I9)
 	MissingNonce           Fault = "missing-nonce"             // §3.1.3.7 item 11: nonce is present (RP-I9)
 	OldAuthentication      Fault = "old-authentication"        // §3.1.3.7 item 13: auth_time within max_age (RP-A5)
-	MissingAuthTime        Fault = "missing-auth-time"         // §2: auth_time is required when max_age was asked (RP-A5)
-	WrongAccessTokenHash   Fault = "wrong-access-token-hash"   // §3.1.3.8: at_hash fits the access token (RP-I16)
+	MissingAuthTime        Fault = "missing-auth-time"         // §2: auth_time is required when max_age was requested (RP-A5)
+	WrongAccessTokenHash   Fault = "wrong-access-token-hash"   // §3.1.3.8: at_hash matches the access token (RP-I16)
 	MissingAccessTokenHash Fault = "missing-access-token-hash" // liberty: §3.1.3.6 at_hash is optional here (RP-I16)
 	RepeatedClaim          Fault = "repeated-claim"            // RFC 7519 §4: claim names are unique
-	OtherCaseClaim         Fault = "other-case-claim"          // RFC 7519 §4: names are compared with their case
+	OtherCaseClaim         Fault = "other-case-claim"          // RFC 7519 §4: names are case-sensitive
 	LogoutEvent            Fault = "logout-event"              // Back-Channel Logout §2.4: events belongs to logout tokens
 	RefreshOtherSubject    Fault = "refresh-other-subject"     // §12.2: sub stays the same
 )
 
-// The form and signature of the ID Token. RFC 7515, RFC 8725.
+// Faults in the form and signature of the ID Token. RFC 7515, RFC 8725.
 const (
-	UnsignedIDToken       Fault = "unsigned-id-token"       // Core §3.1.3.7 item 7: alg is the registered one, none here (RP-I10)
-	UnsignedOddCase       Fault = "unsigned-odd-case"       // RFC 8725 §3.2: not by another spelling, None here (RP-I10)
+	UnsignedIDToken       Fault = "unsigned-id-token"       // Core §3.1.3.7 item 7: alg is the registered one; here none (RP-I10)
+	UnsignedOddCase       Fault = "unsigned-odd-case"       // RFC 8725 §3.2: nor in another spelling; here None (RP-I10)
 	EmptySignature        Fault = "empty-signature"         // Core §3.1.3.7 item 6: there is a signature (RP-I10)
 	OtherAlgorithm        Fault = "other-algorithm"         // Core §3.1.3.7 item 7: alg is the registered one; key and signature are good (RP-I11)
-	HMACWithPublicKey     Fault = "hmac-with-public-key"    // RFC 8725 §2.1: a public key is no secret (RP-I12)
+	HMACWithPublicKey     Fault = "hmac-with-public-key"    // RFC 8725 §2.1: a public key is not a secret (RP-I12)
 	HMACWithSecret        Fault = "hmac-with-secret"        // Core §3.1.3.7 item 7: HS256 is not the registered alg (RP-I12)
 	WrongSignature        Fault = "wrong-signature"         // Core §3.1.3.7 item 6: the signature verifies (RP-I13)
-	UnknownCriticalHeader Fault = "unknown-critical-header" // RFC 7515 §4.1.11: what is critical is understood (RP-I14)
+	UnknownCriticalHeader Fault = "unknown-critical-header" // RFC 7515 §4.1.11: critical extensions are understood (RP-I14)
 	KeyInHeader           Fault = "key-in-header"           // RFC 8725 §3.10: jwk is not trusted (RP-I14)
 	KeyURLInHeader        Fault = "key-url-in-header"       // RFC 8725 §3.10: jku and x5u are not followed (RP-I14)
-	WrongTokenType        Fault = "wrong-token-type"        // RFC 8725 §3.11: typ is not another kind's (RP-I14)
+	WrongTokenType        Fault = "wrong-token-type"        // RFC 8725 §3.11: typ is not that of another kind of token (RP-I14)
 	FivePartIDToken       Fault = "five-part-id-token"      // RFC 7515 §3.1: three parts (RP-I14)
 	PaddedIDToken         Fault = "padded-id-token"         // RFC 7515 §2: base64url without padding (RP-I14)
 	JSONSerializedIDToken Fault = "json-serialized"         // RFC 7519 §1: JWTs are compact (RP-I14)
@@ -101,10 +101,10 @@ const (
 	UnknownKeyID          Fault = "unknown-key-id"          // Core §10.1: kid names a key of the set (RP-K7)
 )
 
-// The key set. RFC 7517.
+// Faults of the key set. RFC 7517.
 const (
-	OddKeys           Fault = "odd-keys"            // liberty: RFC 7517 §5 what is not understood is skipped (RP-K1)
-	ThreeKeys         Fault = "three-keys"          // liberty: several keys of a kind, the right one last (RP-K3)
+	OddKeys           Fault = "odd-keys"            // liberty: RFC 7517 §5 unknown content is skipped (RP-K1)
+	ThreeKeys         Fault = "three-keys"          // liberty: several keys of one kind, the right one last (RP-K3)
 	DecoyKeys         Fault = "decoy-keys"          // liberty: one kid on keys of several kinds (RP-K4)
 	EncryptionKey     Fault = "encryption-key"      // RFC 7517 §4.2: a key with use enc signs nothing (RP-K5)
 	OtherKeyAlgorithm Fault = "other-key-algorithm" // RFC 7517 §4.4: a key is used with its alg (RP-K5)
@@ -112,34 +112,34 @@ const (
 	EmptyKeySet       Fault = "empty-key-set"       // Core §10.1: the set has the signing key (RP-K7)
 )
 
-// User info. OpenID Connect Core §5.3.
+// Faults of user info. OpenID Connect Core §5.3.
 const (
 	UserInfoWrongSubject   Fault = "userinfo-wrong-subject"   // §5.3.2: sub is that of the ID Token (RP-U2)
 	UserInfoMissingSubject Fault = "userinfo-missing-subject" // §5.3.2: sub is required (RP-U2)
-	UserInfoRefused        Fault = "userinfo-refused"         // §5.3.3: the token is good, 401 all the same (RP-U2)
-	ClaimSources           Fault = "claim-sources"            // liberty: §5.6.2 claims that lie elsewhere, in the ID Token too (RP-U4)
+	UserInfoRefused        Fault = "userinfo-refused"         // §5.3.3: the token is good, but the answer is 401 (RP-U2)
+	ClaimSources           Fault = "claim-sources"            // liberty: §5.6.2 claims that are elsewhere, in the ID Token too (RP-U4)
 )
 
-// UMA.
+// Faults of UMA.
 const (
-	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is a new one
+	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is new
 	NeedInfoForever         Fault = "need-info-forever"         // Grant §3.3.6: need_info asks for what is missing
-	TokenEndpointElsewhere  Fault = "token-endpoint-elsewhere"  // liberty: RFC 8414 §2, an endpoint may lie at another host; localhost for 127.0.0.1
-	NeedInfoNoHint          Fault = "need-info-no-hint"         // Grant §3.3.6: required_claims or redirect_user comes along
+	TokenEndpointElsewhere  Fault = "token-endpoint-elsewhere"  // liberty: RFC 8414 §2, an endpoint may be on another host; localhost for 127.0.0.1
+	NeedInfoNoHint          Fault = "need-info-no-hint"         // Grant §3.3.6: required_claims or redirect_user is present
 	RedirectUserMalformed   Fault = "redirect-user-malformed"   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
 	TicketWithPadding       Fault = "ticket-with-padding"       // liberty: a ticket is any string, here with == at its end
-	LongTicket              Fault = "long-ticket"               // liberty: a ticket is any string, of 8 KiB here
-	PartialGrant            Fault = "partial-grant"             // Grant §3.3.4: less than asked may be granted
+	LongTicket              Fault = "long-ticket"               // liberty: a ticket is any string, here of 8 KiB
+	PartialGrant            Fault = "partial-grant"             // Grant §3.3.4: less than requested may be granted
 	PermissionExpired       Fault = "permission-expired"        // Federated Authorization §5.1.1: exp of a permission
 	PermissionNotYetValid   Fault = "permission-not-yet-valid"  // Federated Authorization §5.1.1: nbf of a permission
 	PermissionWithoutScopes Fault = "permission-without-scopes" // Federated Authorization §5.1.1: resource_scopes may be empty
 	ScopesAtTopLevel        Fault = "scopes-at-top-level"       // Federated Authorization §5.1.1: no scope member
-	LostPAT                 Fault = "lost-pat"                  // RFC 6750 §3.1: PATs given before the fault are unknown
-	LostResource            Fault = "lost-resource"             // Federated Authorization §4.1: resources made before the fault are unknown
+	LostPAT                 Fault = "lost-pat"                  // RFC 6750 §3.1: PATs issued before the fault are unknown
+	LostResource            Fault = "lost-resource"             // Federated Authorization §4.1: resources registered before the fault are unknown
 )
 
-// What any endpoint can have. Except for the first two they concern every
-// endpoint unless they are set with [Server.SetFaultAt].
+// Faults that any endpoint can have. Except for the first two they affect every
+// endpoint, unless they are set with [Server.SetFaultAt].
 const (
 	TokenEndpointDown        Fault = "token-endpoint-down"        // RFC 9110 §15.6.1: 500 from the token endpoint
 	IntrospectionDown        Fault = "introspection-down"         // RFC 9110 §15.6.4: 503 from introspection
@@ -148,7 +148,7 @@ const (
 	EndpointGone             Fault = "endpoint-gone"              // RFC 9110 §15.5.5: 404
 	AuthorizationServerHangs Fault = "authorization-server-hangs" // no answer until the client leaves or the fault ends
 	HugeAnswer               Fault = "huge-answer"                // a valid answer behind 8 MiB of white space
-	HTMLAnswer               Fault = "html-answer"                // 200 with a page where JSON belongs
+	HTMLAnswer               Fault = "html-answer"                // 200 with a page instead of JSON
 	TruncatedAnswer          Fault = "truncated-answer"           // the connection ends in the middle of an answer
 	RedirectingAnswer        Fault = "redirecting-answer"         // RFC 9110 §15.4.8: 307; following it with secrets is a violation
 )

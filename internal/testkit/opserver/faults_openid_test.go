@@ -17,7 +17,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// seen is what one sign-in shows of the server.
+// seen is what one sign-in reveals about the server.
 type seen struct {
 	w         *world
 	sent      url.Values // the authorization request
@@ -33,7 +33,7 @@ type seen struct {
 	refreshed map[string]any // claims after a refresh
 }
 
-// look signs in as alice in a fresh browser and goes on as far as it can.
+// look signs in as alice in a new browser and continues as far as it can.
 func (w *world) look() *seen {
 	w.t.Helper()
 	v := &seen{w: w, meta: w.getJSON(w.Issuer() + "/.well-known/openid-configuration")}
@@ -59,8 +59,8 @@ func (w *world) look() *seen {
 	return v
 }
 
-// open reads a JWT without looking at the signature; of what cannot be read it
-// returns nil.
+// open reads a JWT without checking the signature. It returns nil for what it
+// cannot read.
 func open(raw string) (header, claims map[string]any, payload string) {
 	parts := strings.Split(raw, ".")
 	if len(parts) < 2 {
@@ -83,8 +83,8 @@ func (v *seen) key(kid any) (out []map[string]any) {
 	return out
 }
 
-// verifies reports whether some key of the set that is made for it verifies the
-// ID Token, whatever the header says of keys.
+// verifies reports whether some suitable key of the set verifies the ID Token,
+// whatever keys the header names.
 func (v *seen) verifies() bool {
 	for _, entry := range v.keys {
 		b, err := json.Marshal(entry)
@@ -134,7 +134,7 @@ func (v *seen) audience() string {
 	return string(b)
 }
 
-// shows says of each fault how one sees it from outside.
+// shows lists how each fault is visible from outside.
 func shows() map[opserver.Fault]func(v *seen) bool {
 	return join(showsMetadata(), showsAnswers(), showsClaims(), showsForm(), showsKeys())
 }
@@ -329,7 +329,8 @@ func showsKeys() map[opserver.Fault]func(v *seen) bool {
 	}
 }
 
-// TestOpenIDFaults switches each fault on and off again and sees the difference.
+// TestOpenIDFaults switches each fault on and off again and observes the
+// difference.
 func TestOpenIDFaults(t *testing.T) {
 	w := newWorld(t, "")
 	shows := shows()
@@ -356,7 +357,8 @@ func TestOpenIDFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsTogether uses pairs that the behaviours of a relying party name.
+// TestFaultsTogether uses pairs of faults that the behaviours of a relying
+// party name.
 func TestFaultsTogether(t *testing.T) {
 	w := newWorld(t, "")
 	w.must(w.SetFault(opserver.NoResponseIssuer, true))
@@ -373,7 +375,7 @@ func TestFaultsTogether(t *testing.T) {
 	}
 }
 
-// TestSlashAtTheEnd has an issuer that ends with a slash.
+// TestSlashAtTheEnd uses an issuer that ends with a slash.
 func TestSlashAtTheEnd(t *testing.T) {
 	w := newWorld(t, "")
 	op, err := opserver.New(opserver.Config{Issuer: "http://op.test/"})
@@ -388,7 +390,7 @@ func TestSlashAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestTrap goes where nobody has reason to go.
+// TestTrap visits the addresses that nobody has a reason to visit.
 func TestTrap(t *testing.T) {
 	w := newWorld(t, "")
 	w.must(w.SetFault(opserver.MTLSAliases, true))
@@ -417,7 +419,7 @@ func TestSignWith(t *testing.T) {
 		if alg != "RS256" && alg != "" {
 			w.must(w.SetFault(opserver.WrongSignature, true))
 			if w.look().verifies() {
-				t.Errorf("%s: WrongSignature is a good one", alg)
+				t.Errorf("%s: WrongSignature is valid", alg)
 			}
 			w.must(w.SetFault(opserver.WrongSignature, false))
 		}
@@ -438,7 +440,7 @@ func metadataOf(t *testing.T, op *opserver.Server) (out map[string]any) {
 	return out
 }
 
-// TestKeysAreShared hands the same keys to two servers.
+// TestKeysAreShared gives the same keys to two servers.
 func TestKeysAreShared(t *testing.T) {
 	keys, err := opserver.MakeKeys()
 	if err != nil {
@@ -458,6 +460,6 @@ func TestKeysAreShared(t *testing.T) {
 		t.Errorf("key set %s", one)
 	}
 	if _, err := opserver.New(opserver.Config{Issuer: "http://op.test", Keys: keys[1:]}); err == nil {
-		t.Error("keys without RS256 are taken")
+		t.Error("keys without RS256 are accepted")
 	}
 }

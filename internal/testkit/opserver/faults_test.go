@@ -16,8 +16,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// TestTaintedAnswers sends answers that a client must refuse, and sees a client
-// that redeems them all the same.
+// TestTaintedAnswers sends answers that a client must refuse, and detects a
+// client that redeems them anyway.
 func TestTaintedAnswers(t *testing.T) {
 	for fault, check := range map[opserver.Fault]func(w *world, sent, back url.Values) bool{
 		opserver.WrongState:            func(_ *world, sent, back url.Values) bool { return back.Get("state") == sent.Get("state")+"x" },
@@ -216,7 +216,7 @@ func TestFaultsOfAnyEndpoint(t *testing.T) {
 	})
 	w.token(rpAuth, cc).want(t, 200, "")
 	if w.SetFault("no-such-fault", true) == nil || w.SetFaultAt(opserver.HugeAnswer, true, "no-such-endpoint") == nil {
-		t.Error("an unknown name is taken")
+		t.Error("an unknown name is accepted")
 	}
 }
 
@@ -268,7 +268,8 @@ func TestHanging(t *testing.T) {
 	if err := <-gone; err == nil {
 		t.Error("a hanging server answered")
 	}
-	// Those who wait are answered when the fault ends, all at the same time.
+	// Requests that wait are answered when the fault ends, all at the same
+	// time.
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
@@ -316,7 +317,7 @@ func TestLifetimes(t *testing.T) {
 	ticket := w.ticket(pat, w.register(pat), "view")
 	w.clock.advance(time.Minute)
 	if w.introspect(str(tok["access_token"]), rpAuth)["active"] != false {
-		t.Error("the access token outlives its life")
+		t.Error("the access token outlives its lifetime")
 	}
 	w.clock.advance(2*time.Minute - time.Second)
 	w.exchange(ticket, w.claim("alice")...).want(t, 200, "")

@@ -10,14 +10,14 @@ import (
 	"sync"
 )
 
-// hugeAnswer is how much white space [HugeAnswer] sends: far above what a client
+// hugeAnswer is how much white space [HugeAnswer] sends: far more than a client
 // has reason to read.
 const hugeAnswer = 8 << 20
 
-// faultSet holds what is switched on and the requests that are held.
+// faultSet holds the active faults and the held requests.
 type faultSet struct {
 	mu     sync.Mutex
-	on     map[Fault][]string // endpoints; none: all
+	on     map[Fault][]string // endpoints; none means all
 	hooks  map[string]func(*http.Request)
 	freed  chan struct{} // closed when held requests may go
 	closed bool
@@ -30,8 +30,8 @@ func (f *faultSet) init() {
 // SetFault switches a fault on or off. An unknown fault is an error.
 func (s *Server) SetFault(fault Fault, on bool) error { return s.SetFaultAt(fault, on) }
 
-// SetFaultAt is SetFault for the named endpoints alone. It concerns the faults
-// that any endpoint can have; the others have their own place.
+// SetFaultAt is SetFault for the named endpoints only. It is for the faults
+// that any endpoint can have; the others have a fixed place.
 func (s *Server) SetFaultAt(fault Fault, on bool, endpoints ...string) error {
 	if !slices.Contains(Faults(), fault) {
 		return fmt.Errorf("opserver: no fault is called %q", fault)
@@ -58,8 +58,8 @@ func (s *Server) SetFaultAt(fault Fault, on bool, endpoints ...string) error {
 	return nil
 }
 
-// OnRequest calls hook at every request to the endpoint before it is judged; nil
-// takes the hook away. A hook that blocks holds the request.
+// OnRequest makes every request to the endpoint call hook before it is
+// processed; nil removes the hook. A hook that blocks holds the request.
 func (s *Server) OnRequest(endpoint string, hook func(*http.Request)) {
 	mustBeEndpoint(endpoint)
 	s.wrong.mu.Lock()
@@ -79,13 +79,13 @@ func (f *faultSet) has(fault Fault) bool {
 	return on
 }
 
-// free lets held requests go; the lock is held.
+// free releases held requests. The lock is held.
 func (f *faultSet) free() {
 	close(f.freed)
 	f.freed = make(chan struct{})
 }
 
-// release ends holding for good.
+// release ends all holding for good.
 func (f *faultSet) release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,9 +102,9 @@ func (f *faultSet) at(fault Fault, endpoint string) bool {
 	return on && (len(where) == 0 || slices.Contains(where, endpoint))
 }
 
-// play does what the faults of any endpoint demand. It returns what the endpoint
-// itself is to answer through, nil if it is not to answer at all.
-// trap is where a redirect leads.
+// play applies the faults that any endpoint can have. It returns the writer
+// through which the endpoint must answer, or nil if it must not answer. trap is
+// the target of a redirect.
 func (f *faultSet) play(w http.ResponseWriter, r *http.Request, name string, human bool, trap string) http.ResponseWriter {
 	f.mu.Lock()
 	hook := f.hooks[name]
@@ -161,7 +161,8 @@ func (p *paddedWriter) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// cuttingWriter promises an answer, sends half of it and lets the connection end.
+// cuttingWriter announces an answer, sends half of it and lets the connection
+// end.
 type cuttingWriter struct {
 	http.ResponseWriter
 	status int
@@ -177,9 +178,9 @@ func (c *cuttingWriter) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// hold keeps a request until the fault ends, and reports whether it is still to
-// be answered. The body is read first: only then does net/http notice a client
-// that leaves.
+// hold keeps a request until the fault ends, and reports whether it must still
+// be answered. It reads the body first, because only then does net/http notice
+// a client that leaves.
 func (f *faultSet) hold(r *http.Request) bool {
 	f.mu.Lock()
 	freed, closed := f.freed, f.closed

@@ -9,7 +9,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// FuzzServe sends anything to every endpoint: never a 5xx, never a panic.
+// FuzzServe sends arbitrary requests to every endpoint: never a 5xx, never a
+// panic.
 func FuzzServe(f *testing.F) {
 	op, err := opserver.New(opserver.Config{Issuer: "http://id.test/as"})
 	if err != nil {
@@ -49,7 +50,7 @@ func FuzzServe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, contentType, auth, body string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://id.test"+target, strings.NewReader(body))
 		if err != nil {
-			return // nothing that HTTP can carry
+			return // HTTP cannot carry it
 		}
 		r.RequestURI = r.URL.RequestURI()
 		r.Header.Set("Content-Type", contentType)
@@ -62,8 +63,8 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
-// FuzzKeycloak sends anything to the UMA endpoints of the dialect Keycloak: never
-// a panic, and no 5xx but those that Keycloak has.
+// FuzzKeycloak sends arbitrary requests to the UMA endpoints of the dialect
+// Keycloak: never a panic, and no 5xx except those that Keycloak has.
 func FuzzKeycloak(f *testing.F) {
 	op, err := opserver.New(opserver.Config{Issuer: "http://id.test/as", Dialect: opserver.Keycloak})
 	if err != nil {
@@ -98,7 +99,7 @@ func FuzzKeycloak(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, contentType, auth, body string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://id.test"+target, strings.NewReader(body))
 		if err != nil {
-			return // nothing that HTTP can carry
+			return // HTTP cannot carry it
 		}
 		r.RequestURI = r.URL.RequestURI()
 		r.Header.Set("Content-Type", contentType)

@@ -23,7 +23,7 @@ import (
 const (
 	verifier = "a-verifier-of-at-least-forty-three-characters-000"
 	callback = "http://rp.test/callback"
-	// rpSecret needs encoding, and is long enough for HS256.
+	// rpSecret needs encoding and is long enough for HS256.
 	rpSecret = "s: %+/ and more, for 256 bits of it"
 	// statePrefix makes a state long enough for 128 bits.
 	statePrefix = "state-of-128-bits-"
@@ -127,7 +127,7 @@ func (w *world) endpoint(name string) string {
 	return v
 }
 
-// answer is a response with its body read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
@@ -204,7 +204,7 @@ var serial struct {
 }
 
 // authorizeURL makes a valid request of the client rp, changed by pairs of name
-// and value; the value "-" takes a parameter away.
+// and value. The value "-" removes a parameter.
 func (w *world) authorizeURL(change ...string) string {
 	serial.Lock()
 	serial.n++
@@ -256,7 +256,7 @@ func (w *world) submit(c *http.Client, page answer, add url.Values) answer {
 	return w.postForm(c, html.UnescapeString(m[1]), fill(page.body, add), "")
 }
 
-// signIn loads an authorization request and signs in if asked; it returns the
+// signIn loads an authorization request and signs in if asked. It returns the
 // parameters that come back to the client.
 func (w *world) signIn(c *http.Client, authorizeURL, name string) url.Values {
 	w.t.Helper()
@@ -282,7 +282,7 @@ func (w *world) redeem(authorizeURL string, back url.Values) answer {
 		"redirect_uri": {callback}, "code_verifier": {verifierOf(authorizeURL)}})
 }
 
-// tokens signs somebody in from a fresh browser and returns the token answer.
+// tokens signs somebody in with a new browser and returns the token answer.
 func (w *world) tokens(name string, change ...string) map[string]any {
 	w.t.Helper()
 	u := w.authorizeURL(change...)
@@ -298,7 +298,7 @@ func str(v any) string {
 	return s
 }
 
-// claims reads the payload of a JWT without looking at the signature.
+// claims reads the payload of a JWT without checking the signature.
 func claims(t *testing.T, jwt any) map[string]any {
 	t.Helper()
 	parts := strings.Split(str(jwt), ".")
@@ -316,7 +316,7 @@ func claims(t *testing.T, jwt any) map[string]any {
 	return out
 }
 
-// want checks status and error code of an answer.
+// want checks the status and error code of an answer.
 func (a answer) want(t *testing.T, status int, code string) {
 	t.Helper()
 	if a.StatusCode != status || str(a.json["error"]) != code {

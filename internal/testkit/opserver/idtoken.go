@@ -13,8 +13,8 @@ import (
 	strict "github.com/go-jose/go-jose/v4/json"
 )
 
-// standardClaims says which scope asks for which claims. OpenID Connect Core
-// §5.4. Claims that are not listed go to every client.
+// standardClaims maps scopes to claims. OpenID Connect Core §5.4. Claims that
+// are not listed go to every client.
 func standardClaims() map[string]string {
 	out := map[string]string{}
 	for scope, names := range map[string]string{
@@ -30,7 +30,7 @@ func standardClaims() map[string]string {
 	return out
 }
 
-// claimsOf returns what a scope shows of a person.
+// claimsOf returns the claims of a person that a scope covers.
 func claimsOf(u *user, scope []string) map[string]any {
 	needs := standardClaims()
 	out := map[string]any{}
@@ -108,9 +108,9 @@ func (s *Server) ownToken(raw string) (map[string]any, error) {
 	return claims, nil
 }
 
-// verifyJWT checks the signature of a compact JWT with one of the keys. Only
-// asymmetric algorithms are taken, so alg none and a key taken for a secret are
-// refused.
+// verifyJWT checks the signature of a compact JWT with one of the keys. It
+// accepts only asymmetric algorithms, so that alg none and a key used as a
+// secret are refused.
 func verifyJWT(raw string, keys []jose.JSONWebKey) (map[string]any, error) {
 	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512,
 		jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA})

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// serveIntrospect is RFC 7662 §2 with Federated Authorization §5. The caller is
-// a client, or a resource server with a PAT.
+// serveIntrospect implements RFC 7662 §2 with Federated Authorization §5. The
+// caller is a client, or a resource server with a PAT.
 func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	form, bad := s.readForm(w, r)
 	if bad != nil {
@@ -32,7 +32,7 @@ func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, body, nil)
 }
 
-// introspector finds who asks: by PAT or by client authentication.
+// introspector finds the caller by PAT or by client authentication.
 func (s standard) introspector(r *http.Request, form url.Values) (clientID string, bad *apiError) {
 	if r.Header.Get("Authorization") == "" || !strings.HasPrefix(strings.ToLower(r.Header.Get("Authorization")), "bearer ") {
 		c, bad := s.authenticate(r, form)
@@ -71,7 +71,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 	// Federated Authorization §5.1.1: permissions, and no scope.
 	held := s.livePermissions(t.rights, asking)
 	if len(held) == 0 {
-		return inactive // it holds nothing of this resource server any more
+		return inactive // it no longer holds anything of this resource server
 	}
 	if p := t.rights.person; p != nil && p.user == nil {
 		body["sub"] = p.subject
@@ -110,7 +110,8 @@ func (s *Server) spoilIntrospection(body map[string]any) {
 	}
 }
 
-// serveRevoke is RFC 7009 §2. A refresh token takes the whole grant with it.
+// serveRevoke implements RFC 7009 §2. Revoking a refresh token revokes the
+// whole grant.
 func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	form, bad := s.readForm(w, r)
 	if bad != nil {
@@ -136,5 +137,5 @@ func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK) // RFC 7009 §2.2: also for a token nobody knows
+	w.WriteHeader(http.StatusOK) // RFC 7009 §2.2: even for an unknown token
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// TestTrustedIssuer lets the ID Tokens of a second provider count as claims.
+// TestTrustedIssuer accepts the ID Tokens of a second provider as claims.
 func TestTrustedIssuer(t *testing.T) {
 	w, foreign := newWorld(t, ""), newWorld(t, "/other")
 	pat := w.pat("alice")
@@ -35,7 +35,7 @@ func TestTrustedIssuer(t *testing.T) {
 	push("bob", "rp").want(t, 200, "")
 	push("bob", "shop").want(t, 403, "need_info")
 	w.must(w.Share("alice", id, "bob@example.org", "print"))
-	push("dan", "rp").want(t, 403, "request_submitted") // an email that is not verified is nobody's name
+	push("dan", "rp").want(t, 403, "request_submitted") // an unverified email identifies nobody
 	push("carol", "rp").want(t, 403, "request_submitted")
 	inbox := w.Pending("alice")
 	if len(inbox) != 2 || inbox[1].Who != "carol@example.org" && inbox[0].Who != "carol@example.org" {

@@ -10,8 +10,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// jws is how a JWT is put together: the key that signs, the algorithm, and what
-// else the header says.
+// jws describes how a JWT is built: the signing key, the algorithm, and the
+// rest of the header.
 type jws struct {
 	alg    jose.SignatureAlgorithm
 	key    any
@@ -35,7 +35,7 @@ func (j jws) compact(payload []byte) (string, error) {
 	return signed.CompactSerialize()
 }
 
-// signIDToken signs the claims of an ID Token, spoiling form and signature as
+// signIDToken signs the claims of an ID Token and spoils form and signature as
 // the faults say.
 func (s *Server) signIDToken(c *client, claims map[string]any) (string, error) {
 	payload, err := s.spoilNamesTwice(claims, c)
@@ -91,7 +91,7 @@ func (s *Server) form(c *client) (jws, error) {
 	return j, nil
 }
 
-// algOf is the algorithm of a client's ID Tokens, or with [OtherAlgorithm] one
+// algOf is the algorithm of a client's ID Tokens or, with [OtherAlgorithm], one
 // that the client is not registered for.
 func (s *Server) algOf(c *client) jose.SignatureAlgorithm {
 	s.mu.Lock()
@@ -124,8 +124,8 @@ func (s *Server) spoilHeader(j *jws) {
 	}
 }
 
-// spoilNamesTwice writes the claims, with names that occur twice if the faults
-// say so: parsers differ in which of the two they take.
+// spoilNamesTwice writes the claims, with repeated names if the faults say so.
+// Parsers differ in which of the two they use.
 func (s *Server) spoilNamesTwice(claims map[string]any, c *client) ([]byte, error) {
 	if s.wrong.has(OtherCaseClaim) {
 		claims["aud"], claims["AUD"] = c.ID+"-other", c.ID
@@ -162,7 +162,7 @@ func unsigned(alg string, payload []byte) string {
 }
 
 // otherSignature changes one character in the middle of the signature, where
-// each of its bits counts.
+// all of its bits count.
 func otherSignature(signed string) string {
 	at := len(signed) - 20
 	changed := byte('A')

@@ -13,19 +13,19 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// ticketKeyBytes is what HS512 wants. RFC 7518 §3.2.
+// ticketKeyBytes is the key size that HS512 requires. RFC 7518 §3.2.
 const ticketKeyBytes = 64
 
-// newTicketKey makes the secret that tickets are signed with.
+// newTicketKey makes the secret that signs tickets.
 func newTicketKey() []byte {
 	key := make([]byte, ticketKeyBytes)
 	rand.Read(key) // it never fails
 	return key
 }
 
-// LetProtect gives a person the role uma_protection, which the dialect Keycloak
-// wants of those who own resources (K1), or takes it away. At first everybody has
-// it.
+// LetProtect gives a person the role uma_protection, or takes it away. The
+// dialect Keycloak requires it of people who own resources (K1). At first
+// everybody has it.
 func (s *Server) LetProtect(userName string, on bool) {
 	s.set(func(st *state) { st.noRole[userName] = !on })
 }
@@ -34,15 +34,15 @@ func (keycloak) wrongMethod() *apiError {
 	return &apiError{status: http.StatusMethodNotAllowed, code: "HTTP 405 Method Not Allowed"}
 }
 
-// umaMetadata is K16: no profiles, no place for claims, no revocation, and an API
-// for policies of its own, which is not served here.
+// umaMetadata implements K16: no profiles, no place for claims, no revocation,
+// and Keycloak's own policy API, which is not served here.
 func (s keycloak) umaMetadata(m map[string]any) string {
 	delete(m, "revocation_endpoint")
 	m["policy_endpoint"] = s.url(pathPermission) + "-policy"
 	return "no-cache, must-revalidate, no-transform, no-store"
 }
 
-// knowsScope is K1: what makes a PAT is no scope but a role.
+// knowsScope implements K1: a PAT depends on a role, not on a scope.
 func (keycloak) knowsScope(name string) bool { return name != scopePAT }
 
 func (s keycloak) isPAT(t *token) bool {
@@ -56,7 +56,7 @@ func (s keycloak) isResourceServer(id string) bool {
 	return c != nil && c.Auth != AuthNone && c.mayAsk([]string{scopePAT})
 }
 
-// openSession: every ID Token has its session, and RPTs end with it (K22).
+// openSession: every ID Token has a session, and RPTs end with it (K22).
 func (s keycloak) openSession(u *user) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s keycloak) openSession(u *user) string {
 	return made.sid
 }
 
-// hasSession reports whether a session lives. The lock is held.
+// hasSession reports whether a session is live. The lock is held.
 func (s keycloak) hasSession(sid string) bool {
 	for _, v := range s.st.sessions {
 		if v.sid == sid && s.now().Before(v.expires) {
@@ -77,8 +77,8 @@ func (s keycloak) hasSession(sid string) bool {
 	return false
 }
 
-// pat judges the PAT of a request. All refusals are 403 and none has a challenge
-// (K1). The role is asked for where resources are kept, not for tickets.
+// pat checks the PAT of a request. All refusals are 403 without a challenge
+// (K1). The role is required for managing resources, but not for tickets.
 func (s keycloak) pat(r *http.Request, role bool) (party, string, *apiError) {
 	value, ok := bearer(r)
 	if r.URL.Query().Has("access_token") {
@@ -107,8 +107,9 @@ func (s keycloak) pat(r *http.Request, role bool) (party, string, *apiError) {
 	return party{client: t.grant.client}, t.grant.client, nil
 }
 
-// caller also takes the requesting party's own access token in place of client
-// authentication (K11): it counts as the claim then, whatever else was pushed.
+// caller also accepts the requesting party's own access token in place of
+// client authentication (K11). It then counts as the claim, whatever else was
+// pushed.
 func (s keycloak) caller(r *http.Request, form url.Values) (*client, *apiError) {
 	if value, ok := bearer(r); ok && form.Get("grant_type") == grantUMA {
 		s.mu.Lock()
@@ -137,8 +138,8 @@ func (s keycloak) knowsClient(id string) bool {
 	return s.st.clients[id] != nil
 }
 
-// heldTicket is a permission ticket: signed, readable and nowhere stored, so that
-// it works again and again until it expires (K10).
+// heldTicket is a permission ticket. It is signed, readable and not stored, so
+// it works any number of times until it expires (K10).
 type heldTicket struct {
 	Permissions []heldPermission `json:"permissions"`
 	ID          string           `json:"jti"`
@@ -149,8 +150,8 @@ type heldTicket struct {
 	Expires     int64            `json:"exp"`
 }
 
-// heldPermission without Scopes asks for all that can be had, without Resource
-// for whatever has the scopes (K20).
+// A heldPermission without Scopes asks for every available scope. One without
+// Resource asks for any resource that has the scopes (K20).
 type heldPermission struct {
 	Scopes   []string `json:"scopes,omitempty"`
 	Resource string   `json:"rsid,omitempty"`
@@ -177,15 +178,15 @@ func (s keycloak) readTicket(raw string) (t heldTicket, ok bool) {
 	return t, s.now().Unix() < t.Expires
 }
 
-// fingerprint is the jti of a token that is no JWT.
+// fingerprint is the jti of a token that is not a JWT.
 func fingerprint(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:8])
 }
 
-// audienceOf lists who may introspect an ordinary token: resource servers at
-// which its person has a role, but not the client that the token was made for.
-// The lock is held.
+// audienceOf lists who may introspect an ordinary token: the resource servers
+// at which its person has a role, but not the client that the token was made
+// for. The lock is held.
 func (s keycloak) audienceOf(t *token) []string {
 	out := []string{"account"}
 	if t.grant.user == nil || s.st.noRole[t.grant.user.name] {
@@ -200,7 +201,7 @@ func (s keycloak) audienceOf(t *token) []string {
 	return out
 }
 
-// introspector is K17: client authentication, and nothing else will do.
+// introspector implements K17: only client authentication is accepted.
 func (s keycloak) introspector(r *http.Request, form url.Values) (string, *apiError) {
 	refused := &apiError{status: http.StatusUnauthorized, code: "invalid_client"}
 	if _, isBearer := bearer(r); isBearer {
@@ -217,7 +218,8 @@ func (s keycloak) introspector(r *http.Request, form url.Values) (string, *apiEr
 	return c.ID, nil
 }
 
-// introspect is K17. What an RPT holds was decided when it was given (K22).
+// introspect implements K17. What an RPT holds was decided when it was issued
+// (K22).
 func (s keycloak) introspect(form url.Values, asking string) map[string]any {
 	inactive := map[string]any{"active": false}
 	value := form.Get("token")
@@ -252,7 +254,7 @@ func (s keycloak) introspect(form url.Values, asking string) map[string]any {
 	return body
 }
 
-// plainFacts is what introspection says of any access token without the hint.
+// plainFacts is the introspection answer for any access token without the hint.
 func (s keycloak) plainFacts(body map[string]any, t *token) map[string]any {
 	body["iss"], body["azp"], body["client_id"], body["token_type"] = s.issuer, t.grant.client, t.grant.client, "Bearer"
 	body["scope"] = strings.Join(t.scope, " ")

@@ -10,7 +10,7 @@ import (
 
 // umaGrant turns a ticket into an RPT.
 func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
-	if !form.Has("ticket") { // K12: audience and permission in its place are not spoken here
+	if !form.Has("ticket") { // K12: audience and permission without a ticket are not supported here
 		return nil, badRequest("invalid_request", "a ticket is required")
 	}
 	who, bad := s.requester(c, form)
@@ -20,7 +20,7 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 	raw := form.Get("ticket")
 	ticket, ok := s.readTicket(raw)
 	if !ok {
-		return nil, &apiError{status: http.StatusForbidden, code: "invalid_ticket", desc: "Ticket verification failed"} // 403, and a code of its own (K15)
+		return nil, &apiError{status: http.StatusForbidden, code: "invalid_ticket", desc: "Ticket verification failed"} // 403 with a code of its own (K15)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,9 +41,9 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 		s.fileMissing(who, c, missing)
 	}
 	if len(got) == 0 || (form.Has("rpt") && len(missing) > 0) { // a part is enough, but not with an RPT (K19)
-		denied := &apiError{status: http.StatusForbidden, code: "access_denied", desc: "not_authorized"} // its word for no (K14)
+		denied := &apiError{status: http.StatusForbidden, code: "access_denied", desc: "not_authorized"} // how it says no (K14)
 		if submit {
-			denied.desc = "request_submitted" // K14: also where nobody is asked
+			denied.desc = "request_submitted" // K14: even if nobody is asked
 		}
 		return nil, denied
 	}
@@ -53,13 +53,13 @@ func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[s
 	return s.giveRPT(c, who, upgraded)
 }
 
-// requester is K11: an ID Token of this client, or the party's access token, says
-// who asks; without one the client asks for itself.
+// requester implements K11: an ID Token of this client or the party's access
+// token says who asks. Without one the client asks for itself.
 func (s keycloak) requester(c *client, form url.Values) (*rights, *apiError) {
 	who := &rights{client: c.ID}
 	claim, format := form.Get("claim_token"), form.Get("claim_token_format")
 	switch {
-	case format != "" && format != formatIDToken: // K13: https:// in it is another one
+	case format != "" && format != formatIDToken: // K13: with https:// it is a different format
 		return nil, badRequest("invalid_request", "the claim token format is not supported")
 	case format != "" && claim == "":
 		return nil, badRequest("invalid_request", "Subject token can not be null and must be a valid ID or Access Token")
@@ -93,8 +93,8 @@ func (s keycloak) requester(c *client, form url.Values) (*rights, *apiError) {
 	return who, nil
 }
 
-// noteTicket writes down a ticket that comes a second time: it works here, and is
-// a breach of UMA Grant §3.3.1 all the same. The lock is held.
+// noteTicket records a ticket that is used a second time. It works here, but
+// still violates UMA Grant §3.3.1. The lock is held.
 func (s keycloak) noteTicket(c *client, raw string) {
 	if s.st.tickets[raw] != nil {
 		s.stats.violation("client %s presented a ticket twice", c.ID)
@@ -104,8 +104,9 @@ func (s keycloak) noteTicket(c *client, raw string) {
 	s.put()
 }
 
-// offeredRPT is K24: any access token of ours will do, expired or another
-// person's; K15 for what is none. The lock is held.
+// offeredRPT implements K24: it accepts any access token of ours, even an
+// expired one or another person's. For anything else K15 applies. The lock is
+// held.
 func (s keycloak) offeredRPT(form url.Values) (*token, *apiError) {
 	if !form.Has("rpt") {
 		return nil, nil
@@ -119,13 +120,13 @@ func (s keycloak) offeredRPT(form url.Values) (*token, *apiError) {
 	return nil, nil
 }
 
-// unheard reports whether no resource of the resource server has one of the
+// unheard reports whether no resource of the resource server has any of the
 // scopes. The lock is held.
 func (s keycloak) unheard(scopes []string, client string) bool {
 	return slices.ContainsFunc(scopes, func(one string) bool { return len(s.having([]string{one}, client)) == 0 })
 }
 
-// evaluate decides about every entry of a ticket. The lock is held.
+// evaluate decides on every entry of a ticket. The lock is held.
 func (s keycloak) evaluate(t heldTicket, who *rights, more []string) (got, missing []permission, bad *apiError) {
 	seen := map[string]bool{}
 	for _, p := range t.Permissions {
@@ -144,10 +145,10 @@ func (s keycloak) evaluate(t heldTicket, who *rights, more []string) (got, missi
 			seen[v.id] = true
 			want := p.Scopes
 			if len(want) == 0 {
-				want = v.scopes // K20: whatever can be had
+				want = v.scopes // K20: every available scope
 			}
 			granted, refused := s.permits(v, who, want)
-			extra, _ := s.permits(v, who, more) // K23: known ones are added if granted, and nothing is said of the others
+			extra, _ := s.permits(v, who, more) // K23: known ones are added if granted; the others are ignored silently
 			if granted = union(granted, extra); len(granted) > 0 {
 				got = append(got, permission{resource: v.id, scopes: granted, name: v.name()})
 			}
@@ -159,9 +160,9 @@ func (s keycloak) evaluate(t heldTicket, who *rights, more []string) (got, missi
 	return got, missing, nil
 }
 
-// permits is decide with two differences: a share with the client counts for the
-// people who use it, and an owner is let in where somebody else is. The lock is
-// held.
+// permits is decide with two differences: a share with the client counts for
+// the people who use it, and an owner is let in where somebody else is. The
+// lock is held.
 func (s keycloak) permits(v *resource, who *rights, want []string) (granted, refused []string) {
 	names := []string{who.client}
 	if who.person != nil {
@@ -182,7 +183,7 @@ func (s keycloak) permits(v *resource, who *rights, want []string) (granted, ref
 	return granted, refused
 }
 
-// fileMissing asks the owners of resources that they manage themselves, even when
+// fileMissing asks the owners of resources that they manage themselves, even if
 // the client gets a part (K14). The lock is held.
 func (s keycloak) fileMissing(who *rights, c *client, missing []permission) {
 	for _, m := range missing {
@@ -194,8 +195,8 @@ func (s keycloak) fileMissing(who *rights, c *client, missing []permission) {
 	}
 }
 
-// keepOld adds what the offered RPT holds as far as it is still permitted to who
-// asks now, and reports whether that was all (K24). The lock is held.
+// keepOld adds what the offered RPT holds if it is still permitted to the
+// present requester. It reports whether that was all (K24). The lock is held.
 func (s keycloak) keepOld(who *rights, old *token, client string) bool {
 	if old == nil || old.rights == nil {
 		return true
@@ -216,7 +217,8 @@ func (s keycloak) keepOld(who *rights, old *token, client string) bool {
 	return all
 }
 
-// giveRPT is K18. Whatever the client offered stays valid (K24). The lock is held.
+// giveRPT implements K18. Whatever the client offered stays valid (K24). The
+// lock is held.
 func (s keycloak) giveRPT(c *client, who *rights, upgraded bool) (map[string]any, *apiError) {
 	g := &grant{client: c.ID, sid: who.sid}
 	if who.person != nil {
@@ -235,8 +237,8 @@ func (s keycloak) giveRPT(c *client, who *rights, upgraded bool) (map[string]any
 	return body, nil
 }
 
-// refreshRPT is K18: the new one holds the same, and is for no resource server
-// any more.
+// refreshRPT implements K18: the new RPT holds the same, but is no longer meant
+// for any resource server.
 func (s keycloak) refreshRPT(c *client, v *refreshToken) (map[string]any, *apiError) {
 	lost := *v.rights
 	lost.audience = []string{"account"}

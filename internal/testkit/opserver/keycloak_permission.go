@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// servePermission is K8 and K9: an array only, of any owners.
+// servePermission implements K8 and K9: only an array, with resources of any
+// owners.
 func (s keycloak) servePermission(w http.ResponseWriter, r *http.Request) {
 	owner, client, bad := s.pat(r, false)
 	if bad != nil {
@@ -73,8 +74,9 @@ func (s keycloak) readAsked(list []map[string]json.RawMessage, owner party, clie
 	return out, nil
 }
 
-// asked checks one entry: the resource by id, or by its name among the owner's;
-// or scopes alone, which some resource must have. The lock is held.
+// asked checks one entry. It names the resource by id, or by its name among the
+// owner's, or it has only scopes, which some resource must have. The lock is
+// held.
 func (s keycloak) asked(id *string, scopes []string, owner party, client string) (heldPermission, *apiError) {
 	if id == nil {
 		if len(scopes) == 0 {

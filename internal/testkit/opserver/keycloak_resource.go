@@ -40,7 +40,7 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 	id, _ := doc["_id"].(string)
 	switch {
 	case name == "":
-		writeError(w, &apiError{status: http.StatusConflict, code: "conflict", desc: "Duplicate resource error"}) // 409 for no name, too (K4)
+		writeError(w, &apiError{status: http.StatusConflict, code: "conflict", desc: "Duplicate resource error"}) // 409 for a missing name too (K4)
 		return
 	case s.named(name, owner, client) != nil:
 		writeError(w, &apiError{status: http.StatusConflict, code: "invalid_request", desc: "the name already exists"}) // unique for an owner (K4)
@@ -49,8 +49,8 @@ func (s keycloak) serveResources(w http.ResponseWriter, r *http.Request) {
 		id = s.newResourceID()
 	}
 	delete(doc, "_id")
-	delete(doc, "owner")                                         // K6: whatever it says, the owner is the PAT's
-	if v := s.st.resources[id]; v != nil && v.client == client { // a chosen id that is taken: it is overwritten, whosever it is
+	delete(doc, "owner")                                         // K6: whatever the request says, the owner is the PAT's
+	if v := s.st.resources[id]; v != nil && v.client == client { // a chosen id that exists is overwritten, whoever owns it
 		v.doc, v.scopes = doc, scopes
 		writeJSON(w, http.StatusCreated, s.representation(v, true))
 		return
@@ -75,7 +75,7 @@ func (s keycloak) serveResource(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !found:
 		bad = &apiError{status: http.StatusNotFound, code: "not_found", desc: "Resource not found"}
-	case owner.user != "" && v.owner != owner: // K6: the service itself may touch everybody's
+	case owner.user != "" && v.owner != owner: // K6: the service itself may change everybody's
 		bad = &apiError{status: http.StatusForbidden, code: "forbidden", desc: "You don't have permission to manage this resource"}
 	case r.Method == http.MethodPut:
 		bad = s.replace(w, r, v)
@@ -96,8 +96,8 @@ func (s keycloak) serveResource(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent) // where the specification has 200 and a body (K3)
 }
 
-// replace is K3: what is left out is reset but for attributes, and the owner
-// stays.
+// replace implements K3: members that are left out are reset, except
+// attributes, and the owner stays.
 func (s keycloak) replace(w http.ResponseWriter, r *http.Request, v *resource) *apiError {
 	doc, scopes, bad := readKeycloakDescription(w, r)
 	if bad != nil {
@@ -132,7 +132,7 @@ func (s keycloak) named(name string, owner party, client string) *resource {
 	return nil
 }
 
-// list is K7. The lock is held.
+// list implements K7. The lock is held.
 func (s keycloak) list(r *http.Request, owner party, client string) any {
 	q := r.URL.Query()
 	var found []*resource
@@ -151,7 +151,7 @@ func (s keycloak) list(r *http.Request, owner party, client string) any {
 		most = listedByDefault
 	}
 	found = found[min(first, len(found)):]
-	if most >= 0 { // -1 lifts the cap
+	if most >= 0 { // -1 removes the cap
 		found = found[:min(most, len(found))]
 	}
 	out := []any{}
@@ -165,9 +165,9 @@ func (s keycloak) list(r *http.Request, owner party, client string) any {
 	return out
 }
 
-// matches applies the filters of a list. A name is looked for anywhere in the
-// names unless exactName is sent, and without regard to case even then; an
-// empty filter is none. The lock is held.
+// matches applies the filters of a list. A name matches anywhere in the names
+// unless exactName is sent, and always regardless of case. An empty filter is
+// ignored. The lock is held.
 func (s keycloak) matches(v *resource, filter func(string) string) bool {
 	name, want := strings.ToLower(v.name()), strings.ToLower(filter("name"))
 	if want != "" && name != want && (filter("exactName") == "true" || !strings.Contains(name, want)) {
@@ -188,7 +188,7 @@ func (s keycloak) matches(v *resource, filter func(string) string) bool {
 	return (filter("_id") == "" || filter("_id") == v.id) && (filter("type") == "" || filter("type") == kind)
 }
 
-// ownerOf returns id and name of an owner. The lock is held.
+// ownerOf returns the id and name of an owner. The lock is held.
 func (s keycloak) ownerOf(v *resource) (id, name string) {
 	if u := s.st.users[v.owner.user]; u != nil {
 		return u.subject, u.name
@@ -196,8 +196,9 @@ func (s keycloak) ownerOf(v *resource) (id, name string) {
 	return v.owner.client, v.owner.client
 }
 
-// representation is K5: scopes are objects and the owner is told; in the answer to
-// a registration with ids and the owner's name. The lock is held.
+// representation implements K5: scopes are objects and the owner is included.
+// The answer to a registration also has ids and the owner's name. The lock is
+// held.
 func (s keycloak) representation(v *resource, full bool) map[string]any {
 	out := maps.Clone(v.doc)
 	id, name := s.ownerOf(v)
@@ -223,8 +224,8 @@ func (s keycloak) representation(v *resource, full bool) map[string]any {
 	return out
 }
 
-// readKeycloakDescription reads a resource description. Members that it does not
-// know are refused, among them description (K5).
+// readKeycloakDescription reads a resource description. It refuses unknown
+// members, including description (K5).
 func readKeycloakDescription(w http.ResponseWriter, r *http.Request) (map[string]any, []string, *apiError) {
 	raw, bad := readKeycloakJSON(w, r)
 	if bad != nil {
@@ -261,7 +262,8 @@ func readKeycloakDescription(w http.ResponseWriter, r *http.Request) (map[string
 	return doc, scopes, nil
 }
 
-// scopeNames reads scopes as names or as objects with a name; twice is once.
+// scopeNames reads scopes given as names or as objects with a name. Duplicates
+// count once.
 func scopeNames(list []any) ([]string, bool) {
 	out := []string{}
 	for _, one := range list {
@@ -277,7 +279,7 @@ func scopeNames(list []any) ([]string, bool) {
 	return out, true
 }
 
-// readKeycloakJSON reads a body. Of members that come twice the last one counts.
+// readKeycloakJSON reads a body. If a member is repeated, the last one counts.
 func readKeycloakJSON(w http.ResponseWriter, r *http.Request) ([]byte, *apiError) {
 	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/json" {
 		return nil, &apiError{status: http.StatusUnsupportedMediaType, code: "The content-type header value did not match the value in @Consumes"}
@@ -291,7 +293,7 @@ func readKeycloakJSON(w http.ResponseWriter, r *http.Request) ([]byte, *apiError
 
 func unparsed() *apiError { return badRequest("unknown_error", "Cannot parse the JSON") }
 
-// unrecognized says why in the code itself (K5, K8).
+// unrecognized puts the reason in the code itself (K5, K8).
 func unrecognized(kind, member string) *apiError {
 	return badRequest("Invalid json representation for "+kind+`. Unrecognized field "`+printable(member)+`".`, "")
 }

@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/testkit/umacases"
 )
 
-// TestCases runs the table of UMA answers against both dialects. interop runs it
-// against the real Keycloak.
+// TestCases runs the table of UMA answers against both dialects. interop runs
+// it against a real Keycloak.
 func TestCases(t *testing.T) {
 	for name, dialect := range map[string]opserver.Dialect{"standard": opserver.Standard, "Keycloak": opserver.Keycloak} {
 		t.Run(name, func(t *testing.T) {
@@ -48,8 +48,8 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// casesTokens signs somebody in for the cases. With the standard dialect only who
-// may own resources has a PAT.
+// casesTokens signs somebody in for the cases. In the standard dialect only
+// people who may own resources have a PAT.
 func (w *world) casesTokens(user, client string) (made umacases.Tokens, err error) {
 	scope := "email"
 	if client == "photoz" && user != "bob" {
@@ -61,7 +61,8 @@ func (w *world) casesTokens(user, client string) (made umacases.Tokens, err erro
 	return made, err
 }
 
-// TestKeycloakScope: what makes a PAT is no scope there, at sign-in either (K1).
+// TestKeycloakScope: in Keycloak a PAT does not depend on a scope, not even at
+// sign-in (K1).
 func TestKeycloakScope(t *testing.T) {
 	for dialect, want := range map[opserver.Dialect]string{opserver.Standard: "", opserver.Keycloak: "invalid_scope"} {
 		w := newWorldWith(t, opserver.Config{Dialect: dialect}, "")
@@ -73,9 +74,9 @@ func TestKeycloakScope(t *testing.T) {
 	}
 }
 
-// TestKeycloakTicketEnds: a ticket ends with the PAT that asked for it, or after
-// the life of tickets, whichever is sooner (K10); and a ticket that comes twice is
-// written down although it works.
+// TestKeycloakTicketEnds: a ticket ends with the PAT that requested it or after
+// the lifetime of tickets, whichever is sooner (K10). A ticket that is used
+// twice is recorded although it works.
 func TestKeycloakTicketEnds(t *testing.T) {
 	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
 	w.SetTicketLifetime(time.Hour)
@@ -98,7 +99,7 @@ func TestKeycloakTicketEnds(t *testing.T) {
 	w.exchange(parts[0]+"."+parts[1]+"."+strings.Repeat("A", len(parts[2])), w.claim("bob")...).want(t, 403, "invalid_ticket")
 }
 
-// TestKeycloakPATsEnd: the controls know a PAT by what makes one there.
+// TestKeycloakPATsEnd: the controls recognise a PAT by Keycloak's own rule.
 func TestKeycloakPATsEnd(t *testing.T) {
 	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
 	w.must(w.AddClient(opserver.Client{ID: "shop", Secret: "shop-secret", Scopes: []string{"email"}}))
@@ -113,7 +114,7 @@ func TestKeycloakPATsEnd(t *testing.T) {
 		end()
 		w.rs(pat, http.MethodGet, at, "").want(t, 403, "invalid_bearer_token")
 		if w.introspect(plain, rpAuth)["active"] != true {
-			t.Errorf("%s ends a token that is no PAT", name)
+			t.Errorf("%s ends a token that is not a PAT", name)
 		}
 	}
 }

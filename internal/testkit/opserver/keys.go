@@ -15,22 +15,22 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// rsaBits is the size of the RSA key: the least that RFC 7518 §3.3 allows, since
-// a key is made for every server that signs.
+// rsaBits is the size of the RSA key. It is the least that RFC 7518 §3.3
+// allows, because every server that signs needs a new key.
 const rsaBits = 2048
 
-// keyRing holds the signing keys: one RSA, one P-256 and one Ed25519 key, made at
-// first need because an RSA key takes about 50 ms, and those of the rotation
-// before.
+// keyRing holds the signing keys and those of the previous rotation. There is
+// one RSA, one P-256 and one Ed25519 key, made at first need because an RSA key
+// takes about 50 ms.
 type keyRing struct {
 	mu     sync.Mutex
 	now    []jose.JSONWebKey
 	before []jose.JSONWebKey
-	alien  *jose.JSONWebKey // nobody published it; see stranger
+	alien  *jose.JSONWebKey // never published; see stranger
 }
 
-// MakeKeys makes a set of private keys, one for each algorithm that ID Tokens are
-// signed with.
+// MakeKeys makes a set of private keys, one for each algorithm that signs ID
+// Tokens.
 func MakeKeys() ([]jose.JSONWebKey, error) {
 	r, err := rsa.GenerateKey(rand.Reader, rsaBits)
 	if err != nil {
@@ -51,15 +51,15 @@ func MakeKeys() ([]jose.JSONWebKey, error) {
 	}, nil
 }
 
-// SetKeys signs with these keys from now on, which come from [MakeKeys]; the
-// server forgets those before.
+// SetKeys signs with these keys, which come from [MakeKeys], from now on. The
+// server forgets the previous keys.
 func (s *Server) SetKeys(keys []jose.JSONWebKey) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
 	s.keys.now, s.keys.before = slices.Clone(keys), nil
 }
 
-// RotateTo is [Server.RotateKeys] with keys that are made already.
+// RotateTo is [Server.RotateKeys] with existing keys.
 func (s *Server) RotateTo(keys []jose.JSONWebKey) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
@@ -80,7 +80,8 @@ func (k *keyRing) current() ([]jose.JSONWebKey, error) {
 	return k.now, nil
 }
 
-// public returns what the jwks_uri shows: the keys that sign and those before.
+// public returns the keys that the jwks_uri shows: the signing keys and the
+// previous ones.
 func (k *keyRing) public() ([]jose.JSONWebKey, error) {
 	signing, err := k.current()
 	if err != nil {
@@ -96,7 +97,7 @@ func (k *keyRing) public() ([]jose.JSONWebKey, error) {
 	return out, nil
 }
 
-// rotate makes new keys; the present ones verify until the next rotation.
+// rotate makes new keys. The present ones verify until the next rotation.
 func (k *keyRing) rotate() error {
 	made, err := MakeKeys()
 	if err != nil {
@@ -108,7 +109,7 @@ func (k *keyRing) rotate() error {
 	return nil
 }
 
-// signing returns the key of an algorithm.
+// signing returns the key for an algorithm.
 func (k *keyRing) signing(alg jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
 	keys, err := k.current()
 	if err != nil {
@@ -122,7 +123,7 @@ func (k *keyRing) signing(alg jose.SignatureAlgorithm) (jose.JSONWebKey, error) 
 	return jose.JSONWebKey{}, errors.New("opserver: no key for " + string(alg))
 }
 
-// stranger returns a key that is in no key set, always the same one.
+// stranger returns a key that is in no key set. It is always the same key.
 func (k *keyRing) stranger() (jose.JSONWebKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -149,8 +150,8 @@ func (k *keyRing) sign(alg jose.SignatureAlgorithm, typ string, claims any) (str
 	return jws{alg: alg, key: key.Key, kid: key.KeyID, typ: typ}.compact(payload)
 }
 
-// RotateKeys makes new signing keys. The keys before stay in the key set until
-// the next rotation, so two rotations withdraw them.
+// RotateKeys makes new signing keys. The previous keys stay in the key set
+// until the next rotation, so two rotations withdraw them.
 func (s *Server) RotateKeys() error { return s.keys.rotate() }
 
 func (s *Server) serveJWKS(w http.ResponseWriter, _ *http.Request) {

@@ -10,8 +10,9 @@ type signOutData struct {
 	User, Client, Return, State, ClientID string
 }
 
-// serveEndSession is RP-Initiated Logout 1.0 §2. With a hint that fits the
-// session it ends at once; without one the person is asked.
+// serveEndSession implements RP-Initiated Logout 1.0 §2. With a hint that
+// matches the session it ends the session at once. Without one it asks the
+// person.
 func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	v, ok := authorizeValues(w, r)
 	if _, twice := repeated(v); !ok || twice {
@@ -37,7 +38,7 @@ func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	current := s.session(r)
 	switch {
 	case current == nil && hint == nil:
-		s.loggedOut(w, r, "") // nobody to log out, nobody who vouches for the address
+		s.loggedOut(w, r, "") // nobody to log out, and no hint that vouches for the address
 	case current == nil:
 		s.loggedOut(w, r, back)
 	case hint != nil && hint["sub"] == current.user.subject:
@@ -49,7 +50,7 @@ func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveSignOut takes the confirmation.
+// serveSignOut handles the confirmation.
 func (s *Server) serveSignOut(w http.ResponseWriter, r *http.Request) {
 	f := r.PostForm
 	back, ok := s.wayBack(f.Get("client_id"), f.Get("return"), f.Get("state"))
@@ -63,7 +64,8 @@ func (s *Server) serveSignOut(w http.ResponseWriter, r *http.Request) {
 	s.loggedOut(w, r, back)
 }
 
-// wayBack checks a post_logout_redirect_uri and adds the state; "" is allowed.
+// wayBack checks a post_logout_redirect_uri and adds the state. An empty
+// address is allowed.
 func (s *Server) wayBack(clientID, address, state string) (string, bool) {
 	if address == "" {
 		return "", true

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Grant types of the token endpoint.
+// The grant types of the token endpoint.
 const (
 	grantCode    = "authorization_code"
 	grantRefresh = "refresh_token"
@@ -35,7 +35,8 @@ func (s *Server) metadata() map[string]any {
 	}
 }
 
-// serveOpenIDMetadata answers OpenID Connect Discovery and RFC 8414: one document.
+// serveOpenIDMetadata answers OpenID Connect Discovery and RFC 8414 with one
+// document.
 func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m := s.metadata()
 	m["userinfo_endpoint"] = s.url(pathUserInfo)
@@ -90,8 +91,8 @@ func (s *Server) spoilMetadata(m map[string]any) {
 	}
 }
 
-// addOddMetadata adds what a client skips: members that it does not know, and
-// values that it does not use.
+// addOddMetadata adds what a client must skip: unknown members, and values that
+// it does not use.
 func (s *Server) addOddMetadata(m map[string]any) {
 	m["urn:example:odd"] = map[string]any{"issuer": "https://odd.invalid", "list": []any{1, nil, "x"}}
 	m["response_types_supported"] = []string{"token id_token", "id_token code", "code"}
@@ -100,7 +101,7 @@ func (s *Server) addOddMetadata(m map[string]any) {
 	m["userinfo_signing_alg_values_supported"] = []string{"none"}
 }
 
-// otherSlash is the issuer with a slash more at its end, or one less.
+// otherSlash is the issuer with one slash more or less at its end.
 func (s *Server) otherSlash() string {
 	if cut, had := strings.CutSuffix(s.issuer, "/"); had {
 		return cut

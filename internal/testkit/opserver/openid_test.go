@@ -74,7 +74,7 @@ func TestSignInRoundTrip(t *testing.T) {
 	w.violations("")
 }
 
-// verifies checks a JWT with the keys that the server shows.
+// verifies checks a JWT with the keys that the server publishes.
 func (w *world) verifies(raw string, alg jose.SignatureAlgorithm) {
 	w.t.Helper()
 	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{alg})
@@ -103,7 +103,7 @@ func TestAuthorizationRequestIsJudged(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change []string
-		code   string // "": shown, never redirected
+		code   string // "" if shown, never redirected
 	}{
 		{"unknown client", []string{"client_id", "nobody"}, ""},
 		{"no client", []string{"client_id", "-"}, ""},
@@ -138,7 +138,7 @@ func TestAuthorizationRequestIsJudged(t *testing.T) {
 	}
 	twice := w.get(w.browser(), w.authorizeURL()+"&scope=openid")
 	if !strings.Contains(twice.Header.Get("Location"), "error=invalid_request") {
-		t.Errorf("a parameter sent twice is taken: %d", twice.StatusCode)
+		t.Errorf("a parameter sent twice is accepted: %d", twice.StatusCode)
 	}
 }
 
@@ -386,7 +386,7 @@ func TestUserInfoRefuses(t *testing.T) {
 	w.violations("in the URL")
 	id := w.register(w.pat("alice"))
 	rpt := str(w.exchange(w.ticket(w.pat("alice"), id, "view"), w.claim("alice")...).json["access_token"])
-	w.send(w.http, http.MethodGet, at, "", "", "Bearer "+rpt).want(t, 401, "invalid_token") // an RPT is no access token
+	w.send(w.http, http.MethodGet, at, "", "", "Bearer "+rpt).want(t, 401, "invalid_token") // an RPT is not an access token
 	w.clock.advance(5 * time.Minute)
 	w.send(w.http, http.MethodGet, at, "", "", "Bearer "+good).want(t, 401, "invalid_token")
 }

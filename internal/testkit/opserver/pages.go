@@ -16,11 +16,11 @@ var pageFiles embed.FS
 
 func parsePages() (*template.Template, error) { return template.ParseFS(pageFiles, "pages/*.html") }
 
-// mostListed is up to how many accounts the sign-in page offers to choose from;
-// with more of them it asks for the name.
+// mostListed is the greatest number of accounts that the sign-in page offers to
+// choose from. With more accounts it asks for the name.
 const mostListed = 12
 
-// frame is what every page has.
+// frame is the data of every page.
 type frame struct {
 	Title, Site string
 	StyleURL    string
@@ -28,12 +28,12 @@ type frame struct {
 	User        string // who is signed in
 	InboxURL    string
 	EndURL      string
-	Aside       template.HTML // beside the page, "" for nothing
+	Aside       template.HTML // next to the page, "" for nothing
 	Body        any
 }
 
 // show writes a page. No page may be framed, run a script or load anything but
-// the style sheet; its forms go to this server and, through redirects, to the
+// the style sheet. Its forms go to this server and, through redirects, to the
 // listed origins.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, f frame, origins ...string) {
 	f.Site, f.StyleURL = s.title, s.url(pathStyle)
@@ -70,8 +70,8 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, status int, tex
 // signInData is what the sign-in page shows.
 type signInData struct {
 	Action, Next string
-	Client       string // who asks
-	User         string // the account that is chosen already
+	Client       string // who makes the request
+	User         string // the account that is already chosen
 	Users        []string
 	Hint         string
 	Problem      string
@@ -94,8 +94,8 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 	s.show(w, r, status, "signin.html", frame{Title: "Sign in", FormToken: s.formToken(s.browser(w, r)), Body: d}, originOf(d.target)...)
 }
 
-// originOf lists the origin of an address for form-action: browsers apply it to
-// the redirects after a form, too.
+// originOf returns the origin of an address for form-action, which browsers
+// also apply to the redirects after a form.
 func originOf(address string) []string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
@@ -149,7 +149,8 @@ type inboxData struct {
 // homeLink leads back to a client.
 type homeLink struct{ Title, URI string }
 
-// homesOf lists the ways back to those who keep the resources, each once.
+// homesOf lists the links back to the clients that keep the resources, each
+// once.
 func homesOf(all []Resource) []homeLink {
 	var out []homeLink
 	for _, v := range all {
@@ -161,7 +162,7 @@ func homesOf(all []Resource) []homeLink {
 	return out
 }
 
-// serveInbox shows an owner who asks for what, and takes the decision.
+// serveInbox shows an owner the requests and takes the decision.
 func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 	current := s.owner(w, r)
 	if current == nil {
@@ -196,8 +197,8 @@ func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 		Body: inboxData{Action: s.url(pathInbox), Pending: s.Pending(name), Resources: mine, Homes: homesOf(mine), Takes: takes}})
 }
 
-// policyData is what the policy page shows: a row for each person, a column for
-// each scope.
+// policyData is what the policy page shows: a row for each person and a column
+// for each scope.
 type policyData struct {
 	Action   string
 	Resource Resource
@@ -217,7 +218,7 @@ type policyCell struct {
 	On           bool
 }
 
-// servePolicy shows an owner who may do what with one resource, and changes it.
+// servePolicy shows and changes who may do what with one resource of an owner.
 func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 	current := s.owner(w, r)
 	if current == nil {
@@ -255,8 +256,8 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 		FormToken: s.formToken(s.browser(w, r)), Body: d})
 }
 
-// notYours answers for a resource that is somebody else's, or nobody's: both look
-// the same. Whoever reads it may be at the wrong account.
+// notYours answers for a resource that belongs to somebody else or does not
+// exist. Both look the same. The reader may be signed in to the wrong account.
 func (s *Server) notYours(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method == http.MethodPost {
 		s.show(w, r, http.StatusNotFound, "message.html", frame{Title: "That did not work", User: name,
@@ -288,7 +289,7 @@ func (s *Server) policyData(v *resource, owner string) policyData {
 	return d
 }
 
-// cellKey makes a form value of names that may hold anything.
+// cellKey makes a form value from names that may contain anything.
 func cellKey(names ...string) string {
 	for i, n := range names {
 		names[i] = base64.RawURLEncoding.EncodeToString([]byte(n))
@@ -296,8 +297,9 @@ func cellKey(names ...string) string {
 	return strings.Join(names, ".")
 }
 
-// savePolicy applies the form. Only the rows that the owner has seen change. It
-// returns what is wrong with the form; then nothing changes. The lock is held.
+// savePolicy applies the form. Only the rows that the owner has seen change. If
+// something is wrong with the form, it returns what, and changes nothing. The
+// lock is held.
 func (s *Server) savePolicy(v *resource, f url.Values) (problem string) {
 	added := slices.DeleteFunc(slices.Clone(v.scopes), func(scope string) bool { return !contains(f["new"], scope) })
 	who := strings.TrimSpace(f.Get("person"))

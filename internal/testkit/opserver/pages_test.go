@@ -58,8 +58,8 @@ func TestPagesAreGuarded(t *testing.T) {
 	}
 }
 
-// Every page has what the embedding program puts beside it, those that tell of
-// trouble too; without it no page has room for anything.
+// Every page, including error pages, shows what the embedding program adds next
+// to it. Without that, no page leaves room for it.
 func TestAside(t *testing.T) {
 	const beside = `<h2 id="panel-title">Beside</h2>`
 	for _, aside := range []func(*http.Request) template.HTML{
@@ -151,7 +151,7 @@ func TestPolicyPage(t *testing.T) {
 		}
 		return strings.Join(names, ".")
 	}
-	// Bob keeps print only, carol comes in, both in one save.
+	// Bob keeps only print and carol is added, in one save.
 	saved := w.submit(w.http, page, url.Values{"cell": {cell("bob", "print")}, "person": {" carol@example.org "}, "new": {"view", "fly"}})
 	if saved.StatusCode != http.StatusSeeOther {
 		t.Fatalf("save: %d %s", saved.StatusCode, saved.body)
@@ -169,7 +169,7 @@ func TestPolicyPage(t *testing.T) {
 			t.Errorf("%v: %d, shares %v", half, a.StatusCode, w.Resources("alice")[0].Shares)
 		}
 	}
-	// An emptied row is gone; a row that was not on the page stays.
+	// An emptied row is removed. A row that was not on the page stays.
 	w.must(w.Share("alice", id, "zoe", "view"))
 	w.submit(w.http, page, url.Values{"row": {cell("bob"), cell("carol@example.org")}})
 	if got = w.Resources("alice")[0].Shares; len(got) != 1 || got["zoe"] == nil {
@@ -184,8 +184,8 @@ func TestPolicyPage(t *testing.T) {
 	}
 }
 
-// TestPolicyPageOfAnother comes to Alice's page as Bob: the page offers to sign
-// in as its owner, and does not tell whether there is such a resource.
+// TestPolicyPageOfAnother visits Alice's page as Bob. The page offers to sign
+// in as its owner and does not reveal whether there is such a resource.
 func TestPolicyPageOfAnother(t *testing.T) {
 	w := newWorld(t, "")
 	w.register(w.pat("alice"))
@@ -199,7 +199,7 @@ func TestPolicyPageOfAnother(t *testing.T) {
 	}
 	nobodys := w.get(theirs, at[:strings.LastIndex(at, "/")+1]+"NOBODYS")
 	if nobodys.StatusCode != http.StatusForbidden || sameAs.Replace(nobodys.body) != sameAs.Replace(other.body) {
-		t.Errorf("a resource of nobody: %d %s", nobodys.StatusCode, nobodys.body)
+		t.Errorf("a resource that does not exist: %d %s", nobodys.StatusCode, nobodys.body)
 	}
 	in := w.submit(theirs, other, url.Values{"username": {"alice"}, "password": {"pw-alice"}})
 	if page := w.get(theirs, w.base+in.Header.Get("Location")); page.StatusCode != 200 || !strings.Contains(page.body, "Who may use album") {
@@ -327,7 +327,7 @@ func TestLogoutOfNobody(t *testing.T) {
 		t.Errorf("without hint and session: %d to %q", a.StatusCode, a.Header.Get("Location"))
 	}
 	hint := str(w.tokens("alice")["id_token"])
-	w.clock.advance(time.Hour) // an expired hint is a hint
+	w.clock.advance(time.Hour) // an expired hint is still a hint
 	if a := w.get(w.http, at+"&id_token_hint="+hint); a.Header.Get("Location") != "http://rp.test/bye" {
 		t.Errorf("without session: %d to %q", a.StatusCode, a.Header.Get("Location"))
 	}
@@ -398,7 +398,7 @@ func TestControlErrors(t *testing.T) {
 		}
 	}
 	if w.RevokeToken("x") || w.ForgetResource("x") || w.Pending("eve") != nil || w.Resources("eve") != nil {
-		t.Error("something is known of nobody")
+		t.Error("something is known about an unknown user")
 	}
 	w.must(w.AddUser("alice", "new", map[string]any{"email": "a2@example.org"}))
 	if raw, err := w.IDToken("alice", "rp"); err != nil || claims(t, raw)["email"] != "a2@example.org" {

@@ -14,27 +14,27 @@ type Resource struct {
 	ID, Name    string
 	Client      string              // the resource server that registered it
 	ClientTitle string              // its name for people
-	ClientHome  string              // where its own pages begin; "" if it did not say
-	Scopes      []string            // what there is to grant
+	ClientHome  string              // start of its own pages; "" if it gave none
+	Scopes      []string            // what can be granted
 	Shares      map[string][]string // what is granted, by person
 	PolicyURI   string              // the owner's page; "" if a client is the owner
 }
 
-// Request is what a person has asked an owner for.
+// Request is a person's request to an owner.
 type Request struct {
 	ID           string
 	ResourceID   string
 	ResourceName string
-	Who          string // the person as the owner would name them
-	Client       string // through which they asked
+	Who          string // the person, as the owner would name them
+	Client       string // the client through which they asked
 	ClientTitle  string // its name for people
 	Scopes       []string
 	At           time.Time
 	owner        party
 }
 
-// decide splits what is wanted into what the owner's policy grants and what it
-// does not. Nobody but the owner is let in by default.
+// decide splits the requested scopes into those that the owner's policy grants
+// and the rest. By default only the owner is let in.
 func (v *resource) decide(who *rights, want []string) (granted, refused []string) {
 	names := []string{who.client}
 	owns := false
@@ -62,8 +62,8 @@ func (v *resource) hasDenied(p *person, scopes []string) bool {
 	})
 }
 
-// takesRequests reports whether an owner may be asked. By default people are,
-// and clients, behind whom nobody reads an inbox, are not. The lock is held.
+// takesRequests reports whether an owner may be asked. By default people may
+// be. Clients may not, because nobody reads a client's inbox. The lock is held.
 func (s *Server) takesRequests(owner party) bool {
 	if said, ok := s.st.inboxes[owner]; ok {
 		return said
@@ -71,7 +71,7 @@ func (s *Server) takesRequests(owner party) bool {
 	return owner.user != ""
 }
 
-// AcceptRequests says whether people whom the owner has not let in may ask. The
+// AcceptRequests sets whether people whom the owner has not let in may ask. The
 // owner is a user's name or a client's ID.
 func (s *Server) AcceptRequests(owner string, on bool) error {
 	s.mu.Lock()
@@ -83,7 +83,8 @@ func (s *Server) AcceptRequests(owner string, on bool) error {
 	return err
 }
 
-// party finds an owner by name: users come before clients. The lock is held.
+// party finds an owner by name. Users take precedence over clients. The lock is
+// held.
 func (s *Server) party(name string) (party, error) {
 	if s.st.users[name] != nil {
 		return party{user: name}, nil
@@ -94,8 +95,8 @@ func (s *Server) party(name string) (party, error) {
 	return party{}, fmt.Errorf("opserver: nobody is called %q", name)
 }
 
-// canonical returns the name of the account that a name, email or subject
-// belongs to, else the text itself. The lock is held.
+// canonical returns the name of the account with that name, email or subject,
+// or else the text itself. The lock is held.
 func (s *Server) canonical(who string) string {
 	if s.st.users[who] != nil {
 		return who
@@ -134,7 +135,7 @@ func (s *Server) Share(owner, resourceID, who string, scopes ...string) error {
 		return err
 	}
 	if who == "" || len(scopes) == 0 {
-		return errors.New("opserver: a share names a person and scopes")
+		return errors.New("opserver: a share must name a person and scopes")
 	}
 	for _, scope := range scopes {
 		if !contains(v.scopes, scope) {
@@ -145,14 +146,14 @@ func (s *Server) Share(owner, resourceID, who string, scopes ...string) error {
 	return nil
 }
 
-// share also answers what the person had asked for. The lock is held.
+// share also settles what the person had asked for. The lock is held.
 func (s *Server) share(v *resource, who string, scopes []string) {
 	name := s.canonical(who)
 	v.shares[name] = union(v.shares[name], scopes)
 	s.settle(v, name, scopes)
 }
 
-// Unshare takes scopes back, all of them if none is named, and remembers that
+// Unshare takes scopes back, or all of them if none is named, and records that
 // the owner refused them. RPTs that hold them lose them at once.
 func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error {
 	s.mu.Lock()
@@ -162,7 +163,7 @@ func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error 
 		return err
 	}
 	if who == "" {
-		return errors.New("opserver: nobody is named")
+		return errors.New("opserver: no person is named")
 	}
 	if len(scopes) == 0 {
 		scopes = slices.Clone(v.scopes)
@@ -182,7 +183,7 @@ func (s *Server) unshare(v *resource, who string, scopes []string) {
 	}
 }
 
-// settle takes decided scopes out of the inbox. The lock is held.
+// settle removes decided scopes from the inbox. The lock is held.
 func (s *Server) settle(v *resource, who string, scopes []string) {
 	for id, q := range s.st.requests {
 		if q.ResourceID != v.id || q.Who != who {
@@ -194,7 +195,7 @@ func (s *Server) settle(v *resource, who string, scopes []string) {
 	}
 }
 
-// without returns a new list of a's members that are not in b.
+// without returns a new list of the members of a that are not in b.
 func without(a, b []string) []string {
 	out := make([]string, 0, len(a))
 	for _, one := range a {
@@ -205,8 +206,8 @@ func without(a, b []string) []string {
 	return out
 }
 
-// maxRequests bounds an owner's inbox; what comes beyond is not filed, though
-// the client is told to wait as always.
+// maxRequests bounds an owner's inbox. Further requests are not filed, though
+// the client is told to wait as usual.
 const maxRequests = 200
 
 // file puts a request into the owner's inbox, once per person and resource. The
@@ -259,7 +260,7 @@ func (s *Server) Pending(owner string) []Request {
 // Approve grants what a request asks for.
 func (s *Server) Approve(owner, id string) error { return s.settleRequest(owner, id, true) }
 
-// Deny refuses a request. The person is not filed again for the same scopes.
+// Deny refuses a request. Another request for the same scopes is not filed.
 func (s *Server) Deny(owner, id string) error { return s.settleRequest(owner, id, false) }
 
 func (s *Server) settleRequest(owner, id string, grant bool) error {

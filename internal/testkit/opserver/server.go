@@ -15,28 +15,29 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Config says who a [Server] is. Only Issuer is required.
+// Config describes a [Server]. Only Issuer is required.
 type Config struct {
 	Issuer string           // the issuer identifier; an http or https URL, it may have a path
-	Now    func() time.Time // the clock; nil: time.Now
-	Title  string           // the name on the pages; "": "Sign-in service"
-	Hint   string           // a sentence on the sign-in page, say how demo passwords are made
+	Now    func() time.Time // the clock; nil means time.Now
+	Title  string           // the name on the pages; "" means "Sign-in service"
+	Hint   string           // a sentence on the sign-in page, such as how demo passwords are made
 	Style  template.CSS     // added after the pages' own style sheet
-	// Aside makes what stands beside a page, in an aside element whose label is
-	// the element panel-title in it; nil for nothing. Style says how it looks.
+	// Aside returns what is shown next to a page, in an aside element labelled
+	// by its element panel-title, or nothing if it is nil. Style sets how it
+	// looks.
 	Aside func(*http.Request) template.HTML
-	// Keys sign until the first rotation, nil for fresh ones. They come from
-	// [MakeKeys]; tests hand the same ones to many servers, because making them
+	// Keys sign until the first rotation; nil makes new ones. They come from
+	// [MakeKeys]. Tests give the same ones to many servers, because making them
 	// takes long.
 	Keys []jose.JSONWebKey
-	// Dialect is how the server speaks UMA; the zero value keeps to the
+	// Dialect is how the server speaks UMA. The zero value follows the
 	// specifications.
 	Dialect Dialect
 }
 
 // Server is the provider. It is safe for concurrent use. Its methods are the
-// control API of tests and demonstrations; what they change is seen by the next
-// request.
+// control API of tests and demonstrations. Their changes take effect with the
+// next request.
 type Server struct {
 	issuer string // exactly as configured
 	origin string // scheme and host of the issuer
@@ -61,8 +62,8 @@ type Server struct {
 	st state
 }
 
-// Paths of the endpoints below the issuer. They are odd so that a client that
-// guesses paths instead of reading the metadata fails.
+// Paths of the endpoints below the issuer. They are unusual, so that a client
+// fails if it guesses paths instead of reading the metadata.
 const (
 	pathAuthorize   = "/ep/az-3f"
 	pathToken       = "/ep/tok-7"
@@ -78,14 +79,14 @@ const (
 	pathPolicy      = "/ep/share-c7" // one resource is one segment more
 	pathInbox       = "/ep/inbox-c8"
 	pathStyle       = "/ep/look.css"
-	pathTrap        = "/ep/trap-0d" // where no client has reason to go
+	pathTrap        = "/ep/trap-0d" // no client has reason to go there
 	pathOpenID      = "/.well-known/openid-configuration"
 	pathUMA         = "/.well-known/uma2-configuration"
 	pathOAuthServer = "/.well-known/oauth-authorization-server"
 )
 
-// New makes a provider. It does no I/O; the signing keys are made when the first
-// of them is needed.
+// New makes a provider. It does no I/O. The signing keys are made when the
+// first of them is needed.
 func New(c Config) (*Server, error) {
 	u, err := url.Parse(c.Issuer)
 	if err != nil {
@@ -138,7 +139,7 @@ func New(c Config) (*Server, error) {
 // Issuer returns the issuer identifier.
 func (s *Server) Issuer() string { return s.issuer }
 
-// Close lets go of every request that a fault holds. The server goes on working
+// Close releases every request that a fault holds. The server continues to work
 // and holds no further request.
 func (s *Server) Close() { s.wrong.release() }
 
@@ -147,7 +148,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // url returns the address of one of the paths above.
 func (s *Server) url(path string) string { return s.origin + s.prefix + path }
 
-// mount lays out the endpoints.
+// mount registers the endpoints.
 func (s *Server) mount() {
 	api := func(name, path string, h http.HandlerFunc, methods ...string) {
 		s.mux.Handle(path, s.endpoint(name, false, h, methods))
@@ -182,8 +183,8 @@ func (s *Server) mount() {
 	page(EndpointPages, p+"/{$}", s.serveHome, http.MethodGet)
 }
 
-// endpoint counts requests, plays the faults that concern every endpoint and
-// lets only the listed methods through; GET includes HEAD.
+// endpoint counts requests, applies the faults that affect every endpoint, and
+// lets only the listed methods through. GET includes HEAD.
 func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.stats.enter(name)()

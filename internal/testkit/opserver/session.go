@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Cookies carry a hash of the issuer because cookies do not know ports: several
-// servers on one host must not read each other's.
+// Cookie names carry a hash of the issuer, because cookies ignore ports:
+// several servers on one host must not read each other's.
 func (s *Server) cookieName(kind string) string {
 	sum := sha256.Sum256([]byte(s.issuer))
 	name := "op-" + kind + "-" + hex.EncodeToString(sum[:4])
@@ -30,19 +30,19 @@ func (s *Server) setCookie(w http.ResponseWriter, kind, value string, maxAge int
 	})
 }
 
-// browser returns the random name of the browser, which ties forms to it, and
-// gives it one if it has none.
+// browser returns the random name of the browser, which ties forms to it. It
+// assigns one if there is none.
 func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 	if c, err := r.Cookie(s.cookieName("browser")); err == nil && len(c.Value) == len(newSecret()) {
 		return c.Value
 	}
 	id := newSecret()
 	s.setCookie(w, "browser", id, int(sessionLifetime.Seconds()))
-	r.AddCookie(&http.Cookie{Name: s.cookieName("browser"), Value: id}) // asked again, the answer is the same
+	r.AddCookie(&http.Cookie{Name: s.cookieName("browser"), Value: id}) // a second call gives the same answer
 	return id
 }
 
-// session returns the person's session, nil if nobody is signed in.
+// session returns the person's session, or nil if nobody is signed in.
 func (s *Server) session(r *http.Request) *session {
 	c, err := r.Cookie(s.cookieName("session"))
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *Server) session(r *http.Request) *session {
 	return &copied
 }
 
-// startSession signs a person in. The id is a new one each time; who signs in
+// startSession signs a person in. The id is always new. A person who signs in
 // again in the same browser keeps the sid.
 func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u *user, acr string) *session {
 	before := s.session(r)
@@ -78,8 +78,8 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u *user, a
 	return made
 }
 
-// endSession signs a person out: the session and every grant made in it that is
-// not for offline use.
+// endSession signs a person out. It ends the session and every grant made in
+// it, except those for offline use.
 func (s *Server) endSession(w http.ResponseWriter, current *session) {
 	s.mu.Lock()
 	delete(s.st.sessions, current.id)
@@ -88,7 +88,7 @@ func (s *Server) endSession(w http.ResponseWriter, current *session) {
 	s.setCookie(w, "session", "", -1)
 }
 
-// serveSignIn takes the sign-in form.
+// serveSignIn handles the sign-in form.
 func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) {
 	next, ok := s.local(r.PostForm.Get("next"))
 	if !ok {
@@ -142,7 +142,7 @@ func (s *Server) checkPassword(name, password string) *user {
 	return u
 }
 
-// local accepts the address of one of our own pages.
+// local accepts only the address of one of our own pages.
 func (s *Server) local(address string) (*url.URL, bool) {
 	u, err := url.Parse(address)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || u.Opaque != "" {
@@ -158,15 +158,16 @@ func (s *Server) local(address string) (*url.URL, bool) {
 	return u, found && id != "" && !strings.ContainsAny(id, `/\%`)
 }
 
-// formToken ties a form to the browser that it was shown in.
+// formToken ties a form to the browser in which it was shown.
 func (s *Server) formToken(browser string) string {
 	m := hmac.New(sha256.New, s.seal)
 	m.Write([]byte(browser))
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// guardForm protects the forms of people: requests of other sites are refused by
-// the browser's word, forms that this browser was not shown by their token.
+// guardForm protects the forms of people. The browser's headers reveal requests
+// of other sites, and the token reveals forms that were not shown in this
+// browser.
 func (s *Server) guardForm(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := s.cross.Check(r); err != nil {

@@ -15,14 +15,14 @@ const (
 	longSignedIn = 24 * time.Hour     // above every max_age of a test
 )
 
-// spoiler is what a fault changes.
+// spoiler holds what a fault changes.
 type spoiler struct {
 	fault Fault
 	apply func()
 }
 
-// spoilClaims breaks the claims of an ID Token as the faults say, in the order of
-// the table: where two touch the same claim, the later wins.
+// spoilClaims breaks the claims of an ID Token as the faults say, in the order
+// of the table. If two affect the same claim, the later one wins.
 func (s *Server) spoilClaims(claims map[string]any, c *client, refreshed bool) {
 	for _, table := range [][]spoiler{s.spoilNames(claims, c), s.spoilTimes(claims), s.spoilRest(claims, refreshed)} {
 		for _, one := range table {
@@ -33,7 +33,7 @@ func (s *Server) spoilClaims(claims map[string]any, c *client, refreshed bool) {
 	}
 }
 
-// spoilNames concerns iss, aud, azp and sub.
+// spoilNames changes iss, aud, azp and sub.
 func (s *Server) spoilNames(claims map[string]any, c *client) []spoiler {
 	return []spoiler{
 		{WrongIssuer, func() { claims["iss"] = s.issuer + "1" }},
@@ -51,7 +51,7 @@ func (s *Server) spoilNames(claims map[string]any, c *client) []spoiler {
 	}
 }
 
-// spoilTimes concerns iat, exp, nbf and auth_time.
+// spoilTimes changes iat, exp, nbf and auth_time.
 func (s *Server) spoilTimes(claims map[string]any) []spoiler {
 	at := func(d time.Duration) int64 { return s.now().Add(d).Unix() }
 	return []spoiler{
@@ -67,7 +67,7 @@ func (s *Server) spoilTimes(claims map[string]any) []spoiler {
 	}
 }
 
-// spoilRest concerns what binds the token to its sign-in and its kind.
+// spoilRest changes what binds the token to its sign-in and its kind.
 func (s *Server) spoilRest(claims map[string]any, refreshed bool) []spoiler {
 	subject, _ := claims["sub"].(string)
 	nonce, asked := claims["nonce"].(string)
@@ -90,8 +90,8 @@ func (s *Server) spoilRest(claims map[string]any, refreshed bool) []spoiler {
 	return table
 }
 
-// hugeClaim is what [HugeIDToken] adds: below what token answers may hold, far
-// above what an ID Token has reason to be.
+// hugeClaim is the size that [HugeIDToken] adds. It is less than a token answer
+// may hold, and far more than an ID Token has reason to be.
 const hugeClaim = 512 << 10
 
 // addClaimSources adds a distributed claim whose source is the trap. OpenID

@@ -11,7 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// spoilKeys lays the key set out as the faults say.
+// spoilKeys changes the key set as the faults say.
 func (s *Server) spoilKeys(keys []jose.JSONWebKey) ([]any, error) {
 	if s.wrong.has(EmptyKeySet) {
 		return []any{}, nil
@@ -40,8 +40,8 @@ func (s *Server) spoilKeys(keys []jose.JSONWebKey) ([]any, error) {
 	return out, nil
 }
 
-// decoys are keys that stand before a key: with its kid on other kinds of keys,
-// two more of the RSA kind, or, where the key itself is withdrawn, one of its kind
+// decoys are keys that come before a key. They are keys of other kinds with its
+// kid, two more RSA keys or, if the key itself is withdrawn, one of its kind
 // under another kid.
 func (s *Server) decoys(key jose.JSONWebKey) (out []any, err error) {
 	if s.wrong.has(DecoyKeys) {
@@ -75,8 +75,8 @@ func (s *Server) decoys(key jose.JSONWebKey) (out []any, err error) {
 	return out, nil
 }
 
-// decoyRSA makes an RSA key that verifies nothing: nobody knows the factors of
-// its modulus. That takes no time, unlike a true key.
+// decoyRSA makes an RSA key that verifies nothing, because nobody knows the
+// factors of its modulus. Unlike a real key it takes no time to make.
 func decoyRSA(kid string) (jose.JSONWebKey, error) {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), rsaBits))
 	if err != nil {
@@ -87,7 +87,7 @@ func decoyRSA(kid string) (jose.JSONWebKey, error) {
 	return jose.JSONWebKey{Key: &rsa.PublicKey{N: n, E: 65537}, KeyID: kid, Algorithm: string(jose.RS256), Use: "sig"}, nil
 }
 
-// oddKeys are entries that a client may not understand and has to skip. RFC 7517
+// oddKeys are entries that a client may not understand and must skip. RFC 7517
 // §5.
 func oddKeys() []any {
 	const x = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" // 32 bytes

@@ -12,17 +12,18 @@ const (
 	codeLifetime    = time.Minute         // RFC 6749 §4.1.2 allows ten; a browser needs seconds
 	refreshLifetime = 30 * 24 * time.Hour // long enough for any demonstration
 	sessionLifetime = 12 * time.Hour      // a working day at the provider
-	memoryOfUsed    = time.Hour           // how long used codes and tickets are known, to see them twice
+	memoryOfUsed    = time.Hour           // how long used codes and tickets are remembered, to detect a second use
 )
 
-// Lifetimes at the start; control methods change them.
+// Lifetimes at the start. Control methods change them.
 const (
 	defaultTokenLifetime   = 5 * time.Minute
 	defaultIDTokenLifetime = 5 * time.Minute
 	defaultTicketLifetime  = 5 * time.Minute // far above pollInterval: a ticket outlives the wait
 )
 
-// sweepEvery is how many stored values go between two removals of dead ones.
+// sweepEvery is how many values are stored between two removals of expired
+// ones.
 const sweepEvery = 4096
 
 // state is everything the server remembers. Server.mu guards it.
@@ -66,8 +67,8 @@ func newState() state {
 	}
 }
 
-// user is a person with an account. Name and subject never change; the rest is
-// guarded by Server.mu, and the map is replaced, never written to.
+// user is a person with an account. Name and subject never change. The rest is
+// guarded by Server.mu, and the map is replaced, never modified.
 type user struct {
 	name, subject string
 	password      string
@@ -90,10 +91,10 @@ type session struct {
 	expires  time.Time
 }
 
-// grant is one authorization. Everything issued from it dies with it.
+// grant is one authorization. Everything issued from it ends with it.
 type grant struct {
 	client   string
-	user     *user // nil: the client acts for itself
+	user     *user // nil if the client acts for itself
 	scope    []string
 	nonce    string
 	authTime time.Time
@@ -114,7 +115,7 @@ type code struct {
 	tainted     string // why the client must not present it
 }
 
-// token is an access token; with a non-nil rights it is an RPT.
+// token is an access token. With non-nil rights it is an RPT.
 type token struct {
 	grant    *grant
 	scope    []string
@@ -125,12 +126,12 @@ type token struct {
 	id       string // jti, of a JWT
 }
 
-// live reports whether the token counts at a moment.
+// live reports whether the token is valid at a moment.
 func (t *token) live(now time.Time) bool {
 	return !t.revoked && !t.grant.revoked && now.Before(t.exp)
 }
 
-// refreshToken is one link of a family; the family is the grant.
+// refreshToken is one link of a family. The family is the grant.
 type refreshToken struct {
 	grant   *grant
 	scope   []string
@@ -140,8 +141,8 @@ type refreshToken struct {
 	rights  *rights // of the RPT it renews, nil for plain tokens
 }
 
-// seenRequest is who sent an authorization request: the same browser may load
-// the same request again, nobody else may repeat a part of it.
+// seenRequest records who sent an authorization request. The same browser may
+// load the request again, but nobody else may repeat a part of it.
 type seenRequest struct {
 	whole, browser string
 	expires        time.Time
@@ -150,11 +151,11 @@ type seenRequest struct {
 // party is an owner of resources: a person, or a client for itself.
 type party struct{ user, client string }
 
-// newSecret returns 128 random bits or more as text.
+// newSecret returns at least 128 random bits as text.
 func newSecret() string { return rand.Text() }
 
-// put counts a stored value and now and then throws out what has died, so that a
-// long load test does not grow for ever. The lock is held.
+// put counts a stored value and occasionally removes expired ones, so that a
+// long load test does not grow forever. The lock is held.
 func (s *Server) put() {
 	if s.st.stored++; s.st.stored < sweepEvery {
 		return

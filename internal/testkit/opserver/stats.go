@@ -68,7 +68,7 @@ func (t *stats) grant(kind string) {
 	t.grants[kind]++
 }
 
-// violation writes down a breach of the protocol. It never holds a secret.
+// violation records a breach of the protocol. The text never contains a secret.
 func (t *stats) violation(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +81,7 @@ func (t *stats) chained(n int) {
 	t.chain = max(t.chain, n)
 }
 
-// introspected notes that somebody asks about a token.
+// introspected records an introspection of a token.
 func (t *stats) introspected(value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,9 +98,10 @@ func (s *Server) CountIntrospected(value string) int {
 	return s.stats.asked[fingerprint(value)]
 }
 
-// Count returns how many requests an endpoint has received, refused ones and
-// those a fault answered included. It panics for a name that [Endpoints] does not
-// list, since a misspelt name would count nothing for ever.
+// Count returns how many requests an endpoint has received, including those
+// that were refused or answered by a fault. It panics for a name that
+// [Endpoints] does not list, because a misspelt name would never count
+// anything.
 func (s *Server) Count(endpoint string) int {
 	mustBeEndpoint(endpoint)
 	s.stats.mu.Lock()
@@ -108,15 +109,15 @@ func (s *Server) Count(endpoint string) int {
 	return s.stats.count[endpoint]
 }
 
-// CountToken returns how many token requests named the grant type.
+// CountToken returns how many token requests had the grant type.
 func (s *Server) CountToken(grantType string) int {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
 	return s.stats.grants[grantType]
 }
 
-// Peak returns the largest number of requests that were at an endpoint at the
-// same time. It panics as [Server.Count] does.
+// Peak returns the largest number of concurrent requests at an endpoint. It
+// panics as [Server.Count] does.
 func (s *Server) Peak(endpoint string) int {
 	mustBeEndpoint(endpoint)
 	s.stats.mu.Lock()
@@ -124,8 +125,8 @@ func (s *Server) Peak(endpoint string) int {
 	return s.stats.peak[endpoint]
 }
 
-// TicketChain returns the greatest number of tickets that one authorization
-// process has been given.
+// TicketChain returns the greatest number of tickets issued in one
+// authorization process.
 func (s *Server) TicketChain() int {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
@@ -144,20 +145,24 @@ func (s *Server) ResetCounts() {
 	s.stats.chain = 0
 }
 
-// Violations returns, oldest first, what clients did that the protocol forbids
-// but that they may survive: a code, ticket or refresh token presented twice, an
-// authorization request that repeats the state, nonce or code challenge of
-// another one, has none or one too short for 128 bits, a code redeemed although
-// its answer came back with a wrong, missing or doubled parameter, an address
-// fetched to which a fault has lured, polling faster than the interval allows,
-// credentials in a URL or in two places.
+// Violations returns, oldest first, what clients did that the protocol forbids,
+// even if their requests succeeded:
+//
+//   - presenting a code, ticket or refresh token twice
+//   - an authorization request that repeats the state, nonce or code challenge
+//     of another one, or has none, or one too short for 128 bits
+//   - redeeming a code although its answer came back with a wrong, missing or
+//     doubled parameter
+//   - fetching an address that a fault has pointed to
+//   - polling faster than the interval allows
+//   - credentials in a URL or in two places
 func (s *Server) Violations() []string {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
 	return slices.Clone(s.stats.violations)
 }
 
-// ResetViolations forgets the violations seen so far.
+// ResetViolations forgets the violations so far.
 func (s *Server) ResetViolations() {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()

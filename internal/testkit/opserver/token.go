@@ -72,7 +72,7 @@ func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (m
 	return body, nil
 }
 
-// redeemCode is RFC 6749 §4.1.3 with RFC 7636 §4.6.
+// redeemCode implements RFC 6749 §4.1.3 with RFC 7636 §4.6.
 func (s *Server) redeemCode(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	g, bad := s.takeCode(c, form)
 	if bad != nil {
@@ -84,8 +84,8 @@ func (s *Server) redeemCode(_ context.Context, c *client, form url.Values) (map[
 	return s.withIDToken(body, c, g, g.nonce, false)
 }
 
-// takeCode uses up a code. A code that comes twice takes back what it gave.
-// RFC 6749 §4.1.2.
+// takeCode uses up a code. A second use revokes what the code gave. RFC 6749
+// §4.1.2.
 func (s *Server) takeCode(c *client, form url.Values) (*grant, *apiError) {
 	refused := badRequest("invalid_grant", "the code is not valid")
 	s.mu.Lock()
@@ -118,8 +118,8 @@ func (s *Server) takeCode(c *client, form url.Values) (*grant, *apiError) {
 	return v.grant, nil
 }
 
-// clientGrant is RFC 6749 §4.4: the client acts for itself. With the scope
-// uma_protection the token is its PAT.
+// clientGrant implements RFC 6749 §4.4: the client acts for itself. With the
+// scope uma_protection the token is its PAT.
 func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	if c.Auth == AuthNone {
 		return nil, badRequest("unauthorized_client", "a public client has no grant of its own")
@@ -133,8 +133,8 @@ func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map
 	return s.issue(c, &grant{client: c.ID, scope: scope}, scope, false), nil
 }
 
-// refreshGrant is RFC 6749 §6. Every use gives a new refresh token; a used one
-// ends the whole family (R9700 §4.14.2).
+// refreshGrant implements RFC 6749 §6. Every use gives a new refresh token, and
+// a used one ends the whole family (R9700 §4.14.2).
 func (s *Server) refreshGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	s.mu.Lock()
 	v, bad := s.takeRefresh(c, form.Get("refresh_token"))
@@ -184,7 +184,8 @@ func (s *Server) takeRefresh(c *client, value string) (*refreshToken, *apiError)
 	return v, nil
 }
 
-// issue makes an access token and, if asked, a refresh token. The lock is held.
+// issue makes an access token and, if requested, a refresh token. The lock is
+// held.
 func (s *Server) issue(c *client, g *grant, scope []string, refresh bool) map[string]any {
 	now := s.now()
 	access := newSecret()
@@ -205,8 +206,7 @@ func (s *Server) issueRefresh(g *grant, scope []string, of *rights) string {
 	return value
 }
 
-// revokeGrants ends grants. Everything that came from them goes with them. The
-// lock is held.
+// revokeGrants ends grants, and everything issued from them. The lock is held.
 func (s *Server) revokeGrants(which func(*grant) bool) {
 	for _, v := range s.st.codes {
 		if which(v.grant) {

@@ -6,8 +6,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Parts of the trap: addresses that faults name and that no client has reason to
-// go to.
+// Parts of the trap: addresses that faults name and that no client has reason
+// to visit.
 const (
 	trapRedirect = "/redirect" // RedirectingAnswer
 	trapKeys     = "/keys"     // KeyURLInHeader
@@ -15,8 +15,8 @@ const (
 	trapMTLS     = "/mtls"     // MTLSAliases
 )
 
-// serveTrap writes down who comes, and lets a client that trusts strangers have
-// its way, so that its test shows what that leads to.
+// serveTrap records each visit. It serves a client that trusts strangers, so
+// that its test shows where that leads.
 func (s *Server) serveTrap(w http.ResponseWriter, r *http.Request) {
 	what := "/" + r.PathValue("what")
 	lure := map[string]string{trapRedirect: "a redirect", trapKeys: "the header of an ID Token",

@@ -19,19 +19,20 @@ const clockSkew = time.Minute
 // TrustedIssuer is another OpenID provider whose ID Tokens count as claims.
 type TrustedIssuer struct {
 	Issuer string
-	// Audience lists the client ids for which a token may have been made; one of
-	// them must be in aud. None: it must be the client that presents the token.
+	// Audience lists the client ids for which a token may have been made; one
+	// of them must be in aud. If it is empty, the token must be made for the
+	// client that presents it.
 	Audience []string
 	// Keys returns the issuer's public keys. It is called for every token.
 	Keys func(context.Context) ([]jose.JSONWebKey, error)
 }
 
-// TrustIssuer takes the ID Tokens of another issuer as claims. Whom the owner
-// named is found by their email (unless it is marked as not verified),
-// preferred_username and sub; so the issuer decides who "bob" is.
+// TrustIssuer accepts the ID Tokens of another issuer as claims. A person whom
+// the owner named is found by email (unless it is marked as unverified),
+// preferred_username and sub. The issuer thus decides who "bob" is.
 func (s *Server) TrustIssuer(t TrustedIssuer) error {
 	if t.Issuer == "" || t.Keys == nil || t.Issuer == s.issuer {
-		return errors.New("opserver: a trusted issuer has a name of its own and keys")
+		return errors.New("opserver: a trusted issuer needs its own name and keys")
 	}
 	t.Audience = slices.Clone(t.Audience)
 	s.mu.Lock()
@@ -40,22 +41,22 @@ func (s *Server) TrustIssuer(t TrustedIssuer) error {
 	return nil
 }
 
-// AsIssuer returns the server as one that another server may trust, for ID Tokens
-// made for one of the audience.
+// AsIssuer returns the server as an issuer that another server may trust, for
+// ID Tokens made for one of the audience.
 func (s *Server) AsIssuer(audience ...string) TrustedIssuer {
 	return TrustedIssuer{Issuer: s.issuer, Audience: audience,
 		Keys: func(context.Context) ([]jose.JSONWebKey, error) { return s.keys.public() }}
 }
 
-// person is who a claim token speaks of.
+// person is the person that a claim token is about.
 type person struct {
-	user    *user // nil: known to another issuer only
+	user    *user // nil if known only to another issuer
 	subject string
-	names   []string // under which an owner may have named them; the first is shown
+	names   []string // names that an owner may have used for them; the first is shown
 }
 
-// claimant verifies a claim token that a client presents. UMA Grant §3.3.1, and
-// OpenID Connect Core §3.1.3.7 for what it checks.
+// claimant verifies a claim token that a client presents. UMA Grant §3.3.1;
+// OpenID Connect Core §3.1.3.7 lists the checks.
 func (s *Server) claimant(ctx context.Context, c *client, raw string) (*person, error) {
 	unverified, err := issuerOf(raw)
 	if err != nil {
@@ -90,7 +91,7 @@ func (s *Server) claimant(ctx context.Context, c *client, raw string) (*person, 
 	return s.personOf(claims, unverified == s.issuer)
 }
 
-// issuerOf reads iss before the signature is known, only to choose the keys.
+// issuerOf reads iss before the signature is verified, only to choose the keys.
 func issuerOf(raw string) (string, error) {
 	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512,
 		jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA})
@@ -124,7 +125,7 @@ func (s *Server) checkClaims(claims map[string]any, issuer string, audience []st
 	case !hasExp || float64(now.Unix()) >= exp:
 		return errors.New("opserver: the claim token has expired")
 	case !hasIat || iat > float64(now.Add(clockSkew).Unix()):
-		return errors.New("opserver: the claim token comes from the future")
+		return errors.New("opserver: the claim token was issued in the future")
 	case !slices.ContainsFunc(aud, func(v string) bool { return contains(audience, v) }):
 		return errors.New("opserver: the claim token was made for another client")
 	}
@@ -143,10 +144,10 @@ func (s *Server) personOf(claims map[string]any, own bool) (*person, error) {
 		defer s.mu.Unlock()
 		u := s.st.subjects[subject]
 		if u == nil {
-			return nil, errors.New("opserver: the claim token speaks of nobody here")
+			return nil, errors.New("opserver: the claim token is about nobody known here")
 		}
 		p.user, p.names = u, []string{u.name}
-		claims = u.claims // the account, not what an older token says of it
+		claims = u.claims // the account, not what an older token says about it
 	}
 	if email, _ := claims["email"].(string); email != "" && claims["email_verified"] != false {
 		p.names = append(p.names, email)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestResourcesExpire is what a resource server meets at a server that forgets.
+// TestResourcesExpire shows what a resource server meets at a server that
+// forgets.
 func TestResourcesExpire(t *testing.T) {
 	w := newWorld(t, "")
 	w.SetResourceLifetime(2 * time.Minute)

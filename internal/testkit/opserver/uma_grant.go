@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// pollInterval is how long a client is told to wait before it asks again whether
-// the owner has decided. UMA Grant §3.3.6.
+// pollInterval is how long a client must wait before it asks again whether the
+// owner has decided. UMA Grant §3.3.6.
 const pollInterval = 5 * time.Second
 
-// rights is what an RPT holds and for whom.
+// rights is what an RPT holds, and for whom.
 type rights struct {
 	permissions []permission
-	person      *person // nil: the client for itself
+	person      *person // nil if the client acts for itself
 	client      string
 	audience    []string // in the dialect Keycloak: resource servers that may introspect it
 	sid         string   // in the dialect Keycloak: the session that it ends with
 }
 
-// RPTOptions says what RPTs are like. The zero value: opaque, with expires_in,
-// without a refresh token, a new string at an upgrade.
+// RPTOptions set the form of RPTs. In the zero value they are opaque, have
+// expires_in and no refresh token, and are a new string after an upgrade.
 type RPTOptions struct {
 	JWT           bool // a signed JWT with a permissions claim
 	Refresh       bool // a refresh token comes with it
@@ -55,7 +55,7 @@ func (s standard) umaGrant(ctx context.Context, c *client, form url.Values) (map
 	if form.Has("claim_token") {
 		t.process.person = pushed
 	}
-	if pushedBad != nil { // §3.3.6: need_info also answers an invalid claim token
+	if pushedBad != nil { // §3.3.6: need_info is also the answer to an invalid claim token
 		return nil, s.needInfo(form.Get("ticket"), t, strings.TrimPrefix(pushedBad.Error(), "opserver: "))
 	}
 	if s.wrong.has(NeedInfoForever) {
@@ -64,7 +64,7 @@ func (s standard) umaGrant(ctx context.Context, c *client, form url.Values) (map
 	return s.assess(c, t, form)
 }
 
-// takeTicket uses up a ticket. Its second sight takes back what it gave. UMA
+// takeTicket uses up a ticket. A second use revokes what the ticket gave. UMA
 // Grant §5.3. The lock is held.
 func (s standard) takeTicket(c *client, value string) (*ticket, *apiError) {
 	refused := badRequest("invalid_grant", "the ticket is not valid")
@@ -107,7 +107,7 @@ func (s standard) assess(c *client, t *ticket, form url.Values) (map[string]any,
 		if len(granted) > 0 {
 			who.permissions = append(who.permissions, permission{resource: v.id, scopes: granted})
 		}
-		if len(refused) > 0 || len(want) == 0 { // nothing asked is not everything granted
+		if len(refused) > 0 || len(want) == 0 { // an empty request is not fully granted
 			missing = append(missing, permission{resource: v.id, scopes: refused})
 		}
 	}
@@ -117,8 +117,8 @@ func (s standard) assess(c *client, t *ticket, form url.Values) (map[string]any,
 	return nil, s.refuse(form.Get("ticket"), t, missing, c)
 }
 
-// offered reports whether every scope is one that some resource of the ticket
-// has. The lock is held.
+// offered reports whether some resource of the ticket has each scope. The lock
+// is held.
 func (s standard) offered(t *ticket, asked []string) bool {
 	return !slices.ContainsFunc(asked, func(scope string) bool {
 		return !slices.ContainsFunc(t.permissions, func(p permission) bool {
@@ -176,7 +176,7 @@ func (s standard) needInfo(presented string, t *ticket, why string) *apiError {
 			"name": "id_token", "friendly_name": "who asks", "claim_token_format": []string{formatIDToken}, "issuer": issuers,
 		}},
 	}
-	if s.wrong.has(RedirectUserMalformed) { // as servers make it that append without looking for a query (J11)
+	if s.wrong.has(RedirectUserMalformed) { // as written by servers that append without looking for a query (J11)
 		extra["redirect_user"] = s.url(pathTrap) + trapClaims + "&ticket=" + next
 	}
 	if s.wrong.has(NeedInfoNoHint) {
@@ -213,7 +213,7 @@ func (s standard) grantRPT(c *client, t *ticket, who *rights, offered string) (m
 	return body, bad
 }
 
-// upgradable finds the RPT that a client offers back if all it held is still
+// upgradable finds the RPT that a client offers, if everything it held is still
 // granted to the same party. The lock is held.
 func (s standard) upgradable(c *client, who *rights, offered string) *token {
 	t := s.st.tokens[offered]
@@ -275,8 +275,8 @@ func (s standard) signRPT(c *client, t *token, id string) (string, error) {
 	return s.keys.sign(c.alg, "at+jwt", claims)
 }
 
-// livePermissions returns what an RPT holds at this moment for one resource
-// server: what the owner has taken back is gone. The lock is held.
+// livePermissions returns what an RPT holds now for one resource server,
+// without what the owner has taken back. The lock is held.
 func (s standard) livePermissions(of *rights, client string) []permission {
 	var out []permission
 	for _, p := range of.permissions {

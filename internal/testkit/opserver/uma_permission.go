@@ -13,16 +13,16 @@ type permission struct {
 	name     string // of the resource when an RPT was given, in the dialect Keycloak
 }
 
-// ticket is a permission ticket. It is used up when it is presented; the process
-// goes on with a new one.
+// ticket is a permission ticket. Presenting it uses it up, and the process
+// continues with a new one.
 type ticket struct {
 	permissions []permission
-	client      string    // the resource server that asked for it
+	client      string    // the resource server that requested it
 	process     *process  // what has been gathered on the way
 	notBefore   time.Time // when the client may present it, after request_submitted
 	expires     time.Time
 	used        bool
-	yielded     *grant // of the RPT it was turned into
+	yielded     *grant // of the RPT that it became
 }
 
 // process is one authorization process: a chain of tickets.
@@ -31,7 +31,7 @@ type process struct {
 	rounds int
 }
 
-// servePermission is Federated Authorization §4.
+// servePermission implements Federated Authorization §4.
 func (s standard) servePermission(w http.ResponseWriter, r *http.Request) {
 	owner, client, bad := s.pat(r)
 	if bad != nil {
@@ -86,7 +86,7 @@ func (s standard) readPermissions(list []any, owner party, client string) ([]per
 	return out, nil
 }
 
-// merge adds a permission to a list that names every resource once.
+// merge adds a permission to a list in which every resource appears once.
 func merge(list []permission, add permission) []permission {
 	for i := range list {
 		if list[i].resource == add.resource {
@@ -110,11 +110,11 @@ func union(a, b []string) []string {
 	return out
 }
 
-// longTicket is what [LongTicket] makes of a ticket: the buffer that many proxies
-// have for all headers together.
+// longTicket is the length that [LongTicket] gives a ticket: the buffer that
+// many proxies have for all headers together.
 const longTicket = 8 << 10
 
-// newTicket stores a ticket under a fresh name. The lock is held.
+// newTicket stores a ticket under a new name. The lock is held.
 func (s standard) newTicket(t *ticket) string {
 	value := newSecret()
 	if s.wrong.has(LongTicket) {

@@ -32,8 +32,8 @@ func (v *resource) name() string {
 	return v.id
 }
 
-// pat judges the PAT of a request. It returns its owner and the client that got
-// it. RFC 6750 §3.1.
+// pat checks the PAT of a request. It returns the PAT's owner and the client
+// that got it. RFC 6750 §3.1.
 func (s standard) pat(r *http.Request) (party, string, *apiError) {
 	value, ok := bearer(r)
 	if r.URL.Query().Has("access_token") {
@@ -61,7 +61,8 @@ func (s standard) pat(r *http.Request) (party, string, *apiError) {
 	return party{client: t.grant.client}, t.grant.client, nil
 }
 
-// owned finds a resource by id if it belongs to a PAT. The lock is held.
+// owned finds a resource by id if it belongs to the owner and client of a PAT.
+// The lock is held.
 func (s *Server) owned(id string, owner party, client string) *resource {
 	v := s.st.resources[id]
 	if v == nil || v.lost || v.owner != owner || v.client != client {
@@ -146,7 +147,7 @@ func (s standard) serveResource(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// registered is what every answer about a resource says.
+// registered is the common part of every answer about a resource.
 func (s *Server) registered(v *resource) map[string]any {
 	body := map[string]any{"_id": v.id}
 	if v.owner.user != "" { // only people have a page to go to
@@ -155,14 +156,14 @@ func (s *Server) registered(v *resource) map[string]any {
 	return body
 }
 
-// drop removes a resource and what hangs on it. The lock is held.
+// drop removes a resource and everything that depends on it. The lock is held.
 func (s *Server) drop(id string) {
 	delete(s.st.resources, id)
 	maps.DeleteFunc(s.st.requests, func(_ string, q *Request) bool { return q.ResourceID == id })
 }
 
-// readDescription reads a resource description. Duplicate members and members
-// of the wrong type are refused; unknown ones are kept.
+// readDescription reads a resource description. It refuses repeated members and
+// members of the wrong type, and keeps unknown ones.
 func readDescription(w http.ResponseWriter, r *http.Request) (map[string]any, []string, *apiError) {
 	var doc map[string]any
 	if bad := readJSON(w, r, &doc); bad != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// pat returns a PAT of a user ("": the client itself) for the client rp.
+// pat returns a PAT of a user for the client rp; "" is the client itself.
 func (w *world) pat(user string) string {
 	w.t.Helper()
 	v, err := w.AccessToken(user, "rp", "uma_protection")
@@ -54,7 +54,7 @@ func (w *world) ticket(pat, id string, scopes ...string) string {
 	return str(a.json["ticket"])
 }
 
-// exchange presents a ticket as the shop, with further parameters.
+// exchange presents a ticket as the shop, with additional parameters.
 func (w *world) exchange(ticket string, more ...string) answer {
 	w.t.Helper()
 	v := url.Values{"grant_type": {umaGrant}, "ticket": {ticket}}
@@ -188,8 +188,8 @@ func TestPermissionRequests(t *testing.T) {
 	}
 }
 
-// TestNeedInfo asks without a claim: the server wants to know who it is, and
-// gives a new ticket.
+// TestNeedInfo asks without a claim. The server wants to know who it is, and
+// issues a new ticket.
 func TestNeedInfo(t *testing.T) {
 	w := newWorld(t, "/as")
 	pat := w.pat("alice")
@@ -216,8 +216,8 @@ func TestNeedInfo(t *testing.T) {
 	w.violations("")
 }
 
-// TestAskingTheOwner goes from a permission that is too weak over the owner's
-// inbox to an upgraded one, and to the owner's change of mind.
+// TestAskingTheOwner starts with a permission that is too weak, goes through
+// the owner's inbox to an upgraded one, and ends when the owner takes it back.
 func TestAskingTheOwner(t *testing.T) {
 	w := newWorld(t, "")
 	pat := w.pat("alice")
@@ -252,7 +252,8 @@ func TestAskingTheOwner(t *testing.T) {
 		t.Errorf("the upgraded RPT holds %s", got)
 	}
 
-	// Alice changes her mind: it counts at once, and bob is not filed again.
+	// Alice changes her mind. It takes effect at once, and bob's next request
+	// is not filed.
 	w.must(w.Unshare("alice", id, "bob"))
 	if w.introspect(wide, "Bearer "+pat)["active"] != false {
 		t.Error("the RPT survives")
@@ -267,7 +268,8 @@ func TestAskingTheOwner(t *testing.T) {
 	w.violations("")
 }
 
-// permissions writes the permissions of an introspection as id:scope,scope.
+// permissions formats the permissions of an introspection answer as
+// id:scope,scope.
 func permissions(facts map[string]any) string {
 	list, _ := facts["permissions"].([]any)
 	var out []string
@@ -338,7 +340,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	ask("", "view").want(t, 403, "need_info")
 	ask("bob", "view").want(t, 200, "")
 	ask("bob", "view", "print").want(t, 403, "request_denied")
-	ask("bob").want(t, 403, "request_denied") // no scope asked, none granted
+	ask("bob").want(t, 403, "request_denied") // no scope requested, none granted
 	w.must(w.Share("alice", id, "shop", "view"))
 	ask("", "view").want(t, 200, "") // the client for itself
 	w.must(w.Unshare("alice", id, "bob", "view"))
@@ -454,7 +456,7 @@ func TestIntrospectionIsForResourceServers(t *testing.T) {
 	at := w.endpoint("introspection_endpoint")
 	form := url.Values{"token": {rpt}}
 	if got := w.introspect(rpt, shopAuth); got["active"] != false || len(got) != 1 {
-		t.Errorf("the client itself sees %v", got) // nothing of this RPT is at its place
+		t.Errorf("the client itself sees %v", got) // nothing of this RPT belongs to the caller
 	}
 	w.postForm(w.http, at, form, "").want(t, 401, "invalid_client")
 	w.postForm(w.http, at, url.Values{"token": {rpt}, "client_id": {"spa"}}, "").want(t, 401, "invalid_client")

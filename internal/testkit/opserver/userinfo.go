@@ -4,7 +4,7 @@ import (
 	"net/http"
 )
 
-// serveUserInfo is OpenID Connect Core §5.3.
+// serveUserInfo implements OpenID Connect Core §5.3.
 func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("access_token") {
 		s.stats.violation("user info asked with an access token in the URL") // RFC 6750 §2.3
@@ -37,7 +37,7 @@ func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, claims, bad)
 }
 
-// spoilUserInfo changes what is said of a person as the faults say.
+// spoilUserInfo changes a person's claims as the faults say.
 func (s *Server) spoilUserInfo(claims map[string]any) {
 	if s.wrong.has(UserInfoWrongSubject) {
 		claims["sub"] = "someone-else"

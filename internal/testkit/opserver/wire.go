@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// maxBody bounds what is read of any request. A form with an ID Token, a ticket
-// and an RPT stays below a tenth of it.
+// maxBody bounds how much of any request is read. A form with an ID Token, a
+// ticket and an RPT stays below a tenth of it.
 const maxBody = 64 << 10
 
 // apiError is an OAuth error answer. RFC 6749 §5.2.
@@ -42,7 +42,7 @@ func writeError(w http.ResponseWriter, e *apiError) {
 	writeJSON(w, e.status, body)
 }
 
-// reply writes what a handler of the API came to.
+// reply writes the result of an API handler.
 func reply(w http.ResponseWriter, status int, body any, e *apiError) {
 	if e != nil {
 		writeError(w, e)
@@ -63,8 +63,8 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(b)
 }
 
-// readForm reads a form body. Parameters sent twice are refused (RFC 6749 §3.2),
-// and so are parameters in the URL.
+// readForm reads a form body. It refuses repeated parameters (RFC 6749 §3.2)
+// and parameters in the URL.
 func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, *apiError) {
 	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/x-www-form-urlencoded" {
 		return nil, badRequest("invalid_request", "the body must be a form")
@@ -107,7 +107,7 @@ func bearer(r *http.Request) (string, bool) {
 	return tok, true
 }
 
-// bearerError is the refusal of a bearer token. RFC 6750 §3.
+// bearerError returns the refusal of a bearer token. RFC 6750 §3.
 func bearerError(status int, code, desc string) *apiError {
 	e := &apiError{status: status, code: code, desc: desc}
 	e.challenge = `Bearer realm="opserver", error="` + code + `", error_description="` + desc + `"`
@@ -115,7 +115,7 @@ func bearerError(status int, code, desc string) *apiError {
 }
 
 // printable keeps the characters that RFC 6749 §5.2 allows in a description and
-// cuts what is long.
+// cuts long texts.
 func printable(text string) string {
 	const most = 64 // enough to recognise a parameter or scope
 	out := strings.Map(func(c rune) rune {

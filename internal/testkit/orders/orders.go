@@ -1,5 +1,6 @@
-// Package orders runs actors on one store under every order of their calls, also
-// with calls that fail and replies that are lost. Tests of protocols use it.
+// Package orders runs actors on one store under every order of their calls,
+// including calls that fail and replies that are lost. It is for tests of
+// protocols.
 package orders
 
 import (
@@ -13,14 +14,14 @@ import (
 	"time"
 )
 
-// Fate is what becomes of one call.
+// Fate is what happens to one call.
 type Fate int
 
-// What may become of a call.
+// What may happen to a call.
 const (
 	Works     Fate = iota
-	Fails          // not done, and an error
-	LostReply      // done, and an error
+	Fails          // not done, with an error
+	LostReply      // done, but with an error
 )
 
 // ErrTrouble is the error of a call that fails.
@@ -42,15 +43,15 @@ type turn struct {
 
 type actorKey struct{}
 
-// New makes a Schedule under which so many calls may go wrong.
+// New makes a Schedule in which at most that many calls may go wrong.
 func New(faults int) *Schedule {
 	s := &Schedule{faults: faults}
 	s.idle = sync.NewCond(&s.mu)
 	return s
 }
 
-// Ask waits until the call may go on and tells what becomes of it. Calls outside
-// an actor are not scheduled: they work.
+// Ask waits until the call may go on and returns its fate. Calls outside an
+// actor are not scheduled: they work.
 func (s *Schedule) Ask(ctx context.Context) Fate {
 	actor, ok := ctx.Value(actorKey{}).(string)
 	if !ok {
@@ -65,10 +66,10 @@ func (s *Schedule) Ask(ctx context.Context) Fate {
 	return <-c.grant
 }
 
-// Actors are functions that run side by side, by name.
+// Actors are functions that run concurrently, by name.
 type Actors map[string]func(context.Context)
 
-// Run lets the actors run to their ends under the choices given, and returns
+// Run lets the actors run to completion under the given choices, and returns
 // the number of options at each step. No actor may wait for time.
 func (s *Schedule) Run(choices []int, actors Actors) (options []int) {
 	s.running = len(actors)
@@ -103,8 +104,8 @@ func (s *Schedule) Run(choices []int, actors Actors) (options []int) {
 	}
 }
 
-// proceed lets one call go on; the caller holds the lock, which it gives up.
-// Goroutines ask in any order, so the calls are sorted first.
+// proceed lets one call go on. The caller holds the lock, which proceed
+// releases. Goroutines ask in any order, so the calls are sorted first.
 func (s *Schedule) proceed(at int, fate Fate) {
 	slices.SortStableFunc(s.asking, func(a, b *turn) int { return strings.Compare(a.actor, b.actor) })
 	c := s.asking[at]
@@ -117,10 +118,10 @@ func (s *Schedule) proceed(at int, fate Fate) {
 	c.grant <- fate
 }
 
-// RunFair is Run for actors that wait for time, in a bubble of testing/synctest.
-// Of each choice the lowest bit says whether the first or the last that asks
-// goes on, the next three whether that call goes wrong. tick is how long nobody
-// may ask before time is let pass.
+// RunFair is Run for actors that wait for time, in a bubble of
+// testing/synctest. In each choice the lowest bit selects the first or the last
+// call that asks, and the next three bits decide whether that call goes wrong.
+// While no actor asks, time moves on by tick.
 func (s *Schedule) RunFair(choices []int, tick time.Duration, actors Actors) {
 	var wg sync.WaitGroup
 	for name, act := range actors {
@@ -152,7 +153,7 @@ func (s *Schedule) RunFair(choices []int, tick time.Duration, actors Actors) {
 }
 
 // Explore calls play with every sequence of choices, depth first, and logs how
-// many there are. It fails the test beyond atMost.
+// many there are. It fails the test if there are more than atMost.
 func Explore(t *testing.T, atMost int, play func(choices []int) (options []int)) {
 	t.Helper()
 	var choices []int
@@ -179,7 +180,8 @@ func Explore(t *testing.T, atMost int, play func(choices []int) (options []int))
 	}
 }
 
-// Dice makes n choices for RunFair out of a seed, the same every time.
+// Dice makes n choices for RunFair from a seed. The same seed gives the same
+// choices.
 func Dice(seed, n int) []int {
 	choices := make([]int, n)
 	for i, x := 0, uint64(seed)*2654435761+1; i < n; i++ {

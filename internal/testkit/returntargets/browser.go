@@ -3,9 +3,10 @@ package returntargets
 import "strings"
 
 // BrowserHost is the host to which a browser on https://notes.test/ goes with a
-// Location, after the WHATWG URL standard (basic URL parser) and not after net/url: spaces
-// and controls around it are cut, tabs and line breaks dropped everywhere, a
-// backslash is a slash, two slashes begin a host, dot segments go away.
+// Location. It follows the WHATWG URL standard (basic URL parser), not net/url:
+// it cuts spaces and controls around the address, drops tabs and line breaks
+// everywhere, treats a backslash as a slash, lets two slashes begin a host, and
+// removes dot segments.
 func BrowserHost(location string) string {
 	location = strings.TrimFunc(location, func(c rune) bool { return c <= ' ' })
 	location = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(location)

@@ -1,20 +1,20 @@
-// Package returntargets makes the return targets with which somebody may try to
-// have a sign-in or a sign-out send the browser to another site. Tests only.
+// Package returntargets makes return targets with which somebody may try to
+// make a sign-in or a sign-out send the browser to another site. It is only for
+// tests.
 //
-// The targets are put together from shapes: what stands in front of a host name,
-// the host name, what follows; spellings of schemes that run a script; names that
-// look like the site's own; bytes that a header or a parser may stumble over.
-// Where a target leads when a browser gets it as it is does not matter here: some
-// stay on the site.
+// The targets are combined from shapes: what comes before a host name, the host
+// name, and what follows; spellings of schemes that run a script; names that
+// look like the site's own; bytes that may confuse a header or a parser. It
+// does not matter here where a target leads if a browser gets it unchanged:
+// some stay on the site.
 package returntargets
 
 import "net/url"
 
-// Own is the host name of the site that is under attack, as targets pretend to
-// be of it.
+// Own is the host name of the site under attack, which targets imitate.
 const Own = "notes.test"
 
-// Evil is the end of every host name that targets lead to, in its plain spelling.
+// Evil is the end, in plain spelling, of every host name that targets lead to.
 const Evil = "evil.example"
 
 // All returns the targets, each once and always in the same order.
@@ -30,9 +30,9 @@ func All() []string {
 	return all.targets
 }
 
-// Spellings returns the ways in which a target is worth trying as the value of a
-// parameter: as it is, encoded once more by the person who sends it, and decoded
-// once more by somebody on the way.
+// Spellings returns the ways in which a target is worth trying as the value of
+// a parameter: unchanged, encoded once more by the sender, and decoded once
+// more by somebody on the way.
 func Spellings(target string) []string {
 	spellings := []string{target}
 	if encoded := url.QueryEscape(target); encoded != target {
@@ -50,7 +50,7 @@ type list struct {
 	known   map[string]bool
 }
 
-// add takes those of the targets that are new.
+// add adds those targets that are new.
 func (l *list) add(targets ...string) {
 	if l.known == nil {
 		l.known = map[string]bool{}

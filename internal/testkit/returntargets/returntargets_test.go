@@ -19,10 +19,10 @@ func TestAll(t *testing.T) {
 		seen[target] = true
 	}
 	if !slices.Equal(all, All()) {
-		t.Error("the second list is another one")
+		t.Error("the second list differs")
 	}
 	t.Logf("%d targets", len(all))
-	// One for each shape that has opened a redirect somewhere.
+	// One target for each shape that is known to have caused an open redirect.
 	for _, target := range []string{
 		"//evil.example", `/\evil.example`, `\/evil.example`, "/%2fevil.example", "/%5cevil.example", "%2f%5cevil.example", "/%252fevil.example", "/\t/evil.example", "/%09/evil.example", "/\n/evil.example",
 		"/%0d%0a/evil.example", "/\u00a0/evil.example", "\ufeff//evil.example", "/\u2215evil.example", "//notes.test@evil.example", `https://google.fr\.notes.test`, "https://evil-notes.test", "/..//evil.example",
@@ -47,7 +47,7 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// The oracle is held to the shapes that others fell for.
+// The oracle is checked with shapes that deceived other software.
 func TestBrowserHost(t *testing.T) {
 	for location, want := range map[string]string{
 		"/notes": "notes.test", "": "notes.test", "?x=//y": "notes.test", "/a/../b": "notes.test",

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// hosts puts everything that browsers, servers and parsers take for the two
+// hosts puts everything that browsers, servers and parsers may read as the two
 // slashes before a host name in front of host names.
 func (l *list) hosts() {
 	for _, opener := range openers() {
@@ -20,8 +20,9 @@ func (l *list) hosts() {
 	}
 }
 
-// openers are what may be read as "//" at the begin of an address: slashes and
-// backslashes, encoded or not, with what parsers drop or decode between them.
+// openers are what may be read as "//" at the start of an address: slashes and
+// backslashes, encoded or not, with characters between them that parsers drop
+// or decode.
 func openers() []string {
 	slashes := []string{"/", `\`, "%2f", "%2F", "%5c", "%5C", "%252f", "%255c"}
 	var all []string
@@ -43,8 +44,8 @@ func openers() []string {
 	return all
 }
 
-// dropped are characters that one parser or another drops, trims or takes for
-// blank: tabs and line ends (WHATWG URL §4.4), blanks, controls, marks of Unicode.
+// dropped are characters that some parser drops, trims or treats as blank: tabs
+// and line ends (WHATWG URL §4.4), blanks, controls, and marks of Unicode.
 func dropped() []string {
 	return []string{
 		"\t", "\n", "\r", "\r\n", " ", "\x00", "\x01", "\x0b", "\x0c", "\x1b", "\x1f", "\x7f", "\u0085", "\u00a0", "\u00ad", "\u1680", "\u2003", "\u200b",
@@ -62,7 +63,7 @@ func likeSlash() []string {
 	}
 }
 
-// spelledHosts are host names and addresses as few people write them.
+// spelledHosts are host names and addresses in unusual spellings.
 func spelledHosts() []string {
 	return []string{
 		Evil + ".", Evil + ":80", Evil + ":0", Evil + ":99999", Evil + ":x", Evil + ":", ":80", "@" + Evil, ":@" + Evil, "a:b@" + Evil, Own + ":443@" + Evil,
@@ -74,7 +75,7 @@ func spelledHosts() []string {
 	}
 }
 
-// schemes puts schemes, spelled in every way, in front of a host name.
+// schemes puts schemes in all spellings in front of a host name.
 func (l *list) schemes() {
 	for _, scheme := range []string{"http", "https", "ftp", "ws", "wss", "file", "blob:https", "filesystem:https", "view-source:https", "feed:https", "jar:https", "intent", "x"} {
 		for _, after := range []string{":", ":/", "://", ":///", ":////", `:\\`, `:/\`, `:\/`, "%3a//", "%3A%2F%2F", ":\t//", ":/\n/", ":%0a//", "://@", ":;//"} {
@@ -87,7 +88,7 @@ func (l *list) schemes() {
 	}
 }
 
-// scripts spells addresses that run a script or are a document of their own.
+// scripts spells addresses that run a script or contain their own document.
 func (l *list) scripts() {
 	for _, scheme := range []string{"javascript", "JavaScript", "JAVASCRIPT", "java\tscript", "java\nscript", "java\r\nscript", "\tjavascript", " javascript", "\x01javascript", "\x00javascript", "\u00a0javascript",
 		"java%0ascript", "java&Tab;script", "java%09script", "%6aavascript", "&#106;avascript", `\u006aavascript`, `\x6aavascript`, "/javascript", "//javascript", "?javascript", "#javascript", "javascript\t", "javascript ", "jav\u0430script", "java\x00script",
@@ -100,7 +101,7 @@ func (l *list) scripts() {
 	l.add("mailto:a@"+Evil, "tel:1", "about:blank", "about:srcdoc", "chrome://settings", "file:///etc/passwd", "file:\\\\"+Evil, "ms-settings:x", "android-app://"+Evil, "urn:x", "cid:x", "sms:1")
 }
 
-// pretenders are addresses elsewhere that a comparison of texts takes for the
+// pretenders are addresses of other sites that a text comparison takes for the
 // site's own.
 func (l *list) pretenders() {
 	for _, base := range []string{"https://", "//", `/\`} {
@@ -111,7 +112,7 @@ func (l *list) pretenders() {
 	}
 }
 
-// dots leads out of the path by dot segments and what is read as one.
+// dots leaves the path by dot segments and by what is read as one.
 func (l *list) dots() {
 	for _, dot := range []string{".", "..", "%2e", "%2E%2e", ".%2e", "%2e.", "%252e", "%252e%252e", "\uff0e", "\u2024", "..;", "...", ".;", "..%00", "..%0d", ".\t.", "..%c0%2f", "\u2025"} {
 		for _, before := range []string{"/", "/a/b/../", ""} {
@@ -125,7 +126,7 @@ func (l *list) dots() {
 	}
 }
 
-// lines tries to end the header that carries the target, and to begin another.
+// lines tries to end the header that carries the target and to begin another.
 func (l *list) lines() {
 	for _, end := range []string{"\r\n", "\n", "\r", "%0d%0a", "%0a", "%0d", "%0D%0A", "%250d%250a", "%e5%98%8a%e5%98%8d", "\u560a\u560d", "\u2028", "\x85", "%c2%85", `\r\n`} {
 		for _, header := range []string{"Location: https://" + Evil, "Set-Cookie: a=b", "Refresh: 0;url=//" + Evil, end + "<script>alert(1)</script>"} {
@@ -134,8 +135,8 @@ func (l *list) lines() {
 	}
 }
 
-// oddities are what is long, empty, cut off, or in a wrong code, and the site's
-// own addresses that no sign-in should come back to.
+// oddities are targets that are long, empty, cut off or wrongly encoded, and
+// the site's own addresses to which no sign-in should return.
 func (l *list) oddities() {
 	for _, n := range []int{255, 256, 257, 1000, 4096, 20000} {
 		l.add("/"+strings.Repeat("a", n-1), strings.Repeat("/", n)+Evil, "/"+strings.Repeat("%2f", n/3)+Evil, strings.Repeat(`\`, n)+Evil, "/"+strings.Repeat("\t", n)+"/"+Evil,

@@ -10,29 +10,30 @@ func Cases() []Case {
 
 const (
 	album = `{"name":"$name","type":"https://photoz/album","icon_uri":"https://photoz/i.png","resource_scopes":["view","print","delete"],"ownerManagedAccess":true}`
-	// asBob pushes bob's ID Token; quietly keeps a Keycloak from asking the owner.
+	// asBob pushes bob's ID Token. quietly keeps a Keycloak from asking the
+	// owner.
 	ticketGrant = "grant_type=$uma ticket=$t"
 	asBob       = " claim_token=$bob.id claim_token_format=$format"
 	quietly     = " submit_request=false"
 	hint        = "token_type_hint=requesting_party_token "
 )
 
-// register makes alice's album, whose id is then in id.
+// register makes alice's album and leaves its id in id.
 func register() Step {
 	return Step{Do: "POST resource", As: "pat alice", JSON: album, Want: "201 _id>id"}
 }
 
-// ticketFor asks for a ticket with alice's PAT and leaves it in t.
+// ticketFor requests a ticket with alice's PAT and leaves it in t.
 func ticketFor(permissions string) Step {
 	return Step{Do: "POST permission", As: "pat alice", JSON: permissions, Want: "201 ticket>t"}
 }
 
-// exchange turns t in as the print shop.
+// exchange presents t as the print shop.
 func exchange(form, want, keycloak string) Step {
 	return Step{Do: "POST token", As: "client printshop", Form: form, Want: want, Keycloak: keycloak}
 }
 
-// introspect asks as photoz, by its client authentication.
+// introspect makes the request as photoz, with its client authentication.
 func introspect(form, want, keycloak string) Step {
 	return Step{Do: "POST introspect", As: "client photoz", Form: form, Want: want, Keycloak: keycloak}
 }
@@ -48,7 +49,8 @@ func metadataCases() []Case {
 }
 
 func patCases() []Case {
-	// Everything that is no PAT, at the three places of the protection API.
+	// Everything that is not a PAT, at the three endpoints of the protection
+	// API.
 	places := func(as, want, keycloak, ticketKeycloak string) []Step {
 		return []Step{
 			{Do: "GET resource", As: as, Want: want, Keycloak: keycloak},
@@ -69,7 +71,7 @@ func patCases() []Case {
 		{"K1 junk for a PAT", places("bearer junk", "401 error=invalid_token @WWW-Authenticate",
 			"403 error=invalid_bearer_token !@WWW-Authenticate", "403 error=invalid_bearer_token")},
 		{"K1 PAT without scope or role", places("bearer $bob.access@photoz", "403 error=insufficient_scope",
-			"403 error=invalid_scope", "400 error=invalid_resource_id")}, // the role is not looked at for tickets
+			"403 error=invalid_scope", "400 error=invalid_resource_id")}, // tickets do not need the role
 		{"K1 PAT of another client", places("bearer $service.access", "403 error=insufficient_scope",
 			"403 error=invalid_clientId", "403 error=invalid_clientId")},
 		{"K1 a revoked PAT", []Step{
@@ -116,8 +118,8 @@ func resourceCases() []Case {
 			create(`{"name":"x$name","made_up":"text","resource_scopes":["view"]}`, "201 _id", "400 error"),
 			create(`{"name":"y$name","name#fr":"text","resource_scopes":["view"]}`, "201 _id", "400 error"),
 		}},
-		// By the service: the pages of a Keycloak do not show a person's resources
-		// any more when one of them has no scopes.
+		// The service does this, because the pages of a Keycloak stop showing a
+		// person's resources if one of them has no scopes.
 		{"scopes are missing or empty", []Step{
 			byService(`{"name":"$name"}`, "400 error=invalid_request", "201 resource_scopes="),
 			byService(`{"name":"x$name","resource_scopes":[]}`, "201 _id", "201 _id resource_scopes="),

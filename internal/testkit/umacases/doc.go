@@ -1,12 +1,12 @@
-// Package umacases holds what a UMA authorization server answers to whom, as one
-// table of raw requests with two columns: what the specifications say, and what
-// Keycloak 26.7.3 says. The same table is run against the provider of the test
-// kit in both dialects and against a real Keycloak, so that the kit's Keycloak
-// cannot drift away from the real one.
+// Package umacases is one table of raw requests to a UMA authorization server
+// with two columns of answers: those of the specifications and those of
+// Keycloak 26.7.3. The table runs against the provider of the test kit in both
+// dialects and against a real Keycloak, so that the kit's Keycloak cannot drift
+// away from the real one.
 //
 // # Deviations
 //
-// The cases name them by these numbers, and so does code that has to do with one:
+// The cases and the related code name the deviations by these numbers:
 //
 //	K1   a PAT is made by the role uma_protection, not by a scope; a bad one is 403
 //	K2   a new resource has no Location
@@ -36,20 +36,22 @@
 // # Requests
 //
 // A request names a method and an endpoint: resource, resource/ID, permission,
-// token, introspect, revoke, uma (the metadata). As says who sends it:
+// token, introspect, revoke, uma (the metadata). The field As says who sends
+// it:
 //
 //	pat alice            with alice's token for photoz; "pat service": photoz's own
 //	client printshop     as that client; "client printshop wrong" with a wrong secret
 //	bearer $x            with whatever x holds
 //
-// $x in a request stands for what an earlier answer left in x; $name for a name of
-// the case's own, $uma and $format for the grant type and the claim token format,
-// $bob.id and $bob.access for bob's tokens at printshop, $bob.id@photoz for those
-// at photoz, $service.access for the service's own token.
+// In a request, $x stands for what an earlier answer left in x, $name for a
+// name unique to the case, $uma and $format for the grant type and the claim
+// token format, $bob.id and $bob.access for bob's tokens at printshop,
+// $bob.id@photoz for those at photoz, $service.access for the service's own
+// token.
 //
 // # Answers
 //
-// An answer is a status and words about its body:
+// An answer is a status and conditions on its body:
 //
 //	member               is there; a.0.b is b of the first element of a
 //	!member              is not there

@@ -14,54 +14,56 @@ import (
 	"strings"
 )
 
-// World is an authorization server with the people alice, bob and carol, of whom
-// bob may not own resources, the resource server photoz and the client printshop.
-// A client's secret is its name followed by -secret.
+// World is an authorization server with the people alice, bob and carol, the
+// resource server photoz and the client printshop. Bob may not own resources. A
+// client's secret is its name followed by -secret.
 type World struct {
-	// Keycloak says that the server is one, or speaks like one.
+	// Keycloak says that the server is a Keycloak or speaks like one.
 	Keycloak bool
-	// Prefix makes the names of resources unlike those of other tests.
+	// Prefix distinguishes the names of resources from those of other tests.
 	Prefix string
-	// Tokens signs a person in at a client and returns what that gives, the
-	// access token a PAT where the person may have one. "" is the client itself.
+	// Tokens signs a person in at a client and returns the resulting tokens.
+	// The access token is a PAT if the person may have one. "" is the client
+	// itself.
 	Tokens func(user, client string) (Tokens, error)
 	// SignOut ends the sessions in which Tokens has signed the person in.
 	SignOut func(user string) error
 	// Share lets somebody use a scope of a resource of the owner, who is a
-	// person; TakeBack ends that.
+	// person. TakeBack ends that.
 	Share, TakeBack func(owner, resource, who, scope string) error
-	// Pending counts what an owner has been asked of a resource.
+	// Pending counts the open requests to an owner about a resource.
 	Pending func(owner, resource string) (int, error)
 }
 
-// Tokens are what a sign-in gives.
+// Tokens are the tokens of a sign-in.
 type Tokens struct{ Access, ID string }
 
-// Case is a sequence of requests that build on one another.
+// Case is a sequence of requests that build on each other.
 type Case struct {
-	// Name says what it is about, with the rows of the deviations (K…).
+	// Name says what the case is about, with the rows of the deviations (K…).
 	Name string
-	// Steps are what happens.
+	// Steps are run in order.
 	Steps []Step
 }
 
 // Step is a request with its answers, or an action: "share RESOURCE WHO SCOPE",
-// "take back RESOURCE WHO SCOPE", "sign out WHO", "pending RESOURCE", whose
-// answer is how much the owner is asked.
+// "take back RESOURCE WHO SCOPE", "sign out WHO", or "pending RESOURCE", whose
+// answer is the number of requests to the owner.
 type Step struct {
-	// Do is the request or the action, As who sends the request.
+	// Do is the request or the action. As is who sends the request.
 	Do, As string
-	// JSON or Form is the body: a form has name=value with spaces between.
+	// JSON or Form is the body. A form is a list of name=value separated by
+	// spaces.
 	JSON, Form string
-	// Want is the answer, Keycloak that of a Keycloak where it differs; "-" is no
-	// request at all.
+	// Want is the answer, and Keycloak is that of a Keycloak if it differs. "-"
+	// means that no request is sent.
 	Want, Keycloak string
 }
 
 // Table runs cases at one server, one after another.
 type Table struct {
 	meta     map[string]string
-	signedIn map[string]Tokens // over all cases: a sign-in takes long
+	signedIn map[string]Tokens // over all cases, because a sign-in takes long
 	cases    int
 }
 
@@ -87,8 +89,8 @@ func Open(ctx context.Context, issuer string) (*Table, error) {
 	return table, nil
 }
 
-// Run runs one case. The error says what the server answered, and what it should
-// have.
+// Run runs one case. The error says what the server answered and what it should
+// have answered.
 func (table *Table) Run(ctx context.Context, w World, c Case) error {
 	table.cases++
 	r := &run{Table: table, w: w, vars: map[string]string{
@@ -111,17 +113,18 @@ func (table *Table) Run(ctx context.Context, w World, c Case) error {
 	return nil
 }
 
-// run is one case under way.
+// run is one case being run.
 type run struct {
 	*Table
 	w    World
 	vars map[string]string
 	made []string // ids of resources
-	err  error    // of what is written into requests
+	err  error    // values that requests may contain
 }
 
-// tidy deletes what the case has made: people look at their resources at the same
-// time, in other tests. What is gone already, or somebody else's, is refused.
+// tidy deletes what the case has made, because people look at their resources
+// at the same time, in other tests. The server refuses to delete what is
+// already gone or belongs to somebody else.
 func (r *run) tidy(ctx context.Context) {
 	for _, id := range r.made {
 		for _, owner := range []string{"alice", "service"} {
@@ -130,7 +133,7 @@ func (r *run) tidy(ctx context.Context) {
 	}
 }
 
-// want is the answer of this kind of server.
+// want is the expected answer of this kind of server.
 func (s Step) want(w World) string {
 	if w.Keycloak && s.Keycloak != "" {
 		return s.Keycloak
@@ -186,7 +189,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 
 var variable = regexp.MustCompile(`\$[a-z0-9]+(\.(id|access)(@[a-z]+)?)?`)
 
-// fill puts the values in place of $x.
+// fill replaces $x with its value.
 func (r *run) fill(text string) string {
 	return variable.ReplaceAllStringFunc(text, func(found string) string {
 		name := found[1:]
@@ -216,7 +219,7 @@ func (r *run) fail(format string, args ...any) {
 	}
 }
 
-// tokens signs somebody in once a client.
+// tokens signs somebody in, once per client.
 func (r *run) tokens(who, client string) Tokens {
 	key := who + " " + client
 	if got, known := r.signedIn[key]; known {
@@ -279,12 +282,12 @@ func (r *run) authorization(as string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(words[1]+":"+secret))
 }
 
-// answer is what came back.
+// answer is what the server returned.
 type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	members map[string]any // nil if the body is no object
+	members map[string]any // nil if the body is not an object
 	claims  map[string]any // of the token or ticket in it, if that is a JWT
 }
 
@@ -298,7 +301,7 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %.800s%s", a.status, longToken.ReplaceAll(a.body, []byte("(a JWT)")), claims)
 }
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds how much of an answer is read.
 const maxAnswer = 1 << 20
 
 func send(ctx context.Context, method, address, authorization, kind, body string) (answer, error) {
@@ -338,7 +341,7 @@ func send(ctx context.Context, method, address, authorization, kind, body string
 	return a, nil
 }
 
-// judge lists what is not as wanted.
+// judge lists how the answer differs from the expected one.
 func (r *run) judge(a answer, want string) (bad []string) {
 	words := strings.Fields(want)
 	if fmt.Sprint(a.status) != words[0] {
@@ -378,7 +381,7 @@ func (r *run) judge(a answer, want string) (bad []string) {
 	return bad
 }
 
-// at follows a path; "" is the whole.
+// at follows a path; "" is the whole value.
 func at(from any, path string) (any, bool) {
 	if path == "" {
 		return from, from != nil
@@ -404,7 +407,8 @@ func at(from any, path string) (any, bool) {
 	return from, true
 }
 
-// text writes a value; a list sorted, with commas; objects in it by their name.
+// text formats a value. A list is sorted and joined by commas, and objects in
+// it appear by name.
 func text(value any) string {
 	list, ok := value.([]any)
 	if !ok {

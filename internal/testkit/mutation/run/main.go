@@ -29,7 +29,8 @@ import (
 const (
 	// buildTime bounds the compilation of one changed package and its tests.
 	buildTime = 3 * time.Minute
-	// testTime bounds one test; what does not end without the line fails, too.
+	// testTime bounds one test. A test that does not end without the line also
+	// fails.
 	testTime = time.Minute
 )
 
@@ -87,7 +88,7 @@ func run(ctx context.Context, limit time.Duration, rules []string) error {
 	return errors.Join(survivors...)
 }
 
-// try makes the change and runs the tests that have to notice.
+// try makes the change and runs the tests that must notice it.
 func try(ctx context.Context, tmp string, m *mutation.Mutation) error {
 	overlay, err := overlayFor(tmp, m)
 	if err != nil {
@@ -114,7 +115,8 @@ func try(ctx context.Context, tmp string, m *mutation.Mutation) error {
 	return nil
 }
 
-// overlayFor writes the changed file and what makes the compiler take it.
+// overlayFor writes the changed file, and the overlay that makes the compiler
+// use it.
 func overlayFor(tmp string, m *mutation.Mutation) (string, error) {
 	text, err := os.ReadFile(filepath.FromSlash(m.File))
 	if err != nil {
@@ -137,7 +139,7 @@ func overlayFor(tmp string, m *mutation.Mutation) (string, error) {
 	return overlay, errors.Join(os.WriteFile(replaced, []byte(changed), 0o600), os.WriteFile(overlay, list, 0o600))
 }
 
-// mustFail runs one test, which has to fail.
+// mustFail runs one test, which must fail.
 func mustFail(ctx context.Context, binary, dir, name string) error {
 	test, cancel := context.WithTimeout(ctx, testTime+10*time.Second)
 	defer cancel()
