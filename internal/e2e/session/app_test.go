@@ -12,12 +12,12 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// A sign-in gives the application's session a new token, but no longer life
-// (M17): what it had before ends when it would have ended.
+// A sign-in gives the application's session a new token but no longer lifetime
+// (M17): the session ends when it would have ended anyway.
 func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
 	var app *scs.SessionManager
 	deadline := make(chan time.Time, 1)
-	ends := time.Now().Add(time.Hour).Truncate(time.Second) // scs has the real clock
+	ends := time.Now().Add(time.Hour).Truncate(time.Second) // scs uses the real clock
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Sessions = func(c *gatehouse.SessionsConfig) {
 			app = scs.New()
@@ -49,8 +49,8 @@ func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
 	}
 }
 
-// appSite is a site with a session manager of its own: /put/ stores a value,
-// /shop tells it. Both are public.
+// appSite is a site with a session manager of its own: /put/ stores a value and
+// /shop shows it. Both are public.
 func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
 	app := scs.New()
 	app.Lifetime = 24 * time.Hour
@@ -66,7 +66,7 @@ func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
 			})))
 		}
 	})
-	if outside { // as an application that wraps its whole mux
+	if outside { // like an application that wraps its whole mux
 		inner := s.Replicas[0].Mux
 		s.Replicas[0].Mux = http.NewServeMux()
 		s.Replicas[0].Mux.Handle("/", app.LoadAndSave(inner))
@@ -74,8 +74,9 @@ func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
 	return s, app
 }
 
-// The application's token is new after a sign-in, its data is kept, and it is gone
-// after sign-out (decision 2). With and without LoadAndSave outside.
+// After a sign-in the application's token is new and its data is kept. After
+// sign-out the data is gone (decision 2: the application's session). With and
+// without LoadAndSave on the outside.
 func TestSessionOfTheApp(t *testing.T) {
 	for _, outside := range []bool{false, true} {
 		t.Run(fmt.Sprintf("LoadAndSave outside %v", outside), func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestSessionOfTheApp(t *testing.T) {
 			thief := s.Visitor("ana")
 			thief.SetCookie("app", before)
 			if got := thief.Get("/shop").Body.String(); got != "" {
-				t.Errorf("the token of before the sign-in opens %q", got)
+				t.Errorf("the token from before the sign-in opens %q", got)
 			}
 			ana.Visit("/auth/login") // the same person once more
 			if got := ana.Get("/shop").Body.String(); got != "apples" {
@@ -112,8 +113,8 @@ func TestSessionOfTheApp(t *testing.T) {
 	}
 }
 
-// The data of one person never passes to the next in the same browser, however
-// the first session ended.
+// The data of one person never passes to the next one in the same browser,
+// however the first session ended.
 func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
 	for name, end := range map[string]func(s *world.Site, b *world.Visitor){
 		"replaced":    func(*world.Site, *world.Visitor) {},
@@ -142,7 +143,7 @@ func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
 	}
 }
 
-// A refused callback changes nothing of the application's session.
+// A refused callback does not change the application's session.
 func TestSessionOfTheAppAndRefusals(t *testing.T) {
 	s, _ := appSite(t, false)
 	ana := s.Visitor("ana")

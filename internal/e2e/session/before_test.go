@@ -14,9 +14,9 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// Who is signed in stays so when a new build is deployed: the store and the cookies of
-// the build of November 2026 serve under this one, with a key of the application's and
-// with the one that lies in the store.
+// People stay signed in when a new build is deployed: the store and the cookies
+// of the build of November 2026 work with this one, both with a configured key
+// and with one kept in the store.
 func TestSessionsOfTheBuildBefore(t *testing.T) {
 	text, err := os.ReadFile("../../session/testdata/2026-11.json")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// apiServer is an API that keeps what it was shown.
+// apiServer is an API that records the requests it gets.
 type apiServer struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -43,8 +43,8 @@ func (a *apiServer) take() []string {
 	return shown
 }
 
-// login.Client shows the token to the named origins and to no other, over
-// redirects too, and renews it first.
+// login.Client shows the token only to the named origins, even after redirects,
+// and renews it first.
 func TestClientOrigins(t *testing.T) {
 	named, other := newAPIServer(t), newAPIServer(t)
 	var client *http.Client
@@ -88,7 +88,7 @@ func TestClientOrigins(t *testing.T) {
 			t.Error("a redirect carried the token to another origin")
 		}
 	}
-	// The client refuses when the token cannot be had, and sends nothing.
+	// The client refuses and sends nothing if it cannot get the token.
 	s.Break(opserver.TokenEndpointDown)
 	s.Advance(world.Past)
 	resp, err := client.Get(named.URL)

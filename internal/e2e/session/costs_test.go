@@ -10,19 +10,19 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// timedStore counts the writes that a store took, by the injected clock.
+// timedStore counts the writes to a store, with times from the injected clock.
 type timedStore struct {
 	gatehouse.Store
 	now func() time.Time
 
 	mu    sync.Mutex
 	taken map[string][]time.Time // by key
-	meet  int                    // so many reads are answered at once
+	meet  int                    // this many reads are answered at once
 	met   chan struct{}
 }
 
 // together makes the next n reads wait for one another, so that all read the
-// same.
+// same value.
 func (s *timedStore) together(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,9 +55,9 @@ func (s *timedStore) SwapCtx(ctx context.Context, key string, old, new []byte, e
 	return swapped, err
 }
 
-// At most one write to the store per session and tenth of the idle interval,
-// over three intervals, two replicas and two browsers, with requests one by one
-// and many at once.
+// There is at most one write to the store per session and tenth of the idle
+// interval. The test covers three intervals, two replicas and two browsers,
+// with requests one by one and many at once.
 func TestSessionWritesOncePerTenth(t *testing.T) {
 	const idle = 20 * time.Minute
 	var store *timedStore
@@ -80,7 +80,7 @@ func TestSessionWritesOncePerTenth(t *testing.T) {
 	for i := 0; s.Now().Before(begin.Add(3 * idle)); i++ {
 		for _, b := range people {
 			if i%40 == 0 {
-				s.Advance(idle / 10) // a write is due, and all see that
+				s.Advance(idle / 10) // a write is due, and all requests see that
 				store.together(24)
 				for _, a := range b.Together(24, 2, "/notes/") {
 					b.WantServed(a)
@@ -97,7 +97,7 @@ func TestSessionWritesOncePerTenth(t *testing.T) {
 	for key := range keys {
 		times := store.taken[key]
 		if len(times) < 20 { // 30 tenths, less what the steps waste
-			t.Errorf("%d writes of a session in constant use: the test no longer tests", len(times))
+			t.Errorf("%d writes of a session in constant use: the test no longer tests anything", len(times))
 		}
 		if times[0].Equal(begin) {
 			times = times[1:] // its creation

@@ -23,7 +23,7 @@ func sessionSite(t testing.TB, change ...func(*world.SiteOptions)) *world.Site {
 	}}, change...)...)
 }
 
-// ask reads an answer of SessionHandler, which is 200.
+// ask reads an answer of SessionHandler, which must be 200.
 func ask(b *world.Visitor) map[string]any {
 	b.Site.T.Helper()
 	a := b.Fetch(http.MethodGet, "/auth/session")
@@ -66,7 +66,7 @@ func TestSessionHandler(t *testing.T) {
 	}
 }
 
-// Without an idle limit none is told.
+// Without an idle limit none is reported.
 func TestSessionHandlerWithoutIdleLimit(t *testing.T) {
 	s := sessionSite(t, world.Limits(2*time.Hour, -1))
 	ana := s.Visitor("ana")
@@ -78,8 +78,8 @@ func TestSessionHandlerWithoutIdleLimit(t *testing.T) {
 	}
 }
 
-// Asking is no activity: it writes nothing, and the session ends by its idle
-// limit at the time that was told.
+// Asking is not activity: it writes nothing, and the session ends by its idle
+// limit at the reported time.
 func TestSessionHandlerIsNoActivity(t *testing.T) {
 	s := sessionSite(t)
 	ana := s.Visitor("ana")
@@ -101,7 +101,7 @@ func TestSessionHandlerIsNoActivity(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// A store in trouble is 503, never "signed out"; other methods are 405.
+// A store in trouble gives 503, never "signed out". Other methods give 405.
 func TestSessionHandlerRefusals(t *testing.T) {
 	s := sessionSite(t)
 	ana := s.Visitor("ana")

@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// SE4: the absolute limit holds in spite of one request a minute.
+// SE4: the absolute limit holds despite one request a minute.
 func TestSE4_AbsoluteLimit(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, world.Limits(10*time.Minute, 5*time.Minute))
 	s.SetTokenLifetime(time.Hour)
@@ -23,8 +23,8 @@ func TestSE4_AbsoluteLimit(t *testing.T) {
 	ana.WantOut(ana.On(world.ReplicaB).Get("/notes/"))
 }
 
-// SE4: an unused session ends earlier, to the second for who uses it never, and
-// at most a tenth early for who uses it.
+// SE4: an unused session ends earlier. It ends to the second if it is never
+// used, and at most a tenth early if it is.
 func TestSE4_IdleLimit(t *testing.T) {
 	for _, c := range []struct {
 		wait time.Duration
@@ -61,8 +61,9 @@ func TestSessionWithoutIdleLimit(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// One round trip a request, at most one write in a tenth of the idle interval
-// (decision 2), and at most 0.05 writes a request (G9).
+// A request makes one round trip, there is at most one write in a tenth of the
+// idle interval (decision 2), and there are at most 0.05 writes per request
+// (G9).
 func TestSessionCostsTheStore(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, world.Watched)
 	s.SetTokenLifetime(24 * time.Hour)
@@ -71,7 +72,7 @@ func TestSessionCostsTheStore(t *testing.T) {
 	ana.On(world.ReplicaB).Get("/notes/")
 	s.Watched().Counts()
 	const requests = 360
-	for i := range requests { // an hour, one each 10 s
+	for i := range requests { // an hour, one every 10 s
 		ana.WantServed(ana.On(i % 2).Get("/notes/"))
 		s.Advance(10 * time.Second)
 	}
@@ -84,7 +85,8 @@ func TestSessionCostsTheStore(t *testing.T) {
 	}
 }
 
-// A parallel burst when the write is due writes once, or each on what it read.
+// A parallel burst when the write is due writes once, or each request writes
+// over what it read.
 func TestSessionIdleWriteBurst(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, world.Watched)
 	s.SetTokenLifetime(24 * time.Hour)
@@ -107,7 +109,7 @@ func TestSessionIdleWriteBurst(t *testing.T) {
 	}
 }
 
-// The life counts from the begin of the sign-in, not from its end.
+// The lifetime counts from the start of the sign-in, not from its end.
 func TestSessionLifeCountsFromBegin(t *testing.T) {
 	s := world.NewSite(t, world.Limits(time.Hour, -1))
 	s.SetTokenLifetime(24 * time.Hour)
@@ -121,8 +123,8 @@ func TestSessionLifeCountsFromBegin(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// The store's expiry is garbage collection: nothing that counts goes earlier,
-// and nothing stays for ever.
+// The store's expiry is garbage collection: nothing needed disappears early,
+// and nothing stays forever.
 func TestSessionStoreExpiry(t *testing.T) {
 	s := world.NewSite(t, world.Watched, world.Limits(2*time.Hour, -1))
 	begin := s.Now()
@@ -134,7 +136,7 @@ func TestSessionStoreExpiry(t *testing.T) {
 		life := expiry.Sub(begin)
 		switch {
 		case life <= 0:
-			t.Errorf("key %s is stored without a life", key)
+			t.Errorf("key %s is stored without an expiry", key)
 		case life < 2*time.Hour: // the used state
 			short++
 			if life < 10*time.Minute {
@@ -159,7 +161,7 @@ func TestSessionStoreExpiry(t *testing.T) {
 	}
 }
 
-// A sign-in costs the store a bounded number of calls.
+// A sign-in makes a bounded number of store calls.
 func TestSessionCreationCostsTheStore(t *testing.T) {
 	s := world.NewSite(t, world.Watched)
 	s.Visitor("ben").SignIn()

@@ -17,8 +17,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// recordKey is the store key of the visitor's session, a hash of the cookie's id
-// (decision 2): base64url(SHA-256(domain ‖ value)).
+// recordKey is the store key of the visitor's session, a hash of the cookie's
+// id (decision 2): base64url(SHA-256(domain ‖ value)).
 func recordKey(t testing.TB, s *world.Site, b *world.Visitor) string {
 	t.Helper()
 	list, err := s.Replicas[0].Sessions.List(context.Background(), world.SiteIssuer, b.User+"-1")
@@ -38,7 +38,7 @@ func overwrite(s *world.Site, key string, change func([]byte) []byte) {
 	s.Must(s.Store.CommitCtx(ctx, key, change(slices.Clone(old)), s.Now().Add(time.Hour)))
 }
 
-// Garbage is "not signed in", with one warning (decision 7).
+// Garbage means "not signed in", with one warning (decision 7).
 func TestSessionGarbageRecord(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"empty":           func([]byte) []byte { return []byte{} },
@@ -63,7 +63,8 @@ func TestSessionGarbageRecord(t *testing.T) {
 	}
 }
 
-// What a newer build or another key may read is 503, never "signed out" (decision 7).
+// What a newer build or another key may be able to read gives 503, never
+// "signed out" (decision 7).
 func TestSessionUnreadableRecord(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -89,9 +90,9 @@ func TestSessionUnknownKey(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// wantStoreTrouble checks for somebody who is signed in that a store in trouble is an
-// error and no answer (R10), given within a second of the bubble's clock. The requests
-// go out together, because a hanging store is waited for.
+// wantStoreTrouble checks that a store in trouble gives a signed-in person an
+// error and not an answer (R10), within a second of the bubble's clock. The
+// requests are sent together, because each one waits for a hanging store.
 func wantStoreTrouble(s *world.Site, b *world.Visitor) {
 	s.T.Helper()
 	requests := []*http.Request{
@@ -133,8 +134,9 @@ func keys(names ...string) func(*world.SiteOptions) {
 	}
 }
 
-// Rotation: add the new key last, deploy, then move it first. Nobody is signed
-// out, and no sign-in under way is lost, with old and new processes side by side.
+// Key rotation: add the new key last, deploy, then move it to the front. Nobody
+// is signed out and no sign-in under way is lost while old and new processes
+// run side by side.
 func TestSessionKeyRotation(t *testing.T) {
 	s := world.NewSite(t, keys("old"))
 	before := s.Visitor("ana")
@@ -149,7 +151,7 @@ func TestSessionKeyRotation(t *testing.T) {
 		before.WantServed(before.On(at).Get("/notes/"))
 		fresh := s.Visitor("ben").On(at)
 		fresh.SignIn()
-		for other := at - 1; other <= at; other++ { // the generation before reads it too
+		for other := at - 1; other <= at; other++ { // the previous generation can read it too
 			fresh.WantServed(fresh.On(other).Get("/notes/"))
 		}
 	}
@@ -158,10 +160,11 @@ func TestSessionKeyRotation(t *testing.T) {
 	keys("new")(&o)
 	s.AddReplica(o)
 	underWay.WantServed(underWay.On(3).Get("/notes/"))
-	wantStoreTrouble(s, before.On(3)) // the old key was taken away too early
+	wantStoreTrouble(s, before.On(3)) // the old key was removed too early
 }
 
-// SE8: no key of the store tells a cookie; with keys given, no value tells a token.
+// SE8: no key in the store reveals a cookie. With configured keys no value
+// reveals a token.
 func TestSE8_StoreHoldsNoSecrets(t *testing.T) {
 	for _, sealed := range []bool{true, false} {
 		s := world.NewSite(t, world.Watched, func(o *world.SiteOptions) {
@@ -257,7 +260,8 @@ func TestFA6_StoreDown(t *testing.T) {
 	}
 }
 
-// A process that has never seen its key cannot start a sign-in without the store.
+// A process that has never seen its key cannot start a sign-in without the
+// store.
 func TestFA6_StoreDownAtStart(t *testing.T) {
 	s := world.NewSite(t, world.Watched)
 	s.Watched().Fail(errors.New("refused"), false)
@@ -271,8 +275,8 @@ func TestFA6_StoreDownAtStart(t *testing.T) {
 	ana.SignIn()
 }
 
-// A store that fails at the nth call of a callback leaves no session that the
-// browser has, and the next sign-in works.
+// If the store fails at the nth call of a callback, the browser gets no
+// session, and the next sign-in works.
 func TestFA6_StoreFailsDuringCallback(t *testing.T) {
 	for n := 0; ; n++ {
 		s := world.NewSite(t, world.Watched)

@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// CC1, RP-R4, F22: 100 parallel requests with an expired access token cost one
-// refresh, on one replica and over two.
+// CC1, RP-R4, F22: 100 parallel requests with an expired access token cause one
+// refresh, on one replica and on two.
 func TestCC1_OneRefresh(t *testing.T) {
 	for name, replicas := range map[string]int{"one replica": 1, "two replicas": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestCC1_OneRefresh(t *testing.T) {
 	}
 }
 
-// A refresh starts 60 s or a quarter of the life before expiry, and nobody waits
-// while the token is good (decision 4).
+// A refresh starts 60 s or a quarter of the token's life before expiry, and
+// nobody waits while the token is valid (decision 4).
 func TestRefreshAhead(t *testing.T) {
 	for _, c := range []struct{ life, at time.Duration }{
 		{5 * time.Minute, 4 * time.Minute}, {time.Minute, 45 * time.Second}, {time.Hour, 59 * time.Minute}, {4 * time.Second, 3 * time.Second},
@@ -73,7 +73,7 @@ func TestRefreshAhead(t *testing.T) {
 			hold := make(chan struct{})
 			s.OnRequest(opserver.EndpointToken, func(*http.Request) { <-hold })
 			s.Advance(time.Second)
-			ana.WantServed(ana.Get("/notes/")) // comes although the provider does not answer
+			ana.WantServed(ana.Get("/notes/")) // returns although the provider does not answer
 			close(hold)
 			s.ShutdownAll()
 			if got := s.Refreshes(); got != 1 {
@@ -88,7 +88,7 @@ func TestRefreshAhead(t *testing.T) {
 	}
 }
 
-// A token that is fresh costs no request; the page that wants one gets the same.
+// A fresh token causes no request. A page that asks for it gets the same one.
 func TestRefreshNotBeforeDue(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	ana := s.Visitor("ana")
@@ -102,8 +102,8 @@ func TestRefreshNotBeforeDue(t *testing.T) {
 	}
 }
 
-// RP-R1, RP-R3: what an answer leaves out stays as it was; what it narrows is
-// narrow; the cookie does not change.
+// RP-R1, RP-R3: what an answer leaves out stays as it was, a narrowed scope
+// takes effect, and the cookie does not change.
 func TestRefreshAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -153,7 +153,7 @@ func TestRefreshAnswers(t *testing.T) {
 	}
 }
 
-// A provider that does not rotate: the same refresh token goes on.
+// If a provider does not rotate, the same refresh token stays in use.
 func TestRefreshWithoutRotation(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	n := 0
@@ -176,7 +176,8 @@ func TestRefreshWithoutRotation(t *testing.T) {
 	}
 }
 
-// A client without refresh tokens: pages go on, Token says so.
+// A client without refresh tokens: pages continue to work, and Token reports
+// it.
 func TestRefreshWithoutRefreshToken(t *testing.T) {
 	s, seen := world.WithTokens(t, func(o *world.SiteOptions) {
 		o.Client = func(c *opserver.Client) { c.GrantTypes = []string{"authorization_code"} }
@@ -195,8 +196,8 @@ func TestRefreshWithoutRefreshToken(t *testing.T) {
 	}
 }
 
-// M25: expiry is reckoned on the injected clock, and a token without expires_in
-// is never renewed by guess.
+// M25: expiry is computed from the injected clock, and a token without
+// expires_in is never renewed on a guess.
 func TestRefreshWithoutExpiry(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	s.Break(opserver.NoExpiresIn)
@@ -206,7 +207,7 @@ func TestRefreshWithoutExpiry(t *testing.T) {
 	ana.WantServed(ana.Get("/token"))
 	seen.One(t)
 	if s.Refreshes() != 0 {
-		t.Error("a token of unknown life was renewed")
+		t.Error("a token of unknown lifetime was renewed")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// SE10, FA11: the provider does not know the refresh token any more.
+// SE10, FA11: the provider no longer knows the refresh token.
 func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	ana, ben := s.Visitor("ana"), s.Visitor("ben")
@@ -40,8 +40,8 @@ func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
 	s.WantQuiet()
 }
 
-// FA11: a provider in trouble keeps the session serving; only Token and Client
-// report it, and the tries are spaced.
+// FA11: while the provider is in trouble the session continues to serve. Only
+// Token and Client report it, and there are pauses between attempts.
 func TestFA11_ProviderInTrouble(t *testing.T) {
 	for name, fault := range map[string]func(s *world.Site){
 		"500":               func(s *world.Site) { s.Break(opserver.TokenEndpointDown) },
@@ -55,7 +55,7 @@ func TestFA11_ProviderInTrouble(t *testing.T) {
 			ana := s.Visitor("ana")
 			ana.SignIn()
 			fault(s)
-			s.Advance(4*time.Minute + time.Second) // due, and still good
+			s.Advance(4*time.Minute + time.Second) // due, but still valid
 			ana.WantServed(ana.Get("/token"))
 			seen.One(t)
 			s.ShutdownAll()
@@ -103,8 +103,9 @@ func wantUnavailable(t testing.TB, err error) {
 	}
 }
 
-// RP-R2: the ID Token of a refresh is held to the session. The new tokens are
-// not used, and the refresh token that was spent is not sent again (defect 3).
+// RP-R2: the ID Token of a refresh must match the session. Otherwise the new
+// tokens are not used, and the spent refresh token is not sent again (defect
+// 3).
 func TestRefreshIDTokenRefused(t *testing.T) {
 	for name, change := range map[string]func(c map[string]any){
 		"another person": func(c map[string]any) { c["sub"] = "ben-1" },
@@ -165,8 +166,8 @@ func TestRefreshOtherSubject(t *testing.T) {
 	}
 }
 
-// A sign-out while the refresh is under way: the session stays dead, and what the
-// provider gave for it is revoked.
+// A sign-out during a refresh: the session stays dead, and the tokens that the
+// provider issued for it are revoked.
 func TestRefreshRacesLogout(t *testing.T) {
 	s, _ := world.WithTokens(t)
 	ana := s.Visitor("ana")
@@ -196,23 +197,23 @@ func TestRefreshRacesLogout(t *testing.T) {
 	}
 }
 
-// RevokeAll while the refresh is under way: the marks outlive the merge.
+// RevokeAll during a refresh: the marks survive the merge.
 func TestRefreshRacesRevokeAll(t *testing.T) {
 	s, _ := world.WithTokens(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
 	s.Advance(world.Past)
 	s.OnRequest(opserver.EndpointToken, func(*http.Request) { revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1") })
-	ana.On(world.ReplicaB).Get("/notes/") // began before; may still be answered
+	ana.On(world.ReplicaB).Get("/notes/") // began before, so it may still be answered
 	s.ShutdownAll()
 	for at := range 2 {
 		ana.WantOut(ana.On(at).Get("/notes/"))
 	}
 }
 
-// The holder of the lease lost the provider's answer. Its lease stays, somebody
-// takes over after 12 s and sends the old token once; there, and only there, an
-// invalid_grant lets the access token serve until it expires.
+// The holder of the lease lost the provider's answer. Its lease stays, and
+// another replica takes over after 12 s and sends the old token once. Only in
+// that case does an invalid_grant let the access token serve until it expires.
 func TestRefreshAnswerLost(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	ana := s.Visitor("ana")
@@ -236,7 +237,7 @@ func TestRefreshAnswerLost(t *testing.T) {
 	if got := s.Refreshes(); got != 2 {
 		t.Fatalf("%d refreshes after the lease ran out, want 2", got)
 	}
-	ana.WantServed(ana.On(world.ReplicaB).Get("/token")) // 4 min 22 s: the token serves on
+	ana.WantServed(ana.On(world.ReplicaB).Get("/token")) // 4 min 22 s: the token still serves
 	if got := seen.One(t); got != old {
 		t.Error("another token")
 	}
@@ -250,7 +251,7 @@ func TestRefreshAnswerLost(t *testing.T) {
 	}
 }
 
-// While a lease is held elsewhere, nobody sends: not before it has run out.
+// While a lease is held elsewhere, nobody sends until it has run out.
 func TestRefreshLeaseIsRespected(t *testing.T) {
 	s, _ := world.WithTokens(t)
 	ana := s.Visitor("ana")
@@ -279,7 +280,7 @@ func TestRefreshLeaseIsRespected(t *testing.T) {
 	s.WantQuiet() // the first one never reached the provider
 }
 
-// The token request is not awaited past the lease less 2 s.
+// The token request is given up 2 s before the lease ends.
 func TestRefreshDeadline(t *testing.T) {
 	s, _ := world.WithTokens(t)
 	ana := s.Visitor("ana")
@@ -298,9 +299,9 @@ func TestRefreshDeadline(t *testing.T) {
 	}
 }
 
-// FA11 whole: while the access token is good a provider that fails or hangs is
-// asked again after 10 to 20 s, spread at random, and everybody is served with
-// the old token. Then it says invalid_grant: the session ends, with one redirect
+// FA11 in full: while the access token is valid, a provider that fails or hangs
+// is asked again after a random 10 to 20 s, and everybody is served with the
+// old token. Then it answers invalid_grant: the session ends, with one redirect
 // to sign-in.
 func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
 	for name, fault := range map[string]func(s *world.Site){
@@ -323,13 +324,13 @@ func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
 			pauses, last := map[time.Duration]bool{}, time.Time{}
 			step := time.Second
 			if name == "timeout" {
-				step = 13 * time.Second // longer than the lease that is left standing, for which requests wait
+				step = 13 * time.Second // longer than the remaining lease, for which requests wait
 			}
 			for end := s.Now().Add(52 * time.Second); s.Now().Before(end); s.Advance(step) {
 				had := tried()
 				ana.WantServed(ana.Get("/token"))
 				if seen.One(t) != old {
-					t.Fatal("another token than the old one")
+					t.Fatal("a token other than the old one")
 				}
 				s.ShutdownAll()
 				if n := tried() - had; n == 1 {
@@ -341,7 +342,7 @@ func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
 					}
 					last = s.Now()
 				} else if n > 1 {
-					t.Errorf("%d refreshes at one request", n)
+					t.Errorf("%d refreshes during one request", n)
 				}
 			}
 			if last.IsZero() {
@@ -370,8 +371,8 @@ func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
 	}
 }
 
-// The pauses of several sessions after one outage differ, so that they do not
-// come back all at once.
+// Several sessions pause for different times after one outage, so that they do
+// not all come back at once.
 func TestFA11_Jitter(t *testing.T) {
 	s, _ := world.WithTokens(t)
 	const people = 8
@@ -382,7 +383,7 @@ func TestFA11_Jitter(t *testing.T) {
 	}
 	s.Advance(4*time.Minute + time.Second)
 	s.Break(opserver.TokenEndpointDown)
-	again := map[*world.Visitor]int{} // the second after the first try at which one asked again
+	again := map[*world.Visitor]int{} // the second after the first attempt at which each asked again
 	for second := range 25 {
 		for _, b := range list {
 			had := len(s.SentRefreshTokens())
@@ -403,7 +404,8 @@ func TestFA11_Jitter(t *testing.T) {
 	}
 }
 
-// SE10 for a script: 401 with the way to sign in, and no handler that runs.
+// SE10 for a script: the answer is 401 with the way to sign in, and no handler
+// runs.
 func TestSE10_ScriptGets401(t *testing.T) {
 	s, seen := world.WithTokens(t)
 	ana := s.Visitor("ana")

@@ -21,7 +21,7 @@ func TestSessionOnEveryReplica(t *testing.T) {
 	ana.WantServed(ana.On(world.ReplicaB).Get("/open"))
 }
 
-// LO1: signed out on A is signed out on B, before the redirect.
+// LO1: a sign-out on A takes effect on B before the redirect.
 func TestLO1_LogoutOnEveryReplica(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	ana, copied, other := s.Visitor("ana"), s.Visitor("ana"), s.Visitor("ana")
@@ -38,11 +38,11 @@ func TestLO1_LogoutOnEveryReplica(t *testing.T) {
 	if got := copied.On(world.ReplicaB).Fetch(http.MethodGet, "/notes/"); got.Code != http.StatusUnauthorized {
 		t.Errorf("a script got %v", got)
 	}
-	other.WantServed(other.On(world.ReplicaB).Get("/notes/")) // another device stays
+	other.WantServed(other.On(world.ReplicaB).Get("/notes/")) // another device stays signed in
 }
 
-// M13: a handler that is still busy when the person signs out does not bring the
-// session back, whatever it does with it.
+// M13: a handler that is still running when the person signs out does not bring
+// the session back, whatever it does with it.
 func TestM13_SlowHandlerDoesNotResurrect(t *testing.T) {
 	for _, use := range []struct {
 		name string
@@ -68,7 +68,7 @@ func TestM13_SlowHandlerDoesNotResurrect(t *testing.T) {
 			ana := s.Visitor("ana")
 			cookie := ana.SignIn()
 			name := ana.SessionName()
-			s.Advance(6 * time.Minute) // an idle write and, with a token of 5 min, a refresh are due
+			s.Advance(6 * time.Minute) // an idle write is due and, with a token of 5 min, a refresh
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -88,8 +88,8 @@ func TestM13_SlowHandlerDoesNotResurrect(t *testing.T) {
 	}
 }
 
-// M13 at every instant: a sign-out on A before the nth store call of a request
-// on B. The session is dead afterwards, and stays so.
+// M13 at every instant: a sign-out on A comes before the nth store call of a
+// request on B. Afterwards the session is dead and stays dead.
 func TestM13_LogoutBetweenAnyTwoCalls(t *testing.T) {
 	for n := 0; ; n++ {
 		s := world.NewSite(t, world.TwoReplicas, world.Watched)
@@ -104,7 +104,7 @@ func TestM13_LogoutBetweenAnyTwoCalls(t *testing.T) {
 		s.Shutdown(world.ReplicaB)
 		if !reached() {
 			if n < 3 {
-				t.Errorf("a request made %d store calls: the test no longer tests", n)
+				t.Errorf("a request made %d store calls: the test no longer tests anything", n)
 			}
 			return
 		}
@@ -192,7 +192,7 @@ func TestSessionsList(t *testing.T) {
 	s.Must(sessions.Revoke(ctx, world.SiteIssuer, "ana-1", list[1].ID))
 	phone.WantOut(phone.Get("/notes/"))
 	laptop.WantServed(laptop.Get("/notes/"))
-	s.Must(sessions.Revoke(ctx, world.SiteIssuer, "ana-1", list[1].ID)) // gone is no error
+	s.Must(sessions.Revoke(ctx, world.SiteIssuer, "ana-1", list[1].ID)) // a session that is gone is not an error
 	s.Must(sessions.Revoke(ctx, world.SiteIssuer, "ana-1", "nothing"))
 	if list, err = sessions.List(ctx, world.SiteIssuer, "ana-1"); err != nil || len(list) != 1 {
 		t.Errorf("%d sessions, err %v", len(list), err)
@@ -202,11 +202,11 @@ func TestSessionsList(t *testing.T) {
 		t.Errorf("%d sessions after RevokeAll, err %v", len(list), err)
 	}
 	if list, err = sessions.List(ctx, world.SiteIssuer, "nobody"); err != nil || len(list) != 0 {
-		t.Errorf("%d sessions of nobody, err %v", len(list), err)
+		t.Errorf("%d sessions of an unknown person, err %v", len(list), err)
 	}
 }
 
-// SE3 beside the session itself: nothing that the first person's session knew is
+// SE3 for the application's data: nothing from the first person's session is
 // readable in the second's, on either replica.
 func TestSE3_NothingPassesOn(t *testing.T) {
 	var saw []string

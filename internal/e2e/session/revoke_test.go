@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// revokeAll ends all of a person's sessions, asked of a replica.
+// revokeAll ends all of a person's sessions through a replica.
 func revokeAll(s *world.Site, at int, issuer, subject string) {
 	s.T.Helper()
 	s.Must(s.Replicas[at].Sessions.RevokeAll(context.Background(), issuer, subject))
@@ -23,7 +23,7 @@ func TestRevokeAll(t *testing.T) {
 	phone.SignIn()
 	laptop.SignIn()
 	ben.SignIn()
-	revokeAll(s, world.ReplicaA, "https://other.test", "ana-1") // op2's person of the same subject
+	revokeAll(s, world.ReplicaA, "https://other.test", "ana-1") // op2's person with the same subject
 	phone.WantServed(phone.On(world.ReplicaB).Get("/notes/"))
 	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1")
 	for _, b := range []*world.Visitor{phone, laptop} {
@@ -42,14 +42,14 @@ func TestRevokeAll(t *testing.T) {
 	laptop.WantOut(laptop.Get("/notes/"))
 	revokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1") // and once more
 	phone.WantOut(phone.Get("/notes/"))
-	phone.SignIn() // within the second in which clocks may differ: it starts over, and lives
+	phone.SignIn() // within the second by which clocks may differ, so it starts over, and lives
 	phone.WantServed(phone.On(world.ReplicaB).Get("/notes/"))
 	if v := s.Violations(); len(v) != 0 {
 		t.Errorf("the provider saw %q", v)
 	}
 }
 
-// Sessions of a provider that names no sid end by the subject's mark too.
+// The subject's mark also ends sessions of a provider that names no sid.
 func TestRevokeAllWithoutSID(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	s.Retoken(t, func(_, claims map[string]any) { delete(claims, "sid") })
@@ -59,8 +59,8 @@ func TestRevokeAllWithoutSID(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// A sign-in that began before RevokeAll and comes back after it starts over, and
-// ends in a session that lives.
+// A sign-in that began before RevokeAll and returns after it starts over, and
+// ends in a live session.
 func TestRevokeAllWithCallbackInFlight(t *testing.T) {
 	for _, wait := range []time.Duration{0, 2 * time.Second} {
 		s := world.NewSite(t, world.TwoReplicas)
@@ -72,10 +72,10 @@ func TestRevokeAllWithCallbackInFlight(t *testing.T) {
 		a := ana.On(world.ReplicaB).Get(callback)
 		ana.WantOut(a) // a new authorization request, no session
 		if ana.SessionName() != "" {
-			t.Error("a session came with the new start")
+			t.Error("the restart created a session")
 		}
 		if old, now := world.QueryOf(t, callback).Get("state"), world.QueryOf(t, a.Location()).Get("state"); old == now {
-			t.Error("the new start has the old state")
+			t.Error("the restart has the old state")
 		}
 		a = ana.Follow(a, nil)
 		ana.WantServed(a)
@@ -88,7 +88,7 @@ func TestRevokeAllWithCallbackInFlight(t *testing.T) {
 	}
 }
 
-// At most twice: then the error page, instead of a loop.
+// At most twice: then comes the error page, not a loop.
 func TestRevokeAllAgainAndAgain(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	s.OnRequest(opserver.EndpointToken, func(*http.Request) {
@@ -108,8 +108,8 @@ func TestRevokeAllAgainAndAgain(t *testing.T) {
 	ana.WantServed(ana.Visit("/notes/"))
 }
 
-// RevokeAll on A before the nth store call of a callback on B: no session of
-// that attempt lives.
+// RevokeAll on A comes before the nth store call of a callback on B: no session
+// of that attempt lives.
 func TestRevokeAllBetweenAnyTwoCalls(t *testing.T) {
 	for n := 0; ; n++ {
 		s := world.NewSite(t, world.TwoReplicas, world.Watched)
@@ -121,7 +121,7 @@ func TestRevokeAllBetweenAnyTwoCalls(t *testing.T) {
 		a := ana.On(world.ReplicaB).Get(callback)
 		if !reached() {
 			if n < 5 {
-				t.Errorf("a callback made %d store calls: the test no longer tests", n)
+				t.Errorf("a callback made %d store calls: the test no longer tests anything", n)
 			}
 			ana.WantServed(ana.Follow(a, nil))
 			return

@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// OpenID Connect Discovery §3, Core §3.1.3.7 (7): where the provider announces
-// no algorithm, that is RS256 and nothing else.
+// OpenID Connect Discovery §3, Core §3.1.3.7 (7): if the provider announces no
+// algorithm, only RS256 is accepted.
 func TestIDTokenAlgorithmUnannounced(t *testing.T) {
 	for alg, good := range map[string]bool{"RS256": true, "ES256": false} {
 		t.Run(alg, func(t *testing.T) {
@@ -38,7 +38,8 @@ func TestIDTokenAlgorithmUnannounced(t *testing.T) {
 	}
 }
 
-// RP-I11: what is not configured is not accepted, however good.
+// RP-I11: an algorithm that is not configured is not accepted, however good it
+// is.
 func TestIDTokenAlgorithmConfigured(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Provider = func(c *gatehouse.ProviderConfig) { c.SigningAlgorithms = []string{"RS256"} }
@@ -50,9 +51,9 @@ func TestIDTokenAlgorithmConfigured(t *testing.T) {
 	}
 }
 
-// JW1: no signature, and HMAC with the public key as its secret, in the forms in
-// which it may lie about. Nothing is fetched for them, warm or cold, whatever
-// the provider announces.
+// JW1: tokens without a signature, and HMAC with the public key as its secret,
+// in all the forms in which they may come. They cause no fetch, warm or cold,
+// whatever the provider announces.
 func TestJW1_NoneAndPublicKeyAsSecret(t *testing.T) {
 	f := newForger(t)
 	public, ok := f.k1.Public().Key.(*rsa.PublicKey)

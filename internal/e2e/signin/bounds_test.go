@@ -14,16 +14,16 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// endless is a body that tells how much of it was read.
+// endless is a body that records how much of it was read.
 type endless struct{ read int }
 
 func (e *endless) Read(b []byte) (int, error) { e.read += len(b); return len(b), nil }
 
 func (e *endless) Close() error { return nil }
 
-// RL2: what is too large is refused before any of it is read or parsed, at each
-// of our handlers, with a session as without one. What it costs is measured by
-// interop/cmd/bounds.
+// RL2: each of our handlers refuses a request that is too large before it reads
+// or parses any of it, with or without a session. interop/cmd/bounds measures
+// the cost.
 func TestRL2_LargeRequests(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
@@ -89,7 +89,7 @@ func TestRL2_LargeRequests(t *testing.T) {
 	}
 }
 
-// What announces no length is not read either, and the request is judged
+// A body of unannounced length is not read either, and the request is judged
 // without it.
 func TestRL2_BodyOfUnknownLength(t *testing.T) {
 	s := world.NewSite(t)
@@ -106,8 +106,8 @@ func TestRL2_BodyOfUnknownLength(t *testing.T) {
 	}
 }
 
-// What an ErrorHandler or the application's middleware reads of such a body ends
-// early as well.
+// An ErrorHandler or the application's middleware cannot read such a body to
+// the end either.
 func TestRL2_BodyIsCapped(t *testing.T) {
 	var got int
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -131,7 +131,7 @@ func TestRL2_BodyIsCapped(t *testing.T) {
 	}
 }
 
-// RL2 as a server sees it: the answer is there although the client has sent no
+// RL2 as a server sees it: the answer arrives although the client has sent no
 // byte of its 10 MiB.
 func TestRL2_OverTCP(t *testing.T) {
 	s := world.NewSite(t)

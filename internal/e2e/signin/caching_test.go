@@ -11,9 +11,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// RFC 9700 §4.2.4: what a callback answers, and every page of ours, gives no
-// address away. The page with a form says its own origin, or the form would come
-// with "Origin: null".
+// RFC 9700 §4.2.4: neither the answer of a callback nor any of our pages
+// reveals an address. The page with a form reveals its own origin, because
+// otherwise the form would be sent with "Origin: null".
 func TestReferrerPolicy(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -39,8 +39,8 @@ func TestReferrerPolicy(t *testing.T) {
 	want("page without form", ana.Get("/auth/logout"), http.StatusOK, "no-referrer")
 }
 
-// cachingSite has every handler, guarded pages that set their own Cache-Control,
-// and an error page of its own if asked for.
+// cachingSite has every handler, guarded pages that set their own Cache-Control
+// and, if requested, its own error page.
 func cachingSite(t testing.TB, own bool) *world.Site {
 	t.Helper()
 	return world.NewSite(t, world.Watched, func(o *world.SiteOptions) {
@@ -74,7 +74,7 @@ func cachingSite(t testing.TB, own bool) *world.Site {
 	})
 }
 
-// outerSays sets Cache-Control outside of a guard.
+// outerSays sets Cache-Control outside a guard.
 func outerSays(value string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", value)
@@ -82,7 +82,7 @@ func outerSays(value string, next http.Handler) http.Handler {
 	})
 }
 
-// wantUncached checks the two headers of CK8.
+// wantUncached checks the two headers that CK8 requires.
 func wantUncached(t *testing.T, a *world.Page, control string) {
 	t.Helper()
 	h := a.Header()
@@ -94,8 +94,8 @@ func wantUncached(t *testing.T, a *world.Page, control string) {
 	}
 }
 
-// CK8: whatever sets a session, takes one away, or would be another answer with
-// another cookie is kept by no cache; the redirects to the provider as well.
+// CK8: no cache keeps an answer that sets or removes a session or that depends
+// on the cookie. The same holds for the redirects to the provider.
 func TestCK8_NothingIsCached(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		s := cachingSite(t, own)
@@ -143,7 +143,8 @@ func TestCK8_NothingIsCached(t *testing.T) {
 		s.Watched().Fail(nil, false)
 		check(ana.Post("/auth/logout", nil), 303)
 		check(ana.Post("/auth/logout", nil), 303)
-		// Nobody's answer of a public page is for this browser alone.
+		// An answer of a public page to a stranger is not specific to this
+		// browser.
 		wantUncached(t, ana.Get("/open"), "private")
 		wantUncached(t, ana.Get("/admin/maybe"), "private")
 		wantUncached(t, ana.Fetch(http.MethodPost, "/open", "Sec-Fetch-Site", "cross-site"), "private")
@@ -151,8 +152,8 @@ func TestCK8_NothingIsCached(t *testing.T) {
 	}
 }
 
-// The handler's own word counts, because it knows what it serves; the cookie
-// stays named as what the answer depends on.
+// The handler's own header counts, because the handler knows what it serves.
+// Vary still names the cookie, because the answer depends on it.
 func TestCK8_HandlersOwnWord(t *testing.T) {
 	s := cachingSite(t, false)
 	ana := s.Visitor("ana")
@@ -165,7 +166,7 @@ func TestCK8_HandlersOwnWord(t *testing.T) {
 	wantUncached(t, ana.Fetch(http.MethodPost, "/says/public", "Sec-Fetch-Site", "cross-site"), "no-store")
 }
 
-// challenger is an API's guard that knows nobody.
+// challenger is an API's guard that lets nobody in.
 type challenger struct{}
 
 func (challenger) Check(*http.Request) (*gatehouse.Identity, error) {

@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// RFC 9207 §2.4: an error answer is judged by its iss too, before anything is
-// done with it. The sign-in under way lives on.
+// RFC 9207 §2.4: the iss of an error answer is checked before anything else is
+// done with it. The sign-in under way stays valid.
 func TestCallbackErrorOfAnotherIssuer(t *testing.T) {
 	for name, iss := range map[string]string{"another": "https://op2.test/realm", "missing though announced": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestCallbackErrorOfAnotherIssuer(t *testing.T) {
 	}
 }
 
-// RFC 6749 §4.1.2: parameters of a callback that nobody knows are ignored.
+// RFC 6749 §4.1.2: unknown parameters of a callback are ignored.
 func TestCallbackUnknownParameters(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -67,7 +67,7 @@ func TestCallbackRepeatedParameters(t *testing.T) {
 	}
 }
 
-// RP-C3, CB9: the provider says no.
+// RP-C3, CB9: the provider refuses.
 func TestCB9_ErrorAnswers(t *testing.T) {
 	s := world.NewSite(t)
 	for _, c := range []struct{ code, description string }{
@@ -85,7 +85,7 @@ func TestCB9_ErrorAnswers(t *testing.T) {
 				q.Set("error_uri", "javascript:alert(2)")
 			})
 			wrong := world.WithQuery(t, bad, func(q url.Values) { q.Set("state", q.Get("state")[:8]+"AAAAAAAAAAAAAA") })
-			s.WantNo(ana, ana.Get(wrong), 0) // not believed: the attempt lives
+			s.WantNo(ana, ana.Get(wrong), 0) // not believed: the attempt stays
 			if len(ana.Attempts()) != 1 {
 				t.Error("an error with a wrong state took the attempt away")
 			}

@@ -19,7 +19,7 @@ func TestCB1_NoState(t *testing.T) {
 	ana := s.Visitor("ana")
 	callback := ana.ToCallback("/notes/")
 	s.WantNo(ana, ana.Get(world.WithQuery(t, callback, func(q url.Values) { q.Del("state") })), 0)
-	ana.WantServed(ana.Visit(callback)) // the attempt is still good
+	ana.WantServed(ana.Visit(callback)) // the attempt is still valid
 }
 
 func TestCB3_StateFromAnotherBrowser(t *testing.T) {
@@ -32,7 +32,7 @@ func TestCB3_StateFromAnotherBrowser(t *testing.T) {
 	ana.WantServed(ana.Visit(callback))
 }
 
-// RP-C1, RP-C2: callbacks that belong to no sign-in of this browser.
+// RP-C1, RP-C2: callbacks that do not belong to a sign-in of this browser.
 func TestCallbackForeignState(t *testing.T) {
 	s := world.NewSite(t)
 	for _, c := range []struct {
@@ -65,7 +65,7 @@ func TestCallbackForeignState(t *testing.T) {
 	s.WantNo(nobody, nobody.Get("/auth/callback?state=%zz"), 0)
 }
 
-// CB4: a callback counts once, on every replica, even when the browser kept its
+// CB4: a callback counts once across all replicas, even if the browser kept its
 // cookies.
 func TestCB4_CallbackTwice(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
@@ -130,7 +130,7 @@ func TestCallbackTooLate(t *testing.T) {
 	}
 }
 
-// F47: a cookie of one purpose or party is nothing for another.
+// F47: a cookie is useless for another purpose or another party.
 func TestCallbackCookieOfAnotherParty(t *testing.T) {
 	var other *gatehouse.RelyingParty
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -150,7 +150,7 @@ func TestCallbackCookieOfAnotherParty(t *testing.T) {
 	callback := ana.ToCallback("/notes/")
 	mine := ana.Attempts()[0]
 	value := ana.Cookies()[mine]
-	second := ana.Get("/second") // an attempt of the second party, to learn its names
+	second := ana.Get("/second") // an attempt of the second party, to learn its cookie names
 	names := slices.DeleteFunc(ana.Attempts(), func(n string) bool { return n == mine })
 	if len(names) != 1 {
 		t.Fatalf("attempt cookies %q after %v", ana.Attempts(), second)
@@ -163,7 +163,8 @@ func TestCallbackCookieOfAnotherParty(t *testing.T) {
 	s.ResetCounts()
 	s.WantNo(ana, ana.Get(strings.Replace(callback, "/auth/callback?", "/auth/callback2?", 1)), 0)
 	ana.WantServed(ana.Visit(callback))
-	// One Sessions, one cookie, but a session belongs to the client that made it.
+	// With one Sessions there is one cookie, but a session belongs to the
+	// client that created it.
 	if a := ana.Get("/second"); a.Code == http.StatusOK {
 		t.Errorf("a session of one client opened a page of another: %v", a)
 	}
@@ -192,7 +193,8 @@ func TestCallbackTamperedCookie(t *testing.T) {
 	ana.WantServed(ana.Visit(callback))
 }
 
-// M14: a browser that leaves while the code is redeemed does not lose its sign-in.
+// M14: a browser that leaves while the code is redeemed does not lose its
+// sign-in.
 func TestCallbackBrowserLeaves(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -206,8 +208,8 @@ func TestCallbackBrowserLeaves(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// CB4 as a browser does it: a reload has lost the attempt's cookie and keeps the
-// session. On another replica too.
+// CB4 as a browser does it: a reload comes without the attempt's cookie and
+// keeps the session. This holds on another replica too.
 func TestCB4_Reload(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	ana := s.Visitor("ana")

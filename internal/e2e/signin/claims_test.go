@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// RL6: addresses in claims are told to the application and asked by nobody:
-// distributed claims, pictures and whatever else points at a host.
+// RL6: addresses in claims are passed to the application, and we never request
+// them: distributed claims, pictures and anything else that names a host.
 func TestRL6_AddressesInClaims(t *testing.T) {
 	for _, where := range []string{"ID Token", "user info"} {
 		t.Run(where, func(t *testing.T) {

@@ -42,8 +42,9 @@ func TestFA5_ClockSkew(t *testing.T) {
 	}
 }
 
-// FA5 with the clock of the site itself, ahead and behind: half a minute is
-// nothing; ten minutes are one page that says so, one event, one line, no loop.
+// FA5 with the site's own clock, ahead and behind. Half a minute does no harm.
+// Ten minutes give one page that says so, one event and one log line, but no
+// loop.
 func TestFA5_ClockOfTheSite(t *testing.T) {
 	for _, skew := range []time.Duration{30 * time.Second, -30 * time.Second, 10 * time.Minute, -10 * time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// cookieCheck sees every Set-Cookie of a site.
+// cookieCheck examines every Set-Cookie of a site.
 func everyCookie(s *world.Site, check func(c *http.Cookie, raw string)) {
 	for _, r := range s.Replicas {
 		inner := r.Mux
@@ -32,7 +32,7 @@ func everyCookie(s *world.Site, check func(c *http.Cookie, raw string)) {
 
 // wholeLife makes the package set and clear every kind of cookie that it has.
 func wholeLife(s *world.Site, ana *world.Visitor) {
-	for range 9 { // the ninth attempt takes the oldest away
+	for range 9 { // the ninth attempt pushes out the oldest
 		ana.Get("/notes/")
 	}
 	ana.SignIn()
@@ -80,7 +80,7 @@ func TestCK1_CookiesOnLoopbackHTTP(t *testing.T) {
 	}
 }
 
-// A TLS server of the standard library and its own client.
+// A TLS server of the standard library with its own client.
 func TestCK1_CookiesOverTLS(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)
 	origin := "https://" + srv.Listener.Addr().String()
@@ -104,7 +104,8 @@ func TestCK1_CookiesOverTLS(t *testing.T) {
 	}
 }
 
-// The hash in the name tells sites on one host apart: cookies ignore ports.
+// The hash in the name distinguishes sites on one host, because cookies ignore
+// ports.
 func TestCookieNamesDiffer(t *testing.T) {
 	names := map[string]string{}
 	for _, origin := range []string{"http://127.0.0.1:8080", "http://127.0.0.1:8081"} {
@@ -126,7 +127,7 @@ func TestCookieNamesDiffer(t *testing.T) {
 	}
 }
 
-// SE1, F9, F21: an id that the visitor brings along is never the session's.
+// SE1, F9, F21: an id that the visitor brings never becomes the session's.
 func TestSE1_Fixation(t *testing.T) {
 	s := world.NewSite(t)
 	probe := s.Visitor("ana")
@@ -161,15 +162,15 @@ func TestSE1_NewIDAtEachSignIn(t *testing.T) {
 	old.SetCookie(ana.SessionName(), first)
 	old.WantOut(old.Get("/notes/"))
 	ana.WantServed(ana.Get("/notes/"))
-	// The same person's tokens may be of one grant at the provider: to revoke the
-	// old ones would end the new session too (RFC 7009 §2.1).
+	// The same person's tokens may belong to one grant at the provider.
+	// Revoking the old ones would then end the new session too (RFC 7009 §2.1).
 	s.Shutdown(0)
 	if got := s.RevokedTokens(); len(got) != 0 {
 		t.Errorf("%d tokens were revoked at a sign-in of the same person", len(got))
 	}
 }
 
-// CK6: cookie values from anywhere are nobody's, never a 5xx.
+// CK6: forged or foreign cookie values belong to nobody and never cause a 5xx.
 func TestCK6_HostileCookies(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -204,7 +205,7 @@ func TestCK6_HostileCookies(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// The cookie's life is that of the session, and no idle write renews it.
+// The cookie lives as long as the session, and no idle write renews it.
 func TestCookieLife(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Sessions = func(c *gatehouse.SessionsConfig) { c.Lifetime = 2 * time.Hour }
@@ -226,7 +227,7 @@ func TestCookieLife(t *testing.T) {
 	}
 }
 
-// The key in the store outlives every session by far.
+// The key in the store lives far longer than any session.
 func TestLoginKeyRecord(t *testing.T) {
 	s := world.NewSite(t, world.Watched, world.TwoReplicas)
 	store := s.Watched()

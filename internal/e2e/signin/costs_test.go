@@ -13,8 +13,9 @@ import (
 )
 
 // What a stranger's callbacks cost. With a valid attempt, which anybody can
-// begin, each costs one entry for the used state and one token request, however
-// often it is repeated; without one, nothing. The entries go with their time.
+// begin, each attempt costs one entry for the used state and one token request,
+// however often its callback is repeated. Without an attempt they cost nothing.
+// The entries expire.
 func TestCallbackGarbageCosts(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, world.Watched)
 	s.Visitor("ben").SignIn() // both replicas know their keys
@@ -29,7 +30,7 @@ func TestCallbackGarbageCosts(t *testing.T) {
 		cookies := stranger.Cookies()
 		garbage := "/auth/callback?" + url.Values{"state": {state}, "iss": {world.SiteIssuer}, "code": {fmt.Sprint("garbage-", i, strings.Repeat("x", 7<<10))}}.Encode()
 		for n := range repeats {
-			for name, value := range cookies { // as a stranger keeps them
+			for name, value := range cookies { // as a stranger would keep them
 				stranger.SetCookie(name, value)
 			}
 			a := stranger.On(n % 2).Get(garbage)
@@ -64,9 +65,9 @@ func TestCallbackGarbageCosts(t *testing.T) {
 	}
 }
 
-// CK6: no cookie that anybody sends makes a 5xx, on a page, on a public page, and at
-// our own handlers. That none costs more than a mebibyte is measured by
-// interop/cmd/bounds.
+// CK6: no cookie that anybody sends causes a 5xx, on a page, on a public page
+// or at our own handlers. interop/cmd/bounds measures that none costs more than
+// a mebibyte.
 func TestCK6_HostileCookiesAreBounded(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")

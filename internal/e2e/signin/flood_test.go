@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// deafWriter takes an answer and keeps nothing but the status.
+// deafWriter accepts an answer and keeps only the status.
 type deafWriter struct {
 	header http.Header
 	status int
@@ -21,8 +21,8 @@ func (w *deafWriter) WriteHeader(status int) { w.status = status }
 
 func (w *deafWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// RL1: any number of sign-ins that nobody finishes leave the key record in the store
-// and nothing else. The memory of a million of them is measured in bench.
+// RL1: any number of unfinished sign-ins leave only the key record in the
+// store. bench measures the memory of a million of them.
 func TestRL1_LoginFlood(t *testing.T) {
 	const starts = 5_000
 	s := world.NewSite(t, world.Watched)
@@ -54,5 +54,5 @@ func TestRL1_LoginFlood(t *testing.T) {
 	if _, writes := store.Counts(); writes != 1 {
 		t.Errorf("%d writes to the store, want 1", writes)
 	}
-	s.Visitor("ana").SignIn() // and one who means it still gets in
+	s.Visitor("ana").SignIn() // an honest visitor still gets in
 }

@@ -19,9 +19,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// forger is a site whose provider's token endpoint gives ID Tokens of the test's
-// making, and whose key set is the test's. Sign-ins skip the provider's pages: a
-// code stands for a nonce.
+// forger is a site whose provider's token endpoint returns ID Tokens made by
+// the test, and whose key set is the test's. Sign-ins skip the provider's
+// pages: a code stands for a nonce.
 type forger struct {
 	*world.Site
 	k1       jose.JSONWebKey // RSA, published as k1
@@ -47,7 +47,7 @@ func newForger(t testing.TB, change ...func(*world.SiteOptions)) *forger {
 	return f
 }
 
-// listen starts a listener of the stranger's, which offers the stranger's key, and
+// listen starts a listener of the stranger that offers the stranger's key, and
 // returns its address.
 func (f *forger) listen() string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -60,7 +60,7 @@ func (f *forger) listen() string {
 	return server.URL
 }
 
-// jwk is the public half of a key as an entry of a set.
+// jwk is the public half of a key as an entry of a key set.
 func (f *forger) jwk(k jose.JSONWebKey) string { return world.JSON(f.T, k.Public()) }
 
 func (f *forger) setKeys(entries ...string) {
@@ -103,7 +103,7 @@ func (f *forger) answer(r *http.Request, next func(*http.Request) *http.Response
 	return world.Answer(r, http.StatusOK, world.JSON(f.T, answer)), nil
 }
 
-// gives says what ID Token the next sign-ins get.
+// gives sets the ID Token of the next sign-ins.
 func (f *forger) gives(remake func(nonce string) string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,15 +121,15 @@ func (f *forger) callback(b *world.Visitor) string {
 	return "/auth/callback?" + url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {world.SiteIssuer}}.Encode()
 }
 
-// claims are those of a good ID Token, T{} in the table of cases, with changes:
-// pairs of a name and a value, nil for none.
+// claims are those of a good ID Token, T{} in the table of cases, with changes
+// given as pairs of name and value; nil removes one.
 func (f *forger) claims(nonce string, change ...any) map[string]any {
 	now := f.Now()
 	c := map[string]any{"iss": world.SiteIssuer, "sub": "ana-1", "aud": "notes", "exp": now.Add(5 * time.Minute).Unix(), "iat": now.Unix(), "nonce": nonce}
 	for i := 0; i+1 < len(change); i += 2 {
 		name, ok := change[i].(string)
 		if !ok {
-			f.T.Fatalf("%v is no name of a claim", change[i])
+			f.T.Fatalf("%v is not the name of a claim", change[i])
 		}
 		if c[name] = change[i+1]; change[i+1] == nil {
 			delete(c, name)
@@ -138,7 +138,7 @@ func (f *forger) claims(nonce string, change ...any) map[string]any {
 	return c
 }
 
-// sign makes a compact token by any key.
+// sign makes a compact token with any key.
 func (f *forger) sign(alg jose.SignatureAlgorithm, key any, header map[string]any, claims map[string]any) string {
 	f.T.Helper()
 	o := &jose.SignerOptions{}
@@ -161,7 +161,7 @@ func (f *forger) sign(alg jose.SignatureAlgorithm, key any, header map[string]an
 	return raw
 }
 
-// good is a token by k1 with changed claims.
+// good is a token signed by k1 with some claims changed.
 func (f *forger) good(change ...any) func(nonce string) string {
 	return func(nonce string) string { return f.sign(jose.RS256, f.k1.Key, nil, f.claims(nonce, change...)) }
 }
@@ -189,9 +189,9 @@ func (f *forger) accept(remake func(nonce string) string) {
 	b.WantServed(b.Get("/notes/"))
 }
 
-// refuse checks CB-NO+1: 400, one token request, no session, the tokens dropped,
-// no request anywhere else, and at most so many fetches of the key set. A
-// session that is there already is untouched.
+// refuse checks CB-NO+1: 400, one token request, no session, the tokens
+// dropped, no request anywhere else, and at most the given number of key set
+// fetches. An existing session is untouched.
 func (f *forger) refuse(remake func(nonce string) string, code string, fetches int) {
 	f.T.Helper()
 	f.gives(f.good())
@@ -231,7 +231,7 @@ func (f *forger) refuse(remake func(nonce string) string, code string, fetches i
 	f.wantNoVisits()
 }
 
-// wantNoVisits checks that nobody but the provider was asked.
+// wantNoVisits checks that only the provider was asked.
 func (f *forger) wantNoVisits() {
 	f.T.Helper()
 	f.mu.Lock()

@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// selfSigned is a certificate of the stranger's own making.
+// selfSigned is a certificate made by the stranger.
 func selfSigned(t testing.TB, key *ecdsa.PrivateKey) string {
 	t.Helper()
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "op.test"}, NotAfter: time.Now().Add(time.Hour)}
@@ -29,13 +29,13 @@ func selfSigned(t testing.TB, key *ecdsa.PrivateKey) string {
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// JW2: a key, and addresses of keys, in the token's own header.
+// JW2: a key, or addresses of keys, in the token's own header.
 func TestJW2_KeysInTheHeader(t *testing.T) {
 	f := newForger(t)
 	listener := f.listen()
 	own, ok := f.stranger.Key.Key.(*ecdsa.PrivateKey)
 	if !ok {
-		t.Fatal("the stranger's key is no P-256 key")
+		t.Fatal("the stranger's key is not a P-256 key")
 	}
 	own256, err := rsa.GenerateKey(rand.Reader, 2048)
 	f.Must(err)
@@ -54,18 +54,18 @@ func TestJW2_KeysInTheHeader(t *testing.T) {
 			})
 		}
 	}
-	// Also by a key of the right kind under the right kid.
+	// This also holds for a key of the right kind under the right kid.
 	f.refuse(func(nonce string) string {
 		return f.sign(jose.RS256, own256, map[string]any{"jku": listener, "x5u": listener}, f.claims(nonce))
 	}, "signature_invalid", 0)
-	// An honest token may have such members; they are not looked at.
+	// An honest token may have such members; they are ignored.
 	f.accept(func(nonce string) string {
 		return f.sign(jose.RS256, f.k1.Key, map[string]any{"jku": listener, "x5u": listener}, f.claims(nonce))
 	})
 	f.wantNoVisits()
 }
 
-// JW6: each time on both sides of the one skew, 60 s.
+// JW6: each time is tried on both sides of the one allowed skew, 60 s.
 func TestJW6_Skew(t *testing.T) {
 	f := newForger(t)
 	const skew = 60 * time.Second
@@ -89,9 +89,9 @@ func TestJW6_Skew(t *testing.T) {
 	}
 }
 
-// JW8: for whom the token is. Other audiences beside us are let in only where
-// azp says that it was issued to us (OpenID Connect Core §3.1.3.7, 3 to 5); no
-// other audience can be configured as trusted.
+// JW8: whom the token is for. Other audiences besides us are accepted only if
+// azp says that the token was issued to us (OpenID Connect Core §3.1.3.7, 3 to
+// 5). No other audience can be configured as trusted.
 func TestJW8_Audience(t *testing.T) {
 	f := newForger(t)
 	both := []string{"notes", "other"}
@@ -162,9 +162,9 @@ func TestJW10_OtherKinds(t *testing.T) {
 	})
 }
 
-// JW16: tokens whose size or shape costs. What fits into an answer of the
-// provider is refused as a token; an answer that is larger than any may be is
-// not read to its end and is the provider's trouble.
+// JW16: tokens whose size or shape is costly. A token that fits into an answer
+// of the provider is refused. An answer that is too large is not read to its
+// end and counts as trouble of the provider.
 func TestJW16_Shapes(t *testing.T) {
 	f := newForger(t)
 	valid := func(nonce string) []string { return strings.Split(f.good()(nonce), ".") }

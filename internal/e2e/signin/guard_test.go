@@ -62,8 +62,8 @@ func TestRequireLoginFetch(t *testing.T) {
 	}
 }
 
-// Unsafe requests of other sites are refused before anything else, with a
-// session as without one.
+// Unsafe requests from other sites are refused before anything else, with or
+// without a session.
 func TestRequireLoginCrossOrigin(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"https://partner.test"} }
@@ -104,7 +104,7 @@ func TestRequireLoginCrossOrigin(t *testing.T) {
 			}
 		})
 	}
-	// A public page serves such a request as nobody's.
+	// A public page serves such a request as if nobody were signed in.
 	if a := in.Do(in.Request(http.MethodPost, "/open", nil, "Sec-Fetch-Site", "cross-site")); a.Body.String() != "served nobody" {
 		t.Errorf("OptionalLogin with a cross-site POST: %v", a)
 	}
@@ -159,7 +159,7 @@ func TestLoginHandlerRefusals(t *testing.T) {
 	}
 }
 
-// guarded makes a site whose /strict asks for the requirements.
+// guarded makes a site whose /strict has the given requirements.
 func guarded(t testing.TB, list ...gatehouse.Requirement) *world.Site {
 	return world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
@@ -176,7 +176,7 @@ func TestWithMaxAge(t *testing.T) {
 	s.Advance(5*time.Minute - time.Second)
 	ana.WantServed(ana.Get("/strict"))
 	s.Advance(2 * time.Second)
-	ana.WantServed(ana.Get("/notes/")) // the guard it came from is as it was
+	ana.WantServed(ana.Get("/notes/")) // the guard it was derived from is unchanged
 	a := ana.Get("/strict")
 	ana.WantOut(a)
 	if got := world.QueryOf(t, a.Location()).Get("max_age"); got != "300" {
@@ -190,8 +190,8 @@ func TestWithMaxAge(t *testing.T) {
 	}
 }
 
-// OpenID Connect Core §3.1.3.7 item 13: a provider that ignores max_age, or says
-// nothing of the time, is not believed.
+// OpenID Connect Core §3.1.3.7 item 13: a provider that ignores max_age, or
+// does not report the time, is not believed.
 func TestWithMaxAgeIgnored(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		s := guarded(t, gatehouse.MaxAge(5*time.Minute))
@@ -209,7 +209,8 @@ func TestWithMaxAgeIgnored(t *testing.T) {
 	}
 }
 
-// What signing in did not meet is 403 for a minute, and then asked once more.
+// A requirement that a sign-in did not meet gives 403 for a minute, and then
+// one more sign-in.
 func TestWithScopes(t *testing.T) {
 	s := guarded(t, gatehouse.Scopes("admin"))
 	s.OnToken(t, func(m map[string]any) { m["scope"] = "openid profile" })
@@ -230,7 +231,7 @@ func TestWithScopes(t *testing.T) {
 	ana.WantServed(ana.Visit("/strict"))
 }
 
-// Everything that is missing is asked for in one sign-in.
+// One sign-in asks for everything that is missing.
 func TestWithSeveral(t *testing.T) {
 	s := guarded(t, gatehouse.MaxAge(10*time.Minute), gatehouse.Scopes("admin", "email"), gatehouse.MaxAge(time.Minute))
 	ana := s.Visitor("ana")
@@ -298,7 +299,8 @@ func TestWithClaimAndFunc(t *testing.T) {
 	}
 }
 
-// Two faces: the page has the id under which the log has the cause.
+// An error has two faces: the page shows the id under which the log has the
+// cause.
 func TestRefusalIsFoundInTheLog(t *testing.T) {
 	s := guarded(t, gatehouse.RequirementFunc("quota", func(*http.Request, *gatehouse.Identity) (bool, error) {
 		return false, errors.New("quota service answered 500")
@@ -317,7 +319,7 @@ func TestErrorHandler(t *testing.T) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) {
 			c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, e *gatehouse.Error) {
 				got = append(got, e)
-				_, _ = w.Write([]byte("own page")) // the status is there without a word
+				_, _ = w.Write([]byte("own page")) // the status is sent although the body is empty
 			}
 		}
 	})
@@ -337,7 +339,7 @@ func TestErrorHandler(t *testing.T) {
 	}
 }
 
-// Wrong wiring shows when the program starts.
+// Wrong wiring is detected when the program starts.
 func TestWiringPanics(t *testing.T) {
 	s := world.NewSite(t)
 	for name, wire := range map[string]func(){

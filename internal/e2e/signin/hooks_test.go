@@ -14,7 +14,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// hooked is a site with an OnSignIn and a page that tells two claims.
+// hooked is a site with an OnSignIn and a page that shows two claims.
 func hooked(t testing.TB, hook func(ctx context.Context, id *gatehouse.Identity) error, change ...func(*world.SiteOptions)) *world.Site {
 	t.Helper()
 	return world.NewSite(t, append(change, func(o *world.SiteOptions) {
@@ -29,7 +29,7 @@ func hooked(t testing.TB, hook func(ctx context.Context, id *gatehouse.Identity)
 }
 
 // OnSignIn sees who signs in before there is a session. The claims it sets are
-// there at every later request, on every replica; other changes are ignored.
+// present at every later request, on every replica. Other changes are ignored.
 func TestOnSignInAddsClaims(t *testing.T) {
 	var mu sync.Mutex
 	var saw []string
@@ -57,7 +57,7 @@ func TestOnSignInAddsClaims(t *testing.T) {
 				t.Errorf("replica %d: %s", at, got)
 			}
 		}
-		s.Advance(world.Past) // the tokens are renewed: the claims stay
+		s.Advance(world.Past) // the tokens are renewed and the claims stay
 	}
 	if want := world.SiteIssuer + " ana-1 notes ana@example.org session"; len(saw) != 1 || saw[0] != want {
 		t.Errorf("OnSignIn saw %q, want %q once", saw, want)
@@ -67,7 +67,7 @@ func TestOnSignInAddsClaims(t *testing.T) {
 var errDatabase = errors.New("database of the marker-of-hook is away")
 
 // An OnSignIn that fails leaves no session, no cookie and no login event, and
-// what it said is in the log only. The next sign-in works.
+// its error appears only in the log. The next sign-in works.
 func TestOnSignInRefuses(t *testing.T) {
 	blocked := &gatehouse.Error{Code: "blocked", Status: http.StatusUnavailableForLegalReasons, Message: "Your account is blocked.", Err: errDatabase}
 	for _, c := range []struct {
@@ -120,8 +120,8 @@ func TestOnSignInRefuses(t *testing.T) {
 	}
 }
 
-// A panic of OnSignIn: the stack is in the log and what it panicked with is
-// nowhere, because that may quote anything (RL8).
+// If OnSignIn panics, the stack is in the log, but the panic value appears
+// nowhere, because it may contain anything (RL8).
 func TestOnSignInPanicIsLogged(t *testing.T) {
 	s := hooked(t, func(context.Context, *gatehouse.Identity) error { panic("marker-of-panic") })
 	ana := s.Visitor("ana")
@@ -138,7 +138,8 @@ func TestOnSignInPanicIsLogged(t *testing.T) {
 	}
 }
 
-// Who has a session and is refused at a sign-in once more keeps the session.
+// A person who has a session and is refused at another sign-in keeps the
+// session.
 func TestOnSignInRefusedSecondTime(t *testing.T) {
 	refuse := false
 	s := hooked(t, func(context.Context, *gatehouse.Identity) error {
@@ -157,7 +158,7 @@ func TestOnSignInRefusedSecondTime(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// An *Error that says nothing of its status is a refusal, never a success.
+// An *Error without a status is a refusal, never a success.
 func TestOnSignInStatus(t *testing.T) {
 	for given, want := range map[int]int{0: 403, 403: 403, 451: 451, 503: 503, 200: 500, 302: 500, 700: 500} {
 		s := hooked(t, func(context.Context, *gatehouse.Identity) error {

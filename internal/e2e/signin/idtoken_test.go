@@ -37,7 +37,8 @@ func TestIDTokenFaults(t *testing.T) {
 	}
 }
 
-// testIDTokenFault signs in with the fault, and then without: the next sign-in works (RP-S2).
+// testIDTokenFault signs in with the fault, and then without it: the next
+// sign-in works (RP-S2).
 func testIDTokenFault(t *testing.T, f opserver.Fault, code string) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -51,9 +52,9 @@ func testIDTokenFault(t *testing.T, f opserver.Fault, code string) {
 	ana.WantServed(ana.Visit("/notes/"))
 }
 
-// The checks of OpenID Connect Core §3.1.3.7, the limits on both sides, and what
-// the libraries let through (M3 to M6). Claims and header are changed under a
-// good signature.
+// The checks of OpenID Connect Core §3.1.3.7, both sides of each limit, and
+// what the libraries let through (M3 to M6). Claims and header are changed
+// under a good signature.
 func TestIDTokenClaims(t *testing.T) {
 	s := world.NewSite(t)
 	now := s.Now()
@@ -121,7 +122,7 @@ func TestIDTokenClaims(t *testing.T) {
 		{"typ dpop+jwt", header("typ", "dpop+jwt"), "token_type_confused"},
 		{"typ of another case", header("typ", "jwt"), ""},
 		{"crit unknown", header("crit", []string{"x-y"}), "signature_invalid"},
-		{"jku", header("jku", "https://evil.example/keys"), ""}, // never looked at: the wire knows no such host
+		{"jku", header("jku", "https://evil.example/keys"), ""}, // never fetched: the wire knows no such host
 		{"cty nested", header("cty", "JWT"), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -216,7 +217,7 @@ func TestIDTokenForms(t *testing.T) {
 	s.SetWire(nil)
 }
 
-// RP-U2: user info that cannot be had or trusted.
+// RP-U2: user info that is unavailable or cannot be trusted.
 func TestIDTokenUserInfo(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -248,7 +249,7 @@ func TestIDTokenUserInfo(t *testing.T) {
 			callback := ana.ToCallback("/notes/")
 			s.WantRefusal(ana.Get(callback), c.status)
 			if ana.SessionName() != "" {
-				t.Error("a session in spite of it")
+				t.Error("a session despite the fault")
 			}
 			s.SetWire(nil)
 			ana.WantServed(ana.Visit("/notes/"))
@@ -256,7 +257,7 @@ func TestIDTokenUserInfo(t *testing.T) {
 	}
 }
 
-// status is an answer that says the same to everything.
+// status gives the same answer to everything.
 func status(code int, body string) func(*world.Site, *http.Request, func(*http.Request) *http.Response) *http.Response {
 	return func(_ *world.Site, r *http.Request, _ func(*http.Request) *http.Response) *http.Response {
 		return world.Answer(r, code, body)

@@ -14,7 +14,7 @@ import (
 )
 
 // secondProvider is another provider of the same site, with its own party and
-// addresses. It counts what it is asked.
+// addresses. It counts its requests.
 type secondProvider struct {
 	*opserver.Server
 	asked atomic.Int64
@@ -52,9 +52,9 @@ func addProvider(s *world.Site, issuer string) *secondProvider {
 	return p
 }
 
-// CB6: two providers. The answer to a sign-in at the first names the second, or
-// comes to the address of the second, and the other way round: 400, neither is
-// asked, and both sign-ins can still be finished.
+// CB6: with two providers, the answer to a sign-in at the first names the
+// second or arrives at the second's address, and vice versa. The result is 400,
+// neither provider is asked, and both sign-ins can still be finished.
 func TestCB6_TwoProviders(t *testing.T) {
 	const second = "https://op2.test"
 	s := world.NewSite(t, world.TwoReplicas)

@@ -20,7 +20,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// The provider in its default: RS256, discovery of keys, and a rotation
+// The provider with its defaults: RS256, discovery of keys, and a rotation
 // immediately before the token is signed (RP-K6).
 func TestSignInKeyRotation(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) { o.Client = func(c *opserver.Client) { c.IDTokenAlg = string(jose.RS256) } })
@@ -35,15 +35,16 @@ func TestSignInKeyRotation(t *testing.T) {
 	}
 }
 
-// by makes tokens under a kid with another key than k1.
+// by makes tokens under a kid with a key other than k1.
 func (f *forger) by(alg jose.SignatureAlgorithm, key any, kid string) func(nonce string) string {
 	return func(nonce string) string {
 		return f.sign(alg, key, map[string]any{"kid": kid}, f.claims(nonce))
 	}
 }
 
-// JK1: a key that signs at once, also between the authorization and the token
-// request. One fetch a replica; tokens by k1 are good while it is published.
+// JK1: a new key signs at once, even between the authorization and the token
+// request. It costs one fetch per replica. Tokens signed by k1 are accepted
+// while k1 is published.
 func TestJK1_RotationThroughTheCallback(t *testing.T) {
 	f := newForger(t, world.TwoReplicas)
 	k2 := world.NewSigner(t).Key
@@ -71,7 +72,7 @@ func TestJK1_RotationThroughTheCallback(t *testing.T) {
 	if n := f.fetches() - had; n != 2 {
 		t.Errorf("%d fetches after that, want none more", n-2)
 	}
-	// Withdrawn, k1 is dead once the keys are asked again.
+	// Once withdrawn, k1 is dead after the next fetch of the keys.
 	f.setKeys(f.jwk(k2))
 	f.Advance(11 * time.Minute)
 	f.accept(f.by(jose.ES256, k2.Key, "k2"))
@@ -91,9 +92,9 @@ func (f *forger) wantSignedIn(b *world.Visitor, a *world.Page) {
 	}
 }
 
-// JK2 with 1,000 tokens under random kids in a minute, 50 at once, and good ones
-// beside them: at most two fetches, every bad one refused, every good one taken.
-// A quiet time before changes nothing.
+// JK2 with 1,000 tokens under random kids in a minute, 50 at once, and good
+// ones among them: there are at most two fetches, every bad token is refused,
+// and every good one is accepted. A quiet period before changes nothing.
 func TestJK2_FloodThroughTheCallback(t *testing.T) {
 	f := newForger(t)
 	f.accept(f.good())
@@ -117,8 +118,8 @@ func TestJK2_FloodThroughTheCallback(t *testing.T) {
 	f.ShutdownAll()
 }
 
-// flooded lets a minute pass with so many rounds of 50 bad tokens and a good one
-// at once, and tells how many fetches they cost.
+// flooded lets a minute pass with the given number of rounds, each with 50 bad
+// tokens and a good one at once. It returns how many fetches they cost.
 func (f *forger) flooded(rounds int) int {
 	f.T.Helper()
 	had := f.fetches()
@@ -148,7 +149,7 @@ func (f *forger) flooded(rounds int) int {
 	return f.fetches() - had
 }
 
-// flood makes the code of a callback stand for another nonce, which asks for a
+// flood makes the code of a callback stand for another nonce, which requests a
 // token under an unknown kid.
 func (f *forger) flood(callback, nonce string) {
 	code := world.QueryOf(f.T, callback).Get("code")
@@ -157,8 +158,8 @@ func (f *forger) flood(callback, nonce string) {
 	f.nonces[code] = nonce
 }
 
-// JK6: what a set may hold beside k1. Nothing of it verifies anything, k1 does,
-// and of two entries with one kid each is tried.
+// JK6: what a set may contain besides k1. None of it verifies anything, k1
+// still does, and of two entries with one kid each is tried.
 func TestJK6_EntriesThroughTheCallback(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
@@ -204,7 +205,7 @@ func TestJK6_EntriesThroughTheCallback(t *testing.T) {
 			}
 			f.setKeys(e, f.jwk(f.k1), e)
 			f.accept(f.good())
-			if c.forge == nil { // a certificate is not looked at: the key is good
+			if c.forge == nil { // a certificate is ignored: the key is good
 				f.accept(f.by(jose.ES256, p256.Key, "bad"))
 				return
 			}
@@ -214,9 +215,9 @@ func TestJK6_EntriesThroughTheCallback(t *testing.T) {
 	}
 }
 
-// JK8: the key set is down for an hour. Known keys go on; a token under an
-// unknown one is undecided, which is 503 and never a yes; a process that has no
-// keys yet says 503 at once.
+// JK8: the key set is down for an hour. Known keys still work. A token under an
+// unknown key is undecided, which gives 503 and never a success. A process that
+// has no keys yet answers 503 at once.
 func TestJK8_KeysDownThroughTheCallback(t *testing.T) { synctest.Test(t, testKeysDown) }
 
 func testKeysDown(t *testing.T) {
@@ -230,7 +231,7 @@ func testKeysDown(t *testing.T) {
 	}
 	unknown, ok := f.stranger.Key.Key.(*ecdsa.PrivateKey)
 	if !ok {
-		t.Fatal("the stranger's key is no P-256 key")
+		t.Fatal("the stranger's key is not a P-256 key")
 	}
 	undecided := func(at int, forge func(string) string) {
 		t.Helper()
@@ -252,14 +253,15 @@ func testKeysDown(t *testing.T) {
 		f.Advance(time.Second)
 	}
 	f.accept(f.good()) // replica A, still
-	// It comes back: the unknown key is decided, the cold replica warm.
+	// The key set comes back: the unknown key is decided, and the cold replica
+	// is warm.
 	f.setKeys(f.jwk(f.k1))
 	f.Advance(30 * time.Second)
 	f.refuse(f.by(jose.ES256, unknown, "k9"), "signature_invalid", 1)
 	f.gives(f.good())
 	ana := f.Visitor("ana").On(world.ReplicaB)
 	f.wantSignedIn(ana, ana.Get(f.callback(ana)))
-	// Beyond the stale limit of a day nothing is known any more.
+	// Beyond the stale limit of a day no key is known any more.
 	f.keysDown()
 	f.Advance(25 * time.Hour)
 	undecided(world.ReplicaA, f.good())

@@ -20,7 +20,7 @@ func TestLO1_Logout(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	ana.Get("/auth/login") // an attempt is under way as well
+	ana.Get("/auth/login") // another sign-in is under way
 	a := ana.Post("/auth/logout", nil)
 	if a.Code != http.StatusSeeOther || !strings.HasPrefix(a.Location(), s.Endpoint("end_session_endpoint")+"?") || a.Header().Get("Cache-Control") != "no-store" {
 		t.Fatalf("got %v", a)
@@ -59,7 +59,7 @@ func TestLO1_Logout(t *testing.T) {
 	}
 }
 
-// The state is fresh each time.
+// The state is new each time.
 func TestLogoutStates(t *testing.T) {
 	s := world.NewSite(t)
 	states := map[string]bool{}
@@ -73,7 +73,7 @@ func TestLogoutStates(t *testing.T) {
 	}
 }
 
-// RP-L2: the way back with the right, a wrong and no state changes nothing.
+// RP-L2: returning with the right, a wrong or no state changes nothing.
 func TestLogoutWayBack(t *testing.T) {
 	for _, page := range []string{"", "/bye"} {
 		s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -106,7 +106,7 @@ func TestLogoutWayBack(t *testing.T) {
 				if a.Code != http.StatusOK || a.Location() != "" || strings.Contains(a.Body.String(), "script") || strings.Contains(a.Body.String(), "evil") {
 					t.Errorf("got %v", a)
 				}
-				// A second return with the same state is none.
+				// A second return with the same state does not count.
 				if again := ana.Get("/auth/logout?state=" + state); again.Location() != "" {
 					t.Errorf("the state counts twice: %v", again)
 				}
@@ -115,7 +115,7 @@ func TestLogoutWayBack(t *testing.T) {
 	}
 }
 
-// GET never signs out, from wherever it comes.
+// GET never signs out, wherever it comes from.
 func TestLogoutGetChangesNothing(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -133,7 +133,7 @@ func TestLogoutGetChangesNothing(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// RP-L3: the session ends only for a POST that says that it is of this site.
+// RP-L3: the session ends only for a POST that is shown to come from this site.
 func TestLogoutCrossSite(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"https://partner.test"} }
@@ -169,7 +169,7 @@ func TestLogoutCrossSite(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
-// RP-L3: the local session ends, whatever the provider can or does.
+// RP-L3: the local session ends, whatever the provider supports or does.
 func TestLogoutWithoutProvider(t *testing.T) {
 	without := func(member string) func(t *testing.T, s *world.Site) {
 		return func(t *testing.T, s *world.Site) {
@@ -221,7 +221,7 @@ func TestLogoutWithoutProvider(t *testing.T) {
 	}
 }
 
-// LO1: nobody waits for the revocation; Shutdown does.
+// LO1: nobody waits for the revocation except Shutdown.
 func TestLogoutDoesNotWaitForRevocation(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -231,7 +231,7 @@ func TestLogoutDoesNotWaitForRevocation(t *testing.T) {
 	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther {
 		t.Fatalf("got %v", a)
 	}
-	<-asked // it is under way although the answer is there
+	<-asked // it is still under way after the answer
 	close(hold)
 	s.ShutdownAll()
 	if got := s.Count(opserver.EndpointRevoke); got != 1 {
@@ -239,7 +239,7 @@ func TestLogoutDoesNotWaitForRevocation(t *testing.T) {
 	}
 }
 
-// Signing out twice, or without a session, is no trouble and tells nobody.
+// Signing out twice, or without a session, causes no error and no event.
 func TestLogoutWithoutSession(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -262,7 +262,7 @@ func TestLogoutWithoutSession(t *testing.T) {
 	}
 }
 
-// CK3: what is cleared has the name and the flags of what was set.
+// CK3: a cleared cookie has the name and the flags with which it was set.
 func TestCK3_ClearedCookies(t *testing.T) {
 	s := world.NewSite(t)
 	set, cleared := map[string]*http.Cookie{}, map[string]*http.Cookie{}
@@ -289,7 +289,7 @@ func TestCK3_ClearedCookies(t *testing.T) {
 	}
 }
 
-// beforeHeader runs f when the status of an answer is about to be sent.
+// beforeHeader runs f just before the status of an answer is sent.
 type beforeHeader struct {
 	http.ResponseWriter
 	f func()
@@ -300,7 +300,7 @@ func (w *beforeHeader) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// LO1: when the redirect goes out the session is dead on both replicas already,
+// LO1: when the redirect is sent, the session is already dead on both replicas,
 // and the revocation of its refresh token is given up after 2 s.
 func TestLO1_DeadBeforeTheRedirect(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
@@ -346,8 +346,8 @@ func TestLO1_DeadBeforeTheRedirect(t *testing.T) {
 	thief.WantOut(thief.Get("/notes/")) // its failure does not keep the session
 }
 
-// CK3 on loopback without TLS: no prefix and no Secure, when set and when
-// cleared.
+// CK3 on loopback without TLS: no prefix and no Secure, when the cookie is set
+// and when it is cleared.
 func TestCK3_ClearedCookiesOnLoopback(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = "http://127.0.0.1:8080" })
 	set, cleared := map[string]bool{}, map[string]bool{}

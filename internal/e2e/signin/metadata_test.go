@@ -11,7 +11,7 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// RP-D2, RP-D3: metadata that cannot be used, and then it can.
+// RP-D2, RP-D3: the metadata is unusable at first, and then usable.
 func TestMetadataTrouble(t *testing.T) {
 	original := func(s *world.Site) map[string]any {
 		md := map[string]any{}
@@ -105,7 +105,7 @@ func TestMetadataIsKept(t *testing.T) {
 	}
 }
 
-// RFC 8414 serves where there is no OpenID document.
+// The RFC 8414 document is used if there is no OpenID document.
 func TestMetadataOfRFC8414(t *testing.T) {
 	s := world.NewSite(t)
 	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
@@ -120,7 +120,7 @@ func TestMetadataOfRFC8414(t *testing.T) {
 	}
 }
 
-// One fetch for all who wait (decision 8).
+// All who wait share one fetch (decision 8).
 func TestMetadataOneFetch(t *testing.T) {
 	s := world.NewSite(t)
 	hold, held := make(chan struct{}), make(chan struct{}, 1)
@@ -144,7 +144,7 @@ func TestMetadataOneFetch(t *testing.T) {
 	}
 }
 
-// Static metadata and keys: nothing is fetched, ever.
+// With static metadata and keys nothing is ever fetched.
 func TestStaticMetadataAndKeys(t *testing.T) {
 	var k *world.Signer
 	s := world.NewSite(t, func(o *world.SiteOptions) {

@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// RT6: nobody comes back to our own handlers, however they are spelled: no loop,
-// no sign-out.
+// RT6: nobody is sent back to our own handlers, however they are spelled: no
+// loop, no sign-out.
 func TestRT6_OwnHandlers(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.LogoutURL, c.LoggedOutURL = o.Origin+"/auth/logout", "/bye" }
@@ -43,8 +43,8 @@ func hexOf(letter string) string {
 	return string(digits[letter[0]>>4]) + string(digits[letter[0]&15])
 }
 
-// Where LogoutURL is not configured we do not know where LogoutHandler is. To
-// come back to it is then a page with a button, which signs nobody out.
+// If LogoutURL is not configured we do not know where LogoutHandler is.
+// Returning there shows a page with a button, which signs nobody out.
 func TestRT6_UnknownLogoutHandler(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -56,8 +56,8 @@ func TestRT6_UnknownLogoutHandler(t *testing.T) {
 }
 
 // RT10: POST without a session. The form of our own page goes to sign-in by 303
-// and comes back by GET to the page it was on, without its body; the form of
-// another site is 403; a script gets 401, no redirect and no cookie.
+// and comes back by GET to the page it was on, without its body. The form of
+// another site gets 403. A script gets 401, without a redirect or a cookie.
 func TestRT10_PostWithoutSession(t *testing.T) {
 	posted := 0
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -83,7 +83,7 @@ func TestRT10_PostWithoutSession(t *testing.T) {
 	if posted != 0 {
 		t.Errorf("the handler ran %d times", posted)
 	}
-	// Without a page that is known to be safe by GET, the default.
+	// If no page is known to be safe to GET, it comes back to the default.
 	ben := s.Visitor("ben")
 	if back := ben.Get(ben.AnswerOf(ben.Post("/app", form))); back.Location() != "/" {
 		t.Errorf("without Referer it comes back to %q", back.Location())

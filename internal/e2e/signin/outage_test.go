@@ -15,7 +15,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// FA1: the provider is down when the process starts and up after a minute.
+// FA1: the provider is down when the process starts and comes up after a
+// minute.
 func TestFA1_ProviderDownAtStart(t *testing.T) { synctest.Test(t, testProviderDownAtStart) }
 
 func testProviderDownAtStart(t *testing.T) {
@@ -59,7 +60,7 @@ func testProviderDownAtStart(t *testing.T) {
 	}
 }
 
-// G6: the tries while the provider is down are spaced.
+// G6: there are pauses between attempts while the provider is down.
 func TestFA1_TriesAreSpaced(t *testing.T) {
 	s := world.NewSite(t)
 	s.SetDown(true)
@@ -69,12 +70,12 @@ func TestFA1_TriesAreSpaced(t *testing.T) {
 		s.Advance(100 * time.Millisecond)
 	}
 	tries := len(s.Calls())
-	if tries < 3 || tries > 20 { // one in 3 s at most, and none after the other at least every 30 s
+	if tries < 3 || tries > 20 { // at most one in 3 s, and at least one every 30 s
 		t.Errorf("%d tries in a minute", tries)
 	}
 }
 
-// FA1: a provider that hangs is answered for within a second.
+// FA1: if the provider hangs, we answer within a second.
 func TestFA1_ProviderHangs(t *testing.T) { synctest.Test(t, testProviderHangs) }
 
 func testProviderHangs(t *testing.T) {
@@ -92,7 +93,7 @@ func testProviderHangs(t *testing.T) {
 	ana.WantServed(ana.Visit("/notes/"))
 }
 
-// FA2, M9, M10: the token endpoint in trouble. The code is sent once, ever
+// FA2, M9, M10: the token endpoint is in trouble. The code is never sent twice
 // (defect 2).
 func TestFA2_TokenEndpointTrouble(t *testing.T) {
 	for _, c := range []struct {
@@ -174,8 +175,8 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
 
-// A silent token endpoint is given up within 10 s: the test looks at the
-// deadline instead of waiting for it.
+// A silent token endpoint is given up within 10 s. The test checks the deadline
+// instead of waiting for it.
 func TestFA2_TokenEndpointSilent(t *testing.T) {
 	s := world.NewSite(t)
 	var left time.Duration
@@ -194,8 +195,8 @@ func TestFA2_TokenEndpointSilent(t *testing.T) {
 	}
 }
 
-// FA2: the log has the status and the error code of the token endpoint, and the
-// page a way to try again that leads to sign-in and not to the used callback.
+// FA2: the log has the status and the error code of the token endpoint. The
+// page offers another try that leads to sign-in and not to the used callback.
 func TestFA2_LogAndWayOn(t *testing.T) {
 	for status, body := range map[int]string{
 		500: `{"error":"server_error","error_description":"marker-of-upstream"}`, 503: "marker-of-upstream", 400: `{"error":"invalid_grant","error_description":"marker-of-upstream"}`,

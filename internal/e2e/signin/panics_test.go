@@ -20,26 +20,26 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// bomb panics in one of the parts that an application gives: "store", "store
-// after" (it did what it was asked), "log", "event …" and others by their name.
+// bomb panics in one of the parts that an application supplies: "store", "store
+// after" (after it has done its work), "log", "event …" and others by name.
 type bomb struct {
 	mu    sync.Mutex
 	part  string
-	skip  int // reached so often without harm
+	skip  int // this many calls pass without a panic
 	stays bool
 	fired int
 }
 
 const panicText = "marker-of-panic"
 
-// arm makes the part panic when it is reached once more after skip times.
+// arm makes the part panic once, after skip further calls.
 func (b *bomb) arm(part string, skip int, stays bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.part, b.skip, b.stays, b.fired = part, skip, stays, 0
 }
 
-// disarm tells how often the part panicked.
+// disarm returns how often the part panicked.
 func (b *bomb) disarm() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (l bombLog) Handle(ctx context.Context, r slog.Record) error {
 	return l.Handler.Handle(ctx, r)
 }
 
-// mined is a site whose every part can panic.
+// mined is a site in which every part can panic.
 func mined(t testing.TB, change ...func(*world.SiteOptions)) (*world.Site, *bomb) {
 	t.Helper()
 	b := &bomb{}
@@ -134,13 +134,13 @@ func (t bombTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-// wantPanicked checks the answer to a panic: 500, nothing of it on the page, no
-// cookie but such as take one away.
+// wantPanicked checks the answer to a panic: 500, nothing of the panic on the
+// page, and no cookie except those that clear one.
 func wantPanicked(s *world.Site, a *world.Page) {
 	s.T.Helper()
 	s.WantRefusal(a, http.StatusInternalServerError)
 	if body := a.Body.String(); strings.Contains(body, panicText) || strings.Contains(body, "goroutine") || strings.Contains(body, ".go:") {
-		s.T.Errorf("the page tells of the panic: %v", a)
+		s.T.Errorf("the page reveals the panic: %v", a)
 	}
 	for _, c := range a.Result().Cookies() {
 		if c.MaxAge >= 0 {
@@ -152,7 +152,7 @@ func wantPanicked(s *world.Site, a *world.Page) {
 	}
 }
 
-// minted lists the tokens that the provider has given out so far.
+// minted lists the tokens that the provider has issued so far.
 func minted(s *world.Site) map[string]bool {
 	list := map[string]bool{}
 	for value, kind := range s.Secrets() {
@@ -163,8 +163,8 @@ func minted(s *world.Site) map[string]bool {
 	return list
 }
 
-// wantNoRecord checks that the store of a mined site holds no token that was
-// given out since.
+// wantNoRecord checks that the store of a mined site holds no token issued
+// since then.
 func wantNoRecord(s *world.Site, since map[string]bool) {
 	s.T.Helper()
 	store := s.Store.(bombStore).Store.(*world.WatchedStore)
@@ -180,7 +180,7 @@ func wantNoRecord(s *world.Site, since map[string]bool) {
 }
 
 // RL8: a panic of any part at any moment of a callback leaves no session and no
-// cookie, revokes the tokens that nobody holds, and the next sign-in works.
+// cookie. The tokens that nobody holds are revoked, and the next sign-in works.
 func TestRL8_PanicDuringCallback(t *testing.T) {
 	for _, part := range []string{"store", "after store", "log", "event login", "hook", "transport"} {
 		t.Run(part, func(t *testing.T) {
@@ -217,7 +217,8 @@ func TestRL8_PanicDuringCallback(t *testing.T) {
 	}
 }
 
-// A logger or hook that always panics: 500 each time, and the process lives.
+// If a logger or hook always panics, every answer is 500, and the process
+// survives.
 func TestRL8_PanicOfTheLoggerForEver(t *testing.T) {
 	for _, part := range []string{"log", "event"} {
 		t.Run(part, func(t *testing.T) {
@@ -239,8 +240,8 @@ func TestRL8_PanicOfTheLoggerForEver(t *testing.T) {
 	}
 }
 
-// A panic at the start of a sign-in, on a page, at sign-out and in what tells of
-// the session: 500, and the session that is there stays as it is.
+// A panic at the start of a sign-in, on a page, at sign-out, or in
+// SessionHandler gives 500, and an existing session stays as it is.
 func TestRL8_PanicElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name, part string
@@ -282,7 +283,7 @@ func TestRL8_PanicElsewhere(t *testing.T) {
 	}
 }
 
-// Signing out ends the session also when telling of it panics.
+// Signing out ends the session even if the event hook panics.
 func TestRL8_PanicAfterSignOut(t *testing.T) {
 	s, b := mined(t)
 	ana, thief := s.Visitor("ana"), s.Visitor("ana")
@@ -298,7 +299,7 @@ func TestRL8_PanicAfterSignOut(t *testing.T) {
 	}
 }
 
-// An ErrorHandler that panics is answered without it.
+// If an ErrorHandler panics, the answer is sent without it.
 func TestRL8_PanicOfErrorHandler(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) {
@@ -312,8 +313,9 @@ func TestRL8_PanicOfErrorHandler(t *testing.T) {
 	ana.SignIn()
 }
 
-// The application's own session store panics when the answer is on its way: the
-// session is there and must not stay, because its cookie goes to nobody.
+// The application's own session store panics while the answer is being sent.
+// The session already exists but must not stay, because its cookie reaches
+// nobody.
 func TestRL8_PanicOfTheAppStore(t *testing.T) {
 	b := &bomb{}
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -334,7 +336,7 @@ func TestRL8_PanicOfTheAppStore(t *testing.T) {
 	ana.WantServed(ana.Visit("/notes/"))
 }
 
-// A store of the application that fails, without a panic, ends the sign-in, too.
+// An application store that fails without a panic also ends the sign-in.
 func TestRL8_AppStoreFails(t *testing.T) {
 	down := &appDown{Store: memstore.NewWithCleanupInterval(0)}
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -376,8 +378,8 @@ func (s appBomb) Commit(token string, b []byte, expiry time.Time) error {
 	return s.Store.Commit(token, b, expiry)
 }
 
-// A panic of the handler behind a guard is the server's: it goes on to net/http,
-// which ends this request alone, and nothing of ours stays locked.
+// A panic of the handler behind a guard belongs to the server: it passes on to
+// net/http, which ends only this request, and no lock of ours stays held.
 func TestRL8_PanicOfTheHandler(t *testing.T) {
 	s, _ := mined(t)
 	ana := s.Visitor("ana")
@@ -409,7 +411,7 @@ func TestRL8_PanicOfTheHandler(t *testing.T) {
 	}
 }
 
-// http.ErrAbortHandler is no failure but a wish, and passes.
+// http.ErrAbortHandler is intended and not a failure, so it passes.
 func TestRL8_AbortIsPassedOn(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) {
@@ -427,8 +429,8 @@ func TestRL8_AbortIsPassedOn(t *testing.T) {
 	t.Error("it was answered")
 }
 
-// A panic in the course of a refresh: the page is answered, no flight and no
-// lease stays for longer than a lease lives, and nobody is kept out.
+// A panic during a refresh: the page is answered, no flight outlasts it, no
+// lease stays longer than its life, and nobody is locked out.
 func TestRL8_PanicDuringRefresh(t *testing.T) {
 	for _, part := range []string{"store", "after store", "transport", "event refresh"} {
 		t.Run(part, func(t *testing.T) {
@@ -460,12 +462,12 @@ func TestRL8_PanicDuringRefresh(t *testing.T) {
 	}
 }
 
-// A refresh that nobody waits for: its stack is in the log all the same.
+// A refresh that nobody waits for still logs the stack of its panic.
 func TestRL8_PanicInTheBackground(t *testing.T) {
 	s, b := mined(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	s.Advance(4*time.Minute + 30*time.Second) // due, and the access token serves
+	s.Advance(4*time.Minute + 30*time.Second) // due, while the access token still serves
 	b.arm("transport", 0, false)
 	ana.WantServed(ana.Get("/notes/"))
 	s.ShutdownAll()

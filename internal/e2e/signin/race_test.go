@@ -15,10 +15,10 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// CC6: every handler at once on two replicas, while keys rotate, metadata is
-// fetched anew, tokens are renewed, people sign out here and everywhere, and the
-// site closes. Under the race detector; afterwards no goroutine is left, or the
-// bubble would not end. Three times.
+// CC6: every handler runs at once on two replicas while keys rotate, metadata
+// is fetched again, tokens are renewed, people sign out here and everywhere,
+// and the site closes. It runs under the race detector, three times. Afterwards
+// no goroutine is left, or the bubble would not end.
 func TestCC6_EverythingAtOnce(t *testing.T) {
 	for range 3 {
 		synctest.Test(t, everythingAtOnce)
@@ -33,7 +33,7 @@ func everythingAtOnce(t *testing.T) {
 			mux.Handle("/recent", login.With(gatehouse.MaxAge(time.Hour)).RequireLogin(world.WhoAmI))
 			mux.Handle("/either", gatehouse.Require(gatehouse.Either(login, login))(world.WhoAmI))
 			mux.Handle("/token", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = login.Token(r.Context()) // the site is closed under it
+				_, _ = login.Token(r.Context()) // the site closes during this
 				world.WhoAmI(w, r)
 			})))
 		}
@@ -48,7 +48,7 @@ func everythingAtOnce(t *testing.T) {
 		func(i int) { s.Advance(time.Duration(i%7) * time.Minute) }, // tokens, keys and metadata age
 		func(int) { _ = s.Replicas[world.ReplicaA].Sessions.RevokeAll(ctx, world.SiteIssuer, "ben-1") },
 		func(i int) { _, _ = s.Replicas[i%2].Sessions.List(ctx, world.SiteIssuer, "ana-1") },
-		func(i int) { _ = s.Replicas[i%2].Sessions.Shutdown(ctx) }, // waits for what runs, while more comes
+		func(i int) { _ = s.Replicas[i%2].Sessions.Shutdown(ctx) }, // waits for running work while more arrives
 	} {
 		beside.Go(func() {
 			for i := 0; !stop.Load() && i < 2000; i++ {
@@ -83,13 +83,13 @@ func everythingAtOnce(t *testing.T) {
 	stop.Store(true)
 	beside.Wait()
 	if signedIn.Load() == 0 || served.Load() < people*rounds {
-		t.Errorf("%d sign-ins and %d pages: the test no longer tests", signedIn.Load(), served.Load())
+		t.Errorf("%d sign-ins and %d pages: the test no longer tests anything", signedIn.Load(), served.Load())
 	}
 	s.ShutdownAll()
 }
 
-// tryVisit is visit where a sign-in may be disturbed on its way: nil where it
-// goes nowhere.
+// tryVisit is visit for a sign-in that may be disturbed on its way. It returns
+// nil if it leads nowhere.
 func tryVisit(b *world.Visitor, target string) *world.Page {
 	a := b.Get(target)
 	for range world.MaxHops {

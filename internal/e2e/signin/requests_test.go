@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// RFC 6749 §5.1: members of a token answer that nobody knows are ignored,
-// whatever their type.
+// RFC 6749 §5.1: unknown members of a token answer are ignored, whatever their
+// type.
 func TestTokenAnswerUnknownMembers(t *testing.T) {
 	s := world.NewSite(t)
 	s.OnToken(t, func(m map[string]any) {
@@ -26,8 +26,8 @@ func TestTokenAnswerUnknownMembers(t *testing.T) {
 	s.Visitor("ana").SignIn()
 }
 
-// RFC 6749 §3.1: the endpoints keep a query of their own, and what is
-// configured comes after what gatehouse sets.
+// RFC 6749 §3.1: the endpoints keep their own query, and configured parameters
+// come after those that gatehouse sets.
 func TestEndpointsWithQuery(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) {
@@ -67,8 +67,8 @@ func TestEndpointsWithQuery(t *testing.T) {
 	}
 }
 
-// RFC 7636 §4.1: a verifier is 43 to 128 unreserved characters. Ours are 32
-// random bytes, which are 43.
+// RFC 7636 §4.1: a verifier has 43 to 128 unreserved characters. Ours encodes
+// 32 random bytes, which gives 43.
 func TestVerifierForm(t *testing.T) {
 	s := world.NewSite(t)
 	s.Visitor("ana").SignIn()
@@ -116,7 +116,8 @@ func TestSignInRequests(t *testing.T) {
 	}
 }
 
-// RP-T1, RP-T2: the provider takes each way of authentication in its own form only.
+// RP-T1, RP-T2: the provider accepts each authentication method only in its own
+// form.
 func TestSignInClientAuthentication(t *testing.T) {
 	for _, c := range []struct {
 		auth   gatehouse.AuthMethod
@@ -143,8 +144,8 @@ func TestSignInClientAuthentication(t *testing.T) {
 	}
 }
 
-// CB12: fresh state, nonce and verifier at each of 1,000 sign-ins, and S256 even
-// though the provider announces only plain.
+// CB12: state, nonce and verifier are new at each of 1,000 sign-ins, and S256
+// is used even though the provider announces only plain.
 func TestCB12_FreshParametersAndS256(t *testing.T) {
 	s := world.NewSite(t)
 	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
@@ -191,7 +192,7 @@ func TestCB12_FreshParametersAndS256(t *testing.T) {
 		verifiers[v] = true
 	}
 	if len(verifiers) != logins/50 {
-		t.Errorf("%d sign-ins came through, want %d", len(verifiers), logins/50)
+		t.Errorf("%d sign-ins succeeded, want %d", len(verifiers), logins/50)
 	}
 }
 
@@ -231,7 +232,7 @@ func TestSignInTokenAnswers(t *testing.T) {
 				t.Errorf("scopes %q, want %q", scopes, c.scope)
 			}
 			if c.status != http.StatusOK && ana.SessionName() != "" {
-				t.Error("a session in spite of the refusal")
+				t.Error("a session despite the refusal")
 			}
 		})
 	}

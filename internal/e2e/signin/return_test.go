@@ -31,8 +31,8 @@ func TestRT1_ReturnTo(t *testing.T) {
 	}
 }
 
-// hostileTargets are the shapes of the open redirects of others: what a browser
-// takes for another origin at once, after a redirect of a server that decodes or
+// hostileTargets are the shapes behind known open redirects: a browser takes
+// them for another origin at once, after a redirect of a server that decodes or
 // cleans, or under another parser.
 func hostileTargets() []string {
 	list := []string{
@@ -51,7 +51,7 @@ func hostileTargets() []string {
 	return list
 }
 
-// Good paths come back as they were, byte for byte.
+// Good paths come back unchanged, byte for byte.
 func TestReturnToGood(t *testing.T) {
 	s := world.NewSite(t)
 	for _, wish := range []string{
@@ -76,8 +76,8 @@ func TestReturnToHomeURL(t *testing.T) {
 	}
 }
 
-// The address that a request itself asks for is never read as another origin
-// when the person comes back to it. There is no mux in front that would clean it.
+// The requested address itself is never read as another origin when the person
+// comes back to it. There is no mux in front that would clean it.
 func TestReturnToFromRequest(t *testing.T) {
 	s := world.NewSite(t)
 	guard := s.Replicas[0].Login.RequireLogin(world.WhoAmI)

@@ -35,8 +35,8 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// A sign-in costs the provider a token and a user info request and, when cold, a
-// metadata and a key request.
+// A sign-in costs the provider one token request and one user info request,
+// plus a metadata and a key request when cold.
 func TestSignInCosts(t *testing.T) {
 	s := world.NewSite(t)
 	want := map[string]int{opserver.EndpointToken: 1, opserver.EndpointUserInfo: 1, opserver.EndpointMetadata: 1, opserver.EndpointJWKS: 1}
@@ -101,7 +101,7 @@ func TestSignInClaims(t *testing.T) {
 				t.Errorf("name %q, want %q", got.ClaimString("name"), c.want)
 			}
 			if e := got.ClaimString("email"); e != "signed@example.org" {
-				t.Errorf("email %q: the signed claim has to win", e)
+				t.Errorf("email %q: the signed claim must win", e)
 			}
 			asked := s.Count(opserver.EndpointUserInfo)
 			if (asked == 0) != c.skip {
@@ -131,7 +131,7 @@ func TestCC4_TwoTabs(t *testing.T) {
 	}
 }
 
-// At most eight sign-ins are under way in one browser; the oldest goes.
+// One browser has at most eight sign-ins under way; the oldest is dropped.
 func TestSignInManyTabs(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -152,7 +152,7 @@ func TestSignInManyTabs(t *testing.T) {
 	}
 }
 
-// AuthURL is for those who send the link themselves.
+// AuthURL is for applications that send the link themselves.
 func TestSignInAuthURL(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
@@ -173,7 +173,7 @@ func TestSignInAuthURL(t *testing.T) {
 	}
 }
 
-// Public pages know who is there, and never send anybody away.
+// Public pages know who is signed in, and never send anybody away.
 func TestSignInOptional(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
@@ -191,8 +191,8 @@ func TestSignInOptional(t *testing.T) {
 	}
 }
 
-// A guard on a path that a router rewrote still comes back to what was asked
-// (defect 1).
+// A guard on a path that a router rewrote still comes back to the requested
+// address (defect 1).
 func TestSignInUnderStripPrefix(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
@@ -205,7 +205,8 @@ func TestSignInUnderStripPrefix(t *testing.T) {
 	}
 }
 
-// With the plain ResponseRecorder of a test: no TLS state, no jar, no browser.
+// With the plain ResponseRecorder of a test there is no TLS state, no jar and
+// no browser.
 func TestSignInRedirectIsCheap(t *testing.T) {
 	s := world.NewSite(t)
 	r := httptest.NewRequest(http.MethodGet, s.Origin+"/notes/", nil)
@@ -217,8 +218,8 @@ func TestSignInRedirectIsCheap(t *testing.T) {
 	}
 }
 
-// CC4 over two replicas: each tab ends on the other one, in both orders, and at
-// once.
+// CC4 over two replicas: each tab finishes on the other replica, in both
+// orders, and at once.
 func TestCC4_TwoTabsTwoReplicas(t *testing.T) {
 	for _, order := range [][]int{{0, 1}, {1, 0}, nil} {
 		s := world.NewSite(t, world.TwoReplicas)

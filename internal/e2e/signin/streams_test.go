@@ -15,11 +15,11 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// streamWait ends a test whose stream got stuck.
+// streamWait ends a test whose stream is stuck.
 const streamWait = time.Minute
 
-// guardsOfStreams is a site with the handler h behind every kind of guard, and
-// the addresses of the guards by name.
+// guardsOfStreams is a site with the handler h behind every kind of guard. It
+// returns the addresses of the guards by name.
 func guardsOfStreams(t testing.TB, h http.Handler) (*world.Site, map[string]string) {
 	t.Helper()
 	paths := map[string]string{}
@@ -40,7 +40,7 @@ func guardsOfStreams(t testing.TB, h http.Handler) (*world.Site, map[string]stri
 	return s, paths
 }
 
-// serveReal puts the site on a real server of loopback.
+// serveReal puts the site on a real loopback server.
 func serveReal(s *world.Site, t testing.TB) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(s.Replicas[0].Mux)
@@ -115,7 +115,7 @@ func TestStreamOfEvents(t *testing.T) {
 	}
 }
 
-// upgradeAndEcho takes a connection over and answers its one line.
+// upgradeAndEcho takes over a connection and answers its one line.
 func upgradeAndEcho(t testing.TB) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := "nobody"
@@ -146,8 +146,8 @@ func upgradeAndEcho(t testing.TB) http.Handler {
 	})
 }
 
-// upgrade makes a WebSocket handshake over a connection of its own. It returns
-// the status and, after a 101, what the other side said to a line.
+// upgrade makes a WebSocket handshake over its own connection. It returns the
+// status and, after a 101, the other side's answer to a line.
 func upgrade(b *world.Visitor, server *httptest.Server, path string, header ...string) (status int, said string) {
 	b.Site.T.Helper()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -173,8 +173,8 @@ func upgrade(b *world.Visitor, server *httptest.Server, path string, header ...s
 	return resp.StatusCode, strings.TrimSuffix(said, "\n")
 }
 
-// A WebSocket is taken over through http.ResponseController.Hijack behind every
-// guard, and only by who may: never by another site with our cookies.
+// http.ResponseController.Hijack can take over a WebSocket behind every guard,
+// but only for those who may: never for another site with our cookies.
 func TestStreamOfWebSocket(t *testing.T) {
 	s, paths := guardsOfStreams(t, upgradeAndEcho(t))
 	ana, nobody := s.Visitor("ana"), s.Visitor("ana")

@@ -17,16 +17,16 @@ import (
 	"example.com/gatehouse/internal/testkit/returntargets"
 )
 
-// longestTarget is what still goes into a query three times. A query of more than
-// 16 KiB is refused as a whole.
+// longestTarget is the length that still fits into a query three times. A query
+// of more than 16 KiB is refused as a whole.
 const longestTarget = 5 << 10
 
-// targetsPerSite is how many targets are tried at one site, which in the end looks
-// for each of its secrets in all that it has said.
+// targetsPerSite is how many targets are tried at one site. At the end each
+// site searches all of its output for each of its secrets.
 const targetsPerSite = 40
 
-// RT4: wherever somebody can say where to go, nothing leads away. The module
-// interop has a WHATWG parser judge the same.
+// RT4: wherever somebody can name a target, none leads away. The module interop
+// lets a WHATWG parser judge the same targets.
 func TestRT4_ReturnTargets(t *testing.T) {
 	t.Parallel()
 	spellings := targetSpellings()
@@ -46,7 +46,8 @@ func TestRT4_ReturnTargets(t *testing.T) {
 	}
 }
 
-// A target as one of the site's own settings is refused, or it is of this site.
+// A target used as one of the site's own settings is refused, or it belongs to
+// this site.
 func TestRT4_ConfiguredTargets(t *testing.T) {
 	provider, err := gatehouse.NewProvider(world.SiteIssuer, nil)
 	if err != nil {
@@ -94,16 +95,16 @@ func targetSpellings() []string {
 	return slices.Compact(all)
 }
 
-// staysHere reports whether a browser that is sent to location stays on the site,
-// whichever way it reads addresses: one slash, no second one of either kind after
-// it, and nothing that a browser drops or takes for a slash.
+// staysHere reports whether a browser sent to location stays on the site,
+// however it reads addresses. The location has one slash, no second one of
+// either kind after it, and nothing that a browser drops or takes for a slash.
 func staysHere(location string) bool {
 	return strings.HasPrefix(location, "/") && !strings.HasPrefix(location, "//") &&
 		!strings.ContainsFunc(location, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' })
 }
 
-// triesAsParameter goes through a whole sign-in that shall come back to target,
-// and through a sign-out that shall go on to it.
+// triesAsParameter goes through a whole sign-in that is to come back to target,
+// and through a sign-out that is to go on to it.
 func triesAsParameter(b *world.Visitor, target string) {
 	b.Site.T.Helper()
 	value := url.QueryEscape(target)
@@ -117,7 +118,7 @@ func triesAsParameter(b *world.Visitor, target string) {
 	}
 }
 
-// isRefused tries a target that is longer than what is read.
+// isRefused tries a target that is longer than the limit.
 func isRefused(b *world.Visitor, target string) {
 	b.Site.T.Helper()
 	for len(target) < 16<<10 {
@@ -130,14 +131,14 @@ func isRefused(b *world.Visitor, target string) {
 	}
 }
 
-// triesAsAddress asks the handlers for the target itself, as a server reads it off
-// the wire, with no router before them that would clean it.
+// triesAsAddress requests the target itself from the handlers, as a server
+// reads it from the wire, with no router before them that would clean it.
 func triesAsAddress(b *world.Visitor, target string) {
 	b.Site.T.Helper()
 	login := b.Site.Replicas[0].Login
 	start := sends(b, http.MethodGet, target, login.RequireLogin(world.WhoAmI), world.Navigation...)
 	if start == nil {
-		return // no server takes that for a request
+		return // no server accepts that as a request
 	}
 	what := fmt.Sprintf("a request for %.300q", target)
 	comesBack(b, start, what)
@@ -151,7 +152,7 @@ func triesAsAddress(b *world.Visitor, target string) {
 	}
 }
 
-// comesBack goes on with a sign-in that has begun, and looks where it ends.
+// comesBack continues a sign-in that has begun, and checks where it ends.
 func comesBack(b *world.Visitor, start *world.Page, what string) {
 	b.Site.T.Helper()
 	if start.Code != http.StatusSeeOther {
@@ -162,7 +163,7 @@ func comesBack(b *world.Visitor, start *world.Page, what string) {
 	}
 }
 
-// leaves looks at a sign-out: it goes to the provider, which is told to send the
+// leaves checks a sign-out: it goes to the provider, which is told to send the
 // browser back here.
 func leaves(b *world.Visitor, out *world.Page, what string) {
 	b.Site.T.Helper()
@@ -176,8 +177,8 @@ func leaves(b *world.Visitor, out *world.Page, what string) {
 }
 
 // sends sends a request for the target with the cookies of the site. It returns
-// nil if net/http does not take that for a request; it takes more than RFC 9112
-// §3.2 has, such as "x:.evil.example".
+// nil if net/http rejects it as a request. net/http accepts more than RFC 9112
+// §3.2 allows, such as "x:.evil.example".
 func sends(b *world.Visitor, method, target string, h http.Handler, header ...string) *world.Page {
 	b.Site.T.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target + " HTTP/1.1\r\nHost: notes.test\r\n\r\n")))
