@@ -13,9 +13,10 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// rpRow is one row of what a client makes of servers, over TCP and at a real
-// authorization server. Those that need an answer which ours never gives are
-// played to it in memory: TestUMAChallenges, TestUMARefusals and their like.
+// rpRow is one row of the table of a client's reactions to servers, over TCP
+// and with a real authorization server. Rows that need an answer which our
+// server never gives run in memory with scripted answers: TestUMAChallenges,
+// TestUMARefusals and similar tests.
 type rpRow struct {
 	name     string
 	prepare  func(*world.PrintShop) // bob may view; he holds an RPT for it if held is set
@@ -26,7 +27,7 @@ type rpRow struct {
 	status   int
 	tokens   int                     // token requests at most
 	check    func(*testing.T, error) // of the error
-	later    func(*world.PrintShop)  // what makes it good again
+	later    func(*world.PrintShop)  // what repairs it
 	patience time.Duration           // until then
 	config   func(*world.Photoz) gatehouse.UMATransportConfig
 }
@@ -48,7 +49,7 @@ func rpRows() []rpRow {
 			}
 		}
 	}
-	nobody := func(w *world.Photoz) gatehouse.UMATransportConfig { // no claims: whatever is asked, it cannot say
+	nobody := func(w *world.Photoz) gatehouse.UMATransportConfig { // no claims: it cannot answer any question
 		c := w.ShopConfig("bob")
 		c.Claims = nil
 		return c
@@ -100,9 +101,9 @@ func rpRows() []rpRow {
 	}
 }
 
-// TestUMARowsRP goes through the rows of the client: each has its answer, costs
-// what it may and leaves no secret in the error or the log; what can be mended
-// works again.
+// TestUMARowsRP goes through the rows of the client. Each has its answer, costs
+// no more than it may and leaves no secret in the error or the log. What can be
+// repaired works again.
 func TestUMARowsRP(t *testing.T) {
 	for _, row := range rpRows() {
 		t.Run(row.name, func(t *testing.T) {

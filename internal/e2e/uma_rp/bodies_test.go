@@ -80,8 +80,8 @@ type countedBody struct {
 
 func (c *countedBody) Close() error { c.closed++; return nil }
 
-// A RoundTripper closes the request's body whatever happens, and leaves the
-// request as it is.
+// A RoundTripper closes the request's body whatever happens, and does not
+// change the request.
 func TestUMABodyIsClosed(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(int, url.Values) world.ScriptAnswer { return world.Refused(403, "request_denied") }
@@ -100,7 +100,7 @@ func TestUMABodyIsClosed(t *testing.T) {
 	}
 }
 
-// The body of a challenge is read to a limit and closed before the next try.
+// The body of a challenge is read up to a limit and closed before the next try.
 func TestUMAChallengeBodyIsDrained(t *testing.T) {
 	w := world.NewShopScript(t)
 	body := &endless{}

@@ -18,7 +18,7 @@ func TestUMAChallenges(t *testing.T) {
 	other := func(as string) []string { return []string{`UMA as_uri="` + as + `", ticket="T1"`} }
 	tests := map[string]struct {
 		header []string
-		code   string // "" served, "401" returned as it is
+		code   string // "" if served, "401" if returned as it is
 		ticket string
 	}{
 		"quoted":             {[]string{good}, "", "T1"},
@@ -87,9 +87,9 @@ func TestUMAChallenges(t *testing.T) {
 	}
 }
 
-// FuzzUMAChallenge reads what a resource server may send. Whatever it is: the
-// call ends, and a ticket is turned in only if the one challenge that there is
-// names our issuer and holds that ticket.
+// FuzzUMAChallenge reads what a resource server may send. Whatever it is, the
+// call ends. A ticket is presented only if there is exactly one challenge,
+// which names our issuer and holds that ticket.
 func FuzzUMAChallenge(f *testing.F) {
 	for _, seed := range []string{
 		`UMA realm="x", as_uri="` + world.ShopScriptIssuer + `", ticket="T1"`,
@@ -147,7 +147,7 @@ func FuzzUMAChallenge(f *testing.F) {
 	})
 }
 
-// The resource server could not get a ticket: its word stands.
+// The resource server could not get a ticket, so its answer is returned.
 func TestUMAServerUnreachableFromThere(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.ServePhotos(func(rw http.ResponseWriter, r *http.Request) {

@@ -29,7 +29,7 @@ func TestUMANeedInfo(t *testing.T) {
 	tests := map[string]struct {
 		claims func(context.Context) (gatehouse.ClaimToken, error)
 		answer world.ScriptAnswer
-		pushed string                  // format; "" for not pushed
+		pushed string                  // format; "" if not pushed
 		want   gatehouse.NeedInfoError // when not pushed
 	}{
 		"pushed":              {world.ForBob().Claims, need(idToken), idTokenFormat, gatehouse.NeedInfoError{}},
@@ -84,8 +84,8 @@ func TestUMANeedInfo(t *testing.T) {
 	}
 }
 
-// Claims are pushed once: a server that asks for ever more gets its answer from
-// a person.
+// Claims are pushed once. A server that keeps asking for more needs an answer
+// from a person.
 func TestUMANeedInfoForever(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(n int, _ url.Values) world.ScriptAnswer {
@@ -98,7 +98,7 @@ func TestUMANeedInfoForever(t *testing.T) {
 	}
 }
 
-// Keycloak never asks for claims and bothers the owner unless told not to
+// Keycloak never asks for claims, and it bothers the owner unless told not to
 // (K11, K14, K16).
 func TestUMAKeycloak(t *testing.T) {
 	tests := map[string]struct {
@@ -129,7 +129,7 @@ func TestUMAKeycloak(t *testing.T) {
 	}
 }
 
-// Without the proof that was configured nothing is sent in the client's own name.
+// If the configured proof is missing, nothing is sent in the client's own name.
 func TestUMAClaimsFail(t *testing.T) {
 	cause := &gatehouse.Error{Code: "login_required", Status: 401}
 	tests := map[string]struct {
@@ -164,7 +164,7 @@ func TestUMAClaimsFail(t *testing.T) {
 	}
 }
 
-// A panic of the application's Claims is an error of this request.
+// A panic in the application's Claims is an error of this request.
 func TestUMAClaimsPanic(t *testing.T) {
 	w := world.NewShopScript(t)
 	config := world.ForBob()

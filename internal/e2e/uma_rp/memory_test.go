@@ -12,7 +12,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// A denial is remembered for five seconds, for this request of this party only.
+// A denial is remembered for five seconds, only for this request of this party.
 func TestUMADenialIsRemembered(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(int, url.Values) world.ScriptAnswer { return world.Refused(403, "request_denied") }
@@ -45,8 +45,8 @@ func TestUMADenialIsRemembered(t *testing.T) {
 	w.WantPicture(c, world.ShopScriptPhotos+"/c")
 }
 
-// So is that of denials: beyond the bound they are not remembered, until old
-// ones end.
+// The memory of denials is bounded too: beyond the limit they are not
+// remembered until old ones expire.
 func TestUMADenialsAreBounded(t *testing.T) {
 	const most = 1024 // maxDenials
 	w := world.NewShopScript(t)
@@ -61,15 +61,15 @@ func TestUMADenialsAreBounded(t *testing.T) {
 		again(i)
 	}
 	if again(0) || again(most-1) || !again(most) {
-		t.Error("not the first 1024 denials are remembered")
+		t.Error("the first 1024 denials are not all remembered")
 	}
 	w.Advance(5 * time.Second)
 	if !again(most) || again(most) {
-		t.Error("after five seconds there is no room")
+		t.Error("there is still no room after five seconds")
 	}
 }
 
-// Memory is bounded: the origin unused for longest pays an exchange.
+// Memory is bounded: the least recently used origin pays for another exchange.
 func TestUMAMemoryIsBounded(t *testing.T) {
 	const most = 4096 // maxRPTs
 	w := world.NewShopScript(t)
@@ -93,7 +93,7 @@ func TestUMAMemoryIsBounded(t *testing.T) {
 	w.WantPicture(c, "https://h0.example")
 	w.WantPicture(c, "https://h2.example")
 	if len(w.Asked()) != before {
-		t.Error("a token in use fell out")
+		t.Error("a token in use was dropped")
 	}
 	w.WantPicture(c, "https://h1.example")
 	if len(w.Asked()) != before+1 {

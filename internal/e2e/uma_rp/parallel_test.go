@@ -16,7 +16,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// 100 requests, each with a ticket of its own, need one token request.
+// 100 requests, each with its own ticket, need one token request.
 func TestUMAParallelOneExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.NewShopScript(t)
@@ -32,8 +32,8 @@ func TestUMAParallelOneExchange(t *testing.T) {
 	})
 }
 
-// Each resource needs its own ticket. Everybody gets in, one exchange each, and
-// nobody is turned away for what another's ticket asked.
+// Each resource needs its own ticket. Everybody gets in with one exchange each,
+// and nobody is turned away because of what another's ticket requested.
 func TestUMAParallelManyResources(t *testing.T) {
 	for name, upgrade := range map[string]bool{"upgraded": true, "not upgraded": false} {
 		t.Run(name, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestUMAParallelManyResources(t *testing.T) {
 	}
 }
 
-// One denial, question or submission answers everybody who asked the same; what
-// is the server's trouble is everybody's.
+// One denial, question or submission answers everybody who made the same
+// request. Trouble of the server affects everybody.
 func TestUMAParallelFailures(t *testing.T) {
 	tests := map[string]struct {
 		answer world.ScriptAnswer
@@ -129,7 +129,7 @@ func TestUMAParallelFailures(t *testing.T) {
 // A token that another request obtained meanwhile is tried first, once.
 func TestUMARidesOnce(t *testing.T) {
 	tests := map[string]struct {
-		enough bool // the other's token is
+		enough bool // the other request's token is
 		asked  int
 		tokens string // of the requests to /mine
 	}{
@@ -162,7 +162,7 @@ func TestUMARidesOnce(t *testing.T) {
 	}
 }
 
-// Who gives up waiting ends nothing for the others, nor for the next call.
+// A caller that gives up waiting affects neither the others nor the next call.
 func TestUMAWaiterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.NewShopScript(t)

@@ -64,14 +64,15 @@ func TestUMAParty(t *testing.T) {
 	}
 }
 
-// TestUMAForgetIdentity: a person's tokens go, whatever Party makes of the person.
+// TestUMAForgetIdentity: a person's tokens are removed, whatever Party makes of
+// the person.
 func TestUMAForgetIdentity(t *testing.T) {
 	type teamKey struct{}
 	bob, carol := &gatehouse.Identity{Issuer: "https://id.example.org", Subject: "bob"}, &gatehouse.Identity{Issuer: "https://id.example.org", Subject: "carol"}
 	for name, c := range map[string]struct {
 		party  func(context.Context) string
 		forget context.Context
-		want   []string // the tokens that bob, carol and nobody come with afterwards
+		want   []string // the tokens with which bob, carol and an anonymous visitor come afterwards
 	}{
 		"by default": {nil, t.Context(), []string{"", "rpt4", "rpt2", "rpt3"}},
 		"by subject": {func(ctx context.Context) string {
@@ -122,7 +123,7 @@ func TestUMAForgetIdentity(t *testing.T) {
 	}
 }
 
-// Claims sees the values of the request that needs it.
+// Claims sees the context values of the request that needs it.
 func TestUMAClaimsContext(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(n int, f url.Values) world.ScriptAnswer { return world.Granted("rpt-of-" + f.Get("claim_token")) }
@@ -144,7 +145,8 @@ func TestUMAClaimsContext(t *testing.T) {
 	}
 }
 
-// What an exchange brings for a party that signed out meanwhile is not kept.
+// What an exchange brings for a party that has signed out meanwhile is not
+// kept.
 func TestUMAForgetDuringExchange(t *testing.T) {
 	for name, answer := range map[string]world.ScriptAnswer{
 		"granted": world.Granted("rpt1"),
@@ -171,8 +173,8 @@ func TestUMAForgetDuringExchange(t *testing.T) {
 	}
 }
 
-// TestUMATwoTrustedIssuers: a client of two servers keeps their tokens apart, each
-// for its own origin, also where a party is called the same at both.
+// TestUMATwoTrustedIssuers: a client of two servers keeps their tokens apart,
+// each for its own origin, even if a party has the same name at both.
 func TestUMATwoTrustedIssuers(t *testing.T) {
 	a, b := world.TwoServers(t, opserver.RPTOptions{})
 	worlds, origins := []*world.Photoz{a, b}, []string{"https://a.test", "https://b.test"}
@@ -203,7 +205,7 @@ func TestUMATwoTrustedIssuers(t *testing.T) {
 		t.Errorf("%d and %d requests", len(atA), len(atB))
 	}
 
-	// Forgetting bob at one leaves him at the other.
+	// Forgetting bob at one server leaves him at the other.
 	transports[0].Forget(t.Context(), "bob")
 	a.Reset()
 	b.Reset()
@@ -217,9 +219,9 @@ func TestUMATwoTrustedIssuers(t *testing.T) {
 	}
 }
 
-// TestUMAOtherTrustedIssuer: an origin that names the issuer of the application's
-// other transport gets nothing from this one: not a packet, no secret, and not
-// the token that another path of the origin was given.
+// TestUMAOtherTrustedIssuer: an origin that names the issuer of the
+// application's other transport gets nothing from this one: no packet, no
+// secret, and not the token that another path of the origin received.
 func TestUMAOtherTrustedIssuer(t *testing.T) {
 	a, b := world.TwoServers(t, opserver.RPTOptions{})
 	hA := world.Photos(a.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))

@@ -36,7 +36,7 @@ func TestUC1_TicketBecomesPermission(t *testing.T) {
 		t.Errorf("the token endpoint was asked %v", got)
 	}
 
-	w.WantPicture(c, world.ShopScriptPhotos+"/albums/8") // warm: no server but the resource server
+	w.WantPicture(c, world.ShopScriptPhotos+"/albums/8") // warm: only the resource server is asked
 	if got := w.Tokens(); len(got) != 3 || got[2] != "rpt1" || len(w.Asked()) != 1 {
 		t.Errorf("warm: tokens %q, %d token requests", got, len(w.Asked()))
 	}
@@ -74,7 +74,7 @@ func TestUMACallerAuthorizationPasses(t *testing.T) {
 	}
 }
 
-// A challenge is refused before its answer could carry a token in the clear.
+// A challenge is refused if its answer could carry a token in the clear.
 func TestUMAInsecureOrigin(t *testing.T) {
 	w := world.NewShopScript(t, "http://127.0.0.1:8080", "http://localhost:8080", "http://photos.example.org")
 	c := w.Client(gatehouse.UMATransportConfig{})
@@ -86,7 +86,7 @@ func TestUMAInsecureOrigin(t *testing.T) {
 	w.WantPicture(c, "http://localhost:8080/a")
 }
 
-// What net/http allows of a request that was not made by NewRequest.
+// What net/http allows in a request that was not made by NewRequest.
 func TestUMABareRequest(t *testing.T) {
 	w := world.NewShopScript(t)
 	tr := w.Shop(w.Told(false), gatehouse.UMATransportConfig{})
@@ -119,7 +119,8 @@ func TestUC10_TokenDroppedOn401(t *testing.T) {
 	w.WantPicture(c, world.ShopScriptPhotos+"/a")
 	photos := http.HandlerFunc(w.ServeResource)
 
-	// Without a UMA challenge the 401 is returned, and the token not used again.
+	// Without a UMA challenge the 401 is returned, and the token is not used
+	// again.
 	w.ServePhotos(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		rw.WriteHeader(401)
@@ -133,7 +134,7 @@ func TestUC10_TokenDroppedOn401(t *testing.T) {
 		t.Errorf("asked %v", got)
 	}
 
-	// Challenged and then denied: not sent again either.
+	// A token that was challenged and then denied is not sent again either.
 	w.Permit = func(*http.Request, string) bool { return false }
 	w.Answer = func(int, url.Values) world.ScriptAnswer { return world.Refused(403, "access_denied") }
 	w.WantCode(c, world.ShopScriptPhotos+"/a", "uma_denied")
@@ -157,7 +158,7 @@ func TestUMATokenExpires(t *testing.T) {
 	w.Advance(1)
 	w.WantPicture(c, world.ShopScriptPhotos)
 	got := w.Asked()
-	if len(got) != 2 || got[1].Get("rpt") != "rpt1" { // also an expired one may be offered
+	if len(got) != 2 || got[1].Get("rpt") != "rpt1" { // even an expired one may be offered
 		t.Fatalf("asked %v", got)
 	}
 	w.Advance(1000 * time.Hour)
@@ -188,7 +189,7 @@ func TestUMATransportConfig(t *testing.T) {
 	}
 }
 
-// Errors find their way through http.Client's *url.Error.
+// Errors can be found through http.Client's *url.Error.
 func TestUMAErrorsAs(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(int, url.Values) world.ScriptAnswer { return world.Refused(403, "request_denied") }

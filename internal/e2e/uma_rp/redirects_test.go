@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// The token is bound to its origin: a redirect does not carry it on, and the
-// place a redirect leads to cannot have a ticket turned in.
+// The token is bound to its origin. A redirect does not carry it on, and the
+// target of a redirect cannot have a ticket presented.
 func TestUC10_Redirects(t *testing.T) {
 	for _, status := range []int{302, 307} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -57,7 +57,8 @@ func TestUC10_Redirects(t *testing.T) {
 }
 
 // Another origin can send a request here by a redirect, with an address and a
-// method of its choice. It gets no token, kept or new, on whatever way.
+// method of its choice. It gets no token, neither a kept nor a new one, in any
+// way.
 func TestUC10_RedirectedHere(t *testing.T) {
 	for _, first := range []string{"https://evil.example/out", world.ShopScriptPhotos + "/out"} {
 		w := world.NewShopScript(t, "https://evil.example")

@@ -14,8 +14,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// Alice shares an album with Bob, who asked for it; he is too weak for more, and
-// she changes her mind.
+// Alice shares an album with Bob, who asked for it. His permission is too weak
+// for more, and she changes her mind.
 func TestUC1_Story(t *testing.T) {
 	s := world.NewPrintShopListening(t)
 	_, err := s.As(t.Context(), "bob", "GET")
@@ -43,7 +43,7 @@ func TestUC1_Story(t *testing.T) {
 		t.Errorf("warm: %d requests to the authorization server", got)
 	}
 
-	// Too weak for deletion; viewing goes on.
+	// Bob's permission is too weak for deletion, but viewing continues to work.
 	if _, err := s.As(t.Context(), "bob", "DELETE"); !errors.As(err, new(*gatehouse.SubmittedError)) {
 		t.Errorf("DELETE: %v", err)
 	}
@@ -52,7 +52,7 @@ func TestUC1_Story(t *testing.T) {
 	s.Want("bob", "DELETE", "")
 	s.Want("bob", "GET", "")
 
-	// Carol is nobody's friend: Alice says no.
+	// Carol is nobody's friend: Alice refuses.
 	s.Must(s.AddUser("carol", "pw", nil))
 	if _, err := s.As(t.Context(), "carol", "GET"); !errors.As(err, new(*gatehouse.SubmittedError)) {
 		t.Errorf("carol: %v", err)
@@ -62,7 +62,7 @@ func TestUC1_Story(t *testing.T) {
 	}
 	s.Want("carol", "GET", "uma_denied")
 
-	// What Alice takes back ends once the site asks again.
+	// What Alice takes back ends when the site asks again.
 	s.Must(s.Unshare("alice", s.AlbumID, "bob", "view", "delete"))
 	s.Advance(11 * time.Second)
 	s.Want("bob", "GET", "uma_denied")
@@ -74,7 +74,8 @@ func TestUC1_Story(t *testing.T) {
 	s.WantSilence(nil, "shop-secret")
 }
 
-// 100 parallel first requests of one person: one exchange, of two requests.
+// 100 parallel first requests of one person cause one exchange, of two
+// requests.
 func TestUMAStoryParallel(t *testing.T) {
 	s := world.NewPrintShop(t)
 	s.Must(s.Share("alice", s.AlbumID, "bob", "view"))
@@ -88,7 +89,7 @@ func TestUMAStoryParallel(t *testing.T) {
 	}
 }
 
-// The authorization server gone and back.
+// The authorization server goes down and comes back.
 func TestUMAStoryServerGone(t *testing.T) {
 	s := world.NewPrintShopListening(t)
 	s.Must(s.Share("alice", s.AlbumID, "bob", "view"))
@@ -96,7 +97,7 @@ func TestUMAStoryServerGone(t *testing.T) {
 	s.SetDown(true)
 	s.Want("bob", "GET", "") // both sides remember
 	if status, err := s.As(t.Context(), "alice", "GET"); status != 403 || err != nil {
-		t.Errorf("no ticket to be had: %d %v", status, err)
+		t.Errorf("without a ticket: %d %v", status, err)
 	}
 	s.SetDown(false)
 	s.Advance(30 * time.Second)
@@ -134,7 +135,7 @@ func TestUMAStoryFaults(t *testing.T) {
 	}
 }
 
-// A server that hangs costs the caller its own deadline, no more.
+// A server that hangs costs the caller only its own deadline.
 func TestUMAStoryHang(t *testing.T) {
 	s := world.NewPrintShop(t)
 	s.Must(s.Share("alice", s.AlbumID, "bob", "view"))
@@ -154,7 +155,7 @@ func TestUMAStoryHang(t *testing.T) {
 	}
 	s.Must(s.SetFaultAt(opserver.AuthorizationServerHangs, false, opserver.EndpointToken))
 	s.Want("bob", "GET", "")
-	if got := s.CountToken(world.UMAGrant); got != 2 { // the exchange went on for the next
+	if got := s.CountToken(world.UMAGrant); got != 2 { // the exchange continued, for the next caller
 		t.Errorf("%d token requests", got)
 	}
 }

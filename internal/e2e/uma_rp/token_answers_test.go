@@ -16,7 +16,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// What the token endpoint can refuse with, and that nothing of it is repeated.
+// What the token endpoint can refuse with, and that none of it is repeated.
 func TestUMARefusals(t *testing.T) {
 	words := `"error_description":"remote words"`
 	tests := map[string]struct {
@@ -73,8 +73,8 @@ func TestUMARefusals(t *testing.T) {
 	}
 }
 
-// Grant §3.3.5, RFC 6749 §5.1: members that are not understood are ignored, and
-// what is not asked for later is not sent: no pct, no scope that the server told.
+// Grant §3.3.5, RFC 6749 §5.1: members that we do not understand are ignored
+// and never sent back later: no pct, and no scope that the server returned.
 func TestUMAUnknownMembers(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(n int, form url.Values) world.ScriptAnswer {
@@ -128,8 +128,8 @@ func texts(body []byte) (out []string) {
 }
 
 // FuzzTokenAnswer: whatever the token endpoint answers to a ticket, the call
-// ends, no ticket is turned in twice, the resource server sees a token only if
-// the answer has it, and errors tell no ticket.
+// ends, no ticket is presented twice, the resource server sees a token only if
+// the answer contains it, and errors reveal no ticket.
 func FuzzTokenAnswer(f *testing.F) {
 	for _, seed := range []string{
 		`{"access_token":"rpt-a","token_type":"Bearer","expires_in":300}`, `{"access_token":"rpt-a","token_type":"bearer","upgraded":true}`,
@@ -173,12 +173,13 @@ func FuzzTokenAnswer(f *testing.F) {
 	})
 }
 
-// wantSoundExchange looks at what was sent after the answer; the kit itself
-// complains about a ticket that comes twice.
+// wantSoundExchange checks what was sent after the answer. The kit itself
+// complains about a ticket that is used twice.
 func wantSoundExchange(t *testing.T, w *world.ShopScript, body []byte, err error) {
 	t.Helper()
 	for i, token := range w.Tokens() {
-		// x/oauth2 reads names in any case (M5): any string of the answer will do.
+		// x/oauth2 ignores the case of names (M5), so any string of the answer
+		// is acceptable.
 		if token != "" && !slices.Contains(texts(body), token) {
 			t.Errorf("request %d has the token %q after %q", i, token, body)
 		}
@@ -204,7 +205,8 @@ func wantSoundExchange(t *testing.T, w *world.ShopScript, body []byte, err error
 	}
 }
 
-// A spent ticket of unknown fate is not sent again; the next call starts afresh.
+// A spent ticket of unknown fate is not sent again. The next call starts
+// afresh.
 func TestUMAServerDown(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.SetDown(true)
@@ -220,7 +222,7 @@ func TestUMAServerDown(t *testing.T) {
 	}
 }
 
-// Metadata of another issuer is refused before the secret or a ticket leaves.
+// Metadata of another issuer is refused before the secret or a ticket is sent.
 func TestUMAMetadataOfAnotherIssuer(t *testing.T) {
 	w := world.NewShopScript(t)
 	var paths []string
@@ -238,7 +240,7 @@ func TestUMAMetadataOfAnotherIssuer(t *testing.T) {
 	}
 }
 
-// The first ticket is refused, a fresh one is good.
+// The first ticket is refused, and a new one works.
 func TestUMAFreshStart(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Answer = func(n int, _ url.Values) world.ScriptAnswer {
@@ -253,8 +255,8 @@ func TestUMAFreshStart(t *testing.T) {
 	}
 }
 
-// Janssen: an rpt that it no longer knows (J9). Once more without it, with a
-// ticket of a request without it.
+// Janssen may no longer know an rpt (J9). The exchange is repeated without it,
+// with a ticket from a request without it.
 func TestUMAInvalidRPT(t *testing.T) {
 	w := world.NewShopScript(t)
 	w.Permit = func(_ *http.Request, token string) bool { return token == "rpt1" }
@@ -273,7 +275,7 @@ func TestUMAInvalidRPT(t *testing.T) {
 	}
 }
 
-// UMA Grant §3.3.6: a returned ticket must be a new one.
+// UMA Grant §3.3.6: a returned ticket must be new.
 func TestUMATicketReused(t *testing.T) {
 	tests := map[string]func(n int, form url.Values) world.ScriptAnswer{
 		"need_info, the same": func(_ int, f url.Values) world.ScriptAnswer {
@@ -332,7 +334,7 @@ func TestUMASubmitted(t *testing.T) {
 			if len(w.Asked()) != 1 || !slices.Equal(w.EventsOf(gatehouse.EventRPT), []string{"request_submitted"}) {
 				t.Errorf("%d token requests, grant events %q", len(w.Asked()), w.EventsOf(gatehouse.EventRPT))
 			}
-			// It is no denial: the next call asks again.
+			// It is not a denial: the next call asks again.
 			world.Get(c, world.ShopScriptPhotos)
 			if len(w.Asked()) != 2 {
 				t.Error("the next call did not ask")

@@ -43,9 +43,9 @@ func TestUMAUpgrade(t *testing.T) {
 	}
 }
 
-// Grant §3.3.5: without upgraded the new token is not taken to hold what the old
-// one held. The old permission is asked for again when it is needed, and the
-// server's word is believed each time.
+// Grant §3.3.5: without upgraded, the new token is not assumed to hold what the
+// old one held. The old permission is requested again when it is needed, and
+// the server's answer is believed each time.
 func TestUMAWithoutUpgrade(t *testing.T) {
 	for _, member := range []string{"", `"upgraded":false`, `"upgraded":"true"`, `"upgraded":1`} {
 		t.Run(member, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestUMAWithoutUpgrade(t *testing.T) {
 				}
 				return world.Granted(fmt.Sprintf("rpt%d", n), more...)
 			}
-			w.Permit = func(r *http.Request, token string) bool { // the odd tokens are for /a, the even for /b
+			w.Permit = func(r *http.Request, token string) bool { // the odd tokens are for /a, the even ones for /b
 				return r.URL.Path == "/a" && (token == "rpt1" || token == "rpt3") || r.URL.Path == "/b" && token == "rpt2"
 			}
 			c := w.Client(gatehouse.UMATransportConfig{})
@@ -71,7 +71,7 @@ func TestUMAWithoutUpgrade(t *testing.T) {
 	}
 }
 
-// A token that is never enough does not make a loop.
+// A token that is never sufficient does not cause a loop.
 func TestUMATooManyRounds(t *testing.T) {
 	more := func(n int, form url.Values) world.ScriptAnswer { return world.Granted(fmt.Sprintf("rpt%d", n)) }
 	askThenGrant := func(n int, form url.Values) world.ScriptAnswer {

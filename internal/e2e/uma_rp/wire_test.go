@@ -11,9 +11,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// Grant §3.3.1, §5.8: ticket, claims and tokens go to the token endpoint and the
-// resource server in the form and the header made for them, never in an address,
-// and to nobody else.
+// Grant §3.3.1, §5.8: ticket, claims and tokens go only to the token endpoint
+// and the resource server, in the form or header meant for them and never in an
+// address.
 func TestUMASecretsOnTheWire(t *testing.T) {
 	w := world.NewShopScript(t)
 	addresses := []string{}
@@ -43,8 +43,8 @@ func TestUMASecretsOnTheWire(t *testing.T) {
 	}
 }
 
-// TestUMABudgetRP counts what a request of the client costs: itself, and the
-// authorization server.
+// TestUMABudgetRP counts the cost of a client's request: requests of its own,
+// and those to the authorization server.
 func TestUMABudgetRP(t *testing.T) {
 	for name, push := range map[string]bool{"asked for claims": false, "PushFirst": true} {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +65,8 @@ func TestUMABudgetRP(t *testing.T) {
 			if push {
 				exchanges = 1
 			}
-			// Metadata of both kinds, once an hour; the site's ticket and introspection.
+			// Metadata of both kinds once an hour, plus the site's ticket and
+			// introspection.
 			do(2, fmt.Sprintf("[metadata 1 uma_metadata 1 token %d introspect 1 permission 1]", exchanges))
 			do(1, "[]")
 		})

@@ -15,11 +15,13 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// rsRow is one row of what a resource server answers when something is wrong.
+// rsRow is one row of the table of a resource server's answers when something
+// is wrong.
 type rsRow struct {
 	name string
-	// prepare makes it so; the metadata, the PAT and the id of the resource are
-	// known then, and bob has an RPT with view. nil: nothing is wrong.
+	// prepare sets up the trouble; nil means that nothing is wrong. Before it
+	// runs, the metadata, the PAT and the id of the resource are known, and bob
+	// has an RPT with view.
 	prepare func(w *world.Photoz)
 	cold    bool // nothing is known yet, and token is junk
 	request func(token string) *http.Request
@@ -28,8 +30,8 @@ type rsRow struct {
 	calls   int    // to the authorization server at most
 }
 
-// request makes a request with headers as pairs of name and value; TOKEN in a
-// value is bob's token.
+// request makes a request with headers given as pairs of name and value. TOKEN
+// in a value is bob's token.
 func request(method, target string, headers ...string) func(string) *http.Request {
 	return func(token string) *http.Request {
 		r := httptest.NewRequest(method, strings.ReplaceAll(target, "TOKEN", token), nil)
@@ -65,7 +67,7 @@ const (
 	bearerToken   = "Bearer TOKEN"
 )
 
-// decisionRows need no trouble: what the request is decides.
+// decisionRows need no trouble: the request itself decides.
 func decisionRows() []rsRow {
 	return []rsRow{
 		{name: "no rule", request: request("GET", "/nothing", authorization, bearerToken), status: 403},
@@ -136,7 +138,7 @@ func troubleRows() []rsRow {
 	}
 }
 
-// shrink takes the scopes of the resource away, as another version of the
+// shrink removes the scopes of the resource, as another version of the
 // application might have done.
 func shrink(w *world.Photoz) {
 	pat, err := w.AccessToken("", "photoz", "uma_protection")
@@ -154,10 +156,10 @@ func shrink(w *world.Photoz) {
 	}
 }
 
-// ticketParam is the one place of a ticket.
+// ticketParam finds the one place of a ticket.
 var ticketParam = regexp.MustCompile(`, ticket="[^"]*"`)
 
-// rowsHandler has, beside the world.Albums, needs that fail.
+// rowsHandler serves world.Albums, and needs that fail.
 func rowsHandler(rs *gatehouse.ResourceServer) http.Handler {
 	rules := world.AlbumRules()
 	rules["GET /missing"] = gatehouse.NeedFunc(func(*http.Request) (gatehouse.Permission, error) {
@@ -169,8 +171,9 @@ func rowsHandler(rs *gatehouse.ResourceServer) http.Handler {
 	return world.Photos(rs.UMAProtect(rules))
 }
 
-// TestUMARowsRS goes through the rows of the resource server: each has its answer,
-// costs what it may, tells nothing, and no row opens what it should not.
+// TestUMARowsRS goes through the rows of the resource server. Each has its
+// answer, costs no more than it may and reveals nothing, and no row opens what
+// it should not.
 func TestUMARowsRS(t *testing.T) {
 	for _, row := range append(decisionRows(), troubleRows()...) {
 		t.Run(row.name, func(t *testing.T) {
@@ -182,7 +185,7 @@ func TestUMARowsRS(t *testing.T) {
 				rpt = w.RPT(h, "GET", albumsPath, "photoz", "view")
 			}
 			if strings.HasPrefix(row.name, "revoked") {
-				world.Send(h, "GET", albumsPath, rpt) // it has been good a moment ago
+				world.Send(h, "GET", albumsPath, rpt) // it was valid a moment ago
 			}
 			if row.prepare != nil {
 				row.prepare(w)
@@ -201,11 +204,11 @@ func TestUMARowsRS(t *testing.T) {
 				t.Errorf("%d requests to the authorization server, want at most %d", got, row.calls)
 			}
 			w.WantSilence([]string{answer.Body.String(), ticketParam.ReplaceAllString(fmt.Sprint(answer.Header()), "")}, "access_token="+rpt)
-			if strings.Contains(answer.Body.String(), "password") { // of the application's own error, which the log may have
+			if strings.Contains(answer.Body.String(), "password") { // of the application's own error, which the log may contain
 				t.Errorf("the body is %s", answer.Body)
 			}
 			if row.status == 401 && (strings.Contains(answer.Body.String(), "view") || strings.Contains(answer.Body.String(), "delete")) {
-				t.Errorf("the body tells what is needed: %s", answer.Body)
+				t.Errorf("the body reveals what is needed: %s", answer.Body)
 			}
 		})
 	}

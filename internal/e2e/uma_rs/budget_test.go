@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// TestUMABudgetRS counts what a request costs the authorization server, to the
-// endpoint: the budget of a resource server.
+// TestUMABudgetRS counts what a request costs the authorization server, per
+// endpoint.
 func TestUMABudgetRS(t *testing.T) {
 	w := world.NewPhotoz(t)
 	rs := w.ResourceServer(gatehouse.ResourceServerConfig{})
@@ -51,8 +51,8 @@ func TestUMABudgetRS(t *testing.T) {
 	w.ExpirePATs()
 	step("anonymous, and the PAT has ended", "[token 1 permission 2]", get(""))
 
-	// A process that starts again with its ids in a store, and registers what it
-	// has: nothing has changed, so one look at each.
+	// A process restarts with its ids in a store and registers its resources.
+	// Nothing has changed, so it reads each one once.
 	store := &idStore{}
 	first := w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store})
 	many := make([]gatehouse.Resource, 20)
@@ -82,7 +82,7 @@ func TestUMABudgetRS(t *testing.T) {
 	}
 }
 
-// TestUMA_CallsPerRequest asserts what requests cost the authorization server.
+// TestUMA_CallsPerRequest checks what requests cost the authorization server.
 func TestUMA_CallsPerRequest(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -140,8 +140,8 @@ func TestUMA_HundredFirstRequests(t *testing.T) {
 	}
 }
 
-// TestUMA_HundredWithOneToken: parallel requests with a token that is not known
-// yet share one introspection.
+// TestUMA_HundredWithOneToken: parallel requests with a new token share one
+// introspection.
 func TestUMA_HundredWithOneToken(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -157,7 +157,8 @@ func TestUMA_HundredWithOneToken(t *testing.T) {
 	}
 }
 
-// TestUMAHugeList: more resources than are read one by one cost a bound.
+// TestUMAHugeList: if there are more resources than are read one by one, the
+// cost is bounded.
 func TestUMAHugeList(t *testing.T) {
 	s := world.NewScript(t)
 	var ids []string

@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUR1_ChallengeNamesResourceAndScopes: without a token the answer is 401 with
-// a ticket for this resource and only the scopes that the method needs.
+// TestUR1_ChallengeNamesResourceAndScopes: without a token the answer is 401
+// with a ticket for this resource and only the scopes that the method needs.
 func TestUR1_ChallengeNamesResourceAndScopes(t *testing.T) {
 	w := world.NewPhotoz(t)
 	wire := &world.WireLog{}
@@ -33,7 +33,7 @@ func TestUR1_ChallengeNamesResourceAndScopes(t *testing.T) {
 		}
 		for _, scope := range world.Albums.Scopes {
 			if strings.Contains(answer.Body.String(), scope) {
-				t.Errorf("%s: the body tells the scope %q: %s", c.method, scope, answer.Body)
+				t.Errorf("%s: the body reveals the scope %q: %s", c.method, scope, answer.Body)
 			}
 		}
 		sent := wire.To("POST", pathOf(t, w.Endpoint("permission_endpoint")))
@@ -45,8 +45,8 @@ func TestUR1_ChallengeNamesResourceAndScopes(t *testing.T) {
 	}
 }
 
-// TestUR2_WeakTokenGetsNewTicket: a live token for another scope or resource is
-// answered with a ticket of its own, and the handler does not run.
+// TestUR2_WeakTokenGetsNewTicket: a live token for another scope or resource
+// gets a new ticket, and the handler does not run.
 func TestUR2_WeakTokenGetsNewTicket(t *testing.T) {
 	w := world.NewPhotoz(t)
 	other := gatehouse.Resource{Name: "films", Scopes: []string{"view"}}
@@ -70,7 +70,7 @@ func TestUR2_WeakTokenGetsNewTicket(t *testing.T) {
 	} {
 		ticket := w.WantTicket(world.Send(h, c.method, c.target, c.token))
 		if slices.Contains(tickets, ticket) {
-			t.Errorf("%s: a ticket came twice", c.name)
+			t.Errorf("%s: a ticket was issued twice", c.name)
 		}
 		tickets = append(tickets, ticket)
 	}
@@ -83,8 +83,9 @@ func TestUR2_WeakTokenGetsNewTicket(t *testing.T) {
 	w.WantSilence(nil, append(tickets, token)...)
 }
 
-// Grant §3.2.1: the challenge has the scheme UMA with as_uri and ticket, for no
-// token and for a bad one alike, and no body or header tells them apart.
+// Grant §3.2.1: the challenge has the scheme UMA with as_uri and ticket. It is
+// the same without a token and with a bad one, and no body or header
+// distinguishes the two.
 func TestUMAChallengesDoNotDiffer(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -119,7 +120,7 @@ func TestUMATicketQuoting(t *testing.T) {
 	}
 }
 
-// TestUMATicketGarbage: what is no ticket is no ticket.
+// TestUMATicketGarbage: an answer without a valid ticket gives no ticket.
 func TestUMATicketGarbage(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
@@ -162,8 +163,8 @@ func TestUMATicketGarbage(t *testing.T) {
 	}
 }
 
-// Grant §3.4: the token comes in the Authorization header (RFC 6750 §2.1). One
-// in an address, which logs keep, or in a form is none.
+// Grant §3.4: the token comes in the Authorization header (RFC 6750 §2.1). A
+// token in a form, or in an address, which logs keep, does not count.
 func TestUMATokenInTheHeaderOnly(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -184,7 +185,8 @@ func TestUMATokenInTheHeaderOnly(t *testing.T) {
 	}
 }
 
-// TestUMA_AlternativeHeaders: what is no bearer token, or two, is judged first.
+// TestUMA_AlternativeHeaders: a header that is not a bearer token, or has two,
+// is judged first.
 func TestUMA_AlternativeHeaders(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -209,7 +211,7 @@ func TestUMA_AlternativeHeaders(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", c.name, rec.Code, rec.Body, c.want)
 		}
 	}
-	// RFC 6750 §2.2, §2.3: a token in the query or the body is not looked at.
+	// RFC 6750 §2.2, §2.3: a token in the query or the body is ignored.
 	if rec := world.Send(h, "GET", "/albums/?access_token="+token, ""); rec.Code != 401 {
 		t.Errorf("token in the query: %d, want 401", rec.Code)
 	}
@@ -218,8 +220,8 @@ func TestUMA_AlternativeHeaders(t *testing.T) {
 	}
 }
 
-// FuzzTicketAnswer: whatever the permission endpoint answers, a client gets just
-// this ticket in one challenge of the right form, or 403 with the Warning.
+// FuzzTicketAnswer: whatever the permission endpoint answers, a client gets
+// exactly this ticket in one well-formed challenge, or 403 with the Warning.
 func FuzzTicketAnswer(f *testing.F) {
 	for _, seed := range []string{
 		`{"ticket":"016f84e8-f9b9-11e0-bd6f-0021cc6004de"}`, `{"ticket":"abc=="}`, `{"ticket":"a\"b\\c, ticket=\"d"}`, `{"ticket":"a, UMA ticket=b"}`,

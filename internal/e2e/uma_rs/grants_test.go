@@ -26,7 +26,7 @@ import (
 )
 
 // TestOwnerGrants: a person's resource is registered with that person's PAT,
-// and strangers are answered while they are away, for as long as they like.
+// and strangers are answered while the person is away, however long.
 func TestOwnerGrants(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(10 * time.Minute)
@@ -53,7 +53,8 @@ func TestOwnerGrants(t *testing.T) {
 	if answer := world.Send(h, "GET", "/", token); answer.Body.String() != `served via uma sub "bob" granted [view]` {
 		t.Errorf("bob: %d %s", answer.Code, answer.Body)
 	}
-	// The PAT is renewed a minute before it ends, a tenth for shorter ones.
+	// The PAT is renewed a minute before it expires. A shorter-lived one is
+	// renewed in the last part of its life.
 	w.Reset()
 	w.Advance(9*time.Minute - time.Second)
 	w.WantTicket(world.Send(h, "GET", "/", ""))
@@ -67,7 +68,7 @@ func TestOwnerGrants(t *testing.T) {
 	if n := w.CountToken("refresh_token"); n != 1 {
 		t.Errorf("%d refreshes for 100 requests, want 1", n)
 	}
-	// Lost at the server: renewed, once.
+	// If it is lost at the server it is renewed, once.
 	w.Reset()
 	w.ExpirePATs()
 	for _, a := range world.Together(100, func(int) *httptest.ResponseRecorder { return world.Send(h, "GET", "/", "") }) {
@@ -82,8 +83,8 @@ func TestOwnerGrants(t *testing.T) {
 	w.CheckSilence()
 }
 
-// TestOwnerGrantsReplicas: replicas that share a store send a refresh token that
-// rotates once.
+// TestOwnerGrantsReplicas: replicas that share a store send a rotating refresh
+// token only once.
 func TestOwnerGrantsReplicas(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &grantStore{}
@@ -121,8 +122,8 @@ func TestOwnerGrantsReplicas(t *testing.T) {
 	}
 }
 
-// TestOwnerGrantsEnd: a grant that the owner ended at the server is deleted, and
-// strangers are told what they are told when no ticket can be had.
+// TestOwnerGrantsEnd: a grant that the owner ended at the server is deleted,
+// and strangers get the same answer as whenever there is no ticket.
 func TestOwnerGrantsEnd(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &grantStore{}
@@ -168,7 +169,7 @@ func TestOwnerGrantsForget(t *testing.T) {
 		t.Errorf("server down: %v", err)
 	}
 	if has, _ := g.Has(t.Context(), "alice"); has {
-		t.Error("kept although it was to be forgotten")
+		t.Error("kept although it should be forgotten")
 	}
 }
 
@@ -188,7 +189,8 @@ func answerOf(t *testing.T, grantType string, change func(map[string]any)) world
 	}
 }
 
-// TestOwnerGrantsKeep: what a sign-in asks for, what is a grant, and what is not.
+// TestOwnerGrantsKeep: what a sign-in requests, what counts as a grant, and
+// what does not.
 func TestOwnerGrantsKeep(t *testing.T) {
 	for name, c := range map[string]struct {
 		told func(map[string]any) // of the scope
@@ -216,7 +218,8 @@ func TestOwnerGrantsKeep(t *testing.T) {
 	}
 }
 
-// TestOwnerGrantsKeepAccessToken: an access token alone is a grant while it lives.
+// TestOwnerGrantsKeepAccessToken: an access token alone is a grant while it is
+// valid.
 func TestOwnerGrantsKeepAccessToken(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(time.Hour)
@@ -241,7 +244,7 @@ func TestOwnerGrantsKeepAccessToken(t *testing.T) {
 }
 
 // TestOwnerGrantsKeepsRefreshToken: a sign-in without a new refresh token does
-// not lose the old one. It comes to be when two sign-ins are under way at once.
+// not lose the old one. This happens when two sign-ins are under way at once.
 func TestOwnerGrantsKeepsRefreshToken(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &grantStore{}
@@ -278,7 +281,7 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	world.WantUnreachable(t, world.Send(h, "GET", "/", ""))
 	asked := len(w.CallsTo("token_endpoint"))
 	for range 20 {
-		world.WantUnreachable(t, world.Send(h, "GET", "/", "")) // strangers do not drive us to a server in trouble
+		world.WantUnreachable(t, world.Send(h, "GET", "/", "")) // strangers cannot make us hammer a server in trouble
 	}
 	if n := len(w.CallsTo("token_endpoint")); n != asked {
 		t.Errorf("20 strangers caused %d token requests during the pause", n-asked)
@@ -303,7 +306,7 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	}
 	store.err = nil
 
-	// Nor does a sign-in go through whose grant cannot be kept.
+	// A sign-in fails if its grant cannot be stored.
 	w.SetWire(answerOf(t, "authorization_code", func(map[string]any) { store.err = errors.New("db: gone away") }))
 	if resp := w.AskToAgree(g, "bob"); resp.StatusCode != http.StatusServiceUnavailable || w.LastCode() != "grant_store_unavailable" {
 		t.Errorf("a grant that cannot be kept: %s, %s", resp.Status, w.LastCode())
@@ -311,7 +314,7 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	w.SetWire(nil)
 	store.err = nil
 
-	// Swaps whose answer is lost have happened all the same.
+	// Swaps whose answer is lost have still happened.
 	w.Reset()
 	w.Advance(2 * time.Hour)
 	store.lose = 2
@@ -321,7 +324,8 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	if n := w.CountToken("refresh_token"); n != 2 {
 		t.Errorf("%d refreshes, want 2", n)
 	}
-	// What cannot be read is not thrown away: it may be of a newer version.
+	// A value that cannot be read is not thrown away: a newer version may have
+	// written it.
 	store.values[w.Issuer()+" alice"] = []byte("{")
 	world.WantTrouble(t, world.Send(h, "GET", "/", ""))
 	if len(store.values) != 1 {
@@ -332,7 +336,7 @@ func TestOwnerGrantsTrouble(t *testing.T) {
 	}
 }
 
-// dying is the store as a replica sees it that dies after so many writes.
+// dying is the store as seen by a replica that dies after a number of writes.
 type dying struct {
 	*grantStore
 	writes int
@@ -345,9 +349,10 @@ func (d *dying) SwapGrant(ctx context.Context, issuer, owner string, old, new []
 	return d.grantStore.SwapGrant(ctx, issuer, owner, old, new)
 }
 
-// TestOwnerGrantsReset: a reply that is lost costs nobody the grant. The refresh
-// token has rotated, so after the take-over the server refuses it; what still
-// serves is kept, and the owner has to agree again only when that has ended.
+// TestOwnerGrantsReset: a lost reply does not cost anybody the grant. The
+// refresh token has rotated, so the server refuses it after the take-over. An
+// access token that still serves is kept, and the owner has to agree again only
+// when it has expired.
 func TestOwnerGrantsReset(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(time.Hour)
@@ -385,8 +390,8 @@ func TestOwnerGrantsReset(t *testing.T) {
 	}
 }
 
-// TestOwnerGrantsCrash: a replica that died while it renewed holds others up for
-// its lease only, and a token that still lives serves meanwhile.
+// TestOwnerGrantsCrash: a replica that died while renewing delays others only
+// for the life of its lease, and a token that is still valid serves meanwhile.
 func TestOwnerGrantsCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.NewPhotoz(t)
@@ -414,7 +419,7 @@ func TestOwnerGrantsCrash(t *testing.T) {
 		if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil || w.CountToken("refresh_token") != 1 {
 			t.Errorf("after the lease: %v, %d refreshes", err, w.CountToken("refresh_token"))
 		}
-		// The token has ended and the lease has not: wait, but not past ctx.
+		// The token has expired and the lease has not: wait, but not past ctx.
 		w.Advance(2 * time.Hour)
 		die()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -443,8 +448,8 @@ func TestOwnerGrantsService(t *testing.T) {
 	}
 }
 
-// TestOwnerGrantsSameRefreshToken is RFC 6749 §6: without a new refresh token in
-// the answer the old one goes on.
+// TestOwnerGrantsSameRefreshToken tests RFC 6749 §6: without a new refresh
+// token in the answer the old one stays in use.
 func TestOwnerGrantsSameRefreshToken(t *testing.T) {
 	w := world.NewPhotoz(t)
 	g := w.Grants(nil)
@@ -469,6 +474,6 @@ func TestOwnerGrantsSameRefreshToken(t *testing.T) {
 		refused = pat
 	}
 	if !slices.Equal(sent, []any{refresh, refresh}) {
-		t.Error("another refresh token was sent than the one that there is")
+		t.Error("a refresh token other than the stored one was sent")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMAIdentity: what the handler learns.
+// TestUMAIdentity: what the handler learns about the requester.
 func TestUMAIdentity(t *testing.T) {
 	s := world.NewScript(t)
 	s.Says("POST /look", 200, `{"active":true,"sub":"bob","client_id":"printshop","exp":1777637100,"email":"bob@example.org",
@@ -35,8 +35,8 @@ func TestUMAIdentity(t *testing.T) {
 	}
 }
 
-// TestUMAGuardHalves: Check writes nothing and asks for no ticket; Refuse
-// answers, also in Either and by hand.
+// TestUMAGuardHalves: Check writes nothing and requests no ticket. Refuse
+// answers, also in Either and when called by hand.
 func TestUMAGuardHalves(t *testing.T) {
 	s := world.NewScript(t)
 	s.Says("POST /perm", 201, `{"ticket":"t1"}`)
@@ -62,7 +62,7 @@ func TestUMAGuardHalves(t *testing.T) {
 	}
 }
 
-// denyAll is a page that nobody is signed in to.
+// denyAll is a page to which nobody is signed in.
 type denyAll struct{}
 
 func (denyAll) Check(*http.Request) (*gatehouse.Identity, error) {
@@ -71,7 +71,7 @@ func (denyAll) Check(*http.Request) (*gatehouse.Identity, error) {
 
 func (denyAll) Refuse(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(401) }
 
-// TestUMAErrorHandler: the hook writes the body; the headers are ours.
+// TestUMAErrorHandler: the hook writes the body, and the headers are ours.
 func TestUMAErrorHandler(t *testing.T) {
 	s := world.NewScript(t)
 	s.Says("POST /perm", 201, `{"ticket":"t1"}`)
@@ -119,7 +119,7 @@ func TestResourceServerConfig(t *testing.T) {
 }
 
 // TestUMAOwnerPasses: a NeedFunc may make a request public for the owner, whom
-// a guard outside has established.
+// an outer guard has identified.
 func TestUMAOwnerPasses(t *testing.T) {
 	s := open(t)
 	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.NeedFunc(func(r *http.Request) (gatehouse.Permission, error) {

@@ -82,7 +82,8 @@ func TestUMADecision(t *testing.T) {
 	}
 }
 
-// TestUMAIntrospectionGarbage: what is no introspection answer decides nothing.
+// TestUMAIntrospectionGarbage: an answer that is not an introspection answer
+// decides nothing.
 func TestUMAIntrospectionGarbage(t *testing.T) {
 	good := `"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]`
 	for name, c := range map[string]struct {
@@ -112,8 +113,8 @@ func TestUMAIntrospectionGarbage(t *testing.T) {
 	}
 }
 
-// TestUMAIntrospectionRequest is IN8: POST, the token in the body, our client's
-// authentication; and the PAT where the server wants that (Federated
+// TestUMAIntrospectionRequest tests IN8: POST, the token in the body, our
+// client's authentication, and the PAT if the server wants that (Federated
 // Authorization §5).
 func TestUMAIntrospectionRequest(t *testing.T) {
 	good := `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`
@@ -148,7 +149,8 @@ func TestUMAIntrospectionRequest(t *testing.T) {
 			if answer := world.Send(h, "GET", "/", token); !world.Served(answer) {
 				t.Fatalf("%d %s", answer.Code, answer.Body)
 			}
-			// The first costs one refusal; then it is known what this server wants.
+			// The first request costs one refusal. After that it is known what
+			// this server wants.
 			if n, want := len(s.Saw("POST /look")), []int{2, 3}[i]; n != want {
 				t.Errorf("%d introspections after token %d, want %d", n, i+1, want)
 			}
@@ -165,8 +167,8 @@ func TestUMAIntrospectionRequest(t *testing.T) {
 	})
 }
 
-// TestIN1_ActiveMeansTrue: a token that the server does not plainly call active,
-// now, is refused with a new ticket, and the handler does not run.
+// TestIN1_ActiveMeansTrue: a token that the server does not clearly call active
+// now is refused with a new ticket, and the handler does not run.
 func TestIN1_ActiveMeansTrue(t *testing.T) {
 	const now = 1777636800
 	rest := `"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`
@@ -212,8 +214,8 @@ func TestIN1_ActiveMeansTrue(t *testing.T) {
 	}
 }
 
-// TestIN8_IntrospectionWire: how the request looks, and that an answer which
-// helps nobody is 503 after one renewal of the credentials at most.
+// TestIN8_IntrospectionWire: the form of the request, and that an unusable
+// answer gives 503 after at most one renewal of the credentials.
 func TestIN8_IntrospectionWire(t *testing.T) {
 	const marker = "MARKER-of-the-body"
 	page := func(status int, kind, body string) http.HandlerFunc {

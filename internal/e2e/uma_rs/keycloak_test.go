@@ -16,15 +16,16 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// keycloak speaks UMA as Keycloak 26.7.3 was seen to do (internal/testkit/umacases, K1 to
-// K17), one answer per deviation. The real one is used in interop.
+// keycloak speaks UMA as Keycloak 26.7.3 was seen to do
+// (internal/testkit/umacases, K1 to K17), with one answer per deviation.
+// interop uses the real one.
 type keycloak struct {
 	*world.Script
 	resources map[string]map[string]any // by id
 	clientPAT string
 	posted    []map[string]any
 	pats      int
-	conflicts int // so many registrations are refused as if the name were taken
+	conflicts int // this many registrations are refused as if the name were taken
 }
 
 func newKeycloak(t testing.TB) *keycloak {
@@ -37,7 +38,7 @@ func newKeycloak(t testing.TB) *keycloak {
 		"permission_endpoint":"https://as.example.org/perm","resource_registration_endpoint":"https://as.example.org/res","policy_endpoint":"https://as.example.org/policy",
 		"scopes_supported":["openid","profile","offline_access"]}`)
 	k.Mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("scope") != "" { // K1: a PAT comes by a role, not by a scope
+		if r.FormValue("scope") != "" { // K1: a PAT depends on a role, not on a scope
 			k.says400(w, 400, "invalid_scope")
 			return
 		}
@@ -58,7 +59,7 @@ func (k *keycloak) says400(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, `{"error":%q}`, code)
 }
 
-// pat is K1: a bad PAT is 403, never 401, and there is no challenge.
+// pat implements K1: a bad PAT gets 403, never 401, and there is no challenge.
 func (k *keycloak) pat(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+k.clientPAT {
@@ -70,7 +71,7 @@ func (k *keycloak) pat(h http.HandlerFunc) http.HandlerFunc {
 }
 
 func (k *keycloak) collection(w http.ResponseWriter, r *http.Request) {
-	if r.Method == "GET" { // K7: the list is everybody's unless it is asked for by exact name and owner
+	if r.Method == "GET" { // K7: the list has everybody's unless filtered by exact name and owner
 		if r.FormValue("exactName") != "true" || r.FormValue("owner") != "photoz" || r.FormValue("max") != "-1" {
 			k.says400(w, 500, "a list of everybody's")
 			return
@@ -105,7 +106,7 @@ func (k *keycloak) collection(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(k.answer(id, map[string]any{"id": "uuid-of-photoz", "name": "photoz"}))
 }
 
-// describes is K5: any member that is unknown, description too, is 400.
+// describes implements K5: an unknown member, even description, gives 400.
 func (k *keycloak) describes(w http.ResponseWriter, r *http.Request) (map[string]any, bool) {
 	body, _ := io.ReadAll(r.Body)
 	var doc map[string]any
@@ -120,7 +121,7 @@ func (k *keycloak) describes(w http.ResponseWriter, r *http.Request) (map[string
 	return doc, true
 }
 
-// answer is K5: scopes are objects, and there is an owner.
+// answer implements K5: scopes are objects, and there is an owner.
 func (k *keycloak) answer(id string, owner map[string]any) map[string]any {
 	out := map[string]any{"_id": id, "owner": owner, "uris": []string{}, "attributes": map[string]any{}}
 	for name, value := range k.resources[id] {
@@ -155,7 +156,7 @@ func (k *keycloak) resource(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// permission is K8: an array only.
+// permission implements K8: only an array is accepted.
 func (k *keycloak) permission(w http.ResponseWriter, r *http.Request) {
 	var list []map[string]any
 	if json.NewDecoder(r.Body).Decode(&list) != nil {
@@ -169,11 +170,12 @@ func (k *keycloak) permission(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(201)
-	// K10: a JWT of more than half a kilobyte.
+	// K10: the ticket is a JWT of more than half a kilobyte.
 	fmt.Fprintf(w, `{"ticket":"%s.e30.sig"}`, strings.Repeat("x", 600))
 }
 
-// introspect is K17: client authentication, and the hint selects the UMA form.
+// introspect implements K17: client authentication, and the hint selects the
+// UMA form.
 func (k *keycloak) introspect(w http.ResponseWriter, r *http.Request) {
 	if _, _, ok := r.BasicAuth(); !ok {
 		k.says400(w, 401, "invalid_client")
@@ -216,12 +218,13 @@ func TestUMAResourceServerKeycloak(t *testing.T) {
 		}
 	}
 
-	// The PAT is lost: 403, renewed once.
+	// The PAT is lost: 403, and it is renewed once.
 	k.clientPAT = "another"
 	if answer := world.Send(h, "GET", "/", ""); answer.Code != 401 || k.pats != 2 {
 		t.Errorf("PAT lost: %d after %d PATs", answer.Code, k.pats)
 	}
-	// Our memory is lost: the name is taken, so it is found and taken over.
+	// Our memory is lost: the name is taken, so the resource is found and taken
+	// over.
 	changed := r
 	changed.Scopes = append(slices.Clone(r.Scopes), "print")
 	again := k.ResourceServer(gatehouse.ResourceServerConfig{})
@@ -233,7 +236,7 @@ func TestUMAResourceServerKeycloak(t *testing.T) {
 	if out, err := k.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), changed); err != nil || out.ID != "kc-1" || len(k.Saw("PUT /res")) != puts {
 		t.Errorf("nothing changed: %+v, %v, %d PUTs more", out, err, len(k.Saw("PUT /res"))-puts)
 	}
-	// The resource is lost there: registered again, once.
+	// The resource is lost there: it is registered again, once.
 	delete(k.resources, "kc-1")
 	if answer := world.Send(h, "GET", "/", ""); answer.Code != 401 || len(k.resources) != 1 {
 		t.Errorf("resource lost: %d, resources %v", answer.Code, k.resources)
@@ -243,11 +246,11 @@ func TestUMAResourceServerKeycloak(t *testing.T) {
 	}
 }
 
-// TestUMAKeycloakFalseConflict: Keycloak says 409 to some of those who are the
-// first to use a scope at the same time. They ask again, a bounded number of
-// times.
+// TestUMAKeycloakFalseConflict: Keycloak answers 409 to some of those who are
+// the first to use a scope at the same time. They ask again, a bounded number
+// of times.
 func TestUMAKeycloakFalseConflict(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // it waits between
+	synctest.Test(t, func(t *testing.T) { // it waits in between
 		for conflicts, ok := range map[int]bool{1: true, 4: true, 5: false} {
 			k := newKeycloak(t)
 			k.conflicts = conflicts
@@ -267,8 +270,8 @@ func (s servicePATForAll) PAT(_ context.Context, _ string, _ gatehouse.Secret) (
 	return gatehouse.NewSecret("pat-x"), nil
 }
 
-// TestUMAKeycloakOwner is K6: with the service's PAT the service becomes the
-// owner of a person's resource, whatever is asked. That is an error.
+// TestUMAKeycloakOwner tests K6: with the service's PAT the service becomes the
+// owner of a person's resource, whatever the request says. That is an error.
 func TestUMAKeycloakOwner(t *testing.T) {
 	k := newKeycloak(t)
 	rs := k.ResourceServer(gatehouse.ResourceServerConfig{PAT: servicePATForAll{k}})
@@ -281,9 +284,9 @@ func TestUMAKeycloakOwner(t *testing.T) {
 	}
 }
 
-// TestUMAKeycloakNamesByCase: Keycloak keeps names apart by case and looks for
-// them without. A resource server that has lost its memory takes over its own
-// resource, and deregisters that one alone.
+// TestUMAKeycloakNamesByCase: Keycloak distinguishes names by case but searches
+// regardless of case. A resource server that has lost its memory takes over its
+// own resource, and deregisters only that one.
 func TestUMAKeycloakNamesByCase(t *testing.T) {
 	op := middlewaretest.NewKeycloak(t)
 	c := op.AddClient()

@@ -18,7 +18,7 @@ type grantStore struct {
 	mu     sync.Mutex
 	values map[string][]byte
 	err    error
-	lose   int // so many swaps happen, but their answer is lost
+	lose   int // this many swaps happen, but their answer is lost
 }
 
 func (s *grantStore) Grant(_ context.Context, issuer, owner string) ([]byte, error) {
@@ -94,7 +94,7 @@ func (s *idStore) Drop(_ context.Context, issuer, owner, name, id string) error 
 	return s.err
 }
 
-// put sets what is kept, as another replica does.
+// put sets the stored value, as another replica does.
 func (s *grantStore) put(values map[string][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ var album7 = gatehouse.Resource{Owner: "alice", Name: "album 7", Scopes: []strin
 // one is a resource that the server knows by its id.
 var one = gatehouse.Resource{ID: "r-1"}
 
-// open is an authorization server whose one token may view and print r-1.
+// open is an authorization server whose only token may view and print r-1.
 func open(t testing.TB) *world.Script {
 	s := world.NewScript(t)
 	s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view","print"]}]}`)

@@ -55,7 +55,8 @@ func TestUMA_TokenEndsInCache(t *testing.T) {
 	}
 }
 
-// TestUMA_YesAfterNo: a refusal is remembered for 2 s, to blunt loops, not more.
+// TestUMA_YesAfterNo: a refusal is remembered for 2 s, to slow loops, and no
+// longer.
 func TestUMA_YesAfterNo(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
@@ -73,7 +74,7 @@ func TestUMA_YesAfterNo(t *testing.T) {
 }
 
 // TestIN5_RevokedAtTheServer: a token that ends at the server ends here after
-// CacheTTL at most, at once if that is negative, and never lives past its exp.
+// at most CacheTTL, or at once if that is negative, and never outlives its exp.
 func TestIN5_RevokedAtTheServer(t *testing.T) {
 	for _, c := range []struct{ ttl, within time.Duration }{{0, 10 * time.Second}, {30 * time.Second, 30 * time.Second}, {time.Second, time.Second}, {-1, 0}} {
 		t.Run(c.ttl.String(), func(t *testing.T) {
@@ -104,8 +105,8 @@ func TestIN5_RevokedAtTheServer(t *testing.T) {
 	}
 }
 
-// TestUR9_UnionOfLiveEntries: what two live entries give together counts, and
-// what has run out does not, from that second on.
+// TestUR9_UnionOfLiveEntries: the permissions of two live entries count
+// together. An expired entry does not count, from that second on.
 func TestUR9_UnionOfLiveEntries(t *testing.T) {
 	s := world.NewScript(t)
 	now := s.Now().Unix()
@@ -134,8 +135,8 @@ func TestUR9_UnionOfLiveEntries(t *testing.T) {
 			t.Errorf("after %v: %+v, want %+v", c.after, got, c)
 		}
 	}
-	// Once at first, and once after each of the refusals but the last: the ticket
-	// may have widened the token.
+	// Once at first, and once after each refusal but the last: the ticket may
+	// have widened the token.
 	if n := len(s.Saw("POST /look")); n != 7 {
 		t.Errorf("%d introspections, want 7: the times were not judged anew for each request", n)
 	}

@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUR12_PATExpiresUnderLoad: when the PAT ends, the parallel requests that
-// notice share one new one.
+// TestUR12_PATExpiresUnderLoad: when the PAT expires, the parallel requests
+// that notice share one new one.
 func TestUR12_PATExpiresUnderLoad(t *testing.T) {
 	for _, status := range []int{401, 403, 406, 400} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -31,8 +31,8 @@ func TestUR12_PATExpiresUnderLoad(t *testing.T) {
 	}
 }
 
-// TestUMA_PATRenewedBeforeExpiry: the first request within 60 s of a PAT's end
-// has it renewed, and does not wait for that.
+// TestUMA_PATRenewedBeforeExpiry: the first request within 60 s of a PAT's
+// expiry starts its renewal and does not wait for it.
 func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(time.Hour)

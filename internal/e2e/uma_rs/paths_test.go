@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMA_B3_AmbiguousPaths: what layers read in two ways is refused before
-// anything is decided, however it is written.
+// TestUMA_B3_AmbiguousPaths: a path that layers read in two ways is refused
+// before anything is decided, however it is written.
 func TestUMA_B3_AmbiguousPaths(t *testing.T) {
 	s := open(t)
 	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{"GET /": one.AllOf("view"), "GET /secret/": one.AllOf("delete"), "GET /free": gatehouse.Public()}))
@@ -52,14 +52,14 @@ func TestUMA_B3_AmbiguousPaths(t *testing.T) {
 }
 
 // FuzzUMAPath: whatever the path, a handler that reads it in its own way does
-// not come to what another rule protects.
+// not reach what another rule protects.
 func FuzzUMAPath(f *testing.F) {
 	for _, seed := range []string{"/open/x", "/secret/x", "/open/../secret/x", "/open;/secret", "//secret/x", "/%73ecret/x", "/open%2f..%2fsecret/x", "/secret", "/open/%2e%2e/secret/x", "*", "/\x00"} {
 		f.Add(seed)
 	}
 	s := open(f)
 	protect := s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{"/open/": one.AllOf("view"), "/secret/": one.AllOf("delete")})
-	// Like a file server it cleans the decoded path by itself.
+	// Like a file server, it cleans the decoded path itself.
 	h := protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, strings.Split(path.Clean("/"+r.URL.Path), "/")[1])
 	}))
@@ -82,7 +82,7 @@ func FuzzUMAPath(f *testing.F) {
 	})
 }
 
-// A path that is too long is refused before anything looks at it (G11).
+// A path that is too long is refused before anything examines it (G11).
 func TestUMALongPath(t *testing.T) {
 	w := world.NewPhotoz(t)
 	rs := w.ResourceServer(gatehouse.ResourceServerConfig{})
@@ -99,9 +99,10 @@ func TestUMALongPath(t *testing.T) {
 	}
 }
 
-// TestUR6_PathReadInTwoWays: whatever rule a request reaches, a router behind
-// that reads the path otherwise serves nothing of another rule. The module
-// routers shows it with chi and gorilla; here are the readings themselves.
+// TestUR6_PathReadInTwoWays: whatever rule a request reaches, an inner router
+// that reads the path differently serves nothing of another rule. The module
+// routers shows this with chi and gorilla. This test uses the readings
+// themselves.
 func TestUR6_PathReadInTwoWays(t *testing.T) {
 	s := open(t)
 	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{
@@ -129,8 +130,8 @@ func TestUR6_PathReadInTwoWays(t *testing.T) {
 		"/a/%c3%a9t%c3%a9":     200,
 		"/a/%78":               200,
 		"/only":                200,
-		"/%6fnly":              400, // another router serves what has no rule
-		"/%C3%A9%20b/(1)":      200, // nobody else's, and it has no one spelling
+		"/%6fnly":              400, // another router serves something that has no rule
+		"/%C3%A9%20b/(1)":      200, // it belongs to no other rule, but it has more than one spelling
 		"/%C3%A9%20b/%281%29":  200,
 		"/%c3%a9%20b/%281%29":  200,
 		"/a%20b/(1)":           200,
@@ -147,8 +148,9 @@ func TestUR6_PathReadInTwoWays(t *testing.T) {
 	}
 }
 
-// TestUR6_ConnectIsNotCleaned: http.ServeMux does not clean the path of CONNECT,
-// and a file server does: it must not come out of the rule that was reached.
+// TestUR6_ConnectIsNotCleaned: http.ServeMux does not clean the path of
+// CONNECT, but a file server does. The cleaned path must not leave the rule
+// that was reached.
 func TestUR6_ConnectIsNotCleaned(t *testing.T) {
 	s := open(t)
 	protect := s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{

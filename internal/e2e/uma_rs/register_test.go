@@ -81,7 +81,7 @@ func TestUMARegisterAfterRestart(t *testing.T) {
 			t.Errorf("%d reads to register one more, want at most %d", got, want)
 		}
 	}
-	// Same name, another type: another resource as far as the server knows.
+	// The same name with another type is another resource to the server.
 	w.Restart()
 	r.Type = "another"
 	typed, err := w.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), r)
@@ -90,8 +90,8 @@ func TestUMARegisterAfterRestart(t *testing.T) {
 	}
 }
 
-// TestUMARegisterRace: of two replicas that register at once one wins, and the
-// loser deletes its own.
+// TestUMARegisterRace: if two replicas register at once, one wins and the loser
+// deletes its own resource.
 func TestUMARegisterRace(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &idStore{race: "r-winner"}
@@ -101,8 +101,8 @@ func TestUMARegisterRace(t *testing.T) {
 	}
 }
 
-// TestUMARegisterShares: parallel calls in several processes with one store make
-// one resource that all of them use.
+// TestUMARegisterShares: parallel calls in several processes with one store
+// make one resource that all of them use.
 func TestUMARegisterShares(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &idStore{}
@@ -142,7 +142,7 @@ func TestUMADeregister(t *testing.T) {
 	if got := w.Resources("photoz"); len(got) != 0 {
 		t.Errorf("the server still has %v", got)
 	}
-	// The next need registers it again: never an open door.
+	// The next need registers it again: it is never an open door.
 	w.WantTicket(world.Send(world.Photos(rs.UMAProtect(world.Albums.AllOf("view"))), "GET", "/", token))
 	now := w.Resources("photoz")
 	if len(now) != 1 || now[0].ID == r.ID || len(now[0].Shares) != 0 {
@@ -162,8 +162,8 @@ func TestUMADeregister(t *testing.T) {
 	}
 }
 
-// TestUMAStaleID: an application that keeps an id beside the name is healed when
-// the server has forgotten it.
+// TestUMAStaleID: an application that keeps an id as well as the name recovers
+// when the server has forgotten the id.
 func TestUMAStaleID(t *testing.T) {
 	w := world.NewPhotoz(t)
 	rs := w.ResourceServer(gatehouse.ResourceServerConfig{})
@@ -181,7 +181,7 @@ func TestUMAStaleID(t *testing.T) {
 }
 
 // terse is a server that repeats nothing when a description is written: the
-// answer to PUT needs to have the id alone (§3.2.3).
+// answer to PUT only has to contain the id (§3.2.3).
 func terse(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
 	resp := next(r)
 	if r.Method != http.MethodPut {

@@ -12,9 +12,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// Federated Authorization §1.3, §2, §3.2, §4.1: the metadata is fetched below the
-// issuer, path included; every call of the protection API carries the PAT as a
-// Bearer token in its header and nowhere else, and its body is JSON.
+// Federated Authorization §1.3, §2, §3.2, §4.1: the metadata is fetched below
+// the issuer, including its path. Every call of the protection API carries the
+// PAT as a Bearer token in its header and nowhere else, and its body is JSON.
 func TestUMAProtectionAPIWire(t *testing.T) {
 	w := world.NewPhotoz(t)
 	log := &world.WireLog{}
@@ -55,7 +55,8 @@ func TestUMAProtectionAPIWire(t *testing.T) {
 		}
 	}
 
-	// §3.2.1, §3.2.3: what an update leaves out is gone, so it has everything.
+	// §3.2.1, §3.2.3: an update removes what it leaves out, so it contains
+	// everything.
 	for call, scopes := range map[string][]string{"POST " + registration: first.Scopes, "PUT " + registration: more.Scopes} {
 		var told map[string]any
 		w.Must(json.Unmarshal([]byte(calls[call][0].Body), &told))
@@ -67,7 +68,7 @@ func TestUMAProtectionAPIWire(t *testing.T) {
 	if got := calls["PUT "+registration][0].Path; got != strings.TrimSuffix(registration, "/")+"/"+made.ID {
 		t.Errorf("the update went to %q", got)
 	}
-	// §4.1: both members, of what was registered.
+	// §4.1: both members, with registered values.
 	if got, want := calls["POST "+permission][0].Body, fmt.Sprintf(`[{"resource_id":%q,"resource_scopes":["view"]}]`, made.ID); got != want {
 		t.Errorf("permission request %s, want %s", got, want)
 	}
@@ -117,8 +118,8 @@ func TestUMACreateAnswers(t *testing.T) {
 	}
 }
 
-// UMA Federated Authorization §3.2: the id comes after the registration
-// endpoint's path, with one slash, and the endpoint keeps its query.
+// UMA Federated Authorization §3.2: the id follows the registration endpoint's
+// path, with one slash between, and the endpoint keeps its query.
 func TestUMARegistrationEndpointForms(t *testing.T) {
 	for name, c := range map[string]struct{ endpoint, resource string }{
 		"plain":             {"/res", "/res/r-1"},

@@ -98,7 +98,7 @@ func TestUMARulesLeaveTheRequestAlone(t *testing.T) {
 	}
 }
 
-// TestUMANeedFuncErrors: the function's error is the answer, and never a ticket.
+// TestUMANeedFuncErrors: the function's error is the answer, never a ticket.
 func TestUMANeedFuncErrors(t *testing.T) {
 	cases := map[string]struct {
 		need gatehouse.NeedFunc
@@ -185,7 +185,8 @@ func TestUMAWiringPanics(t *testing.T) {
 	}
 }
 
-// TestUMARulesAreFrozen: changing what the rules were made of changes nothing.
+// TestUMARulesAreFrozen: changing the values that the rules were made from
+// changes nothing.
 func TestUMARulesAreFrozen(t *testing.T) {
 	s := open(t)
 	need := []string{"delete"}
@@ -214,7 +215,7 @@ func TestUMASeveralResources(t *testing.T) {
 	}
 }
 
-// TestUR6_DeniedByDefault: what nobody has said anything about opens nothing.
+// TestUR6_DeniedByDefault: what has no rule is closed.
 func TestUR6_DeniedByDefault(t *testing.T) {
 	t.Run("no resource", func(t *testing.T) {
 		w := world.NewPhotoz(t)

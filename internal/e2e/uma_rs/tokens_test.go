@@ -11,8 +11,9 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// TestUR14_OwnerOnEveryResource: through the package one owner cannot touch what
-// is another's, by whatever id, and a call is about the resources of one owner.
+// TestUR14_OwnerOnEveryResource: through the package one owner cannot change
+// another's resources by any id, and a call is about the resources of one
+// owner.
 func TestUR14_OwnerOnEveryResource(t *testing.T) {
 	w := world.NewPhotoz(t)
 	g := w.Grants(nil)
@@ -35,7 +36,8 @@ func TestUR14_OwnerOnEveryResource(t *testing.T) {
 			t.Fatalf("after deregistering %+v alice has %+v, had %+v", r, now, before)
 		}
 	}
-	// A permission that names resources of two owners is none, in whatever order.
+	// A permission that names resources of two owners counts for neither, in
+	// whatever order.
 	mixed := []gatehouse.Permission{
 		album7.AllOf("view").And(taken.AllOf("view")),
 		taken.AllOf("view").And(taken.AllOf("view"), album7.AllOf("view")),
@@ -53,7 +55,7 @@ func TestUR14_OwnerOnEveryResource(t *testing.T) {
 }
 
 // TestUR14_WrongKindOfToken: an access token whose scope has the right name, an
-// RPT of another authorization server and other tokens get a ticket.
+// RPT of another authorization server and other tokens get only a ticket.
 func TestUR14_WrongKindOfToken(t *testing.T) {
 	for _, form := range []opserver.RPTOptions{{}, {JWT: true}} {
 		t.Run(fmt.Sprintf("JWT %v", form.JWT), func(t *testing.T) {
@@ -84,7 +86,7 @@ func TestUR14_WrongKindOfToken(t *testing.T) {
 }
 
 // TestUR14_RPTOfAnotherServer: a token that opens the same resource, by id, at
-// another authorization server opens nothing here, though both names, the client
+// another authorization server opens nothing here, though the names, the client
 // and even the keys are the same.
 func TestUR14_RPTOfAnotherServer(t *testing.T) {
 	for name, o := range map[string]opserver.RPTOptions{"opaque": {}, "JWT": {JWT: true}} {
@@ -117,7 +119,7 @@ func TestUR14_RPTOfAnotherServer(t *testing.T) {
 				}
 				c.w.WantTicket(answer) // of the right issuer
 			}
-			a.SetDown(true) // who is right does not depend on the other
+			a.SetDown(true) // which one is right does not depend on the other
 			if answer := world.Send(hB, "GET", "/albums/", ofB); !world.Served(answer) {
 				t.Errorf("B's at B without A: %d", answer.Code)
 			}
@@ -125,7 +127,7 @@ func TestUR14_RPTOfAnotherServer(t *testing.T) {
 	}
 }
 
-// TestUMATwoIssuersOneStore: ids are kept by issuer: what one server forgets is
+// TestUMATwoIssuersOneStore: ids are kept by issuer. What one server forgets is
 // registered again there and nowhere else.
 func TestUMATwoIssuersOneStore(t *testing.T) {
 	a, b := world.TwoServers(t, opserver.RPTOptions{})

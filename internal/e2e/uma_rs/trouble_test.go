@@ -15,10 +15,11 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// promise is how long a request may wait for an authorization server in trouble.
+// promise is how long a request may wait for an authorization server in
+// trouble.
 const promise = 2 * time.Second
 
-// wantPromise checks, on the time of a bubble, that an answer came in time.
+// wantPromise checks, on a bubble's clock, that an answer came in time.
 func wantPromise(t *testing.T, began time.Time) {
 	t.Helper()
 	if took := time.Since(began); took > promise {
@@ -35,8 +36,8 @@ func inBubble(t *testing.T, name string, f func(*testing.T)) {
 	})
 }
 
-// TestUR3_ServerDownIs403WithWarning: when no ticket can be had the answer is 403
-// with the Warning, within 2 s, whatever way the server is in trouble.
+// TestUR3_ServerDownIs403WithWarning: if there is no ticket, the answer is 403
+// with the Warning, within 2 s, whatever trouble the server is in.
 func TestUR3_ServerDownIs403WithWarning(t *testing.T) {
 	cases := []struct {
 		name string
@@ -80,8 +81,8 @@ func TestUMA_ServerComesBack(t *testing.T) {
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 }
 
-// TestIN2_IntrospectionTrouble: when nobody can say whether the token is good,
-// the answer is 503 and Retry-After, and nothing is remembered.
+// TestIN2_IntrospectionTrouble: if nobody can say whether the token is valid,
+// the answer is 503 with Retry-After, and nothing is remembered.
 func TestIN2_IntrospectionTrouble(t *testing.T) {
 	cases := map[string]struct {
 		bad  func(w *world.Photoz)
@@ -114,8 +115,8 @@ func TestIN2_IntrospectionTrouble(t *testing.T) {
 	}
 }
 
-// TestUMARowsCached: while introspection is in trouble, facts that are not too old
-// go on to serve, and not a moment longer.
+// TestUMARowsCached: while introspection is in trouble, facts that are not too
+// old continue to serve, but not a moment longer.
 func TestUMARowsCached(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
@@ -132,8 +133,8 @@ func TestUMARowsCached(t *testing.T) {
 	world.WantTrouble(t, world.Send(h, "GET", albumsPath, rpt))
 }
 
-// TestUMARowsIssuerMismatch: metadata of another issuer stays refused, is told to
-// the log with both values, and costs the server one look at a time.
+// TestUMARowsIssuerMismatch: metadata of another issuer stays refused, is
+// logged with both values, and costs the server one request per attempt.
 func TestUMARowsIssuerMismatch(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
@@ -150,7 +151,7 @@ func TestUMARowsIssuerMismatch(t *testing.T) {
 	}
 }
 
-// TestUMAIDStoreDown: our own trouble is 503, with and without a token.
+// TestUMAIDStoreDown: our own trouble gives 503, with and without a token.
 func TestUMAIDStoreDown(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &idStore{}
@@ -170,7 +171,8 @@ func TestUMAIDStoreDown(t *testing.T) {
 	}
 }
 
-// TestUMAClientGone: a client that leaves opens nothing and leaves others alone.
+// TestUMAClientGone: a client that leaves opens nothing and does not affect
+// others.
 func TestUMAClientGone(t *testing.T) {
 	s := world.NewScript(t)
 	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))

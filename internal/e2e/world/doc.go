@@ -1,13 +1,15 @@
-// Package world is where the stories of internal/e2e happen: an OpenID provider
-// and UMA authorization server from middlewaretest, one clock, one log, the events,
-// and the secrets that must never show. [Site] is a web site of several replicas
-// that signs people in, [Visitor] a browser. [Photoz] is a photo site under UMA, which
-// signs its owners in to let it act for them, and [PrintShop] its client.
+// Package world is the setting of the stories in internal/e2e: an OpenID
+// provider and UMA authorization server from middlewaretest, one clock, one
+// log, the events, and the secrets that must never show. [Site] is a web site
+// of several replicas that signs people in, and [Visitor] is a browser.
+// [Photoz] is a photo site under UMA, which signs its owners in so that it may
+// act for them, and [PrintShop] is its client.
 //
-// Where a test needs answers that the server of middlewaretest never gives, [Script]
-// is an authorization server as a resource server sees it, [ShopScript] one as a
-// client sees it: both say word for word what the test tells them, in the same world.
+// Some tests need answers that the server of middlewaretest never gives.
+// [Script] is an authorization server as a resource server sees it, and
+// [ShopScript] one as a client sees it. Both answer word for word as the test
+// says, in the same world.
 //
-// It serves tests only. It knows what users of gatehouse know and the controls of
-// the test provider; it knows nothing of the inside of gatehouse.
+// The package is only for tests. It knows what users of gatehouse know and the
+// controls of the test provider. It must not know the internals of gatehouse.
 package world

@@ -18,8 +18,9 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// What a photo site and a print shop are at their authorization server. The
-// secret of the photo site needs the form-encoding of RFC 6749 §2.3.1.
+// The registrations of a photo site and a print shop at their authorization
+// server. The secret of the photo site needs the form-encoding of RFC 6749
+// §2.3.1.
 const (
 	PhotozIssuer = "https://as.test/realm"
 	PhotozOrigin = "https://photoz.test"
@@ -33,20 +34,20 @@ const UMAGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 // Unreachable is the Warning of UMA Grant §3.2.2.
 const Unreachable = `199 - "UMA Authorization Server Unreachable"`
 
-// Clients of the photo site and of the print shop.
+// The clients of the photo site and of the print shop.
 var (
 	PhotozClient = gatehouse.Client{ID: "photoz", Secret: gatehouse.NewSecret(PhotozSecret)}
 	ShopClient   = gatehouse.Client{ID: "printshop", Secret: gatehouse.NewSecret(ShopSecret)}
 )
 
-// Photoz is a photo site under UMA and its authorization server. Alice and Bob have
-// accounts there. When the test ends, no secret may have shown.
+// Photoz is a photo site under UMA with its authorization server. Alice and Bob
+// have accounts there. When the test ends, no secret may have shown.
 type Photoz struct {
 	*World
-	process *gatehouse.Provider // what the photo site's present process has of the server
+	process *gatehouse.Provider // the server as the photo site's present process knows it
 
 	mu      sync.Mutex
-	methods []string // of what reached the server's resource endpoint
+	methods []string // requests that reached the server's resource endpoint
 }
 
 // NewPhotoz makes a photo site off the network.
@@ -82,9 +83,10 @@ func photoz(world *World) *Photoz {
 	return w
 }
 
-// TwoServers makes two authorization servers with the same people, clients, secrets
-// and signing keys, which give the same ids to their resources: only the issuer
-// tells one from the other. Each is reached in the world of the other, too.
+// TwoServers makes two authorization servers with the same people, clients,
+// secrets and signing keys, which give the same ids to their resources. Only
+// the issuer distinguishes them. Each can also be reached in the world of the
+// other.
 func TwoServers(t testing.TB, o opserver.RPTOptions) (a, b *Photoz) {
 	t.Helper()
 	a, b = photoz(New(t, "https://as-a.test/realm")), photoz(New(t, "https://as-b.test/realm"))
@@ -100,7 +102,7 @@ func TwoServers(t testing.TB, o opserver.RPTOptions) (a, b *Photoz) {
 // Restart begins a new process of the photo site, whose memory is empty.
 func (w *Photoz) Restart() { w.process = w.Provider() }
 
-// Process is what the present process of the photo site has of the server.
+// Process is the server as the present process of the photo site knows it.
 func (w *Photoz) Process() *gatehouse.Provider { return w.process }
 
 // ResourceServer makes a resource server of the present process.
@@ -112,14 +114,14 @@ func (w *Photoz) ResourceServer(c gatehouse.ResourceServerConfig) *gatehouse.Res
 	rs, err := gatehouse.NewResourceServer(w.process, c)
 	w.Must(err)
 	w.T.Cleanup(func() {
-		w.Server.Close() // what a fault holds would be waited for
+		w.Server.Close() // otherwise Shutdown would wait for requests that a fault holds
 		w.Must(rs.Shutdown(context.Background()))
 	})
 	return rs
 }
 
-// Grants makes the owners' grants of the present process over a store, nil for
-// memory.
+// Grants makes the owners' grants of the present process over a store; nil
+// means memory.
 func (w *Photoz) Grants(store gatehouse.GrantStore) *gatehouse.OwnerGrants {
 	w.T.Helper()
 	g, err := gatehouse.NewOwnerGrants(w.process, gatehouse.OwnerGrantsConfig{Client: PhotozClient, Store: store})
@@ -131,8 +133,8 @@ func (w *Photoz) Grants(store gatehouse.GrantStore) *gatehouse.OwnerGrants {
 	return g
 }
 
-// Agree lets a person sign in at the photo site and let it act for them at the
-// authorization server. It leaves the grant in g.
+// Agree lets a person sign in at the photo site, which may then act for them at
+// the authorization server. It leaves the grant in g.
 func (w *Photoz) Agree(g *gatehouse.OwnerGrants, user string) {
 	w.T.Helper()
 	if resp := w.AskToAgree(g, user); resp.StatusCode != http.StatusOK {
@@ -141,8 +143,8 @@ func (w *Photoz) Agree(g *gatehouse.OwnerGrants, user string) {
 	}
 }
 
-// AskToAgree is [Photoz.Agree] that may fail: it gives the answer which the person
-// ends at.
+// AskToAgree is [Photoz.Agree] for a sign-in that may fail. It returns the
+// answer at which the person ends.
 func (w *Photoz) AskToAgree(g *gatehouse.OwnerGrants, user string) *http.Response {
 	w.T.Helper()
 	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Now: w.Now})
@@ -169,7 +171,8 @@ func (w *Photoz) Reset() {
 	w.methods = nil
 }
 
-// Made counts calls of that method to the resource endpoint since the last Reset.
+// Made counts the calls of that method to the resource endpoint since the last
+// Reset.
 func (w *Photoz) Made(method string) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -181,7 +184,7 @@ func (w *Photoz) Made(method string) (n int) {
 	return n
 }
 
-// Spent is what went to each endpoint of the server since the last Reset.
+// Spent is the requests to each endpoint of the server since the last Reset.
 func (w *World) Spent() string {
 	out := []string{}
 	for _, e := range opserver.Endpoints() {
@@ -192,8 +195,8 @@ func (w *World) Spent() string {
 	return fmt.Sprint(out)
 }
 
-// WantSilence shows texts to the world outside and checks that they hold no secret,
-// of those that were minted and of those named.
+// WantSilence checks that texts which outsiders see contain no secret, neither
+// a minted nor a named one.
 func (w *World) WantSilence(texts []string, secrets ...string) {
 	w.T.Helper()
 	for _, s := range secrets {
@@ -206,7 +209,7 @@ func (w *World) WantSilence(texts []string, secrets ...string) {
 // Albums is a resource of the photo site itself.
 var Albums = gatehouse.Resource{Name: "albums", Scopes: []string{"view", "add", "delete", "all"}}
 
-// AlbumRules are the rules for it.
+// AlbumRules are the rules for Albums.
 func AlbumRules() gatehouse.Rules {
 	return gatehouse.Rules{
 		"GET /albums/":    Albums.AllOf("view"),
@@ -216,7 +219,7 @@ func AlbumRules() gatehouse.Rules {
 	}
 }
 
-// Photos is a handler that says whom it served, behind a middleware.
+// Photos is a handler behind a middleware that says whom it served.
 func Photos(protect func(http.Handler) http.Handler) http.Handler {
 	return protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := gatehouse.IdentityFrom(r.Context())
@@ -280,7 +283,7 @@ func (w *Photoz) WantTicket(r *httptest.ResponseRecorder) string {
 	return m[3]
 }
 
-// WantUnreachable checks the answer when no ticket can be had.
+// WantUnreachable checks the answer when there is no ticket.
 func WantUnreachable(t testing.TB, r *httptest.ResponseRecorder) {
 	t.Helper()
 	if r.Code != http.StatusForbidden || r.Header().Get("Warning") != Unreachable || r.Header().Get("WWW-Authenticate") != "" {
@@ -291,7 +294,7 @@ func WantUnreachable(t testing.TB, r *httptest.ResponseRecorder) {
 	}
 }
 
-// WantTrouble checks the answer when nobody can say whether a token is good.
+// WantTrouble checks the answer when nobody can say whether a token is valid.
 func WantTrouble(t testing.TB, r *httptest.ResponseRecorder) {
 	t.Helper()
 	if r.Code != http.StatusServiceUnavailable || r.Header().Get("Retry-After") == "" {
@@ -302,7 +305,7 @@ func WantTrouble(t testing.TB, r *httptest.ResponseRecorder) {
 	}
 }
 
-// Exchange is what the print shop does with a ticket for a person.
+// Exchange presents a ticket as the print shop, for a person.
 func (w *Photoz) Exchange(ticket, user string) (rpt string, status int) {
 	w.T.Helper()
 	idToken, err := w.IDToken(user, "printshop")
@@ -328,12 +331,12 @@ func (w *Photoz) AsShop(endpoint string, form url.Values) (map[string]any, int) 
 	w.Must(err)
 	w.Must(resp.Body.Close())
 	var body map[string]any
-	_ = json.Unmarshal(raw, &body) // an answer that is no JSON has no members
+	_ = json.Unmarshal(raw, &body) // an answer that is not JSON has no members
 	return body, resp.StatusCode
 }
 
-// RPT gets Bob a token for what method and target need, once the owner has shared
-// the scopes.
+// RPT gets Bob a token for what method and target need, once the owner has
+// shared the scopes.
 func (w *Photoz) RPT(h http.Handler, method, target, owner string, scopes ...string) string {
 	w.T.Helper()
 	ticket := w.WantTicket(Send(h, method, target, ""))
@@ -347,7 +350,8 @@ func (w *Photoz) RPT(h http.Handler, method, target, owner string, scopes ...str
 	return token
 }
 
-// ShopConfig is the print shop on behalf of somebody who can prove it.
+// ShopConfig configures the print shop on behalf of somebody who can prove who
+// they are.
 func (w *Photoz) ShopConfig(who string) gatehouse.UMATransportConfig {
 	return gatehouse.UMATransportConfig{
 		Client: ShopClient, Base: w.Transport(),
@@ -359,13 +363,13 @@ func (w *Photoz) ShopConfig(who string) gatehouse.UMATransportConfig {
 	}
 }
 
-// Shop makes the transport of a print shop, as a process of its own.
+// Shop makes the transport of a print shop, as a separate process.
 func (w *Photoz) Shop(c gatehouse.UMATransportConfig) *gatehouse.UMATransport {
 	w.T.Helper()
 	tr, err := gatehouse.NewUMATransport(w.Provider(), c)
 	w.Must(err)
 	w.T.Cleanup(func() {
-		w.Server.Close() // what a fault holds would be waited for
+		w.Server.Close() // otherwise Shutdown would wait for requests that a fault holds
 		w.Must(tr.Shutdown(context.Background()))
 	})
 	return tr
@@ -394,7 +398,7 @@ func Get(c *http.Client, address string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-// WireLog is a wire that notes the requests as they leave.
+// WireLog is a wire that records the requests as they are sent.
 type WireLog struct {
 	mu   sync.Mutex
 	sent []SentRequest
@@ -420,7 +424,7 @@ func (l *WireLog) Pass(r *http.Request, next func(*http.Request) *http.Response)
 	return next(r), nil
 }
 
-// To lists the requests with that method to a path that begins so.
+// To lists the requests with that method to a path with that prefix.
 func (l *WireLog) To(method, path string) (list []SentRequest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// PrintShop is a print shop that acts for people at a photo site, which has an album
-// of Alice's.
+// PrintShop is a print shop that acts for people at a photo site, which has an
+// album of Alice's.
 type PrintShop struct {
 	*Photoz
 	Site    string                  // its origin

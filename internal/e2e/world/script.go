@@ -16,8 +16,9 @@ import (
 // ScriptIssuer is the authorization server of a [Script].
 const ScriptIssuer = "https://as.example.org"
 
-// Script is an authorization server that says on the wire what a test tells it: for
-// answers that the server of middlewaretest never gives. Photoz is its client.
+// Script is an authorization server that answers on the wire as a test says. It
+// is for answers that the server of middlewaretest never gives. Photoz is its
+// client.
 type Script struct {
 	*World
 	Mux     *http.ServeMux // who answers
@@ -27,8 +28,8 @@ type Script struct {
 	calls []string // "POST /perm body"
 }
 
-// NewScript makes a server with metadata and a token endpoint; extra are more members
-// of its metadata.
+// NewScript makes a server with metadata and a token endpoint. extra adds
+// members to its metadata.
 func NewScript(t testing.TB, extra ...string) *Script {
 	t.Helper()
 	s := &Script{World: New(t, ScriptIssuer), Mux: http.NewServeMux()}
@@ -54,7 +55,7 @@ func (s *Script) Says(pattern string, status int, body string) {
 	})
 }
 
-// answer notes the request and lets the mux answer.
+// answer records the request and lets the mux answer.
 func (s *Script) answer(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

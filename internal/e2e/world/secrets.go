@@ -17,7 +17,7 @@ import (
 
 // Mint remembers a secret, which must never show.
 func (w *World) Mint(kind, value string) {
-	if len(value) < 8 { // what is shorter is no secret of ours, and shows by chance
+	if len(value) < 8 { // anything shorter is not a secret of ours, and shows by chance
 		return
 	}
 	w.mu.Lock()
@@ -25,28 +25,28 @@ func (w *World) Mint(kind, value string) {
 	w.secrets[value] = kind
 }
 
-// Show notes texts that people outside get to see.
+// Show records texts that outsiders see.
 func (w *World) Show(texts ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shown = append(w.shown, texts...)
 }
 
-// Secrets are the secrets that were minted so far, with their kind.
+// Secrets are the secrets minted so far, with their kinds.
 func (w *World) Secrets() map[string]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.secrets)
 }
 
-// Shown are the texts that people outside got to see so far.
+// Shown are the texts that outsiders have seen so far.
 func (w *World) Shown() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.shown)
 }
 
-// noteRequest keeps a request and the secrets in it.
+// noteRequest records a request and the secrets in it.
 func (w *World) noteRequest(r *http.Request, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "ticket", "claim_token", "rpt"} {
@@ -59,11 +59,12 @@ func (w *World) noteRequest(r *http.Request, body []byte) {
 	w.calls = append(w.calls, Call{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.Path, r.Header.Get("Authorization"), form})
 }
 
-// mostNoted is the size of answer that is read for secrets: gatehouse takes none that
-// is larger, and reading opserver.HugeAnswer is slow under the race detector.
+// mostNoted is the size of answer that is searched for secrets. gatehouse
+// accepts no larger one, and reading opserver.HugeAnswer is slow under the race
+// detector.
 const mostNoted = 2 << 20
 
-// noteAnswer keeps the secrets of an answer.
+// noteAnswer records the secrets of an answer.
 func (w *World) noteAnswer(resp *http.Response) {
 	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
@@ -90,8 +91,8 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // ticketOf finds the ticket of a UMA challenge.
 var ticketOf = regexp.MustCompile(`ticket="[^"]*"`)
 
-// NoteShown keeps what a browser, a proxy or a log of addresses gets to see of an
-// answer, and the cookies as secrets.
+// NoteShown records what a browser, a proxy or a log of addresses sees of an
+// answer, and records the cookies as secrets.
 func (w *World) NoteShown(rec *httptest.ResponseRecorder) {
 	w.T.Helper()
 	for _, c := range rec.Result().Cookies() {
@@ -114,8 +115,8 @@ func (w *World) NoteShown(rec *httptest.ResponseRecorder) {
 	w.Show("Location: "+location, rec.Body.String(), challenge)
 }
 
-// CheckSilence looks for every secret that was minted in the log, the events, the
-// pages and the addresses, and for verifiers and tokens in cookies (R13: no secret
+// CheckSilence searches the log, the events, the pages and the addresses for
+// every minted secret, and the cookies for verifiers and tokens (R13: no secret
 // shows).
 func (w *World) CheckSilence() {
 	w.T.Helper()

@@ -15,7 +15,7 @@ import (
 	"example.com/gatehouse"
 )
 
-// What a print shop of a [ShopScript] meets.
+// The origins that a print shop of a [ShopScript] meets.
 const (
 	ShopScriptIssuer  = "https://as.example.org/realm"
 	ShopScriptPhotos  = "https://photos.example.org"
@@ -26,13 +26,14 @@ const (
 	shopScriptToken  = "/odd/token-9"
 )
 
-// ShopScript is a print shop whose authorization server and resource servers do what
-// a test tells them, and the record of what they saw.
+// ShopScript is a print shop whose authorization server and resource servers
+// act as a test says. It records what they saw.
 type ShopScript struct {
 	*World
-	// Answer is what the token endpoint says to its nth request, from 1.
+	// Answer is what the token endpoint answers to its nth request, counted
+	// from 1.
 	Answer func(n int, form url.Values) ScriptAnswer
-	// Permit decides about a request to a resource server.
+	// Permit decides on a request to a resource server.
 	Permit func(r *http.Request, token string) bool
 
 	mu      sync.Mutex
@@ -51,15 +52,15 @@ type ScriptAnswer struct {
 // ScriptSeen is one request as a resource server saw it.
 type ScriptSeen struct{ Origin, Method, Path, Token, Body string }
 
-// Raw is an answer word for word.
+// Raw is an answer given word for word.
 func Raw(status int, body string) ScriptAnswer { return ScriptAnswer{status, body} }
 
-// Granted is an answer with a token and more members.
+// Granted is an answer with a token and additional members.
 func Granted(token string, more ...string) ScriptAnswer {
 	return Raw(http.StatusOK, `{"access_token":"`+token+`","token_type":"Bearer"`+strings.Join(append([]string{""}, more...), ",")+`}`)
 }
 
-// Refused is an error with more members.
+// Refused is an error with additional members.
 func Refused(status int, code string, more ...string) ScriptAnswer {
 	return Raw(status, `{"error":"`+code+`"`+strings.Join(append([]string{""}, more...), ",")+`}`)
 }
@@ -100,7 +101,8 @@ func (w *ShopScript) serveToken(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(rw, a.Body)
 }
 
-// ServeResource is a resource server that lets in whom Permit lets in.
+// ServeResource is a resource server that admits the requests that Permit
+// admits.
 func (w *ShopScript) ServeResource(rw http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -123,7 +125,7 @@ func (w *ShopScript) ServePhotos(h http.HandlerFunc) { w.Serve(ShopScriptPhotos,
 // ServeServer lets another handler answer for the authorization server.
 func (w *ShopScript) ServeServer(h http.HandlerFunc) { w.Serve(shopScriptServer, h) }
 
-// challenge is a proper UMA challenge with a fresh ticket.
+// challenge is a valid UMA challenge with a new ticket.
 func (w *ShopScript) challenge() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +133,7 @@ func (w *ShopScript) challenge() string {
 	return fmt.Sprintf(`UMA realm="photos", as_uri="%s", ticket="ticket-%d"`, ShopScriptIssuer, w.tickets)
 }
 
-// See notes a request to a resource server.
+// See records a request to a resource server.
 func (w *ShopScript) See(s ScriptSeen) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -145,14 +147,14 @@ func (w *ShopScript) Seen() []ScriptSeen {
 	return slices.Clone(w.seen)
 }
 
-// Tickets counts the tickets that were given so far.
+// Tickets counts the tickets issued so far.
 func (w *ShopScript) Tickets() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.tickets
 }
 
-// Asked is what the token endpoint was asked so far.
+// Asked is the requests to the token endpoint so far.
 func (w *ShopScript) Asked() []url.Values {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -167,8 +169,8 @@ func (w *ShopScript) Tokens() (all []string) {
 	return all
 }
 
-// Told is a provider that was told its metadata, with addresses that nobody guesses;
-// those of Keycloak have a policy endpoint and none for claims.
+// Told is a provider with given metadata, whose addresses nobody can guess.
+// Those of Keycloak have a policy endpoint and none for claims.
 func (w *ShopScript) Told(keycloak bool) *gatehouse.Provider {
 	md := &gatehouse.Metadata{
 		TokenEndpoint:             shopScriptServer + shopScriptToken,
@@ -227,8 +229,8 @@ func (w *ShopScript) WantCode(c *http.Client, address, code string) {
 	w.WantNoSecret(err)
 }
 
-// WantNoSecret fails the test if the error or the log holds a secret, or what the
-// server said in words.
+// WantNoSecret fails the test if the error or the log contains a secret or any
+// wording of the server.
 func (w *ShopScript) WantNoSecret(err error) {
 	w.T.Helper()
 	text := w.Log() + fmt.Sprintf(" %v %+v %#v", err, err, err)

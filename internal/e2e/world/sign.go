@@ -11,7 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Signer signs with a key that the provider is made to publish beside its own.
+// Signer signs with a key that the provider publishes along with its own.
 type Signer struct {
 	t   testing.TB
 	Key jose.JSONWebKey
@@ -26,7 +26,7 @@ func NewSigner(t testing.TB) *Signer {
 	return &Signer{t, jose.JSONWebKey{Key: k, KeyID: "tests", Algorithm: string(jose.ES256), Use: "sig"}}
 }
 
-// Sign makes a compact JWS with the header members given on top.
+// Sign makes a compact JWS with the given members added to the header.
 func (k *Signer) Sign(header map[string]any, payload []byte) string {
 	k.t.Helper()
 	o := (&jose.SignerOptions{}).WithHeader("kid", k.Key.KeyID).WithHeader("typ", "JWT")
@@ -50,7 +50,8 @@ func (k *Signer) Sign(header map[string]any, payload []byte) string {
 	return raw
 }
 
-// Retoken signs the provider's ID Tokens anew after a change of header and claims.
+// Retoken changes the header and claims of the provider's ID Tokens and signs
+// them again.
 func (s *Site) Retoken(t testing.TB, change func(header, claims map[string]any)) {
 	t.Helper()
 	if s.signer == nil {
@@ -68,7 +69,8 @@ func (s *Site) Retoken(t testing.TB, change func(header, claims map[string]any))
 	})
 }
 
-// Rewrap replaces the provider's ID Tokens and publishes the key beside its own.
+// Rewrap replaces the provider's ID Tokens and publishes the key along with its
+// own.
 func (s *Site) Rewrap(t testing.TB, k *Signer, remake func(claims map[string]any) string) {
 	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
 		return RewriteJSON(t, next(r), func(m map[string]any) {

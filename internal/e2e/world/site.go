@@ -13,24 +13,26 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// What a site is made of. The secret needs the form-encoding of RFC 6749 §2.3.1.
+// The registration of a site. The secret needs the form-encoding of RFC 6749
+// §2.3.1.
 const (
 	SiteIssuer = "https://op.test/realm"
 	SiteSecret = "rp secret: %+/"
 	SitePass   = "pass-word-of-everybody"
 )
 
-// Names of the replicas of a site of two.
+// The names of the replicas of a site of two.
 const (
 	ReplicaA = iota
 	ReplicaB
 )
 
-// Past is when the access tokens of the provider have expired.
+// Past is long enough for the access tokens of the provider to expire.
 const Past = 5*time.Minute + time.Second
 
-// Site is a web site under test: replicas that share one store, behind one origin,
-// in a world off the network. Ana and Ben have accounts at the provider.
+// Site is a web site under test: replicas that share one store, behind one
+// origin, in a world off the network. Ana and Ben have accounts at the
+// provider.
 type Site struct {
 	*World
 	Origin   string
@@ -49,7 +51,7 @@ type Replica struct {
 	Mux      *http.ServeMux
 }
 
-// SiteOptions change a site. Each function changes what is handed to the
+// SiteOptions change a site. Each function changes the config passed to the
 // constructor of its name.
 type SiteOptions struct {
 	Origin   string
@@ -63,7 +65,7 @@ type SiteOptions struct {
 	Mount    func(mux *http.ServeMux, login *gatehouse.RelyingParty)
 }
 
-// TwoReplicas makes a site of two.
+// TwoReplicas makes a site of two replicas.
 func TwoReplicas(o *SiteOptions) { o.Replicas = 2 }
 
 // Limits sets the limits of sessions.
@@ -88,7 +90,8 @@ func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 	for _, name := range []string{"ana", "ben"} {
 		s.Must(s.AddUser(name, SitePass, map[string]any{"sub": name + "-1", "email": name + "@example.org", "name": strings.ToUpper(name)}))
 	}
-	// ES256: RSA takes long under the race detector, and one test has it.
+	// ES256 is used because RSA takes long under the race detector. One test
+	// uses RSA.
 	c := opserver.Client{ID: "notes", Secret: SiteSecret, RedirectURIs: []string{o.Origin + "/auth/callback"},
 		PostLogoutRedirectURIs: []string{o.Origin + "/auth/logout"}, IDTokenAlg: "ES256"}
 	if o.Client != nil {
@@ -152,7 +155,7 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 	return r
 }
 
-// WhoAmI says whom it serves.
+// WhoAmI is a handler that says whom it serves.
 var WhoAmI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	id := gatehouse.IdentityFrom(r.Context())
 	if id == nil {
@@ -197,7 +200,8 @@ func (s *Site) RevokedTokens() (list []string) {
 	return list
 }
 
-// WantRefusal checks a page or body of ours: status, no-store, no handler run.
+// WantRefusal checks a page or body of ours: the status, no-store, and that no
+// handler ran.
 func (s *Site) WantRefusal(a *Page, status int) {
 	s.T.Helper()
 	if a.Code != status || strings.Contains(a.Body.String(), "served") {
@@ -211,8 +215,8 @@ func (s *Site) WantRefusal(a *Page, status int) {
 	}
 }
 
-// WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing set,
-// the token endpoint as often asked as said.
+// WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing
+// set, and the given number of token requests.
 func (s *Site) WantNo(b *Visitor, a *Page, tokenRequests int) {
 	s.T.Helper()
 	s.WantRefusal(a, http.StatusBadRequest)

@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse"
 )
 
-// WatchedStore counts what a store is asked, can fail or hang, and lets a test
+// WatchedStore counts the calls to a store, can fail or hang, and lets a test
 // act between a read and a write.
 type WatchedStore struct {
 	gatehouse.Store
@@ -23,17 +23,17 @@ type WatchedStore struct {
 	before func(op, key string) // runs before the call, outside the lock
 }
 
-// Watched puts a WatchedStore before the store of a site.
+// Watched puts a WatchedStore in front of the store of a site.
 func Watched(o *SiteOptions) {
 	o.Wrap = func(s gatehouse.Store) gatehouse.Store { return Watch(s) }
 }
 
-// Watch puts a WatchedStore before a store.
+// Watch puts a WatchedStore in front of a store.
 func Watch(s gatehouse.Store) *WatchedStore {
 	return &WatchedStore{Store: s, keys: map[string]time.Time{}}
 }
 
-// Watched is the store of a site that is watched.
+// Watched is the watched store of the site.
 func (s *Site) Watched() *WatchedStore {
 	store, ok := s.Store.(*WatchedStore)
 	if !ok {
@@ -130,7 +130,7 @@ func (s *WatchedStore) All() []string {
 	return list
 }
 
-// Counts returns reads and writes since the last call.
+// Counts returns the reads and writes since the last call.
 func (s *WatchedStore) Counts() (reads, writes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,8 @@ func (s *WatchedStore) Writes() int {
 	return s.writes
 }
 
-// Fail lets every call fail, or hang until its context ends; nil and false end it.
+// Fail makes every call fail, or hang until its context ends. Nil and false end
+// that.
 func (s *WatchedStore) Fail(err error, hang bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

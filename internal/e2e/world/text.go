@@ -43,7 +43,7 @@ func parse(t testing.TB, raw string) *url.URL {
 	return u
 }
 
-// JSON writes a value.
+// JSON encodes a value.
 func JSON(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
@@ -53,7 +53,7 @@ func JSON(t testing.TB, v any) string {
 	return string(b)
 }
 
-// TokenClaims reads the claims of a token without judging it.
+// TokenClaims reads the claims of a token without verifying it.
 func TokenClaims(t testing.TB, raw string) map[string]any {
 	t.Helper()
 	parts := strings.Split(raw, ".")
@@ -71,7 +71,8 @@ func TokenClaims(t testing.TB, raw string) map[string]any {
 	return claims
 }
 
-// RewriteBody replaces a JSON answer by what change makes of it; other answers pass.
+// RewriteBody replaces a JSON answer with what change makes of it. Other
+// answers pass unchanged.
 func RewriteBody(t testing.TB, resp *http.Response, change func(map[string]any) any) *http.Response {
 	t.Helper()
 	b, err := io.ReadAll(resp.Body)
@@ -95,8 +96,8 @@ func RewriteJSON(t testing.TB, resp *http.Response, change func(map[string]any))
 	return RewriteBody(t, resp, func(m map[string]any) any { change(m); return m })
 }
 
-// TextMember reads a text member of an object in the plainest way, names as they are;
-// it is "" when there is none.
+// TextMember reads a string member of an object in the plainest way, with
+// case-sensitive names. It returns "" if there is none.
 func TextMember(body []byte, member string) string {
 	var all map[string]any
 	if json.Unmarshal(body, &all) != nil {

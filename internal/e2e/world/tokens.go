@@ -9,8 +9,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// TokenSeen keeps what [gatehouse.RelyingParty.Token] said; tokens stay off the
-// pages.
+// TokenSeen records the results of [gatehouse.RelyingParty.Token]. Tokens stay
+// off the pages.
 type TokenSeen struct {
 	mu     sync.Mutex
 	tokens []string
@@ -40,7 +40,7 @@ func (seen *TokenSeen) Take() (tokens []string, errs []error) {
 	return tokens, errs
 }
 
-// One returns the one token that was asked for.
+// One returns the one token that was seen.
 func (seen *TokenSeen) One(t testing.TB) string {
 	t.Helper()
 	tokens, errs := seen.Take()
@@ -50,7 +50,8 @@ func (seen *TokenSeen) One(t testing.TB) string {
 	return tokens[0]
 }
 
-// WithTokens is a site of two replicas with a page, /token, that wants the token.
+// WithTokens is a site of two replicas with a page, /token, that asks for the
+// token.
 func WithTokens(t testing.TB, change ...func(*SiteOptions)) (*Site, *TokenSeen) {
 	t.Helper()
 	seen := &TokenSeen{}
@@ -62,7 +63,7 @@ func WithTokens(t testing.TB, change ...func(*SiteOptions)) (*Site, *TokenSeen) 
 	return NewSite(t, change...), seen
 }
 
-// OnRefresh answers refresh requests; others pass.
+// OnRefresh answers refresh requests. Others pass.
 func (s *Site) OnRefresh(answer Wire) {
 	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
 		calls := s.Calls()

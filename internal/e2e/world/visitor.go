@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Visitor is a browser with a cookie jar. It goes to one replica at a time and
-// follows nothing by itself.
+// Visitor is a browser with a cookie jar. It talks to one replica at a time and
+// does not follow redirects by itself.
 type Visitor struct {
 	Site *Site
 	User string
@@ -22,7 +22,7 @@ type Visitor struct {
 	Jar  http.CookieJar
 }
 
-// Visitor is a fresh browser of a person.
+// Visitor is a new browser of a person.
 func (s *Site) Visitor(user string) *Visitor {
 	jar, err := cookiejar.New(nil)
 	s.Must(err)
@@ -48,13 +48,13 @@ func (b *Visitor) Together(n, replicas int, target string) (answers []*Page) {
 	return answers
 }
 
-// Page is what a visitor got.
+// Page is an answer that a visitor got.
 type Page struct {
 	*httptest.ResponseRecorder
 	URL *url.URL
 }
 
-// Location is where it leads.
+// Location is where the answer redirects to.
 func (a *Page) Location() string { return a.Header().Get("Location") }
 
 func (a *Page) String() string {
@@ -65,7 +65,7 @@ func (a *Page) String() string {
 	return fmt.Sprintf("%s: %d, Location %q, body %q", a.URL.Path, a.Code, a.Location(), body)
 }
 
-// Do sends a request of the test's own making, with the cookies of the browser.
+// Do sends a request of the test's own, with the cookies of the browser.
 func (b *Visitor) Do(r *http.Request) *Page {
 	b.Site.T.Helper()
 	at := *r.URL
@@ -85,7 +85,7 @@ func (b *Visitor) Do(r *http.Request) *Page {
 	return &Page{w, &at}
 }
 
-// Request makes a request; header has names and values in turn.
+// Request makes a request. header alternates names and values.
 func (b *Visitor) Request(method, target string, body io.Reader, header ...string) *http.Request {
 	if strings.HasPrefix(target, "/") {
 		target = b.Site.Origin + target
@@ -97,23 +97,24 @@ func (b *Visitor) Request(method, target string, body io.Reader, header ...strin
 	return r
 }
 
-// Navigation is what a browser says of a page that is opened.
+// Navigation is the header that a browser sends when it opens a page.
 var Navigation = []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "none", "Accept", "text/html"}
 
-// Get opens a page, once; more header lines win over those of a navigation.
+// Get opens a page, once. The given header lines override those of a
+// navigation.
 func (b *Visitor) Get(target string, header ...string) *Page {
 	b.Site.T.Helper()
 	return b.Do(b.Request(http.MethodGet, target, nil, append(slices.Clone(Navigation), header...)...))
 }
 
-// Fetch is what a script of the page does.
+// Fetch is a request of a script on the page.
 func (b *Visitor) Fetch(method, target string, header ...string) *Page {
 	b.Site.T.Helper()
 	h := []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Accept", "*/*"}
 	return b.Do(b.Request(method, target, nil, append(h, header...)...))
 }
 
-// Post sends a form of one of our pages by navigation.
+// Post submits a form of one of our pages by navigation.
 func (b *Visitor) Post(target string, form url.Values, header ...string) *Page {
 	b.Site.T.Helper()
 	h := append(slices.Clone(Navigation), "Content-Type", "application/x-www-form-urlencoded", "Origin", b.Site.Origin, "Sec-Fetch-Site", "same-origin")
@@ -128,7 +129,7 @@ var (
 // providerHost is the host of the provider.
 const providerHost = "op.test"
 
-// FillIn sends the form of a page of the provider.
+// FillIn submits the form of a page of the provider.
 func (b *Visitor) FillIn(a *Page) *Page {
 	b.Site.T.Helper()
 	action := formAction.FindStringSubmatch(a.Body.String())
@@ -145,11 +146,11 @@ func (b *Visitor) FillIn(a *Page) *Page {
 	return b.Do(r)
 }
 
-// MaxHops is more than any sign-in takes; a loop ends there.
+// MaxHops is more than any sign-in takes, so a loop ends there.
 const MaxHops = 12
 
-// Follow goes where it is sent, signs in where it is asked to, and stops at the
-// first answer of the site that is no redirect, or before the request for which
+// Follow follows redirects and signs in when asked. It stops at the first
+// answer of the site that is not a redirect, or before the request for which
 // stop is true.
 func (b *Visitor) Follow(a *Page, stop func(*url.URL) bool) *Page {
 	b.Site.T.Helper()
@@ -172,20 +173,20 @@ func (b *Visitor) Follow(a *Page, stop func(*url.URL) bool) *Page {
 	return nil
 }
 
-// Visit opens a page of the site and goes where that leads.
+// Visit opens a page of the site and follows where it leads.
 func (b *Visitor) Visit(target string) *Page {
 	b.Site.T.Helper()
 	return b.Follow(b.Get(target), nil)
 }
 
-// ToCallback is Visit up to the answer of the provider, which is returned
+// ToCallback is Visit up to the answer of the provider, which it returns
 // unopened.
 func (b *Visitor) ToCallback(target string) string {
 	b.Site.T.Helper()
 	return b.AnswerOf(b.Get(target))
 }
 
-// AnswerOf is ToCallback for a sign-in that has begun already.
+// AnswerOf is ToCallback for a sign-in that has already begun.
 func (b *Visitor) AnswerOf(start *Page) string {
 	b.Site.T.Helper()
 	a := b.Follow(start, func(u *url.URL) bool { return u.Path == "/auth/callback" })
@@ -202,7 +203,7 @@ func (b *Visitor) SignIn() string {
 	return b.SessionCookie()
 }
 
-// Cookies are what the visitor would send to the site.
+// Cookies are the cookies that the visitor would send to the site.
 func (b *Visitor) Cookies() map[string]string {
 	u, err := url.Parse(b.Site.Origin + "/")
 	b.Site.Must(err)
@@ -234,7 +235,7 @@ func (b *Visitor) SessionName() string {
 	return ""
 }
 
-// SessionCookie is its value.
+// SessionCookie is the value of the session cookie.
 func (b *Visitor) SessionCookie() string { return b.Cookies()[b.SessionName()] }
 
 // SetCookie puts a cookie of the site into the browser.

@@ -25,14 +25,14 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// Start is when every world begins.
+// Start is the time at which every world begins.
 var Start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// Keys are the keys of all servers in these tests: an RSA key takes longer to make
-// than most tests to run.
+// Keys are the keys of all servers in these tests, because making an RSA key
+// takes longer than most of the tests.
 var Keys = sync.OnceValue(makeKeys)
 
-// otherKeys take turns with them.
+// otherKeys take turns with Keys.
 var otherKeys = sync.OnceValue(makeKeys)
 
 func makeKeys() []jose.JSONWebKey {
@@ -43,10 +43,10 @@ func makeKeys() []jose.JSONWebKey {
 	return keys
 }
 
-// World is a provider, its clock, and the record of what was said. It is safe for
-// concurrent use.
+// World is a provider, its clock, and the record of everything that was said.
+// It is safe for concurrent use.
 type World struct {
-	*opserver.Server // the controls of the provider, more than the kit shows
+	*opserver.Server // the controls of the provider, more than the kit offers
 	Kit              *middlewaretest.Server
 	T                testing.TB
 
@@ -59,11 +59,11 @@ type World struct {
 	events  []gatehouse.Event
 	calls   []Call
 	secrets map[string]string // minted so far, with their kind
-	shown   []string          // what people outside get to see
+	shown   []string          // what outsiders see
 	turns   int               // of the keys
 }
 
-// Wire sits between those who ask and those who answer; next carries a request on.
+// Wire is between those who ask and those who answer. next passes a request on.
 type Wire = func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error)
 
 // Call is one request that left through [World.Transport].
@@ -73,8 +73,9 @@ type Call struct {
 	Form            url.Values
 }
 
-// New makes a world off the network: all talk in memory, so that origins can be
-// https, everything that is said is seen, and a bubble of testing/synctest holds it.
+// New makes a world off the network. All traffic is in memory, so origins can
+// be https, everything that is said is recorded, and the world fits in a bubble
+// of testing/synctest.
 func New(t testing.TB, issuer string) *World {
 	t.Helper()
 	op := middlewaretest.NewOffline(t, issuer)
@@ -99,8 +100,8 @@ func NewListening(t testing.TB, path string) *World {
 func from(t testing.TB, op *middlewaretest.Server, wire http.RoundTripper) *World {
 	t.Helper()
 	w := &World{T: t, Kit: op, wire: wire, secrets: map[string]string{}}
-	// The kit's transport reaches the very server, whose controls are more than the
-	// kit has use for.
+	// The kit's transport reaches the server itself, which has more controls
+	// than the kit needs.
 	inside, ok := op.Transport().(*offline.Net)
 	if ok {
 		w.Server, ok = inside.Handler(OriginOf(t, op.Issuer())).(*opserver.Server)
@@ -111,11 +112,11 @@ func from(t testing.TB, op *middlewaretest.Server, wire http.RoundTripper) *Worl
 	w.SetKeys(Keys())
 	w.readMetadata()
 	op.Clock().Advance(Start.Sub(op.Clock().Now()))
-	t.Cleanup(w.Server.Close) // what a fault holds would be waited for
+	t.Cleanup(w.Server.Close) // otherwise Close would wait for requests that a fault holds
 	return w
 }
 
-// Must fails the test for an error.
+// Must fails the test if there is an error.
 func (w *World) Must(err error) {
 	w.T.Helper()
 	if err != nil {
@@ -123,13 +124,13 @@ func (w *World) Must(err error) {
 	}
 }
 
-// Now is the time of everybody here.
+// Now is the current time in this world.
 func (w *World) Now() time.Time { return w.Kit.Clock().Now() }
 
 // Advance moves the clock.
 func (w *World) Advance(d time.Duration) { w.Kit.Clock().Advance(d) }
 
-// SetDown lets the provider refuse connections, or answer again.
+// SetDown makes the provider refuse connections, or answer again.
 func (w *World) SetDown(down bool) {
 	w.T.Helper()
 	if down {
@@ -139,7 +140,7 @@ func (w *World) SetDown(down bool) {
 	w.Kit.Start()
 }
 
-// Break switches a fault on, at the named endpoints alone if there are any.
+// Break switches a fault on, only at the named endpoints if there are any.
 func (w *World) Break(f opserver.Fault, endpoints ...string) {
 	w.T.Helper()
 	w.Must(w.SetFaultAt(f, true, endpoints...))
@@ -151,8 +152,8 @@ func (w *World) Mend(f opserver.Fault) {
 	w.Must(w.SetFault(f, false))
 }
 
-// RotateKeys lets the server sign with other keys. Those before stay in the key set
-// until the next rotation.
+// RotateKeys makes the server sign with other keys. The previous keys stay in
+// the key set until the next rotation.
 func (w *World) RotateKeys() {
 	w.mu.Lock()
 	w.turns++
@@ -174,8 +175,8 @@ func (w *World) Serve(origin string, h http.Handler) {
 	w.Kit.Serve(origin, h)
 }
 
-// Provider makes what a process has of the provider: caches of its own, the clock,
-// the log and the events of the world.
+// Provider makes a process's view of the provider, with its own caches and the
+// world's clock, log and events.
 func (w *World) Provider(change ...func(*gatehouse.ProviderConfig)) *gatehouse.Provider {
 	w.T.Helper()
 	return w.ProviderOf(w.Issuer(), change...)
@@ -216,7 +217,7 @@ func (w *World) Log() string {
 // Logged counts a text in the log.
 func (w *World) Logged(text string) int { return strings.Count(w.Log(), text) }
 
-// Hear notes an event.
+// Hear records an event.
 func (w *World) Hear(_ context.Context, e gatehouse.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -240,7 +241,7 @@ func (w *World) EventsOf(name gatehouse.EventName) (codes []string) {
 	return codes
 }
 
-// LastCode is the reason of the last refusal, "" if there was none.
+// LastCode is the reason of the last refusal, or "".
 func (w *World) LastCode() string {
 	codes := w.EventsOf(gatehouse.EventRefusal)
 	if len(codes) == 0 {
@@ -249,15 +250,15 @@ func (w *World) LastCode() string {
 	return codes[len(codes)-1]
 }
 
-// Endpoint is an address of the provider by its name in the OpenID or UMA metadata,
-// "" if there is none.
+// Endpoint is the address of a provider's endpoint by its name in the OpenID or
+// UMA metadata, or "".
 func (w *World) Endpoint(member string) string { return w.metadata[member] }
 
-// Metadata are the addresses and other texts of the provider's OpenID and UMA
+// Metadata is the addresses and other texts in the provider's OpenID and UMA
 // metadata.
 func (w *World) Metadata() map[string]string { return maps.Clone(w.metadata) }
 
-// readMetadata learns the provider's addresses and counts as no request.
+// readMetadata learns the provider's addresses. It does not count as a request.
 func (w *World) readMetadata() {
 	w.metadata = map[string]string{}
 	for _, document := range []string{"/.well-known/uma2-configuration", "/.well-known/openid-configuration"} {
@@ -274,14 +275,14 @@ func (w *World) readMetadata() {
 	w.ResetCounts()
 }
 
-// Calls are the requests that left through the transport so far.
+// Calls are the requests sent through the transport so far.
 func (w *World) Calls() []Call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.calls)
 }
 
-// CallsTo lists those to an endpoint of the OpenID metadata.
+// CallsTo lists the calls to an endpoint of the OpenID metadata.
 func (w *World) CallsTo(member string) (list []Call) {
 	w.T.Helper()
 	address := w.Endpoint(member)
@@ -301,7 +302,8 @@ func (w *World) Total() (n int) {
 	return n
 }
 
-// Reset forgets the requests and events so far, but no secret and no line of the log.
+// Reset forgets the requests and events so far, but no secret and no line of
+// the log.
 func (w *World) Reset() {
 	w.ResetCounts()
 	w.mu.Lock()
@@ -309,7 +311,7 @@ func (w *World) Reset() {
 	w.calls, w.events = nil, nil
 }
 
-// WantQuiet checks that the provider saw nothing that is forbidden.
+// WantQuiet checks that the provider saw no violation.
 func (w *World) WantQuiet() {
 	w.T.Helper()
 	if v := w.Violations(); len(v) != 0 {
@@ -317,15 +319,16 @@ func (w *World) WantQuiet() {
 	}
 }
 
-// SetWire puts a wire between those who ask and those who answer, nil for none.
+// SetWire puts a wire between those who ask and those who answer; nil removes
+// it.
 func (w *World) SetWire(wire Wire) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.between = wire
 }
 
-// Transport carries the requests of everybody here. It notes them, and the secrets
-// that they and their answers have.
+// Transport carries the requests of everybody in this world. It records them,
+// and the secrets in them and in their answers.
 func (w *World) Transport() http.RoundTripper { return transport{w} }
 
 type transport struct{ w *World }
@@ -333,7 +336,7 @@ type transport struct{ w *World }
 func (tr transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := tr.w
 	if r.URL == nil {
-		return w.wire.RoundTrip(r) // a request to nowhere, which says nothing
+		return w.wire.RoundTrip(r) // a request to nowhere, which reveals nothing
 	}
 	var body []byte
 	if r.Body != nil {
@@ -376,7 +379,7 @@ func (tr transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Answer makes an answer of the test's own.
+// Answer makes an answer for a test.
 func Answer(r *http.Request, status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}

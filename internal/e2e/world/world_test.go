@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// A world off the network fits into a bubble: a client that leaves a hanging
-// provider has waited for exactly as long as it wanted to.
+// A world off the network works in a bubble: a client that leaves a hanging
+// provider has waited exactly as long as it meant to.
 func TestWorldInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.New(t, "https://op.test/realm")
@@ -31,7 +31,7 @@ func TestWorldInABubble(t *testing.T) {
 	})
 }
 
-// What a wire changes, what is refused, and what broke off are seen by clients.
+// Clients see what a wire changes, what is refused, and what broke off.
 func TestWorldWire(t *testing.T) {
 	for name, w := range map[string]*world.World{
 		"off the network": world.New(t, "https://op.test/realm"), "listening": world.NewListening(t, "/realm"),
