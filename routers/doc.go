@@ -1,7 +1,7 @@
-// Package routers holds gatehouse's rules against the routers that people put
+// Package routers tests gatehouse's rules with the routers that people put
 // behind them: http.ServeMux, chi and gorilla/mux. Its tests send requests of
-// every kind and look whether a handler ever runs under another rule than its own.
+// every kind and check that no handler ever runs under a rule other than its
+// own.
 //
-// It is a module of its own, so that the routers are no requirements of
-// gatehouse.
+// It is a separate module, so that gatehouse does not require the routers.
 package routers

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// read reads a request as a server does; nil if it is none.
+// read reads a request as a server does. It returns nil if the text is not a
+// request.
 func read(method, target, host, header string) *http.Request {
 	raw := method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n"
 	if header != "" {
@@ -22,7 +23,7 @@ func read(method, target, host, header string) *http.Request {
 }
 
 // seeds are methods and request targets that some enforcement point somewhere
-// took for something else than the application behind it did.
+// read differently from the application behind it.
 func seeds() (out [][2]string) {
 	for _, target := range []string{
 		"/", "", "*", "//", "//x", "/x//", "/static", "/static/", "/st%61tic/x", "/static/..", "/admin//y", "/admin/x/y", "/admin/../x", "/%61dmin/x", "/admin%2Fx", "/(", "/%28", "/albums", "/albums/", "/albums/7", "/albums/7/", "/albums/special", "/albums/special/", "/albums//special",
@@ -49,14 +50,14 @@ func seeds() (out [][2]string) {
 	return out
 }
 
-// headers are those with which some stacks overrule the request line.
+// headers are those with which some stacks override the request line.
 var headers = []string{
 	"", "X-HTTP-Method-Override: DELETE", "X-Original-URL: /albums/special", "X-Rewrite-URL: /albums/special",
 	"X-Forwarded-Prefix: /api", "X-Forwarded-Host: other.test", "X-Forwarded-Uri: /open/x", "Forwarded: host=other.test",
 }
 
-// FuzzRouters: whatever the request, no handler runs under another rule than its
-// own, and none without a rule.
+// FuzzRouters: whatever the request, no handler runs under a rule other than
+// its own, and none without a rule.
 func FuzzRouters(f *testing.F) {
 	for i, s := range seeds() {
 		f.Add(s[0], s[1], "api.test", headers[i%len(headers)])
@@ -80,8 +81,8 @@ func FuzzRouters(f *testing.F) {
 	})
 }
 
-// TestEveryRouteIsServed: what the rules let pass arrives, or the comparison
-// would say nothing.
+// TestEveryRouteIsServed: what the rules let pass arrives. Otherwise the
+// comparison would prove nothing.
 func TestEveryRouteIsServed(t *testing.T) {
 	fill := strings.NewReplacer("{$}", "", "{id}", "7", "{photo}", "9", "{x}", "x", "{rest...}", "a/b", "{word}", "x", "{host}", "h", "{top}", "t", "ß", "%C3%9F", " ", "%20")
 	for _, h := range sites(t) {
@@ -91,7 +92,7 @@ func TestEveryRouteIsServed(t *testing.T) {
 				path += "x"
 			}
 			if strings.HasSuffix(path, "/{$}") && path != "/{$}" && strings.Contains(h.name, "redirecting") {
-				continue // taken to the same without the slash, so that there is no such route
+				continue // redirected to the same path without the slash, so there is no such route
 			}
 			if method == "" {
 				method = http.MethodDelete

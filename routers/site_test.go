@@ -17,8 +17,8 @@ import (
 	"example.com/gatehouse"
 )
 
-// routes are the rules, and with them the routes of every router: the more
-// special first, because gorilla takes the first that fits.
+// routes are the rules, and thus the routes of every router. The more specific
+// ones come first, because gorilla uses the first match.
 var routes = []string{
 	"GET /{$}",
 	"HEAD /healthz", "GET /healthz",
@@ -35,13 +35,13 @@ var routes = []string{
 	"GET /open/",
 }
 
-// wide are other rules, the last of which takes all that is left.
+// wide are other rules, the last of which matches everything else.
 var wide = []string{"GET /{$}", "GET /{top}", "GET /static/{rest...}", "/admin/{x}/y", "/admin/", "/"}
 
-// mount is where some routers have a router inside.
+// mount is where some routers contain another router.
 const mount = "/api/v1"
 
-// A trace is what became of one request.
+// A trace records what happened to one request.
 type trace struct {
 	decided []string // rules that the guard decided on
 	served  []string // rules of the handlers that ran
@@ -51,14 +51,14 @@ type traceKey struct{}
 
 func traced(r *http.Request) *trace { return r.Context().Value(traceKey{}).(*trace) }
 
-// follow sends a request through a handler and tells what became of it.
+// follow sends a request through a handler and returns its trace.
 func follow(h http.Handler, w http.ResponseWriter, r *http.Request) *trace {
 	t := &trace{}
 	h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), traceKey{}, t)))
 	return t
 }
 
-// handler belongs to a rule.
+// handler makes the handler of a rule.
 func handler(rule string) http.Handler {
 	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t := traced(r)
@@ -76,8 +76,8 @@ func newGuard(t testing.TB, routes []string) func(http.Handler) http.Handler {
 	return guardOf(t, rules)
 }
 
-// need tells what was decided and lets everybody pass, so that nothing but the
-// choice of the rule is tested.
+// need records the decision and lets everybody pass, so that only the choice of
+// the rule is tested.
 func need(rule string) gatehouse.Need {
 	return gatehouse.NeedFunc(func(r *http.Request) (gatehouse.Permission, error) {
 		t := traced(r)
@@ -104,7 +104,7 @@ func guardOf(t testing.TB, need gatehouse.Need) func(http.Handler) http.Handler 
 	return api.UMAProtect(need)
 }
 
-// split gives method and path of a pattern.
+// split returns the method and path of a pattern.
 func split(rule string) (method, path string) {
 	if i := strings.Index(rule, " /"); i >= 0 {
 		return rule[:i], rule[i+1:]
@@ -120,7 +120,7 @@ func serveMux(routes []string) *http.ServeMux {
 	return m
 }
 
-// cleaned cleans the decoded path by itself before it looks, as file servers and
+// cleaned cleans the decoded path itself before it matches, as file servers and
 // some frameworks do.
 func cleaned(routes []string) http.Handler {
 	m := serveMux(routes)
@@ -135,7 +135,7 @@ func cleaned(routes []string) http.Handler {
 	})
 }
 
-// nestedMux has the routes below mount in a mux of their own, without the prefix.
+// nestedMux has the routes below mount in their own mux, without the prefix.
 func nestedMux(routes []string) *http.ServeMux {
 	inner, outer := http.NewServeMux(), http.NewServeMux()
 	for _, rule := range routes {
@@ -150,8 +150,8 @@ func nestedMux(routes []string) *http.ServeMux {
 	return outer
 }
 
-// plain decodes a pattern's path and takes "{$}" away, which other routers do
-// not need: to them a path is only that path.
+// plain decodes a pattern's path and removes "{$}", which other routers do not
+// need: to them a path means only that path.
 func plain(path string) string {
 	decoded, err := url.PathUnescape(strings.TrimSuffix(path, "{$}"))
 	if err != nil {
@@ -160,11 +160,11 @@ func plain(path string) string {
 	return decoded
 }
 
-// isSubtree reports whether the pattern stands for everything below it, too.
+// isSubtree reports whether the pattern also stands for everything below it.
 func isSubtree(path string) bool { return strings.HasSuffix(path, "/") }
 
-// methods are those that a rule stands for: GET is HEAD, too, but where HEAD has
-// a rule of its own.
+// methods are those that a rule covers. GET also covers HEAD, unless HEAD has
+// its own rule.
 func methods(method, path string) []string {
 	if method == http.MethodGet && !slices.Contains(routes, "HEAD "+path) {
 		return []string{http.MethodGet, http.MethodHead}
@@ -172,7 +172,7 @@ func methods(method, path string) []string {
 	return []string{method}
 }
 
-// addChi puts the route on a chi router; prefix is what the router is mounted on.
+// addChi adds the route to a chi router. prefix is where the router is mounted.
 func addChi(r chi.Router, rule, prefix string) {
 	method, path := split(rule)
 	allowed := methods(method, path)
@@ -201,7 +201,7 @@ func chiRouter(use ...func(http.Handler) http.Handler) func(routes []string) htt
 	}
 }
 
-// nestedChi has the routes below mount in a router of their own.
+// nestedChi has the routes below mount in their own router.
 func nestedChi(routes []string) http.Handler {
 	inner, outer := chi.NewRouter(), chi.NewRouter()
 	for _, rule := range routes {
@@ -215,8 +215,8 @@ func nestedChi(routes []string) http.Handler {
 	return outer
 }
 
-// addGorilla puts the route on a gorilla router, with its literals encoded for a
-// router that compares the encoded path.
+// addGorilla adds the route to a gorilla router, with its literals encoded for
+// a router that compares the encoded path.
 func addGorilla(r *mux.Router, rule, prefix string, encoded bool) {
 	method, path := split(rule)
 	allowed := methods(method, path)
@@ -237,7 +237,7 @@ func addGorilla(r *mux.Router, rule, prefix string, encoded bool) {
 	route.Handler(handler(rule))
 }
 
-// spell encodes the literal segments of a template as RFC 3986 §3.3 wants it.
+// spell encodes the literal segments of a template as RFC 3986 §3.3 requires.
 func spell(template string) string {
 	parts := strings.Split(template, "/")
 	for i, p := range parts {
@@ -297,7 +297,7 @@ type site struct {
 	http.Handler
 }
 
-// sites gives every router behind the guard, for both sets of rules.
+// sites returns every router behind the guard, for both sets of rules.
 func sites(t testing.TB) (out []site) {
 	t.Helper()
 	for name, routes := range map[string][]string{"": routes, " with the wide rules": wide} {
@@ -305,7 +305,7 @@ func sites(t testing.TB) (out []site) {
 		for kind, make := range routers() {
 			out = append(out, site{kind + name, routes, guard(make(routes))})
 		}
-		// As the routers' own middleware, too.
+		// The guard also works as the routers' own middleware.
 		use := func(r *mux.Router) *mux.Router { r.Use(mux.MiddlewareFunc(guard)); return r }
 		out = append(out,
 			site{"chi, as its middleware" + name, routes, chiRouter(guard)(routes)},

@@ -14,8 +14,8 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// TestOverTheWire: a server makes of the seeds what read makes of them, so that
-// the fuzz test speaks of real requests.
+// TestOverTheWire: a server reads the seeds as read does, so the fuzz test uses
+// realistic requests.
 func TestOverTheWire(t *testing.T) {
 	seen := make(chan *trace, 1)
 	all := sites(t)
@@ -52,7 +52,7 @@ func TestOverTheWire(t *testing.T) {
 			if !slices.Equal(got.served, want.served) || !slices.Equal(got.decided, want.decided) {
 				t.Errorf("%q: over the wire %+v, otherwise %+v", s, got, want)
 			}
-		default: // the server refused it by itself
+		default: // the server itself refused it
 		}
 	}
 	if arrived < 100 {
@@ -60,8 +60,8 @@ func TestOverTheWire(t *testing.T) {
 	}
 }
 
-// TestRewritingBehindTheGuard: what the comment of Rules says of middleware that
-// changes the path for the router alone, and of the way out.
+// TestRewritingBehindTheGuard: what the comment of Rules says about middleware
+// that changes the path only for the router, and the remedy it names.
 func TestRewritingBehindTheGuard(t *testing.T) {
 	rules := []string{"GET /albums/special", "GET /albums/{rest...}"}
 	guard := newGuard(t, rules)
@@ -82,8 +82,8 @@ func TestRewritingBehindTheGuard(t *testing.T) {
 	}
 }
 
-// TestHeadBesideGet: what the comment of Rules says of a router that takes HEAD
-// elsewhere than GET.
+// TestHeadBesideGet: what the comment of Rules says about a router that sends
+// HEAD elsewhere than GET.
 func TestHeadBesideGet(t *testing.T) {
 	guard := newGuard(t, []string{"GET /a/b", "/a/"})
 	r := chi.NewRouter()
