@@ -25,7 +25,7 @@ func TestGrantStore(t *testing.T, open func(t *testing.T) gatehouse.GrantStore, 
 	check(t, s.suite, s, grantParts())
 }
 
-// decades is longer than any session. It is no reason to forget a fact.
+// decades is longer than any session. A fact must outlast it.
 const decades = 30 * 365 * 24 * time.Hour
 
 // grantRun is one run of the suite.

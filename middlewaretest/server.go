@@ -24,8 +24,8 @@ import (
 // Connect Core §5.1 or your own.
 type Claims map[string]any
 
-// Server is an OpenID provider and UMA authorization server. Its counters may be
-// read and its clock moved from any goroutine.
+// Server is an OpenID provider and UMA authorization server. Its counters may
+// be read and its clock moved from any goroutine.
 type Server struct {
 	t        testing.TB
 	op       *opserver.Server
@@ -227,8 +227,8 @@ func (s *Server) AddClient(redirectURIs ...string) gatehouse.Client {
 	return c
 }
 
-// AddPublicClient is [Server.AddClient] for a client without a secret, which can
-// neither use client credentials nor introspect.
+// AddPublicClient is [Server.AddClient] for a client without a secret, which
+// can neither use client credentials nor introspect.
 func (s *Server) AddPublicClient(redirectURIs ...string) gatehouse.Client {
 	s.t.Helper()
 	c := gatehouse.Client{ID: s.nextClient()}

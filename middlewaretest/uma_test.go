@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// umaSite is a resource server with one album of its own. The owner decides who
-// may have access.
+// umaSite is a resource server with one album of its own, with its
+// authorization server and clients.
 type umaSite struct {
 	op     *middlewaretest.Server
 	photoz gatehouse.Client

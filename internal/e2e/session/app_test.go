@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// A sign-in gives the application's session a new token but no longer lifetime
-// (M17): the session ends when it would have ended anyway.
+// A sign-in gives the application's session a new token but does not extend its
+// life (M17): what it held before ends when it would have ended anyway.
 func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
 	var app *scs.SessionManager
 	deadline := make(chan time.Time, 1)

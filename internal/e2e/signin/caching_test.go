@@ -143,8 +143,7 @@ func TestCK8_NothingIsCached(t *testing.T) {
 		s.Watched().Fail(nil, false)
 		check(ana.Post("/auth/logout", nil), 303)
 		check(ana.Post("/auth/logout", nil), 303)
-		// An answer of a public page to a stranger is not specific to this
-		// browser.
+		// A public page's answer to a stranger is private to this browser too.
 		wantUncached(t, ana.Get("/open"), "private")
 		wantUncached(t, ana.Get("/admin/maybe"), "private")
 		wantUncached(t, ana.Fetch(http.MethodPost, "/open", "Sec-Fetch-Site", "cross-site"), "private")

@@ -319,7 +319,7 @@ func TestErrorHandler(t *testing.T) {
 		o.Party = func(c *gatehouse.RelyingPartyConfig) {
 			c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, e *gatehouse.Error) {
 				got = append(got, e)
-				_, _ = w.Write([]byte("own page")) // the status is sent although the body is empty
+				_, _ = w.Write([]byte("own page")) // the status is sent without a call of WriteHeader
 			}
 		}
 	})

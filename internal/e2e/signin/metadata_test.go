@@ -90,7 +90,8 @@ func TestMetadataTrouble(t *testing.T) {
 	}
 }
 
-// The last good metadata and keys serve while the provider is away (decision 8).
+// The last good metadata and keys serve while the provider is away (decision
+// 8).
 func TestMetadataIsKept(t *testing.T) {
 	s := world.NewSite(t)
 	s.Visitor("ben").SignIn()

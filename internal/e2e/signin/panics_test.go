@@ -429,8 +429,8 @@ func TestRL8_AbortIsPassedOn(t *testing.T) {
 	t.Error("it was answered")
 }
 
-// A panic during a refresh: the page is answered, no flight outlasts it, no
-// lease stays longer than its life, and nobody is locked out.
+// A panic during a refresh: the page is answered, no flight or lease stays
+// longer than a lease lives, and nobody is locked out.
 func TestRL8_PanicDuringRefresh(t *testing.T) {
 	for _, part := range []string{"store", "after store", "transport", "event refresh"} {
 		t.Run(part, func(t *testing.T) {

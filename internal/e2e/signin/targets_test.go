@@ -201,7 +201,8 @@ func sends(b *world.Visitor, method, target string, h http.Handler, header ...st
 
 var pageAddress = regexp.MustCompile(`(?:href|action|src)="([^"]*)"`)
 
-// linksStay reports whether a page has links, and all of them lead to this site.
+// linksStay reports whether a page has links, and all of them lead to this
+// site.
 func linksStay(page *world.Page) bool {
 	found := pageAddress.FindAllStringSubmatch(page.Body.String(), -1)
 	for _, address := range found {

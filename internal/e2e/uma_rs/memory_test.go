@@ -101,7 +101,7 @@ func TestIN5_RevokedAtTheServer(t *testing.T) {
 	w.Advance(3 * time.Second)
 	w.WantTicket(world.Send(h, "GET", "/albums/", token))
 	if _, err := gatehouse.NewResourceServer(w.Process(), gatehouse.ResourceServerConfig{Client: world.PhotozClient, CacheTTL: 30*time.Second + 1}); err == nil {
-		t.Error("a CacheTTL above 30 s is taken")
+		t.Error("a CacheTTL above 30 s is accepted")
 	}
 }
 
@@ -138,6 +138,6 @@ func TestUR9_UnionOfLiveEntries(t *testing.T) {
 	// Once at first, and once after each refusal but the last: the ticket may
 	// have widened the token.
 	if n := len(s.Saw("POST /look")); n != 7 {
-		t.Errorf("%d introspections, want 7: the times were not judged anew for each request", n)
+		t.Errorf("%d introspections, want 7: the times were not judged again for each request", n)
 	}
 }

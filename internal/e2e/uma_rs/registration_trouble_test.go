@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMARegistrationTrouble: whatever goes wrong at the server, Register says so
-// and creates nothing that it could not know to be new.
+// TestUMARegistrationTrouble: whatever goes wrong at the server, Register says
+// so and creates nothing that it could not know to be new.
 func TestUMARegistrationTrouble(t *testing.T) {
 	const mine, other = `{"name":"albums","resource_scopes":["view","add","delete","all"]}`, `{"name":"albums","resource_scopes":["view"]}`
 	type says struct {
@@ -60,8 +60,8 @@ func TestUMARegistrationTrouble(t *testing.T) {
 	}
 }
 
-// TestUMANoRegistrationEndpoint: a server that registers nothing is told apart from
-// one in trouble.
+// TestUMANoRegistrationEndpoint: a server that registers nothing is told apart
+// from one in trouble.
 func TestUMANoRegistrationEndpoint(t *testing.T) {
 	s := world.NewScript(t, `,"resource_registration_endpoint":null`) // the second of that name: refused
 	if _, err := s.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
@@ -86,8 +86,8 @@ func (p patSource) PAT(_ context.Context, _ string, refused gatehouse.Secret) (g
 	return p(refused)
 }
 
-// TestUMAPATSourceTrouble: a source without a token is our trouble, and one that
-// has no other than the refused one is not asked for ever.
+// TestUMAPATSourceTrouble: a source without a token is our trouble, and one
+// that has no other than the refused one is not asked for ever.
 func TestUMAPATSourceTrouble(t *testing.T) {
 	for name, c := range map[string]struct {
 		source patSource

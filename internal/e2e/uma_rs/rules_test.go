@@ -228,7 +228,7 @@ func TestUR6_DeniedByDefault(t *testing.T) {
 			}
 		}
 		if n := w.Total(); n != 0 {
-			t.Errorf("the server was asked %d times about what is no resource", n)
+			t.Errorf("the server was asked %d times about something that is not a resource", n)
 		}
 	})
 	for name, need := range map[string]gatehouse.Permission{

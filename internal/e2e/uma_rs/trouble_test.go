@@ -133,8 +133,8 @@ func TestUMARowsCached(t *testing.T) {
 	world.WantTrouble(t, world.Send(h, "GET", albumsPath, rpt))
 }
 
-// TestUMARowsIssuerMismatch: metadata of another issuer stays refused, is
-// logged with both values, and costs the server one request per attempt.
+// TestUMARowsIssuerMismatch: metadata of another issuer stays refused and
+// is logged with both values, and many requests cost the server only a few.
 func TestUMARowsIssuerMismatch(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
@@ -143,7 +143,7 @@ func TestUMARowsIssuerMismatch(t *testing.T) {
 		world.WantUnreachable(t, world.Send(h, "GET", albumsPath, ""))
 	}
 	if got := w.Total(); got > 2 {
-		t.Errorf("20 requests cost %d looks at the metadata", got)
+		t.Errorf("20 requests cost %d requests for the metadata", got)
 	}
 	log := w.Log()
 	if !strings.Contains(log, w.Issuer()+"/other") || !strings.Contains(log, "metadata_issuer_mismatch") {
@@ -211,8 +211,8 @@ func (s *halfIDs) Drop(ctx context.Context, issuer, owner, name, id string) erro
 	return s.idStore.Drop(ctx, issuer, owner, name, id)
 }
 
-// TestUMAIDStoreReadOnly: ids that can be read and not written are our trouble, and
-// what could be read serves on.
+// TestUMAIDStoreReadOnly: ids that can be read and not written are our trouble,
+// and what could be read serves on.
 func TestUMAIDStoreReadOnly(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &halfIDs{noPut: true}

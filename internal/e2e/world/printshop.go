@@ -34,8 +34,8 @@ func NewPrintShop(t testing.TB) *PrintShop {
 	return printShop(NewPhotoz(t))
 }
 
-// NewPrintShopListening is [NewPrintShop] over TCP: the authorization server and the
-// photo site listen on loopback.
+// NewPrintShopListening is [NewPrintShop] over TCP: the authorization server
+// and the photo site listen on loopback.
 func NewPrintShopListening(t testing.TB) *PrintShop {
 	t.Helper()
 	return printShop(NewPhotozListening(t))

@@ -219,7 +219,8 @@ func (w *ShopScript) WantPicture(c *http.Client, address string) {
 	}
 }
 
-// WantCode fails the test unless the address fails with the code, without a secret.
+// WantCode fails the test unless the address fails with the code, without a
+// secret.
 func (w *ShopScript) WantCode(c *http.Client, address, code string) {
 	w.T.Helper()
 	status, _, err := Get(c, address)

@@ -75,8 +75,8 @@ func Limits(lifetime, idle time.Duration) func(*SiteOptions) {
 	}
 }
 
-// NewSite makes a site. When the test ends, its replicas are shut down and no secret
-// may have shown.
+// NewSite makes a site. When the test ends, its replicas are shut down and no
+// secret may have shown.
 func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 	t.Helper()
 	o := SiteOptions{Origin: "https://notes.test", Replicas: 1}
@@ -182,7 +182,8 @@ func (s *Site) ShutdownAll() {
 // Refreshes counts refresh requests that reached the provider.
 func (s *Site) Refreshes() int { return s.CountToken("refresh_token") }
 
-// SentRefreshTokens lists the refresh tokens in the order in which they were sent.
+// SentRefreshTokens lists the refresh tokens in the order in which they were
+// sent.
 func (s *Site) SentRefreshTokens() (list []string) {
 	for _, c := range s.CallsTo("token_endpoint") {
 		if c.Form.Get("grant_type") == "refresh_token" {

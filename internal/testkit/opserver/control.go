@@ -51,8 +51,8 @@ func (s *Server) HasUser(name string) bool {
 	return s.st.users[name] != nil
 }
 
-// IDToken makes an ID Token of a user for a client, as a sign-in with the scopes
-// openid, profile and email would.
+// IDToken makes an ID Token of a user for a client, as a sign-in with the
+// scopes openid, profile and email would.
 func (s *Server) IDToken(userName, clientID string) (string, error) {
 	s.mu.Lock()
 	u, c := s.st.users[userName], s.st.clients[clientID]
@@ -88,8 +88,8 @@ func (s *Server) SetIDTokenLifetime(d time.Duration) { s.set(func(st *state) { s
 // SetTicketLifetime sets how long permission tickets live from now on.
 func (s *Server) SetTicketLifetime(d time.Duration) { s.set(func(st *state) { st.ticketLife = d }) }
 
-// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or EdDSA;
-// "" goes back to what each client is registered for.
+// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or
+// EdDSA; "" goes back to what each client is registered for.
 func (s *Server) SignWith(alg string) error {
 	if alg == "" {
 		s.set(func(st *state) { st.signWith = "" })
@@ -208,8 +208,8 @@ func (s *Server) RevokeGrants(userName string) {
 	s.revokeGrants(func(g *grant) bool { return g.user != nil && g.user.name == userName })
 }
 
-// EndSessions signs a person out of the provider everywhere, as an administrator
-// would.
+// EndSessions signs a person out of the provider everywhere, as an
+// administrator would.
 func (s *Server) EndSessions(userName string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -184,7 +184,8 @@ func Faults() []Fault {
 	}, EndpointFaults())
 }
 
-// EndpointFaults lists the faults that any endpoint can have, in the order above.
+// EndpointFaults lists the faults that any endpoint can have, in the order
+// above.
 func EndpointFaults() []Fault {
 	return []Fault{TokenEndpointDown, IntrospectionDown, EndpointDown, EndpointFails, EndpointGone,
 		AuthorizationServerHangs, HugeAnswer, HTMLAnswer, TruncatedAnswer, RedirectingAnswer}

@@ -81,8 +81,8 @@ func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bo
 	return s.signIDToken(c, claims)
 }
 
-// accessHash is at_hash: the left half of the hash that goes with the algorithm.
-// OpenID Connect Core §3.1.3.6.
+// accessHash is at_hash: the left half of the hash that goes with the
+// algorithm. OpenID Connect Core §3.1.3.6.
 func accessHash(alg jose.SignatureAlgorithm, access string) string {
 	if alg == jose.EdDSA { // Ed25519 hashes with SHA-512
 		sum := sha512.Sum512([]byte(access))

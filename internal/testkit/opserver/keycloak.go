@@ -49,8 +49,8 @@ func (s keycloak) isPAT(t *token) bool {
 	return t.rights == nil && s.isResourceServer(t.grant.client) && (t.grant.user == nil || !s.st.noRole[t.grant.user.name])
 }
 
-// isResourceServer reports whether a client has authorization services. The lock
-// is held.
+// isResourceServer reports whether a client has authorization services. The
+// lock is held.
 func (s keycloak) isResourceServer(id string) bool {
 	c := s.st.clients[id]
 	return c != nil && c.Auth != AuthNone && c.mayAsk([]string{scopePAT})

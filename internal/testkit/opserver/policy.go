@@ -126,7 +126,8 @@ func (s *Server) ownedBy(owner, id string) (*resource, error) {
 }
 
 // Share lets somebody use scopes of a resource: a user by name, email or
-// subject, a person known to a trusted issuer, or a client that acts for itself.
+// subject, a person known to a trusted issuer, or a client that acts for
+// itself.
 func (s *Server) Share(owner, resourceID, who string, scopes ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

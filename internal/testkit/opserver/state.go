@@ -102,7 +102,8 @@ type grant struct {
 	revoked  bool
 }
 
-// offline reports whether the grant outlives the session. OpenID Connect Core §11.
+// offline reports whether the grant outlives the session. OpenID Connect Core
+// §11.
 func (g *grant) offline() bool { return contains(g.scope, "offline_access") }
 
 // code is an authorization code.

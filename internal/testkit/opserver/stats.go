@@ -133,8 +133,8 @@ func (s *Server) TicketChain() int {
 	return s.stats.chain
 }
 
-// ResetCounts sets Count, CountToken, CountIntrospected, Peak and TicketChain to
-// zero. Violations stay.
+// ResetCounts sets Count, CountToken, CountIntrospected, Peak and TicketChain
+// to zero. Violations stay.
 func (s *Server) ResetCounts() {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()

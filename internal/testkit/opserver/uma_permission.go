@@ -131,7 +131,8 @@ func (s standard) newTicket(t *ticket) string {
 	return value
 }
 
-// nextTicket gives a process its new ticket. UMA Grant §3.3.6. The lock is held.
+// nextTicket gives a process its new ticket. UMA Grant §3.3.6. The lock is
+// held.
 func (s standard) nextTicket(presented string, t *ticket, wait time.Duration) string {
 	if s.wrong.has(SameTicketBack) {
 		return presented // it stays used: presenting it again is a violation

@@ -1,5 +1,5 @@
-// Run removes the lines that docs/mutations.md lists, one place at a time, and fails
-// unless each of the tests named there fails without them.
+// Run removes the lines that docs/mutations.md lists, one place at a time, and
+// fails unless each of the tests named there fails without them.
 //
 //	go run ./internal/testkit/mutation/run            # all
 //	go run ./internal/testkit/mutation/run R4 R7      # of these rules
