@@ -226,14 +226,12 @@ func (rules Rules) wire() (needFunc, error) {
 		return nil, errors.New("the Rules are empty: nothing could ever be reached")
 	}
 	mux := http.NewServeMux()
-	var problems []error
+	var wrong problems
 	for _, pattern := range slices.Sorted(maps.Keys(rules)) {
-		if err := addRule(mux, pattern, rules[pattern]); err != nil {
-			problems = append(problems, fmt.Errorf("Rules[%q]: %w", pattern, err))
-		}
+		wrong.wrap(fmt.Sprintf("Rules[%q]", pattern), addRule(mux, pattern, rules[pattern]))
 	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, err
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
 	}
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)

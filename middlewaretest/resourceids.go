@@ -64,7 +64,7 @@ func (p slot) holds(ctx context.Context, want string) error {
 func (p slot) puts(ctx context.Context, id, winner string) error {
 	got, err := p.ids.PutIfAbsent(ctx, p.issuer, p.owner, p.name, id)
 	if err != nil {
-		return fmt.Errorf("PutIfAbsent: %w", err)
+		return fmt.Errorf("calling PutIfAbsent: %w", err)
 	}
 	if got != winner {
 		return fmt.Errorf("PutIfAbsent of %.40q returns %.40q, want %.40q", id, got, winner)
@@ -75,7 +75,7 @@ func (p slot) puts(ctx context.Context, id, winner string) error {
 // drops checks what is stored after Drop.
 func (p slot) drops(ctx context.Context, id, after string) error {
 	if err := p.ids.Drop(ctx, p.issuer, p.owner, p.name, id); err != nil {
-		return fmt.Errorf("Drop: %w", err)
+		return fmt.Errorf("calling Drop: %w", err)
 	}
 	return p.holds(ctx, after)
 }
