@@ -105,11 +105,14 @@ func (rp *RelyingParty) checkMade() error {
 }
 
 // RequireLogin serves next only to people who are signed in and meet the
-// requirements. A navigation is sent to sign-in and comes back afterwards. Any
-// other request gets 401 with a JSON body that names LoginURL.
+// requirements. A navigation is sent to sign-in if that can help, and comes
+// back afterwards. Any other request is refused: with 401 if nobody is signed
+// in, with 403 if a requirement is not met. If signing in can help, the JSON
+// body names LoginURL.
 //
-// Responses of next are marked "Cache-Control: no-store" and "Vary: Cookie",
-// unless next sets its own Cache-Control. RequireLogin panics if next is nil.
+// Responses of next are marked "Cache-Control: no-store" and "Vary: Cookie". A
+// Cache-Control that next sets itself takes precedence. RequireLogin panics if
+// next is nil.
 func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
 	wire("RequireLogin", rp.checkMade())
 	return protect("RequireLogin", rp)(next)

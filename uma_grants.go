@@ -373,8 +373,8 @@ func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 }
 
 // Forget deletes the owner's grant and revokes its tokens at the authorization
-// server (RFC 7009). If the error says that the tokens could not be revoked,
-// the grant is deleted all the same.
+// server (RFC 7009). If the tokens cannot be revoked, it returns an error, but
+// the grant is deleted nevertheless.
 func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 	var had ownerGrant
 	cell := g.cell(owner)
