@@ -10,16 +10,16 @@ import (
 	"testing"
 )
 
-// cookieSites serves all sites of the cookie table. An address has the number of
-// its visit in the parameter h; with the parameter to it leads there. It is safe
-// for concurrent use.
+// cookieSites serves all sites of the cookie table. The parameter h of an
+// address has the number of its visit. If it has the parameter to, it redirects
+// there. It is safe for concurrent use.
 type cookieSites struct {
 	mu     sync.Mutex
 	visits map[string]*cookieVisit // by number
 }
 
-// A cookieVisit is one way to a page, with the redirects on it. Its fields belong
-// to the mutex of its sites.
+// A cookieVisit is one way to a page, with its redirects. The mutex of its
+// sites guards its fields.
 type cookieVisit struct {
 	sites *cookieSites
 	id    string
@@ -59,8 +59,8 @@ func (s *cookieSites) visit(id string) *cookieVisit {
 	return s.visits[id]
 }
 
-// answer takes a request of the visit, the last one or not, and returns what to
-// set.
+// answer records a request of the visit, which may be the last one, and returns
+// what to set.
 func (v *cookieVisit) answer(r *http.Request, last bool) (lines []string) {
 	v.sites.mu.Lock()
 	defer v.sites.mu.Unlock()
@@ -71,7 +71,7 @@ func (v *cookieVisit) answer(r *http.Request, last bool) (lines []string) {
 	return lines
 }
 
-// mark adds the number of the visit to an address; to none, nothing.
+// mark adds the number of the visit to an address, unless the address is empty.
 func (v *cookieVisit) mark(address string) string {
 	switch {
 	case address == "":

@@ -19,18 +19,19 @@ import (
 )
 
 // cookieTable says what Chromium does with Set-Cookie lines. The browser of
-// middlewaretest is held to the same table, where its form is described.
+// middlewaretest is tested against the same table. The form of the table is
+// described there.
 const cookieTable = "../middlewaretest/testdata/cookies.json"
 
 // updateCookies writes what Chromium does into the table, for new rows and new
-// releases. Read the diff.
+// releases. Read the diff afterwards.
 var updateCookies = flag.Bool("update-cookies", false, "write "+cookieTable)
 
 const (
 	// cookieTabs is how many people go through the table at the same time.
 	cookieTabs = 2
-	// cookieTime bounds the way through the table, should it hang. It takes 25 s
-	// on two idle cores.
+	// cookieTime bounds the run through the table, should it hang. It takes 25
+	// s on two idle cores.
 	cookieTime = 15 * time.Minute
 )
 
@@ -131,7 +132,7 @@ func (p *cookiePerson) try(t *testing.T, c *cookieCase) {
 	}
 }
 
-// fetchMetadata is what the headers Sec-Fetch-* say, as the table has it.
+// fetchMetadata returns the Sec-Fetch-* headers in the form of the table.
 func fetchMetadata(h http.Header) string {
 	var said []string
 	for _, name := range []string{"Site", "Mode", "Dest", "User"} {
@@ -140,8 +141,8 @@ func fetchMetadata(h http.Header) string {
 	return strings.Join(said, " ")
 }
 
-// ask makes one request, whose answer sets lines, and returns the headers of the
-// request that it came to in the end.
+// ask makes one request whose answer sets lines. It returns the headers of the
+// request that arrived in the end.
 func (p *cookiePerson) ask(t *testing.T, by, from, address string, lines []string) http.Header {
 	t.Helper()
 	v := p.sites.expect(lines)
@@ -163,8 +164,8 @@ func (p *cookiePerson) ask(t *testing.T, by, from, address string, lines []strin
 	return v.header(t, target)
 }
 
-// act makes a page ask for an address, by a click where a person would click. It
-// waits for the answer, but not for a new page.
+// act makes a page request an address, by a click where a person would click.
+// It waits for the answer, but not for a new page.
 func (p *cookiePerson) act(t *testing.T, by, address string) {
 	t.Helper()
 	script, ok := map[string]string{

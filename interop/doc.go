@@ -1,7 +1,7 @@
-// Package interop tests gatehouse against servers and a browser that nobody
-// here wrote. It is a module of its own so that gatehouse does not require
-// what it takes to drive them. The servers are in package servers, which
-// installs them by name at first use; to do that ahead of time:
+// Package interop tests gatehouse against servers and a browser that were
+// written by others. It is a separate module, so that gatehouse does not
+// require the modules that drive them. Package servers installs the servers by
+// name at first use. To install them ahead of time:
 //
 //	go run ./cmd/prepare
 //	go test ./...

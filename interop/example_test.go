@@ -18,8 +18,8 @@ import (
 // exampleTime bounds the start of the example, and its end, should it hang.
 const exampleTime = 3 * time.Minute
 
-// buildExample makes the program that "go run ./example" runs, once for all
-// tests, and watched for races.
+// buildExample builds the program that "go run ./example" runs, once for all
+// tests, with the race detector.
 var buildExample = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "gatehouse-example-")
 	if err != nil {
@@ -33,11 +33,11 @@ var buildExample = sync.OnceValues(func() (string, error) {
 	return program, nil
 })
 
-// removeExample takes the program away again.
+// removeExample removes the program.
 func removeExample() error {
 	program, err := buildExample()
 	if err != nil {
-		return nil // the tests that needed it have said so
+		return nil // the tests that needed it have reported the error
 	}
 	return os.RemoveAll(filepath.Dir(program))
 }
@@ -78,7 +78,7 @@ func startExample(t *testing.T, args ...string) *example {
 	return e
 }
 
-// readExample reads where to go.
+// readExample reads the addresses that the example prints.
 func readExample(out *bufio.Reader) (*example, *bufio.Reader) {
 	e := &example{}
 	for {
@@ -113,8 +113,8 @@ func stopExample(t *testing.T, cmd *exec.Cmd, out *bufio.Reader, said *bytes.Buf
 	}
 }
 
-// freePort returns an address that nobody listens at, for a program whose
-// address has to be known before it starts.
+// freePort returns an address at which nobody listens, for a program whose
+// address must be known before it starts.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

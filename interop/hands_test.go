@@ -11,13 +11,13 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// A control is something on a page to press or to write into: what a person
-// would call it by, and of which kind it is.
+// A control is something on a page to press or to write into. It is identified
+// by its kind and by what a person would call it.
 type control struct{ kind, name string }
 
-// find is JavaScript that gives the element of a control, in the page proper
+// find is JavaScript that returns the element of a control, in the page proper
 // unless it is only elsewhere. Its name is what a screen reader would say: the
-// label, or the text.
+// label or the text.
 func (c control) find() string {
 	kind, err := json.Marshal(c.kind)
 	if err != nil {
@@ -42,7 +42,7 @@ const (
 	box    = "input[type=checkbox]"
 )
 
-// A hand works a page: a mouse, or a keyboard alone.
+// A hand operates a page: with a mouse, or with a keyboard alone.
 type hand interface {
 	// press presses a button or follows a link, and waits for the next page.
 	press(t testing.TB, browser *servers.Chromium, name string)
@@ -52,8 +52,8 @@ type hand interface {
 	set(t testing.TB, browser *servers.Chromium, kind, name string, on bool)
 }
 
-// mouse clicks where an element is, so that something in front of it is in the
-// way; it types the text into what it has clicked.
+// mouse clicks at the position of an element, so that anything in front of it
+// gets the click. It types text into what it has clicked.
 type mouse struct{}
 
 func (mouse) at(t testing.TB, browser *servers.Chromium, c control) chromedp.Action[chromedp.Void] {
@@ -88,8 +88,8 @@ func (m mouse) set(t testing.TB, browser *servers.Chromium, kind, name string, o
 	wantSet(t, browser, control{kind, name}, on)
 }
 
-// insisting is a mouse that tries again what a site cannot do right now, because
-// the server behind it is slow.
+// insisting is a mouse that tries again if a site is unavailable because the
+// server behind it is slow.
 type insisting struct{ mouse }
 
 func (m insisting) press(t testing.TB, browser *servers.Chromium, name string) {
@@ -101,12 +101,12 @@ func (m insisting) press(t testing.TB, browser *servers.Chromium, name string) {
 // keyboard reaches everything by Tab, and uses no pointer.
 type keyboard struct{}
 
-// mostTabs is more than any page has places to stop at.
+// mostTabs is more than the number of tab stops on any page.
 const mostTabs = 150
 
 var selectAll = chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl))
 
-// reach tabs to a control. Where the focus is has to be seen.
+// reach tabs to a control. It must be visible where the focus is.
 func (keyboard) reach(t testing.TB, browser *servers.Chromium, c control) {
 	t.Helper()
 	for range mostTabs {
@@ -174,8 +174,8 @@ func wantSet(t testing.TB, browser *servers.Chromium, c control, on bool) {
 	}
 }
 
-// dark draws pages for those who like them dark, or light. Nothing moves: a
-// colour half way between two would be judged as it is.
+// dark switches between dark and light pages. Animations are off, because a
+// colour half way through one would be judged as it is.
 func dark(t testing.TB, browser *servers.Chromium, on bool) {
 	t.Helper()
 	scheme := "light"

@@ -17,8 +17,8 @@ import (
 )
 
 // The tests of this file show that the servers and the browser do what the
-// tests of gatehouse need of them. Those that use Keycloak run in parallel: they
-// wait for it, so the others come first.
+// tests of gatehouse need. Those that use Keycloak run in parallel, because
+// they wait for it. So the others come first.
 
 func TestOIDCProviderSignsIn(t *testing.T) {
 	base, callbacks := newRedirectTarget(t)
@@ -50,7 +50,7 @@ func TestOIDCProviderSignsIn(t *testing.T) {
 		t.Error("the refresh token did not rotate")
 	}
 	refresh(http.StatusBadRequest, first.RefreshToken)
-	refresh(http.StatusBadRequest, second.RefreshToken) // the first one came twice: the family is dead
+	refresh(http.StatusBadRequest, second.RefreshToken) // the first one was used twice, so the whole family is revoked
 
 	browser.Open(t, client.provider.EndSession+"?"+url.Values{"id_token_hint": {first.IDToken},
 		"post_logout_redirect_uri": {base + "/bye"}}.Encode())
@@ -97,7 +97,7 @@ func TestKeycloakSignsIn(t *testing.T) {
 				t.Fatalf("the sign-in ended at %s", browser.URL())
 			}
 			got := client.exchange(t)
-			if got.RefreshToken == "" || got.IDToken == "" || got.ExpiresIn < 290 || got.ExpiresIn > 300 { // it counts from the begin of its request
+			if got.RefreshToken == "" || got.IDToken == "" || got.ExpiresIn < 290 || got.ExpiresIn > 300 { // it counts from the start of its request
 				t.Errorf("refresh token %t, ID token %t, expires in %d", got.RefreshToken != "", got.IDToken != "", got.ExpiresIn)
 			}
 			browser.Open(t, client.provider.EndSession+"?"+url.Values{"id_token_hint": {got.IDToken},
@@ -150,7 +150,7 @@ func TestChromiumPeopleHaveTheirOwnCookies(t *testing.T) {
 
 func TestChromiumReachesOnlyLoopback(t *testing.T) {
 	browser := servers.StartChromium(t)
-	// 192.0.2.1 is nobody's: RFC 5737 §3.
+	// 192.0.2.1 belongs to nobody (RFC 5737 §3).
 	outside := []string{"http://192.0.2.1/", "https://example.org/"}
 	browser.Open(t, page(t, fmt.Sprintf(`<h1>Out</h1><img src=%q alt=""><img src=%q alt="">`, outside[0], outside[1])))
 	got := browser.Outside()
@@ -181,7 +181,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// A browser that ends somewhere else says where, and what is seen there.
+// A browser that ends at another page reports where it is and what it shows.
 func TestChromiumFails(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
@@ -200,7 +200,7 @@ func TestChromiumFails(t *testing.T) {
 	}
 }
 
-// A page that is unavailable is loaded again, a form that was sent too.
+// A page that is unavailable is loaded again, and so is a form that was sent.
 func TestChromiumInsists(t *testing.T) {
 	var posts int
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

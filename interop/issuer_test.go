@@ -8,7 +8,7 @@ import (
 )
 
 // atIssuer starts the example with -issuer and these arguments, at addresses
-// that are known before, and two people to use it.
+// that are known in advance, with two people to use it.
 func atIssuer(t *testing.T, photos, shop, issuer string, args ...string) *story {
 	t.Helper()
 	args = append([]string{"-photos", photos, "-printshop", shop, "-issuer", issuer}, args...)
@@ -18,7 +18,7 @@ func atIssuer(t *testing.T, photos, shop, issuer string, args ...string) *story 
 	return s
 }
 
-// createAlbum has Alice, who is at her empty list, make an album.
+// createAlbum makes Alice, whose list is empty, create an album.
 func (s *story) createAlbum(t *testing.T, name, title string) {
 	t.Helper()
 	s.page(t, s.alice, name+"-albums", s.photos+"/albums", "There is no album yet.")
@@ -28,7 +28,7 @@ func (s *story) createAlbum(t *testing.T, name, title string) {
 	s.album = s.alice.URL()
 }
 
-// order has Bob, who is at the shop's first page, fetch the album.
+// order makes Bob, who is at the shop's first page, fetch the album.
 func (s *story) order(t *testing.T, name string) {
 	t.Helper()
 	s.page(t, s.bob, name+"-shop", s.shop+"/", "Order prints")
@@ -37,8 +37,8 @@ func (s *story) order(t *testing.T, name string) {
 	s.page(t, s.bob, name+"-asked", s.shop+"/order", "The owner has been asked", s.album)
 }
 
-// At an OpenID provider that knows no UMA people sign in; the embedded server
-// takes its ID Tokens as claims.
+// People sign in at an OpenID provider without UMA. The embedded server accepts
+// its ID Tokens as claims.
 func TestExampleAtOIDCProvider(t *testing.T) {
 	t.Parallel()
 	photos, shop := freePort(t), freePort(t)
@@ -75,7 +75,7 @@ func TestExampleAtOIDCProvider(t *testing.T) {
 	s.page(t, s.bob, "issuer-signed-out", s.shop+"/", "Sign in to order")
 }
 
-// At Keycloak UMA moves there, too. There is no embedded server.
+// With Keycloak, UMA moves there too. There is no embedded server.
 func TestExampleAtKeycloak(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -94,7 +94,7 @@ func TestExampleAtKeycloak(t *testing.T) {
 	s.hand.press(t, s.bob, "Sign in to order")
 	kc.SignIn(t, s.bob, "bob")
 	s.order(t, "keycloak")
-	// Sharing is done on Keycloak's own page, where the button leads.
+	// The button leads to Keycloak's own page, where Alice shares.
 	s.hand.press(t, s.alice, "Share…")
 	if asked := kc.Accept(t, s.alice, "Spring at Keycloak"); !strings.Contains(asked, "Bob") || !strings.Contains(asked, "view") {
 		t.Errorf("the account console says that this was asked: %q", asked)

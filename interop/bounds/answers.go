@@ -15,8 +15,9 @@ import (
 	"example.com/gatehouse"
 )
 
-// An answerCase is an endpoint of a provider: what may be read of one answer,
-// by docs/limits.md, and what makes us ask. Ask returns how the flood showed.
+// An answerCase is an endpoint of a provider. It says how much of one answer
+// may be read (docs/limits.md), and what makes us call the endpoint. Ask
+// returns how the flood showed.
 type answerCase struct {
 	endpoint string
 	most     int64
@@ -125,7 +126,7 @@ func (s *service) revoke() error {
 	return nil
 }
 
-// failed makes an error of an answer that lets nobody in.
+// failed makes an error from an answer that lets nobody in.
 func failed(resp *http.Response) error {
 	if resp.StatusCode < http.StatusBadRequest {
 		return nil
@@ -145,7 +146,7 @@ func measureAnswers(e Effort) ([]Figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		if calm.Result != "" { // else the floods would show nothing
+		if calm.Result != "" { // otherwise the floods would show nothing
 			return nil, fmt.Errorf("%s: without a flood: %s", c.endpoint, calm.Result)
 		}
 		for _, f := range floods(c.most) {
@@ -163,8 +164,8 @@ func measureAnswers(e Effort) ([]Figure, error) {
 	return append(figures, dripping...), err
 }
 
-// measureSlow measures the time of every endpoint under an answer that hardly
-// comes, all of them at once. What they allocate is not known.
+// measureSlow measures the time of every endpoint under an answer that arrives
+// byte by byte, all of them at once. How much they allocate is not known.
 func measureSlow(key *rsa.PrivateKey) ([]Figure, error) {
 	cases := answerCases()
 	figures, problems := make([]Figure, len(cases)), make([]error, len(cases))
@@ -179,7 +180,7 @@ func measureSlow(key *rsa.PrivateKey) ([]Figure, error) {
 	return figures, errors.Join(problems...)
 }
 
-// meet asks an endpoint that is flooded, or not if the flood has no answer.
+// meet calls an endpoint that is flooded, or not if the flood has no answer.
 func (c answerCase) meet(key *rsa.PrivateKey, f flood) (_ Figure, err error) {
 	op := &provider{key: key}
 	address, stop, err := listen(op)
@@ -214,7 +215,7 @@ func (c answerCase) meet(key *rsa.PrivateKey, f flood) (_ Figure, err error) {
 	return figure, s.close()
 }
 
-// resultOf is an error in the table: its code if it has one.
+// resultOf is an error as the table shows it: its code if it has one.
 func resultOf(err error) string {
 	if code := gatehouse.ErrorCode(err); code != "" {
 		return code
@@ -222,15 +223,16 @@ func resultOf(err error) string {
 	return err.Error()
 }
 
-// slack is how much later than allowed the end of a call may be seen on a busy
-// machine. A call without a deadline would never end here.
+// slack is how much later than allowed the end of a call may be observed on a
+// busy machine. A call without a deadline would never end here.
 const slack = 10 * time.Second
 
 func (f *Figure) judge(by flood) {
 	if by.answer == nil {
 		return
 	}
-	// One byte more tells an answer that is too large from one that is full.
+	// One more byte distinguishes an answer that is too large from one that
+	// exactly fits.
 	if f.Read > f.Cap+1 {
 		f.Over = append(f.Over, fmt.Sprintf("%d bytes read, %d allowed", f.Read, f.Cap))
 	}

@@ -12,14 +12,14 @@ import (
 	"io"
 )
 
-// The limits: what one request without a session or token may cost, and what
-// one answer of a provider may.
+// The limits of what one request without a session or token may cost, and one
+// answer of a provider.
 const (
 	MaxCPU  = 20 * time.Millisecond
 	MaxHeap = 1 << 20 // bytes, of the request
 	MaxTime = 10 * time.Second
 	// maxAnswerHeap bounds what is allocated for one answer, at both ends. An
-	// object of small members takes some 40 times its own size; without a cap
+	// object of small members takes some 40 times its own size. Without a cap
 	// after decompression it would be hundreds of MiB.
 	maxAnswerHeap = 64 << 20
 	// memoryLimit is that of the Go runtime while everything runs (GOMEMLIMIT).
@@ -30,20 +30,21 @@ const (
 type Effort struct {
 	Repeats int // requests of a kind, one after the other; at least 1
 	Rounds  int // of these, of which the cheapest counts; at least 1
-	// Slow also has answers come drop by drop, which takes as long as a call may.
+	// Slow adds answers that arrive byte by byte, which take as long as a call
+	// may.
 	Slow bool
 }
 
 // A Figure is what one kind of request or answer cost.
 type Figure struct {
 	Kind   string
-	Result string // the status, or what an error was
+	Result string // the status, or the error
 	CPU    time.Duration
 	Heap   int64 // bytes allocated
 	// Read and Cap are bytes of an answer's body, after decompression; Cap is 0
 	// for requests.
 	Read, Cap int64
-	Time      time.Duration // of an answer, begin to end
+	Time      time.Duration // of an answer, from beginning to end
 	Over      []string      // the limits that were not kept
 }
 
@@ -54,9 +55,9 @@ type Figures struct {
 	Memory int64
 }
 
-// Run measures everything, with a memory limit for the whole process meanwhile.
-// Other goroutines must be quiet: they would be counted. The error is of the
-// measuring; figures over a limit are no error.
+// Run measures everything, with a memory limit for the whole process in the
+// meantime. Other goroutines must be quiet, because they would be counted. An
+// error means that measuring failed; figures over a limit are not an error.
 func Run(e Effort) (*Figures, error) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(memoryLimit))
 	requests, err := measureRequests(e)
@@ -84,7 +85,7 @@ func (f *Figures) Over() []string {
 	return over
 }
 
-// WriteTo writes the tables, the dearest first.
+// WriteTo writes the tables, the most expensive first.
 func (f *Figures) WriteTo(w io.Writer) (int64, error) {
 	var b bytes.Buffer
 	dear := func(x, y Figure) int { return cmp.Or(cmp.Compare(y.CPU, x.CPU), cmp.Compare(x.Kind, y.Kind)) }

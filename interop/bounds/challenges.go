@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// challengeCases are answers of a resource server to our UMA client, which make
-// its caller pay. They are requests of ours and not of a stranger, but what they
-// cost is the stranger's choice.
+// challengeCases are answers of a resource server to our UMA client that cost
+// its caller something. The requests are ours and not a stranger's, but a
+// stranger chooses what they cost.
 func challengeCases(s *service) []requestCase {
 	honest := fmt.Sprintf(`UMA realm="album", as_uri=%q, ticket=%q`, providerName, ticket)
 	floods := map[string][]string{
@@ -54,7 +54,7 @@ func (s *service) challengeCase(name string, header http.Header, body string) re
 	})
 	return requestCase{kind: "UMATransport: " + name, make: func() (shot, error) {
 		s.peer = answer
-		s.visits++ // to an origin of its own, for which no token is kept
+		s.visits++ // to a separate origin, for which no token is kept
 		r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("https://album-%d.example.org/photo", s.visits), nil)
 		return shot{send, r}, err
 	}}

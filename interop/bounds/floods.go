@@ -11,30 +11,32 @@ import (
 	"time"
 )
 
-// floodEnd is where a flood gives up: a client that has read so much reads on.
+// floodEnd is where a flood stops: a client that has read so much would read
+// on.
 const floodEnd = 64 << 20
 
-// drop is the pause between the bytes of a slow answer, and dropsEnd how many
-// there are: twice as long as a call may take.
+// drop is the pause between the bytes of a slow answer. dropsEnd is how many
+// there are: they take twice as long as a call may.
 const (
 	drop     = 500 * time.Millisecond
 	dropsEnd = int(2 * MaxTime / drop)
 )
 
-// floodMark is the header by which an answer of a flood is known.
+// floodMark is the header that identifies an answer of a flood.
 const floodMark = "X-Flood"
 
-// A flood is a way to answer without end.
+// A flood is a way of answering without end.
 type flood struct {
 	name   string
 	answer http.HandlerFunc
-	// header tells that it is the header that does not end. It is met by our
-	// own transport, and what is read is not counted.
+	// header says that it is the header that does not end. Our own transport
+	// handles it, and what is read is not counted.
 	header bool
-	fits   bool // within the cap, so that it may be taken
+	fits   bool // within the cap, so it may be accepted
 }
 
-// floods are all but the slow one, for an answer of which so much may be read.
+// floods returns all floods but the slow one, for an answer of which this much
+// may be read.
 func floods(most int64) []flood {
 	return []flood{
 		{name: "members up to the cap", answer: members(most), fits: true},
@@ -46,7 +48,7 @@ func floods(most int64) []flood {
 	}
 }
 
-// slow is an answer of which a byte comes now and then.
+// slow is an answer that sends a byte from time to time.
 var slow = flood{name: "drop by drop", answer: func(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(drop)
 	defer tick.Stop()
@@ -66,7 +68,7 @@ var slow = flood{name: "drop by drop", answer: func(w http.ResponseWriter, r *ht
 	}
 }}
 
-// pour writes the begin of a JSON object and then a text that does not end.
+// pour writes the beginning of a JSON object and then a text that does not end.
 func pour(w io.Writer) {
 	block := bytes.Repeat([]byte("x"), 32<<10)
 	_, err := io.WriteString(w, `{"error":"`)
@@ -98,8 +100,8 @@ func endless(status int) http.HandlerFunc {
 	}
 }
 
-// zipped sends a thousandth of what is to be read: a gzip member of 1 MiB again
-// and again, which RFC 1952 §2.2 makes one file.
+// zipped sends a thousandth of what has to be read: a gzip member of 1 MiB
+// again and again, which RFC 1952 §2.2 makes one file.
 func zipped() http.HandlerFunc {
 	var member bytes.Buffer
 	z := gzip.NewWriter(&member)
@@ -136,8 +138,8 @@ func lines(first, line string) http.HandlerFunc {
 	}
 }
 
-// counting is a transport that counts what is read of the bodies of floods,
-// after decompression. It keeps the most of one answer.
+// counting is a transport that counts how much is read of the bodies of floods,
+// after decompression. It keeps the largest count of one answer.
 type counting struct {
 	base *http.Transport
 	most atomic.Int64

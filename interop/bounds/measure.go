@@ -19,21 +19,22 @@ func spent() (time.Duration, error) {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), nil
 }
 
-// allocated is what this process has allocated so far, in bytes.
+// allocated is how much this process has allocated so far, in bytes.
 func allocated() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.TotalAlloc)
 }
 
-// memory is what the Go runtime has from the system and has not given back.
+// memory is how much memory the Go runtime has from the system and has not
+// returned.
 func memory() int64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
 	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
 }
 
-// cost is what a piece of work took.
+// cost is the cost of a piece of work.
 type cost struct {
 	cpu  time.Duration
 	heap int64
@@ -57,20 +58,20 @@ type shot struct {
 	request *http.Request
 }
 
-// A requestCase is a kind of request. Make is asked for each one anew, because
+// A requestCase is a kind of request. Make is called for each request, because
 // attempts are used up and tokens are remembered.
 type requestCase struct {
 	kind string
 	make func() (shot, error)
-	// want are the statuses that are right; none means any below 500.
+	// want lists the right statuses. If it is empty, any below 500 is right.
 	want []int
 }
 
-// nothing is the floor: what making an answer costs without a handler.
+// nothing is the floor: the cost of making an answer without a handler.
 var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
-// fire measures the requests of one kind, the cheapest round of all, and
-// returns what one of them cost with its status.
+// fire measures the requests of one kind. It returns the cost of one request in
+// the cheapest round, and its status.
 func (c requestCase) fire(e Effort) (cost, int, error) {
 	runtime.GC() // the garbage of other kinds is not ours
 	var best cost

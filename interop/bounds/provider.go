@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The endpoints of a provider, by the names that answers are measured under.
+// The endpoints of a provider, by the names under which answers are measured.
 const (
 	discovery    = "discovery"
 	umaDiscovery = "uma2-configuration"
@@ -32,7 +32,7 @@ const (
 	revocation   = "revocation"
 )
 
-// What the provider knows.
+// The secrets and names that the provider knows.
 const (
 	goodCode  = "the-code"
 	goodToken = "the-token"
@@ -41,8 +41,8 @@ const (
 	subject   = "ana"
 )
 
-// provider is the least OpenID provider and authorization server that gets a
-// person and a client in. Everything has one answer.
+// provider is the smallest OpenID provider and authorization server with which
+// a person and a client get in. Every endpoint has one answer.
 type provider struct {
 	issuer string // its address
 	key    *rsa.PrivateKey
@@ -55,14 +55,14 @@ type provider struct {
 	flood   http.HandlerFunc
 }
 
-// expect names the nonce of the next ID Token.
+// expect sets the nonce of the next ID Token.
 func (p *provider) expect(nonce string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.nonce = nonce
 }
 
-// drown has a flood answer the requests to an endpoint.
+// drown makes a flood answer the requests to an endpoint.
 func (p *provider) drown(endpoint string, flood http.HandlerFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,7 +28,7 @@ func measureRequests(e Effort) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	session, err := s.signIn() // to know the name of its cookie, and with warm keys
+	session, err := s.signIn() // to learn the name of its cookie, and to have fetched the keys
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func judgeRequest(c requestCase, status int, got cost) Figure {
 	return f
 }
 
-// junk is text that nobody gave out, another one each time.
+// junk is text that nobody issued, different every time.
 type junk struct{ n int }
 
 func (j *junk) next(size int) string {
@@ -86,10 +86,10 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// shapes change a request into one that is larger than honest ones (RL2) or has
-// cookies from anywhere (CK6). The session's cookie has the given name; attempts
-// are cookies of sign-ins that have begun. net/http takes 1 MiB of header and
-// 3,000 cookies.
+// shapes change a request into one that is larger than honest ones (RL2, large
+// requests) or has cookies that we did not set (CK6, hostile cookies). The
+// session's cookie has the given name; attempts are cookies of sign-ins that
+// have begun. net/http accepts 1 MiB of header and 3,000 cookies.
 func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Request) *http.Request {
 	header := func(name, value string) func(*http.Request) *http.Request {
 		return func(r *http.Request) *http.Request { r.Header.Set(name, value); return r }
@@ -103,7 +103,7 @@ func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Reque
 			return post
 		}
 	}
-	// As net/http reads it: what is written stays in RequestURI.
+	// As net/http reads it: the original text stays in RequestURI.
 	target := func(path, query string) func(*http.Request) *http.Request {
 		return func(r *http.Request) *http.Request {
 			r.URL.Path, r.URL.RawPath, r.URL.RawQuery = path, "", query
@@ -157,7 +157,7 @@ func shapes(session string, attempts []*http.Cookie) map[string]func(*http.Reque
 	}
 }
 
-// shapeCases are all shapes at all doors.
+// shapeCases applies all shapes to all handlers.
 func shapeCases(s *service, session string) ([]requestCase, error) {
 	var attempts []*http.Cookie
 	for range 60 {
@@ -178,8 +178,8 @@ func shapeCases(s *service, session string) ([]requestCase, error) {
 	return cases, nil
 }
 
-// callbackCases are answers that no provider gave, with a sign-in under way and
-// without one.
+// callbackCases are answers that no provider gave, with and without a sign-in
+// under way.
 func callbackCases(s *service) []requestCase {
 	door := s.doors["CallbackHandler"]
 	with := func(name string, query func(state string) url.Values) requestCase {
@@ -220,8 +220,9 @@ func callbackCases(s *service) []requestCase {
 	}
 }
 
-// bearerCases are requests to an API with tokens that nobody gave out (JW16).
-// Each token is a new one, as facts of tokens are remembered.
+// bearerCases are requests to an API with tokens that nobody issued (JW16, odd
+// shapes of tokens). Each token is new, because facts about tokens are
+// remembered.
 func bearerCases(s *service) []requestCase {
 	var j junk
 	header := encode([]byte(`{"alg":"RS256","kid":"one","typ":"JWT"}`))

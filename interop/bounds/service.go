@@ -16,7 +16,7 @@ import (
 	"example.com/gatehouse"
 )
 
-// site is where the service under test seems to be.
+// site is the address of the service under test.
 const site = "https://notes.example.org"
 
 // service is a service that uses gatehouse: all handlers that a stranger can
@@ -30,7 +30,8 @@ type service struct {
 	login    *gatehouse.RelyingParty
 	rs       *gatehouse.ResourceServer
 	client   *gatehouse.UMATransport
-	// peer is what resource servers say to the UMA client when it shows no token.
+	// peer is how resource servers answer the UMA client when it sends no
+	// token.
 	peer   func() *http.Response
 	visits int // to them
 	doors  map[string]http.Handler
@@ -58,7 +59,7 @@ func (l *logBuffer) contains(text string) bool {
 	return bytes.Contains(l.lines, []byte(text))
 }
 
-// logKept is the size at which a log begins anew.
+// logKept is the size at which a log starts again.
 const logKept = 64 << 10
 
 // inside answers a client without a network in between.
@@ -111,18 +112,18 @@ func newService(op *provider, transport http.RoundTripper) (_ *service, err erro
 
 func (s *service) now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 
-// closeTime bounds close, so that what hangs fails. It judges nothing: the machine
-// may be busy.
+// closeTime bounds close, so that it fails if something hangs. It does not
+// judge speed, because the machine may be busy.
 const closeTime = 3 * time.Minute
 
-// close waits for what requests left behind.
+// close waits for the work that requests started.
 func (s *service) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	return errors.Join(s.sessions.Shutdown(ctx), s.rs.Shutdown(ctx), s.client.Shutdown(ctx))
 }
 
-// pathOf is where a door is asked.
+// pathOf is the path of a door.
 func pathOf(door string) string {
 	switch door {
 	case "CallbackHandler":

@@ -1,6 +1,6 @@
 // Bounds measures what one request of a stranger costs, in processor time and
-// heap, and how much is read of one answer of a provider that sends without end.
-// It prints the figures and fails when one is over its limit.
+// heap, and how much is read of one answer of a provider that sends without
+// end. It prints the figures and fails if one exceeds its limit.
 package main
 
 import (
