@@ -11,7 +11,8 @@ import (
 	"example.com/gatehouse/internal/navigation"
 )
 
-// A token that is too long or no token at all is refused before it costs anything.
+// A token that is too long, or is not a token, is refused before it costs
+// anything.
 func TestCheckAllocatesNothing(t *testing.T) {
 	const limit = 16 << 10
 	raw := "a." + strings.Repeat("b", limit-4) + ".c"
@@ -20,7 +21,7 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Thousands of cookies in a request cost no memory to look through.
+// Looking through thousands of cookies in a request costs no memory.
 func TestCookieAllocatesNothing(t *testing.T) {
 	r := &http.Request{Header: http.Header{"Cookie": {strings.Repeat("a=1; ", 2900)}}}
 	if n := testing.AllocsPerRun(10, func() { navigation.Cookie(r, "a") }); n != 0 {

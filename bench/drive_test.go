@@ -8,7 +8,7 @@ import (
 	"example.com/gatehouse/bench/paired"
 )
 
-// writer is a ResponseWriter that is used again and again.
+// writer is a ResponseWriter that is reused.
 type writer struct {
 	header http.Header
 	code   int
@@ -29,14 +29,15 @@ type subject struct {
 	asked, served int
 }
 
-// newSubject wraps the empty handler, which but counts its calls.
+// newSubject wraps the empty handler, which only counts its calls.
 func newSubject(name string, middleware func(http.Handler) http.Handler, requests []*http.Request) *subject {
 	s := &subject{name: name, requests: requests, w: writer{header: http.Header{}}}
 	s.handler = middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { s.served++ }))
 	return s
 }
 
-// once is the operation: a copy of a request, as a server has a fresh one.
+// once is the operation. It copies the request, because a server has a fresh
+// one every time.
 func (s *subject) once() {
 	clear(s.w.header)
 	r := *s.requests[s.asked%len(s.requests)]
@@ -44,8 +45,8 @@ func (s *subject) once() {
 	s.handler.ServeHTTP(&s.w, &r)
 }
 
-// check fails if a request did not reach the handler, or had another answer
-// than the handler's.
+// check fails if a request did not reach the handler, or if its answer was not
+// the handler's.
 func (s *subject) check(t *testing.T) {
 	t.Helper()
 	if s.asked == 0 || s.asked != s.served || s.w.code != 0 {
@@ -53,7 +54,8 @@ func (s *subject) check(t *testing.T) {
 	}
 }
 
-// subjects makes what paired measures; each has answered all its requests.
+// subjects makes the subjects for package paired. Each has answered all its
+// requests before.
 func subjects(t *testing.T, list ...*subject) []paired.Subject {
 	t.Helper()
 	var out []paired.Subject
@@ -67,7 +69,7 @@ func subjects(t *testing.T, list ...*subject) []paired.Subject {
 	return out
 }
 
-// requests has one request for each of n.
+// requests returns one request for each of n.
 func requests(n int, cookie func(i int) string) []*http.Request {
 	var out []*http.Request
 	for i := range n {

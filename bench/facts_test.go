@@ -13,9 +13,8 @@ import (
 	"example.com/gatehouse/internal/introspection"
 )
 
-// TestFactsMemory: the facts of a token are counted with about the bytes that they
-// take where they are remembered, so the bounds of docs/limits.md are those of the
-// heap.
+// TestFactsMemory: the facts of a token count for about as many bytes as they
+// take in memory, so the bounds of docs/limits.md are those of the heap.
 func TestFactsMemory(t *testing.T) {
 	const tokens = 2_000
 	for name, permissions := range map[string]string{

@@ -14,7 +14,7 @@ var rounds = flag.Int("rounds", 40, "rounds of a measurement; a limit that does 
 // tries is how often a limit may fail before the test does.
 const tries = 3
 
-// Under the race detector these ratios mean nothing: TestSubjects runs there.
+// These ratios mean nothing under the race detector; TestSubjects runs there.
 func TestRatios(t *testing.T) {
 	s := newSite(t)
 	for _, group := range []struct {

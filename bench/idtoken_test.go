@@ -19,16 +19,18 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// The subjects of verifying an ID Token, and what is stated of them.
+// The subjects of verifying an ID Token, and the limits that are stated for
+// them.
 const (
 	allChecks   = "gatehouse, all checks"
 	bareVerify  = "go-oidc Verify and Claims"
 	idTokenCost = 1.15
 )
 
-// idTokenLimits: verifying an ID Token that was never seen before costs little
-// more with all our checks than go-oidc's bare Verify, which leaves out nonce,
-// azp, iat, at_hash, typ, sub and duplicate names (M3 to M6 of the threat model).
+// idTokenLimits: with all our checks, verifying an ID Token that was never seen
+// before costs little more than go-oidc's bare Verify. Verify leaves out nonce,
+// azp, iat, at_hash, typ, sub and duplicate names (M3 to M6 of the threat
+// model).
 func idTokenLimits() []paired.Limit {
 	return []paired.Limit{{Subject: allChecks, Peer: bareVerify, AtMost: idTokenCost}}
 }
@@ -98,8 +100,8 @@ func checked(t *testing.T, name string, op func() error) paired.Subject {
 	})
 }
 
-// idIssuer publishes five keys, as servers do that rotate them, and signs
-// with the last.
+// idIssuer publishes five keys, as servers with key rotation do, and signs with
+// the last.
 func idIssuer(t *testing.T) (issuer string, sign func(map[string]any) string) {
 	t.Helper()
 	const keys = 5

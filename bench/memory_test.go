@@ -27,8 +27,8 @@ func (w *deafWriter) WriteHeader(status int) { w.status = status }
 
 func (w *deafWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// RL1: a million sign-ins that nobody finishes leave the key record and nothing else,
-// in the store and in memory.
+// RL1: a million sign-ins that nobody finishes leave only the key record, in
+// the store and in memory.
 func TestRL1_LoginFloodMemory(t *testing.T) {
 	const starts = 1_000_000
 	s := world.NewSite(t, world.Watched)
@@ -65,10 +65,10 @@ func TestRL1_LoginFloodMemory(t *testing.T) {
 	if grown := int64(heap()) - int64(before); grown > 32<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-	s.Visitor("ana").SignIn() // and one who means it still gets in
+	s.Visitor("ana").SignIn() // and an honest person still gets in
 }
 
-// What has expired does not pile up (defect 4).
+// Expired values do not accumulate.
 func TestMemoryStoreForgets(t *testing.T) {
 	now := time.Now()
 	s, ctx := gatehouse.NewMemoryStore(func() time.Time { return now }), context.Background()

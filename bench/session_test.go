@@ -21,7 +21,7 @@ const (
 	decodedMap  = "decoded session in a map"
 )
 
-// The subjects of a request of somebody unknown.
+// The subjects of a request without a session.
 const (
 	optional = "OptionalLogin without cookie"
 	bare     = "bare handler with a context value"
@@ -39,7 +39,7 @@ func optionalLimits() []paired.Limit {
 	return []paired.Limit{{Subject: optional, Peer: bare, AtMost: 2}}
 }
 
-// sessionSubjects all know the same people.
+// sessionSubjects have the same people signed in.
 func sessionSubjects(t *testing.T, s *site) []*subject {
 	own := requests(people, func(i int) string { return s.signedIn[i].cookie })
 	return []*subject{
@@ -50,13 +50,13 @@ func sessionSubjects(t *testing.T, s *site) []*subject {
 	}
 }
 
-// optionalSubjects let everybody pass.
+// optionalSubjects let every request pass.
 func optionalSubjects(s *site) []*subject {
 	unknown := requests(people, func(int) string { return "" })
 	return []*subject{newSubject(optional, s.login.OptionalLogin, unknown), newSubject(bare, bareValue, unknown)}
 }
 
-// scsSubject keeps tokens and claims in sessions of scs as it comes.
+// scsSubject keeps tokens and claims in sessions of scs with its defaults.
 func scsSubject(t *testing.T, s *site) *subject {
 	manager := scs.New()
 	manager.Store = memstore.NewWithCleanupInterval(0) // without its goroutine
@@ -90,7 +90,7 @@ type decoded struct {
 type decodedKey struct{}
 
 // mapSubject is the least that a session can cost: read the cookie, look it up,
-// hand it over. Nothing in it expires, is shared or stored.
+// pass it on. Nothing in it expires, is shared or stored.
 func mapSubject(s *site) *subject {
 	var mu sync.RWMutex
 	const name = "session"
@@ -117,7 +117,7 @@ func mapSubject(s *site) *subject {
 	}, requests(people, func(i int) string { return name + "=" + s.signedIn[i].tokens.Access }))
 }
 
-// bareValue hands a value over, as any middleware does.
+// bareValue passes a value on, as any middleware does.
 func bareValue(next http.Handler) http.Handler {
 	nobody := new(decoded)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

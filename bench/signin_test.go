@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/bench/paired"
 )
 
-// The subjects of a sign-in: our own work in it, without the network, the
-// provider and the browser.
+// The subjects of a sign-in: our own work, without the network, the provider
+// and the browser.
 const (
 	stepStart    = "start: redirect to the provider"
 	stepCode     = "callback: attempt, until the code is sent"
@@ -25,8 +25,8 @@ const (
 	signature    = "one RS256 signature checked"
 )
 
-// watches take the time of the steps. Those of the callback follow each other
-// at its two calls, which get the tokens and the user info.
+// watches measure the steps. The steps of the callback are divided by its two
+// calls, which fetch the tokens and the user info.
 type watches struct{ start, code, idToken, session, first *paired.Watch }
 
 func newWatches() *watches {
@@ -52,8 +52,8 @@ func newFlow(t *testing.T, s *site) *flow {
 	return &flow{t: t, s: s, start: s.login.RequireLogin(nothing), back: s.login.CallbackHandler(), w: writer{header: http.Header{}}}
 }
 
-// serve answers one request while a watch runs; the next one follows it when the
-// network has had the word.
+// serve answers one request while a watch runs. The next watch takes over after
+// a call over the network.
 func (f *flow) serve(h http.Handler, r *http.Request, want int, steps ...*paired.Watch) {
 	f.w.header, f.w.code = http.Header{}, 0
 	f.s.wire.begin(steps)
@@ -66,7 +66,7 @@ func (f *flow) serve(h http.Handler, r *http.Request, want int, steps ...*paired
 	}
 }
 
-// cookie is the one of ours that the last answer set, as a request has it.
+// cookie is our cookie from the last answer, as a request sends it.
 func (f *flow) cookie() string {
 	for _, line := range f.w.header["Set-Cookie"] {
 		if pair, _, _ := strings.Cut(line, ";"); !strings.HasSuffix(pair, "=") {
@@ -77,7 +77,7 @@ func (f *flow) cookie() string {
 	return ""
 }
 
-// signIn gives the session cookie of one more sign-in.
+// signIn returns the session cookie of another sign-in.
 func (f *flow) signIn(w *watches) string {
 	browser := f.s.signedIn[f.next%people].browser
 	f.next++
@@ -109,7 +109,8 @@ func (f *flow) first(w *paired.Watch, cookies []string) {
 	}
 }
 
-// signInSubjects are the steps, all of them, and a measure to hold them against.
+// signInSubjects are the steps, all of them together, and a subject to compare
+// them with.
 func signInSubjects(t *testing.T, s *site) []paired.Subject {
 	f := newFlow(t, s)
 	steps := func(name string, choose func(s *watches, w *paired.Watch)) paired.Subject {
@@ -139,7 +140,7 @@ func signInSubjects(t *testing.T, s *site) []paired.Subject {
 	}
 }
 
-// signatureSubject is what no sign-in can do without.
+// signatureSubject is work that every sign-in has to do.
 func signatureSubject(t *testing.T) paired.Subject {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

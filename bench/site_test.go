@@ -17,8 +17,8 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// people is how many are signed in: more records than the fastest caches of a
-// processor hold.
+// people is how many people are signed in: more records than fit into a
+// processor's fastest caches.
 const people = 200
 
 const callbackPath = "/auth/callback"
@@ -29,12 +29,12 @@ type site struct {
 	op   *middlewaretest.Server
 	wire *wire
 	base string
-	// Both have the same store, key and cookie; one has no idle limit.
+	// Both have the same store, key and cookie. One has no idle limit.
 	login, endless *gatehouse.RelyingParty
 	signedIn       []*person
 }
 
-// person is somebody signed in, with what the provider gave us for them.
+// person is somebody who is signed in, with what the provider issued for them.
 type person struct {
 	name    string
 	browser *middlewaretest.Browser
@@ -55,7 +55,7 @@ func newSite(t *testing.T) *site {
 	s := &site{op: middlewaretest.NewServer(t), wire: &wire{base: &http.Transport{}}}
 	t.Cleanup(s.wire.base.CloseIdleConnections)
 	s.base = middlewaretest.NewApp(t, func(base string) http.Handler {
-		// The real clock, as in a service.
+		// It is the real clock, as in a service.
 		provider, err := gatehouse.NewProvider(s.op.Issuer(), &gatehouse.ProviderConfig{
 			Transport: s.wire, Logger: slog.New(slog.DiscardHandler),
 		})
@@ -125,7 +125,7 @@ func (s *site) signIn(t *testing.T, name string) *person {
 		t.Fatalf("%s has not all tokens", name)
 	}
 	for _, c := range p.browser.Cookies(s.base + "/") {
-		if strings.HasPrefix(c.Name, "gh-") { // cookies know no ports: the provider's are there too
+		if strings.HasPrefix(c.Name, "gh-") { // cookies ignore ports, so the provider's are there too
 			p.cookie += c.Name + "=" + c.Value
 		}
 	}
@@ -148,8 +148,8 @@ func get(address, cookie string) *http.Request {
 	return r
 }
 
-// wire is the provider's transport. It reads each answer whole, and no watch runs
-// as long as the network has the word.
+// wire is the provider's transport. It reads each answer whole. No watch runs
+// while it waits for the network.
 type wire struct {
 	base *http.Transport
 
@@ -188,7 +188,7 @@ func (x *wire) lastTokens() tokens {
 	return x.last
 }
 
-// step lets the next watch run, or the last one on.
+// step starts the next watch, or continues the last one.
 func (x *wire) step() {
 	if len(x.steps) > 1 {
 		x.steps = x.steps[1:]
@@ -204,7 +204,7 @@ func (x *wire) begin(steps []*paired.Watch) {
 	steps[0].Start()
 }
 
-// end halts the watch that runs. It gives how many there would have been, with
+// end stops the running watch. It returns how many watches were used, including
 // this one.
 func (x *wire) end() (left int) {
 	x.mu.Lock()

@@ -8,8 +8,8 @@ import (
 	"example.com/gatehouse/bench/paired"
 )
 
-// TestSubjects: what is measured does what it says, also under the race detector
-// and with several requests at once.
+// TestSubjects: what is measured works, also under the race detector and with
+// several requests at once.
 func TestSubjects(t *testing.T) {
 	s := newSite(t)
 	const copies = 4

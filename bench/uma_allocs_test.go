@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMAHotAllocations bounds what a permitted request that is remembered costs.
-// The middleware is everything between two handlers.
+// TestUMAHotAllocations bounds the allocations of a permitted request whose
+// token is remembered. The middleware is everything between two handlers.
 func TestUMAHotAllocations(t *testing.T) {
 	s := world.NewScript(t)
 	s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view","print"]}]}`)

@@ -19,10 +19,11 @@ import (
 )
 
 const (
-	// manyPhotos is how many resources and how many live tokens are many.
+	// manyPhotos is the number of resources, and of live tokens, that counts as
+	// many.
 	manyPhotos = 100_000
 	fewPhotos  = 10
-	// tokenLength is that of an RPT of Keycloak with some permissions.
+	// tokenLength is the length of an RPT of Keycloak with some permissions.
 	tokenLength = 1500
 )
 
@@ -37,7 +38,8 @@ func photoOf(token string) (int, error) {
 	return strconv.Atoi(token[strings.LastIndexByte(token, '.')+1:])
 }
 
-// sameText is how all tokens begin: as random to a processor as real ones.
+// sameText is the beginning of all tokens. To a processor it is as random as in
+// real ones.
 var sameText = func() string {
 	var text []byte
 	for i := range byte(tokenLength / sha256.Size) {
@@ -47,8 +49,8 @@ var sameText = func() string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }()
 
-// grantor is the least authorization server that a resource server can work
-// with: every token opens its photo, and everybody gets a ticket.
+// grantor is the smallest authorization server with which a resource server can
+// work: every token opens its photo, and everybody gets a ticket.
 type grantor struct {
 	server *httptest.Server
 	photos int // that the tokens are about; token i opens photo i modulo photos
@@ -132,7 +134,7 @@ func (x inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// gallery is an API behind UMAProtect, with tokens that it has seen already.
+// gallery is an API behind UMAProtect that has seen its tokens before.
 type gallery struct {
 	rs      *gatehouse.ResourceServer
 	grantor *grantor
@@ -165,7 +167,7 @@ func newGallery(t *testing.T, g *grantor, transport http.RoundTripper) *gallery 
 	return &gallery{rs: rs, grantor: g}
 }
 
-// need finds the photo of a request, as an application does that has many.
+// need finds the photo of a request, as an application with many photos does.
 func (g *gallery) need(scopes []string) gatehouse.NeedFunc {
 	return func(r *http.Request) (gatehouse.Permission, error) {
 		return gatehouse.Resource{Name: photoOn(r.URL.Path), Scopes: scopes}.AllOf("view"), nil
@@ -194,7 +196,7 @@ func (g *gallery) fill(t *testing.T, tokens int) *gallery {
 	return g
 }
 
-// request asks for a photo with the token that opens it.
+// request requests a photo with the token that opens it.
 func (g *gallery) request(i int) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, photoPath(i%g.grantor.photos), nil)
 	r.Header.Set("Authorization", "Bearer "+rpt(i))
@@ -202,17 +204,17 @@ func (g *gallery) request(i int) *http.Request {
 	return r
 }
 
-// fillIn makes of a request the one that asks with token i.
+// fillIn turns a request into one with token i.
 func (g *gallery) fillIn(r *http.Request, i int) {
 	r.URL.Path = photoPath(i % g.grantor.photos)
 	r.Header["Authorization"][0] = "Bearer " + rpt(i)
 }
 
-// heap is what the heap holds.
+// heap is the number of bytes that the heap holds.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one only found unreachable in pools
+	runtime.GC() // frees what the first one only found unreachable in pools
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }

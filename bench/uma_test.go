@@ -35,7 +35,7 @@ const (
 	barePost   = "bare loopback POST"
 )
 
-// maxHotAllocs and maxRPTBytes are stated too.
+// maxHotAllocs and maxRPTBytes are stated in the README too.
 const (
 	maxHotAllocs = 8
 	maxRPTBytes  = 700
@@ -49,7 +49,7 @@ func challengeLimits() []paired.Limit {
 	return []paired.Limit{{Subject: challenged, Peer: barePost, AtMost: 1.5}}
 }
 
-// patterns are the rules of a service of some size.
+// patterns are the rules of a service of moderate size.
 func patterns() []string {
 	var list []string
 	for _, what := range []string{"albums", "people", "orders", "prints", "frames"} {
@@ -74,7 +74,7 @@ func hotSubjects(t *testing.T) []*subject {
 	}
 }
 
-// rules are the patterns, each with this need.
+// rules returns the patterns, each with this need.
 func rules(need gatehouse.Need) gatehouse.Rules {
 	all := gatehouse.Rules{}
 	for _, pattern := range patterns() {
@@ -123,9 +123,10 @@ func sum(token string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// spreadSubject asks for one photo after the other, far apart, each with its
-// token. While the watch stands, a batch of requests is filled in, always the
-// same ones, so that the tokens come as from a connection that was just read.
+// spreadSubject requests one photo after the other, far apart, each with its
+// token. While the watch is stopped, a batch of requests is filled in. They are
+// always the same ones, so the tokens are as warm as those from a connection
+// that was just read.
 func spreadSubject(t *testing.T, name string, middleware func(http.Handler) http.Handler, g *gallery) paired.Subject {
 	const batch, stride = 32, 7919 // a prime: all tokens come in turn
 	served, w := 0, writer{header: http.Header{}}
@@ -160,8 +161,8 @@ func (g *gallery) spread(t *testing.T, name string) paired.Subject {
 	return spreadSubject(t, name, g.rs.UMAProtect(g.need(photoScopes())), g)
 }
 
-// flatGroup is what is measured at once. Groups are made one after the other,
-// so that none has the memory of another beside its own.
+// flatGroup is a group of subjects that are measured together. Groups are made
+// one after the other, so that none has the memory of another beside its own.
 type flatGroup struct {
 	name   string
 	make   func(t *testing.T, many int) ([]paired.Subject, float64) // with the bytes of the heap for each RPT
@@ -185,8 +186,8 @@ func tokenSubjects(t *testing.T, many int) (list []paired.Subject, each float64)
 	return []paired.Subject{site.spread(t, fewOfMany), one.spread(t, oneOfMany)}, site.each
 }
 
-// floorSubjects are the least that can be done with one token and with many:
-// what of the growth is that of the machine's memory.
+// floorSubjects are the least work with one token and with many. They show
+// which part of the growth comes from the machine's memory.
 func floorSubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
 	g := newGrantor(t, fewPhotos)
 	return []paired.Subject{
@@ -215,7 +216,7 @@ func challengeSubjects(t *testing.T) []paired.Subject {
 	bareRequest.Header.Del("Authorization")
 	ask := func() error {
 		clear(w.header)
-		r := *bareRequest // a server has a fresh one
+		r := *bareRequest // because a server has a fresh one
 		handler.ServeHTTP(&w, &r)
 		if w.code != http.StatusUnauthorized || !strings.Contains(w.header.Get("WWW-Authenticate"), `ticket="ttt`) {
 			return fmt.Errorf("status %d", w.code)

@@ -4,5 +4,5 @@ package paired
 
 import "time"
 
-// spent is a time that goes by, where processor time is not to be had.
+// spent is elapsed time, because processor time is not available here.
 func spent() time.Duration { return time.Duration(time.Now().UnixNano()) }

@@ -1,8 +1,8 @@
-// Package paired measures what operations cost beside each other. The speed of
-// a machine moves, by a factor of two within a minute where it is shared, so
-// that two figures taken one after the other tell more about the machine than
-// about the operations. Here every subject gets a short slice in turn, round
-// after round, and ratios are taken inside a round.
+// Package paired compares the costs of operations. On a shared machine, the
+// speed changes by a factor of two within a minute. So two figures that are
+// taken one after the other say more about the machine than about the
+// operations. Here every subject runs for a short slice in turn, round after
+// round, and ratios are computed inside a round.
 package paired
 
 import (
@@ -16,16 +16,17 @@ import (
 )
 
 const (
-	// slice is how long one subject runs before the next one: long against the
-	// clock's grain, short against the moods of the machine.
+	// slice is how long one subject runs before the next one. It is long
+	// compared with the clock's resolution, and short compared with changes of
+	// the machine's speed.
 	slice = 5 * time.Millisecond
-	// minHeap is the least heap that Go collects.
+	// minHeap is the smallest heap that Go collects.
 	minHeap = 4 << 20
-	// maxOps bounds the operations of a slice, should a subject cost nothing.
+	// maxOps bounds the operations of a slice, in case a subject costs nothing.
 	maxOps = 1 << 20
-	// countOps is how many operations the counting of allocations looks at.
+	// countOps is how many operations are run to count allocations.
 	countOps = 200
-	// MinRounds is the least number of rounds that has a spread.
+	// MinRounds is the smallest number of rounds that has a spread.
 	MinRounds = 5
 )
 
@@ -48,10 +49,10 @@ func Loop(name string, op func()) Subject {
 	}}
 }
 
-// Watch takes the processor time of a subject, or counts what it allocates. It
-// reads to the microsecond, and every Start and Stop costs a system call, part of
-// which is counted: do what is shorter than some 50 µs in batches. It is for one
-// goroutine at a time.
+// Watch measures the processor time of a subject, or counts its allocations. It
+// reads to the microsecond. Every Start and Stop costs a system call, part of
+// which is counted, so run operations shorter than some 50 µs in batches. It is
+// for one goroutine at a time.
 type Watch struct {
 	counting bool
 	running  bool
@@ -63,7 +64,7 @@ type Watch struct {
 	objects, bytes uint64
 }
 
-// Start lets the watch run.
+// Start starts the watch.
 func (w *Watch) Start() {
 	w.running = true
 	if w.counting {
@@ -72,7 +73,7 @@ func (w *Watch) Start() {
 	w.began = spent()
 }
 
-// Stop halts the watch. One that does not run stays as it is.
+// Stop stops the watch. It has no effect on a watch that does not run.
 func (w *Watch) Stop() {
 	if !w.running {
 		return
@@ -87,8 +88,8 @@ func (w *Watch) Stop() {
 	}
 }
 
-// Pause halts a watch that runs and returns what lets it run on. Around a piece
-// of work that is not to count, it is: defer w.Pause()()
+// Pause stops a running watch and returns a function that starts it again.
+// Around work that should not count, write: defer w.Pause()()
 func (w *Watch) Pause() (resume func()) {
 	if !w.running {
 		return func() {}
@@ -98,9 +99,9 @@ func (w *Watch) Pause() (resume func()) {
 }
 
 // Measure runs the subjects in turn for a number of rounds, at least MinRounds,
-// and gives what they cost. It takes the whole process: GOMAXPROCS is 1
-// meanwhile, the collector is off, and nothing else ought to run. Names have to
-// differ.
+// and returns what they cost. It takes over the whole process: in the meantime
+// GOMAXPROCS is 1, the collector is off, and nothing else should run. Names
+// must differ.
 func Measure(rounds int, subjects ...Subject) (*Table, error) {
 	if rounds < MinRounds {
 		return nil, fmt.Errorf("paired: %d rounds, want at least %d", rounds, MinRounds)
@@ -135,7 +136,7 @@ func (t *Table) round(subjects []Subject, ops []int, backwards bool) error {
 	var collector float64 // ns for each byte allocated, summed up over the round
 	for k := range subjects {
 		i := k
-		if backwards { // nobody always runs after the same one
+		if backwards { // so that no subject always runs after the same one
 			i = len(subjects) - 1 - k
 		}
 		collector += collect()
@@ -154,9 +155,9 @@ func (t *Table) round(subjects []Subject, ops []int, backwards bool) error {
 	return nil
 }
 
-// collect frees what is free, and says what the collector costs for each byte
-// that is allocated. As Go sets it (GOGC=100), a collection comes when the heap
-// has doubled, or reached minHeap.
+// collect frees unused memory, and returns what the collector costs for each
+// byte that is allocated. With Go's default (GOGC=100), a collection comes when
+// the heap has doubled, or has reached minHeap.
 func collect() float64 {
 	began := spent()
 	runtime.GC()
@@ -166,8 +167,9 @@ func collect() float64 {
 	return float64(took) / float64(max(after.HeapAlloc, minHeap))
 }
 
-// calibrate finds how many operations fill a slice, what the watch leaves out
-// included. The quicker of two tries counts: something may have come in between.
+// calibrate finds how many operations fill a slice, including the time that the
+// watch leaves out. The quicker of two tries counts, because something may have
+// interrupted the other.
 func calibrate(s Subject) int {
 	for n := 1; ; n *= 2 {
 		took := min(effort(s, n), effort(s, n))
@@ -189,13 +191,13 @@ type Limit struct {
 	AtMost        float64
 }
 
-// Slack is by how much a ratio may exceed what is stated before Hold calls it
-// broken: the figures of one machine are not those of another.
+// Slack is how far a ratio may exceed the stated one before Hold reports it:
+// figures differ between machines.
 const Slack = 1.25
 
-// Hold measures until all limits hold within Slack; after a run in which one
-// does not it tries again, tries times in all and each time with twice the
-// rounds. The error names the limits that the last run broke; the table is that
+// Hold measures until all limits hold within Slack. After a run in which one
+// does not, it tries again, tries times in all and each time with twice the
+// rounds. The error names the limits that the last run broke. The table is that
 // of the last run.
 func Hold(rounds, tries int, subjects []Subject, limits []Limit) (*Table, error) {
 	for {
@@ -223,7 +225,7 @@ func (t *Table) broken(limits []Limit) error {
 	return errors.Join(errs...)
 }
 
-// Spread is the median of the rounds, with the quarters around it.
+// Spread is the median of the rounds, with its quartiles.
 type Spread struct{ Low, Median, High float64 }
 
 func spread(x []float64) Spread {
@@ -232,5 +234,5 @@ func spread(x []float64) Spread {
 	return Spread{at(.25), at(.5), at(.75)}
 }
 
-// String writes the median and the quarters to three digits.
+// String writes the median and the quartiles to three digits.
 func (s Spread) String() string { return fmt.Sprintf("%.3g (%.3g–%.3g)", s.Median, s.Low, s.High) }

@@ -8,7 +8,7 @@ import (
 	"example.com/gatehouse/bench/paired"
 )
 
-// hashes is an operation whose cost is known in terms of another one's.
+// hashes is an operation whose cost is a known multiple of another one's.
 func hashes(name string, n int) paired.Subject {
 	block := make([]byte, 512)
 	return paired.Loop(name, func() {
@@ -74,10 +74,10 @@ func endless() paired.Subject {
 	return paired.Subject{Name: "endless", Run: func(w *paired.Watch, _ int) { w.Start() }}
 }
 
-// What a subject does while its watch is halted costs it nothing: were it
-// counted, "paused" would cost eleven times "plain". Reading the clock is a
-// system call, of which every Start and Stop leaves a part in the figure; here
-// it happens three times in an operation. So the operation is long against it.
+// What a subject does while its watch is stopped is not counted. If it were,
+// "paused" would cost eleven times "plain". Reading the clock is a system call,
+// and part of every Start and Stop is counted. Here that happens three times in
+// an operation, so the operation is long in comparison.
 func TestPause(t *testing.T) {
 	var kept []*[256]byte
 	outer, aside := hashes("", 400), hashes("", 4000)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Table is what a measurement found.
+// Table is the result of a measurement.
 type Table struct{ rows []Row }
 
-// Row is what one operation of a subject costs.
+// Row is the cost of one operation of a subject.
 type Row struct {
 	Name          string
 	Allocs, Bytes float64 // objects and bytes of the heap, in the mean
@@ -16,8 +16,8 @@ type Row struct {
 	nanos []float64 // one figure a round
 }
 
-// Micros is the time of an operation in microseconds. It depends on machine and
-// moment; compare by Ratio.
+// Micros is the time of an operation in microseconds. It depends on the machine
+// and the moment, so compare by Ratio.
 func (r Row) Micros() Spread {
 	s := spread(r.nanos)
 	return Spread{s.Low / 1e3, s.Median / 1e3, s.High / 1e3}
@@ -32,7 +32,7 @@ func (t *Table) row(name string) (Row, bool) {
 	return Row{}, false
 }
 
-// Row returns the row of a subject. The error says that there is none.
+// Row returns the row of a subject, or an error if there is none.
 func (t *Table) Row(name string) (Row, error) {
 	r, ok := t.row(name)
 	if !ok {
@@ -41,7 +41,8 @@ func (t *Table) Row(name string) (Row, error) {
 	return r, nil
 }
 
-// Ratio is what subject costs in terms of peer, taken inside each round.
+// Ratio is the cost of subject as a multiple of peer's, computed inside each
+// round.
 func (t *Table) Ratio(subject, peer string) (Spread, error) {
 	a, err := t.Row(subject)
 	if err != nil {
@@ -58,8 +59,8 @@ func (t *Table) Ratio(subject, peer string) (Spread, error) {
 	return spread(ratios), nil
 }
 
-// Markdown writes the table with a column of ratios for each of the peers, as it
-// stands in a README.
+// Markdown writes the table for a README, with a column of ratios for each of
+// the peers.
 func (t *Table) Markdown(peers ...string) string {
 	var b strings.Builder
 	b.WriteString("| subject | µs |")
