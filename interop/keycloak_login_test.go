@@ -13,7 +13,7 @@ import (
 // kcTokenLife is how long tokens of the realms live.
 const kcTokenLife = 300 * time.Second
 
-// kcNotes opens a site that signs people of a realm in, as client notes.
+// kcNotes opens a site that signs in people of a realm, as the client notes.
 func kcNotes(t *testing.T, kc *servers.Keycloak, realm string) *notesSite {
 	t.Helper()
 	notes := newNotes(t)
@@ -77,8 +77,9 @@ func kcRefreshes(t *testing.T, notes *notesSite, client *http.Client, rotates bo
 	}
 }
 
-// kcSignsInAgain: a second sign-in replaces the session, and lives on. At Keycloak
-// both are one session: what ends there with the first must not be the second.
+// kcSignsInAgain: a second sign-in replaces the session and stays valid. At
+// Keycloak both belong to one session, so ending the first must not end the
+// second.
 func kcSignsInAgain(t *testing.T, notes *notesSite, browser *servers.Chromium) {
 	browser.Open(t, notes.base+"/sign-in?return_to=/notes/9")
 	if browser.URL() != notes.base+"/notes/9" {
@@ -100,7 +101,7 @@ func kcSignsInAgain(t *testing.T, notes *notesSite, browser *servers.Chromium) {
 	}
 }
 
-// kcSignsOut: with the ID Token as a hint Keycloak asks nothing.
+// kcSignsOut: Keycloak asks nothing if the ID Token is sent as a hint.
 func kcSignsOut(t *testing.T, kc *servers.Keycloak, notes *notesSite, browser *servers.Chromium) {
 	before := cookiesOf(t, browser, notes.base)
 	signOut(t, browser)
@@ -118,9 +119,8 @@ func kcSignsOut(t *testing.T, kc *servers.Keycloak, notes *notesSite, browser *s
 	notes.shows(t, browser, "Notes of Alice Owner", "at /notes/8,")
 }
 
-// RevokeAll ends the sessions of all devices at once. Those at Keycloak are
-// another matter: they bring people back without a question, to a session of
-// their own.
+// RevokeAll ends the sessions of all devices at once. The sessions at Keycloak
+// remain: they bring people back without a question, to a new session.
 func TestKeycloakRevokeAll(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -152,7 +152,7 @@ func TestKeycloakRevokeAll(t *testing.T) {
 	if err := notes.replicas[0].RevokeAll(t.Context(), kc.Issuer("gatehouse"), subject); err != nil {
 		t.Fatal(err)
 	}
-	// The phone is back within the second, when the attempt has to start over.
+	// The phone returns within a second, so its attempt has to start over.
 	phone.Open(t, notes.base+"/notes/2")
 	if phone.URL() != notes.base+"/notes/2" {
 		t.Errorf("the phone's next visit ended at %s", phone.URL())
@@ -165,7 +165,7 @@ func TestKeycloakRevokeAll(t *testing.T) {
 			}
 		}
 	}
-	// What the phone has now is not what was revoked, also after a refresh.
+	// The phone's new session is not the revoked one, not even after a refresh.
 	again := cookiesOf(t, phone, notes.base)
 	notes.clock.advance(kcTokenLife + 30*time.Second)
 	if a := fetch(t, again, http.MethodGet, notes.base+"/notes/1"); a.status != http.StatusOK {

@@ -11,8 +11,8 @@ import (
 	"example.com/gatehouse/interop/servers"
 )
 
-// The authorization server stops and comes back: nobody is let in whom it would
-// have to be asked about, nobody is signed out, and it all goes on afterwards.
+// The authorization server stops and comes back. Nobody is let in if it would
+// have to be asked, nobody is signed out, and everything works afterwards.
 func TestKeycloakOutage(t *testing.T) {
 	t.Parallel()
 	kc, relay := shared.Keycloak(t).Via(t)
@@ -71,8 +71,8 @@ func TestKeycloakOutage(t *testing.T) {
 	}
 }
 
-// sessionGoesOn: also when the access token has expired and cannot be renewed,
-// and Keycloak is not asked at each request.
+// sessionGoesOn: the session also works when the access token has expired and
+// cannot be renewed, and Keycloak is not asked at each request.
 func (s *umaStory) sessionGoesOn(t *testing.T, hers *http.Client) {
 	t.Helper()
 	s.photoz.clock.advance(kcTokenLife)

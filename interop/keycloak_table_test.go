@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/interop/servers"
 )
 
-// The table that the provider of the test kit keeps to in its dialect Keycloak,
-// against the real one.
+// The test kit's provider, in its Keycloak dialect, is tested against this
+// table. Here the table is run at the real one.
 func TestKeycloakTable(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -28,7 +28,7 @@ func TestKeycloakTable(t *testing.T) {
 	}
 }
 
-// casesAt lets the people of the cases act at a real Keycloak.
+// casesAt makes the people of the cases act at a real Keycloak.
 type casesAt struct {
 	kc       *servers.Keycloak
 	provider metadata
@@ -40,7 +40,7 @@ type casesAt struct {
 	sessions map[string][]session // by user
 }
 
-// session is what ends one.
+// session holds what is needed to end a session.
 type session struct{ client, refresh string }
 
 func newCasesAt(t *testing.T, kc *servers.Keycloak) *casesAt {
@@ -51,7 +51,7 @@ func newCasesAt(t *testing.T, kc *servers.Keycloak) *casesAt {
 	return c
 }
 
-// world is for one subtest, which fails by itself.
+// world is for one subtest, which fails on its own.
 func (c *casesAt) world(t *testing.T) umacases.World {
 	return umacases.World{Keycloak: true, Prefix: "table-",
 		Tokens:   func(user, client string) (umacases.Tokens, error) { return c.tokens(t, user, client), nil },
@@ -80,8 +80,8 @@ func (c *casesAt) tokens(t *testing.T, user, client string) umacases.Tokens {
 	return umacases.Tokens{Access: got.AccessToken, ID: got.IDToken}
 }
 
-// signOut is what an application does that has no browser to send away: Keycloak
-// ends the session of a refresh token.
+// signOut does what an application without a browser does: Keycloak ends the
+// session of a refresh token.
 func (c *casesAt) signOut(t *testing.T, user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,8 @@ func (c *casesAt) signOut(t *testing.T, user string) {
 	c.sessions[user] = nil
 }
 
-// share is K21: alice lets somebody in who may not have asked yet.
+// share lets somebody in who may not have asked yet, by Keycloak's own API for
+// it (K21).
 func (c *casesAt) share(t *testing.T, resource, who, scope string) {
 	for _, s := range c.alice.Inbox(t, resource) {
 		if s.Requester == who && s.Scope == scope {

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// denialMemory is longer than a UMATransport answers a denied request from
-	// memory, factsMemory longer than a ResourceServer uses the facts of a token.
+	// denialMemory is longer than a UMATransport remembers a denied request.
+	// factsMemory is longer than a ResourceServer uses the facts of a token.
 	denialMemory = 6 * time.Second
 	factsMemory  = 11 * time.Second
 )
@@ -39,8 +39,8 @@ type umaStory struct {
 	inbox       *servers.Owner
 }
 
-// The whole path of UMA with nothing but gatehouse on our side: Alice's album is
-// registered with her own PAT, Bob is refused, she is asked, says yes, and
+// The whole path of UMA, with only gatehouse on our side. Alice's album is
+// registered with her own PAT, Bob is refused, she is asked, agrees, and
 // changes her mind.
 func TestKeycloakUMA(t *testing.T) {
 	t.Parallel()
@@ -71,8 +71,8 @@ func TestKeycloakUMA(t *testing.T) {
 	}
 }
 
-// calls fails the test unless just these requests went to Keycloak: by photoz,
-// and by the print shop. It returns those.
+// calls fails the test unless exactly these requests went to Keycloak, by
+// photoz and by the print shop. It returns those of the print shop.
 func (s *umaStory) calls(t testing.TB, photoz, shop []string) (byPhotoz, byShop []call) {
 	t.Helper()
 	return s.photoz.wire.want(t, photoz...), s.shop.toKeycloak.want(t, shop...)
@@ -84,13 +84,13 @@ func (s *umaStory) aliceMakesAlbum(t *testing.T, alice *servers.Chromium) {
 	if alice.URL() != s.photoz.base+"/albums" {
 		t.Fatalf("the sign-in ended at %s", alice.URL())
 	}
-	// First who, then what: two codes, the second for the grant. Nobody needs
-	// uma2-configuration to sign in.
+	// First the person, then the grant: there are two codes, and the second is
+	// for the grant. Signing in does not need uma2-configuration.
 	calls := s.photoz.wire.want(t, "GET openid-configuration", "token authorization_code", "GET certs", "GET userinfo",
 		"token authorization_code")
 	s.owner, s.resource = s.photoz.makeAlbum(t, alice, s.name)
 	s.album = s.photoz.base + "/u/" + s.owner + "/albums/" + s.name
-	// Her own PAT: the token of the second code.
+	// The token of the second code is her own PAT.
 	registered := s.photoz.wire.want(t, "GET uma2-configuration", "POST resource_set")[1]
 	if pat := member(calls[4].answer, "access_token"); pat == "" || registered.bearer != pat {
 		t.Error("the album was not registered with what Alice granted")
@@ -162,7 +162,8 @@ func (s *umaStory) strangerIsChallenged(t *testing.T) {
 		}
 		s.photoz.wire.want(t, "POST permission") // one call a challenge
 	}
-	// A token that is none costs an introspection too, and a page a sign-in.
+	// A string that is not a token costs an introspection too, and a page
+	// causes a sign-in.
 	challenged(t, s.fetch(t, nil, http.MethodGet, "Authorization", "Bearer junk"), s.kc.Issuer("gatehouse"))
 	s.photoz.wire.want(t, "POST token/introspect", "POST permission")
 	if a := fetch(t, nil, http.MethodGet, s.album, "Accept", "text/html"); a.status != http.StatusSeeOther ||
@@ -181,8 +182,8 @@ func (s *umaStory) fetch(t testing.TB, client *http.Client, method string, heade
 	return insist(t, []*wire{s.photoz.wire}, func() answer { return fetch(t, client, method, s.album, headers...) })
 }
 
-// print has Bob ask the shop for a request to the album, until Keycloak is quick
-// enough for photoz, and returns what the shop shows.
+// print makes Bob ask the shop for a request to the album, until Keycloak is
+// fast enough for photoz. It returns what the shop shows.
 func (s *umaStory) print(t testing.TB, method string, ask bool) string {
 	t.Helper()
 	var shown string
@@ -226,9 +227,10 @@ func (s *umaStory) shows(t testing.TB, method string, want string) {
 	}
 }
 
-// remembered fails the test unless the shop shows want for a request that costs
-// Keycloak nothing: the answer of name, on that wire, is remembered for as long as
-// memory. If that may be over, because the machine is busy, it asks once more.
+// remembered fails the test unless the shop shows want for a request that does
+// not reach Keycloak, because the answer of name on that wire is remembered for
+// as long as memory. If that time may be over, because the machine is busy, it
+// asks once more.
 func (s *umaStory) remembered(t testing.TB, method, want string, w *wire, name string, memory time.Duration) {
 	t.Helper()
 	for {
@@ -245,13 +247,13 @@ func (s *umaStory) remembered(t testing.TB, method, want string, w *wire, name s
 	}
 }
 
-// known is remembered for what photoz knows of the shop's token.
+// known is remembered for the facts that photoz has about the shop's token.
 func (s *umaStory) known(t testing.TB, method, want string) {
 	t.Helper()
 	s.remembered(t, method, want, s.photoz.wire, "POST token/introspect", factsMemory-time.Second)
 }
 
-// served is what the shop shows of a request that photoz served.
+// served is what the shop shows of a request that photoz answered.
 func (s *umaStory) served(method string, granted ...string) string {
 	return html.EscapeString(fmt.Sprintf("200 %s %s by uma %q", method, s.name, granted))
 }
@@ -267,7 +269,8 @@ func (s *umaStory) bobIsRefused(t *testing.T) {
 	_, shop := s.calls(t, []string{"POST permission"}, []string{"GET openid-configuration", "token authorization_code", "GET certs",
 		"GET userinfo", "GET uma2-configuration", "token uma-ticket"})
 	form := shop[5].form
-	// K14: absent means true. K11: without claims it would be the shop's own.
+	// If submit_request is absent, Keycloak takes it as true (K14). Without
+	// claims the token would be the shop's own (K11).
 	if form.Get("submit_request") != "false" || form.Get("claim_token") != member(shop[1].answer, "id_token") {
 		t.Errorf("submit_request=%q, claim token of Bob's sign-in %t", form.Get("submit_request"), form.Get("claim_token") != "")
 	}
@@ -291,8 +294,8 @@ func (s *umaStory) aliceIsAsked(t *testing.T) {
 	s.onlyEntry(t, "view")
 }
 
-// onlyEntry fails the test unless Alice's inbox has Bob's wish for a scope and
-// nothing else, and returns it.
+// onlyEntry fails the test unless Alice's inbox has only Bob's request for a
+// scope. It returns that request.
 func (s *umaStory) onlyEntry(t testing.TB, scope string) servers.Share {
 	t.Helper()
 	inbox := s.inbox.Inbox(t, s.resource)
@@ -311,11 +314,12 @@ func (s *umaStory) aliceGrants(t *testing.T) {
 	get := "GET u/" + s.owner + "/albums/" + s.name
 	s.shop.toPhotoz.want(t, get, get)
 
-	s.known(t, http.MethodGet, s.served(http.MethodGet, "view")) // the second costs Keycloak nothing
+	s.known(t, http.MethodGet, s.served(http.MethodGet, "view")) // the second does not reach Keycloak
 	s.shop.toPhotoz.want(t, get)
 }
 
-// carolIsRefused: the shop holds a token for Bob; it does not serve Carol.
+// carolIsRefused: the shop holds a token for Bob, which must not be used for
+// Carol.
 func (s *umaStory) carolIsRefused(t *testing.T, carols *servers.Chromium) {
 	carols.Open(t, s.printURL(http.MethodGet, false))
 	s.kc.SignIn(t, carols, "carol")
@@ -329,8 +333,8 @@ func (s *umaStory) carolIsRefused(t *testing.T, carols *servers.Chromium) {
 	s.known(t, http.MethodGet, s.served(http.MethodGet, "view")) // Bob
 }
 
-// onePageForTwo: Alice gets at her album by her session; Bob has one too, and
-// it does not help him there.
+// onePageForTwo: Alice reaches her album with her session. Bob has a session
+// too, but it does not help him there.
 func (s *umaStory) onePageForTwo(t *testing.T, alice *servers.Chromium) {
 	hers := cookiesOf(t, alice, s.photoz.base)
 	if a := fetch(t, hers, http.MethodGet, s.album); a.status != http.StatusOK || a.body != "GET "+s.name+" by session []" {
@@ -350,7 +354,7 @@ func (s *umaStory) onePageForTwo(t *testing.T, alice *servers.Chromium) {
 	s.photoz.wire.want(t)
 	challenged(t, s.fetch(t, his, http.MethodGet), s.kc.Issuer("gatehouse"))
 	s.photoz.wire.want(t, "POST permission")
-	// An owner who comes with a token of somebody is judged by the token.
+	// If an owner brings somebody's token, the token decides.
 	challenged(t, s.fetch(t, hers, http.MethodGet, "Authorization", "Bearer junk"), s.kc.Issuer("gatehouse"))
 	s.photoz.wire.take()
 }
@@ -382,11 +386,11 @@ func (s *umaStory) upgraded(t *testing.T) {
 	if !shop[0].form.Has("rpt") || !strings.Contains(shop[0].answer, `"upgraded":true`) {
 		t.Error("the token was not upgraded")
 	}
-	s.known(t, http.MethodGet, s.served(http.MethodGet, "delete", "view")) // one token does both
+	s.known(t, http.MethodGet, s.served(http.MethodGet, "delete", "view")) // one token permits both
 }
 
-// aliceTakesBack: the next ticket is refused. The token that was given lives on
-// at Keycloak (K22), however often photoz asks.
+// aliceTakesBack: the next ticket is refused. The token that was given stays
+// valid at Keycloak (K22), however often photoz asks.
 func (s *umaStory) aliceTakesBack(t *testing.T) {
 	for _, share := range s.inbox.Shares(t, s.resource) {
 		s.inbox.TakeBack(t, share)
@@ -403,8 +407,8 @@ func (s *umaStory) aliceTakesBack(t *testing.T) {
 	}
 }
 
-// bobSignsOut: with his session at Keycloak his tokens end, the one that was
-// given too.
+// bobSignsOut: when his session at Keycloak ends, his tokens end too, including
+// the one that was given.
 func (s *umaStory) bobSignsOut(t *testing.T) {
 	bearer := []string{"Authorization", "Bearer " + s.shop.toPhotoz.lastBearer(t)}
 	if a := s.fetch(t, nil, http.MethodGet, bearer...); a.status != http.StatusOK {

@@ -15,8 +15,8 @@ import (
 	"example.com/gatehouse/interop/servers"
 )
 
-// What a resource server has to keep in order at Keycloak: the owner's PAT, the
-// ids, the descriptions.
+// The things that a resource server has to maintain at Keycloak: the owner's
+// PAT, the ids and the descriptions.
 func TestKeycloakUpkeep(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -54,7 +54,7 @@ type upkeep struct {
 	album           string
 }
 
-// strangers has n of them ask at once, and fails unless each is challenged.
+// strangers makes n of them ask at once, and fails unless each is challenged.
 func (u *upkeep) strangers(t *testing.T, n int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -82,7 +82,8 @@ func (u *upkeep) stranger(t *testing.T) answer {
 	return insist(t, []*wire{u.photoz.wire}, func() answer { return fetch(t, nil, http.MethodGet, u.album) })
 }
 
-// patExpires: when the clock says so the PAT is renewed, once for all who wait.
+// patExpires: when the PAT expires it is renewed, once for all requests that
+// wait.
 func (u *upkeep) patExpires(t *testing.T) {
 	const many = 30
 	u.photoz.clock.advance(kcTokenLife)
@@ -94,8 +95,8 @@ func (u *upkeep) patExpires(t *testing.T) {
 	u.photoz.clock.advance(-kcTokenLife)
 }
 
-// patRefused: Keycloak says 403 to a PAT that has ended (K1). It is renewed and
-// the request repeated.
+// patRefused: Keycloak answers 403 to a PAT that has ended (K1). The PAT is
+// renewed and the request is repeated.
 func (u *upkeep) patRefused(t *testing.T) {
 	u.strangers(t, 1)
 	pat := u.photoz.wire.want(t, "POST permission")[0].bearer
@@ -127,9 +128,9 @@ func (u *upkeep) revoke(t *testing.T, token string) {
 	}
 }
 
-// idsLost: a resource server that has lost its ids is told that the name is
-// taken (K4), finds the resource by it, and sees that nothing has to be changed
-// (K5: scopes come as objects, the description does not come at all).
+// idsLost: if a resource server has lost its ids, it is told that the name is
+// taken (K4). It finds the resource by its name, and sees that nothing has to
+// be changed (K5: scopes come as objects, and the description is missing).
 func (u *upkeep) idsLost(t *testing.T) {
 	api := u.photoz.newAPI(t)
 	again := must(api.Register(t.Context(), album(u.owner, "garden")))(t)
@@ -144,7 +145,7 @@ func (u *upkeep) idsLost(t *testing.T) {
 	must(api.Register(t.Context(), album(u.owner, "garden")))(t)
 	u.photoz.wire.want(t) // known now
 
-	// One that has the id, but a fresh memory, reads and does not write.
+	// A resource server that has the id but no memory reads and does not write.
 	known := album(u.owner, "garden")
 	known.ID = u.resource
 	if got := must(u.photoz.newAPI(t).Register(t.Context(), known))(t); got.ID != u.resource {
@@ -212,8 +213,9 @@ func (u *upkeep) read(t *testing.T, status int) (have remoteResource) {
 	return have
 }
 
-// manyAtOnce: Keycloak makes the scopes that it does not know yet, and says 409
-// to some of those who need the same new one at once, as if the name were taken.
+// manyAtOnce: Keycloak creates the scopes that it does not know yet. If several
+// requests need the same new scope at once, it answers 409 to some, as if the
+// name were taken.
 func (u *upkeep) manyAtOnce(t *testing.T) {
 	const many = 12
 	var wg sync.WaitGroup
@@ -233,8 +235,9 @@ func (u *upkeep) manyAtOnce(t *testing.T) {
 	u.photoz.wire.take()
 }
 
-// deregister takes the album away behind the back of the other resource
-// server, which registers it again when somebody needs it (K9).
+// deregister removes the album without the other resource server's knowledge.
+// That one registers it again when somebody needs it (K9: Keycloak's own code
+// for a deleted resource).
 func (u *upkeep) deregister(t *testing.T) {
 	other := u.photoz.newAPI(t)
 	if err := other.Deregister(t.Context(), album(u.owner, "garden")); err != nil {
@@ -259,8 +262,8 @@ func (u *upkeep) deregister(t *testing.T) {
 	u.photoz.wire.want(t, "POST permission")
 }
 
-// grantForgotten: without Alice's grant nobody can be given a ticket; signing in
-// asks her for it again.
+// grantForgotten: without Alice's grant nobody gets a ticket. Signing in asks
+// her for it again.
 func (u *upkeep) grantForgotten(t *testing.T) {
 	if err := u.photoz.grants.Forget(t.Context(), u.owner); err != nil {
 		t.Fatal(err)
@@ -274,7 +277,7 @@ func (u *upkeep) grantForgotten(t *testing.T) {
 		t.Errorf("Alice at her album: %d", a.status)
 	}
 	u.alice.Open(t, u.photoz.base+"/albums")
-	u.kc.SignIn(t, u.alice, "alice") // the revocation has ended her session there, too
+	u.kc.SignIn(t, u.alice, "alice") // the revocation has ended her session there too
 	if u.alice.URL() != u.photoz.base+"/albums" {
 		t.Fatalf("Alice is at %s", u.alice.URL())
 	}
@@ -283,7 +286,7 @@ func (u *upkeep) grantForgotten(t *testing.T) {
 }
 
 // unreachable fails the test unless the answer says that no ticket could be
-// had, in the words of UMA Grant §3.2.2.
+// obtained, in the words of UMA Grant §3.2.2.
 func unreachable(t testing.TB, a answer) {
 	t.Helper()
 	if a.status != http.StatusForbidden || a.header.Get("Warning") != `199 - "UMA Authorization Server Unreachable"` ||
@@ -292,8 +295,8 @@ func unreachable(t testing.TB, a answer) {
 	}
 }
 
-// The site's own resource: no person owns it, client credentials serve. The
-// policy is one of the realm's: there is no owner to ask.
+// This is the site's own resource. No person owns it, so client credentials are
+// enough. The policy is set in the realm, because there is no owner to ask.
 func TestKeycloakServiceResource(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
@@ -301,7 +304,7 @@ func TestKeycloakServiceResource(t *testing.T) {
 	photoz, shop := newPhotoz(t, kc, w), newPrintshop(t, kc, w)
 	provider := must(gatehouse.NewProvider(kc.Issuer("gatehouse"), &gatehouse.ProviderConfig{
 		Transport: shop.toKeycloak, Logger: w.logger(), Now: shop.clock.now}))(t)
-	// Nobody's claims: the shop asks for itself.
+	// Without claims, the shop asks for itself.
 	transport := must(gatehouse.NewUMATransport(provider, gatehouse.UMATransportConfig{
 		Client: clientOf("printshop"), Base: shop.toPhotoz}))(t)
 	t.Cleanup(func() {
@@ -319,7 +322,7 @@ func TestKeycloakServiceResource(t *testing.T) {
 	}
 	photoz.wire.want(t) // neither asks anybody
 
-	// The first one who asks has it registered.
+	// The first request has it registered.
 	stranger := func() answer {
 		return insist(t, []*wire{photoz.wire}, func() answer { return fetch(t, nil, http.MethodGet, photoz.base+"/brochures/1") })
 	}
@@ -345,7 +348,8 @@ func TestKeycloakServiceResource(t *testing.T) {
 	}
 	photoz.wire.take()
 
-	// The PAT expires soon: the next is asked for once, and nobody waits for it.
+	// The PAT expires soon. The next one is requested once, and nobody waits
+	// for it.
 	photoz.clock.advance(kcTokenLife - 10*time.Second)
 	challenged(t, stranger(), kc.Issuer("gatehouse"))
 	photoz.wire.await(t, "token client_credentials", "POST permission")

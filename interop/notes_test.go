@@ -22,8 +22,8 @@ var notesPage = template.Must(template.New("notes").Parse(`<!DOCTYPE html>
 <form method=post action=/auth/logout><button id=sign-out>Sign out</button></form>
 </html>`))
 
-// notesSite is a site with sign-in: two replicas on one store, which take
-// requests in turn.
+// notesSite is a site with sign-in. It has two replicas on one store, which
+// take requests in turn.
 type notesSite struct {
 	*site
 	watch    *watch
@@ -33,8 +33,8 @@ type notesSite struct {
 	replicas [2]*gatehouse.Sessions
 }
 
-// newNotes makes the site's parts; open makes its handler when the provider is
-// known.
+// newNotes makes the parts of the site. open makes its handler once the
+// provider is known.
 func newNotes(t *testing.T) *notesSite {
 	w := newWatch(t)
 	return &notesSite{site: newSite(t), watch: w, wire: w.wire(), clock: &clock{}}
@@ -65,7 +65,7 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/callback", login.CallbackHandler())
 	mux.Handle("/auth/logout", login.LogoutHandler())
-	mux.Handle("/sign-in", login.LoginHandler()) // also for who is signed in
+	mux.Handle("/sign-in", login.LoginHandler()) // also for people who are signed in
 	mux.Handle("/notes/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := gatehouse.IdentityFrom(r.Context())
 		err := notesPage.Execute(w, map[string]any{"Name": id.ClaimString("name") + " <" + id.ClaimString("email") + ">",
@@ -100,7 +100,8 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	return mux
 }
 
-// settle waits until what requests left behind is done: refreshes, revocations.
+// settle waits until the work that requests started is done: refreshes and
+// revocations.
 func (n *notesSite) settle(t testing.TB) {
 	t.Helper()
 	for _, s := range n.replicas {

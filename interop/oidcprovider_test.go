@@ -12,7 +12,7 @@ import (
 	"example.com/gatehouse/interop/servers"
 )
 
-// opTokenLife is how long access tokens of oidc-provider live here.
+// opTokenLife is the life of oidc-provider's access tokens here.
 const opTokenLife = 8 * time.Second
 
 // Somebody signs in at oidc-provider, stays while the tokens rotate, signs out
@@ -40,7 +40,8 @@ func TestOIDCProvider(t *testing.T) {
 	}
 	notes.shows(t, browser, "Notes of User alice <alice@example.test>", "at /notes/7?tab=2&q=a%20b%26c,",
 		"as alice with", "openid", "offline_access")
-	// What a sign-in costs: token and user info; metadata and keys once.
+	// The cost of a sign-in: token and user info each time; metadata and keys
+	// once.
 	notes.wire.want(t, "GET openid-configuration", "token authorization_code", "GET jwks", "GET me")
 
 	opRefreshes(t, notes, op, cookiesOf(t, browser, notes.base))
@@ -48,8 +49,8 @@ func TestOIDCProvider(t *testing.T) {
 	opSignsOut(t, notes, op, browser)
 }
 
-// opSignsInAgain: a second sign-in replaces the session, and lives on. At
-// oidc-provider the tokens of both are of one grant.
+// opSignsInAgain: a second sign-in replaces the session and stays valid. At
+// oidc-provider the tokens of both belong to one grant.
 func opSignsInAgain(t *testing.T, notes *notesSite, op *servers.OIDCProvider, browser *servers.Chromium) {
 	browser.Open(t, notes.base+"/sign-in?return_to=/notes/9")
 	op.Consent(t, browser)
@@ -106,9 +107,9 @@ func atOnce(t *testing.T, n int, client *http.Client, address string) []answer {
 	return answers
 }
 
-// opRefreshes lets the access token come to its end several times, with many
-// requests at once: shortly before it expires and after it has. A refresh token
-// that is sent twice would end the session: the provider takes each once.
+// opRefreshes lets the access token expire several times, with many requests at
+// once, shortly before it expires and after it has. A refresh token that is
+// sent twice would end the session, because the provider accepts each once.
 func opRefreshes(t *testing.T, notes *notesSite, op *servers.OIDCProvider, client *http.Client) {
 	const parallel = 20
 	seen := map[string]bool{fetch(t, client, http.MethodGet, notes.base+"/token").body: true}
@@ -129,7 +130,7 @@ func opRefreshes(t *testing.T, notes *notesSite, op *servers.OIDCProvider, clien
 				t.Fatalf("%s: %d %s", round.name, a.status, a.body)
 			}
 		}
-		notes.settle(t) // before it expires nobody waits for the new one
+		notes.settle(t) // before the token expires, nobody waits for the new one
 		token := ""
 		for _, a := range atOnce(t, parallel, client, notes.base+"/token") {
 			if a.status != http.StatusOK || token != "" && a.body != token {

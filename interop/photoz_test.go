@@ -15,8 +15,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// photoz is a site where people keep albums: a page for their owner, an API
-// for everybody else. It is a relying party and a resource server.
+// photoz is a site where people keep albums. An album is a page for its owner
+// and an API for everybody else. The site is a relying party and a resource
+// server.
 type photoz struct {
 	*site
 	watch    *watch
@@ -51,7 +52,7 @@ func (p *photoz) newAPI(t testing.TB) *gatehouse.ResourceServer {
 		Client: clientOf("photoz"), Realm: "photoz", PAT: p.grants}))(t)
 }
 
-// album is the resource that an album is.
+// album returns the resource of an album.
 func album(owner, name string) gatehouse.Resource {
 	return gatehouse.Resource{Owner: owner, Name: name, Scopes: []string{"view", "print", "delete"},
 		Type: "https://photoz.example/album", IconURI: "https://photoz.example/album.png",
@@ -120,9 +121,9 @@ func (p *photoz) brochure(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s, identity %t", r.Method, r.URL.Path, gatehouse.IdentityFrom(r.Context()) != nil)
 }
 
-// makeAlbum has the person in the browser, who is signed in at Keycloak or
-// signs in as user now, make an album, and returns whose it is and its id at
-// Keycloak.
+// makeAlbum makes the person in the browser create an album. They are signed in
+// at Keycloak or sign in as user now. It returns the album's owner and its id
+// at Keycloak.
 func (p *photoz) makeAlbum(t testing.TB, browser *servers.Chromium, name string) (owner, resource string) {
 	t.Helper()
 	text := func(selector string) string {
@@ -135,8 +136,8 @@ func (p *photoz) makeAlbum(t testing.TB, browser *servers.Chromium, name string)
 	return owner, text("#resource")
 }
 
-// printshop is a site that fetches people's albums for others: a relying party
-// and a UMA client.
+// printshop is a site that fetches people's albums for others. It is a relying
+// party and a UMA client.
 type printshop struct {
 	*site
 	toKeycloak *wire
@@ -169,8 +170,8 @@ func newPrintshop(t testing.TB, kc *servers.Keycloak, w *watch) *printshop {
 	return p
 }
 
-// print asks for the address in the query, with the method there, for the
-// person who is signed in, and shows what came of it.
+// print requests the address in the query, with the method given there, for the
+// person who is signed in, and shows the result.
 func (p *printshop) print(w http.ResponseWriter, r *http.Request) {
 	client := &http.Client{Transport: p.transport}
 	if r.FormValue("ask") != "" {

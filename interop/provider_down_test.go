@@ -61,7 +61,7 @@ func TestFA1_OverTCP(t *testing.T) {
 		}
 		op.Clock().Advance(time.Second)
 	}
-	op.Stop() // and away again: who is signed in stays so
+	op.Stop() // stopped again: people who are signed in stay signed in
 	op.Clock().Advance(10 * time.Minute)
 	if status, body, _ := get("/notes/"); status != http.StatusOK || !strings.Contains(body, "ana@example.org") {
 		t.Errorf("with the provider away: %d %s", status, body)
@@ -72,7 +72,7 @@ func TestFA1_OverTCP(t *testing.T) {
 	}
 }
 
-// emailOf is a site that says whose page it is.
+// emailOf is a site that shows whose page it is.
 func emailOf(login *gatehouse.RelyingParty) http.Handler {
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := gatehouse.IdentityFrom(r.Context()); id != nil {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A bareClient speaks to a provider with nothing but net/http, to show what
-// the provider does when gatehouse is not there.
+// A bareClient talks to a provider with only net/http, to show what the
+// provider does without gatehouse.
 type bareClient struct {
 	id, secret  string
 	provider    metadata
@@ -43,7 +43,7 @@ type tokens struct {
 	Error        string `json:"error"`
 }
 
-// newRedirectTarget serves a page at every path and hands over the parameters
+// newRedirectTarget serves a page at every path, and passes on the parameters
 // of each request to /callback.
 func newRedirectTarget(t *testing.T) (base string, callbacks chan url.Values) {
 	t.Helper()

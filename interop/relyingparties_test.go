@@ -14,24 +14,25 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// The tests of this file show that our kit is good for testing any relying
-// party: two that are not ours sign in at it, and its faults tell what each
-// refuses and what it takes.
+// The tests of this file show that our kit can test any relying party. Two that
+// are not ours sign in at it. Its faults show what each of them refuses and
+// what it accepts.
 
 // A party is a relying party at the kit.
 type party struct {
 	name  string
 	start func(*testing.T, *middlewaretest.Server) *servers.RelyingParty
-	// violations are what the kit notes of each sign-in but the first, although
-	// it gets through.
+	// violations are what the kit records of each sign-in but the first,
+	// although it succeeds.
 	violations []string
-	// takes are faults with which the person is signed in all the same.
+	// takes are the faults that the party accepts: the person is signed in all
+	// the same.
 	takes []middlewaretest.Fault
 }
 
-// parties are mod_auth_openidc 2.4.12.3, which Debian 12 has, and
-// express-openid-connect 3.4.0, set up as their documents tell, and gatehouse,
-// which takes none.
+// parties are mod_auth_openidc 2.4.12.3 (from Debian 12) and
+// express-openid-connect 3.4.0, both set up as their documents say, and
+// gatehouse, which accepts none of the faults.
 var parties = []party{
 	{
 		name: "mod_auth_openidc",
@@ -72,8 +73,8 @@ var parties = []party{
 			middlewaretest.LogoutEvent,
 			middlewaretest.WrongTokenType,
 			middlewaretest.PaddedIDToken,
-			// It never asks for the keys: Core §3.1.3.7 item 6 lets TLS stand in
-			// for the signature where the token endpoint gave the ID Token.
+			// It never fetches the keys: Core §3.1.3.7 item 6 lets TLS replace
+			// the signature if the token endpoint returned the ID Token.
 			middlewaretest.EmptySignature,
 			middlewaretest.WrongSignature,
 			middlewaretest.UnknownKeyID,
@@ -109,19 +110,20 @@ var answerFaults = []middlewaretest.Fault{
 	middlewaretest.UserInfoWrongSubject, middlewaretest.UserInfoMissingSubject, middlewaretest.UserInfoRefused,
 }
 
-// tokenFaults are those of the token endpoint, with the same promise. Nobody
-// takes one.
+// tokenFaults are faults of the token endpoint, also for one sign-in. Nobody
+// accepts one.
 var tokenFaults = []middlewaretest.Fault{
 	middlewaretest.EndpointDown, middlewaretest.HTMLAnswer, middlewaretest.TruncatedAnswer, middlewaretest.RedirectingAnswer,
 }
 
-// documentFaults spoil what relying parties keep, so each takes a fresh one.
+// documentFaults spoil documents that relying parties keep, so each fault gets
+// a new party.
 var documentFaults = []middlewaretest.Fault{
 	middlewaretest.MetadataIssuerMismatch, middlewaretest.MetadataIssuerSlash,
 	middlewaretest.EncryptionKey, middlewaretest.WithdrawnKey, middlewaretest.EmptyKeySet,
 }
 
-// liberties are what a provider may do: everybody signs in.
+// liberties are things that a provider may do: everybody signs in.
 var (
 	answerLiberties = []middlewaretest.Fault{
 		middlewaretest.OddTokenType, middlewaretest.NoExpiresIn, middlewaretest.NoScope,
@@ -142,7 +144,7 @@ func newKit(t *testing.T) *middlewaretest.Server {
 	return op
 }
 
-// registerAt returns what registers a client at the kit.
+// registerAt returns a function that registers a client at the kit.
 func registerAt(t *testing.T, op *middlewaretest.Server) func(string) servers.RelyingPartyClient {
 	return func(redirectURI string) servers.RelyingPartyClient {
 		t.Helper()
@@ -194,7 +196,7 @@ func visit(browser *middlewaretest.Browser, site *servers.RelyingParty) (person,
 	return shown, end
 }
 
-// onTime moves the kit's clock to the real time, by which the others go.
+// onTime sets the kit's clock to the real time, which the others use.
 func onTime(op *middlewaretest.Server) {
 	op.Clock().Advance(time.Since(op.Clock().Now()))
 }
@@ -255,7 +257,7 @@ func checkSignOut(t *testing.T, op *middlewaretest.Server, site *servers.Relying
 	}
 }
 
-// checkViolations compares what the kit noted, each kind once.
+// checkViolations compares what the kit recorded, each kind once.
 func (p *party) checkViolations(t *testing.T, op *middlewaretest.Server, want ...string) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -274,8 +276,8 @@ func (p *party) checkViolations(t *testing.T, op *middlewaretest.Server, want ..
 	}
 }
 
-// Each refuses the faults, but for those that it is known to take; a change
-// either way is seen here. gatehouse takes none.
+// Each party refuses all faults except those that it is known to accept. The
+// test notices a change in either direction. gatehouse accepts none.
 func TestKitFaultsAtOtherRelyingParties(t *testing.T) {
 	t.Parallel()
 	for _, p := range parties {
@@ -309,7 +311,7 @@ func TestKitFaultsAtOtherRelyingParties(t *testing.T) {
 	}
 }
 
-// check has a person visit the private page, twice as people do, and compares
+// check makes a person visit the private page, twice as people do, and compares
 // whether they get in.
 func (p *party) check(t *testing.T, op *middlewaretest.Server, site *servers.RelyingParty, in bool) {
 	t.Helper()
@@ -324,7 +326,7 @@ func (p *party) check(t *testing.T, op *middlewaretest.Server, site *servers.Rel
 	}
 }
 
-// mended checks that the same site signs in where nothing is wrong.
+// mended checks that the same site signs people in when nothing is wrong.
 func mended(t *testing.T, op *middlewaretest.Server, site *servers.RelyingParty) {
 	t.Helper()
 	if got, end := visit(op.Browser(t, "ben"), site); got.Sub != "b-9" {

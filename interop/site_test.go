@@ -26,16 +26,18 @@ func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Lo
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 const (
-	// stopTime bounds the end of what a site left running, should it hang.
+	// stopTime bounds the end of the work that a site left running, should it
+	// hang.
 	stopTime = 3 * time.Minute
-	// insistTime bounds the repeating of what a server was too slow for.
+	// insistTime bounds how long a request is repeated for which a server was
+	// too slow.
 	insistTime = 3 * time.Minute
 	// insistPause lies between two tries.
 	insistPause = 200 * time.Millisecond
 )
 
-// A site is a web application on a loopback port. It listens before its
-// handler is made, which so knows its address.
+// A site is a web application on a loopback port. It listens before its handler
+// is made, so the handler knows its address.
 type site struct {
 	base    string
 	handler atomic.Pointer[http.Handler]
@@ -81,7 +83,7 @@ func clientOf(id string) gatehouse.Client {
 	return gatehouse.Client{ID: id, Secret: gatehouse.NewSecret(id + "-secret")}
 }
 
-// An answer is what a client got, its body read whole.
+// An answer is what a client received, with its whole body.
 type answer struct {
 	status int
 	header http.Header
@@ -114,10 +116,10 @@ func fetch(t testing.TB, client *http.Client, method, address string, headers ..
 	return answer{resp.StatusCode, resp.Header, string(body)}
 }
 
-// insist fetches again for as long as the answer says that the authorization
-// server is too slow: gatehouse waits less than two seconds for it, which are
-// soon over on a busy machine. The calls on the wires that got no answer do not
-// count. It is for a server that is there.
+// insist repeats a request while the answer says that the authorization server
+// is too slow. gatehouse waits less than two seconds for the server, which is
+// not long on a busy machine. Calls on the wires without an answer do not
+// count. It is for a server that is running.
 func insist(t testing.TB, wires []*wire, try func() answer) answer {
 	t.Helper()
 	for end := time.Now().Add(insistTime); ; {

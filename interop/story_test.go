@@ -20,7 +20,7 @@ func TestExampleStory(t *testing.T) {
 	s.tell(t)
 }
 
-// The same by somebody who has no mouse.
+// The same story, by somebody without a mouse.
 func TestExampleStoryByKeyboard(t *testing.T) {
 	t.Parallel()
 	s := &story{example: startExample(t), hand: keyboard{}}
@@ -91,7 +91,8 @@ func (s *story) page(t *testing.T, browser *servers.Chromium, name, address stri
 	dark(t, browser, false)
 }
 
-// longSecret is what no page should show: tokens are longer, ids shorter.
+// longSecret matches what no page should show: tokens are longer, ids are
+// shorter.
 var longSecret = regexp.MustCompile(`[A-Za-z0-9_.-]{64,}`)
 
 // signIn fills in the page of the embedded server.
@@ -177,7 +178,7 @@ func (s *story) changeOfMind(t *testing.T) {
 	s.bobIsShown(t, "order-taken-back", "The owner has been asked", "Not allowed")
 }
 
-// carolComes: she knows the address, and Alice does not want to be asked.
+// carolComes: Carol knows the address, and Alice does not want to be asked.
 func (s *story) carolComes(t *testing.T) {
 	s.alice.Open(t, s.album)
 	s.hand.press(t, s.alice, "Who asks me?")
@@ -193,7 +194,7 @@ func (s *story) carolComes(t *testing.T) {
 	s.page(t, carol, "order-carol", s.shop+"/order", "Not allowed", "request_denied")
 }
 
-// malloryWaits: the shop does not go where Mallory's site points.
+// malloryWaits: the shop does not go to the server that Mallory's site names.
 func (s *story) malloryWaits(t *testing.T) {
 	s.bob.Open(t, s.mallory+"/")
 	s.page(t, s.bob, "mallory", s.mallory+"/", "Mallory’s catch")
@@ -203,12 +204,12 @@ func (s *story) malloryWaits(t *testing.T) {
 	s.page(t, s.bob, "mallory-caught", s.mallory+"/", "Requests to Mallory’s authorization server: 0")
 }
 
-// patience is how long Bob comes back until something has changed, so that what
-// hangs fails. The photo site believes a permission for 2 s, the print shop a
-// refusal for 5 s; the rest is for a busy machine.
+// patience is how long Bob keeps trying until something has changed, so that a
+// hang makes the test fail. The photo site trusts a permission for 2 s, and the
+// print shop remembers a refusal for 5 s. The rest is for a busy machine.
 const patience = 3 * time.Minute
 
-// bobIsShown has Bob fetch the album until the page has one of the headings.
+// bobIsShown makes Bob fetch the album until the page has one of the headings.
 func (s *story) bobIsShown(t *testing.T, name string, headings ...string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {

@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/middlewaretest"
 )
 
-// mostQuery is what a query may have; a longer one is refused.
+// mostQuery is the longest query that is accepted; a longer one is refused.
 const mostQuery = 16 << 10
 
 // A targetSite is a site that ana signs in to. It collects where it sends her.
@@ -66,7 +66,7 @@ func (s *targetSite) take() string {
 	return location
 }
 
-// signIn signs ana in with the wish to come back to target.
+// signIn signs ana in with target as the page to return to.
 func (s *targetSite) signIn(t *testing.T, target string) {
 	t.Helper()
 	query := "return_to=" + url.QueryEscape(target)
@@ -89,12 +89,12 @@ func (s *targetSite) address(t *testing.T, target string) {
 	t.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST " + target + " HTTP/1.1\r\nHost: notes.test\r\n\r\n")))
 	if err != nil {
-		return // no server takes that for a request
+		return // no server reads that as a request
 	}
 	s.signOut(t, "address "+target, s.login, r)
 }
 
-// setting makes target the page after sign-out, if it can be.
+// setting makes target the page after sign-out, if that is possible.
 func (s *targetSite) setting(t *testing.T, target string) {
 	t.Helper()
 	config := s.config

@@ -17,10 +17,11 @@ import (
 const (
 	// judgeTime bounds the run of Node, which takes 0.2 s.
 	judgeTime = 5 * time.Minute
-	// mostTooLong is how many spellings at most are refused unread.
+	// mostTooLong is the largest number of spellings that may be refused
+	// unread.
 	mostTooLong = 40
-	// outright is how many targets at least would lead elsewhere if they were
-	// sent as they are.
+	// outright is the least number of targets that would lead elsewhere if they
+	// were sent unchanged.
 	outright = 500
 )
 
@@ -90,8 +91,8 @@ func TestRT4_Judge(t *testing.T) {
 	t.Logf("%d of %d targets lead elsewhere as they are", got, len(all))
 }
 
-// RT4: where a browser is sent to at the end of a sign-in, and of a sign-out,
-// whatever was asked for.
+// RT4: where a browser is sent at the end of a sign-in and of a sign-out,
+// whatever was requested.
 func TestRT4_Locations(t *testing.T) {
 	s := newTargetSite(t)
 	var spellings []string

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// behaviours is what our resource server and our UMA client make of an
-// authorization server, at one that keeps to the specifications and at a
-// Keycloak. Where the second column is empty there is no difference.
+// behaviours lists how our resource server and our UMA client behave at an
+// authorization server that follows the specifications, and at a Keycloak. If
+// the second column is empty, there is no difference.
 //
 // What one sees of them: "challenged" is 401 with a ticket, "unreachable" 403 with
 // the Warning; the shop shows the status with what was granted, or the code of its
@@ -110,7 +110,7 @@ var behaviours = []struct {
 		s.later(factsMemory)
 		s.bearer(s.shown)
 	},
-		"200 [view] [introspect, ticket, token uma-ticket, token uma-ticket]; 200 [introspect]", // a token of its own
+		"200 [view] [introspect, ticket, token uma-ticket, token uma-ticket]; 200 [introspect]", // its own token
 		"200 [view] [introspect, ticket, token uma-ticket]; challenged [introspect, ticket]"},
 	{"the server is down", func(s *scene) {
 		s.share("bob", "view")

@@ -124,7 +124,7 @@ type scene struct {
 	seen      []string
 }
 
-// ownPATs gives alice's PAT, a new one when it is refused.
+// ownPATs supplies alice's PAT, and a new one when it is refused.
 type ownPATs struct {
 	w     *umaServer
 	mu    sync.Mutex
@@ -165,8 +165,8 @@ func newScene(t *testing.T, w *umaServer) *scene {
 	return s
 }
 
-// tidy deletes what the scene has made at a Keycloak, where alice looks at her
-// resources in other tests. The names begin alike.
+// tidy deletes what the scene has created at a Keycloak, because alice looks at
+// her resources in other tests. The names begin alike.
 func (s *scene) tidy() {
 	if !s.w.keycloak {
 		return
@@ -190,7 +190,7 @@ func (s *scene) restart() {
 // fresh is another resource, not registered yet.
 func (s *scene) fresh() { s.resource.Name += " again" }
 
-// note takes down what was seen, with the requests that it cost.
+// note records what was seen, with the requests that it took.
 func (s *scene) note(text string) {
 	var calls []string
 	for _, c := range s.wire.take() {
@@ -206,7 +206,8 @@ func (s *scene) note(text string) {
 	s.seen = append(s.seen, fmt.Sprintf("%s [%s]", text, strings.Join(calls, ", ")))
 }
 
-// plainName is the name of a request at any server, "" for what is not counted.
+// plainName is the name of a request, the same at every server, and "" for one
+// that is not counted.
 func plainName(name string) string {
 	method, rest, _ := strings.Cut(name, " ")
 	switch {
@@ -301,7 +302,7 @@ func (s *scene) later(d time.Duration)      { s.w.advance(d) }
 // id is that of the resource at the authorization server.
 func (s *scene) id() string { return s.first }
 
-// register registers, and says whether the id is the one at first.
+// register registers, and reports whether the id is the first one.
 func (s *scene) register() {
 	made, err := s.rs.Register(s.t.Context(), s.resource)
 	switch {
@@ -314,8 +315,8 @@ func (s *scene) register() {
 	}
 }
 
-// deleteRemotely, change and endPAT are done with alice's PAT, but not by the
-// resource server.
+// deleteRemotely, change and endPAT use alice's PAT, but not the resource
+// server.
 func (s *scene) deleteRemotely() {
 	protection(s.t, http.MethodDelete, s.endpoint("resource_registration_endpoint")+"/"+s.first, s.w.pat(""), "", http.StatusNoContent, nil)
 }

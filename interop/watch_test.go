@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// A watch knows the secrets that went over the wires of a test, and has the
-// log that gatehouse wrote meanwhile. At the end of the test it compares them.
+// A watch knows the secrets that went over the wires of a test, and has the log
+// that gatehouse wrote in the meantime. At the end of the test it searches the
+// log for them.
 type watch struct {
 	mu      sync.Mutex
 	secrets map[string]string // what they are
@@ -31,10 +32,10 @@ func newWatch(t testing.TB) *watch {
 	return w
 }
 
-// shortest is how long a secret is at least: what is shorter is a name.
+// shortest is the least length of a secret. Anything shorter is a name.
 const shortest = 12
 
-// note takes a secret down.
+// note records a secret.
 func (w *watch) note(what, value string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,8 +54,8 @@ func (w *watch) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// check fails the test for each secret in the log. The end of a long one is
-// enough to be one, the begin is not: all JWTs begin alike.
+// check fails the test for each secret in the log. The end of a long secret is
+// enough to recognise it. The beginning is not, because all JWTs begin alike.
 func (w *watch) check(t testing.TB) {
 	t.Helper()
 	w.mu.Lock()
@@ -76,7 +77,7 @@ func (w *watch) check(t testing.TB) {
 	}
 }
 
-// front takes down what browsers bring to a site.
+// front records the secrets that browsers bring to a site.
 func (w *watch) front(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		for _, c := range r.Cookies() {
@@ -151,7 +152,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// read takes down an answer and leaves it as it was.
+// read records an answer and leaves it unchanged.
 func (w *wire) read(resp *http.Response, c *call) error {
 	body, err := readAll(resp.Body)
 	if err != nil {
@@ -184,7 +185,7 @@ func readAll(body io.ReadCloser) ([]byte, error) {
 // resourcePath is the path of one resource at Keycloak.
 var resourcePath = regexp.MustCompile(`^resource_set/[^/]+$`)
 
-// nameOf names a request by what it is for: a grant, a well-known document, or
+// nameOf names a request by its purpose: a grant, a well-known document, or
 // method and path without what is common at a server.
 func nameOf(r *http.Request, form url.Values) string {
 	if grant := form.Get("grant_type"); grant != "" {
@@ -233,7 +234,8 @@ func (w *wire) forgetUnanswered() {
 	w.calls = append(w.calls[:w.taken:w.taken], slices.DeleteFunc(slices.Clone(w.calls[w.taken:]), func(c call) bool { return c.status == 0 })...)
 }
 
-// mark is how many requests went through so far; rewind forgets those since.
+// mark is how many requests went through so far. rewind forgets those since
+// then.
 func (w *wire) mark() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -260,8 +262,8 @@ func (w *wire) lastBearer(t testing.TB) string {
 	return ""
 }
 
-// want fails the test unless just these requests went through, in this order,
-// since the last take. It returns them.
+// want fails the test unless exactly these requests went through, in this
+// order, since the last take. It returns them.
 func (w *wire) want(t testing.TB, names ...string) []call {
 	t.Helper()
 	calls := w.take()
@@ -271,7 +273,8 @@ func (w *wire) want(t testing.TB, names ...string) []call {
 	return calls
 }
 
-// await is want for requests of which some go out behind the answer, in any order.
+// await is like want, for requests of which some are sent after the answer, in
+// any order.
 func (w *wire) await(t testing.TB, names ...string) {
 	t.Helper()
 	slices.Sort(names)
@@ -309,7 +312,7 @@ func count(calls []call, name string) int {
 	return n
 }
 
-// The watch sees what it is for.
+// The watch detects the secrets that it is for.
 func TestWatch(t *testing.T) {
 	const secret = "eyJhbGciOiJub25lIn0.a-token-of-some-length.with-its-signature"
 	for _, test := range []struct {
