@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -139,7 +141,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// tlsProvider serves metadata over TLS and counts the requests.
+// tlsProvider serves metadata over TLS and counts the requests. http.DefaultTransport
+// and the client of the server reach it in memory.
 func tlsProvider(t testing.TB, config *tls.Config) (*httptest.Server, *atomic.Int32) {
 	t.Helper()
 	var asked atomic.Int32
@@ -151,10 +154,54 @@ func tlsProvider(t testing.TB, config *tls.Config) (*httptest.Server, *atomic.In
 	}))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.TLS = config
+	pipes := newPipeListener()
+	server.Listener.Close()
+	server.Listener = pipes
 	server.StartTLS()
 	t.Cleanup(server.Close)
+	std, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		t.Fatal("http.DefaultTransport is not an *http.Transport")
+	}
+	t.Cleanup(func() { http.DefaultTransport = std })
+	piped := std.Clone()
+	piped.DialContext = pipes.dial
+	http.DefaultTransport = piped
+	trusting, ok := server.Client().Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("the client of the server has another transport")
+	}
+	trusting.DialContext = pipes.dial
 	issuer = server.URL
 	return server, &asked
+}
+
+// pipeListener listens in memory, so that a handshake can run in a bubble of
+// testing/synctest, where a slow machine cannot miss a deadline.
+type pipeListener struct {
+	conns chan net.Conn
+	close func()
+}
+
+func newPipeListener() pipeListener {
+	conns := make(chan net.Conn)
+	return pipeListener{conns, sync.OnceFunc(func() { close(conns) })}
+}
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if conn, open := <-l.conns; open {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error   { l.close(); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
+
+func (l pipeListener) dial(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	l.conns <- there
+	return here, nil
 }
 
 // metadataOf fetches the metadata of a provider over the given transport.
@@ -170,7 +217,9 @@ func metadataOf(t testing.TB, issuer string, transport http.RoundTripper) error 
 
 // The back channel does not trust a self-signed certificate (RFC 9110 §4.3.4),
 // not even on loopback, and reports it as an unavailable provider.
-func TestBackChannelChecksCertificates(t *testing.T) {
+func TestBackChannelChecksCertificates(t *testing.T) { synctest.Test(t, testCertificates) }
+
+func testCertificates(t *testing.T) {
 	server, asked := tlsProvider(t, nil)
 	err := metadataOf(t, server.URL, nil)
 	if gatehouse.ErrorCode(err) != "provider_unavailable" || !strings.Contains(fmt.Sprint(err), "certificate") || asked.Load() != 0 {
@@ -191,23 +240,22 @@ func TestBackChannelChecksCertificates(t *testing.T) {
 // The back channel uses at least TLS 1.2 (RFC 9325 §3.1.1), even if the
 // process has lowered that for http.DefaultTransport.
 func TestBackChannelTLSVersion(t *testing.T) {
-	std, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		t.Fatal("http.DefaultTransport is not an *http.Transport")
-	}
-	defer func() { http.DefaultTransport = std }()
 	for version, good := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
-			server, asked := tlsProvider(t, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: version})
-			roots := x509.NewCertPool()
-			roots.AddCert(server.Certificate())
-			lax := std.Clone()
-			lax.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10}
-			http.DefaultTransport = lax
-			err := metadataOf(t, server.URL, nil)
-			if (err == nil) != good || (asked.Load() == 1) != good {
-				t.Errorf("error %v after %d requests", err, asked.Load())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				server, asked := tlsProvider(t, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: version})
+				roots := x509.NewCertPool()
+				roots.AddCert(server.Certificate())
+				lax, ok := http.DefaultTransport.(*http.Transport)
+				if !ok {
+					t.Fatal("http.DefaultTransport is not an *http.Transport")
+				}
+				lax.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10}
+				err := metadataOf(t, server.URL, nil)
+				if (err == nil) != good || (asked.Load() == 1) != good {
+					t.Errorf("error %v after %d requests", err, asked.Load())
+				}
+			})
 		})
 	}
 }
