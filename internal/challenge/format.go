@@ -66,7 +66,7 @@ func isToken(s string) bool {
 }
 
 // Printable reports whether s has only visible ASCII and spaces, so that it can
-// stand in a quoted string of a header (RFC 9110 §5.6.4) unchanged.
+// go into a quoted string of a header (RFC 9110 §5.6.4) unchanged.
 func Printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {

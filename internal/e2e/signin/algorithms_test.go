@@ -58,7 +58,7 @@ func TestJW1_NoneAndPublicKeyAsSecret(t *testing.T) {
 	f := newForger(t)
 	public, ok := f.k1.Public().Key.(*rsa.PublicKey)
 	if !ok {
-		t.Fatal("k1 is no RSA key")
+		t.Fatal("k1 is not an RSA key")
 	}
 	der, err := x509.MarshalPKIXPublicKey(public)
 	f.Must(err)

@@ -187,7 +187,7 @@ func TestIDTokenForms(t *testing.T) {
 		{"dots", "id_token_malformed", func(map[string]any) string { return strings.Repeat(".", 1<<14) }},
 		{"64 KiB", "id_token_malformed", func(c map[string]any) string { c["x"] = strings.Repeat("x", 64<<10); return k.Sign(nil, payload(c)) }},
 		{"payload is an array", "id_token_malformed", func(map[string]any) string { return k.Sign(nil, []byte(`[]`)) }},
-		{"payload is no JSON", "id_token_malformed", func(map[string]any) string { return k.Sign(nil, []byte(`{`)) }},
+		{"payload is not JSON", "id_token_malformed", func(map[string]any) string { return k.Sign(nil, []byte(`{`)) }},
 		{"claim in other case", "id_token_malformed", func(c map[string]any) string {
 			c["aud"] = "other"
 			return k.Sign(nil, []byte(strings.Replace(string(payload(c)), "{", `{"AUD":"notes",`, 1)))

@@ -210,7 +210,7 @@ func TestSignInTokenAnswers(t *testing.T) {
 		{"less scope", func(m map[string]any) { m["scope"] = "openid" }, 200, "openid"},
 		{"unknown type", func(m map[string]any) { m["token_type"] = "mac" }, 400, ""},
 		{"no id_token", func(m map[string]any) { delete(m, "id_token") }, 400, ""},
-		{"id_token is no text", func(m map[string]any) { m["id_token"] = 7 }, 400, ""},
+		{"id_token is not a string", func(m map[string]any) { m["id_token"] = 7 }, 400, ""},
 		{"no access_token", func(m map[string]any) { delete(m, "access_token") }, 503, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

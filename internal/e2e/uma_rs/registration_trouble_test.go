@@ -10,8 +10,8 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMARegistrationTrouble: whatever goes wrong at the server, Register says
-// so and creates nothing that it could not know to be new.
+// TestUMARegistrationTrouble: whatever goes wrong at the server, Register
+// reports it and creates nothing unless it knows that it is new.
 func TestUMARegistrationTrouble(t *testing.T) {
 	const mine, other = `{"name":"albums","resource_scopes":["view","add","delete","all"]}`, `{"name":"albums","resource_scopes":["view"]}`
 	type says struct {
@@ -27,19 +27,19 @@ func TestUMARegistrationTrouble(t *testing.T) {
 		code  string
 		posts int
 	}{
-		"the list fails":              {world.Albums, []says{{"GET /res", 500, `[]`}}, "provider_unavailable", 0},
-		"the list is no array":        {world.Albums, []says{{"GET /res", 200, `{"ids":[]}`}}, "registration_failed", 0},
-		"the list is refused":         {world.Albums, []says{{"GET /res", 404, ``}}, "provider_unavailable", 0},
-		"a description fails":         {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
-		"a description is no object":  {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 200, `[]`}}, "registration_failed", 0},
-		"odd ids are passed over":     {world.Albums, []says{{"GET /res", 200, `["..","a\u0000","r-1"]`}, {"GET /res/r-1", 200, mine}}, "", 0},
-		"a kept description fails":    {kept, []says{{"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
-		"an update fails":             {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 500, ``}}, "provider_unavailable", 0},
-		"an update is refused":        {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 409, ``}}, "provider_unavailable", 0},
-		"gone before the update":      {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 404, ``}, {"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"r-2"}`}}, "", 1},
-		"creating fails":              {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 500, `{"_id":"r-1"}`}}, "provider_unavailable", 1},
-		"creating is refused":         {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "provider_unavailable", 1},
-		"created, without a sound id": {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"a/../\u0000"}`}}, "registration_failed", 1},
+		"the list fails":                 {world.Albums, []says{{"GET /res", 500, `[]`}}, "provider_unavailable", 0},
+		"the list is not an array":       {world.Albums, []says{{"GET /res", 200, `{"ids":[]}`}}, "registration_failed", 0},
+		"the list is refused":            {world.Albums, []says{{"GET /res", 404, ``}}, "provider_unavailable", 0},
+		"a description fails":            {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
+		"a description is not an object": {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 200, `[]`}}, "registration_failed", 0},
+		"odd ids are passed over":        {world.Albums, []says{{"GET /res", 200, `["..","a\u0000","r-1"]`}, {"GET /res/r-1", 200, mine}}, "", 0},
+		"a kept description fails":       {kept, []says{{"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
+		"an update fails":                {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 500, ``}}, "provider_unavailable", 0},
+		"an update is refused":           {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 409, ``}}, "provider_unavailable", 0},
+		"gone before the update":         {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 404, ``}, {"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"r-2"}`}}, "", 1},
+		"creating fails":                 {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 500, `{"_id":"r-1"}`}}, "provider_unavailable", 1},
+		"creating is refused":            {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "provider_unavailable", 1},
+		"created, without a sound id":    {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"a/../\u0000"}`}}, "registration_failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewScript(t)
@@ -60,10 +60,10 @@ func TestUMARegistrationTrouble(t *testing.T) {
 	}
 }
 
-// TestUMANoRegistrationEndpoint: a server that registers nothing is told apart
-// from one in trouble.
+// TestUMANoRegistrationEndpoint: a server that registers nothing gets a
+// different answer from one in trouble.
 func TestUMANoRegistrationEndpoint(t *testing.T) {
-	s := world.NewScript(t, `,"resource_registration_endpoint":null`) // the second of that name: refused
+	s := world.NewScript(t, `,"resource_registration_endpoint":null`) // a repeated name: refused
 	if _, err := s.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
 		t.Errorf("named twice: %v", err)
 	}
@@ -79,15 +79,15 @@ func TestUMANoRegistrationEndpoint(t *testing.T) {
 	}
 }
 
-// patSource gives what a test says.
+// patSource returns what a test says.
 type patSource func(refused gatehouse.Secret) (gatehouse.Secret, error)
 
 func (p patSource) PAT(_ context.Context, _ string, refused gatehouse.Secret) (gatehouse.Secret, error) {
 	return p(refused)
 }
 
-// TestUMAPATSourceTrouble: a source without a token is our trouble, and one
-// that has no other than the refused one is not asked for ever.
+// TestUMAPATSourceTrouble: a source without a token is our own trouble. A
+// source that has only the refused token is not asked forever.
 func TestUMAPATSourceTrouble(t *testing.T) {
 	for name, c := range map[string]struct {
 		source patSource
@@ -114,7 +114,7 @@ func TestUMAPATSourceTrouble(t *testing.T) {
 	}
 }
 
-// oneThen gives one PAT, and after it was refused another one or an error.
+// oneThen returns one PAT and, after that was refused, another one or an error.
 func oneThen(refused gatehouse.Secret, err error) (gatehouse.Secret, error) {
 	switch {
 	case refused.IsZero():

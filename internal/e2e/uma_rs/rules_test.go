@@ -113,7 +113,7 @@ func TestUMANeedFuncErrors(t *testing.T) {
 		}, 503, "permission_unknown"},
 		"zero permission":  {func(*http.Request) (gatehouse.Permission, error) { return gatehouse.Permission{}, nil }, 500, "permission_invalid"},
 		"undeclared scope": {func(*http.Request) (gatehouse.Permission, error) { return world.Albums.AllOf("fly"), nil }, 500, "permission_invalid"},
-		"status of an error that is none": {func(*http.Request) (gatehouse.Permission, error) {
+		"status that is not an error": {func(*http.Request) (gatehouse.Permission, error) {
 			return gatehouse.Permission{}, &gatehouse.Error{Code: "odd", Status: 200}
 		}, 500, "odd"},
 	}

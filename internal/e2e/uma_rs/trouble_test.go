@@ -191,7 +191,7 @@ func TestUMAClientGone(t *testing.T) {
 	}
 }
 
-// halfIDs is an idStore of which one method alone fails.
+// halfIDs is an idStore in which only one method fails.
 type halfIDs struct {
 	idStore
 	noPut, noDrop bool
@@ -211,8 +211,8 @@ func (s *halfIDs) Drop(ctx context.Context, issuer, owner, name, id string) erro
 	return s.idStore.Drop(ctx, issuer, owner, name, id)
 }
 
-// TestUMAIDStoreReadOnly: ids that can be read and not written are our trouble,
-// and what could be read serves on.
+// TestUMAIDStoreReadOnly: a store that can be read but not written is our own
+// trouble, and ids that could be read continue to serve.
 func TestUMAIDStoreReadOnly(t *testing.T) {
 	w := world.NewPhotoz(t)
 	store := &halfIDs{noPut: true}

@@ -118,7 +118,7 @@ func rooms(t *testing.T, tr *tree) []string {
 		}
 	}
 	if product > maxProduct {
-		out = append(out, fmt.Sprintf("the root has %d files that are no tests, more than %d", product, maxProduct))
+		out = append(out, fmt.Sprintf("the root has %d files besides tests, more than %d", product, maxProduct))
 	}
 	if goFiles > maxRootGo {
 		out = append(out, fmt.Sprintf("the root has %d Go files, more than %d: stories belong to internal/e2e", goFiles, maxRootGo))

@@ -64,8 +64,8 @@ func newWorld(t *testing.T, path string) *world {
 	return newWorldWith(t, opserver.Config{}, path)
 }
 
-// sharedKeys sign in all of these tests: an RSA key takes longer to make than
-// most of them to run.
+// sharedKeys sign in all of these tests, because making an RSA key takes longer
+// than most of the tests.
 var sharedKeys = sync.OnceValues(opserver.MakeKeys)
 
 // newWorldWith adds issuer, clock, title and keys to the config.

@@ -76,7 +76,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, *
 	if r.URL.RawQuery != "" {
 		// RFC 6749 §2.3.1: parameters stay out of the URI.
 		s.stats.violation("request to %s with parameters in its URL", r.URL.Path)
-		return nil, badRequest("invalid_request", "parameters belong into the body")
+		return nil, badRequest("invalid_request", "parameters belong in the body")
 	}
 	form, err := url.ParseQuery(string(b))
 	if err != nil {

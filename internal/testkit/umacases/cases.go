@@ -126,7 +126,7 @@ func resourceCases() []Case {
 			byService(`{"name":"y$name","resource_scopes":["view","view"]}`, "400 error=invalid_request", "201 resource_scopes=view"),
 			byService(`{"name":"z$name","resource_scopes":[{"name":"view"}]}`, "400 error=invalid_request", "201 resource_scopes=view"),
 		}},
-		{"what is no description", []Step{
+		{"not a description", []Step{
 			create(`{"name":"$name","resource_scopes":"view"}`, "400 error=invalid_request", "400 error=unknown_error"),
 			create(`{"name":{},"resource_scopes":["view"]}`, "400 error=invalid_request", "400 error=unknown_error"),
 			create(`{"name":`, "400 error=invalid_request", ""),

@@ -8,7 +8,7 @@ func permissionCases() []Case {
 		{"K10 a ticket", []Step{register(), ask(view, "201 ticket !jwt:", "201 ticket jwt:permissions.0.rsid=$id jwt:permissions.0.scopes=view jwt:exp jwt:azp=photoz jwt:aud=$issuer")}},
 		{"K8 an object", []Step{register(), ask(`{"resource_id":"$id","resource_scopes":["view"]}`, "201 ticket", "400 error=unknown_error")}},
 		{"K8 nothing is asked", []Step{ask(`[]`, "400 error=invalid_request", "400 error=invalid_permission_request"), ask(`null`, "400", "400 error=invalid_permission_request")}},
-		{"what is no permission", []Step{register(), ask(`"x"`, "400 error=invalid_request", "400 error=unknown_error"), ask(`{`, "400 error=invalid_request", "400 error=unknown_error"),
+		{"not a permission", []Step{register(), ask(`"x"`, "400 error=invalid_request", "400 error=unknown_error"), ask(`{`, "400 error=invalid_request", "400 error=unknown_error"),
 			ask(`[{"resource_id":"$id","resource_scopes":"view"}]`, "400 error=invalid_request", "400 error=unknown_error"),
 			{Do: "POST permission", As: "pat alice", Form: "resource_id=$id", Want: "400 error=invalid_request", Keycloak: "415"}}},
 		{"K8 without scopes", []Step{register(), ask(`[{"resource_id":"$id","resource_scopes":[]}]`, "201 ticket", "201 !jwt:permissions.0.scopes"),
@@ -33,7 +33,7 @@ func permissionCases() []Case {
 
 func ticketCases() []Case {
 	return []Case{
-		{"K15 a ticket that is none", []Step{
+		{"K15 not a ticket", []Step{
 			exchange("grant_type=$uma ticket=junk"+asBob, "400 error=invalid_grant", "403 error=invalid_ticket !ticket"),
 			exchange("grant_type=$uma ticket="+asBob, "400 error=invalid_request", "403 error=invalid_ticket"),
 			exchange("grant_type=$uma"+asBob, "400 error=invalid_request", "")}},
@@ -139,7 +139,7 @@ func upgradeCases() []Case {
 		{"without offering the RPT it is another one", after(Step{Do: "share $id bob print"}, ticketFor(print),
 			exchange(ticketGrant+asBob, "200 access_token>new !upgraded", "200 access_token>new upgraded=false"),
 			introspect(hint+"token=$new", "200 permissions.0.resource_scopes=print", ""), introspect(hint+"token=$rpt", "200 permissions.0.resource_scopes=view", ""))},
-		{"K15 an RPT that is none", after(ticketFor(view), exchange(ticketGrant+" rpt=junk"+asBob, "200 access_token !upgraded", "403 error=invalid_rpt"), ticketFor(view),
+		{"K15 not an RPT", after(ticketFor(view), exchange(ticketGrant+" rpt=junk"+asBob, "200 access_token !upgraded", "403 error=invalid_rpt"), ticketFor(view),
 			exchange(ticketGrant+" rpt="+asBob, "200 access_token !upgraded", "403 error=invalid_rpt"))},
 		{"K24 an ordinary token for an RPT", after(ticketFor(view), exchange(ticketGrant+" rpt=$bob.access"+asBob, "200 !upgraded", "200 upgraded=true"), ticketFor(view),
 			exchange(ticketGrant+" rpt=$carol.access"+asBob, "200 !upgraded", "200 upgraded=true"))},
@@ -164,7 +164,7 @@ func introspectionCases() []Case {
 			Step{Do: "POST introspect", As: "client photoz wrong", Form: hint + "token=$rpt", Want: "401 error=invalid_client"},
 			Step{Do: "POST introspect", Form: hint + "token=$rpt", Want: "401 error=invalid_client"},
 			Step{Do: "POST introspect", As: "client photoz", Form: hint, Want: "400 error=invalid_request"})},
-		{"K17 what is no RPT", []Step{introspect(hint+"token=junk", "200 active=false !permissions", ""),
+		{"K17 not an RPT", []Step{introspect(hint+"token=junk", "200 active=false !permissions", ""),
 			introspect(hint+"token=$bob.access", "200 active=true scope !permissions", "200 active=false"),
 			introspect(hint+"token=$alice.access", "200 active=true !permissions", "200 active=true !permissions !scope !sub"), // photoz is in aud: alice has a role there
 			introspect("token=$alice.access", "200 active=true !permissions", "200 active=true !permissions sub username=alice"),
