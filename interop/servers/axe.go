@@ -19,8 +19,8 @@ type Violation struct {
 	} `json:"nodes"`
 }
 
-// Axe checks the page in the browser for accessibility with all rules of
-// axe-core and returns what it found. Serious and critical violations fail the
+// Axe checks the accessibility of the page in the browser with all rules of
+// axe-core, and returns what it found. Serious and critical violations fail the
 // test.
 func Axe(t testing.TB, browser *Chromium) []Violation {
 	t.Helper()

@@ -25,16 +25,16 @@ const (
 	chromiumStep = 3 * time.Minute
 	// chromiumStop bounds the orderly end of the browser.
 	chromiumStop = time.Minute
-	// insistPause lies between two tries of a page that cannot be had right now.
+	// insistPause is the pause between two tries of a page that is unavailable.
 	insistPause = 200 * time.Millisecond
 	// textShown is how much of a page a failure shows.
 	textShown = 1500
 )
 
-// A Chromium is one tab of a headless browser with cookies of its own: a
-// person. Its methods fail the test when a step does not come to its end, and
-// leave a picture of the page in the artifact directory of the test. They must
-// not be called concurrently.
+// A Chromium is one tab of a headless browser with its own cookies, like one
+// person. When a step does not finish, its methods fail the test and leave a
+// picture of the page in the artifact directory of the test. They must not be
+// called concurrently.
 type Chromium struct {
 	ctx   context.Context
 	state *tabState
@@ -60,22 +60,22 @@ func StartChromium(t testing.TB) *Chromium {
 		chromedp.DisableGPU,
 		chromedp.WindowSize(1280, 900),
 		chromedp.Flag("lang", "en-US"),
-		// Two locks on the way out: no name resolves, and whatever is not
-		// loopback goes to a proxy that does not exist.
+		// There are two barriers to the network: no name resolves, and whatever
+		// is not loopback goes to a proxy that does not exist.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
 		chromedp.ProxyServer("http://127.0.0.1:9"),
 		chromedp.Flag("disable-quic", true),
 		chromedp.WSURLReadTimeout(chromiumStep),
 		chromedp.Flag("disable-component-update", true),
 	)
-	// Not the context of the test: that one ends before the cleanup.
+	// It does not use the context of the test, which ends before the cleanup.
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	return newTab(t, allocator)
 }
 
-// Another returns another person at the same browser: a new tab with cookies
-// of its own, for the time of the test.
+// Another returns another person at the same browser: a new tab with its own
+// cookies, for the duration of the test.
 func (c *Chromium) Another(t testing.TB) *Chromium {
 	t.Helper()
 	return newTab(t, c.ctx, chromedp.WithNewBrowserContext())
@@ -100,7 +100,8 @@ func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOpt
 	return &Chromium{ctx: ctx, state: state}
 }
 
-// Context returns the chromedp context of the tab, for what has no method here.
+// Context returns the chromedp context of the tab, for anything that has no
+// method here.
 func (c *Chromium) Context() context.Context {
 	return c.ctx
 }
@@ -111,7 +112,8 @@ func (c *Chromium) Open(t testing.TB, url string) {
 	c.Run(t, "open "+url, chromedp.Navigate(url))
 }
 
-// Run runs actions one after the other; what names them in a failure.
+// Run runs actions one after the other. The parameter what names them in a
+// failure.
 func (c *Chromium) Run(t testing.TB, what string, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	Get(t, c, what, chromedp.Steps(actions...))
@@ -155,9 +157,9 @@ func (c *Chromium) WaitOutside(t testing.TB, origin string) {
 	c.wait(t, "a page outside "+origin, func(s tab) bool { return s.loaded && !strings.HasPrefix(s.url, origin+"/") })
 }
 
-// Insist loads the page again for as long as its status is 503, as a person does
-// who is told to try again in a while. It is for a server that is there: on a busy
-// machine it may be slower than the application waits for it.
+// Insist loads the page again while its status is 503, as a person does who is
+// told to try again later. It is for a server that is running: on a busy
+// machine it may be slower than the application waits.
 func (c *Chromium) Insist(t testing.TB) {
 	t.Helper()
 	status := chromedp.Evaluate[int](`performance.getEntriesByType("navigation")[0]?.responseStatus ?? 0`)
@@ -173,7 +175,7 @@ func (c *Chromium) Insist(t testing.TB) {
 	}
 }
 
-// Text returns what the page says to the eye.
+// Text returns the visible text of the page.
 func (c *Chromium) Text(t testing.TB) string {
 	t.Helper()
 	return Get(t, c, "read the page", chromedp.Evaluate[string](`document.body?.innerText ?? ""`))
@@ -191,8 +193,8 @@ func (c *Chromium) Screenshot(t testing.TB, name string) string {
 	return path
 }
 
-// Outside returns the addresses that pages of this tab asked for outside of
-// loopback, in vain.
+// Outside returns the addresses outside of loopback that pages of this tab
+// requested, in vain.
 func (c *Chromium) Outside() []string {
 	return slices.Clone(c.state.now().outside)
 }
@@ -203,7 +205,7 @@ func (c *Chromium) wait(t testing.TB, what string, until func(tab) bool) {
 	defer timer.Stop()
 	for {
 		now, changed := c.state.watch()
-		if now.unreachable != "" && now.loaded { // the page that says why
+		if now.unreachable != "" && now.loaded { // the page that explains why
 			c.fail(t, "wait for "+what, fmt.Errorf("%s cannot be reached", now.unreachable))
 		}
 		if until(now) {
@@ -217,7 +219,7 @@ func (c *Chromium) wait(t testing.TB, what string, until func(tab) bool) {
 	}
 }
 
-// fail ends the test with what the browser shows.
+// fail ends the test and reports what the browser shows.
 func (c *Chromium) fail(t testing.TB, what string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, chromiumStep)
@@ -239,7 +241,7 @@ type tab struct {
 	url         string
 	loaded      bool
 	loads       int    // pages loaded so far
-	unreachable string // the address of a page that could not be had
+	unreachable string // the address of a page that could not be loaded
 	outside     []string
 }
 
@@ -272,7 +274,7 @@ func (s *tabState) event(event any) {
 		}
 		s.tab.url = event.Frame.URL + event.Frame.URLFragment
 		s.tab.unreachable = event.Frame.UnreachableURL
-		// A page out of the back/forward cache is loaded already.
+		// A page from the back/forward cache is loaded already.
 		s.tab.loaded = event.Type == page.NavigationTypeBackForwardCacheRestore
 	case *page.EventNavigatedWithinDocument:
 		s.tab.url = event.URL

@@ -76,9 +76,9 @@ func declaresModule(gomod string) bool {
 }
 
 // installOnce runs install, which fills the directory dir/name, unless the
-// directory is there already and its stamp says version. It keeps other
-// processes out meanwhile. A directory whose install did not end well has no
-// stamp and is made anew.
+// directory exists and its stamp says version. It keeps other processes out in
+// the meantime. A directory whose install failed has no stamp and is made
+// again.
 func installOnce(dir, name, version string, install func(target string) error) (string, error) {
 	unlock, err := lock(filepath.Join(dir, name+".lock"))
 	if err != nil {
@@ -102,8 +102,8 @@ func installOnce(dir, name, version string, install func(target string) error) (
 	return target, os.WriteFile(stamp, []byte(version), 0o644)
 }
 
-// lock waits for the exclusive lock on a file. The system lets go of it when
-// the process ends, however it ends.
+// lock waits for the exclusive lock on a file. The system releases it when the
+// process ends, however it ends.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

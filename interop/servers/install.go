@@ -21,10 +21,10 @@ type step struct {
 	install func(ctx context.Context, dir string) (path string, err error)
 }
 
-// Install brings everything that the tests need onto this machine, the
-// independent parts at the same time, and writes a line with its seconds to w
-// for each. What is there already costs nothing. It returns the problems of
-// all parts together.
+// Install installs everything that the tests need. It installs independent
+// parts at the same time, and for each writes a line with its seconds to w.
+// What is already there takes no time. It returns the problems of all parts
+// together.
 func Install(ctx context.Context, w io.Writer) error {
 	dir, err := installDir()
 	if err != nil {
@@ -82,7 +82,8 @@ func installNode(ctx context.Context, dir string) (string, error) {
 	})
 }
 
-// installChromium returns the path of a Chromium: one on PATH, else Debian's.
+// installChromium returns the path of a Chromium: one on PATH, or else
+// Debian's.
 func installChromium(ctx context.Context, dir string) (string, error) {
 	path, err := installDebian(ctx, dir, findChromium, "chromium")
 	if err != nil {
@@ -94,7 +95,8 @@ func installChromium(ctx context.Context, dir string) (string, error) {
 // installDebian returns what find finds, and installs Debian packages if it
 // finds nothing.
 func installDebian(ctx context.Context, dir string, find func() string, packages ...string) (string, error) {
-	// apt-get waits for another one when it installs, but not when it updates.
+	// apt-get waits for another apt-get when it installs, but not when it
+	// updates.
 	unlock, err := lock(filepath.Join(dir, "apt-get.lock"))
 	if err != nil {
 		return "", err
@@ -127,8 +129,8 @@ func findChromium() string {
 	return ""
 }
 
-// run runs a command in dir with extra environment. Its error holds the end of
-// what the command wrote.
+// run runs a command in dir with extra environment. Its error has the end of
+// the command's output.
 func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -156,7 +158,7 @@ func copyAsset(name, path string) error {
 	return os.WriteFile(path, content, 0o644)
 }
 
-// sumOfAssets tells one state of the named assets from another.
+// sumOfAssets distinguishes states of the named assets.
 func sumOfAssets(names ...string) (string, error) {
 	sum := sha256.New()
 	for _, name := range names {

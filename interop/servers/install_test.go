@@ -43,8 +43,8 @@ func TestInstallOnce(t *testing.T) {
 	}
 }
 
-// Debian's packages are asked for only where something is missing, and without
-// apt-get there is an error.
+// Debian's packages are requested only if something is missing. Without apt-get
+// there is an error.
 func TestInstallDebian(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir) // which has no apt-get

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// keycloakAdmin is name and password of the administrator.
+	// keycloakAdmin is the name and the password of the administrator.
 	keycloakAdmin = "admin"
 	// keycloakStart bounds one start, should it hang: on an idle machine it takes
 	// 7 s from the seed and 18 s with the import, on a very busy one two minutes.
@@ -33,7 +33,8 @@ const (
 //   - rotate: alice and notes (code flow, password grant); a refresh token
 //     works once.
 //
-// The code flow takes PKCE S256 only, and any redirect URI on http://127.0.0.1.
+// The code flow accepts only PKCE S256, and any redirect URI on
+// http://127.0.0.1.
 type Keycloak struct {
 	// URL is http://127.0.0.1 with the port.
 	URL string
@@ -128,9 +129,9 @@ func (kc *Keycloak) logOnFailure(t testing.TB) {
 	}
 }
 
-// Via returns the same server at an address of its own, for the time of the
-// test, and the relay in between. The issuers there begin with that address,
-// and tokens of one address are refused at another.
+// Via returns the same server at another address, for the duration of the test,
+// and the relay in between. The issuers there begin with that address, and
+// tokens of one address are refused at another.
 func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *Relay) {
 	t.Helper()
 	relay := newRelay(t, strings.TrimPrefix(kc.URL, "http://"))
@@ -139,9 +140,9 @@ func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *Relay) {
 	return &other, relay
 }
 
-// SignIn fills in the login page of Keycloak, which the browser is at or at a
-// page that leads to it later, and returns when the browser has left it. The password is the
-// user name.
+// SignIn fills in the login page of Keycloak and returns when the browser has
+// left it. The browser is at that page, or at one that leads to it. The
+// password is the user name.
 func (kc *Keycloak) SignIn(t testing.TB, browser *Chromium, user string) {
 	t.Helper()
 	browser.Insist(t) // the site may not have had the metadata in time

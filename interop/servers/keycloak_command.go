@@ -40,9 +40,9 @@ func javaProgram() string {
 	return "java"
 }
 
-// keycloakServe serves the database in a directory on 127.0.0.1, at a port
-// that the system chooses. The issuer follows the address that a request names,
-// so that a relay has issuers of its own.
+// keycloakServe serves the database in a directory on 127.0.0.1, at a port that
+// the system chooses. The issuer follows the address in a request, so that each
+// relay has its own issuers.
 func keycloakServe(home, database string, options ...string) *exec.Cmd {
 	return keycloakCommand(home, append([]string{
 		"start", "--optimized", "--cache=local",

@@ -8,10 +8,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Accept says yes to what is asked of a resource, in Keycloak's account console,
-// whose list of resources the browser is at or on the way to. It returns what
-// the page says was asked. The resource is found by a part of its name, which
-// has no quotation mark.
+// Accept accepts the requests for a resource in Keycloak's account console, and
+// returns what the page says was requested. The browser is at the list of
+// resources or on the way to it. The resource is found by a part of its name
+// that has no quotation mark.
 func (kc *Keycloak) Accept(t testing.TB, browser *Chromium, resource string) string {
 	t.Helper()
 	if strings.ContainsRune(resource, '"') {

@@ -124,7 +124,7 @@ func unzipFile(root *os.Root, entry *zip.File, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in) // the hash of the archive was checked: no bomb
+	_, err = io.Copy(out, in) // the hash of the archive was checked, so it is not a bomb
 	return errors.Join(err, out.Close())
 }
 
@@ -152,8 +152,8 @@ func seedKeycloak(ctx context.Context, dist, target string) error {
 	return os.RemoveAll(home)
 }
 
-// keycloakHome makes a home directory for one server at path: the parts that
-// are only read are links into dist, what the server writes is its own.
+// keycloakHome makes a home directory for one server at path. Parts that are
+// only read are links into dist; what the server writes is separate.
 func keycloakHome(dist, path string) (string, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return "", err

@@ -21,16 +21,17 @@ const (
 	apiBody = 1 << 20
 )
 
-// An Owner is a person who decides about shares of what she owns at photoz,
-// as she would on the pages of Keycloak, by its API for permission tickets.
-// That API is Keycloak's own: UMA leaves it open how an owner decides.
+// An Owner is a person who decides about shares of resources that she owns at
+// photoz. She uses Keycloak's API for permission tickets, and could do the same
+// on its pages. That API is Keycloak's own, because UMA does not say how an
+// owner decides.
 type Owner struct {
 	token     string
 	endpoint  string // of permission tickets
 	userAgent http.Client
 }
 
-// A Share is one scope of a resource that somebody has asked for, or has.
+// A Share is one scope of a resource that somebody has requested or has.
 type Share struct {
 	ID       string `json:"id"`
 	Resource string `json:"resourceName"`
@@ -40,7 +41,7 @@ type Share struct {
 	Granted   bool   `json:"granted"`
 }
 
-// Owner signs a user of the realm gatehouse in, as one who owns resources at
+// Owner signs in a user of the realm gatehouse as an owner of resources at
 // photoz.
 func (kc *Keycloak) Owner(t testing.TB, user string) *Owner {
 	t.Helper()
@@ -65,14 +66,13 @@ func (kc *Keycloak) Owner(t testing.TB, user string) *Owner {
 	return o
 }
 
-// Inbox returns what people have asked of a resource and the owner has not
-// answered.
+// Inbox returns the requests for a resource that the owner has not answered.
 func (o *Owner) Inbox(t testing.TB, resourceID string) []Share {
 	t.Helper()
 	return o.list(t, resourceID, "false")
 }
 
-// Shares returns what the owner has granted of a resource.
+// Shares returns the scopes of a resource that the owner has granted.
 func (o *Owner) Shares(t testing.TB, resourceID string) []Share {
 	t.Helper()
 	return o.list(t, resourceID, "true")
@@ -86,7 +86,7 @@ func (o *Owner) list(t testing.TB, resourceID, granted string) []Share {
 	return shares
 }
 
-// Grant says yes to what somebody has asked for.
+// Grant grants a request.
 func (o *Owner) Grant(t testing.TB, share Share) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"id": share.ID, "granted": true})
@@ -98,8 +98,8 @@ func (o *Owner) Grant(t testing.TB, share Share) {
 	o.send(t, req, http.StatusNoContent, nil)
 }
 
-// TakeBack ends a share, or removes what somebody has asked for from the
-// inbox. Tokens that were given before live on.
+// TakeBack ends a share, or removes a request from the inbox. Tokens that were
+// given before stay valid.
 func (o *Owner) TakeBack(t testing.TB, share Share) {
 	t.Helper()
 	o.send(t, o.request(t, http.MethodDelete, "/"+share.ID, nil), http.StatusNoContent, nil)
@@ -114,7 +114,7 @@ func (o *Owner) request(t testing.TB, method, rest string, body io.Reader) *http
 
 func request(t testing.TB, method, address string, body io.Reader) *http.Request {
 	t.Helper()
-	// Not the context of the test: cleanups may decide too.
+	// It does not use the context of the test, because cleanups may decide too.
 	req, err := http.NewRequestWithContext(context.Background(), method, address, body)
 	if err != nil {
 		t.Fatalf("keycloak: %v", err)

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// warm asks each endpoint of the realm gatehouse once, so that tests find it as
-// fast as it is in service: a Keycloak that has just started takes up to 3 s
-// for the first request of a kind, longer than gatehouse waits for it. All of
-// them are refused but the token request: nothing is there afterwards.
+// warm calls each endpoint of the realm gatehouse once, so that it is as fast
+// for the tests as in service. A Keycloak that has just started takes up to 3 s
+// for the first request of a kind, which is longer than gatehouse waits. All
+// requests but the token request are refused, so nothing is left afterwards.
 func (kc *Keycloak) warm(ctx context.Context) error {
 	base := kc.Issuer("gatehouse")
 	connect, authz := base+"/protocol/openid-connect", base+"/authz/protection"
@@ -49,7 +49,7 @@ func (kc *Keycloak) warm(ctx context.Context) error {
 }
 
 // knock sends a request as photoz, or with a token, and returns the body of
-// whatever answer comes. With a kind of body it is a POST.
+// whatever answer comes. If there is a content type, the request is a POST.
 func (kc *Keycloak) knock(ctx context.Context, address, token, kind, body string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

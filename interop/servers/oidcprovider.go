@@ -12,8 +12,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// oidcProviderStart bounds the start of oidc-provider: 0.4 s on an idle
-// machine, and its first start finds cold disks.
+// oidcProviderStart bounds the start of oidc-provider. It takes 0.4 s on an
+// idle machine, but the first start reads from cold disks.
 const oidcProviderStart = 5 * time.Minute
 
 // An OIDCProviderClient is a client registered at oidc-provider from its start.
@@ -33,10 +33,10 @@ type OIDCProviderClient struct {
 // provider without clients that lets its access tokens live for five minutes.
 type OIDCProviderConfig struct {
 	Clients []OIDCProviderClient
-	// AccessTokenTTL is how long an access token is good for, in whole seconds.
+	// AccessTokenTTL is how long an access token is valid, in whole seconds.
 	AccessTokenTTL time.Duration
 	// AlwaysRefresh issues a refresh token to every client that may use one.
-	// Otherwise it takes the scope offline_access with prompt=consent.
+	// Otherwise a client needs the scope offline_access with prompt=consent.
 	AlwaysRefresh bool
 }
 
@@ -63,9 +63,9 @@ type OIDCProvider struct {
 	proc   *process
 }
 
-// StartOIDCProvider starts an oidc-provider for the time of the test. Refresh
-// tokens rotate, one that comes twice ends all of its family, and PKCE is
-// required.
+// StartOIDCProvider starts an oidc-provider for the duration of the test.
+// Refresh tokens rotate, and one that is used twice ends its whole family. PKCE
+// is required.
 func StartOIDCProvider(t testing.TB, config OIDCProviderConfig) *OIDCProvider {
 	t.Helper()
 	op, err := startOIDCProvider(t.Context(), config)
@@ -116,8 +116,9 @@ func (op *OIDCProvider) Log() string {
 	return string(op.proc.log.tail(logKept))
 }
 
-// SignIn fills in the pages of oidc-provider, which the browser is at or on the
-// way to, login and consent, and returns when the browser has left them.
+// SignIn fills in the login and consent pages of oidc-provider, and returns
+// when the browser has left them. The browser is at these pages or on the way
+// to them.
 func (op *OIDCProvider) SignIn(t testing.TB, browser *Chromium, login string) {
 	t.Helper()
 	browser.Run(t, fmt.Sprintf("sign in as %s at oidc-provider", login),
@@ -128,20 +129,21 @@ func (op *OIDCProvider) SignIn(t testing.TB, browser *Chromium, login string) {
 	op.Consent(t, browser)
 }
 
-// Consent says yes on the consent page of oidc-provider, which the browser is
-// on the way to, and returns when the browser has left it.
+// Consent agrees on the consent page of oidc-provider, to which the browser is
+// on the way, and returns when the browser has left it.
 func (op *OIDCProvider) Consent(t testing.TB, browser *Chromium) {
 	t.Helper()
 	browser.Run(t, "consent at oidc-provider",
-		// The login page has the same button: wait for what only this one has.
+		// The login page has the same button, so wait for something that only
+		// this page has.
 		chromedp.WaitReady(chromedp.CSS(`input[name=prompt][value=consent]`)),
 		chromedp.Click(chromedp.CSS(`button[type=submit]`)),
 	)
 	browser.WaitOutside(t, op.Issuer)
 }
 
-// SignOut says yes on the logout page of oidc-provider, which the browser is
-// on the way to, and returns when the browser has left it.
+// SignOut agrees on the logout page of oidc-provider, to which the browser is
+// on the way, and returns when the browser has left it.
 func (op *OIDCProvider) SignOut(t testing.TB, browser *Chromium) {
 	t.Helper()
 	browser.Run(t, "sign out at oidc-provider",

@@ -50,8 +50,8 @@ func (p *Pool) begin() *startup {
 	return p.keycloak
 }
 
-// Keycloak returns the Keycloak of the pool, and starts it if need be. Tests
-// that share it name their resources so that they do not meet.
+// Keycloak returns the Keycloak of the pool, and starts it if necessary. Tests
+// that share it name their resources so that they do not clash.
 func (p *Pool) Keycloak(t testing.TB) *Keycloak {
 	t.Helper()
 	s := p.begin()

@@ -22,8 +22,7 @@ const (
 	logShown = 4000
 )
 
-// A process is a program that this one started, the leader of a process group
-// of its own.
+// A process is a program that this one started. It leads its own process group.
 type process struct {
 	cmd  *exec.Cmd
 	log  *logBuffer
@@ -31,9 +30,9 @@ type process struct {
 	err  error         // how it ended; valid after done
 }
 
-// startServer starts cmd and waits until ready accepts a line of its output.
-// If the process ends before, or ctx does, the error holds the end of the log
-// and nothing is left running.
+// startServer starts cmd and waits until ready accepts a line of its output. If
+// the process or ctx ends first, the error has the end of the log, and nothing
+// is left running.
 func startServer(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
 	p, err := launch(name, cmd, ready)
 	if err != nil {
@@ -50,8 +49,8 @@ func startServer(ctx context.Context, name string, cmd *exec.Cmd, ready func(lin
 	}
 }
 
-// runCommand runs cmd to its end, or ends it with ctx. The error holds the end
-// of its output.
+// runCommand runs cmd to its end, or ends it with ctx. The error has the end of
+// its output.
 func runCommand(ctx context.Context, name string, cmd *exec.Cmd) error {
 	p, err := launch(name, cmd, nil)
 	if err != nil {
@@ -81,7 +80,7 @@ func launch(name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process,
 	return p, nil
 }
 
-// exit says how a process that has ended did so.
+// exit returns how a process ended.
 func (p *process) exit() error {
 	if p.err == nil {
 		return errors.New("exit status 0")
@@ -89,8 +88,9 @@ func (p *process) exit() error {
 	return p.err
 }
 
-// run starts the process and waits for its end. The thread stays locked for
-// as long: the parent death signal of Linux goes by the thread that forked.
+// run starts the process and waits for its end. The thread stays locked until
+// then, because Linux sends the parent death signal when the thread that forked
+// ends.
 func (p *process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -128,8 +128,9 @@ func (p *process) signal(sig syscall.Signal) {
 	_ = syscall.Kill(-p.cmd.Process.Pid, sig)
 }
 
-// A logBuffer keeps the end of what a process writes, and closes ready at the
-// first line that accept takes, if there is an accept. It is safe for concurrent use.
+// A logBuffer keeps the end of a process's output. If there is an accept
+// function, it closes ready at the first line that accept accepts. It is safe
+// for concurrent use.
 type logBuffer struct {
 	ready chan struct{}
 
@@ -149,7 +150,7 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.kept = append(b.kept, p...)
-	if len(b.kept) > 2*b.max { // cut now and then, not at every write
+	if len(b.kept) > 2*b.max { // cut from time to time, not at every write
 		b.kept = append([]byte(nil), tail(b.kept, b.max)...)
 	}
 	for _, c := range p {

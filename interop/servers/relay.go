@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A Relay is another address of a server on this machine. A test can cut it:
-// to whoever uses this address, the server is stopped.
+// A Relay is another address of a server on this machine. A test can cut it. To
+// anybody who uses this address, the server is then stopped.
 type Relay struct {
 	address, target string // host:port
 
@@ -18,7 +18,7 @@ type Relay struct {
 	wg       sync.WaitGroup
 }
 
-// newRelay relays to target, a host:port, for the time of the test.
+// newRelay relays to target, a host:port, for the duration of the test.
 func newRelay(t testing.TB, target string) *Relay {
 	t.Helper()
 	r := &Relay{address: "127.0.0.1:0", target: target, conns: make(map[net.Conn]bool)}
@@ -41,7 +41,7 @@ func (r *Relay) Cut() {
 	r.wg.Wait()
 }
 
-// Mend takes connections again, at the same address as before.
+// Mend accepts connections again, at the same address as before.
 func (r *Relay) Mend(t testing.TB) {
 	t.Helper()
 	r.mu.Lock()
@@ -90,7 +90,8 @@ func (r *Relay) serve(client net.Conn) {
 	back.Wait()
 }
 
-// add has Cut close the connections. It reports false if it has cut already.
+// add makes Cut close the connections. It reports false if the relay is already
+// cut.
 func (r *Relay) add(conns ...net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

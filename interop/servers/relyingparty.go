@@ -13,8 +13,8 @@ import (
 // Node 0.7 s on an idle machine.
 const relyingPartyStart = 5 * time.Minute
 
-// portTries is how often a server is started that found its port taken. Between
-// the choice of a free port and its use by the server somebody else may be given it.
+// portTries is how often a server is started again because its port was taken.
+// After a free port is chosen, somebody else may get it before the server does.
 const portTries = 3
 
 // A RelyingPartyClient is a client registered at a provider, with
@@ -28,11 +28,11 @@ type RelyingPartyClient struct {
 type RelyingParty struct {
 	// Base is http://127.0.0.1 with the port. The address itself is public.
 	Base string
-	// Private is the address of a page that asks to sign in. It is a JSON
-	// object with the claims sub, of the ID Token, and email, of user info.
+	// Private is the address of a page that requires sign-in. It is a JSON
+	// object with the claims sub, from the ID Token, and email, from user info.
 	Private string
-	// SignOut is the address that signs out, here and at the provider, and then
-	// leads to SignedOut.
+	// SignOut is the address that signs out, both here and at the provider, and
+	// then leads to SignedOut.
 	SignOut, SignedOut string
 	proc               *process
 }
@@ -42,8 +42,9 @@ func (rp *RelyingParty) Log() string {
 	return string(rp.proc.log.tail(logShown))
 }
 
-// startRelyingParty starts a server for the time of the test. Register makes
-// the client for a redirect URI, and is called once for each port that is tried.
+// startRelyingParty starts a server for the duration of the test. Register
+// makes the client for a redirect URI, and is called once for each port that is
+// tried.
 func startRelyingParty(t testing.TB, name string, register func(redirectURI string) RelyingPartyClient,
 	start func(ctx context.Context, port string, client RelyingPartyClient) (*process, error)) *RelyingParty {
 	t.Helper()
@@ -75,7 +76,7 @@ func startRelyingParty(t testing.TB, name string, register func(redirectURI stri
 	return nil
 }
 
-// freePort returns a port of 127.0.0.1 that nobody listened at just now.
+// freePort returns a port of 127.0.0.1 on which nobody was listening just now.
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -24,8 +24,7 @@ import (
 // certificateLife is longer than any test runs.
 const certificateLife = 24 * time.Hour
 
-// thirdParty are preferences of a person who lets sites set cookies within the
-// pages of others.
+// thirdParty are the preferences of a person who allows third-party cookies.
 const thirdParty = `{"profile":{"block_third_party_cookies":false,"cookie_controls_mode":0}}`
 
 // StartSites starts a browser for the time of the test, in which every host
@@ -68,7 +67,7 @@ func StartSites(t testing.TB, handler http.Handler) *Chromium {
 		chromedp.DisableGPU,
 		chromedp.Flag("host-resolver-rules", fmt.Sprintf("MAP *:443 %s, MAP *:80 %s, MAP * ~NOTFOUND",
 			secure.Listener.Addr(), open.Listener.Addr())),
-		// This one key is trusted, for any name. It takes a profile of its own.
+		// This one key is trusted for any name. That requires a profile.
 		chromedp.Flag("ignore-certificate-errors-spki-list", pin),
 		chromedp.Flag("disable-features", "Translate,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,BackForwardCache"),
 		// Otherwise nearly every change of pages starts a process.
@@ -82,8 +81,8 @@ func StartSites(t testing.TB, handler http.Handler) *Chromium {
 	return newTab(t, allocator)
 }
 
-// newCertificate makes a key with a certificate that it signs itself, and the
-// hash that Chromium knows the key by.
+// newCertificate makes a key with a self-signed certificate, and the hash by
+// which Chromium identifies the key.
 func newCertificate() (certificate tls.Certificate, pin string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
