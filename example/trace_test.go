@@ -70,7 +70,7 @@ func holdTrace(t *testing.T, name string, got []byte) {
 	for n < min(len(was), len(is))-1 && was[n] == is[n] {
 		n++
 	}
-	t.Errorf("%s does not tell what passes any more. Line %d is\n%s\nand was\n%s\nIf that is meant: go test ./example -run TestTraces -update; go run ./example/sequence",
+	t.Errorf("%s no longer matches the wire. Line %d is\n%s\nand was\n%s\nIf that is intended: go test ./example -run TestTraces -update; go run ./example/sequence",
 		name, n+1, is[n], was[n])
 }
 

@@ -58,6 +58,6 @@ func TestRunRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := run(dir, dir); err == nil || !strings.Contains(err.Error(), "x.json") {
-		t.Errorf("what is no trace: error %v", err)
+		t.Errorf("text that is not a trace: error %v", err)
 	}
 }

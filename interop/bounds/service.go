@@ -168,7 +168,7 @@ func (s *service) begin() (*attempt, error) {
 		return nil, fmt.Errorf("no sign-in begins: %s", resp.Status)
 	}
 	if len(resp.Cookies()) != 1 {
-		return nil, fmt.Errorf("%d cookies at the begin of a sign-in", len(resp.Cookies()))
+		return nil, fmt.Errorf("%d cookies at the start of a sign-in", len(resp.Cookies()))
 	}
 	return &attempt{resp.Cookies()[0], to.Query()}, nil
 }
