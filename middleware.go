@@ -187,6 +187,11 @@ func checkHandler(h http.Handler) error {
 
 // decide calls the guard's Check. If the request may not pass, decide lets the
 // guard answer it.
+// panicAnswerer is a guard that answers panics of its own parts.
+type panicAnswerer interface {
+	panicked(w http.ResponseWriter, r *http.Request, p any)
+}
+
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
 	if own, is := g.(panicAnswerer); is {
 		defer func() {
@@ -224,10 +229,10 @@ type optional struct{ *RelyingParty }
 // Check implements Guard.
 func (o optional) Check(r *http.Request) (*Identity, error) {
 	id, err := o.RelyingParty.Check(r)
-	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Status >= 500 {
-		return id, err
+	if e, ok := errors.AsType[*Error](err); ok && e.Status < 500 {
+		return nil, nil
 	}
-	return nil, nil
+	return id, err
 }
 
 // anonymous marks a response to a request without an identity as private,

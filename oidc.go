@@ -244,11 +244,8 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 }
 
 func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (bool, error) {
-	switch {
-	case q.step.grant:
+	if q.step.grant {
 		return rp.config.OwnerGrants.Has(r.Context(), id.Subject)
-	case q.met == nil && !q.step.grant:
-		return false, errors.New("a zero Requirement")
 	}
 	return q.met(r, id, now)
 }

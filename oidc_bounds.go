@@ -70,11 +70,6 @@ func checkHeaderSize(r *http.Request) error {
 // request is answered with 500. A panic of the handler behind a guard is not
 // ours to handle and goes on to the server.
 
-// panicAnswerer is a guard that answers panics of its own parts.
-type panicAnswerer interface {
-	panicked(w http.ResponseWriter, r *http.Request, p any)
-}
-
 // recovered answers a panic. Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
 	if p := recover(); p != nil {
