@@ -1,4 +1,3 @@
-// Package lease decides which process may renew a shared value, and when.
 package lease
 
 import "time"
