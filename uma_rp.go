@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/challenge"
@@ -153,18 +152,18 @@ func (c *call) run() (*http.Response, error) {
 		if resp.StatusCode != http.StatusUnauthorized {
 			return resp, nil
 		}
-		challenge, err := readUMAChallenge(resp.Header.Values("WWW-Authenticate"))
-		if challenge == nil && err == nil {
+		asked, err := challenge.FindUMA(resp.Header.Values("WWW-Authenticate"))
+		if asked == nil && err == nil {
 			c.t.tokens.Drop(c.key, token)
 			return resp, nil
 		}
 		discard(resp.Body)
-		if err := c.trust(challenge, err); err != nil {
+		if err := c.trust(asked, err); err != nil {
 			c.t.report(c.r.Context(), err)
 			return nil, err
 		}
 		c.t.tokens.Refuse(c.key, token)
-		if token, err = c.permission(challenge.ticket, token); err != nil {
+		if token, err = c.permission(asked.Ticket, token); err != nil {
 			return nil, err
 		}
 	}
@@ -204,12 +203,12 @@ func (c *call) send(token string) (*http.Response, error) {
 // trust decides whether to answer the challenge, before anything is sent. A
 // malicious resource server could name its own authorization server to steal
 // our client secret and the party's claims (UMA Grant §5.8).
-func (c *call) trust(challenge *umaChallenge, unreadable error) error {
+func (c *call) trust(asked *challenge.UMA, unreadable error) error {
 	switch first := foreignHop(c.r, c.key.Origin); {
 	case unreadable != nil:
 		return errAmbiguousChallenge.because(unreadable)
-	case challenge.issuer != c.t.provider.issuer: // byte for byte
-		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server at %q", c.r.URL.Host, hostOf(challenge.issuer)))
+	case asked.Issuer != c.t.provider.issuer: // byte for byte
+		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server at %q", c.r.URL.Host, hostOf(asked.Issuer)))
 	case c.r.URL.Scheme != "https" && !outbound.IsLoopback(c.r.URL.Hostname()):
 		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", c.r.URL.Host))
 	case first != nil:
@@ -292,51 +291,6 @@ func (t *UMATransport) report(ctx context.Context, err error) {
 		}
 	}
 	t.provider.emit(ctx, e)
-}
-
-// umaChallenge is the UMA challenge of a 401 response (UMA Grant §3.2.1).
-type umaChallenge struct{ issuer, ticket string }
-
-// readUMAChallenge returns the UMA challenge among the values of
-// WWW-Authenticate, or nil if there is none. More than one is an error.
-func readUMAChallenge(values []string) (*umaChallenge, error) {
-	all, err := challenge.Parse(values)
-	if err != nil {
-		if !slices.ContainsFunc(values, mentionsUMA) {
-			return nil, nil // not a UMA challenge, so the caller gets the response
-		}
-		return nil, err
-	}
-	var found *umaChallenge
-	for _, c := range all {
-		if !strings.EqualFold(c.Scheme, "UMA") {
-			continue
-		}
-		if found != nil {
-			return nil, errors.New("two UMA challenges")
-		}
-		found = &umaChallenge{issuer: c.Params["as_uri"], ticket: c.Params["ticket"]}
-	}
-	switch {
-	case found == nil:
-		return nil, nil
-	case found.issuer == "":
-		return nil, errors.New("the UMA challenge has no as_uri")
-	case found.ticket == "":
-		return nil, errors.New("the UMA challenge has no ticket")
-	}
-	return found, nil
-}
-
-// mentionsUMA reports whether a header value that cannot be parsed may hold a
-// UMA challenge, that is, whether it has UMA as a separate word.
-func mentionsUMA(value string) bool {
-	for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
-		if strings.EqualFold(word, "UMA") {
-			return true
-		}
-	}
-	return false
 }
 
 // hasAuthorization reports whether the request has an Authorization header, in

@@ -6,11 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
@@ -210,7 +208,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		id, policy = told.id, told.policy
 	}
 	if id == "" {
-		id = lastSegment(a.Header.Get("Location"))
+		id = outbound.LastSegment(a.Header.Get("Location"))
 	}
 	if !soundID(id) {
 		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
@@ -279,7 +277,7 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 		// Ask for the exact name, without the limit of 100 results. A
 		// service's token lists everybody's resources, so name the owner too
 		// (K7).
-		address = withQuery(address, url.Values{"name": {g.r.Name}, "exactName": {"true"}, "owner": {owner}, "max": {"-1"}})
+		address = outbound.WithQuery(address, url.Values{"name": {g.r.Name}, "exactName": {"true"}, "owner": {owner}, "max": {"-1"}})
 	}
 	a, err := g.rs.callAPI(ctx, g.r.Owner, http.MethodGet, address, nil)
 	if err != nil {
@@ -354,7 +352,7 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 		if !soundID(id) {
 			return nil, errResourceInvalid.because(errors.New("the id cannot be used in an address"))
 		}
-		address = withSegment(address, id)
+		address = outbound.WithSegment(address, id)
 	}
 	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
 }
@@ -441,37 +439,4 @@ func (g *registry) setName(owner, id string, n remoteName) {
 // soundID reports whether id can be stored and used as one segment of a path.
 func soundID(id string) bool {
 	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
-}
-
-// withSegment appends an id to the endpoint with exactly one slash between
-// (§3.2).
-func withSegment(endpoint, id string) string {
-	base, query, has := strings.Cut(endpoint, "?")
-	address := strings.TrimSuffix(base, "/") + "/" + url.PathEscape(id)
-	if has {
-		address += "?" + query
-	}
-	return address
-}
-
-func withQuery(endpoint string, q url.Values) string {
-	separator := "?"
-	if strings.Contains(endpoint, "?") {
-		separator = "&"
-	}
-	return fmt.Sprint(endpoint, separator, q.Encode())
-}
-
-// lastSegment returns the id in a Location, which may be absolute or relative.
-func lastSegment(location string) string {
-	u, err := url.Parse(location)
-	if err != nil {
-		return ""
-	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	id, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
-	if err != nil {
-		return ""
-	}
-	return id
 }

@@ -79,3 +79,38 @@ func IsLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.Zone() == "" && !a.Is4In6() && a.IsLoopback()
 }
+
+// WithSegment appends an id to an endpoint with exactly one slash between them
+// (UMA Federated Authorization §3.2).
+func WithSegment(endpoint, id string) string {
+	base, query, has := strings.Cut(endpoint, "?")
+	address := strings.TrimSuffix(base, "/") + "/" + url.PathEscape(id)
+	if has {
+		address += "?" + query
+	}
+	return address
+}
+
+// WithQuery appends parameters to an endpoint, which may have some already.
+func WithQuery(endpoint string, q url.Values) string {
+	separator := "?"
+	if strings.Contains(endpoint, "?") {
+		separator = "&"
+	}
+	return endpoint + separator + q.Encode()
+}
+
+// LastSegment returns the last segment of the path of an address, absolute or
+// relative, decoded. It is "" if there is none.
+func LastSegment(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	id, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	return id
+}
