@@ -44,6 +44,7 @@ var (
 // derived from its seed, which never leaves the seal.
 type Attempt struct {
 	seed     [seedSize]byte
+	state    string // derived from seed
 	restarts byte
 	carried  []Mark // of the previous attempt
 
@@ -68,11 +69,12 @@ type Mark struct {
 func New(now time.Time) *Attempt {
 	a := &Attempt{Begin: now.Truncate(time.Millisecond)}
 	rand.Read(a.seed[:])
+	a.state = a.derive("state", stateSize)
 	return a
 }
 
 // State is what the provider's answer must contain (RFC 6749 §10.12).
-func (a *Attempt) State() string { return a.derive("state", stateSize) }
+func (a *Attempt) State() string { return a.state }
 
 // Nonce is what the ID Token must contain.
 func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }

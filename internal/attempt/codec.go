@@ -70,6 +70,7 @@ func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
 	if !a.decode(plain) {
 		return nil, because("not the form of an attempt")
 	}
+	a.state = a.derive("state", stateSize)
 	return a, nil
 }
 

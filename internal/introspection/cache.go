@@ -131,9 +131,12 @@ type memory struct {
 	bytes int      // of all entries in queue
 }
 
+// entry keeps the first grants beside the facts, so that a usual token is read
+// from one place in memory.
 type entry struct {
 	until time.Time
 	facts Facts
+	room  [2]Grant
 	key   Key
 }
 
@@ -151,7 +154,10 @@ func (m *memory) get(key Key, now time.Time) *Facts {
 // put remembers f until the given time. It drops expired entries, then the
 // oldest, until f fits. It returns the facts that get will return.
 func (m *memory) put(key Key, f *Facts, now, until time.Time) *Facts {
-	e := &entry{until, *f, key}
+	e := &entry{until: until, facts: *f, key: key}
+	if len(f.Grants) <= len(e.room) {
+		e.facts.Grants = e.room[:copy(e.room[:], f.Grants)]
+	}
 	size := e.facts.Size()
 	m.mu.Lock()
 	defer m.mu.Unlock()

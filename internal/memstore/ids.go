@@ -3,22 +3,23 @@ package memstore
 import (
 	"context"
 	"sync"
+	"unique"
 )
 
 // IDs keeps one id under an issuer, an owner and a name. The zero value is
 // ready to use and safe for concurrent use. Its errors are always nil.
 type IDs struct {
 	mu  sync.RWMutex
-	ids map[idKey]string
+	ids map[party]map[string]string // by name
 }
 
-type idKey struct{ issuer, owner, name string }
+type party struct{ issuer, owner string }
 
 // ID returns the id, or "" if none is stored.
 func (m *IDs) ID(_ context.Context, issuer, owner, name string) (string, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.ids[idKey{issuer, owner, name}], nil
+	return m.ids[party{issuer, owner}][name], nil
 }
 
 // PutIfAbsent stores id unless another id is stored already. It returns the id
@@ -26,14 +27,19 @@ func (m *IDs) ID(_ context.Context, issuer, owner, name string) (string, error) 
 func (m *IDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (winner string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := idKey{issuer, owner, name}
-	if kept, ok := m.ids[key]; ok {
+	p := party{issuer, owner}
+	if kept, ok := m.ids[p][name]; ok {
 		return kept, nil
 	}
 	if m.ids == nil {
-		m.ids = make(map[idKey]string)
+		m.ids = make(map[party]map[string]string)
 	}
-	m.ids[key] = id
+	if m.ids[p] == nil {
+		m.ids[p] = make(map[string]string)
+	}
+	// The same copy of the text as in the facts of tokens. Two equal strings at
+	// one address compare without a look at their bytes.
+	m.ids[p][name] = unique.Make(id).Value()
 	return id, nil
 }
 
@@ -41,8 +47,13 @@ func (m *IDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (wi
 func (m *IDs) Drop(_ context.Context, issuer, owner, name, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if key := (idKey{issuer, owner, name}); m.ids[key] == id {
-		delete(m.ids, key)
+	p := party{issuer, owner}
+	if kept, ok := m.ids[p][name]; !ok || kept != id {
+		return nil
+	}
+	delete(m.ids[p], name)
+	if len(m.ids[p]) == 0 {
+		delete(m.ids, p)
 	}
 	return nil
 }
