@@ -28,6 +28,7 @@ type options struct {
 	photos, shop, server, mallory place
 	only                          string   // "provider": the embedded server alone
 	redirects                     []string // of its client
+	users                         []person // of it, with their claims
 	issuer                        string
 	client, shopClient            credentials // at issuer
 	logger                        *slog.Logger
