@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -150,6 +151,24 @@ func TestOnlyProviderPeople(t *testing.T) {
 		if err := d.close(context.Background()); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// The README shows what a newcomer sees.
+func TestReadmeShowsWhatOnlyProviderPrints(t *testing.T) {
+	d := &devProvider{issuer: "http://127.0.0.1:8082"}
+	if err := d.build(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.op.Close()
+	var printed bytes.Buffer
+	d.announce(&printed)
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "$ go run ./example -only provider\n"+printed.String()+"```\n") {
+		t.Errorf("README.md does not show what -only provider prints:\n%s", printed.String())
 	}
 }
 
