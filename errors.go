@@ -207,6 +207,7 @@ var (
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
+	errNotFound       = kind{"not_found", 404, "There is nothing at this address."}
 	errMethod         = kind{"method_not_allowed", 405, "This address does not take that method."}
 	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
 	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}

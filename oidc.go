@@ -25,6 +25,7 @@ type RelyingParty struct {
 	redirect *url.URL
 	need     []Requirement
 	cross    *http.CrossOriginProtection
+	paths    *ownPaths
 
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
@@ -40,7 +41,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c)}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {

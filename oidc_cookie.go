@@ -74,10 +74,9 @@ func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 // path of this site that a GET may safely open (R1, RT6), and HomeURL
 // otherwise.
 func (rp *RelyingParty) returnPath(wish string) string {
-	c := &rp.config
-	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
+	target, ok := navigation.ReturnPath(wish, rp.ownAddresses()...)
 	if !ok {
-		return c.HomeURL
+		return rp.config.HomeURL
 	}
 	return target
 }

@@ -162,7 +162,7 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	if rp.config.LogoutURL != "" {
 		return rp.config.LogoutURL
 	}
-	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	path, _, _ := strings.Cut(rp.address(r), "?")
 	return rp.redirect.Scheme + "://" + rp.redirect.Host + path
 }
 

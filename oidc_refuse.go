@@ -30,7 +30,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.refuse(w, r, e)
 		return
 	}
-	returnTo, ok := navigation.ComesBackTo(r)
+	returnTo, ok := rp.comesBackTo(r)
 	if !ok {
 		rp.refuse(w, r, e)
 		return
@@ -82,7 +82,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	}
 	body := errorBody{Error: e.Code, Message: e.Message, ID: e.ID}
 	if e.Code == errLoginRequired.code || e.Code == errStepUp.code {
-		body.LoginURL = rp.config.LoginURL
+		body.LoginURL = rp.loginURL()
 	}
 	writeJSON(w, e.Status, body)
 }
@@ -226,11 +226,11 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	switch {
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
 		p.Link, p.Label = rp.config.HomeURL, "Try again"
-		if link, ok := navigation.LocalPath(navigation.Address(r)); ok {
+		if link, ok := navigation.LocalPath(rp.address(r)); ok {
 			p.Link = link
 		}
-	case rp.config.LoginURL != "" && e.Code != errForbidden.code:
-		p.Link, p.Label = rp.config.LoginURL, "Sign in again"
+	case rp.loginURL() != "" && e.Code != errForbidden.code:
+		p.Link, p.Label = rp.loginURL(), "Sign in again"
 	case e.Code != errForbidden.code:
 		p.Label = "Try again"
 	}
@@ -240,6 +240,6 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 // isCallback reports whether the request is a response of the provider. It can
 // be sent only once, so no page links back to it.
 func (rp *RelyingParty) isCallback(r *http.Request) bool {
-	path, query, _ := strings.Cut(navigation.Address(r), "?")
+	path, query, _ := strings.Cut(rp.address(r), "?")
 	return path == rp.redirect.EscapedPath() || strings.Contains(query, "state=")
 }

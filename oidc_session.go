@@ -296,7 +296,7 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 		live, err := rp.load(r)
 		switch {
 		case errors.Is(err, session.ErrNone):
-			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.config.LoginURL})
+			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.loginURL()})
 		case err != nil:
 			rp.refuse(w, r, err)
 		default:

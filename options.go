@@ -105,6 +105,11 @@ type RelyingPartyConfig struct {
 	// registered at the provider. It must be https, or http on loopback.
 	// Required.
 	RedirectURL string
+	// PathPrefix is what a proxy strips from the path of every request, such
+	// as "/app" if browsers open "/app/notes" and this process is asked for
+	// "/notes". Every other path and address of this config is what browsers
+	// see, with the prefix. http.StripPrefix needs no PathPrefix.
+	PathPrefix string
 	// Scopes are requested in addition to "openid", for example "profile" and
 	// "email".
 	Scopes []string
@@ -116,14 +121,17 @@ type RelyingPartyConfig struct {
 	// party only.
 	Sessions *Sessions
 	// LoginURL is the path of LoginHandler, if it is mounted. The body of a
-	// 401 names it. Nobody is sent back to it after sign-in.
+	// 401 names it. Nobody is sent back to it after sign-in. "" means the path
+	// of RedirectURL with "login" as its last segment, if Handler serves it,
+	// and otherwise none.
 	LoginURL string
 	// LogoutURL is the address of LogoutHandler, as registered at the provider
 	// for redirecting back (post_logout_redirect_uri). "" means the origin of
-	// RedirectURL with the path of the request to LogoutHandler.
+	// RedirectURL with the path of the request to LogoutHandler. Handler then
+	// serves it at the path of RedirectURL with "logout" as its last segment.
 	LogoutURL string
 	// HomeURL is the path to go to after a sign-in without a return path. Our
-	// own pages link to it. "" means "/".
+	// own pages link to it. "" means "/", after PathPrefix.
 	HomeURL string
 	// LoggedOutURL is the path to go to after sign-out. "" means a small page
 	// of our own.
@@ -172,10 +180,15 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 			wrong.add("AuthParams", "%q is set by gatehouse", name)
 		}
 	}
-	if c.HomeURL == "" {
-		c.HomeURL = "/"
-	}
 	wrong.ownPath("LoginURL", c.LoginURL)
+	c.PathPrefix = strings.TrimSuffix(c.PathPrefix, "/")
+	wrong.ownPath("PathPrefix", c.PathPrefix)
+	if strings.Contains(c.PathPrefix, "?") {
+		wrong.add("PathPrefix", "%q has a query", c.PathPrefix)
+	}
+	if c.HomeURL == "" {
+		c.HomeURL = c.PathPrefix + "/"
+	}
 	wrong.ownPath("HomeURL", c.HomeURL)
 	wrong.ownPath("LoggedOutURL", c.LoggedOutURL)
 	cross = http.NewCrossOriginProtection()

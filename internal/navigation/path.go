@@ -25,6 +25,24 @@ func ReturnPath(wish string, handlers ...string) (string, bool) {
 	return target, true
 }
 
+// Path returns the path of an address or of the target of a request, decoded as
+// a router sees it, or "" if there is none.
+func Path(address string) string {
+	if !strings.HasPrefix(address, "/") {
+		u, err := url.Parse(address)
+		if err != nil {
+			return ""
+		}
+		return "/" + strings.TrimPrefix(u.Path, "/")
+	}
+	raw, _, _ := strings.Cut(address, "?")
+	decoded, err := url.PathUnescape(raw)
+	if err != nil {
+		return ""
+	}
+	return decoded
+}
+
 // servedPath is the path of an address as a router sees it, decoded and
 // cleaned. Nobody is sent back to one of our own handlers, however it is
 // spelled.
