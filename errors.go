@@ -37,6 +37,8 @@ type Error struct {
 	// Err is the cause, for the log only. It never holds a secret or the body
 	// of a response.
 	Err error
+
+	subject string // whom the request was made for, "" if not known
 }
 
 // Error returns the code and the cause.
@@ -64,6 +66,28 @@ func ErrorCode(err error) string {
 		return e.Code
 	}
 	return ""
+}
+
+// about returns an error that says whose request failed, for the log. The
+// *Error in err's chain may belong to the application, so it is copied.
+func about(subject string, err error) error {
+	e := *asError(err, errInternal)
+	if e.subject == "" {
+		e.subject = subject
+	}
+	return &e
+}
+
+// subjectOf returns whose request failed with err, or "".
+func subjectOf(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	for ok && e.subject == "" {
+		e, ok = errors.AsType[*Error](e.Err)
+	}
+	if !ok {
+		return ""
+	}
+	return e.subject
 }
 
 // answered returns a copy of e for the answer to one request, with an ID and a
@@ -110,7 +134,7 @@ type kind struct {
 func (k kind) because(cause error) *Error {
 	e := &Error{Code: k.code, Status: k.status, Message: k.message, Err: cause}
 	if k.status == 503 {
-		e.RetryAfter = defaultRetryAfter
+		e.retryIn(defaultRetryAfter)
 	}
 	return e
 }
@@ -118,8 +142,16 @@ func (k kind) because(cause error) *Error {
 // after is like because and also sets RetryAfter, to at least one second.
 func (k kind) after(d time.Duration, cause error) *Error {
 	e := k.because(cause)
-	e.RetryAfter = max(d, time.Second)
+	e.retryIn(d)
 	return e
+}
+
+// retryIn sets RetryAfter, to at least one second. It does not for a mistake,
+// which waiting does not mend.
+func (e *Error) retryIn(d time.Duration) {
+	if !isMistake(e.Code) {
+		e.RetryAfter = max(d, time.Second)
+	}
 }
 
 // asError returns the *Error in err's chain, or else the one that classify
@@ -137,15 +169,16 @@ func asError(err error, otherwise kind) *Error {
 func classify(err error) error {
 	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
 		e := *asError(wait.Unwrap(), errProviderUnavailable)
-		e.RetryAfter = max(wait.For, time.Second)
+		e.retryIn(wait.For)
 		return &e
 	}
 	if pause, ok := errors.AsType[*backchannel.Paused](err); ok {
 		e := *asError(pause.Unwrap(), errProviderUnavailable)
-		e.RetryAfter = max(pause.Left, time.Second)
+		left := pause.Left
 		if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
-			e.RetryAfter = max(e.RetryAfter, trouble.RetryAfter)
+			left = max(left, trouble.RetryAfter)
 		}
+		e.retryIn(left)
 		return &e
 	}
 	if e, ok := errors.AsType[*Error](err); ok {

@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"time"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // EventName is the name of a kind of event. It is a noun.
@@ -36,6 +40,14 @@ const (
 	troubleTicket       = "long_ticket"
 )
 
+// The codes of events that are no failure.
+const (
+	logoutRevoked  = "revoked"  // Revoke or RevokeAll ended the session
+	logoutReplaced = "replaced" // the next sign-in in the same browser did
+	rptNeedInfo    = "need_info"
+	rptSubmitted   = "request_submitted"
+)
+
 // Event is one thing that happened, for logs, metrics and audit. It never
 // holds a secret.
 type Event struct {
@@ -43,6 +55,8 @@ type Event struct {
 	Time     time.Time // when it happened, by the provider's clock
 	Code     string    // code of the *Error or of the trouble, "" for success
 	ID       string    // the Error.ID of the answer, if there was one
+	Method   string    // of the request that was refused
+	Path     string    // of that request, as the client sent it, shortened, without the query
 	Issuer   string    // the provider's issuer
 	Subject  string    // the person, if known
 	ClientID string    // the client, if known
@@ -54,13 +68,63 @@ type Event struct {
 // through here, so both always get the same events, with the issuer. Callers
 // must not hold a lock, because the logger and the hook belong to the
 // application and may block.
-func (p *Provider) emit(ctx context.Context, e Event) {
-	level := slog.LevelInfo
-	if e.Err != nil {
-		level = slog.LevelWarn
-	}
-	p.tell(ctx, level, e)
+func (p *Provider) emit(ctx context.Context, e Event) { p.tell(ctx, levelOf(e), e) }
+
+// emitFor is emit for what became of one request. The query is left out,
+// because that of a callback holds the code and the state.
+func (p *Provider) emitFor(r *http.Request, e Event) {
+	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	e.Method, e.Path = clip(r.Method), clip(path)
+	p.emit(r.Context(), e)
 }
+
+// levels has the level in the log of each code that is not at the default,
+// WARN. The level follows the code alone, so that an alert on one level finds
+// the same failures always.
+//
+//   - ERROR is a mistake in the program, in its configuration or in its
+//     registration at the provider. It stays until somebody mends it.
+//   - WARN is what an attack, a fault or an outage looks like.
+//   - INFO happens to honest people every day.
+var levels = map[string]slog.Level{
+	errInternal.code:        slog.LevelError,
+	errMetadataInvalid.code: slog.LevelError,
+	errMetadataIssuer.code:  slog.LevelError,
+	errClientRefused.code:   slog.LevelError,
+	errRecordTooLarge.code:  slog.LevelError,
+	errNeedInvalid.code:     slog.LevelError,
+	errResourceInvalid.code: slog.LevelError,
+
+	errLoginRequired.code:  slog.LevelInfo,
+	errStepUp.code:         slog.LevelInfo,
+	errNoNavigation.code:   slog.LevelInfo,
+	errMethod.code:         slog.LevelInfo,
+	errStateMissing.code:   slog.LevelInfo,
+	errAttemptExpired.code: slog.LevelInfo,
+	errStateUsed.code:      slog.LevelInfo,
+	errSuperseded.code:     slog.LevelInfo,
+	errPermission.code:     slog.LevelInfo,
+
+	logoutRevoked:  slog.LevelInfo,
+	logoutReplaced: slog.LevelInfo,
+	rptNeedInfo:    slog.LevelInfo,
+	rptSubmitted:   slog.LevelInfo,
+}
+
+// levelOf returns the level of an event in the log.
+func levelOf(e Event) slog.Level {
+	if level, ok := levels[e.Code]; ok {
+		return level
+	}
+	if e.Code == "" && e.Err == nil {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
+// isMistake reports whether somebody has to mend the program or its
+// configuration, because waiting does not help.
+func isMistake(code string) bool { return levels[code] == slog.LevelError }
 
 // emitPanic reports a panic. Only the log gets the stack. The panic value is
 // reported nowhere, because its text may quote a secret (RL8).
@@ -82,6 +146,8 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 	}
 	add("code", e.Code)
 	add("id", e.ID)
+	add("method", e.Method)
+	add("path", e.Path)
 	add("subject", e.Subject)
 	add("client_id", e.ClientID)
 	add("resource", e.Resource)

@@ -154,12 +154,12 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	if err := live.renewDue(r.Context()); err != nil {
-		return nil, err
+		return nil, about(live.record().Subject, err)
 	}
 	live.touch(r.Context())
 	id := live.identity()
 	if err := rp.meet(r, live, id); err != nil {
-		return nil, err
+		return nil, about(id.Subject, err)
 	}
 	return id, nil
 }

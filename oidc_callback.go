@@ -73,6 +73,7 @@ type callback struct {
 	attempt  *attempt.Attempt
 	tokens   *backchannel.Tokens
 	proof    *token.IDToken
+	subject  string // who signs in, once that is proven
 	record   *session.Record
 	readAt   time.Time // when the marks were read
 	ref      session.Ref
@@ -88,7 +89,7 @@ func (c *callback) run(ctx context.Context) error {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
 		if err := step(ctx); err != nil {
-			return err
+			return about(c.subject, err)
 		}
 		if c.location != "" {
 			break
@@ -209,6 +210,7 @@ func (c *callback) verify(ctx context.Context) (err error) {
 	if err != nil {
 		return tokenFailure(err)
 	}
+	c.subject = c.proof.Subject()
 	if a.Grant {
 		return c.keepGrant(ctx)
 	}

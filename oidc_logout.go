@@ -114,7 +114,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *s
 		old.Refresh = nil
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
-		owner.ended(ctx, old, "replaced")
+		owner.ended(ctx, old, logoutReplaced)
 	}
 	return old, nil
 }

@@ -67,7 +67,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		rp.provider.emitPanic(r.Context(), p.Value, p.Stack)
 	}
-	rp.provider.emit(r.Context(), Event{Name: EventRefusal, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
+	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)
 	if e.Status == http.StatusUnauthorized {
 		rp.challenge(w)

@@ -59,7 +59,7 @@ func FuzzMetadata(f *testing.F) {
 			}
 		}
 		if err != nil {
-			if e, ok := err.(*gatehouse.Error); !ok || e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+			if e, ok := err.(*gatehouse.Error); !ok || e.Status != http.StatusServiceUnavailable || (e.RetryAfter > 0) != (e.Code == gatehouse.CodeProviderUnavailable) {
 				t.Errorf("error %v", err)
 			}
 			return

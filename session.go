@@ -147,7 +147,7 @@ func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error
 		return failure(err)
 	}
 	if owner := s.partyOf(ended); owner != nil {
-		owner.ended(ctx, ended, "revoked")
+		owner.ended(ctx, ended, logoutRevoked)
 	}
 	return nil
 }

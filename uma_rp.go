@@ -281,9 +281,9 @@ func (t *UMATransport) report(ctx context.Context, err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, new(*NeedInfoError)):
-		e.Code = "need_info"
+		e.Code = rptNeedInfo
 	case errors.As(err, new(*SubmittedError)):
-		e.Code = "request_submitted"
+		e.Code = rptSubmitted
 	default:
 		e.Code, e.Err = ErrorCode(err), err
 		if failure, ok := errors.AsType[*Error](err); ok {

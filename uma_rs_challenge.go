@@ -39,7 +39,7 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if event.Name != EventTicket || event.Err != nil { // an issued ticket is not a failure
 		event.Code = e.Code
 	}
-	rs.provider.emit(r.Context(), event)
+	rs.provider.emitFor(r, event)
 	rs.answer(w, r, e)
 }
 
