@@ -8,7 +8,7 @@
 //		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(secret)},
 //		RedirectURL: "https://notes.example.org/auth/callback",
 //	})
-//	mux.Handle("/auth/callback", login.CallbackHandler())
+//	mux.Handle("/auth/", login.Handler())
 //	mux.Handle("/notes/", login.RequireLogin(notes))
 //
 // # Terms

@@ -218,6 +218,11 @@ type SessionsConfig struct {
 	// bytes. The first key seals, and all keys open. To rotate, add the new
 	// key last, deploy, then move it first.
 	//
+	// To make a key, run "openssl rand -base64 32" and pass its output as it
+	// is, from wherever your deployment keeps secrets:
+	//
+	//	Keys: []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))},
+	//
 	// Without Keys, a random key is made on first use and kept in the store.
 	// It seals only cookies; records are then not sealed.
 	Keys []Secret

@@ -20,7 +20,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/auth/callback", login.CallbackHandler())
+	http.Handle("/auth/", login.Handler())
 	http.Handle("/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "Hello", gatehouse.IdentityFrom(r.Context()).Subject)
 	})))
