@@ -11,6 +11,8 @@
 //	mux.Handle("/auth/", login.Handler())
 //	mux.Handle("/notes/", login.RequireLogin(notes))
 //
+// docs/sign-in.md goes on from there to a service, step by step.
+//
 // # Terms
 //
 // The terms are those of the specifications. A relying party ([RelyingParty])

@@ -184,7 +184,9 @@ func (d *devProvider) announce(out io.Writer) {
 	}
 	fmt.Fprintf(out, "people         %s; the password is the name\n", strings.Join(names, ", "))
 	fmt.Fprintf(out, "\nThe client may sign people in, and may be a resource server and a UMA client. Owners share at %s/.\n", d.issuer)
-	fmt.Fprintf(out, "To try it: ISSUER=%s CLIENT_ID=%s CLIENT_SECRET=%s go run ./example/login\n", d.issuer, d.client.ID, d.client.Secret)
+	if slices.Contains(d.client.RedirectURIs, devRedirect) { // that of example/login
+		fmt.Fprintf(out, "To try it: ISSUER=%s CLIENT_ID=%s CLIENT_SECRET=%s go run ./example/login\n", d.issuer, d.client.ID, d.client.Secret)
+	}
 	fmt.Fprintln(out, "It is for development only: everybody knows the passwords. Ctrl-C ends the provider; nothing is kept.")
 }
 
