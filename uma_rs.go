@@ -80,6 +80,7 @@ type umaRefusal struct {
 	deadline time.Time            // of the request's budget; zero if it has not begun
 	facts    *introspection.Facts // about the token, nil without one
 	key      introspection.Key    // key of the facts
+	lack     error                // what the token lacks, for the log
 	cause    error                // why no ticket can be requested, nil if one can
 }
 
@@ -87,12 +88,10 @@ func (e *umaRefusal) Error() string {
 	switch {
 	case e.cause != nil:
 		return e.cause.Error()
-	case e.facts == nil:
-		return "the request has no token"
-	case !e.facts.Active:
-		return "the token is not active"
+	case e.lack != nil:
+		return e.lack.Error()
 	}
-	return "the token does not hold the permission"
+	return "the request has no token"
 }
 
 func (e *umaRefusal) Unwrap() error { return e.cause }
@@ -133,7 +132,7 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 			return nil, err
 		}
 	}
-	id, err := g.rs.judge(ctx, f, need)
+	id, lack, err := g.rs.judge(ctx, f, need)
 	if id != nil {
 		return id, nil
 	}
@@ -141,26 +140,27 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	deadline, _ := ctx.Deadline()
-	return nil, errPermission.because(&umaRefusal{need: need, facts: f, key: key, deadline: deadline, cause: err})
+	return nil, errPermission.because(&umaRefusal{need: need, facts: f, key: key, deadline: deadline, lack: lack, cause: err})
 }
 
 // judge decides whether the facts of a token meet the need now. If they do
-// not, it returns neither an identity nor an error.
-func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, need Permission) (*Identity, error) {
+// not, it returns no identity but what the token lacks. The last error means
+// that it could not decide.
+func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, need Permission) (id *Identity, lack, err error) {
 	now := introspection.Seconds(rs.provider.now().Unix())
 	if !f.Usable(now) {
-		return nil, nil
+		return nil, errors.New(f.Why(now)), nil
 	}
-	id := &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.Subject, ClientID: f.ClientID, claims: f.Claims}
+	id = &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.Subject, ClientID: f.ClientID, claims: f.Claims}
 	expires := f.Expires
 	for i := range need.clauses {
 		c := &need.clauses[i]
 		resource, err := rs.resourceID(ctx, c.resource)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !c.met(f, resource, now) {
-			return nil, nil
+			return nil, c.lacks(f, resource, now), nil
 		}
 		granted, until := f.Granted(resource, now)
 		if i == 0 {
@@ -169,7 +169,7 @@ func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, nee
 		expires = min(expires, until)
 	}
 	id.Expires = expires.Time()
-	return id, nil
+	return id, nil, nil
 }
 
 // met reports whether the token holds the scopes that the clause needs on the
@@ -185,6 +185,21 @@ func (c *clause) met(f *introspection.Facts, resource string, now introspection.
 		}
 	}
 	return len(c.scopes) > 0
+}
+
+// lacks says which scopes of the clause the token does not hold, and why.
+func (c *clause) lacks(f *introspection.Facts, resource string, now introspection.Seconds) error {
+	var missing []string
+	for _, s := range c.scopes {
+		if !f.Holds(resource, s, now) {
+			missing = append(missing, fmt.Sprintf("%q (%s)", s, f.WhyNot(resource, s, now)))
+		}
+	}
+	kind := "lacks"
+	if c.anyOf {
+		kind = "has none of"
+	}
+	return fmt.Errorf("permission: on the resource %s, id %q, the token %s %s", c.resource.label(), resource, kind, strings.Join(missing, ", "))
 }
 
 // maxPath bounds the path of a request that needs a permission, in bytes. The

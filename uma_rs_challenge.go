@@ -23,6 +23,9 @@ const (
 	// longTicket is the length of a ticket, in bytes, from which proxies with
 	// small buffers fail (B23).
 	longTicket = 4 << 10
+	// keycloakTicket is the length of a ticket, in characters, above which a
+	// Keycloak ignores it (K25). It then answers as if there were none.
+	keycloakTicket = 4000
 )
 
 // Refuse implements Guard.
@@ -59,13 +62,20 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 	event.Resource = resource
 	if err != nil {
 		event.Name, event.Err = EventTicket, err
+		if refusal.lack != nil {
+			event.Err = fmt.Errorf("%w (no ticket for a token that was denied: %w)", err, refusal.lack)
+		}
 		switch ErrorCode(err) {
 		case errResourceIDs.code, errGrantStore.code: // our own failure
 			return event, asError(err, errInternal)
 		}
 		h.Set("Warning", unreachable)
-		return event, errTicket.because(err)
+		if ErrorCode(err) == CodeOwnerGrantMissing { // asking again does not help: the owner has to act
+			return event, errOwnerGrantMissing.because(event.Err)
+		}
+		return event, errTicket.because(event.Err)
 	}
+	event.Err = refusal.lack
 	if refusal.facts != nil {
 		rs.facts.Forget(refusal.key, refusal.facts) // the ticket may add permissions to this very token (J9)
 	}
@@ -85,12 +95,24 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 	if err != nil {
 		return "", resource, err
 	}
-	if len(ticket) > longTicket {
-		long := fmt.Errorf("a ticket of %d bytes may be too long for proxies", len(ticket))
+	if long := rs.tooLong(ctx, ticket); long != nil {
 		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.ID, Resource: resource, Err: long})
 	}
 	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)
 	return header, resource, err
+}
+
+// tooLong returns an error if the ticket may not reach the server again.
+func (rs *ResourceServer) tooLong(ctx context.Context, ticket string) error {
+	if len(ticket) > keycloakTicket {
+		if md, err := rs.provider.umaMetadata(ctx); err == nil && md.isKeycloak() {
+			return fmt.Errorf("a ticket of %d characters: Keycloak ignores one of more than %d, so ask for fewer resources at once", len(ticket), keycloakTicket)
+		}
+	}
+	if len(ticket) > longTicket {
+		return fmt.Errorf("a ticket of %d bytes may be too long for proxies", len(ticket))
+	}
+	return nil
 }
 
 // asked is one resource of a permission request.
@@ -188,7 +210,7 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel
 		}
 		said := refusedID{id: list[i].id}
 		if len(list) == 1 { // only then is it clear which one the code is about
-			said.gone, said.drifted = code == "invalid_resource_id", code == "invalid_scope"
+			said.gone = code == "invalid_resource_id"
 		}
 		id, err := rs.registerAgain(ctx, list[i].resource, said)
 		if err != nil {

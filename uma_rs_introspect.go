@@ -75,6 +75,9 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
+	if errors.Is(err, outbound.ErrTooLarge) {
+		err = fmt.Errorf("introspection: the answer is larger than %d KiB: %w", introspectionLimit>>10, err)
+	}
 	if err != nil {
 		return nil, err
 	}

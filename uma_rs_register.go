@@ -3,9 +3,11 @@ package gatehouse
 // Tested in internal/e2e/uma_rs.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,6 +42,7 @@ type registrar struct {
 	r        Resource
 	endpoint string
 	keycloak bool
+	made     bool // the resource is a new one, which this registration has made
 }
 
 func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar, error) {
@@ -59,7 +62,7 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 	if err != nil {
 		return Resource{}, err
 	}
-	if id != "" {
+	if id != "" && !r.Exact { // to withdraw scopes, read what there is now
 		if w, ok := rs.registry.known(rs.key(r), r.sum(), id); ok {
 			return r.registered(id, w.policy), nil
 		}
@@ -72,16 +75,11 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 		if candidate == "" {
 			continue
 		}
-		var out Resource
-		var found bool
-		if refused.drifted && candidate == refused.id { // the server has said that it differs
-			out, found, err = reg.update(ctx, candidate, refused.policy)
-			if out.PolicyURI == "" {
-				rs.registry.forget(rs.key(r)) // so that Register reads it
-			}
-		} else {
-			out, found, err = reg.adopt(ctx, candidate)
+		policy := ""
+		if candidate == refused.id {
+			policy = refused.policy
 		}
+		out, found, err := reg.adopt(ctx, candidate, policy)
 		if err != nil || found {
 			return out, err
 		}
@@ -98,7 +96,7 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 			return Resource{}, err
 		}
 		if found != "" && found != refused.id {
-			out, ok, err := reg.adopt(ctx, found)
+			out, ok, err := reg.adopt(ctx, found, "")
 			if err != nil || ok {
 				return out, err
 			}
@@ -122,6 +120,9 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 		g.rs.registry.remember(g.rs.key(g.r), written{g.r.sum(), id, policy})
 		return g.r.registered(id, policy), nil
 	}
+	if !g.made { // it was there before us, and somebody may have shared it
+		return g.r.registered(winner, ""), nil
+	}
 	// Another replica was faster. Ours is a duplicate that nobody has shared
 	// yet. If it cannot be deleted now, it stays.
 	if err := g.delete(ctx, id); err != nil {
@@ -130,25 +131,32 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 	return g.r.registered(winner, ""), nil
 }
 
-// adopt takes over the resource with that id and updates it if it differs. It
-// reports whether the server has it for this owner.
-func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found bool, err error) {
+// adopt joins the resource with that id. It adds what we name and the server
+// lacks, and leaves everything else as it is, because an administrator may have
+// put it there. It reports whether the server has it for this owner. The policy
+// is the address of the policy page as known before, because a response may
+// omit it.
+func (g *registrar) adopt(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
 	have, err := g.read(ctx, id)
 	if err != nil || have == nil {
 		return Resource{}, false, err
 	}
-	if have.equals(g.describe(), g.keycloak) {
-		out, err = g.done(ctx, id, have.policy)
+	policy = cmp.Or(have.policy, policy)
+	if have.holds(g.describe(), g.r.Exact) {
+		out, err = g.done(ctx, id, policy)
 		return out, true, err
 	}
-	return g.update(ctx, id, have.policy)
+	whole, err := have.joined(g.describe(), g.r.Exact, g.keycloak)
+	if err != nil {
+		return Resource{}, false, err
+	}
+	return g.update(ctx, id, policy, whole)
 }
 
 // update sends the complete description (§3.2.3). It reports whether the
-// server has the resource for this owner. The policy is the address of the
-// policy page as known before, because a response may omit it.
-func (g *registrar) update(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
-	a, err := g.call(ctx, http.MethodPut, id, g.describe())
+// server has the resource for this owner.
+func (g *registrar) update(ctx context.Context, id, policy string, whole map[string]json.RawMessage) (out Resource, found bool, err error) {
+	a, err := g.call(ctx, http.MethodPut, id, whole)
 	if err != nil {
 		return Resource{}, false, err
 	}
@@ -184,7 +192,7 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 			return Resource{}, err
 		}
 		if id != "" {
-			if out, found, err := g.adopt(ctx, id); err != nil || found {
+			if out, found, err := g.adopt(ctx, id, ""); err != nil || found {
 				return out, err
 			}
 		}
@@ -217,6 +225,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		err := errRegistration.because(errors.New("the server made the service the owner; a person's resource needs that person's PAT"))
 		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
 	}
+	g.made = true
 	return g.done(ctx, id, policy)
 }
 
@@ -381,8 +390,10 @@ func (g *registrar) describe() description {
 type remote struct {
 	id, name, kind, text, icon, policy string
 	scopes                             []string
+	scopesRead                         bool   // scopes are all that it has
 	owner                              string // owner.name at Keycloak, "" elsewhere
 	ownerManaged                       bool
+	members                            map[string]json.RawMessage // all of them
 }
 
 func readRemote(body []byte) *remote {
@@ -393,8 +404,9 @@ func readRemote(body []byte) *remote {
 	m := &remote{
 		id: strictjson.String(members["_id"]), name: strictjson.String(members["name"]), kind: strictjson.String(members["type"]),
 		text: strictjson.String(members["description"]), icon: strictjson.String(members["icon_uri"]),
-		scopes: introspection.ReadScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
+		ownerManaged: string(members["ownerManagedAccess"]) == "true", members: members,
 	}
+	m.scopes, m.scopesRead = readScopes(members["resource_scopes"])
 	if uri := strictjson.String(members["user_access_policy_uri"]); uri != "" {
 		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
 			m.policy = uri
@@ -407,10 +419,56 @@ func readRemote(body []byte) *remote {
 	return m
 }
 
-func (m *remote) equals(d description, keycloak bool) bool {
-	have, want := slices.Sorted(slices.Values(m.scopes)), slices.Sorted(slices.Values(d.Scopes))
-	return m.name == d.Name && m.kind == d.Type && m.text == d.Description && m.icon == d.IconURI &&
-		slices.Equal(have, want) && (!keycloak || m.ownerManaged == d.OwnerManaged)
+// holds reports whether the server has everything that we name. Unless exact,
+// it may have more scopes.
+func (m *remote) holds(d description, exact bool) bool {
+	same := func(have, want string) bool { return want == "" || have == want }
+	return m.name == d.Name && same(m.kind, d.Type) && same(m.text, d.Description) && same(m.icon, d.IconURI) &&
+		(m.ownerManaged || !d.OwnerManaged) && len(without(d.Scopes, m.scopes)) == 0 &&
+		(!exact || m.scopesRead && len(without(m.scopes, d.Scopes)) == 0)
+}
+
+// joined returns the description to write: what the server has, with what we
+// name. An update replaces everything, so what is left out is lost, and what
+// people decided about a scope with it (K3, K26).
+func (m *remote) joined(d description, exact, keycloak bool) (map[string]json.RawMessage, error) {
+	if !exact {
+		if !m.scopesRead {
+			return nil, errRegistration.because(errors.New("the server has scopes of the resource that cannot be read, so the resource is left as it is"))
+		}
+		d.Scopes = append(slices.Clone(m.scopes), without(d.Scopes, m.scopes)...)
+	}
+	ours, err := json.Marshal(d)
+	if err != nil {
+		return nil, errInternal.because(err)
+	}
+	var named map[string]json.RawMessage
+	if err := json.Unmarshal(ours, &named); err != nil {
+		return nil, errInternal.because(err)
+	}
+	whole := maps.Clone(m.members)
+	maps.DeleteFunc(whole, func(name string, value json.RawMessage) bool { return serversOwn(name, value, keycloak) })
+	maps.Copy(whole, named)
+	return whole, nil
+}
+
+// serversOwn reports whether a member is what the server says of itself, or
+// says nothing.
+func serversOwn(name string, value json.RawMessage, keycloak bool) bool {
+	switch name {
+	case "_id", "user_access_policy_uri":
+		return true
+	case "owner", "scopes": // scopes are resource_scopes once more (K5)
+		return keycloak
+	case "attributes": // Keycloak adds an empty one
+		return keycloak && string(value) == "{}"
+	}
+	return string(value) == "null"
+}
+
+// without returns the elements of list that are not in other.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }
 
 // remoteName identifies a resource in a listing.
@@ -439,4 +497,24 @@ func (g *registry) setName(owner, id string, n remoteName) {
 // soundID reports whether id can be stored and used as one segment of a path.
 func soundID(id string) bool {
 	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
+}
+
+// readScopes reads the scopes of a resource. They are strings, or objects with
+// a name (K5). It reports whether it could read them all.
+func readScopes(raw json.RawMessage) (scopes []string, all bool) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return nil, len(raw) == 0
+	}
+	all = true
+	seen := make(map[string]bool, len(list))
+	for _, item := range list {
+		name := introspection.ScopeName(item)
+		if all = all && name != ""; name == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		scopes = append(scopes, name)
+	}
+	return scopes, all
 }

@@ -38,8 +38,14 @@ type Resource struct {
 	// Name identifies the resource among those of its owner and must not
 	// change. The authorization server shows it to the owner.
 	Name string
-	// Scopes are all the scopes that can be requested.
+	// Scopes are all the scopes that can be requested. The server may have
+	// more: a resource that exists there under our name keeps what it has, and
+	// gets those that it lacks.
 	Scopes []string
+	// Exact makes Register withdraw the scopes that the server has and Scopes
+	// does not name. What people decided about a withdrawn scope is lost.
+	// Requests never withdraw a scope.
+	Exact bool
 	// Type, Description and IconURI are optional. The authorization server
 	// shows them to the owner. Like Name, Type must not change, because a
 	// resource whose id was lost is found again by both. Description is not
@@ -152,7 +158,7 @@ func (rs *ResourceServer) key(r Resource) resourceKey {
 
 // sum returns a hash of what the server is told about the resource.
 func (r Resource) sum() [sha256.Size]byte {
-	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes}
+	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes, r.Exact}
 	b, err := json.Marshal(told)
 	if err != nil {
 		return [sha256.Size]byte{} // cannot happen, because strings always marshal
@@ -162,8 +168,8 @@ func (r Resource) sum() [sha256.Size]byte {
 
 // Register registers the resource at the authorization server and returns it
 // with ID and PolicyURI set. It is safe to call again: an existing resource
-// keeps its id and what its owner decided, and is updated only if its
-// description differs. Requests register the resources they need by
+// keeps its id and what its owner decided. It is updated only if it lacks what
+// r names, and keeps what r does not name, unless r is Exact. Requests register the resources they need by
 // themselves. Call Register for a resource that the owner should see right
 // away.
 //
@@ -184,10 +190,9 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 
 // refusedID is an id that the server refused. The zero value is no refusal.
 type refusedID struct {
-	id      string
-	gone    bool // the server does not know it
-	drifted bool // the server knows it with other scopes
-	policy  string
+	id     string
+	gone   bool // the server does not know it
+	policy string
 }
 
 func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
@@ -223,6 +228,7 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestBudget)
 	defer cancel()
+	r.Exact = false // a request withdraws nothing
 	out, err := rs.register(ctx, r, refusedID{})
 	return out.ID, err
 }
@@ -244,6 +250,7 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 	} else {
 		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
+	r.Exact = false // a request withdraws nothing
 	out, err := rs.register(ctx, r, refused)
 	return out.ID, err
 }
