@@ -18,7 +18,7 @@ import (
 func signIn(op *middlewaretest.Server, base string) *gatehouse.RelyingParty {
 	login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
 		Client: op.AddClient(base + "/auth/callback"), RedirectURL: base + "/auth/callback",
-		LoginURL: "/auth/login", Scopes: []string{"email"},
+		Scopes: []string{"email"},
 	})
 	if err != nil {
 		panic(err)
@@ -36,9 +36,7 @@ func ExampleRelyingParty_SessionHandler() {
 	url := middlewaretest.NewApp(t, func(base string) http.Handler {
 		login := signIn(op, base)
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
-		mux.Handle("/auth/login", login.LoginHandler())
-		mux.Handle("/auth/session", login.SessionHandler())
+		mux.Handle("/auth/", login.Handler()) // has SessionHandler at /auth/session
 		mux.Handle("/{$}", login.OptionalLogin(notes))
 		return mux
 	})
@@ -85,7 +83,7 @@ func ExampleRelyingParty_HTTPClient() {
 	url := middlewaretest.NewApp(t, func(base string) http.Handler {
 		login := signIn(op, base)
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/auth/", login.Handler())
 		mux.Handle("/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			client, err := login.HTTPClient(r.Context(), api.URL)
 			if err != nil {
@@ -136,7 +134,7 @@ func ExampleIdentityHeaders() {
 		})
 		login := signIn(op, base)
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/auth/", login.Handler())
 		mux.Handle("/", login.RequireLogin(tell(proxy)))
 		mux.Handle("/public/", login.OptionalLogin(tell(proxy)))
 		return mux

@@ -148,8 +148,7 @@ func ExampleStore() {
 			panic(err)
 		}
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
-		mux.Handle("/auth/logout", login.LogoutHandler())
+		mux.Handle("/auth/", login.Handler())
 		mux.Handle("/notes/", login.RequireLogin(notes))
 		mux.Handle("/{$}", login.OptionalLogin(notes))
 		return mux

@@ -86,7 +86,7 @@ func newApp(provider *gatehouse.Provider, client gatehouse.Client, redirect stri
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/auth/callback", login.CallbackHandler())
+	mux.Handle("/auth/", login.Handler())
 	mux.Handle("/api", api.UMAProtect(gatehouse.Resource{Name: "notes", Scopes: []string{"read"}}.AllOf("read"))(http.NotFoundHandler()))
 	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "hello "+gatehouse.IdentityFrom(r.Context()).ClaimString("email"))

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -104,11 +105,48 @@ func TestScript(t *testing.T) {
 	s.want(200, "[]")(ana.Fetch(s.url + "/api/notes"))
 }
 
+// Requests of the script change notes. Another site cannot send them.
+func TestScriptPosts(t *testing.T) {
+	s, op := newSite(t)
+	ana := op.Browser(t, "ana")
+	s.want(200)(ana.Get(s.url + "/notes"))
+	for _, c := range []struct {
+		site, body string
+		status     int
+	}{
+		{"same-origin", `{"text":"by script"}`, 204},
+		{"cross-site", `{"text":"forged"}`, 403},
+		{"same-origin", `{`, 400},
+		{"same-origin", `{"text":"` + strings.Repeat("x", maxNote) + `"}`, 400},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/api/notes", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Sec-Fetch-Mode", "cors")
+		r.Header.Set("Sec-Fetch-Site", c.site)
+		s.want(c.status)(ana.Do(r))
+	}
+	s.want(200, `["by script"]`)(ana.Fetch(s.url + "/api/notes"))
+}
+
+// Who opens the program as localhost is sent to the name of RedirectURL.
+func TestLocalhost(t *testing.T) {
+	op := middlewaretest.NewServer(t)
+	app := newTestService(t, op, "http://127.0.0.1:8080")
+	w := httptest.NewRecorder()
+	app.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost:8080/notes?a=b", nil))
+	if got := w.Result().Header.Get("Location"); w.Code != http.StatusTemporaryRedirect || got != "http://127.0.0.1:8080/notes?a=b" {
+		t.Errorf("status %d, Location %q", w.Code, got)
+	}
+}
+
 // Groups, and a sign-in of the last minutes.
 func TestRequirements(t *testing.T) {
 	s, op := newSite(t)
 	ana, ben := op.Browser(t, "ana"), op.Browser(t, "ben")
-	s.want(200, "1 people")(ana.Get(s.url + "/people"))
+	s.want(200, "signed in: 1.")(ana.Get(s.url + "/people"))
 	s.want(403)(ben.Get(s.url + "/people"))
 	op.Clock().Advance(30 * 60e9)
 	op.ResetCounts()
