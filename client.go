@@ -101,7 +101,7 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 		return nil, err
 	}
 	if md.TokenEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no token_endpoint"))
+		return nil, errMetadataInvalid.because(p.lacks(memberToken))
 	}
 	return md, nil
 }

@@ -32,6 +32,7 @@ const (
 // The codes of EventTrouble. docs/errors.md explains them.
 const (
 	troubleMetadata     = "metadata_outage"
+	troubleMember       = "metadata_defect"
 	troubleServiceToken = "service_token_outage"
 	troubleRevocation   = "unrevoked_token"
 	troubleGarbage      = "garbage_record"

@@ -135,7 +135,10 @@ func (c *callback) read(ctx context.Context) (err error) {
 	if code := c.query.Get("code"); !c.query.Has("error") && (code == "" || len(code) > maxCode) {
 		return errResponse.because(fmt.Errorf("code of %d bytes", len(code)))
 	}
-	return nil
+	if !c.query.Has("error") { // before the state is spent on a code that cannot be sent
+		_, err = c.rp.provider.awaitMetadata(ctx)
+	}
+	return err
 }
 
 // checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
@@ -146,7 +149,7 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 		}
 		return nil
 	}
-	md, err := c.rp.provider.Metadata(ctx)
+	md, err := c.rp.provider.awaitMetadata(ctx)
 	if err == nil && md.ResponseIssuer {
 		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
 	}

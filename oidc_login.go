@@ -91,8 +91,8 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if err != nil {
 		return "", err
 	}
-	if md.AuthorizationEndpoint == "" {
-		return "", errMetadataInvalid.because(errors.New("no authorization_endpoint"))
+	if err := rp.provider.checkSignIn(md, rp.client, rp.config.SkipUserInfo); err != nil {
+		return "", err
 	}
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")

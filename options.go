@@ -88,6 +88,10 @@ func (c *ProviderConfig) complete(issuer string) error {
 		md.Issuer = issuer
 		md.ScopesSupported = slices.Clone(md.ScopesSupported)
 		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
+		md.UserInfoAlgorithms = slices.Clone(md.UserInfoAlgorithms)
+		md.TokenAuthMethods = slices.Clone(md.TokenAuthMethods)
+		md.RevocationAuthMethods = slices.Clone(md.RevocationAuthMethods)
+		md.IntrospectionAuthMethods = slices.Clone(md.IntrospectionAuthMethods)
 		c.Metadata = &md
 	}
 	if c.Logger == nil {

@@ -229,7 +229,7 @@ func TestConfigIsCopied(t *testing.T) {
 
 // Static metadata is copied as well.
 func TestMetadataIsCopied(t *testing.T) {
-	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7"}
+	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7", JWKSURI: "https://op.test/realm/ep/keys-1"}
 	s := world.NewSite(t, func(o *world.SiteOptions) { o.Provider = func(c *gatehouse.ProviderConfig) { c.Metadata = md } })
 	md.AuthorizationEndpoint = "https://evil.example/"
 	ana := s.Visitor("ana")

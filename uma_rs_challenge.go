@@ -156,7 +156,7 @@ func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, 
 		return "", "", err
 	}
 	if md.PermissionEndpoint == "" {
-		return "", "", errMetadataInvalid.because(errors.New("no permission_endpoint"))
+		return "", "", errMetadataInvalid.because(rs.provider.lacks(memberPermission))
 	}
 	list := need.asks()
 	for i := range list {

@@ -67,7 +67,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 		return nil, err
 	}
 	if md.IntrospectionEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no introspection_endpoint"))
+		return nil, errMetadataInvalid.because(rs.provider.lacks(memberIntrospection))
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}

@@ -51,7 +51,7 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 		return nil, err
 	}
 	if md.ResourceRegistrationEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no resource_registration_endpoint"))
+		return nil, errMetadataInvalid.because(rs.provider.lacks(memberRegistration))
 	}
 	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: md.isKeycloak()}, nil
 }
