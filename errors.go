@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -75,6 +76,16 @@ func about(subject string, err error) error {
 	if e.subject == "" {
 		e.subject = subject
 	}
+	return &e
+}
+
+// also returns an error with one more cause.
+func also(err, cause error) error {
+	e := *asError(err, errInternal)
+	if e.Err != nil {
+		cause = fmt.Errorf("%w; %w", e.Err, cause)
+	}
+	e.Err = cause
 	return &e
 }
 

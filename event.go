@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 )
 
 // EventName is the name of a kind of event. It is a noun.
@@ -156,7 +158,22 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 		add("error", e.Err.Error())
 	}
 	p.logger.LogAttrs(ctx, level, "gatehouse: "+string(e.Name), append(attrs, more...)...)
+	p.describe(ctx, e)
 	if p.events != nil {
 		p.events(ctx, e)
+	}
+}
+
+// describe writes what the provider said about a refused sign-in or refresh to
+// the log, in a line of its own at DEBUG. No hook gets it: it is redacted, but
+// it is still free text of somebody else.
+func (p *Provider) describe(ctx context.Context, e Event) {
+	said, ok := errors.AsType[outbound.Detailed](e.Err)
+	if !ok || e.Name != EventRefusal && e.Name != EventRefresh || !p.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	if text := said.Detail(); text != "" {
+		p.logger.LogAttrs(ctx, slog.LevelDebug, "gatehouse: description", slog.String("issuer", e.Issuer),
+			slog.String("code", e.Code), slog.String("id", e.ID), slog.String("description", text))
 	}
 }

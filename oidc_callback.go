@@ -12,6 +12,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -89,7 +90,7 @@ func (c *callback) run(ctx context.Context) error {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
 		if err := step(ctx); err != nil {
-			return about(c.subject, err)
+			return c.failed(err)
 		}
 		if c.location != "" {
 			break
@@ -145,7 +146,7 @@ func (c *callback) read(ctx context.Context) (err error) {
 func (c *callback) checkIssuer(ctx context.Context) error {
 	if c.query.Has("iss") {
 		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
-			return errResponseIssuer.because(fmt.Errorf("iss is %q", clip(iss)))
+			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
 		}
 		return nil
 	}
@@ -167,9 +168,7 @@ func (c *callback) spend(ctx context.Context) error {
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.query.Has("error") {
-		// The error text comes from the provider, so it does not go on the
-		// page.
-		return errRefusedThere.because(fmt.Errorf("error %q", clip(c.query.Get("error"))))
+		return errRefusedThere.because(nil) // failed adds what the provider said
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 )
 
 // Refuse implements Guard. If err asks for sign-in or step-up and the request
@@ -85,6 +87,36 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 		body.LoginURL = rp.loginURL()
 	}
 	writeJSON(w, e.Status, body)
+}
+
+// failed adds to the error of a callback who signs in, and what the provider
+// said if it answered with an error (RFC 6749 §4.1.2.1). That is text of a
+// stranger: no page shows it, and the log repeats no value of this sign-in
+// (R13).
+func (c *callback) failed(err error) error {
+	if c.query.Has("error") {
+		said := outbound.NewSaid(c.query.Get("error"), c.query.Get("error_description"), c.secrets()...)
+		err = also(err, fmt.Errorf("the provider answered with the %w", said))
+	}
+	return about(c.subject, err)
+}
+
+// secrets lists what the provider and the browser were sent or sent for this
+// sign-in, except the members of an error.
+func (c *callback) secrets() []string {
+	secrets := []string{c.rp.client.Secret.Reveal()}
+	if c.attempt != nil {
+		secrets = append(secrets, c.attempt.State(), c.attempt.Nonce(), c.attempt.Verifier())
+	}
+	for name, values := range c.query {
+		if name != "iss" && !strings.HasPrefix(name, "error") {
+			secrets = append(secrets, values...)
+		}
+	}
+	for _, cookie := range c.r.Cookies() {
+		secrets = append(secrets, strings.Split(cookie.Value, ".")...)
+	}
+	return secrets
 }
 
 // challenge sets WWW-Authenticate, which every 401 must have (RFC 9110

@@ -52,7 +52,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 	sent := c.now()
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, c.client))
 	if err != nil {
-		return nil, tokenError(err)
+		return nil, tokenError(err, endpoint, who, form)
 	}
 	return readTokens(token, sent)
 }
@@ -90,27 +90,24 @@ func secondsOf(v any) float64 {
 
 // tokenError converts an error of x/oauth2. Its RetrieveError prints the whole
 // body (M11), so it is taken apart and dropped.
-func tokenError(err error) error {
+func tokenError(err error, endpoint string, who Credentials, form url.Values) error {
 	var said *oauth2.RetrieveError
 	if !errors.As(err, &said) || said.Response == nil {
 		if errors.Is(err, context.Canceled) {
 			return &Trouble{cause: context.Canceled}
 		}
-		return &Trouble{cause: ownWords("token endpoint", err)}
+		return &Trouble{cause: ownWords("token endpoint "+outbound.Address(endpoint), err)}
 	}
-	refusal := &Refusal{Status: said.Response.StatusCode, where: "token endpoint", body: said.Body}
-	var body struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(said.Body, &body) == nil {
-		refusal.Code = outbound.Clip(body.Error)
-	}
-	if refusal.Status >= 400 && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
-		return refusal
+	var object map[string]json.RawMessage
+	_ = json.Unmarshal(said.Body, &object) // what is not an object has no members
+	status := said.Response.StatusCode
+	code, t := call{outbound.Address(endpoint), who.sent(), who.secretsIn(form)}.tell("token endpoint answered", status, object)
+	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
+		return &Refusal{Status: status, Code: code, body: said.Body, told: t}
 	}
 	// This is trouble of the server, or a redirect, which is never followed
 	// (M10). Some servers refuse with status 200 and an error member.
-	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: errors.New(refusal.Error())}
+	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: &t}
 }
 
 // ownWords keeps from a library's error only what our own client said, which is

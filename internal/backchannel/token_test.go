@@ -43,24 +43,30 @@ func TestToken(t *testing.T) {
 // Whatever the answer is, the request is sent once, and the error contains
 // nothing of the body but the error code.
 func TestTokenRefusals(t *testing.T) {
+	const how = "HOW" // the client authenticated
 	for _, tt := range []struct {
 		status int
 		body   string
-		want   string // of the refusal, "" for *Trouble
+		want   string // of the refusal without the address, "" for *Trouble
 	}{
-		{400, `{"error":"invalid_grant","error_description":"SECRET"}`, "token endpoint answered 400 invalid_grant"},
-		{401, `{"error":"invalid_client"}`, "token endpoint answered 401 invalid_client"},
-		{403, `{"error":"need_info","ticket":"SECRET"}`, "token endpoint answered 403 need_info"},
-		{404, `<html>SECRET`, "token endpoint answered 404"},
-		{400, `{"error":"` + strings.Repeat("x", 1000) + `"}`, "token endpoint answered 400 " + strings.Repeat("x", 200) + "…"},
+		{400, `{"error":"invalid_grant","error_description":"SECRET"}`, "400 invalid_grant from"},
+		{401, `{"error":"invalid_client"}`, "401 invalid_client from, with client authentication " + how},
+		{403, `{"error":"need_info","ticket":"SECRET"}`, "403 need_info from"},
+		{404, `<html>SECRET`, "404 from"},
+		{400, `{"error":"` + strings.Repeat("x", 1000) + `"}`, "400 other (1000 bytes) from"},
+		{400, `{"error":"bad_abcdefgh"}`, "400 other (12 bytes) from"},
+		{400, `{"error":"bad_ticket","ticket":"bad_ticket"}`, "400 other (10 bytes) from"},
 		{200, `{"error":"invalid_grant"}`, ""},
 		{200, `{"token_type":"Bearer"}`, ""},
 		{200, `SECRET`, ""},
 		{503, `{"error":"SECRET"`, ""},
 	} {
-		for _, method := range []backchannel.Method{backchannel.Basic, backchannel.Post, backchannel.None} {
+		for method, sent := range map[backchannel.Method]string{
+			backchannel.Basic: "client_secret_basic and a secret", backchannel.Post: "client_secret_post and a secret", backchannel.None: "none and no secret",
+		} {
 			p := newPeer(t, tt.status, tt.body)
-			_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", secret, method), url.Values{"grant_type": {"x"}})
+			_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", secret, method), url.Values{"grant_type": {"x"}, "code": {"abcdefgh"}})
+			want := "token endpoint answered " + strings.NewReplacer(" from", " from "+p.URL, how, sent).Replace(tt.want)
 			if len(p.asked) != 1 {
 				t.Errorf("%d %s: sent %d times", tt.status, tt.body, len(p.asked))
 			}
@@ -68,8 +74,8 @@ func TestTokenRefusals(t *testing.T) {
 				t.Errorf("%d %s: %v", tt.status, tt.body, err)
 				continue
 			}
-			if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok != (tt.want != "") || ok && refusal.Error() != tt.want {
-				t.Errorf("%d %s: %v, want %q", tt.status, tt.body, err, tt.want)
+			if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok != (tt.want != "") || ok && refusal.Error() != want {
+				t.Errorf("%d %s: %v, want %q", tt.status, tt.body, err, want)
 			}
 			if _, ok := errors.AsType[*backchannel.Trouble](err); ok != (tt.want == "") {
 				t.Errorf("%d %s: %T", tt.status, tt.body, err)
