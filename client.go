@@ -91,7 +91,7 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, error) {
 	get := p.Metadata
 	if grant == umaGrant {
-		get = p.umaMetadata
+		get = p.clientMetadata
 	}
 	md, err := get(ctx)
 	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {

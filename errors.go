@@ -345,7 +345,7 @@ var (
 	errUMADenied           = kind{CodeUMADenied, 403, "You have not been given access to this."}
 	errTooManyRounds       = kind{"too_many_rounds", 403, "The access you have been given is not enough for this."}
 	errPartyMissing        = kind{"uma_party_missing", 401, "You need to sign in first."}
-	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "It cannot be shown right now who is asking."}
+	errClaimsUnavailable   = kind{"claims_unavailable", 503, "It cannot be shown right now who is asking."}
 	errClaimsRefused       = kind{"uma_claims_refused", 403, "The authorization server does not accept the proof of who is asking. Signing in again may help."}
 	errTicketReused        = kind{"ticket_reused", 502, "The authorization server answered in a way this site does not understand."}
 	errTicketRefused       = kind{"ticket_refused", 502, "The authorization server does not accept the permission ticket."}

@@ -35,9 +35,12 @@ type ProviderConfig struct {
 	// response, 10 s per call, no redirects, and https only (http on
 	// loopback).
 	Transport http.RoundTripper
-	// Metadata, if not nil, is used instead of discovery. Its Issuer is
-	// ignored.
+	// Metadata, if not nil, is used instead of discovery, as far as it goes: a
+	// UMATransport needs only a token endpoint. Its Issuer is ignored.
 	Metadata *Metadata
+	// Dialect names the product if it deviates from UMA and Metadata does not
+	// show it. Metadata from discovery shows it.
+	Dialect Dialect
 	// Keys, if not nil, are the provider's signing keys. Then none are
 	// fetched.
 	Keys []jose.JSONWebKey
@@ -59,6 +62,13 @@ type ProviderConfig struct {
 	InsecureHTTP bool
 }
 
+// Dialect is a product whose UMA deviates from the specifications.
+type Dialect string
+
+// Keycloak never asks for claims, asks owners unless told not to, and has forms
+// of its own for introspection and registration.
+const Keycloak Dialect = "keycloak"
+
 // complete checks the settings and fills in the defaults.
 func (c *ProviderConfig) complete(issuer string) error {
 	var wrong problems
@@ -78,6 +88,9 @@ func (c *ProviderConfig) complete(issuer string) error {
 		if !keyset.Asymmetric(alg) {
 			wrong.add("SigningAlgorithms", "%q is not an asymmetric signature algorithm", alg)
 		}
+	}
+	if c.Dialect != "" && c.Dialect != Keycloak {
+		wrong.add("Dialect", "%q is not one of keycloak", c.Dialect)
 	}
 	c.Keys, c.SigningAlgorithms = slices.Clone(c.Keys), slices.Clone(c.SigningAlgorithms)
 	if c.Metadata != nil {
@@ -383,15 +396,25 @@ type UMATransportConfig struct {
 	// Base carries the requests to the resource servers. nil means
 	// http.DefaultTransport.
 	Base http.RoundTripper
-	// Claims returns the proof of who the requesting party is, to push when
-	// the authorization server asks for it. nil pushes nothing.
-	// RelyingParty.ClaimToken has this type. The context has the values of the
-	// request that needs the claims, but Claims may outlive that request.
+	// Claims returns the proof of who the requesting party is. It is pushed
+	// with the first exchange. If it returns nothing or fails, the exchange
+	// fails with claims_unavailable; an *Error keeps its own code. If the
+	// server refuses the format, one more ticket is tried without claims, but
+	// never at Keycloak. nil pushes nothing. RelyingParty.ClaimToken has this
+	// type. The context has the values of the request that needs the claims,
+	// but Claims may outlive that request.
 	Claims func(ctx context.Context) (ClaimToken, error)
+	// ClaimsWhenAsked pushes Claims only when the authorization server asks
+	// for them. Keycloak gets them with the first exchange all the same,
+	// because it never asks and would treat the client as the requesting
+	// party. If Metadata of the provider is written by hand, say in
+	// ProviderConfig.Dialect that it is a Keycloak.
+	ClaimsWhenAsked bool
 	// Party returns on whose behalf a request is made. Tokens of one party are
 	// never used for another. "" means the client itself, which is an error if
 	// Claims is set. A nil Party means the issuer and the subject of
-	// IdentityFrom, joined with a space, or "" if there is no identity.
+	// IdentityFrom, joined with a space, or "" if there is no identity. For an
+	// identity from a requesting party token (ViaUMA), "uma " precedes them.
 	Party func(ctx context.Context) string
 	// Scopes are requested in addition to those of the ticket (UMA Grant
 	// §3.3.1). The client must be registered for them.
@@ -403,10 +426,6 @@ type UMATransportConfig struct {
 	// SubmitRequest lets Keycloak ask the owner if permission is missing. By
 	// default we tell it not to. Other servers decide that themselves.
 	SubmitRequest bool
-	// PushFirst pushes Claims with the first exchange, without waiting to be
-	// asked. With Claims set, Keycloak always gets them first, because it
-	// never asks and would treat the client as the requesting party.
-	PushFirst bool
 }
 
 // ClaimToken is a token that proves claims about the requesting party.
@@ -429,8 +448,8 @@ func (c *UMATransportConfig) complete(p *Provider) error {
 	if c.MaxRounds < 0 {
 		wrong.add("MaxRounds", "negative")
 	}
-	if c.PushFirst && c.Claims == nil {
-		wrong.add("PushFirst", "there are no Claims to push")
+	if c.ClaimsWhenAsked && c.Claims == nil {
+		wrong.add("ClaimsWhenAsked", "there are no Claims to push")
 	}
 	c.Scopes = slices.Clone(c.Scopes)
 	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)

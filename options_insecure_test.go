@@ -25,10 +25,10 @@ var configs = []any{
 // judged says for every switch in a config why it does not weaken security. An
 // option that does is called Insecure… and belongs in weakening.
 var judged = map[string]string{
-	"RelyingPartyConfig.SkipUserInfo":  "fewer claims, none that is less checked",
-	"Metadata.ResponseIssuer":          "on asks for more; off is what the provider announces, and an iss that is there is compared all the same",
-	"UMATransportConfig.SubmitRequest": "a wish to the authorization server (UMA Grant §3.3.1)",
-	"UMATransportConfig.PushFirst":     "the claims go to the configured issuer one answer earlier",
+	"RelyingPartyConfig.SkipUserInfo":    "fewer claims, none that is less checked",
+	"Metadata.ResponseIssuer":            "on asks for more; off is what the provider announces, and an iss that is there is compared all the same",
+	"UMATransportConfig.SubmitRequest":   "a wish to the authorization server (UMA Grant §3.3.1)",
+	"UMATransportConfig.ClaimsWhenAsked": "the claims go to the configured issuer one answer later, and Keycloak, which never asks, gets them first all the same",
 }
 
 // weakening turns on each insecure option, alone, in a config that works.

@@ -63,6 +63,8 @@ type Provider struct {
 	mu      sync.Mutex
 	defects [2]discovery.Defects // of each document as last fetched; guarded by mu
 	told    map[string]bool      // defects that are in the log already; guarded by mu
+	dialect Dialect
+	written *Metadata // by hand, or nil
 }
 
 // The documents that a server publishes.
@@ -95,6 +97,8 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		algs:     c.SigningAlgorithms,
 		fixed:    c.Keys != nil,
 		told:     map[string]bool{},
+		dialect:  c.Dialect,
+		written:  c.Metadata,
 	}
 	p.channel = backchannel.New(p.client, p.clock)
 	p.openid, p.uma = p.kept(p.fetchOpenID), p.kept(p.fetchUMA)
@@ -124,6 +128,15 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.g
 // added from uma2-configuration. Nothing else is taken from uma2-configuration
 // (decision 8), unless the server has no other document.
 func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.uma) }
+
+// clientMetadata returns what a UMA client needs: the given metadata if it has
+// a token endpoint, and otherwise that of umaMetadata.
+func (p *Provider) clientMetadata(ctx context.Context) (*Metadata, error) {
+	if p.written != nil && p.written.TokenEndpoint != "" {
+		return p.written, nil
+	}
+	return p.umaMetadata(ctx)
+}
 
 func (p *Provider) now() time.Time { return p.clock() }
 
@@ -448,8 +461,14 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 // isKeycloak reports whether the server is a Keycloak, which deviates from UMA
 // in known ways (see internal/testkit/umacases). Keycloak's metadata has a
 // policy endpoint and no claims interaction endpoint.
-func (md *Metadata) isKeycloak() bool {
-	return md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""
+func (p *Provider) isKeycloak(md *Metadata) bool {
+	return p.dialect == Keycloak || md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""
+}
+
+// isStandard reports whether the server is known to be no Keycloak. Metadata
+// written by hand may leave out what would show it.
+func (p *Provider) isStandard(md *Metadata) bool {
+	return !p.isKeycloak(md) && (md != p.written || md.ClaimsInteractionEndpoint != "")
 }
 
 // checkEndpoints reports every endpoint of ProviderConfig.Metadata that is not

@@ -109,6 +109,8 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 		return errTicketRefused.because(r)
 	case "invalid_claim_token":
 		return errClaimsRefused.because(r)
+	case "invalid_claim_token_format", "unsupported_claim_token_format", "invalid_claim_token_or_claim_token_format":
+		return errClaimsRefused.because(r)
 	case "invalid_client":
 		return errClientRefused.because(r)
 	case "unauthorized_client":
@@ -228,10 +230,15 @@ func unavailable(err error) error {
 	return e
 }
 
-// startsAfresh reports whether a new ticket may fix the failure.
-func startsAfresh(err error) bool {
-	code := ErrorCode(err)
-	return code == errTicketRefused.code || code == errRPTRefused.code
+// refusesFormat reports whether a code may mean that the server does not take
+// claims in the format in which they were pushed. UMA Grant defines no such
+// code.
+func refusesFormat(code string) bool {
+	switch code {
+	case "invalid_request", "invalid_claim_token_format", "unsupported_claim_token_format", "invalid_claim_token_or_claim_token_format":
+		return true
+	}
+	return false
 }
 
 // concernsAll reports whether the failure would occur with any ticket of the

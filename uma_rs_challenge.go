@@ -105,7 +105,7 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 // tooLong returns an error if the ticket may not reach the server again.
 func (rs *ResourceServer) tooLong(ctx context.Context, ticket string) error {
 	if len(ticket) > keycloakTicket {
-		if md, err := rs.provider.umaMetadata(ctx); err == nil && md.isKeycloak() {
+		if md, err := rs.provider.umaMetadata(ctx); err == nil && rs.provider.isKeycloak(md) {
 			return fmt.Errorf("a ticket of %d characters: Keycloak ignores one of more than %d, so ask for fewer resources at once", len(ticket), keycloakTicket)
 		}
 	}

@@ -71,7 +71,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if md.isKeycloak() {
+	if rs.provider.isKeycloak(md) {
 		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
@@ -94,12 +94,12 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	if md.isKeycloak() || !rs.asksByPAT() {
+	if rs.provider.isKeycloak(md) || !rs.asksByPAT() {
 		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)
 		if err != nil {
 			return nil, classify(err)
 		}
-		if md.isKeycloak() || !a.RefusesCaller() {
+		if rs.provider.isKeycloak(md) || !a.RefusesCaller() {
 			return a, nil
 		}
 	}

@@ -53,7 +53,7 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 	if md.ResourceRegistrationEndpoint == "" {
 		return nil, errMetadataInvalid.because(rs.provider.lacks(memberRegistration))
 	}
-	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: md.isKeycloak()}, nil
+	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: rs.provider.isKeycloak(md)}, nil
 }
 
 // registerOnce finds or creates the resource and returns it with its id.

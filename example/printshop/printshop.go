@@ -127,6 +127,8 @@ func (s *Shop) wire() error {
 		Base:          c.Transport,
 		Claims:        s.login.ClaimToken, // who asks: the person's ID Token
 		SubmitRequest: true,               // the owner may be asked
+
+		ClaimsWhenAsked: true, // so that the story shows how the server asks
 	})
 	if err != nil {
 		return err

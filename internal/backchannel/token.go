@@ -28,6 +28,8 @@ type Tokens struct {
 	// one; without one, the scope is as requested.
 	Scope    string
 	HasScope bool
+	// Upgraded is that of UMA Grant §3.3.5.
+	Upgraded bool
 	// Expires is by our clock. It is zero if the server did not say.
 	Expires time.Time
 	// Requested is when the request was sent.
@@ -64,6 +66,7 @@ func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
 	}
 	a := &Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Requested: sent}
 	a.IDToken, _ = t.Extra("id_token").(string)
+	a.Upgraded, _ = t.Extra("upgraded").(bool)
 	a.Scope, a.HasScope = t.Extra("scope").(string)
 	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
 	if seconds := secondsOf(t.Extra("expires_in")); seconds > 0 {
