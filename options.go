@@ -156,7 +156,8 @@ type RelyingPartyConfig struct {
 	// TrustedOrigins are other origins, such as "https://app.example.org",
 	// whose unsafe requests are accepted.
 	TrustedOrigins []string
-	// OwnerGrants stores the grants that the OwnerGrant requirement asks for.
+	// OwnerGrants stores the grants that the OwnerGrant requirement asks for. It
+	// must be of the same issuer and client.
 	OwnerGrants *OwnerGrants
 	// OnSignIn, if not nil, runs at every sign-in before the session exists.
 	// It may link a local user, add claims to the identity with SetClaim, or
@@ -213,6 +214,9 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		if err := cross.AddTrustedOrigin(o); err != nil {
 			wrong.add("TrustedOrigins", "%w", err)
 		}
+	}
+	if c.OwnerGrants != nil {
+		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
 	}
 	if c.Sessions != nil && redirect != nil {
 		wrong.wrap("Sessions", c.Sessions.admits(siteOf(redirect)))
@@ -325,7 +329,8 @@ type ResourceServerConfig struct {
 	Realm string
 	// PAT provides the protection API tokens of owners. nil means client
 	// credentials of Client, which work only for the owner "", the service
-	// itself.
+	// itself. An OwnerGrants must be of the same issuer and client. Any other
+	// PATSource must be of the same issuer if it has a method Issuer() string.
 	PAT PATSource
 	// ResourceIDs keeps the ids that the authorization server gave to
 	// resources. nil means memory, which is refilled by listing the resources
@@ -364,6 +369,7 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 	if !challenge.Printable(c.Realm) {
 		wrong.add("Realm", "it has characters that are not allowed in a header")
 	}
+	wrong.wrap("PAT", c.fits(p))
 	if c.CacheTTL > maxFactsTTL {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
@@ -375,6 +381,19 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 	c.CacheTTL = cmp.Or(c.CacheTTL, defaultFactsTTL)
 	if c.PAT == nil {
 		c.PAT = newServicePAT(p, c.Client)
+	}
+	return nil
+}
+
+// fits returns an error if PAT is of another authorization server or client.
+func (c *ResourceServerConfig) fits(p *Provider) error {
+	switch pats := c.PAT.(type) {
+	case *OwnerGrants:
+		return pats.fits(p, c.Client)
+	case interface{ Issuer() string }:
+		if issuer := pats.Issuer(); p != nil && issuer != p.issuer {
+			return fmt.Errorf("the PATSource is of the issuer %q, not of %q", issuer, p.issuer)
+		}
 	}
 	return nil
 }
