@@ -107,14 +107,14 @@ func (rp *RelyingParty) loginURL() string {
 	return rp.config.LoginURL
 }
 
-// comesBackTo is navigation.ComesBackTo for a browser in front of a proxy that
-// strips PathPrefix. The Referer of a form has the prefix already.
+// comesBackTo reports whether a person may be sent away from the request and
+// come back later, and to which address. A navigation comes back to its own
+// address, a posted form, without its body, to the page that it was on.
 func (rp *RelyingParty) comesBackTo(r *http.Request) (address string, ok bool) {
-	address, ok = navigation.ComesBackTo(r)
-	if navigation.Is(r) {
-		address = rp.address(r)
+	if navigation.IsForm(r) {
+		return navigation.FormPage(r, siteOf(rp.redirect)), true
 	}
-	return address, ok
+	return rp.address(r), navigation.Is(r)
 }
 
 // ownAddresses are those of our own handlers, as far as they are known to be
