@@ -40,6 +40,7 @@ type Error struct {
 	Err error
 
 	subject string // whom the request was made for, "" if not known
+	page    string // the page that the person came for, "" if not known
 }
 
 // Error returns the code and the cause.
@@ -165,6 +166,13 @@ func (e *Error) retryIn(d time.Duration) {
 	}
 }
 
+// saying returns the kind with another sentence, for a case of which more is
+// known. The code stays, because applications branch on it.
+func (k kind) saying(message string) kind {
+	k.message = message
+	return k
+}
+
 // asError returns the *Error in err's chain, or else the one that classify
 // makes of it. Any other error becomes an Error of the kind otherwise.
 func asError(err error, otherwise kind) *Error {
@@ -251,9 +259,11 @@ var (
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
+	errNotMounted     = kind{"callback_not_mounted", 500, "The sign-in of this site is not set up. RelyingParty.Handler (or CallbackHandler) has to be mounted at the path of RedirectURL, outside of every guard."}
 	errNotFound       = kind{"not_found", 404, "There is nothing at this address."}
 	errMethod         = kind{"method_not_allowed", 405, "This address does not take that method."}
 	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
+	errBodySlow       = kind{"request_timeout", 408, "This request took too long to arrive."}
 	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
 	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
 )
@@ -276,6 +286,11 @@ var (
 	errNoNavigation  = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
 	errNoToken       = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
 	errTokenStale    = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
+)
+
+const (
+	formNotSaved = "You are no longer signed in, so what you sent was not saved."
+	noOrigin     = "This sign-out does not say which site it came from: it has neither Origin nor Sec-Fetch-Site."
 )
 
 // Failures of a callback. What the browser sent is answered with 400, even if

@@ -41,6 +41,8 @@ const (
 	troubleIdle         = "idle_time_loss"
 	troubleList         = "unlisted_session"
 	troubleTicket       = "long_ticket"
+	troubleHost         = "other_host"
+	troubleReturnPath   = "dropped_return_path"
 )
 
 // The codes of events that are no failure.
@@ -91,6 +93,7 @@ func (p *Provider) emitFor(r *http.Request, e Event) {
 //   - INFO happens to honest people every day.
 var levels = map[string]slog.Level{
 	errInternal.code:        slog.LevelError,
+	errNotMounted.code:      slog.LevelError,
 	errMetadataInvalid.code: slog.LevelError,
 	errMetadataIssuer.code:  slog.LevelError,
 	errClientRefused.code:   slog.LevelError,
@@ -101,6 +104,7 @@ var levels = map[string]slog.Level{
 	errLoginRequired.code:  slog.LevelInfo,
 	errStepUp.code:         slog.LevelInfo,
 	errNoNavigation.code:   slog.LevelInfo,
+	errNotFound.code:       slog.LevelInfo,
 	errMethod.code:         slog.LevelInfo,
 	errStateMissing.code:   slog.LevelInfo,
 	errAttemptExpired.code: slog.LevelInfo,

@@ -262,8 +262,9 @@ func varyCookie(h http.Header) {
 //
 // A request with an Authorization header is checked by api only. For any other
 // request the session decides. If the session does not let the request in, a
-// navigation is sent to sign-in, or gets 403 if somebody is signed in. Every
-// other request gets the challenge of api. Requests from other sites and
+// navigation is sent to sign-in, or gets 403 if somebody is signed in. A form
+// gets the page of RequireLogin, and a prefetch gets no ticket. Every other
+// request gets the challenge of api. Requests from other sites and
 // failures are answered by page.
 //
 // Either panics if a guard is nil.
@@ -294,11 +295,11 @@ func (e *either) Check(r *http.Request) (*Identity, error) {
 	}
 	switch ErrorCode(err) {
 	case errLoginRequired.code:
-		if navigation.Is(r) {
+		if navigation.Is(r) || navigation.IsForm(r) || navigation.IsPrefetch(r) {
 			return nil, eitherRefusal{e.page, err}
 		}
 	case errForbidden.code, errStepUp.code:
-		if navigation.Is(r) {
+		if navigation.Is(r) || navigation.IsForm(r) || navigation.IsPrefetch(r) {
 			return nil, eitherRefusal{e.page, errForbidden.because(err)}
 		}
 	default: // a request from another site, or a store that fails, never gets a challenge

@@ -26,6 +26,7 @@ type RelyingParty struct {
 	need     []Requirement
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
+	hosts    *otherHosts
 
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
@@ -41,7 +42,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c)}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -116,10 +116,11 @@ func (c *callback) undo(ctx context.Context) {
 // read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
 // 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
-	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
-		return errResponse.because(errors.New("query is malformed"))
+	ours := []string{"state", "code", "iss", "error", "error_description", "error_uri"}
+	if c.query, err = navigation.Query(c.r.URL.RawQuery, ours...); err != nil {
+		return errResponse.because(err)
 	}
-	for _, name := range []string{"state", "code", "iss", "error", "error_description", "error_uri"} {
+	for _, name := range ours {
 		if n := len(c.query[name]); n > 1 { // RFC 6749 §3.1
 			return errResponse.because(fmt.Errorf("%s occurs %d times", name, n))
 		}
@@ -128,7 +129,7 @@ func (c *callback) read(ctx context.Context) (err error) {
 		return errStateMissing.because(nil)
 	}
 	if c.attempt, err = c.rp.readAttempt(c.r, c.query.Get("state")); err != nil {
-		return err
+		return c.goOn(ctx, err)
 	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err
@@ -142,21 +143,6 @@ func (c *callback) read(ctx context.Context) (err error) {
 	return err
 }
 
-// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
-func (c *callback) checkIssuer(ctx context.Context) error {
-	if c.query.Has("iss") {
-		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
-			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
-		}
-		return nil
-	}
-	md, err := c.rp.provider.awaitMetadata(ctx)
-	if err == nil && md.ResponseIssuer {
-		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
-	}
-	return err
-}
-
 // spend marks the state as used until it expires, so that a response counts
 // only once across all replicas (R9). An error response ends here.
 func (c *callback) spend(ctx context.Context) error {
@@ -164,9 +150,15 @@ func (c *callback) spend(ctx context.Context) error {
 	case err != nil:
 		return failure(err)
 	case !first:
-		return errStateUsed.because(nil)
+		return c.goOn(ctx, errStateUsed.because(nil))
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	if c.query.Get("error") == "temporarily_unavailable" {
+		if next, err := c.attempt.Retry(c.rp.sessions.now()); err == nil {
+			c.location, err = c.rp.begin(c.w, c.r, next)
+			return err
+		}
+	}
 	if c.query.Has("error") {
 		return errRefusedThere.because(nil) // failed adds what the provider said
 	}
@@ -235,7 +227,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 	case live.record().Subject != c.proof.Subject() || !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
 		return errGrantSubject.because(nil)
 	}
-	c.location = c.rp.returnPath(c.attempt.ReturnTo)
+	c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
 	return grants.take(ctx, c.proof.Subject(), c.tokens)
 }
 
@@ -304,6 +296,6 @@ func (c *callback) handOver(ctx context.Context) error {
 	rp, rec := c.rp, c.record
 	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.Subject, ClientID: rec.ClientID})
 	rp.setCookie(c.w, rp.cookie, c.ref.Cookie(), rp.sessions.keeper.Ending(rec).Sub(rp.sessions.now()))
-	c.location = rp.returnPath(c.attempt.ReturnTo)
+	c.location, _ = rp.returnPath(c.attempt.ReturnTo)
 	return nil
 }

@@ -71,12 +71,12 @@ func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 }
 
 // returnPath returns the path to go to after sign-in. It is wish if that is a
-// path of this site that a GET may safely open (R1, RT6), and HomeURL
-// otherwise.
-func (rp *RelyingParty) returnPath(wish string) string {
-	target, ok := navigation.ReturnPath(wish, rp.ownAddresses()...)
+// path, or an absolute address, of this site that a GET may safely open (R1,
+// RT6), and HomeURL otherwise.
+func (rp *RelyingParty) returnPath(wish string) (path string, ok bool) {
+	target, ok := navigation.ReturnPath(navigation.OwnPath(wish, siteOf(rp.redirect)), rp.ownAddresses()...)
 	if !ok {
-		return rp.config.HomeURL
+		return rp.config.HomeURL, false
 	}
-	return target
+	return target, true
 }

@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/storekey"
 )
@@ -27,6 +29,10 @@ const (
 	// opened.
 	maxAttemptsSeen = 4 * maxAttempts
 
+	// pageLife is how much longer than the attempt its cookie lives, so that
+	// "Try again" still leads to the page after a long break.
+	pageLife = 50 * time.Minute
+
 	// digestSize is the length of the digests that recognise a session or a
 	// set of requirements. It is enough to tell them apart, but not for
 	// security.
@@ -34,7 +40,8 @@ const (
 )
 
 // LoginHandler starts a sign-in on GET, or on POST from our own pages.
-// Afterwards the person returns to the path in the parameter "return_to".
+// Afterwards the person returns to the path in the parameter "return_to" of the
+// address or of the form. An absolute address of this site works too.
 // Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +57,12 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}
-		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
+		wish, err := wishOf(r)
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		location, err := rp.AuthURL(w, r, wish)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return
@@ -59,10 +71,24 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 	}))
 }
 
+// wishOf returns where the client wants to return to: a parameter of the form
+// that was posted, or of the address. A stray ";" or "%" elsewhere does no harm.
+func wishOf(r *http.Request) (string, error) {
+	form, err := postedForm(r)
+	if err != nil || form.Has("return_to") {
+		return form.Get("return_to"), err
+	}
+	query, _ := navigation.Query(r.URL.RawQuery)
+	return query.Get("return_to"), nil
+}
+
 // AuthURL starts a sign-in and returns the address at the provider to redirect
 // to. It sets the attempt's cookie on w. After sign-in the person returns to
 // the path returnTo, or to HomeURL if returnTo is not a path of this site.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	if err := rp.checkMounted(r); err != nil {
+		return "", err
+	}
 	return rp.begin(w, r, rp.newAttempt(r, returnTo))
 }
 
@@ -71,7 +97,11 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 // known who has signed in.
 func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.Attempt {
 	a := attempt.New(rp.sessions.now())
-	a.ReturnTo, a.From, a.Asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
+	a.From, a.Asked = rp.sessionDigest(r), rp.needDigest()
+	var ok bool
+	if a.ReturnTo, ok = rp.returnPath(returnTo); !ok && returnTo != "" {
+		rp.tellDropped(r, returnTo, "it is not a path of this site to which a sign-in may return")
+	}
 	for _, q := range rp.need {
 		if q.step.aged {
 			a.AskAge(q.step.maxAge)
@@ -87,6 +117,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if err := checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
 		return "", err
 	}
+	rp.noteHost(r)
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil {
 		return "", err
@@ -141,15 +172,20 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 	if err != nil {
 		return err
 	}
-	name := rp.attemptName(a.State())
+	name, wish := rp.attemptName(a.State()), a.ReturnTo
 	value := a.Seal(ring, rp.binding+name)
+	if a.ReturnTo != wish {
+		rp.tellDropped(r, wish, "it does not fit into a cookie")
+	}
 	rp.dropOldAttempts(w, r)
-	rp.setCookie(w, name, value, attempt.Life)
+	rp.setCookie(w, name, value, attempt.Life+pageLife)
 	return nil
 }
 
 // readAttempt opens the attempt that state belongs to. Its cookie is bound to
-// this relying party and to the cookie's name (RFC 9700 §4.7).
+// this relying party and to the cookie's name (RFC 9700 §4.7). If the attempt
+// has expired, readAttempt returns it along with the error, for the page that
+// the person came for.
 func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Attempt, error) {
 	if !attempt.ValidState(state) {
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
@@ -163,7 +199,10 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 	if err != nil {
 		return nil, err
 	}
-	return a, a.Check(state, rp.sessions.now())
+	if err := a.Check(state, rp.sessions.now()); !errors.Is(err, attempt.ErrUnknown) {
+		return a, err
+	}
+	return nil, errStateUnknown.because(errors.New("state does not belong to the attempt"))
 }
 
 func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attempt.Attempt, error) {
@@ -216,4 +255,41 @@ func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
 
 func digest(parts ...string) []byte {
 	return []byte(storekey.Of("gatehouse/digest", parts...)[:digestSize])
+}
+
+// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
+func (c *callback) checkIssuer(ctx context.Context) error {
+	if c.query.Has("iss") {
+		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
+			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
+		}
+		return nil
+	}
+	md, err := c.rp.provider.awaitMetadata(ctx)
+	if err == nil && md.ResponseIssuer {
+		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
+	}
+	return err
+}
+
+// goOn answers a response that was used before: the back button, a reload, or a
+// provider that answers twice. Who is signed in goes on to the page that they
+// came for. Anybody else is refused.
+func (c *callback) goOn(ctx context.Context, refusal error) error {
+	state := c.query.Get("state")
+	if !attempt.ValidState(state) {
+		return refusal
+	}
+	if _, err := c.rp.load(c.r); err != nil {
+		return refusal
+	}
+	if used, err := c.rp.sessions.keeper.Spent(ctx, state); err != nil || !used {
+		return refusal
+	}
+	c.location = c.rp.config.HomeURL
+	if c.attempt != nil {
+		c.rp.clearCookie(c.w, c.rp.attemptName(state))
+		c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
+	}
+	return nil
 }

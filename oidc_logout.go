@@ -56,7 +56,7 @@ func (rp *RelyingParty) LogoutHandler() http.Handler {
 // logout ends the session before it answers.
 func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
-		return errCrossOrigin.because(nil)
+		return errCrossOrigin.saying(noOrigin).because(errors.New("neither Origin nor Sec-Fetch-Site"))
 	}
 	if err := rp.checkOrigin(r); err != nil {
 		return err

@@ -3,12 +3,18 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/navigation"
 )
 
@@ -128,4 +134,87 @@ func (rp *RelyingParty) ownAddresses() []string {
 		}
 	}
 	return own
+}
+
+// checkMounted returns an error if a sign-in would begin at the address to
+// which the provider redirects back. The callback would then never be served,
+// and the browser would go to and fro for ever.
+func (rp *RelyingParty) checkMounted(r *http.Request) error {
+	address := rp.address(r)
+	if navigation.ServedBy(address, rp.config.RedirectURL) {
+		return errNotMounted.because(fmt.Errorf("nothing serves %q, the path of RedirectURL, before a guard: mount login.Handler(), or login.CallbackHandler(), there", rp.redirect.EscapedPath()))
+	}
+	query, _ := navigation.Query(r.URL.RawQuery)
+	if state := query.Get("state"); !query.Has("code") || !attempt.ValidState(state) {
+		return nil
+	} else if _, ours := navigation.Cookie(r, rp.attemptName(state)); !ours {
+		return nil
+	}
+	// A proxy has stripped something that PathPrefix does not name.
+	return errNotMounted.because(fmt.Errorf("the answer of the provider arrived at %q: mount login.Handler(), or login.CallbackHandler(), there, or set PathPrefix; RedirectURL has the path %q",
+		clip(navigation.Path(address)), rp.redirect.EscapedPath()))
+}
+
+// maxOtherHosts is how many hosts are warned of. Strangers can send any name.
+const maxOtherHosts = 8
+
+// otherHosts are the hosts, besides that of RedirectURL, at which sign-ins
+// began. All guards of a relying party share them.
+type otherHosts struct {
+	mu    sync.Mutex
+	names []string // quoted
+}
+
+// add reports whether the name is new and was added.
+func (h *otherHosts) add(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.names) >= maxOtherHosts || slices.Contains(h.names, name) {
+		return false
+	}
+	h.names = append(h.names, name)
+	return true
+}
+
+func (h *otherHosts) list() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(h.names, ", ")
+}
+
+// noteHost warns of a sign-in that begins at another address than RedirectURL.
+// The browser will not send the attempt's cookie there.
+func (rp *RelyingParty) noteHost(r *http.Request) {
+	scheme := rp.redirect.Scheme
+	if r.TLS != nil || strings.HasPrefix(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), "https") {
+		scheme = "https"
+	}
+	began := navigation.Origin(scheme, r.Host)
+	if began == navigation.Origin(rp.redirect.Scheme, rp.redirect.Host) {
+		return
+	}
+	name := strconv.Quote(clip(began))
+	if !rp.hosts.add(name) {
+		return
+	}
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleHost, ClientID: rp.client.ID,
+		Err: fmt.Errorf("a sign-in began at %s, but RedirectURL is at %q: the browser will not send its cookies there", name, siteOf(rp.redirect))})
+}
+
+// strayed adds to a state that is not known what may have been the reason.
+func (rp *RelyingParty) strayed(e *Error) {
+	others := rp.hosts.list()
+	if e.Code != errStateUnknown.code || others == "" {
+		return
+	}
+	e.Message += " It may have been started at another address of this site. Please start at " + siteOf(rp.redirect) + "."
+	e.Err = fmt.Errorf("%w; sign-ins began at %s, but RedirectURL is at %q", cmp.Or(e.Err, errors.New("unknown")), others, siteOf(rp.redirect))
+}
+
+// tellDropped logs a return path that is not taken. Its query is left out,
+// because it may hold what others must not read.
+func (rp *RelyingParty) tellDropped(r *http.Request, wish, reason string) {
+	path, _, _ := strings.Cut(wish, "?")
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
+		Err: fmt.Errorf("return path %q of %d bytes is dropped: %s", clip(path), len(wish), reason)})
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,10 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.refuse(w, r, e)
 		return
 	}
+	if navigation.IsForm(r) && e.Code == errLoginRequired.code {
+		rp.refuse(w, r, errLoginRequired.saying(formNotSaved).because(e.Err))
+		return
+	}
 	location, err := rp.askFor(w, r, e, returnTo)
 	if err != nil {
 		rp.refuse(w, r, err)
@@ -48,6 +53,9 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 // askFor starts the sign-in, or the request for a grant, that provides what e
 // says is missing.
 func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
+	if err := rp.checkMounted(r); err != nil {
+		return "", err
+	}
 	a := rp.newAttempt(r, returnTo)
 	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
 		a.Grant, a.Aged, a.Asked = true, false, nil
@@ -66,6 +74,7 @@ func redirect(w http.ResponseWriter, location string) {
 // it.
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := *asError(err, errInternal).answered()
+	rp.strayed(&e)
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		rp.provider.emitPanic(r.Context(), p.Value, p.Stack)
 	}
@@ -89,8 +98,8 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	writeJSON(w, e.Status, body)
 }
 
-// failed adds to the error of a callback who signs in, and what the provider
-// said if it answered with an error (RFC 6749 §4.1.2.1). That is text of a
+// failed adds to the error of a callback who signs in, the page that they came
+// for, and what the provider said if it answered with an error (RFC 6749 §4.1.2.1). That is text of a
 // stranger: no page shows it, and the log repeats no value of this sign-in
 // (R13).
 func (c *callback) failed(err error) error {
@@ -98,7 +107,13 @@ func (c *callback) failed(err error) error {
 		said := outbound.NewSaid(c.query.Get("error"), c.query.Get("error_description"), c.secrets()...)
 		err = also(err, fmt.Errorf("the provider answered with the %w", said))
 	}
-	return about(c.subject, err)
+	e := *asError(about(c.subject, err), errInternal)
+	if c.attempt != nil {
+		if page, ok := c.rp.returnPath(c.attempt.ReturnTo); ok {
+			e.page = page
+		}
+	}
+	return &e
 }
 
 // secrets lists what the provider and the browser were sent or sent for this
@@ -202,6 +217,8 @@ type page struct {
 	Button  string
 	Link    string
 	Label   string
+	Other   string // a second address, "" for none
+	Name    string
 }
 
 //go:embed page.html
@@ -256,6 +273,12 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	switch {
+	case navigation.IsForm(r) && e.Code == errLoginRequired.code:
+		page, _ := rp.returnPath(navigation.FormPage(r, siteOf(rp.redirect)))
+		p.Title, p.Link, p.Label = "That was not saved", rp.signInLink(page), "Sign in and go back"
+	case e.page != "" && e.Code != errForbidden.code:
+		p.Link, p.Label = rp.signInLink(e.page), "Try again"
+		p.Other, p.Name = rp.loginURL(), "Sign in again"
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
 		p.Link, p.Label = rp.config.HomeURL, "Try again"
 		if link, ok := navigation.LocalPath(rp.address(r)); ok {
@@ -267,6 +290,20 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 		p.Label = "Try again"
 	}
 	return p
+}
+
+// signInLink returns an address that signs a person in, if nobody is, and leads
+// to the page. Without LoginHandler it is the page itself, whose guard does
+// that.
+func (rp *RelyingParty) signInLink(page string) string {
+	login := rp.loginURL()
+	switch {
+	case login == "":
+		return page
+	case strings.Contains(login, "?"):
+		return login + "&return_to=" + url.QueryEscape(page)
+	}
+	return login + "?return_to=" + url.QueryEscape(page)
 }
 
 // isCallback reports whether the request is a response of the provider. It can

@@ -46,6 +46,7 @@ type Attempt struct {
 	seed     [seedSize]byte
 	state    string // derived from seed
 	restarts byte
+	retried  bool   // it has started over because the provider was unavailable
 	carried  []Mark // of the previous attempt
 
 	Begin    time.Time     // to the millisecond
@@ -134,9 +135,27 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	if a.restarts >= maxRestarts {
 		return nil, ErrRestarts
 	}
-	next := New(now)
+	next := a.next(now)
+	next.Grant = false // an attempt for a grant makes no session that a logout could end
 	next.restarts, next.carried = a.restarts+1, slices.Clone(marks)
-	next.Aged, next.MaxAge, next.Scopes = a.Aged, a.MaxAge, a.Scopes
-	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
 	return next, nil
+}
+
+// Retry starts a new attempt that asks for the same as a, once. The error is
+// [ErrRestarts].
+func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
+	if a.retried {
+		return nil, ErrRestarts
+	}
+	next := a.next(now)
+	next.restarts, next.carried, next.retried = a.restarts, a.carried, true
+	return next, nil
+}
+
+// next is a new attempt that asks for the same as a.
+func (a *Attempt) next(now time.Time) *Attempt {
+	next := New(now)
+	next.Grant, next.Aged, next.MaxAge, next.Scopes, next.retried = a.Grant, a.Aged, a.MaxAge, a.Scopes, a.retried
+	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
+	return next
 }

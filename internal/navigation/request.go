@@ -8,8 +8,10 @@
 package navigation
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -134,4 +136,31 @@ func Address(r *http.Request) string {
 		return target
 	}
 	return "/"
+}
+
+// Query reads a query as browsers do: only "&" separates parameters. One whose
+// percent-encoding is broken is left out, so that a foreign parameter does no
+// harm; if it is one of ours, Query returns an error.
+func Query(raw string, ours ...string) (url.Values, error) {
+	values := url.Values{}
+	var broken error
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil || pair == "" {
+			continue
+		}
+		if value, err = url.QueryUnescape(value); err == nil {
+			values.Add(name, value)
+		} else if slices.Contains(ours, name) {
+			broken = fmt.Errorf("%s is malformed", name)
+		}
+	}
+	return values, broken
+}
+
+// Origin returns an origin in the form in which two of them can be compared.
+func Origin(scheme, host string) string {
+	scheme, host = strings.ToLower(scheme), strings.ToLower(host)
+	return scheme + "://" + strings.TrimSuffix(host, defaultPorts[scheme])
 }

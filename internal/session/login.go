@@ -137,6 +137,12 @@ func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
 	return ended, nil
 }
 
+// Spent reports whether a value has been marked as used.
+func (k *Keeper) Spent(ctx context.Context, value string) (bool, error) {
+	mark, err := k.find(ctx, storekey.Of(usedDomain, value))
+	return mark != nil, err
+}
+
 // Spend marks a value as used until the given time. It reports whether this was
 // the first use across all replicas (R9: a value works once).
 func (k *Keeper) Spend(ctx context.Context, value string, until time.Time) (first bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
@@ -135,5 +136,137 @@ func TestHandlerClash(t *testing.T) {
 			}()
 			s.Replicas[0].Login.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 		}()
+	}
+}
+
+// A guard or LoginHandler that would start a sign-in at the path of RedirectURL
+// answers 500 and says what to mount. Before, the browser went to and fro.
+func TestCallbackNotMounted(t *testing.T) {
+	for _, c := range []struct {
+		name, redirect, ask string
+		mount               func(mux *http.ServeMux, login *gatehouse.RelyingParty)
+		set                 func(*gatehouse.RelyingPartyConfig)
+	}{
+		{"guard around everything", "/auth/callback", "/notes/", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			inner := http.NewServeMux()
+			inner.Handle("/auth/callback", login.CallbackHandler())
+			inner.Handle("/", world.WhoAmI)
+			mux.Handle("/", login.RequireLogin(inner))
+		}, nil},
+		{"typo", "/auth/calback", "/notes/", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/auth/callback", login.CallbackHandler())
+			mux.Handle("/", login.RequireLogin(world.WhoAmI))
+		}, nil},
+		{"stricter guard", "/auth/callback", "/notes/", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/", login.With(gatehouse.MaxAge(time.Hour)).RequireLogin(world.WhoAmI))
+		}, nil},
+		{"LoginHandler", "/auth/callback", "/auth/callback", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/auth/callback", login.LoginHandler())
+		}, nil},
+		{"Either", "/auth/callback", "/notes/", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/", gatehouse.Require(gatehouse.Either(login, login))(world.WhoAmI))
+		}, nil},
+		{"other spelling", "/auth/call%62ack", "/auth/callb%61ck", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/", login.RequireLogin(world.WhoAmI))
+		}, nil},
+		{"PathPrefix", "/app/auth/callback", "/auth/callback", func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/", login.RequireLogin(world.WhoAmI))
+		}, func(c *gatehouse.RelyingPartyConfig) { c.PathPrefix = "/app" }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, ana := mounted(t, c.redirect, func(*http.ServeMux, http.Handler) {}, c.set)
+			mux := http.NewServeMux()
+			c.mount(mux, s.Replicas[0].Login)
+			s.Replicas[0].Mux = mux
+			a := ana.Visit(c.ask)
+			s.WantRefusal(a, http.StatusInternalServerError)
+			if s.LastCode() != "callback_not_mounted" || !strings.Contains(a.Body.String(), "CallbackHandler") || s.Logged("mount login.Handler()") != 1 {
+				t.Errorf("code %q, %v", s.LastCode(), a)
+			}
+			if c.name == "typo" { // a script, and a page without a sign-in to begin, are answered as everywhere
+				s.WantRefusal(ana.Fetch(http.MethodGet, c.redirect), http.StatusUnauthorized)
+			}
+		})
+	}
+}
+
+// A proxy strips a part of the path, and PathPrefix is not set: the answer of
+// the provider arrives at a guard.
+func TestCallbackNotMountedBehindProxy(t *testing.T) {
+	s, ana := mounted(t, "/app/auth/callback", func(*http.ServeMux, http.Handler) {}, nil)
+	login := s.Replicas[0].Login
+	mux := http.NewServeMux()
+	mux.Handle("/app/", http.StripPrefix("/app", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.RequestURI = r.URL.RequestURI() // as a proxy sends it
+		login.RequireLogin(world.WhoAmI).ServeHTTP(w, r)
+	})))
+	s.Replicas[0].Mux = mux
+	s.WantRefusal(ana.Visit("/app/notes/"), http.StatusInternalServerError)
+	if s.LastCode() != "callback_not_mounted" || s.Logged("set PathPrefix") != 1 {
+		t.Errorf("code %q", s.LastCode())
+	}
+}
+
+// A sign-in that begins at another host is warned of, once for each of eight.
+// The page and the log of state_unknown then say so.
+func TestOtherHosts(t *testing.T) {
+	s := world.NewSite(t)
+	begin := func(host string) {
+		r := httptest.NewRequest(http.MethodGet, "https://"+host+"/notes/", nil)
+		r.Header.Set("Accept", "text/html")
+		s.Replicas[0].Mux.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	unknown := func() *world.Page {
+		return s.Visitor("ana").Get("/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA")
+	}
+	for _, same := range []string{"notes.test", "NOTES.test", "notes.test:443"} {
+		begin(same)
+	}
+	if a := unknown(); s.Logged("other_host") != 0 || strings.Contains(a.Body.String(), "another address") {
+		t.Errorf("%d warnings for the right host, page %v", s.Logged("other_host"), a)
+	}
+	for range 3 {
+		for _, other := range []string{"www.notes.test", "notes.test:8443"} {
+			begin(other)
+		}
+	}
+	if got := s.Logged("other_host"); got != 2 {
+		t.Errorf("%d warnings, want one for each host", got)
+	}
+	a := unknown()
+	s.WantRefusal(a, http.StatusBadRequest)
+	if body := a.Body.String(); !strings.Contains(body, "another address") || !strings.Contains(body, "https://notes.test") || strings.Contains(body, "www.") || s.Logged("sign-ins began at") != 1 {
+		t.Errorf("page %v, %d lines", a, s.Logged("sign-ins began at"))
+	}
+	for i := range 20 {
+		begin(strings.Repeat("x", i+1) + ".test")
+	}
+	if got := s.Logged("other_host"); got != 8 {
+		t.Errorf("%d warnings, want 8", got)
+	}
+}
+
+// The scheme counts only where the request says https and RedirectURL is http.
+func TestOtherScheme(t *testing.T) {
+	for _, c := range []struct {
+		origin, target string
+		header         []string
+		warns          bool
+	}{
+		{"http://localhost:8080", "http://localhost:8080/notes/", nil, false},
+		{"http://localhost:8080", "https://localhost:8080/notes/", nil, true},
+		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"X-Forwarded-Proto", "https"}, true},
+		{"https://notes.test", "http://notes.test/notes/", nil, false},
+	} {
+		s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = c.origin })
+		r := httptest.NewRequest(http.MethodGet, c.target, nil)
+		r.Header.Set("Accept", "text/html")
+		for i := 0; i+1 < len(c.header); i += 2 {
+			r.Header.Set(c.header[i], c.header[i+1])
+		}
+		s.Replicas[0].Mux.ServeHTTP(httptest.NewRecorder(), r)
+		if got := s.Logged("other_host") == 1; got != c.warns {
+			t.Errorf("%s opened for %s: warned %v", c.target, c.origin, got)
+		}
 	}
 }
