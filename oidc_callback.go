@@ -143,8 +143,8 @@ func (c *callback) read(ctx context.Context) (err error) {
 	return err
 }
 
-// spend marks the state as used until it expires, so that a response counts
-// only once across all replicas (R9). An error response ends here.
+// spend marks the state as used, so that a response counts only once across all
+// replicas (R9). An error response ends here.
 func (c *callback) spend(ctx context.Context) error {
 	switch first, err := c.rp.sessions.keeper.Spend(ctx, c.attempt.State(), c.attempt.Ends()); {
 	case err != nil:
@@ -154,9 +154,8 @@ func (c *callback) spend(ctx context.Context) error {
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.query.Get("error") == "temporarily_unavailable" {
-		if next, err := c.attempt.Retry(c.rp.sessions.now()); err == nil {
-			c.location, err = c.rp.begin(c.w, c.r, next)
-			return err
+		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
+			return c.startOver(next)
 		}
 	}
 	if c.query.Has("error") {
@@ -266,8 +265,7 @@ func (c *callback) mark(ctx context.Context) error {
 	if err != nil {
 		return failure(err)
 	}
-	c.location, err = c.rp.begin(c.w, c.r, next)
-	return err
+	return c.startOver(next)
 }
 
 // create stores the session under a new id, which prevents session fixation

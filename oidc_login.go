@@ -272,6 +272,12 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	return err
 }
 
+// startOver puts the next attempt in the place of this one.
+func (c *callback) startOver(next *attempt.Attempt) (err error) {
+	c.location, err = c.rp.begin(c.w, c.r, next)
+	return err
+}
+
 // goOn answers a response that was used before: the back button, a reload, or a
 // provider that answers twice. Who is signed in goes on to the page that they
 // came for. Anybody else is refused.
