@@ -89,6 +89,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("Ben reads Ana's notes:\n%s", page)
 	}
 	s.want(200, "signed out")(ana.PostForm(s.url+"/auth/logout", nil))
+	s.want(401, "not saved", `href="/auth/login`)(ana.PostForm(s.url+"/notes", url.Values{"note": {"lost"}}))
 	s.want(200, "Sign in")(ana.Get(s.url + "/"))
 	s.want(200, "buy")(ana.Get(s.url + "/notes")) // the same person, who signs in again
 }
