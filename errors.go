@@ -342,6 +342,7 @@ var (
 	errNeedInvalid       = kind{"permission_invalid", 500, "Something went wrong on our side."}
 	errPermission        = kind{CodePermissionRequired, 401, "This needs a permission of its owner."}
 	errTicket            = kind{CodeTicketUnavailable, 403, "A permission for this cannot be asked for right now."}
+	errBusy              = kind{"authorization_server_busy", 503, "Too many requests ask for permission at once. Please try again."}
 	errIntrospection     = kind{"introspection_unavailable", 503, "The permission of this request cannot be checked right now."}
 	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
 	errRegistration      = kind{"registration_failed", 503, "The resource cannot be registered right now."}

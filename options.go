@@ -339,8 +339,20 @@ type ResourceServerConfig struct {
 	// CacheTTL is how long the facts of a token are used before the server is
 	// asked again. A permission that was taken back may still work for that
 	// long. 0 means 10 s, the maximum is 30 s, and a negative value turns
-	// caching off. Facts are never used past the token's expiry.
+	// caching off. Facts are never used past the token's expiry. A token that
+	// the server calls inactive is refused for 2 s in any case.
 	CacheTTL time.Duration
+	// RequestBudget is how long one request may spend on the authorization
+	// server in all. 0 means 1.7 s, so that a client has its answer within 2 s
+	// even if the server hangs. It must be between 10 ms and one minute.
+	RequestBudget time.Duration
+	// MaxTicketCalls is how many calls for tickets and registrations run at a
+	// time, and MaxTokenCalls how many introspections of tokens that were never
+	// seen active. They bound how far strangers can drive the authorization
+	// server. A request that would be one more gets 503 at once; Register waits
+	// for its turn. Both count all resource servers of one Provider. Tokens that
+	// were seen active are always looked up. 0 means 32.
+	MaxTicketCalls, MaxTokenCalls int
 	// ErrorHandler, if not nil, answers every request that is refused. The
 	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
 	// already set on w. The status is e.Status unless the handler sends
@@ -356,6 +368,17 @@ const (
 	// maxFactsTTL bounds CacheTTL, so that a revocation takes effect within 30
 	// s (IN5).
 	maxFactsTTL = 30 * time.Second
+	// requestBudget is the default of RequestBudget. A client gets its answer
+	// within 2 s even if the server hangs (UR3).
+	requestBudget = 1700 * time.Millisecond
+	// minBudget is the shortest RequestBudget in which a call can succeed.
+	minBudget = 10 * time.Millisecond
+	// maxBudget bounds RequestBudget: clients do not wait longer.
+	maxBudget = time.Minute
+	// strangersCalls is the default of MaxTicketCalls and MaxTokenCalls. It is
+	// more than honest clients need at once, because a call takes
+	// milliseconds.
+	strangersCalls = 32
 )
 
 // complete checks the settings and fills in the defaults.
@@ -373,6 +396,7 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 	if c.CacheTTL > maxFactsTTL {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
+	wrong.bounds(c)
 	if err := wrong.in("NewResourceServer"); err != nil {
 		return err
 	}
@@ -383,6 +407,23 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 		c.PAT = newServicePAT(p, c.Client)
 	}
 	return nil
+}
+
+// bounds checks the bounds of calls and fills in their defaults.
+func (w *problems) bounds(c *ResourceServerConfig) {
+	c.RequestBudget = cmp.Or(c.RequestBudget, requestBudget)
+	if c.RequestBudget < minBudget || c.RequestBudget > maxBudget {
+		w.add("RequestBudget", "%v is not between %v and %v", c.RequestBudget, minBudget, maxBudget)
+	}
+	for _, calls := range []struct {
+		field string
+		n     *int
+	}{{"MaxTicketCalls", &c.MaxTicketCalls}, {"MaxTokenCalls", &c.MaxTokenCalls}} {
+		if *calls.n < 0 {
+			w.add(calls.field, "negative")
+		}
+		*calls.n = cmp.Or(*calls.n, strangersCalls)
+	}
 }
 
 // fits returns an error if PAT is of another authorization server or client.

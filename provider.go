@@ -17,6 +17,7 @@ import (
 	"example.com/gatehouse/internal/discovery"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/places"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -58,7 +59,11 @@ type Provider struct {
 	openid   *backchannel.Kept[*Metadata]
 	uma      *backchannel.Kept[*Metadata]
 	algs     []string
-	fixed    bool // the keys are given, so none are fetched
+	// The calls that strangers cause at the authorization server, over all
+	// resource servers: for tickets and registrations, and about tokens that
+	// were never seen active.
+	ticketCalls, tokenCalls places.Pool
+	fixed                   bool // the keys are given, so none are fetched
 
 	mu      sync.Mutex
 	defects [2]discovery.Defects // of each document as last fetched; guarded by mu

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/memstore"
@@ -24,7 +25,10 @@ type ResourceServer struct {
 	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
 	facts    *introspection.Cache
-	byPAT    atomic.Bool // introspection requires the protection API token instead of client authentication
+	budget   time.Duration // of one request
+	tickets  int           // calls for tickets and registrations at a time
+	tokens   int           // introspections at a time of tokens never seen active
+	byPAT    atomic.Bool   // introspection requires the protection API token instead of client authentication
 	registry registry
 }
 
@@ -43,6 +47,9 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		pats:     c.PAT,
 		ids:      c.ResourceIDs,
 		onError:  c.ErrorHandler,
+		budget:   c.RequestBudget,
+		tickets:  c.MaxTicketCalls,
+		tokens:   c.MaxTokenCalls,
 	}
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true

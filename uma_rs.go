@@ -16,11 +16,6 @@ import (
 	"example.com/gatehouse/internal/introspection"
 )
 
-// requestBudget bounds the total time that one request spends on the
-// authorization server. A client gets its answer within 2 s even if the server
-// hangs (UR3).
-const requestBudget = 1700 * time.Millisecond
-
 // UMAProtect returns middleware that lets a request pass only with the
 // permission that need names, held by a requesting party token (UMA 2.0).
 // Without it, the request gets 401 with a permission ticket. A request that no
@@ -126,7 +121,7 @@ func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
 	}
 	if f == nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+		ctx, cancel = context.WithTimeout(ctx, g.rs.budget)
 		defer cancel()
 		if f, err = g.rs.factsOf(ctx, key, token, owner); err != nil {
 			return nil, err

@@ -34,7 +34,7 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	event := Event{Name: EventRefusal, Err: e.Err}
 	if refusal, ok := errors.AsType[*umaRefusal](err); ok {
 		event, e = rs.challenge(w.Header(), r, refusal)
-	} else if e.Code == errIntrospection.code {
+	} else if e.Code == errIntrospection.code || e.Code == errBusy.code {
 		w.Header().Set("Warning", unreachable)
 	}
 	e = e.answered()
@@ -70,7 +70,10 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 			return event, asError(err, errInternal)
 		}
 		h.Set("Warning", unreachable)
-		if ErrorCode(err) == CodeOwnerGrantMissing { // asking again does not help: the owner has to act
+		switch ErrorCode(err) {
+		case errBusy.code:
+			return event, asError(err, errInternal)
+		case CodeOwnerGrantMissing: // asking again does not help: the owner has to act
 			return event, errOwnerGrantMissing.because(event.Err)
 		}
 		return event, errTicket.because(event.Err)
@@ -86,7 +89,7 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal) (header, resource string, err error) {
 	var cancel context.CancelFunc
 	if refusal.deadline.IsZero() {
-		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+		ctx, cancel = context.WithTimeout(ctx, rs.budget)
 	} else {
 		ctx, cancel = context.WithDeadline(ctx, refusal.deadline)
 	}
@@ -186,11 +189,22 @@ func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner
 		Resource string   `json:"resource_id"`
 		Scopes   []string `json:"resource_scopes"`
 	}
-	body := make([]permission, 0, len(list))
+	wanted := make([]permission, 0, len(list))
 	for _, a := range list {
-		body = append(body, permission{a.id, a.scopes})
+		wanted = append(wanted, permission{a.id, a.scopes})
 	}
-	return rs.callAPI(ctx, owner, http.MethodPost, md.PermissionEndpoint, body)
+	body, err := backchannel.JSON(wanted)
+	if err != nil {
+		return nil, errInternal.because(err)
+	}
+	return rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
+		// A place is for the call alone, not for waiting for a PAT.
+		if err := rs.place(ctx, false); err != nil {
+			return nil, err
+		}
+		defer rs.provider.ticketCalls.Leave()
+		return rs.provider.channel.AsBearer(ctx, http.MethodPost, md.PermissionEndpoint, pat.Reveal(), body)
+	})
 }
 
 // heal registers the resources again that the server says it does not know

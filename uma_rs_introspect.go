@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// introspectionTimeout ends an introspection before the requests that wait
-	// for it give up. They then learn the reason, and the next request starts
-	// a new introspection.
-	introspectionTimeout = requestBudget - 100*time.Millisecond
+	// introspectionEarly is how long before the requests that wait for it an
+	// introspection gives up, but at most a tenth of their budget. They then
+	// learn the reason, and the next request starts a new introspection.
+	introspectionEarly = 100 * time.Millisecond
 	// introspectionLimit caps an introspection response, in bytes. Real ones
 	// have 1 to 8 KiB; a permission takes about 200 bytes.
 	introspectionLimit = 256 << 10
@@ -30,9 +30,19 @@ const (
 // wait. The owner is that of the resource. Errors are of kind
 // errIntrospection.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
-	f, err := rs.facts.Get(ctx, key, introspectionTimeout, func(ctx context.Context) (*introspection.Facts, error) {
+	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
+	f, err := rs.facts.Get(ctx, key, timeout, func(ctx context.Context) (*introspection.Facts, error) {
+		if !rs.facts.WasActive(key) { // anybody can make up a token
+			if !rs.provider.tokenCalls.Try(rs.tokens) {
+				return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
+			}
+			defer rs.provider.tokenCalls.Leave()
+		}
 		return rs.introspect(ctx, token, owner)
 	})
+	if ErrorCode(err) == errBusy.code {
+		return nil, err
+	}
 	if err != nil {
 		e := errIntrospection.because(err)
 		if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {

@@ -185,7 +185,12 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 	if err := r.check(); err != nil {
 		return Resource{}, errResourceInvalid.because(err)
 	}
-	return rs.register(ctx, r, refusedID{})
+	for {
+		out, err := rs.register(ctx, r, refusedID{}, true)
+		if ErrorCode(err) != errBusy.code { // else it was a request's registration, which did not wait
+			return out, err
+		}
+	}
 }
 
 // refusedID is an id that the server refused. The zero value is no refusal.
@@ -195,11 +200,13 @@ type refusedID struct {
 	policy string
 }
 
-func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+// register registers a resource, or joins a registration that is under way. If
+// waits is false, it fails at once when no place is free.
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
 	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
-		out, err := rs.registerOnce(ctx, r, refused)
+		out, err := rs.registerInPlace(ctx, r, refused, waits)
 		if err != nil {
 			err = asError(err, errRegistration)
 		}
@@ -210,6 +217,29 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 		return Resource{}, asError(err, errRegistration)
 	}
 	return out, nil
+}
+
+// registerInPlace takes one place for the whole registration, which makes one
+// call after another.
+func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
+	if err := rs.place(ctx, waits); err != nil {
+		return Resource{}, err
+	}
+	defer rs.provider.ticketCalls.Leave()
+	return rs.registerOnce(ctx, r, refused)
+}
+
+// place takes a place for calls about tickets and registrations. A request
+// that gets none is answered at once: strangers need no token to ask for a
+// ticket, and must not drive the server. Calls of the application wait.
+func (rs *ResourceServer) place(ctx context.Context, waits bool) error {
+	switch {
+	case waits:
+		return rs.provider.ticketCalls.Wait(ctx, rs.tickets)
+	case !rs.provider.ticketCalls.Try(rs.tickets):
+		return errBusy.after(0, fmt.Errorf("%d calls for tickets and registrations are under way, as many as may be", rs.tickets))
+	}
+	return nil
 }
 
 // resourceID returns the id of a resource that a permission names. If the
@@ -226,10 +256,10 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	if r.ID != "" {
 		return r.ID, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestBudget)
+	ctx, cancel := context.WithTimeout(ctx, rs.budget)
 	defer cancel()
 	r.Exact = false // a request withdraws nothing
-	out, err := rs.register(ctx, r, refusedID{})
+	out, err := rs.register(ctx, r, refusedID{}, false)
 	return out.ID, err
 }
 
@@ -251,7 +281,7 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
 	r.Exact = false // a request withdraws nothing
-	out, err := rs.register(ctx, r, refused)
+	out, err := rs.register(ctx, r, refused, false)
 	return out.ID, err
 }
 
@@ -293,6 +323,10 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	if err != nil {
 		return err
 	}
+	if err := rs.place(ctx, true); err != nil {
+		return asError(err, errRegistration)
+	}
+	defer rs.provider.ticketCalls.Leave()
 	id := r.ID
 	if r.Name != "" {
 		kept, err := rs.keptID(ctx, r)

@@ -124,7 +124,7 @@ func TestUMA_CallsPerRequest(t *testing.T) {
 // and one registration.
 func TestUMA_HundredFirstRequests(t *testing.T) {
 	w := world.NewPhotoz(t)
-	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100}).UMAProtect(world.AlbumRules()))
 	answers := world.Together(100, func(int) *httptest.ResponseRecorder { return world.Send(h, "GET", "/albums/", "") })
 	for _, a := range answers {
 		w.WantTicket(a)

@@ -32,7 +32,7 @@ func TestOwnerGrants(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(10 * time.Minute)
 	g := w.Grants(nil)
-	rs := w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g})
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100, PAT: g})
 	h := world.Photos(rs.UMAProtect(album7.AllOf("view")))
 
 	// Nobody has let us in yet.

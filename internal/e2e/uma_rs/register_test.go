@@ -252,7 +252,7 @@ func TestUMARegisterErrors(t *testing.T) {
 // once for all who notice.
 func TestUMA_ResourceLost(t *testing.T) {
 	w := world.NewPhotoz(t)
-	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100}).UMAProtect(world.AlbumRules()))
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 	old := w.Resources("photoz")[0].ID
 	w.ForgetResource(old)
