@@ -133,6 +133,14 @@ func levelOf(e Event) slog.Level {
 // configuration, because waiting does not help.
 func isMistake(code string) bool { return levels[code] == slog.LevelError }
 
+// logAlone logs a refusal that belongs to no provider, because the identity is
+// one of the application's own.
+func logAlone(r *http.Request, e *Error) {
+	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	slog.Default().WarnContext(r.Context(), "gatehouse: "+string(EventRefusal),
+		"code", e.Code, "id", e.ID, "method", clip(r.Method), "path", clip(path), "subject", e.subject, "error", e.Err)
+}
+
 // emitPanic reports a panic. Only the log gets the stack. The panic value is
 // reported nowhere, because its text may quote a secret (RL8).
 func (p *Provider) emitPanic(ctx context.Context, value any, stack []byte) {

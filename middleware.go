@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/uncached"
 )
 
 // Via is how a request proved its identity.
@@ -52,6 +54,7 @@ type Identity struct {
 
 	claims  json.RawMessage
 	session *liveSession
+	api     *ResourceServer // that judged the token; nil for a session
 }
 
 // Claims decodes the claims about the person into v. For a session they come
@@ -111,9 +114,9 @@ func (id *Identity) SetClaim(name string, value any) error {
 
 type identityKey struct{}
 
-// IdentityFrom returns the identity that a guard put on ctx. It returns nil if
-// no guard ran, or if the guard let the request in without an identity
-// (OptionalLogin, Public).
+// IdentityFrom returns the identity that the innermost guard decided on. It
+// returns nil if no guard ran, or if that guard let the request in without an
+// identity (OptionalLogin, Public), whatever a guard around it decided.
 func IdentityFrom(ctx context.Context) *Identity {
 	id, _ := ctx.Value(identityKey{}).(*Identity)
 	return id
@@ -136,8 +139,15 @@ type Guard interface {
 }
 
 // Require returns the middleware of a guard. The next handler runs only if the
-// guard lets the request in, with the identity on its context. Require panics
-// if the guard is nil, and the middleware panics if its handler is nil.
+// guard lets the request in, with the guard's identity on its context, or none.
+//
+// A request keeps its Upgrade only if that is "websocket" or a protocol that
+// AllowUpgrades of the guard's config names. Otherwise the guard and the next
+// handler see a request without Upgrade, because the tunnel of a reverse proxy
+// would lead past every guard. Either passes what both of its guards allow.
+//
+// Require panics if the guard is nil, and the middleware panics if its handler
+// is nil.
 func Require(g Guard) func(http.Handler) http.Handler {
 	wire("Require", checkGuard(g))
 	return protect("Require", g)
@@ -148,12 +158,37 @@ func Require(g Guard) func(http.Handler) http.Handler {
 func protect(caller string, g Guard) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		wire(caller, checkHandler(next))
+		allowed := upgradesOf(g)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r, protocol := navigation.Upgrade(r, allowed)
 			if id, ok := decide(g, w, r); ok {
-				serveAs(w, r, next, id)
+				serveAs(w, upgradable(r, protocol), next, id, markOf(g, id))
 			}
 		})
 	}
+}
+
+// upgrader is a guard whose config has AllowUpgrades.
+type upgrader interface{ upgrades() []string }
+
+// upgradesOf returns the protocols, besides websocket, that requests may be
+// upgraded to behind g.
+func upgradesOf(g Guard) []string {
+	if own, ok := g.(upgrader); ok {
+		return own.upgrades()
+	}
+	return nil
+}
+
+type upgradeKey struct{}
+
+// upgradable tells IdentityHeaders which protocol a guard has let pass, besides
+// websocket.
+func upgradable(r *http.Request, protocol string) *http.Request {
+	if protocol == "" || protocol == "websocket" {
+		return r
+	}
+	return r.WithContext(context.WithValue(r.Context(), upgradeKey{}, []string{protocol}))
 }
 
 // wire panics if err is not nil. It reports mistakes in putting the parts
@@ -178,20 +213,25 @@ func checkGuard(g Guard) error {
 	return nil
 }
 
+// checkHandler also finds a nil function or pointer in the interface, whose
+// first request would cut the connection.
 func checkHandler(h http.Handler) error {
-	if f, ok := h.(http.HandlerFunc); h == nil || ok && f == nil {
+	if h == nil {
+		return errors.New("the handler is nil")
+	}
+	if v := reflect.ValueOf(h); (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil() {
 		return errors.New("the handler is nil")
 	}
 	return nil
 }
 
-// decide calls the guard's Check. If the request may not pass, decide lets the
-// guard answer it.
 // panicAnswerer is a guard that answers panics of its own parts.
 type panicAnswerer interface {
 	panicked(w http.ResponseWriter, r *http.Request, p any)
 }
 
+// decide calls the guard's Check. If the request may not pass, decide lets the
+// guard answer it.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
 	if own, is := g.(panicAnswerer); is {
 		defer func() {
@@ -208,18 +248,48 @@ func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok b
 	return id, true
 }
 
-// serveAs runs next with the identity on the context. A response that depends
-// on a session must not be cached (OAuth 2.0 Security BCP §4.3). The handler
-// may still set its own Cache-Control, because only it knows what it serves.
-func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity) {
-	if id == nil {
+// serveAs runs next with the identity on the context. A guard that lets pass as
+// nobody hides the identity of a guard around it: that one vouched for another
+// question.
+func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity, mark uncached.Mark) {
+	if id != nil || IdentityFrom(r.Context()) != nil {
+		r = r.WithContext(WithIdentity(r.Context(), id))
+	}
+	if mark == (uncached.Mark{}) {
 		next.ServeHTTP(w, r)
 		return
 	}
-	if id.Via == ViaSession {
-		perBrowser(w.Header())
+	if mark.Control == noStore {
+		w.Header().Set("Cache-Control", noStore)
+	} else if said := w.Header().Get("Cache-Control"); said != "" {
+		mark.Control = said // a guard or handler around this one knows better
 	}
-	next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
+	uncached.Serve(w, r, next, mark)
+}
+
+const noStore = "no-store"
+
+// markOf returns what caches have to know about the response behind g. A
+// response that depends on a session or a token must not be cached (OAuth 2.0
+// Security BCP §4.3). The handler may still set its own Cache-Control, because
+// only it knows what it serves.
+func markOf(g Guard, id *Identity) uncached.Mark {
+	var m uncached.Mark
+	if id != nil && id.Via == ViaSession {
+		m = uncached.Mark{Control: noStore, Cookie: true}
+	}
+	if id != nil && id.Via == ViaUMA {
+		m = uncached.Mark{Control: noStore, Authorization: true}
+	}
+	switch g.(type) {
+	case *either: // the cookie decides, whoever lets the request pass
+		m.Control, m.Cookie = noStore, true
+	case optional:
+		if id == nil { // the same address gives another response with a session (CK8)
+			m = uncached.Mark{Control: "private", Cookie: true}
+		}
+	}
+	return m
 }
 
 // optional is a guard that also lets a request pass if the relying party
@@ -235,26 +305,11 @@ func (o optional) Check(r *http.Request) (*Identity, error) {
 	return id, err
 }
 
-// anonymous marks a response to a request without an identity as private,
-// because the same address gives another response with a session (CK8).
-func anonymous(h http.Header) {
-	varyCookie(h)
-	if h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "private")
-	}
-}
-
 // perBrowser marks a response that sets or depends on a session, so that no
 // cache stores it (CK8).
 func perBrowser(h http.Header) {
-	varyCookie(h)
-	h.Set("Cache-Control", "no-store")
-}
-
-func varyCookie(h http.Header) {
-	if !slices.Contains(h["Vary"], "Cookie") {
-		h.Add("Vary", "Cookie")
-	}
+	uncached.Vary(h, "Cookie")
+	h.Set("Cache-Control", noStore)
 }
 
 // Either combines two guards for one handler: page for its owner's browser,
@@ -316,17 +371,26 @@ func judge(g Guard, r *http.Request) (*Identity, error) {
 	return id, nil
 }
 
+// upgrades implements upgrader: which half lets the request pass is not known
+// before both are asked.
+func (e *either) upgrades() []string {
+	api := upgradesOf(e.api)
+	return slices.DeleteFunc(slices.Clone(upgradesOf(e.page)), func(p string) bool { return !slices.Contains(api, p) })
+}
+
 func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
-	if own, is := e.page.(panicAnswerer); is {
-		own.panicked(w, r, p)
-		return
+	for _, half := range []Guard{e.page, e.api} {
+		if own, is := half.(panicAnswerer); is {
+			own.panicked(w, r, p)
+			return
+		}
 	}
 	panic(p)
 }
 
 // Refuse implements Guard.
 func (e *either) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	varyCookie(w.Header()) // the response would differ with another session cookie
+	uncached.Vary(w.Header(), "Cookie") // the response would differ with another session cookie
 	if half, ok := err.(eitherRefusal); ok {
 		half.by.Refuse(w, r, half.error)
 		return

@@ -130,20 +130,26 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
 // another Cache-Control is set. The others are marked as RequireLogin does.
 // OptionalLogin panics if next is nil.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
-	wire("OptionalLogin", errors.Join(rp.checkMade(), checkHandler(next)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, ok := decide(optional{rp}, w, r)
-		if ok && id == nil {
-			anonymous(w.Header())
-		}
-		if ok {
-			serveAs(w, r, next, id)
-		}
-	})
+	wire("OptionalLogin", rp.checkMade())
+	return protect("OptionalLogin", optional{rp})(next)
 }
 
-// Check implements Guard. It returns the identity of the request's session.
-func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
+// upgrades implements upgrader.
+func (rp *RelyingParty) upgrades() []string { return rp.config.AllowUpgrades }
+
+// Check implements Guard. It returns the identity of the request's session. A
+// request with an Upgrade is judged as an unsafe method. A caller that serves
+// the request itself has to remove an Upgrade that it does not want.
+func (rp *RelyingParty) Check(r *http.Request) (id *Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			id, err = nil, rp.provider.panicIn(r.Context(), p)
+		}
+	}()
+	return rp.check(r)
+}
+
+func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 	if err := rp.checkOrigin(r); err != nil {
 		return nil, err
 	}
@@ -165,12 +171,12 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 	return id, nil
 }
 
-// checkOrigin refuses unsafe requests from other sites (decision 15). A
-// WebSocket handshake counts as unsafe: it is a GET, but other sites can send
-// it with our cookies.
+// checkOrigin refuses unsafe requests from other sites (decision 15). A request
+// with an Upgrade counts as unsafe: a WebSocket handshake is a GET, but other
+// sites can send it with our cookies.
 func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	judged := r
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect {
+	if len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect {
 		judged = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
 	}
 	if err := rp.cross.Check(judged); err != nil {

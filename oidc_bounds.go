@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,16 @@ func checkHeaderSize(r *http.Request) error {
 // request is answered with 500. A panic of the handler behind a guard is not
 // ours to handle and goes on to the server.
 
+// panicIn reports a panic and returns the error to answer it with (RL8).
+// http.ErrAbortHandler is passed on.
+func (p *Provider) panicIn(ctx context.Context, value any) error {
+	if value == http.ErrAbortHandler {
+		panic(value)
+	}
+	p.emitPanic(ctx, value, debug.Stack())
+	return errInternal.because(panicked(value))
+}
+
 // recovered answers a panic. Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
 	if p := recover(); p != nil {
@@ -115,13 +126,15 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 		panic(p)
 	}
 	perBrowser(w.Header())
-	defer func() {
-		if recover() == nil {
-			return
-		}
-		// The logger, the Events hook or ErrorHandler has panicked.
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-	}()
+	defer lastAnswer(w)
 	rp.provider.emitPanic(r.Context(), p, debug.Stack())
 	rp.refuse(w, r, errInternal.because(panicked(p)))
+}
+
+// lastAnswer answers with 500 if the logger, the Events hook or ErrorHandler
+// has panicked too. Use it with defer.
+func lastAnswer(w http.ResponseWriter) {
+	if recover() != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
 }

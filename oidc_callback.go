@@ -47,6 +47,7 @@ const (
 // CallbackHandler handles the provider's response at RedirectURL. It completes
 // the sign-in and redirects the person to the page they came for.
 func (rp *RelyingParty) CallbackHandler() http.Handler {
+	wire("CallbackHandler", rp.checkMade())
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if r.Method != http.MethodGet {

@@ -44,6 +44,7 @@ const (
 // address or of the form. An absolute address of this site works too.
 // Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
+	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := rp.checkOrigin(r); {
 		case r.Method != http.MethodGet && r.Method != http.MethodPost:

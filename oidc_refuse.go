@@ -21,6 +21,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/uncached"
 )
 
 // Refuse implements Guard. If err asks for sign-in or step-up and the request
@@ -147,7 +148,7 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 // handler sends another one, so that a refusal is never sent as 200 by
 // accident.
 func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
-	own := &errorWriter{ResponseWriter: w, status: e.Status}
+	own := &errorWriter{ResponseWriter: w, status: e.Status, mark: uncached.Of(w.Header())}
 	handler(own, r, e)
 	own.begin()
 }
@@ -156,6 +157,7 @@ func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w htt
 type errorWriter struct {
 	http.ResponseWriter
 	status int
+	mark   uncached.Mark // of the headers that are set
 	begun  bool
 }
 
@@ -167,7 +169,10 @@ func (w *errorWriter) begin() {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *errorWriter) WriteHeader(status int) {
-	w.begun = w.begun || status >= 200
+	if status >= 200 && !w.begun {
+		w.begun = true
+		w.mark.Put(w.Header())
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 

@@ -287,6 +287,7 @@ type sessionAnswer struct {
 // never holds tokens. Requests to this handler do not count as activity, so an
 // application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
+	wire("SessionHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -154,8 +154,14 @@ type RelyingPartyConfig struct {
 	// of our own.
 	LoggedOutURL string
 	// TrustedOrigins are other origins, such as "https://app.example.org",
-	// whose unsafe requests are accepted.
+	// whose unsafe requests are accepted. Those of RedirectURL's origin always
+	// are, whatever Host a proxy sends.
 	TrustedOrigins []string
+	// AllowUpgrades are protocols, besides "websocket", that a request behind
+	// a guard may be upgraded to. Any other Upgrade is removed from the
+	// request. HTTP itself, such as "h2c", is an error: a tunnel of HTTP leads
+	// past every guard.
+	AllowUpgrades []string
 	// OwnerGrants stores the grants that the OwnerGrant requirement asks for. It
 	// must be of the same issuer and client.
 	OwnerGrants *OwnerGrants
@@ -217,6 +223,12 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	}
 	if c.OwnerGrants != nil {
 		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
+	}
+	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
+	if redirect != nil { // what the browser calls this site (RFC 6454 §6.1)
+		if err := cross.AddTrustedOrigin(outbound.Origin(redirect)); err != nil {
+			wrong.add("RedirectURL", "%w", err)
+		}
 	}
 	if c.Sessions != nil && redirect != nil {
 		wrong.wrap("Sessions", c.Sessions.admits(siteOf(redirect)))
@@ -353,6 +365,9 @@ type ResourceServerConfig struct {
 	// for its turn. Both count all resource servers of one Provider. Tokens that
 	// were seen active are always looked up. 0 means 32.
 	MaxTicketCalls, MaxTokenCalls int
+	// AllowUpgrades are protocols, besides "websocket", that a request behind
+	// the guard may be upgraded to, as in RelyingPartyConfig.
+	AllowUpgrades []string
 	// ErrorHandler, if not nil, answers every request that is refused. The
 	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
 	// already set on w. The status is e.Status unless the handler sends
@@ -397,6 +412,7 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
 	wrong.bounds(c)
+	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
 	if err := wrong.in("NewResourceServer"); err != nil {
 		return err
 	}
@@ -587,6 +603,19 @@ func (w *problems) ownURL(field, raw string) *url.URL {
 		return u
 	}
 	return nil
+}
+
+// upgrades checks AllowUpgrades and returns the protocols in lower case.
+func (w *problems) upgrades(names []string) []string {
+	protocols := make([]string, 0, len(names))
+	for _, name := range names {
+		protocol, ok := navigation.UpgradeProtocol(name)
+		if !ok {
+			w.add("AllowUpgrades", "%q is not a protocol that guards can let pass", clip(name))
+		}
+		protocols = append(protocols, protocol)
+	}
+	return protocols
 }
 
 // ownPath checks a path of this site. "" is allowed.

@@ -24,6 +24,7 @@ type ResourceServer struct {
 	ids      ResourceIDs
 	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
+	upgrades []string // protocols that requests may be upgraded to
 	facts    *introspection.Cache
 	budget   time.Duration // of one request
 	tickets  int           // calls for tickets and registrations at a time
@@ -50,6 +51,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		budget:   c.RequestBudget,
 		tickets:  c.MaxTicketCalls,
 		tokens:   c.MaxTokenCalls,
+		upgrades: c.AllowUpgrades,
 	}
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
@@ -58,10 +60,20 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 	return rs, nil
 }
 
+func (rs *ResourceServer) checkMade() error {
+	if rs == nil || rs.provider == nil {
+		return errors.New("the ResourceServer was not made by NewResourceServer")
+	}
+	return nil
+}
+
 // Shutdown waits until the calls that requests have started are done, or until
 // ctx is done. It includes those of the Provider and of an OwnerGrants. It
 // does not stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
+	if rs.checkMade() != nil {
+		return nil // it has started nothing
+	}
 	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:

@@ -111,6 +111,12 @@ func (t *UMATransport) Shutdown(ctx context.Context) error {
 
 // RoundTrip implements http.RoundTripper.
 func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t == nil || t.provider == nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, errInternal.because(errors.New("the UMATransport was not made by NewUMATransport"))
+	}
 	if r.URL == nil || hasAuthorization(r.Header) {
 		return t.config.Base.RoundTrip(r)
 	}

@@ -50,10 +50,10 @@ func (rs *ResourceServer) UMAGuard(need Need) Guard {
 
 // newGuard returns the guard, or an error that says why need cannot work.
 func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
-	switch {
-	case rs == nil || rs.provider == nil:
-		return nil, errors.New("the ResourceServer was not made by NewResourceServer")
-	case need == nil:
+	if err := rs.checkMade(); err != nil {
+		return nil, err
+	}
+	if need == nil {
 		return nil, errors.New("the Need is nil: give Rules, a Permission or a NeedFunc")
 	}
 	f, err := need.wire()
@@ -91,8 +91,27 @@ func (e *umaRefusal) Error() string {
 
 func (e *umaRefusal) Unwrap() error { return e.cause }
 
+// upgrades implements upgrader.
+func (g *umaGuard) upgrades() []string { return g.rs.upgrades }
+
+// panicked implements panicAnswerer, for what Refuse calls.
+func (g *umaGuard) panicked(w http.ResponseWriter, r *http.Request, p any) {
+	err := g.rs.provider.panicIn(r.Context(), p)
+	defer lastAnswer(w)
+	g.Refuse(w, r, err)
+}
+
 // Check implements Guard.
-func (g *umaGuard) Check(r *http.Request) (*Identity, error) {
+func (g *umaGuard) Check(r *http.Request) (id *Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil { // of a NeedFunc or a PATSource, for example
+			id, err = nil, g.rs.provider.panicIn(r.Context(), p)
+		}
+	}()
+	return g.check(r)
+}
+
+func (g *umaGuard) check(r *http.Request) (*Identity, error) {
 	if err := checkPath(r.URL); err != nil {
 		return nil, errPath.because(err)
 	}
@@ -146,7 +165,7 @@ func (rs *ResourceServer) judge(ctx context.Context, f *introspection.Facts, nee
 	if !f.Usable(now) {
 		return nil, errors.New(f.Why(now)), nil
 	}
-	id = &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.Subject, ClientID: f.ClientID, claims: f.Claims}
+	id = &Identity{Issuer: rs.provider.issuer, Via: ViaUMA, Subject: f.Subject, ClientID: f.ClientID, claims: f.Claims, api: rs}
 	expires := f.Expires
 	for i := range need.clauses {
 		c := &need.clauses[i]

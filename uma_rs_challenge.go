@@ -12,6 +12,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/uncached"
 )
 
 const (
@@ -30,6 +31,7 @@ const (
 
 // Refuse implements Guard.
 func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	uncached.Vary(w.Header(), "Authorization")
 	rs, e := g.rs, asError(err, errInternal)
 	event := Event{Name: EventRefusal, Err: e.Err}
 	if refusal, ok := errors.AsType[*umaRefusal](err); ok {

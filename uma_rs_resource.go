@@ -179,6 +179,9 @@ func (r Resource) sum() [sha256.Size]byte {
 // "resource_ids_unavailable", "registration_failed", or that of a failed call
 // to the authorization server.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
+	if err := rs.checkMade(); err != nil {
+		return Resource{}, errInternal.because(err)
+	}
 	if r.Name == "" {
 		return Resource{}, errResourceInvalid.because(errors.New("the resource has no Name"))
 	}
@@ -316,6 +319,9 @@ func (rs *ResourceServer) dropID(ctx context.Context, r Resource, id string) err
 // the process crashes in between, the next request registers the resource
 // again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
+	if err := rs.checkMade(); err != nil {
+		return errInternal.because(err)
+	}
 	if err := r.check(); err != nil {
 		return errResourceInvalid.because(err)
 	}
