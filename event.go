@@ -35,6 +35,8 @@ const (
 const (
 	troubleMetadata     = "metadata_outage"
 	troubleMember       = "metadata_defect"
+	troubleKey          = "skipped_key"
+	troubleKeyUse       = "other_key_use"
 	troubleServiceToken = "service_token_outage"
 	troubleRevocation   = "unrevoked_token"
 	troubleGarbage      = "garbage_record"
@@ -100,6 +102,7 @@ var levels = map[string]slog.Level{
 	errRecordTooLarge.code:  slog.LevelError,
 	errNeedInvalid.code:     slog.LevelError,
 	errResourceInvalid.code: slog.LevelError,
+	errClientAuth.code:      slog.LevelError,
 
 	errLoginRequired.code:  slog.LevelInfo,
 	errStepUp.code:         slog.LevelInfo,
@@ -112,6 +115,7 @@ var levels = map[string]slog.Level{
 	errSuperseded.code:     slog.LevelInfo,
 	errPermission.code:     slog.LevelInfo,
 
+	troubleKeyUse:  slog.LevelInfo,
 	logoutRevoked:  slog.LevelInfo,
 	logoutReplaced: slog.LevelInfo,
 	rptNeedInfo:    slog.LevelInfo,

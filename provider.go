@@ -113,8 +113,9 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 			p.uma = backchannel.Always(c.Metadata)
 		}
 	}
-	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Now: p.clock})
+	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Skipped: p.tellSkipped, Now: p.clock})
 	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
+	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
 	}
@@ -218,6 +219,19 @@ func (p *Provider) tellDefects(ctx context.Context) {
 			if p.once(name) {
 				p.emit(ctx, Event{Name: EventTrouble, Code: troubleMember, Err: fmt.Errorf("%s: %w", name, defects[name])})
 			}
+		}
+	}
+}
+
+// tellSkipped reports each key that is not used, once.
+func (p *Provider) tellSkipped(ctx context.Context, skipped []keyset.Skipped) {
+	for _, k := range skipped {
+		code := troubleKey
+		if k.Other {
+			code = troubleKeyUse
+		}
+		if what := fmt.Sprintf("kid %q: %s", k.Kid, k.Reason); p.once(what) {
+			p.emit(ctx, Event{Name: EventTrouble, Code: code, Err: fmt.Errorf("key %d, %s", k.Place, what)})
 		}
 	}
 }
@@ -445,7 +459,8 @@ func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error 
 	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
 		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
 	}
-	return nil
+	_, err := c.at(md.TokenAuthMethods)
+	return err
 }
 
 func (md *Metadata) clearUMA() { md.takeUMA(&Metadata{}) }
@@ -456,10 +471,10 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 	md.ClaimsInteractionEndpoint = uma.ClaimsInteractionEndpoint
 	md.PolicyEndpoint = uma.PolicyEndpoint
 	if md.IntrospectionEndpoint == "" {
-		md.IntrospectionEndpoint = uma.IntrospectionEndpoint
+		md.IntrospectionEndpoint, md.IntrospectionAuthMethods = uma.IntrospectionEndpoint, uma.IntrospectionAuthMethods
 	}
 	if md.TokenEndpoint == "" {
-		md.TokenEndpoint = uma.TokenEndpoint
+		md.TokenEndpoint, md.TokenAuthMethods = uma.TokenEndpoint, uma.TokenAuthMethods
 	}
 }
 

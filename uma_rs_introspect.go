@@ -104,8 +104,12 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	if rs.provider.isKeycloak(md) || !rs.asksByPAT() {
-		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)
+	who, unlisted := rs.client.atIntrospection(md)
+	if unlisted != nil && rs.provider.isKeycloak(md) {
+		return nil, unlisted
+	}
+	if rs.provider.isKeycloak(md) || unlisted == nil && !rs.asksByPAT() {
+		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, who, form)
 		if err != nil {
 			return nil, classify(err)
 		}
