@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -180,7 +182,7 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 		judged = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
 	}
 	if err := rp.cross.Check(judged); err != nil {
-		return errCrossOrigin.because(err)
+		return errCrossOrigin.because(fmt.Errorf("%w: %s", err, navigation.WhereFrom(r)))
 	}
 	return nil
 }

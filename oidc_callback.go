@@ -224,8 +224,10 @@ func (c *callback) keepGrant(ctx context.Context) error {
 		return errGrantSubject.because(errors.New("nobody is signed in any more"))
 	case err != nil:
 		return err
-	case live.record().Subject != c.proof.Subject() || !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
-		return errGrantSubject.because(nil)
+	case live.record().Subject != c.proof.Subject():
+		return errGrantSubject.because(errors.New("the session is another person's"))
+	case !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
+		return errGrantSubject.because(errors.New("the session is another than the one in which the grant was asked for"))
 	}
 	c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
 	return grants.take(ctx, c.proof.Subject(), c.tokens)

@@ -70,15 +70,18 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject strin
 		return nil, errUserInfo.because(err)
 	}
 	if a.Status != http.StatusOK {
-		return nil, errUserInfo.because(fmt.Errorf("user info endpoint answered %d", a.Status))
+		return nil, errUserInfo.because(a.Unexpected("user info"))
 	}
 	var claims map[string]json.RawMessage
-	if strictjson.Unmarshal(a.Body, &claims) != nil {
-		return nil, errUserInfo.because(errors.New("user info is not strict JSON"))
+	if err := strictjson.Unmarshal(a.Body, &claims); err != nil {
+		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), err))
 	}
-	var sub string
-	if json.Unmarshal(claims["sub"], &sub) != nil || sub != subject { // §5.3.2: the claims must not be used if sub differs
-		return nil, errUserInfoSub.because(nil)
+	switch sub := strictjson.String(claims["sub"]); sub { // §5.3.2: the claims must not be used if sub differs
+	case subject:
+	case "":
+		return nil, errUserInfoSub.because(errors.New("user info has no sub, or one that is no text"))
+	default:
+		return nil, errUserInfoSub.because(errors.New("sub of the user info is another than that of the ID Token"))
 	}
 	return claims, nil
 }

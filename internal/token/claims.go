@@ -35,10 +35,13 @@ func (c *claims) read(payload []byte) error {
 		if v.Null() {
 			return nil
 		}
-		return c.set(name, v)
+		if err := c.set(name, v); err != nil { // name is one of those that set knows
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w: claims are not strict JSON of the right types", ErrMalformed)
+		return fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
 	}
 	return nil
 }
@@ -91,5 +94,10 @@ func readNumeric(v strictjson.Value) (numeric, error) {
 	}
 	return numeric(f), nil
 }
+
+// String is the time for an error.
+func (n numeric) String() string { return stamp(n.time()) }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func (n numeric) time() time.Time { return time.UnixMilli(int64(float64(n) * 1000)) }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -114,8 +115,11 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
 	}
-	if c.nonce == nil || want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)) { // 11
-		return ErrNonce
+	switch {
+	case c.nonce == nil: // 11
+		return fmt.Errorf("%w: the token has no nonce", ErrNonce)
+	case want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)):
+		return fmt.Errorf("%w: the nonce is not the one of this sign-in", ErrNonce)
 	}
 	if err := c.checkTimes(now, want.Began); err != nil {
 		return err
@@ -124,7 +128,7 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	case want.Aged && c.authTime == nil: // 13
 		return fmt.Errorf("%w: max_age was requested, but auth_time is missing", ErrAuthTime)
 	case want.Aged && c.authTime.time().Before(want.Began.Add(-want.MaxAge-ClockSkew-time.Second)):
-		return ErrAuthTime
+		return fmt.Errorf("%w: auth_time is %s, more than max_age of %v before the sign-in began at %s", ErrAuthTime, c.authTime, want.MaxAge, stamp(want.Began))
 	}
 	return nil
 }
@@ -146,7 +150,7 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
 		return fmt.Errorf("%w: nonce differs from that of the sign-in", ErrNonce)
 	case c.authTime != nil && first.authTime != nil && *c.authTime < *first.authTime:
-		return fmt.Errorf("%w: auth_time is before that of the sign-in", ErrAuthTime)
+		return fmt.Errorf("%w: auth_time is %s, before that of the sign-in, %s", ErrAuthTime, c.authTime, first.authTime)
 	}
 	return c.checkTimes(now, time.Time{})
 }
@@ -156,15 +160,17 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 func (c *claims) checkParties(issuer, client string) error {
 	switch {
 	case c.issuer != issuer: // 2
-		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, c.issuer)
+		return fmt.Errorf("%w: iss is %.*q, not %q", ErrIssuer, maxQuoted, c.issuer, issuer)
 	case client == "" || !slices.Contains(c.audience, client): // 3
-		return fmt.Errorf("%w: our client is not in aud", ErrAudience)
+		return fmt.Errorf("%w: aud is %.*q, without our client %q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), client)
 	case len(c.audience) > 1 && c.party == nil: // 3, 4: other audiences are trusted only if azp names us
-		return fmt.Errorf("%w: several audiences and no azp", ErrAudience)
+		return fmt.Errorf("%w: aud is %.*q, and there is no azp", ErrAudience, maxQuoted, strings.Join(c.audience, " "))
 	case c.party != nil && *c.party != client: // 5
-		return fmt.Errorf("%w: azp is another client", ErrAudience)
-	case c.subject == "" || len(c.subject) > maxSubject: // §2
-		return fmt.Errorf("%w: sub of %d bytes", ErrSubject, len(c.subject))
+		return fmt.Errorf("%w: azp is %.*q, not our client %q", ErrAudience, maxQuoted, *c.party, client)
+	case c.subject == "": // §2
+		return fmt.Errorf("%w: sub is missing or empty", ErrSubject)
+	case len(c.subject) > maxSubject:
+		return fmt.Errorf("%w: sub has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
 	case c.events: // a logout token (Back-Channel Logout §2.4)
 		return fmt.Errorf("%w: it has an events claim", ErrKind)
 	}
@@ -180,13 +186,13 @@ func (c *claims) checkTimes(now, began time.Time) error {
 	case c.issued == nil:
 		return fmt.Errorf("%w: no iat", ErrMalformed)
 	case c.issued.time().After(now.Add(ClockSkew)): // 10
-		return fmt.Errorf("%w: iat is in the future", ErrClockSkew)
+		return fmt.Errorf("%w: iat is %s, but now it is %s", ErrClockSkew, c.issued, stamp(now))
 	case c.before != nil && c.before.time().After(now.Add(ClockSkew)): // RFC 7519 §4.1.5
-		return fmt.Errorf("%w: nbf is in the future", ErrClockSkew)
+		return fmt.Errorf("%w: nbf is %s, but now it is %s", ErrClockSkew, c.before, stamp(now))
 	case !began.IsZero() && c.issued.time().Before(began.Add(-maxBackdate-ClockSkew-time.Second)):
-		return fmt.Errorf("%w: iat is before the sign-in began", ErrClockSkew)
+		return fmt.Errorf("%w: iat is %s, but the sign-in began at %s", ErrClockSkew, c.issued, stamp(began))
 	case !now.Before(c.expires.time().Add(ClockSkew)): // 9
-		return ErrExpired
+		return fmt.Errorf("%w: exp is %s, but now it is %s", ErrExpired, c.expires, stamp(now))
 	}
 	return nil
 }
@@ -208,7 +214,7 @@ func (c *claims) checkAccessHash(alg, access string) error {
 	h.Write([]byte(access))
 	half := h.Sum(nil)[:h.Size()/2]
 	if !hmac.Equal([]byte(c.atHash), []byte(base64.RawURLEncoding.EncodeToString(half))) {
-		return ErrAccessHash
+		return fmt.Errorf("%w: at_hash differs from the hash of the access token", ErrAccessHash)
 	}
 	return nil
 }

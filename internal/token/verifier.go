@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -20,6 +21,9 @@ const (
 	// maxToken bounds a token before anything parses it. Tokens of real servers
 	// stay below 4 KiB.
 	maxToken = 16 << 10
+	// maxName is the longest name from an unsigned header that an error quotes.
+	// Registered ones of algorithms and types have at most 20 characters.
+	maxName = 20
 	// maxQuoted is how much of a token's text an error may contain.
 	maxQuoted = 200
 )
@@ -72,20 +76,48 @@ func NewVerifier(c Config) *Verifier { return &Verifier{c} }
 func (v *Verifier) verify(ctx context.Context, raw string, typ func(string) bool, c *claims) (compact.Header, error) {
 	parsed, err := compact.Parse(raw, maxToken)
 	if err != nil {
-		return compact.Header{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return compact.Header{}, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
 	}
 	header := parsed.Header()
 	if err := v.checkAlgorithm(ctx, header.Alg); err != nil {
 		return header, err
 	}
 	if !typ(header.Typ) { // RFC 8725 §3.11
-		return header, fmt.Errorf("%w: typ %.*q", ErrKind, maxQuoted, header.Typ)
+		return header, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
 	}
 	payload, err := v.checkSignature(ctx, parsed)
 	if err != nil {
 		return header, err
 	}
 	return header, c.read(payload)
+}
+
+// unlike says how a token differs from a signed one in compact form, as far as
+// that is a common mistake.
+func unlike(raw string) string {
+	if len(raw) > maxToken {
+		return fmt.Sprintf(": %d bytes, more than %d", len(raw), maxToken)
+	}
+	switch parts := strings.Count(raw, ".") + 1; parts {
+	case 3:
+		if h, err := compact.ParseHeader(raw); err == nil {
+			return ": alg " + nameOf(h.Alg)
+		}
+		return ": its header cannot be read"
+	case 5: // RFC 7516 §7.1
+		return ": it is encrypted"
+	default:
+		return fmt.Sprintf(": %d parts", parts)
+	}
+}
+
+// nameOf returns a member of a header that nobody has signed, if it can
+// be a name such as "none" or "at+jwt".
+func nameOf(s string) string {
+	if len(s) > maxName || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-./") != "" {
+		return fmt.Sprintf("other (%d bytes)", len(s))
+	}
+	return s
 }
 
 // checkAlgorithm accepts only asymmetric algorithms, whatever is announced. The
@@ -99,7 +131,7 @@ func (v *Verifier) checkAlgorithm(ctx context.Context, alg string) error {
 		(slices.Contains(listed, alg) || alg == oidc.RS256 && !slices.ContainsFunc(listed, keyset.Asymmetric)) {
 		return nil
 	}
-	return fmt.Errorf("%w: alg %.*q", ErrAlgorithm, maxQuoted, alg)
+	return fmt.Errorf("%w: alg %s, accepted are %.*q", ErrAlgorithm, nameOf(alg), maxQuoted, strings.Join(listed, " "))
 }
 
 // checkSignature lets go-oidc verify the signature with our key set. Its own
@@ -117,7 +149,11 @@ func (v *Verifier) checkSignature(ctx context.Context, t compact.Token) ([]byte,
 		return nil, seen.err
 	case seen.err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSignature, seen.err)
-	case err != nil:
+	case err != nil: // its text may quote the token
+		var c claims
+		if err := c.readUnverified(t.Raw()); err != nil {
+			return nil, err // it names the claim that go-oidc could not read either
+		}
 		return nil, fmt.Errorf("%w: go-oidc rejected it", ErrMalformed)
 	}
 	return seen.payload, nil
