@@ -35,9 +35,10 @@
 //  2. If the request may pass, the next handler runs with the [Identity] on its
 //     context ([IdentityFrom]).
 //  3. If not, the guard answers. A navigation is sent to sign-in and comes
-//     back, a script gets 401 with a JSON body, and a UMA client gets 401 with
-//     a ticket. A person who is signed in but not allowed gets 403. There is
-//     never a redirect loop.
+//     back, a posted form gets 401 with a page that says that it was not
+//     saved, a script gets 401 with a JSON body, and a UMA client gets 401
+//     with a ticket. A person who is signed in but not allowed gets 403. There
+//     is never a redirect loop.
 //
 // If a store or a provider fails, the answer is 503 with Retry-After. Such a
 // failure never counts as signed out or as anonymous.
