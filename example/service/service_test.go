@@ -127,6 +127,9 @@ func TestScriptPosts(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Sec-Fetch-Mode", "cors")
 		r.Header.Set("Sec-Fetch-Site", c.site)
+		if c.site == "cross-site" {
+			r.Header.Set("Origin", "https://evil.example")
+		}
 		s.want(c.status)(ana.Do(r))
 	}
 	s.want(200, `["by script"]`)(ana.Fetch(s.url + "/api/notes"))
