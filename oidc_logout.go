@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -21,6 +23,11 @@ const (
 	// logoutLife is how long a logout at the provider may take until it
 	// returns.
 	logoutLife = 10 * time.Minute
+	// leaveLife is how long the address that a script gets works. The script
+	// opens it at once.
+	leaveLife = time.Minute
+	// leaveDomain separates such addresses from other sealed values.
+	leaveDomain = "gatehouse/sign-out"
 	// maxHint is the length of the longest ID Token that is sent as a hint.
 	// Many servers limit addresses to 8 KiB, and client_id is sent in any
 	// case.
@@ -32,9 +39,14 @@ const (
 // LogoutHandler signs the person out of this browser. POST ends the session
 // here and then redirects to the provider to end the session there
 // (RP-Initiated Logout §2). Sessions on other devices continue. GET is where
-// the provider redirects back to; it shows a page and ends nothing. A POST
-// from another site is refused, and so is one without Sec-Fetch-Site and
-// Origin.
+// the provider redirects back to; it shows a page, or goes on to LoggedOutURL,
+// and ends nothing. A POST from another site is refused, and so is one without
+// Sec-Fetch-Site and Origin.
+//
+// A script that posts gets {"logout_url":"…"} instead of a redirect, because it
+// cannot follow one to the provider. The session here has ended then. The
+// script should open the address, which is one of this handler, as a page
+// within a minute. It redirects to the provider.
 func (rp *RelyingParty) LogoutHandler() http.Handler {
 	wire("LogoutHandler", rp.checkMade())
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -73,18 +85,88 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	rp.clearAll(w, r)
-	if rec == nil {
-		redirect(w, rp.afterLogout(r))
-		return nil
+	var owner *RelyingParty // nil if it is not in this process
+	if rec != nil {
+		owner = rp.sessions.partyOf(rec)
 	}
-	owner := rp.sessions.partyOf(rec)
-	if owner == nil { // the relying party of the record is not in this process
-		redirect(w, rp.afterLogout(r))
+	if owner == nil {
+		rp.leave(w, r, rp.afterLogout(r))
 		return nil
 	}
 	owner.ended(r.Context(), rec, "")
-	redirect(w, owner.endSession(w, r, rec))
+	location, state := owner.endSession(r, rec)
+	if state == "" {
+		rp.leave(w, r, location)
+		return nil
+	}
+	owner.setCookie(w, owner.logoutCookie, state, logoutLife)
+	if !navigation.IsScript(r) {
+		redirect(w, location)
+		return nil
+	}
+	// The hint must not reach a script, so it gets a sealed address.
+	own, err := rp.sealLeave(r, leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: owner.logoutCookie, State: state, Location: location})
+	if err != nil { // the session has ended all the same
+		own = rp.afterLogout(r)
+	}
+	rp.leave(w, r, own)
 	return nil
+}
+
+// leave answers a sign-out with a path of this site. A script is told where to
+// go, because a redirect would take it to the provider, which answers pages.
+func (rp *RelyingParty) leave(w http.ResponseWriter, r *http.Request, path string) {
+	if navigation.IsScript(r) {
+		writeJSON(w, http.StatusOK, struct {
+			LogoutURL string `json:"logout_url"`
+		}{path})
+		return
+	}
+	redirect(w, path)
+}
+
+// leaving is a sign-out at the provider that a script has begun here. It is
+// good for the browser that has the cookie.
+type leaving struct {
+	Until         time.Time
+	Cookie, State string
+	Location      string
+}
+
+// sealLeave returns the address of this handler that goes on to the provider.
+func (rp *RelyingParty) sealLeave(r *http.Request, l leaving) (string, error) {
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return "", err
+	}
+	plain, err := json.Marshal(l)
+	if err != nil {
+		return "", err
+	}
+	sealed := ring.Seal(leaveDomain, []byte(rp.binding), plain)
+	return rp.ownPath(r) + "?go=" + base64.RawURLEncoding.EncodeToString(sealed), nil
+}
+
+// openLeave returns where the address of sealLeave goes on to, or "" if it is
+// not one of this browser, or too old.
+func (rp *RelyingParty) openLeave(r *http.Request) string {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(r.URL.Query().Get("go"))
+	if err != nil || len(sealed) == 0 {
+		return ""
+	}
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return ""
+	}
+	plain, err := ring.Open(leaveDomain, []byte(rp.binding), sealed)
+	var l leaving
+	if err != nil || json.Unmarshal(plain, &l) != nil || !rp.sessions.now().Before(l.Until) {
+		return ""
+	}
+	if state, _ := navigation.Cookie(r, l.Cookie); !hmac.Equal([]byte(state), []byte(l.State)) {
+		return ""
+	}
+	return l.Location
 }
 
 // ended emits the logout event and revokes the refresh token. Only the relying
@@ -133,19 +215,19 @@ func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 }
 
 // endSession returns the address that ends the session at the provider
-// (RP-Initiated Logout §2). If the provider has none or cannot be reached, it
-// returns the page after sign-out, because the session here has already ended.
-func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *session.Record) string {
+// (RP-Initiated Logout §2), and the state in it. If the provider has none or
+// cannot be reached, it returns the page after sign-out without a state,
+// because the session here has already ended.
+func (rp *RelyingParty) endSession(r *http.Request, rec *session.Record) (location, state string) {
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil || md.EndSessionEndpoint == "" {
-		return rp.afterLogout(r)
+		return rp.afterLogout(r), ""
 	}
 	u, err := url.Parse(md.EndSessionEndpoint)
 	if err != nil {
-		return rp.afterLogout(r)
+		return rp.afterLogout(r), ""
 	}
-	state := rand.Text()
-	rp.setCookie(w, rp.logoutCookie, state, logoutLife)
+	state = rand.Text()
 	q := u.Query()
 	q.Set("client_id", rp.client.ID)
 	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
@@ -154,7 +236,7 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 		q.Set("id_token_hint", string(rec.IDToken))
 	}
 	u.RawQuery = q.Encode()
-	return u.String()
+	return u.String(), state
 }
 
 // logoutURL returns the address of LogoutHandler that the provider redirects
@@ -190,16 +272,20 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 	return path
 }
 
-// loggedOut handles GET, to which the provider redirects back. The state only
-// decides whether to redirect to LoggedOutURL; it triggers nothing else
-// (RP-L2).
+// loggedOut handles GET, to which the provider redirects back, with or without
+// the state: it triggers nothing (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
-	known := false
-	if value, found := navigation.Cookie(r, rp.logoutCookie); found {
-		rp.clearCookie(w, rp.logoutCookie)
-		known = hmac.Equal([]byte(value), []byte(r.URL.Query().Get("state")))
-	}
 	_, err := rp.load(r)
+	if location := rp.openLeave(r); location != "" && errors.Is(err, session.ErrNone) {
+		if !navigation.MayOpenPage(r) { // a script could read the hint from the address that it ends at
+			return errNoNavigation.because(nil)
+		}
+		redirect(w, location)
+		return nil
+	}
+	if _, found := navigation.Cookie(r, rp.logoutCookie); found {
+		rp.clearCookie(w, rp.logoutCookie)
+	}
 	switch {
 	case err == nil:
 		rp.writePage(w, http.StatusOK, page{
@@ -209,7 +295,7 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 		return nil
 	case !errors.Is(err, session.ErrNone):
 		return err
-	case known && rp.config.LoggedOutURL != "":
+	case rp.config.LoggedOutURL != "" && !navigation.ServedBy(rp.address(r), rp.config.LoggedOutURL):
 		redirect(w, rp.config.LoggedOutURL)
 		return nil
 	}
