@@ -44,3 +44,12 @@ document.querySelector("#add").addEventListener("submit", async (event) => {
   event.target.reset();
   await list();
 });
+
+// Signing out ends the session here at once. The address that comes back goes
+// on to the provider, so it is opened as a page.
+document.querySelector("#out").addEventListener("click", async () => {
+  const answer = await fetch("/auth/logout", { method: "POST" });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.message);
+  location.assign(body.logout_url);
+});

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -133,6 +134,24 @@ func TestScriptPosts(t *testing.T) {
 		s.want(c.status)(ana.Do(r))
 	}
 	s.want(200, `["by script"]`)(ana.Fetch(s.url + "/api/notes"))
+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/auth/logout", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	var out struct {
+		LogoutURL string `json:"logout_url"`
+	}
+	if err := json.Unmarshal([]byte(s.want(200)(ana.Do(r))), &out); err != nil || !strings.HasPrefix(out.LogoutURL, "/auth/logout?") {
+		t.Fatal(out, err)
+	}
+	s.want(200, `"signed_in":false`)(ana.Fetch(s.url + "/auth/session"))
+	s.want(200, "signed out")(ana.Get(s.url + out.LogoutURL))
+	if n := op.Count("end_session"); n != 1 {
+		t.Errorf("the provider was told %d times, want 1", n)
+	}
 }
 
 // Who opens the program as localhost is sent to the name of RedirectURL.
