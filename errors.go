@@ -386,6 +386,7 @@ var engineFailures = []struct {
 	{attempt.ErrRestarts, errSuperseded},
 
 	{session.ErrStore, errStoreUnavailable},
+	{session.ErrSignedOut, errSuperseded},
 	{session.ErrUnreadable, errRecordUnreadable},
 	{session.ErrTooLarge, errRecordTooLarge},
 	{session.ErrOver, errAttemptExpired},

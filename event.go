@@ -51,6 +51,7 @@ const (
 const (
 	logoutRevoked  = "revoked"  // Revoke or RevokeAll ended the session
 	logoutReplaced = "replaced" // the next sign-in in the same browser did
+	logoutOldest   = "oldest"   // the person signed in once more and already had 100 sessions
 	rptNeedInfo    = "need_info"
 	rptSubmitted   = "request_submitted"
 )
@@ -118,6 +119,7 @@ var levels = map[string]slog.Level{
 	troubleKeyUse:  slog.LevelInfo,
 	logoutRevoked:  slog.LevelInfo,
 	logoutReplaced: slog.LevelInfo,
+	logoutOldest:   slog.LevelInfo,
 	rptNeedInfo:    slog.LevelInfo,
 	rptSubmitted:   slog.LevelInfo,
 }

@@ -30,6 +30,7 @@ type RelyingParty struct {
 	paths    *ownPaths
 	hosts    *otherHosts
 
+	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
 	logoutCookie  string // name of the cookie of a pending logout

@@ -153,7 +153,7 @@ func (c *callback) spend(ctx context.Context) error {
 	case !first:
 		return c.goOn(ctx, errStateUsed.because(nil))
 	}
-	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	c.rp.endAttempt(c.w, c.r, c.attempt)
 	if c.query.Get("error") == "temporarily_unavailable" {
 		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
 			return c.startOver(next)
@@ -274,7 +274,7 @@ func (c *callback) mark(ctx context.Context) error {
 // create stores the session under a new id, which prevents session fixation
 // (R5).
 func (c *callback) create(ctx context.Context) error {
-	c.ref, c.created = session.NewRef(c.record.Marks), true
+	c.ref, c.created = session.NewRef(c.rp.home, c.attempt.SessionID(), c.record.Marks), true
 	return failure(c.rp.sessions.keeper.Create(ctx, c.ref, c.record, c.readAt))
 }
 
@@ -282,10 +282,8 @@ func (c *callback) create(ctx context.Context) error {
 // and renews the application's session.
 func (c *callback) settle(ctx context.Context) error {
 	rp := c.rp
-	if err := rp.sessions.keeper.Enlist(ctx, c.ref, c.record); err != nil {
-		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: c.record.Subject, ClientID: c.record.ClientID, Err: err})
-	}
-	old, err := rp.replaceOld(ctx, c.r, c.record)
+	rp.enlist(ctx, c.ref, c.record)
+	old, err := rp.replaceOld(ctx, c.r, c.ref, c.record)
 	if err != nil {
 		return err
 	}

@@ -22,12 +22,14 @@ import (
 )
 
 const (
-	// maxAttempts is the number of sign-ins that one browser may have under
-	// way. Beyond it, the oldest is dropped.
-	maxAttempts = 8
+	// maxAttempts bounds the attempt cookies of one browser together, in bytes
+	// of the Cookie header. With the rest of a header they stay below the 8 KiB
+	// of common proxies. Eight with ordinary paths fit whole, and two dozen
+	// without their paths.
+	maxAttempts = 6 << 10
 	// maxAttemptsSeen bounds how many attempt cookies of one request are
-	// opened.
-	maxAttemptsSeen = 4 * maxAttempts
+	// looked at: as many cookies as browsers keep for one host.
+	maxAttemptsSeen = 180
 
 	// pageLife is how much longer than the attempt its cookie lives, so that
 	// "Try again" still leads to the page after a long break.
@@ -166,8 +168,7 @@ func (rp *RelyingParty) attemptName(state string) string {
 	return rp.attemptPrefix + state[:8]
 }
 
-// writeAttempt sets the attempt's cookie. It deletes the oldest attempt
-// cookies beyond maxAttempts.
+// writeAttempt sets the attempt's cookie and makes room for it.
 func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) error {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
@@ -178,7 +179,7 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 	if a.ReturnTo != wish {
 		rp.tellDropped(r, wish, "it does not fit into a cookie")
 	}
-	rp.dropOldAttempts(w, r)
+	rp.trimAttempts(w, r, cookieSize(name, value))
 	rp.setCookie(w, name, value, attempt.Life+pageLife)
 	return nil
 }
@@ -220,27 +221,81 @@ func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attem
 	return a, err
 }
 
-// dropOldAttempts makes room for one more attempt. It first deletes cookies
-// that cannot be opened, then the oldest.
-func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) {
-	type known struct {
-		name  string
-		begin time.Time
-	}
-	var have []known
+// attemptCookie is one attempt that a request carries.
+type attemptCookie struct {
+	name, value string
+	attempt     *attempt.Attempt // nil if it cannot be opened
+}
+
+// cookieSize is what a cookie takes in a Cookie header, in bytes.
+func cookieSize(name, value string) int { return len(name) + len("=") + len(value) + len("; ") }
+
+// attemptsOf returns the attempts that the request carries, newest first. Those
+// that cannot be opened come last.
+func (rp *RelyingParty) attemptsOf(r *http.Request) []attemptCookie {
+	var have []attemptCookie
 	for _, c := range r.Cookies() {
 		if !strings.HasPrefix(c.Name, rp.attemptPrefix) || len(have) >= maxAttemptsSeen {
 			continue
 		}
-		k := known{name: c.Name}
-		if a, err := rp.openAttempt(r, c.Name, c.Value); err == nil {
-			k.begin = a.Begin
-		}
-		have = append(have, k)
+		a, _ := rp.openAttempt(r, c.Name, c.Value)
+		have = append(have, attemptCookie{c.Name, c.Value, a})
 	}
-	slices.SortFunc(have, func(x, y known) int { return y.begin.Compare(x.begin) })
-	for i := maxAttempts - 1; i < len(have); i++ {
-		rp.clearCookie(w, have[i].name)
+	begin := func(c attemptCookie) time.Time {
+		if c.attempt == nil {
+			return time.Time{}
+		}
+		return c.attempt.Begin
+	}
+	slices.SortStableFunc(have, func(x, y attemptCookie) int { return begin(y).Compare(begin(x)) })
+	return have
+}
+
+// endAttempt deletes the cookie of an attempt that has ended, and keeps the
+// others within their bounds.
+func (rp *RelyingParty) endAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) {
+	rp.clearCookie(w, rp.attemptName(a.State()))
+	rp.trimAttempts(w, r, 0)
+}
+
+// trimAttempts keeps the attempts of a browser within maxAttempts, of which
+// more bytes are spoken for already. What cannot be opened goes first. Then the
+// oldest lose their return path, and then they go.
+func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, more int) {
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil { // the store is in trouble, so nothing can be told apart
+		return
+	}
+	have := slices.DeleteFunc(rp.attemptsOf(r), func(c attemptCookie) bool { return clears(w, c.name) })
+	for _, c := range have {
+		more += cookieSize(c.name, c.value)
+	}
+	drop := func(c attemptCookie) {
+		more -= cookieSize(c.name, c.value)
+		rp.unsetCookie(w, c.name)
+		rp.clearCookie(w, c.name)
+	}
+	for more > maxAttempts && len(have) > 0 && have[len(have)-1].attempt == nil {
+		drop(have[len(have)-1])
+		have = have[:len(have)-1]
+	}
+	shorter := map[string]string{}
+	for i := len(have) - 1; i >= 0 && more > maxAttempts; i-- {
+		a := *have[i].attempt
+		a.ReturnTo = ""
+		if value := a.Seal(ring, rp.binding+have[i].name); len(value) < len(have[i].value) {
+			more -= len(have[i].value) - len(value)
+			have[i].value, shorter[have[i].name] = value, value
+		}
+	}
+	for ; more > maxAttempts && len(have) > 0; have = have[:len(have)-1] {
+		drop(have[len(have)-1])
+	}
+	for _, c := range have {
+		if value, ok := shorter[c.name]; ok {
+			rp.unsetCookie(w, c.name)
+			rp.setCookie(w, c.name, value, c.attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
+		}
 	}
 }
 

@@ -74,12 +74,9 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
-	var rec *session.Record
-	if ref, ok := rp.sessionRef(r); ok {
-		var err error
-		if rec, err = rp.sessions.keeper.End(r.Context(), ref.Key); err != nil {
-			return failure(err)
-		}
+	rec, err := rp.signOut(r)
+	if err != nil {
+		return failure(err)
 	}
 	if err := rp.destroyApp(r.Context()); err != nil {
 		return err
@@ -169,6 +166,34 @@ func (rp *RelyingParty) openLeave(r *http.Request) string {
 	return l.Location
 }
 
+// signOut ends the session of the request's browser, and those that its sign-ins
+// under way are about to make. It returns the record that ended, or nil. The
+// store is changed before it returns, so whatever those callbacks do
+// afterwards, their cookies open nothing.
+func (rp *RelyingParty) signOut(r *http.Request) (*session.Record, error) {
+	ctx, keeper := r.Context(), rp.sessions.keeper
+	var keys []string
+	if ref, ok := rp.sessionRef(r); ok {
+		keys = append(keys, ref.Key)
+	}
+	for _, a := range rp.attemptsOf(r) {
+		if a.attempt != nil && rp.sessions.now().Before(a.attempt.Ends()) {
+			keys = append(keys, session.KeyOf(rp.home, a.attempt.SessionID()))
+		}
+	}
+	var ended *session.Record
+	for _, key := range keys {
+		rec, err := keeper.SignOut(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if ended == nil {
+			ended = rec
+		}
+	}
+	return ended, nil
+}
+
 // ended emits the logout event and revokes the refresh token. Only the relying
 // party of the session may do that, because no other provider may see the
 // token.
@@ -180,16 +205,14 @@ func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code str
 // replaceOld ends the session that the browser had before, no matter whose it
 // was, and returns it. It revokes the refresh token only if the person or the
 // provider has changed. Otherwise the old token may belong to the same grant
-// as the new one, and servers may end the whole grant (RFC 7009 §2.1).
-func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *session.Record) (*session.Record, error) {
+// as the new one, and servers may end the whole grant (RFC 7009 §2.1). If the
+// person has signed out of the old session meanwhile, the sign-in fails.
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, by session.Ref, next *session.Record) (*session.Record, error) {
 	ref, ok := rp.sessionRef(r)
 	if !ok {
 		return nil, nil
 	}
-	old, err := rp.sessions.keeper.End(ctx, ref.Key)
-	if errors.Is(err, session.ErrUnreadable) { // sealed with an unknown key; it must not block this sign-in
-		return nil, nil
-	}
+	old, err := rp.sessions.keeper.Replace(ctx, ref.Key, by.Key)
 	if err != nil || old == nil {
 		return nil, failure(err)
 	}
@@ -202,15 +225,27 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *s
 	return old, nil
 }
 
+// enlist adds a new session to its owner's list. A session that is missing there
+// works all the same. Those that end because their owner has too many keep
+// their refresh tokens, which may belong to the same grant as the new one.
+func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *session.Record) {
+	oldest, err := rp.sessions.keeper.Enlist(ctx, ref, rec)
+	if err != nil {
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
+	}
+	for _, old := range oldest {
+		old.Refresh = nil
+		if owner := rp.sessions.partyOf(old); owner != nil {
+			owner.ended(ctx, old, logoutOldest)
+		}
+	}
+}
+
 // clearAll deletes the session cookie and those of pending sign-ins.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)
-	seen := 0
-	for _, c := range r.Cookies() {
-		if strings.HasPrefix(c.Name, rp.attemptPrefix) && seen < maxAttemptsSeen {
-			rp.clearCookie(w, c.Name)
-			seen++
-		}
+	for _, c := range rp.attemptsOf(r) {
+		rp.clearCookie(w, c.name)
 	}
 }
 

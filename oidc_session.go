@@ -59,6 +59,9 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	now, err := rp.sessions.keeper.Load(r.Context(), ref)
 	switch {
 	case errors.Is(err, session.ErrGarbage):
+		if !rp.sessions.once(ref.Key) {
+			return nil, session.ErrNone
+		}
 		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})
 		return nil, session.ErrNone
 	case errors.Is(err, session.ErrNone):
@@ -190,8 +193,8 @@ type renewer struct{ party *RelyingParty }
 
 // finalRefusals are the error codes that mean the refresh token no longer
 // works. They are from RFC 6749 §5.2 and, because some providers send those
-// for a refresh too, OpenID Connect Core §3.1.2.6.
-var finalRefusals = []string{"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
+// for a refresh too, RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
+var finalRefusals = []string{"invalid_grant", "interaction_required", "access_denied", "login_required", "consent_required", "account_selection_required"}
 
 // Renew implements session.Renewer. It sends the refresh token once (RFC 6749
 // §6).

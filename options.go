@@ -257,10 +257,25 @@ type SessionsConfig struct {
 	//	Keys: []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))},
 	//
 	// Without Keys, a random key is made on first use and kept in the store.
-	// It seals only cookies; records are then not sealed.
+	// It seals only cookies; records are then not sealed. With Keys, a record
+	// that is not sealed is not a session, because anybody who can write to
+	// the store could have made it.
+	//
+	// So adding the first key signs everybody out, once. To avoid that, deploy
+	// every replica with Keys and InsecureUnsealed. A replica that does not
+	// have the key yet takes a sealed record for no session, so replace all
+	// replicas in one step, or send each person to one replica. After one
+	// Lifetime, deploy without InsecureUnsealed.
 	Keys []Secret
-	// Name distinguishes the session cookies of several Sessions on one
-	// origin.
+	// InsecureUnsealed accepts records that are not sealed although there are
+	// Keys. It is for the change to the first key, as described there. Whoever
+	// can write to the store can sign in as anybody until it is off again. A
+	// warning is logged once.
+	InsecureUnsealed bool
+	// Name distinguishes several Sessions on one origin or in one store. A
+	// cookie of one is worth nothing at another. Name and origin are part of
+	// the key of every record and of the name of the session cookie, so
+	// changing either signs everybody out.
 	Name string
 	// Lifetime is how long a session lasts at most, from the start of its
 	// sign-in. 0 means 12 hours. It must be between one minute and 400 days.

@@ -43,6 +43,26 @@ var weakening = map[string]struct {
 		_, err := gatehouse.NewProvider("http://id.example.org", &c)
 		return err
 	}},
+	"SessionsConfig.InsecureUnsealed": {"insecure_unsealed", func(c gatehouse.ProviderConfig) error {
+		p, err := gatehouse.NewProvider("https://id.example.org", &c)
+		if err != nil {
+			return err
+		}
+		key := gatehouse.NewSecret(strings.Repeat("k", 32))
+		sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Keys: []gatehouse.Secret{key}, InsecureUnsealed: true})
+		if err != nil {
+			return err
+		}
+		for _, id := range []string{"notes", "wiki"} { // two on one Sessions warn once
+			_, err = gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{
+				Client: gatehouse.Client{ID: id}, RedirectURL: "https://notes.example.org/" + id + "/callback", Sessions: sessions,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
 }
 
 // A new switch fails here until it is in judged or weakening (CF3).

@@ -84,10 +84,21 @@ func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }
 // it (RFC 7636 §4.1).
 func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierSize) }
 
+// SessionID is the id of the session that the attempt may end in: 256 bits that
+// only who opens the seal knows. So a sign-out in this browser can end that
+// session even before it exists.
+func (a *Attempt) SessionID() [sha256.Size]byte { return a.sum("session id") }
+
 func (a *Attempt) derive(label string, size int) string {
+	sum := a.sum(label)
+	return base64.RawURLEncoding.EncodeToString(sum[:size])
+}
+
+func (a *Attempt) sum(label string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, a.seed[:])
 	mac.Write([]byte(label))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:size])
+	mac.Sum(sum[:0])
+	return sum
 }
 
 // ValidState reports whether state has the form of our states.

@@ -153,7 +153,7 @@ func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
 		return false
 	}
 	if r.Lease.Takeovers == 0 || !r.Serves(now) {
-		*r = *r.tombstone(now)
+		*r = *r.tombstone(now, whyOther)
 		n.verdict = errors.Join(ErrNone, cause)
 		return true
 	}
