@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/gatehouse"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/example/mallory"
@@ -33,6 +35,7 @@ type options struct {
 	client, shopClient            credentials // at issuer
 	logger                        *slog.Logger
 	now                           func() time.Time  // nil: time.Now
+	keys                          []jose.JSONWebKey // of the embedded server; nil: new ones
 	transport                     http.RoundTripper // under what is recorded; nil: one of our own
 }
 

@@ -143,7 +143,7 @@ func startProvider(o options) (*devProvider, error) {
 func (d *devProvider) build() error {
 	var err error
 	d.op, err = opserver.New(opserver.Config{
-		Issuer: d.issuer, Now: d.now, Title: "Keyring",
+		Issuer: d.issuer, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is for development: the password is the name.",
 		Style: serverLook(),
 	})

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // A program that is configured with what -only provider prints signs people in,
@@ -26,6 +27,9 @@ func TestOnlyProvider(t *testing.T) {
 	defer site.Close()
 	o, err := parseFlags([]string{"-only", "provider", "-server", "0", "-redirect-uri", site.URL + "/auth/callback", "-user", "ana:groups=staff,admin"}, io.Discard)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if o.keys, err = opserver.KnownKeys(); err != nil {
 		t.Fatal(err)
 	}
 	d, err := startProvider(o)
@@ -119,6 +123,9 @@ func TestOnlyProviderPeople(t *testing.T) {
 		}
 		o, err := parseFlags(args, io.Discard)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if o.keys, err = opserver.KnownKeys(); err != nil {
 			t.Fatal(err)
 		}
 		d, err := startProvider(o)

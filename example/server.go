@@ -19,7 +19,7 @@ var serverStyle string
 // buildServer makes the embedded server with the people and clients of the story.
 func (d *demo) buildServer(own map[string]credentials) error {
 	op, err := opserver.New(opserver.Config{
-		Issuer: d.serverURL, Now: d.now, Title: "Keyring",
+		Issuer: d.serverURL, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is a demonstration: the password is the name.",
 		Style: serverLook(),
 		Aside: func(r *http.Request) template.HTML { return d.rec.Panel(r, nil) },

@@ -98,16 +98,19 @@ func newStage(t *testing.T, change func(*options)) *stage {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
 	s := &stage{clock: newClock(), spy: &spy{base: base, secrets: map[string]string{}}, browser: newBrowser(t)}
+	keys, err := opserver.KnownKeys() // making an RSA key takes longer than most of the stories
+	if err != nil {
+		t.Fatal(err)
+	}
 	free := func(what string) place { return place{what: what, address: "127.0.0.1:0", wanted: true} }
 	o := options{
 		photos: free("photo site"), shop: free("print shop"), server: free("authorization server"),
 		mallory: free("site of Mallory"),
-		logger:  slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy,
+		logger:  slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy, keys: keys,
 	}
 	if change != nil {
 		change(&o)
 	}
-	var err error
 	if s.demo, err = start(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
