@@ -88,5 +88,6 @@
 //
 // The API may change until version 1; CHANGELOG.md lists the changes. Error
 // codes, event names, and the formats of cookies and records change only with a
-// note there. Each version reads the records and cookies of the one before.
+// note there. Each version reads the records and cookies of the one before,
+// unless that list says that everybody signs in once more.
 package gatehouse
