@@ -34,13 +34,13 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		rp.refuse(w, r, e)
 		return
 	}
+	if e.Code == errLoginRequired.code && isForm(r) {
+		rp.refuse(w, r, errLoginRequired.saying(formNotSaved).because(e.Err))
+		return
+	}
 	returnTo, ok := rp.comesBackTo(r)
 	if !ok {
 		rp.refuse(w, r, e)
-		return
-	}
-	if navigation.IsForm(r) && e.Code == errLoginRequired.code {
-		rp.refuse(w, r, errLoginRequired.saying(formNotSaved).because(e.Err))
 		return
 	}
 	location, err := rp.askFor(w, r, e, returnTo)
@@ -50,6 +50,9 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 	}
 	redirect(w, location)
 }
+
+// isForm reports whether a person posted a form, also in a frame.
+func isForm(r *http.Request) bool { return r.Method == http.MethodPost && navigation.WantsPage(r) }
 
 // askFor starts the sign-in, or the request for a grant, that provides what e
 // says is missing.
@@ -278,7 +281,7 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	switch {
-	case navigation.IsForm(r) && e.Code == errLoginRequired.code:
+	case isForm(r) && e.Code == errLoginRequired.code:
 		page, _ := rp.returnPath(navigation.FormPage(r, siteOf(rp.redirect)))
 		p.Title, p.Link, p.Label = "That was not saved", rp.signInLink(page), "Sign in and go back"
 	case e.page != "" && e.Code != errForbidden.code:

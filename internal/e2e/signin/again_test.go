@@ -1,12 +1,14 @@
 package signin_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -137,4 +139,43 @@ func TestCallbackStrayParameters(t *testing.T) {
 		}
 		ana.WantServed(ana.Follow(a, nil))
 	}
+}
+
+// A form that is posted to a page of Either gets the page, and neither it nor a
+// prefetch spends a ticket.
+func TestEitherFormAndPrefetch(t *testing.T) {
+	asked := 0
+	api := countingGuard(func(*http.Request) (*gatehouse.Identity, error) {
+		asked++
+		return nil, &gatehouse.Error{Code: "permission_required", Status: http.StatusUnauthorized}
+	})
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/either", gatehouse.Require(gatehouse.Either(login, api))(world.WhoAmI))
+		}
+	})
+	ana := s.Visitor("ana")
+	a := ana.Post("/either", nil, "Referer", s.Origin+"/either?edit")
+	s.WantRefusal(a, http.StatusUnauthorized)
+	if !strings.Contains(a.Body.String(), "was not saved") || linkOf(t, a) != "/auth/login?return_to=%2Feither%3Fedit" {
+		t.Errorf("got %v", a)
+	}
+	s.WantRefusal(ana.Get("/either", "Sec-Purpose", "prefetch"), http.StatusUnauthorized)
+	if asked != 0 {
+		t.Errorf("the API was asked %d times", asked)
+	}
+	ana.Fetch(http.MethodPost, "/either")
+	if asked != 1 {
+		t.Errorf("the API was asked %d times about a script", asked)
+	}
+}
+
+// countingGuard is a guard that answers with the status of its error.
+type countingGuard func(*http.Request) (*gatehouse.Identity, error)
+
+func (g countingGuard) Check(r *http.Request) (*gatehouse.Identity, error) { return g(r) }
+
+func (g countingGuard) Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	e, _ := errors.AsType[*gatehouse.Error](err)
+	w.WriteHeader(e.Status)
 }

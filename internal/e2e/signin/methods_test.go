@@ -90,6 +90,9 @@ func TestRT10_PostWithoutSession(t *testing.T) {
 	}
 
 	for name, ask := range map[string]func(b *world.Visitor) (*world.Page, int){
+		"form in a frame": func(b *world.Visitor) (*world.Page, int) {
+			return b.Post("/app", form, "Sec-Fetch-Dest", "iframe"), http.StatusUnauthorized
+		},
 		"form of another site": func(b *world.Visitor) (*world.Page, int) {
 			return b.Post("/app", form, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"), http.StatusForbidden
 		},
