@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,9 +14,8 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
-	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
-	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/resource"
 	"example.com/gatehouse/internal/swap"
 )
 
@@ -141,14 +139,14 @@ func (g *registrar) adopt(ctx context.Context, id, policy string) (out Resource,
 	if err != nil || have == nil {
 		return Resource{}, false, err
 	}
-	policy = cmp.Or(have.policy, policy)
-	if have.holds(g.describe(), g.r.Exact) {
+	policy = cmp.Or(have.Policy, policy)
+	if have.Holds(g.describe(), g.r.Exact) {
 		out, err = g.done(ctx, id, policy)
 		return out, true, err
 	}
-	whole, err := have.joined(g.describe(), g.r.Exact, g.keycloak)
+	whole, err := have.Joined(g.describe(), g.r.Exact, g.keycloak)
 	if err != nil {
-		return Resource{}, false, err
+		return Resource{}, false, errRegistration.because(err)
 	}
 	return g.update(ctx, id, policy, whole)
 }
@@ -167,8 +165,8 @@ func (g *registrar) update(ctx context.Context, id, policy string, whole map[str
 	default:
 		return Resource{}, false, classify(a.Unexpected("updating the resource"))
 	}
-	if told := readRemote(a.Body); told != nil && told.policy != "" {
-		policy = told.policy
+	if told := resource.Read(a.Body); told != nil && told.Policy != "" {
+		policy = told.Policy
 	}
 	out, err = g.done(ctx, id, policy)
 	return out, true, err
@@ -210,10 +208,10 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
 		return Resource{}, classify(a.Unexpected("registering the resource"))
 	}
-	told := readRemote(a.Body)
+	told := resource.Read(a.Body)
 	id, policy := "", ""
 	if told != nil {
-		id, policy = told.id, told.policy
+		id, policy = told.ID, told.Policy
 	}
 	if id == "" {
 		id = outbound.LastSegment(a.Header.Get("Location"))
@@ -231,7 +229,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 
 // read returns the description of a resource (§3.2.2), or nil if it does not
 // exist or belongs to another owner.
-func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
+func (g *registrar) read(ctx context.Context, id string) (*resource.Remote, error) {
 	a, err := g.call(ctx, http.MethodGet, id, nil)
 	if err != nil {
 		return nil, err
@@ -243,7 +241,7 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	default:
 		return nil, classify(a.Unexpected("reading the resource"))
 	}
-	have := readRemote(a.Body)
+	have := resource.Read(a.Body)
 	if have == nil {
 		return nil, errRegistration.because(errors.New("reading the resource: the answer is not the expected JSON object"))
 	}
@@ -256,8 +254,8 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 // foreign reports whether a resource that should be a person's belongs to the
 // service. Keycloak makes the owner of the PAT the owner, whatever the request
 // says (K6).
-func (g *registrar) foreign(have *remote) bool {
-	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.owner == g.rs.client.ID
+func (g *registrar) foreign(have *resource.Remote) bool {
+	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.Owner == g.rs.client.ID
 }
 
 // delete deletes a resource (§3.2.4). It returns nil if the resource does not
@@ -317,7 +315,7 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if have != nil && have.name == g.r.Name {
+		if have != nil && have.Name == g.r.Name {
 			return id, nil
 		}
 	}
@@ -342,7 +340,7 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 				return "", err
 			}
 			if have != nil {
-				name = remoteName{have.name, have.kind}
+				name = remoteName{have.Name, have.Type}
 			}
 			g.rs.registry.setName(g.r.Owner, id, name)
 		}
@@ -366,109 +364,13 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
 }
 
-// description is the resource as it is sent to the server (§3.1).
-type description struct {
-	Name        string   `json:"name"`
-	Type        string   `json:"type,omitempty"`
-	Description string   `json:"description,omitempty"`
-	IconURI     string   `json:"icon_uri,omitempty"`
-	Scopes      []string `json:"resource_scopes"`
-	// OwnerManaged exists only at Keycloak. Without it, the owner cannot share
-	// the resource.
-	OwnerManaged bool `json:"ownerManagedAccess,omitempty"`
-}
-
-func (g *registrar) describe() description {
-	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
+// describe returns the resource as it is sent to the server (§3.1).
+func (g *registrar) describe() resource.Description {
+	d := resource.Description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
 	if g.keycloak {
 		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
 	}
 	return d
-}
-
-// remote is a resource as the server describes it.
-type remote struct {
-	id, name, kind, text, icon, policy string
-	scopes                             []string
-	scopesRead                         bool   // scopes are all that it has
-	owner                              string // owner.name at Keycloak, "" elsewhere
-	ownerManaged                       bool
-	members                            map[string]json.RawMessage // all of them
-}
-
-func readRemote(body []byte) *remote {
-	var members map[string]json.RawMessage
-	if strictjson.Unmarshal(body, &members) != nil || members == nil {
-		return nil
-	}
-	m := &remote{
-		id: strictjson.String(members["_id"]), name: strictjson.String(members["name"]), kind: strictjson.String(members["type"]),
-		text: strictjson.String(members["description"]), icon: strictjson.String(members["icon_uri"]),
-		ownerManaged: string(members["ownerManagedAccess"]) == "true", members: members,
-	}
-	m.scopes, m.scopesRead = readScopes(members["resource_scopes"])
-	if uri := strictjson.String(members["user_access_policy_uri"]); uri != "" {
-		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
-			m.policy = uri
-		}
-	}
-	var owner map[string]json.RawMessage
-	if strictjson.Unmarshal(members["owner"], &owner) == nil {
-		m.owner = strictjson.String(owner["name"])
-	}
-	return m
-}
-
-// holds reports whether the server has everything that we name. Unless exact,
-// it may have more scopes.
-func (m *remote) holds(d description, exact bool) bool {
-	same := func(have, want string) bool { return want == "" || have == want }
-	return m.name == d.Name && same(m.kind, d.Type) && same(m.text, d.Description) && same(m.icon, d.IconURI) &&
-		(m.ownerManaged || !d.OwnerManaged) && len(without(d.Scopes, m.scopes)) == 0 &&
-		(!exact || m.scopesRead && len(without(m.scopes, d.Scopes)) == 0)
-}
-
-// joined returns the description to write: what the server has, with what we
-// name. An update replaces everything, so what is left out is lost, and what
-// people decided about a scope with it (K3, K26).
-func (m *remote) joined(d description, exact, keycloak bool) (map[string]json.RawMessage, error) {
-	if !exact {
-		if !m.scopesRead {
-			return nil, errRegistration.because(errors.New("the server has scopes of the resource that cannot be read, so the resource is left as it is"))
-		}
-		d.Scopes = append(slices.Clone(m.scopes), without(d.Scopes, m.scopes)...)
-	}
-	ours, err := json.Marshal(d)
-	if err != nil {
-		return nil, errInternal.because(err)
-	}
-	var named map[string]json.RawMessage
-	if err := json.Unmarshal(ours, &named); err != nil {
-		return nil, errInternal.because(err)
-	}
-	whole := maps.Clone(m.members)
-	maps.DeleteFunc(whole, func(name string, value json.RawMessage) bool { return serversOwn(name, value, keycloak) })
-	maps.Copy(whole, named)
-	return whole, nil
-}
-
-// serversOwn reports whether a member is what the server says of itself, or
-// says nothing.
-func serversOwn(name string, value json.RawMessage, keycloak bool) bool {
-	switch name {
-	case "_id", "user_access_policy_uri":
-		return true
-	case "owner", "scopes": // scopes are resource_scopes once more (K5)
-		return keycloak
-	case "attributes": // Keycloak adds an empty one
-		return keycloak && string(value) == "{}"
-	}
-	return string(value) == "null"
-}
-
-// without returns the elements of list that are not in other.
-func without(list, other []string) []string {
-	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }
 
 // remoteName identifies a resource in a listing.
@@ -497,24 +399,4 @@ func (g *registry) setName(owner, id string, n remoteName) {
 // soundID reports whether id can be stored and used as one segment of a path.
 func soundID(id string) bool {
 	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
-}
-
-// readScopes reads the scopes of a resource. They are strings, or objects with
-// a name (K5). It reports whether it could read them all.
-func readScopes(raw json.RawMessage) (scopes []string, all bool) {
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
-		return nil, len(raw) == 0
-	}
-	all = true
-	seen := make(map[string]bool, len(list))
-	for _, item := range list {
-		name := introspection.ScopeName(item)
-		if all = all && name != ""; name == "" || seen[name] {
-			continue
-		}
-		seen[name] = true
-		scopes = append(scopes, name)
-	}
-	return scopes, all
 }
