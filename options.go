@@ -361,7 +361,10 @@ type ResourceServerConfig struct {
 	PAT PATSource
 	// ResourceIDs keeps the ids that the authorization server gave to
 	// resources. nil means memory, which is refilled by listing the resources
-	// at the server.
+	// at the server. Several processes should share one. Without, two that
+	// begin at the same moment may register a resource twice. Each lists again
+	// once, 20 s after it has created one; then the smallest id wins, the other
+	// is deleted, and what was shared on it is lost. Keycloak has no duplicates.
 	ResourceIDs ResourceIDs
 	// CacheTTL is how long the facts of a token are used before the server is
 	// asked again. A permission that was taken back may still work for that

@@ -53,6 +53,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		tokens:   c.MaxTokenCalls,
 		upgrades: c.AllowUpgrades,
 	}
+	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
@@ -68,13 +69,14 @@ func (rs *ResourceServer) checkMade() error {
 }
 
 // Shutdown waits until the calls that requests have started are done, or until
-// ctx is done. It includes those of the Provider and of an OwnerGrants. It
-// does not stop new calls, so shut down the HTTP server first.
+// ctx is done. It includes those of the Provider and of an OwnerGrants. It ends
+// the wait for duplicates (see ResourceServerConfig.ResourceIDs), but does not
+// stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	if rs.checkMade() != nil {
 		return nil // it has started nothing
 	}
-	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx)}
+	errs := []error{rs.facts.Wait(ctx), rs.registry.shut(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))

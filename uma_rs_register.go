@@ -7,22 +7,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/resource"
 	"example.com/gatehouse/internal/swap"
 )
-
-// maxListed bounds how many resources of one owner are read to find one that
-// was registered before. Each costs a call of some milliseconds. If it is not
-// among them, it is registered as a new one.
-const maxListed = 500
 
 const (
 	// createTries bounds how often a name is registered that the server says
@@ -31,6 +26,13 @@ const (
 	createTries = 5
 	// createPause is the time that the other registration gets to finish.
 	createPause = 50 * time.Millisecond
+	// duplicatesAfter is how long after it has created a resource a process
+	// lists again to find the one that another process has created at the same
+	// time. It is longer than a registration takes.
+	duplicatesAfter = 20 * time.Second
+	// duplicatesWith is how long the resources are gathered for which one
+	// owner's list is read once.
+	duplicatesWith = 2 * time.Second
 )
 
 // registrar makes the calls about one resource (UMA Federated Authorization
@@ -224,7 +226,12 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
 	}
 	g.made = true
-	return g.done(ctx, id, policy)
+	g.rs.registry.setName(g.r.Owner, id, remoteName{g.r.Name, g.r.Type})
+	out, err := g.done(ctx, id, policy)
+	if err == nil && g.rs.lists && !g.keycloak && out.ID == id {
+		g.rs.lookForDuplicates(g.r, id)
+	}
+	return out, err
 }
 
 // read returns the description of a resource (§3.2.2), or nil if it does not
@@ -275,6 +282,20 @@ func (g *registrar) delete(ctx context.Context, id string) error {
 // find returns the id of the resource among those of its owner, or "" if it is
 // not there.
 func (g *registrar) find(ctx context.Context) (string, error) {
+	ids, err := g.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	if g.keycloak {
+		return g.exactly(ctx, ids)
+	}
+	return g.among(ctx, ids)
+}
+
+// list returns the ids of all resources of the owner (§3.2.5), or at Keycloak
+// those that may have our name. They are sorted, so that all replicas choose
+// the same one of duplicates.
+func (g *registrar) list(ctx context.Context) ([]string, error) {
 	address := g.endpoint
 	if g.keycloak {
 		owner := g.r.Owner
@@ -288,29 +309,23 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 	}
 	a, err := g.rs.callAPI(ctx, g.r.Owner, http.MethodGet, address, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if a.Status != http.StatusOK {
-		return "", classify(a.Unexpected("listing resources"))
+		return nil, classify(a.Unexpected("listing resources"))
 	}
 	var ids []string
-	if json.Unmarshal(a.Body, &ids) != nil { // an array of ids (§3.2.5)
-		return "", errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
+	if json.Unmarshal(a.Body, &ids) != nil {
+		return nil, errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
 	}
-	slices.Sort(ids) // so that all replicas choose the same one of duplicates
-	if g.keycloak {
-		return g.exactly(ctx, ids)
-	}
-	return g.among(ctx, ids)
+	slices.Sort(ids)
+	return slices.DeleteFunc(ids, func(id string) bool { return !soundID(id) }), nil
 }
 
 // exactly finds the resource with our exact name. Keycloak keeps names apart
 // by case, but its search ignores case (K7).
 func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
-	for _, id := range ids[:min(len(ids), maxListed)] {
-		if !soundID(id) {
-			continue
-		}
+	for _, id := range ids {
 		have, err := g.read(ctx, id)
 		if err != nil {
 			return "", err
@@ -323,19 +338,17 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 }
 
 // among finds the resource with our name and type. It reads only those ids
-// whose names are not known yet.
+// whose names are not known yet. If the time ends before all are read, that is
+// an error, because the resource may be among the others, and must not be made
+// twice. The next registration reads on.
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
-	reads := 0
-	for _, id := range ids {
-		if !soundID(id) {
-			continue
-		}
+	for i, id := range ids {
 		name, ok := g.rs.registry.nameOf(g.r.Owner, id)
 		if !ok {
-			if reads++; reads > maxListed {
-				return "", nil
-			}
 			have, err := g.read(ctx, id)
+			if ctx.Err() != nil {
+				return "", errRegistration.because(fmt.Errorf("%d of the owner's %d resources are read so far, and the next registration reads on: %w", i, len(ids), ctx.Err()))
+			}
 			if err != nil {
 				return "", err
 			}
@@ -349,6 +362,101 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// batch is the new resources of one owner for which the list is read once.
+type batch struct{ made []madeResource }
+
+type madeResource struct {
+	r  Resource
+	id string
+}
+
+// lookForDuplicates starts, unless it is under way, the flight that looks for
+// duplicates of the owner's new resources.
+func (rs *ResourceServer) lookForDuplicates(r Resource, id string) {
+	g := &rs.registry
+	r.Exact = false
+	g.mu.Lock()
+	b := g.open[r.Owner]
+	begins := b == nil
+	if begins {
+		if g.open == nil {
+			g.open = make(map[string]*batch)
+		}
+		b = &batch{}
+		g.open[r.Owner] = b
+	}
+	b.made = append(b.made, madeResource{r, id})
+	g.mu.Unlock()
+	if begins {
+		g.looks.Start(b, duplicatesAfter+registerTimeout, func(ctx context.Context) (struct{}, error) {
+			rs.endDuplicates(ctx, r.Owner, b)
+			return struct{}{}, nil
+		})
+	}
+}
+
+// endDuplicates gathers the batch, waits, and looks. Without shared ResourceIDs
+// two processes that begin at the same moment register a resource twice. Each
+// looks once more when both are certainly done. The smallest id wins. Whoever
+// made another one takes the winner and deletes its own, which nobody had much
+// time to share.
+func (rs *ResourceServer) endDuplicates(ctx context.Context, owner string, b *batch) {
+	g := &rs.registry
+	goesOn := g.pause(ctx, duplicatesWith)
+	g.mu.Lock()
+	delete(g.open, owner) // the batch is complete
+	g.mu.Unlock()
+	if !goesOn || !g.pause(ctx, duplicatesAfter-duplicatesWith) {
+		return
+	}
+	failed := func(id string, err error) {
+		e := asError(err, errRegistration)
+		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: e.Code, Subject: owner, Resource: id, Err: e.Err})
+	}
+	if err := rs.place(ctx, true); err != nil {
+		failed("", err)
+		return
+	}
+	defer rs.provider.ticketCalls.Leave()
+	reg, err := rs.registrar(ctx, b.made[0].r)
+	if err != nil {
+		failed("", err)
+		return
+	}
+	ids, err := reg.list(ctx)
+	if err != nil {
+		failed("", err)
+		return
+	}
+	for _, m := range b.made {
+		reg := *reg
+		reg.r = m.r
+		if err := reg.yield(ctx, m.id, ids); err != nil {
+			failed(m.id, err)
+		}
+	}
+}
+
+// yield takes the resource with the smallest id of our name instead of our own.
+func (g *registrar) yield(ctx context.Context, id string, ids []string) error {
+	winner, err := g.among(ctx, ids)
+	if err != nil || winner == "" || winner >= id {
+		return err
+	}
+	if kept, err := g.rs.keptID(ctx, g.r); err != nil || kept != id {
+		return err // it was registered again meanwhile
+	}
+	if err := g.rs.dropID(ctx, g.r, id); err != nil {
+		return err
+	}
+	out, found, err := g.adopt(ctx, winner, "")
+	if err != nil || !found || out.ID == id {
+		return err // the next need finds it
+	}
+	g.rs.provider.emit(ctx, Event{Name: EventRegistration, Subject: g.r.Owner, Resource: out.ID})
+	return g.delete(ctx, id)
 }
 
 // call makes one call about the resource with that id, or about the collection
@@ -371,32 +479,4 @@ func (g *registrar) describe() resource.Description {
 		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
 	}
 	return d
-}
-
-// remoteName identifies a resource in a listing.
-type remoteName struct{ name, kind string }
-
-func (g *registry) nameOf(owner, id string) (remoteName, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, ok := g.seen[owner][id]
-	return n, ok
-}
-
-func (g *registry) setName(owner, id string, n remoteName) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.seen == nil || g.count >= descriptionsKept {
-		g.seen, g.count = make(map[string]map[string]remoteName), 0
-	}
-	if g.seen[owner] == nil {
-		g.seen[owner] = make(map[string]remoteName)
-	}
-	g.seen[owner][id] = n
-	g.count++
-}
-
-// soundID reports whether id can be stored and used as one segment of a path.
-func soundID(id string) bool {
-	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }

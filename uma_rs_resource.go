@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 )
 
@@ -112,6 +113,31 @@ type registry struct {
 	written map[resourceKey]written          // what the server has, as far as we know
 	seen    map[string]map[string]remoteName // names found by listing, by owner and id
 	count   int                              // number of ids in seen
+	open    map[string]*batch                // that still gathers new resources, by owner
+
+	looks flight.Group[*batch, struct{}] // for duplicates
+	ended chan struct{}                  // closed by shut
+	once  sync.Once
+}
+
+// pause waits. It reports whether the time passed before ctx or the registry
+// ended.
+func (g *registry) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-g.ended:
+	}
+	return false
+}
+
+// shut ends the waiting for duplicates and waits for the calls under way.
+func (g *registry) shut(ctx context.Context) error {
+	g.once.Do(func() { close(g.ended) })
+	return errors.Join(g.flights.Wait(ctx), g.looks.Wait(ctx))
 }
 
 // registrationKey identifies a registration. Two with the same key are the
@@ -150,6 +176,34 @@ func (g *registry) forget(key resourceKey) (policy string) {
 	policy = g.written[key].policy
 	delete(g.written, key)
 	return policy
+}
+
+// remoteName identifies a resource in a listing.
+type remoteName struct{ name, kind string }
+
+func (g *registry) nameOf(owner, id string) (remoteName, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, ok := g.seen[owner][id]
+	return n, ok
+}
+
+func (g *registry) setName(owner, id string, n remoteName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.seen == nil || g.count >= descriptionsKept {
+		g.seen, g.count = make(map[string]map[string]remoteName), 0
+	}
+	if g.seen[owner] == nil {
+		g.seen[owner] = make(map[string]remoteName)
+	}
+	g.seen[owner][id] = n
+	g.count++
+}
+
+// soundID reports whether id can be stored and used as one segment of a path.
+func soundID(id string) bool {
+	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }
 
 func (rs *ResourceServer) key(r Resource) resourceKey {
