@@ -68,6 +68,7 @@ type demo struct {
 	site    *photos.Site
 	print   *printshop.Shop
 	thief   *mallory.Site
+	story   story
 }
 
 // start opens the ports and starts the parties.
@@ -219,6 +220,9 @@ func (d *demo) buildSite(own credentials) error {
 	if c.Sessions, err = d.sessions(); err != nil {
 		return err
 	}
+	if d.op != nil && d.signIn == d.sharing {
+		c.InboxURL = d.inboxOf
+	}
 	if d.issuer != "" {
 		c.Client = d.client.client()
 	}
@@ -236,7 +240,7 @@ func (d *demo) buildShop(own credentials) error {
 	c := printshop.Config{
 		Base: d.shopURL, Client: own.client(), Photos: d.photosURL, Suggest: "/u/alice/albums/1",
 		Others:    []string{d.malloryURL},
-		Transport: d.rec.Transport("printshop", d.transport), Aside: d.aside, Reachable: d.reachable("printshop"),
+		Transport: d.rec.Transport("printshop", d.transport), Seen: d.story.saw, Aside: d.aside, Reachable: d.reachable("printshop"),
 	}
 	var err error
 	if c.Provider, err = d.provider("printshop", d.signIn); err != nil {
