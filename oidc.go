@@ -29,6 +29,7 @@ type RelyingParty struct {
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
 	hosts    *otherHosts
+	refused  *refusals
 
 	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
@@ -45,7 +46,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}, refused: &refusals{}}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {

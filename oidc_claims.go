@@ -24,7 +24,7 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 	rec := &session.Record{
 		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
-		Access: session.Token(t.Access), Expires: t.Expires, Requested: t.Requested,
+		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
 		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
 	}

@@ -214,7 +214,7 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 		return session.Tokens{}, &session.RefusedError{Err: err}
 	}
 	t := session.Tokens{
-		Access: answer.Access, Refresh: answer.Refresh, Expires: answer.Expires, Requested: answer.Requested,
+		Access: answer.Access, Refresh: answer.Refresh, Expires: rp.expiry(answer), Requested: answer.Requested,
 		Scope: answer.Scope, HasScope: answer.HasScope,
 	}
 	if keep {

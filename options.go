@@ -179,6 +179,13 @@ type RelyingPartyConfig struct {
 	// WWW-Authenticate are already set on w. The status is e.Status unless the
 	// handler sends another. nil means simple responses of our own.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
+	// APITransport carries the requests of HTTPClient. nil means
+	// http.DefaultTransport.
+	APITransport http.RoundTripper
+	// TokenLifetime is how long an access token is believed if the provider
+	// does not say when it expires. Then it is renewed. 0 means until the
+	// session ends or an API refuses it (see Refused).
+	TokenLifetime time.Duration
 	// SkipUserInfo turns off the user info request at sign-in. The claims are
 	// then only those of the ID Token.
 	SkipUserInfo bool
@@ -199,6 +206,9 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.ownURL("LogoutURL", c.LogoutURL)
 	}
 	wrong.scopes(c.Scopes)
+	if c.TokenLifetime < 0 {
+		wrong.add("TokenLifetime", "negative")
+	}
 	for _, name := range ownParams {
 		if c.AuthParams.Has(name) {
 			wrong.add("AuthParams", "%q is set by gatehouse", name)
