@@ -87,7 +87,8 @@ func wishOf(r *http.Request) (string, error) {
 
 // AuthURL starts a sign-in and returns the address at the provider to redirect
 // to. It sets the attempt's cookie on w. After sign-in the person returns to
-// the path returnTo, or to HomeURL if returnTo is not a path of this site.
+// the path returnTo, or to HomeURL if returnTo is neither a path nor an absolute
+// address of this site, or longer than 2,000 bytes.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
 	if err := rp.checkMounted(r); err != nil {
 		return "", err

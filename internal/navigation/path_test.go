@@ -24,7 +24,7 @@ func TestLocalPath(t *testing.T) {
 	}
 	for _, path := range []string{
 		"", "notes", "?x", "#x", " /", "//", "//x", "/\\x", "/a\\b", "/%5cx", "/%2fx", "/%2f%2fx", "/\tx", "/%09x", "/\x00", "/\x7f", "/\u00a0", "/\u2028", "/\u200b", "/\u3000", "/\ufeff", "/a\u2044b", "/a?b\u202ec", "/a?b\\c", "/a?b\nc",
-		"/%c2%a0/x", "/%e2%80%8b%2fx", "/%20/x", "/%7f/x", "/%c2%ad%5Cx", "/%ff/x", "/%c0%afx", "/%c1%9cx", "/%e0%80%afx", "/%252fx", "/%255Cx", "/%2509/x", "/%25e2%2580%258b/x", "%2f/x",
+		"/%c2%a0/x", "/%e2%a0%80/x", "/%e3%85%a4/x", "/%e2%80%8b%2fx", "/%20/x", "/%7f/x", "/%c2%ad%5Cx", "/%ff/x", "/%c0%afx", "/%c1%9cx", "/%e0%80%afx", "/%252fx", "/%255Cx", "/%2509/x", "/%25e2%2580%258b/x", "%2f/x",
 		"/a%0ab", "/a%00", "/a%250d", "/a/%252e%252e/b", "/a/%2e%2E", "/a%2F..%2Fb", "/a%5C..%5Cb", "/a/..;x/b", "/a/.%00/b", "/a/..%c0%2fb", "/a/%ef%bc%8e/b", "/a/%e2%80%a5/b", "/a/.%e2%80%8b./b",
 		"/\xff", "/..", "/.", "/a/../b", "/a/./b", "/%2e%2e/b", "/a/%2E/b", "/..//x", "/%", "/%zz", "https://notes.test/", "http:x", "javascript:x",
 		"/" + strings.Repeat("a", navigation.MaxPath), "/" + strings.Repeat("\u00f6", navigation.MaxPath/3),

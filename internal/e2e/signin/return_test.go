@@ -57,12 +57,27 @@ func TestReturnToGood(t *testing.T) {
 	for _, wish := range []string{
 		"/notes/", "/notes/7?page=2&q=a%20b", "/n%C3%B6te?x=%2F%2Fy", "/a;b=c/d", "/notes/?next=https://elsewhere.example/", "/%7Eana/",
 		"/authors", "/auth/loginx", "/x?return_to=//evil.example", "/a%2Fb",
-		"/wiki/L%E2%80%99Avare", "/%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80", "/%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7", "/C:%5Cusers", "/caf%E9", "/100%25",
+		"/wiki/L%E2%80%99Avare", "/%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80", "/%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7", "/C:%5Cusers", "/caf%E9", "/100%25", "/notes/" + strings.Repeat("%E0", 664) + "x",
 	} {
 		ana := s.Visitor("ana")
 		a := ana.Get(ana.AnswerOf(ana.Get("/auth/login?return_to=" + url.QueryEscape(wish))))
 		if a.Location() != wish {
 			t.Errorf("return_to %q comes back to %q", wish, a.Location())
+		}
+	}
+}
+
+// The address that a person opens comes back, however it is written.
+func TestReturnToOpened(t *testing.T) {
+	s := world.NewSite(t)
+	for _, address := range []string{
+		"/notes/L%E2%80%99Avare", "/notes/%E0%A4%B9%E0%A4%BF?q=%E0%A4%B9", "/notes/%F0%9F%92%A9", "/notes/a%5Cb", "/notes/%2F", "/notes/?q=" + strings.Repeat("a", 1990), "/notes/?a;b=%",
+	} {
+		ana := s.Visitor("ana")
+		back := ana.Visit(address)
+		ana.WantServed(back)
+		if got := back.URL.RequestURI(); got != address {
+			t.Errorf("%.60q comes back to %.60q", address, got)
 		}
 	}
 }
