@@ -309,6 +309,7 @@ var (
 	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
 	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
 	errOnSignIn       = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
+	errOnRefresh      = kind{"refresh_hook_refused", 403, "You need to sign in again."}
 	errSuperseded     = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
 	errOwnerRefused   = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
 	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}

@@ -42,6 +42,7 @@ const (
 	troubleGarbage      = "garbage_record"
 	troubleIdle         = "idle_time_loss"
 	troubleList         = "unlisted_session"
+	troubleClaims       = "old_claims"
 	troubleTicket       = "long_ticket"
 	troubleHost         = "other_host"
 	troubleReturnPath   = "dropped_return_path"

@@ -53,6 +53,7 @@ type Identity struct {
 	Expires time.Time
 
 	claims  json.RawMessage
+	own     map[string]json.RawMessage // what SetClaim set or, with null, took away
 	session *liveSession
 	api     *ResourceServer // that judged the token; nil for a session
 }
@@ -86,7 +87,7 @@ func (id *Identity) claim(name string) any {
 }
 
 // SetClaim sets one claim. A nil value removes it. SetClaim is for
-// RelyingPartyConfig.OnSignIn, custom guards and tests. Do not call it on an
+// RelyingPartyConfig.OnSignIn and OnRefresh, custom guards and tests. Do not call it on an
 // identity that is already on a context.
 func (id *Identity) SetClaim(name string, value any) error {
 	all := map[string]json.RawMessage{}
@@ -95,21 +96,31 @@ func (id *Identity) SetClaim(name string, value any) error {
 			return fmt.Errorf("gatehouse: claims: %w", err)
 		}
 	}
-	if value == nil {
-		delete(all, name)
-	} else {
-		b, err := json.Marshal(value)
-		if err != nil {
-			return fmt.Errorf("gatehouse: claim %q: %w", name, err)
-		}
-		all[name] = b
+	mine, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("gatehouse: claim %q: %w", name, err)
 	}
+	overlay(all, map[string]json.RawMessage{name: mine})
 	b, err := json.Marshal(all)
 	if err != nil {
 		return fmt.Errorf("gatehouse: claims: %w", err)
 	}
-	id.claims = b
+	if id.own == nil {
+		id.own = map[string]json.RawMessage{}
+	}
+	id.claims, id.own[name] = b, mine
 	return nil
+}
+
+// overlay puts the application's own claims on top. null takes one away.
+func overlay(all, own map[string]json.RawMessage) {
+	for name, value := range own {
+		if string(value) == "null" {
+			delete(all, name)
+			continue
+		}
+		all[name] = value
+	}
 }
 
 type identityKey struct{}

@@ -252,7 +252,8 @@ func (c *callback) identify(ctx context.Context) error {
 		return &e
 	}
 	c.record.Claims = id.claims
-	return nil
+	c.record.Own, err = ownClaims(id.own)
+	return err
 }
 
 // mark reads the marks into the record. If a logout may have come after the

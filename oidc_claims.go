@@ -26,7 +26,7 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
 		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
-		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
+		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()), Own: []byte("{}"),
 	}
 	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")

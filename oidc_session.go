@@ -174,7 +174,8 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		if _, err := rp.provider.Metadata(ctx); err != nil {
 			return session.Stored{}, err // do not take a lease if nothing can be sent
 		}
-		now, renewed, err := keeper.Renew(ctx, ref, seen, renewer{rp})
+		run := &renewer{party: rp}
+		now, renewed, err := keeper.Renew(ctx, ref, seen, run)
 		if errors.Is(err, session.ErrNone) {
 			return session.Stored{}, errLoginRequired.because(err)
 		}
@@ -183,13 +184,18 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		}
 		if renewed {
 			rp.provider.emit(ctx, Event{Name: EventRefresh, Subject: now.Record.Subject, ClientID: now.Record.ClientID})
+			return run.renewClaims(ctx, ref, now)
 		}
 		return now, nil
 	}
 }
 
 // renewer implements session.Renewer for a relying party.
-type renewer struct{ party *RelyingParty }
+type renewer struct {
+	party  *RelyingParty
+	before *session.Record // as it was when the refresh token was sent
+	proof  *token.IDToken  // the new ID Token, nil if none came or none could be verified
+}
 
 // finalRefusals are the error codes that mean the refresh token no longer
 // works. They are from RFC 6749 §5.2 and, because some providers send those
@@ -198,8 +204,10 @@ var finalRefusals = []string{"invalid_grant", "interaction_required", "access_de
 
 // Renew implements session.Renewer. It sends the refresh token once (RFC 6749
 // §6).
-func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
+func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
 	rp := n.party
+	before := *sent
+	n.before, n.proof = &before, nil
 	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.Refresh)},
 	})
@@ -207,7 +215,7 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, n.judge(err)
 	}
-	keep, err := n.checkIDToken(ctx, sent, answer)
+	n.proof, err = n.checkIDToken(ctx, sent, answer)
 	if err != nil { // another person or issuer (OpenID Connect Core §12.2)
 		rp.revokeLater(answer.Refresh)
 		n.tell(ctx, sent, err)
@@ -217,17 +225,17 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 		Access: answer.Access, Refresh: answer.Refresh, Expires: rp.expiry(answer), Requested: answer.Requested,
 		Scope: answer.Scope, HasScope: answer.HasScope,
 	}
-	if keep {
+	if n.proof != nil {
 		t.IDToken = answer.IDToken
 	}
 	return t, nil
 }
 
 // Discard implements session.Renewer.
-func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
+func (n *renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
 // judge decides what a failed token request means for the refresh token.
-func (n renewer) judge(err error) error {
+func (n *renewer) judge(err error) error {
 	refusal, refused := errors.AsType[*backchannel.Refusal](err)
 	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
 		return &session.RefusedError{Err: err}
@@ -238,35 +246,35 @@ func (n renewer) judge(err error) error {
 	return err
 }
 
-func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
+func (n *renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 	e := asError(cause, errClientRefused)
 	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
 }
 
 // checkIDToken verifies the ID Token of a refresh, if there is one: it must
 // have the same issuer, person and audience (OpenID Connect Core §12.2). It
-// reports whether there is one to keep.
+// returns the token, or nil if there is none to keep.
 //
 // If the provider's keys cannot be fetched now, the tokens are accepted
 // without the ID Token, as long as its claims match: the refresh token we sent
 // may already have been replaced by the new one.
-func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (keep bool, err error) {
+func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (*token.IDToken, error) {
 	if answer.IDToken == "" {
-		return false, nil
+		return nil, nil
 	}
 	tokens := n.party.provider.tokens
 	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
-	_, err = tokens.Refresh(ctx, answer.IDToken, want)
+	proof, err := tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
-		return true, nil
+		return proof, nil
 	}
 	if e := tokenFailure(err); e.Status < 500 {
-		return false, e
+		return nil, e
 	}
 	if tokens.Plausible(answer.IDToken, want) != nil {
-		return false, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
+		return nil, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
 	}
-	return false, nil
+	return nil, nil
 }
 
 // sessionAnswer is the JSON body of SessionHandler.

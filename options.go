@@ -167,13 +167,25 @@ type RelyingPartyConfig struct {
 	OwnerGrants *OwnerGrants
 	// OnSignIn, if not nil, runs at every sign-in before the session exists.
 	// It may link a local user, add claims to the identity with SetClaim, or
-	// refuse the sign-in with an error. If the error is an *Error, it is the
+	// refuse the sign-in with an error. What it sets is kept when the tokens
+	// are renewed. If the error is an *Error, it is the
 	// answer. Any other error is answered with 503.
 	//
 	// Other changes to the identity are ignored. The callback waits for
 	// OnSignIn, and ctx ends after some seconds. It must be safe for
 	// concurrent use.
 	OnSignIn func(ctx context.Context, id *Identity) error
+	// OnRefresh, if not nil, runs after the tokens of a session were renewed and
+	// its claims replaced by the provider's newest. What OnSignIn set with
+	// SetClaim, or took away, lies on top of them; OnRefresh may set it anew.
+	// An error ends the session, and the person has to sign in again. Only an
+	// *Error with a status of 500 or above is trouble: what the application
+	// set before then stays until the next refresh.
+	//
+	// Other changes to the identity are ignored. Requests may wait for
+	// OnRefresh, and ctx ends after some seconds. It must be safe for
+	// concurrent use.
+	OnRefresh func(ctx context.Context, id *Identity) error
 	// ErrorHandler, if not nil, answers every request that the relying party
 	// refuses, both pages and JSON. Retry-After, Cache-Control and
 	// WWW-Authenticate are already set on w. The status is e.Status unless the
