@@ -62,7 +62,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
 	// RFC 6749 §5.1: the client must understand the type; case does not matter.
 	if !strings.EqualFold(t.TokenType, "bearer") {
-		return nil, fmt.Errorf("%w: %q", ErrTokenType, outbound.Clip(t.TokenType))
+		return nil, fmt.Errorf("%w: %q", ErrTokenType, typeOf(t))
 	}
 	a := &Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Requested: sent}
 	a.IDToken, _ = t.Extra("id_token").(string)
@@ -73,6 +73,17 @@ func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
 		a.Expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
+}
+
+// typeOf returns the type of a token, if it can be a name, as in "DPoP".
+func typeOf(t *oauth2.Token) string {
+	id, _ := t.Extra("id_token").(string)
+	name := strings.ToLower(t.TokenType)
+	word := outbound.NewSaid(name, "", strings.ToLower(t.AccessToken), strings.ToLower(t.RefreshToken), strings.ToLower(id)).Word()
+	if word == name {
+		return t.TokenType
+	}
+	return word
 }
 
 // secondsOf reads expires_in: a number, or a string as some servers send.

@@ -1,6 +1,8 @@
 package signin_test
 
 import (
+	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -94,6 +96,157 @@ func TestRefusedClientInTheLog(t *testing.T) {
 			for _, want := range []string{"level=ERROR", "invalid_client", c.want, " from " + s.Endpoint("token_endpoint") + ","} {
 				if !strings.Contains(s.Log(), want) {
 					t.Errorf("the log lacks %q: %s", want, s.Log())
+				}
+			}
+		})
+	}
+}
+
+// canaries are values in the two forms that count: one that looks random, and
+// one that could be an error code.
+var canaries = []string{"Canary-0123456789-abcdefgh", "canary_of_the_secret"}
+
+// Whoever repeats a secret, the browser or the provider, and wherever: no line
+// of the log holds it, at any level.
+func TestR13_NoLineHoldsASecret(t *testing.T) {
+	// answering lets an endpoint answer what f makes of the request.
+	answering := func(s *world.Site, member string, status int, f func(form url.Values, auth string) map[string]any) {
+		s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+			if !strings.HasSuffix(s.Endpoint(member), r.URL.Path) {
+				return next(r), nil
+			}
+			s.Must(r.ParseForm())
+			body, err := json.Marshal(f(r.PostForm, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
+			return world.Answer(r, status, string(body)), err
+		})
+	}
+	echo := func(value string) map[string]any {
+		return map[string]any{"error": value, "error_description": "this is bad: " + value + " or " + url.QueryEscape(value), "hint": value}
+	}
+	for name, do := range map[string]func(s *world.Site, ana *world.Visitor, canary string) (secrets []string){
+		"code": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			answering(s, "token_endpoint", 400, func(form url.Values, _ string) map[string]any { return echo(form.Get("code")) })
+			ana.Get(world.WithQuery(s.T, ana.ToCallback("/notes/"), func(q url.Values) { q.Set("code", canary) }))
+			return nil
+		},
+		"state": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			ana.Get("/auth/callback?error=" + canary + "&error_description=" + canary + "&code=c&state=" + canary)
+			return nil
+		},
+		"iss": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			ana.Get(world.WithQuery(s.T, ana.ToCallback("/notes/"), func(q url.Values) { q.Set("iss", canary) }))
+			return nil
+		},
+		"nonce and state of the attempt": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			a := ana.Get("/notes/")
+			asked, err := url.Parse(a.Location())
+			s.Must(err)
+			nonce, state := asked.Query().Get("nonce"), asked.Query().Get("state")
+			ana.Get(world.WithQuery(s.T, ana.AnswerOf(a), func(q url.Values) {
+				q.Set("error", nonce)
+				q.Set("error_description", "nonce "+nonce+" and state "+state[:20]+" are bad")
+			}))
+			return []string{nonce, state, state[:20]}
+		},
+		"verifier": func(s *world.Site, ana *world.Visitor, canary string) (secrets []string) {
+			answering(s, "token_endpoint", 400, func(form url.Values, _ string) map[string]any {
+				secrets = append(secrets, form.Get("code_verifier"), form.Get("code_verifier")[:12])
+				return map[string]any{"error": form.Get("code_verifier"), "error_description": "not " + form.Get("code_verifier")[:12] + "…"}
+			})
+			ana.Get(ana.ToCallback("/notes/"))
+			return secrets
+		},
+		"client secret": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			answering(s, "token_endpoint", 401, func(form url.Values, _ string) map[string]any { return echo(world.SiteSecret) })
+			ana.Get(ana.ToCallback("/notes/"))
+			return []string{world.SiteSecret, url.QueryEscape(world.SiteSecret)}
+		},
+		"tokens": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			answering(s, "token_endpoint", 200, func(url.Values, string) map[string]any {
+				return map[string]any{"access_token": canary, "refresh_token": canary, "id_token": canary + "." + canary + "." + canary, "token_type": "Bearer"}
+			})
+			ana.Get(ana.ToCallback("/notes/"))
+			return nil
+		},
+		"the type of a token": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			answering(s, "token_endpoint", 200, func(url.Values, string) map[string]any {
+				return map[string]any{"access_token": canary, "token_type": canary}
+			})
+			ana.Get(ana.ToCallback("/notes/"))
+			return nil
+		},
+		"tokens beside an error": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			answering(s, "token_endpoint", 400, func(url.Values, string) map[string]any {
+				m := echo(canary)
+				m["access_token"] = canary
+				return m
+			})
+			ana.Get(ana.ToCallback("/notes/"))
+			return nil
+		},
+		"access token at user info": func(s *world.Site, ana *world.Visitor, canary string) (secrets []string) {
+			answering(s, "userinfo_endpoint", 403, func(_ url.Values, access string) map[string]any {
+				secrets = append(secrets, access)
+				return echo(access)
+			})
+			ana.Get(ana.ToCallback("/notes/"))
+			return secrets
+		},
+		"refresh token": func(s *world.Site, ana *world.Visitor, canary string) (secrets []string) {
+			ana.SignIn()
+			answering(s, "token_endpoint", 400, func(form url.Values, _ string) map[string]any {
+				secrets = append(secrets, form.Get("refresh_token"))
+				return echo(form.Get("refresh_token"))
+			})
+			s.Advance(world.Past)
+			ana.Get("/notes/")
+			s.ShutdownAll()
+			return secrets
+		},
+		"a token to revoke": func(s *world.Site, ana *world.Visitor, canary string) (secrets []string) {
+			ana.SignIn()
+			answering(s, "revocation_endpoint", 400, func(form url.Values, _ string) map[string]any {
+				secrets = append(secrets, form.Get("token"))
+				return echo(form.Get("token"))
+			})
+			ana.Post("/auth/logout", nil)
+			s.ShutdownAll()
+			return secrets
+		},
+		"cookies": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			session := ana.SignIn()
+			ana.Get("/auth/callback?error=x&error_description=" + url.QueryEscape("the session "+session+" is bad") + "&state=" + canary)
+			ana.Get("/notes/", "Cookie", "a="+canary)
+			return strings.Split(session, ".")
+		},
+		"headers": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			for _, name := range []string{"Authorization", "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Upgrade", "Accept", "Referer"} {
+				ana.Post("/notes/", nil, name, canary)
+				ana.Post("/auth/logout?state="+canary, nil, name, canary)
+			}
+			return nil
+		},
+		"queries": func(s *world.Site, ana *world.Visitor, canary string) []string {
+			for _, path := range []string{"/notes/", "/auth/callback", "/auth/login", "/auth/logout"} {
+				ana.Fetch("PUT", path+"?code="+canary)
+				ana.Fetch("GET", path+"?code="+canary)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, canary := range canaries {
+				s := world.NewSite(t)
+				ana := s.Visitor("ana")
+				secrets := append(do(s, ana, canary), canary)
+				log := s.Log()
+				if !strings.Contains(log, "code=") {
+					t.Fatal("nothing was refused")
+				}
+				for _, secret := range secrets {
+					if at := strings.Index(log, secret); secret == "" || at >= 0 {
+						t.Errorf("the log holds %q: %s", secret, log)
+					}
 				}
 			}
 		})
