@@ -44,7 +44,7 @@ func TestInboxApproves(t *testing.T) {
 	shown := s.orderAs(bob).want(200, "Alice lets you view")
 	shown.submit(`action="/order/delete"`, nil).want(202, "The owner has been asked")
 
-	inbox := s.get(s.get(s.photosURL+"/albums").link("Who asks")).want(200, "asks for <code>delete</code>", "Signed in as <strong>alice</strong>")
+	inbox := s.get(s.get(s.photosURL+"/albums").link("Who asks")).want(200, "asks for <code>delete</code>", "Signed in as</span> <strong>alice</strong>")
 	inbox.submit("Approve", url.Values{"decision": {"approve"}}).want(200, "Nobody is waiting", "The owner decides")
 	shown.submit(`action="/order/delete"`, nil).want(200, "The album is gone", "The permission grows", "Takes the album out of protection")
 	if left := s.op.Resources("alice"); len(left) > 0 {
