@@ -337,11 +337,14 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 	return "", nil
 }
 
-// among finds the resource with our name and type. It reads only those ids
+// among finds the resource with our name and type. If there is none, one with
+// our name will do where only one side names a type, because an administrator
+// may have set it. It reads only those ids
 // whose names are not known yet. If the time ends before all are read, that is
 // an error, because the resource may be among the others, and must not be made
 // twice. The next registration reads on.
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
+	near := ""
 	for i, id := range ids {
 		name, ok := g.rs.registry.nameOf(g.r.Owner, id)
 		if !ok {
@@ -357,11 +360,15 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 			}
 			g.rs.registry.setName(g.r.Owner, id, name)
 		}
-		if name == (remoteName{g.r.Name, g.r.Type}) {
+		switch {
+		case name.name != g.r.Name:
+		case name.kind == g.r.Type:
 			return id, nil
+		case near == "" && (name.kind == "" || g.r.Type == ""):
+			near = id
 		}
 	}
-	return "", nil
+	return near, nil
 }
 
 // batch is the new resources of one owner for which the list is read once.

@@ -181,3 +181,25 @@ func TestUMAJoinUnreadableScopes(t *testing.T) {
 		t.Errorf("nothing to add: %+v, %v", out, err)
 	}
 }
+
+// TestUMAJoinByName: a resource under our name is ours although an
+// administrator gave it a type. One with another type is another resource.
+func TestUMAJoinByName(t *testing.T) {
+	for name, c := range map[string]struct{ ids, types, ours, want string }{
+		"they set a type":       {`["r-1"]`, "x", "", "r-1"},
+		"we set a type":         {`["r-1"]`, "", "t", "r-1"},
+		"different types":       {`["r-1"]`, "x", "t", "new"},
+		"the same type is best": {`["r-1","r-2"]`, "x", "t", "r-2"},
+	} {
+		s := world.NewScript(t)
+		s.Says("GET /res", 200, c.ids)
+		s.Says("GET /res/r-1", 200, `{"name":"albums","resource_scopes":["view"],"type":"`+c.types+`"}`)
+		s.Says("GET /res/r-2", 200, `{"name":"albums","resource_scopes":["view"],"type":"`+c.ours+`"}`)
+		s.Says("PUT /res/{id}", 204, "")
+		s.Says("POST /res", 201, `{"_id":"new"}`)
+		out, err := s.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), gatehouse.Resource{Name: "albums", Type: c.ours, Scopes: []string{"view"}})
+		if err != nil || out.ID != c.want {
+			t.Errorf("%s: %q, %v; want %q", name, out.ID, err, c.want)
+		}
+	}
+}
