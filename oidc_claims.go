@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strings"
 
@@ -47,7 +48,7 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
 		return proof.Payload(), nil
 	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject())
+	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +62,9 @@ const maxUserInfo = 32 << 10
 // userInfo fetches the claims of the person with that subject from the user
 // info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
 // matches member names case-insensitively, accepts duplicates, and verifies
-// signed responses with its own keys (docs/design.md). Signed responses are
-// not supported yet.
-func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject string) (map[string]json.RawMessage, error) {
+// signed responses with its own keys (docs/design.md). client is our id, for
+// which a signed response has to be made.
+func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (map[string]json.RawMessage, error) {
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
 	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
 	if err != nil {
@@ -72,8 +73,16 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject strin
 	if a.Status != http.StatusOK {
 		return nil, errUserInfo.because(a.Unexpected("user info"))
 	}
+	body := a.Body
+	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "application/jwt" { // §5.3.2
+		told, err := p.tokens.UserInfo(ctx, string(body), client, subject)
+		if err != nil {
+			return nil, userInfoFailure(err)
+		}
+		body = told.Payload()
+	}
 	var claims map[string]json.RawMessage
-	if err := strictjson.Unmarshal(a.Body, &claims); err != nil {
+	if err := strictjson.Unmarshal(body, &claims); err != nil {
 		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), err))
 	}
 	switch sub := strictjson.String(claims["sub"]); sub { // §5.3.2: the claims must not be used if sub differs
@@ -84,6 +93,18 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject strin
 		return nil, errUserInfoSub.because(errors.New("sub of the user info is another than that of the ID Token"))
 	}
 	return claims, nil
+}
+
+// userInfoFailure returns the *Error for signed user info that was not
+// verified.
+func userInfoFailure(err error) *Error {
+	switch {
+	case errors.Is(err, token.ErrSubject):
+		return errUserInfoSub.because(err)
+	case tokenFailure(err).Status >= 500:
+		return tokenFailure(err)
+	}
+	return errUserInfo.because(fmt.Errorf("signed user info: %w", err))
 }
 
 // mergeClaims combines two sets of claims; the signed ones take precedence.

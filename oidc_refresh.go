@@ -164,11 +164,14 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, own map[s
 	defer cancel()
 	md, err := rp.provider.Metadata(ctx)
 	if err == nil && md.UserInfoEndpoint == "" {
-		return nil, nil
+		if !rp.provider.defective(memberUserInfo) {
+			return nil, nil
+		}
+		err = errMetadataInvalid.because(rp.provider.lacks(memberUserInfo))
 	}
 	var told map[string]json.RawMessage
 	if err == nil {
-		told, err = rp.provider.userInfo(ctx, md.UserInfoEndpoint, string(rec.Access), rec.Subject)
+		told, err = rp.provider.userInfo(ctx, md.UserInfoEndpoint, string(rec.Access), rec.Subject, rp.client.ID)
 	}
 	if err == nil {
 		return told, nil

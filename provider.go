@@ -114,7 +114,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		}
 	}
 	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Skipped: p.tellSkipped, Now: p.clock})
-	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
+	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, Now: p.clock})
 	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
@@ -168,6 +168,19 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return md.IDTokenAlgorithms, nil
+}
+
+// userInfoAlgorithms returns the algorithms that user info may be signed with
+// besides. Configured algorithms are for all tokens.
+func (p *Provider) userInfoAlgorithms(ctx context.Context) ([]string, error) {
+	if len(p.algs) > 0 {
+		return nil, nil
+	}
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return md.UserInfoAlgorithms, nil
 }
 
 // Shutdown waits until the fetches of metadata and keys that requests have

@@ -47,7 +47,8 @@ var (
 	ErrAccessHash = errors.New("made for another access token") // at_hash
 )
 
-// Config says which tokens a [Verifier] accepts. All fields are required.
+// Config says which tokens a [Verifier] accepts. All fields but
+// UserInfoAlgorithms are required.
 type Config struct {
 	// Issuer is compared with iss byte for byte.
 	Issuer string
@@ -60,6 +61,10 @@ type Config struct {
 	// count; if none of them is, RS256 is accepted (OpenID Connect Discovery
 	// §3).
 	Algorithms func(context.Context) ([]string, error)
+
+	// UserInfoAlgorithms returns those that the issuer announces for user info
+	// in addition. nil means none.
+	UserInfoAlgorithms func(context.Context) ([]string, error)
 
 	// Now is the clock.
 	Now func() time.Time
