@@ -198,8 +198,7 @@ func overlong(s string) int {
 // dropped reports whether some parser drops, trims or does not show the
 // character.
 func dropped(c rune) bool {
-	const brailleBlank = 0x2800
-	return c == utf8.RuneError || c == brailleBlank || unicode.IsControl(c) || unicode.IsSpace(c) ||
+	return c == utf8.RuneError || c == '\u2800' || unicode.IsControl(c) || unicode.IsSpace(c) ||
 		unicode.In(c, unicode.Cf, unicode.Z, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
