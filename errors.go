@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -204,7 +205,7 @@ func classify(err error) error {
 		return e
 	}
 	if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
-		e := errProviderUnavailable.because(err)
+		e := outage(err).because(err)
 		if trouble.RetryAfter > 0 {
 			e.RetryAfter = trouble.RetryAfter
 		}
@@ -224,12 +225,22 @@ func classify(err error) error {
 	return err
 }
 
+// outage returns the kind of a failure to get an answer. A certificate
+// that is not trusted is not an outage: somebody has to replace it, or to name
+// its issuer to ProviderConfig.Transport.
+func outage(err error) kind {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errCertificate
+	}
+	return errProviderUnavailable
+}
+
 // tokenFailure returns the *Error for a token that was not verified. Failing
 // to fetch the keys says nothing about the token, so it counts as the provider
 // being unavailable.
 func tokenFailure(err error) *Error {
 	if missing, ok := errors.AsType[*keyset.UnavailableError](err); ok {
-		return errProviderUnavailable.after(missing.RetryAfter, missing)
+		return outage(err).after(missing.RetryAfter, missing)
 	}
 	return asError(err, errProviderUnavailable)
 }
@@ -253,6 +264,8 @@ const defaultRetryAfter = 5 * time.Second
 // Failures that can occur anywhere.
 var (
 	errProviderUnavailable = kind{CodeProviderUnavailable, 503, "The sign-in service cannot be reached right now."}
+	errCertificate         = kind{"certificate_refused", 503, "The sign-in service cannot be reached safely right now."}
+	errMetadataMissing     = kind{"metadata_missing", 503, "The sign-in service is not set up correctly."}
 	errMetadataInvalid     = kind{"metadata_invalid", 503, "The sign-in service is not set up correctly."}
 	errMetadataIssuer      = kind{"metadata_issuer_mismatch", 503, "The sign-in service is not set up correctly."}
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
@@ -305,6 +318,7 @@ var (
 	errResponse       = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
 	errResponseIssuer = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
 	errRefusedThere   = kind{CodeProviderRefused, 403, "The sign-in service did not sign you in."}
+	errRequestRefused = kind{"request_refused", 403, "The sign-in service does not accept what this site asks for."}
 	errCodeRefused    = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
 	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
 	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}

@@ -98,6 +98,8 @@ func (p *Provider) emitFor(r *http.Request, e Event) {
 var levels = map[string]slog.Level{
 	errInternal.code:        slog.LevelError,
 	errNotMounted.code:      slog.LevelError,
+	errCertificate.code:     slog.LevelError,
+	errMetadataMissing.code: slog.LevelError,
 	errMetadataInvalid.code: slog.LevelError,
 	errMetadataIssuer.code:  slog.LevelError,
 	errClientRefused.code:   slog.LevelError,

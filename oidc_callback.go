@@ -160,7 +160,7 @@ func (c *callback) spend(ctx context.Context) error {
 		}
 	}
 	if c.query.Has("error") {
-		return errRefusedThere.because(nil) // failed adds what the provider said
+		return c.refusedThere().because(nil) // failed adds what the provider said
 	}
 	return nil
 }

@@ -120,6 +120,18 @@ func (c *callback) failed(err error) error {
 	return &e
 }
 
+// refusedThere returns the kind of an error with which the provider answered.
+// Some codes say that this site asks for what it may not have (RFC 6749
+// §4.1.2.1, OpenID Connect Core §3.1.2.6); the person can do nothing about it.
+func (c *callback) refusedThere() kind {
+	switch c.query.Get("error") {
+	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_target",
+		"request_not_supported", "request_uri_not_supported", "registration_not_supported":
+		return errRequestRefused
+	}
+	return errRefusedThere
+}
+
 // secrets lists what the provider and the browser were sent or sent for this
 // sign-in, except the members of an error.
 func (c *callback) secrets() []string {

@@ -316,7 +316,10 @@ func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) 
 		if errors.Is(err, outbound.ErrNotJSON) || errors.Is(err, outbound.ErrTooLarge) {
 			return nil, errMetadataInvalid.because(err)
 		}
-		return nil, errProviderUnavailable.because(err)
+		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+			return nil, errMetadataMissing.because(err)
+		}
+		return nil, outage(err).because(err)
 	}
 	d := discovery.New(members, discovery.Rules{
 		HTTPS:        strings.HasPrefix(p.issuer, "https:") && !p.insecure,

@@ -61,7 +61,7 @@ func metadataCases() []faultCase {
 		one("D6", middlewaretest.PlainChallengeOnly, in),
 		one("T8", middlewaretest.MTLSAliases, in),
 		at("D3", middlewaretest.EndpointGone, "metadata", in), // RFC 8414 has it too
-		at("D3", middlewaretest.EndpointGone, "metadata oauth_metadata", out("provider_unavailable", 0)),
+		at("D3", middlewaretest.EndpointGone, "metadata oauth_metadata", out("metadata_missing", 0)),
 	}
 	for f, code := range map[middlewaretest.Fault]string{
 		middlewaretest.EndpointFails: "provider_unavailable",

@@ -38,7 +38,9 @@ func TestProviderErrorInTheLog(t *testing.T) {
 			q.Set("code", "opensesame")
 			q.Set("error_description", "code opensesame of "+q.Get("state")+" and "+url.QueryEscape(world.SiteSecret)+" is bad")
 		}, "provider_refused", "access_denied", "code [redacted] of [redacted] and [redacted] is bad"},
-		"nothing": {func(q url.Values) { q.Set("error", "") }, "provider_refused", "error without a code", ""},
+		"our request": {func(q url.Values) { q.Set("error", "invalid_scope") }, "request_refused", "invalid_scope", ""},
+		"our client":  {func(q url.Values) { q.Set("error", "unauthorized_client") }, "request_refused", "unauthorized_client", ""},
+		"nothing":     {func(q url.Values) { q.Set("error", "") }, "provider_refused", "error without a code", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewSite(t)
@@ -99,6 +101,25 @@ func TestRefusedClientInTheLog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A misspelled issuer is no outage: the code says so, the log names the
+// address that was asked last, and nobody is told to come back later.
+func TestMisspelledIssuerInTheLog(t *testing.T) {
+	s := world.NewSite(t)
+	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		return world.Answer(r, 404, "no such realm"), nil
+	})
+	a := s.Visitor("ana").Get("/auth/login")
+	s.WantRefusal(a, 503)
+	if s.LastCode() != "metadata_missing" || a.Header().Get("Retry-After") != "" {
+		t.Errorf("code %s, Retry-After %q", s.LastCode(), a.Header().Get("Retry-After"))
+	}
+	for _, want := range []string{"level=ERROR", "status 404 from https://op.test/.well-known/oauth-authorization-server/realm"} {
+		if !strings.Contains(s.Log(), want) {
+			t.Errorf("the log lacks %q: %s", want, s.Log())
+		}
 	}
 }
 
