@@ -248,7 +248,7 @@ var pageText string
 var pageStyle string
 
 // pages holds the template and the Content-Security-Policy that allows its one
-// style sheet.
+// style sheet and the empty icon, without which browsers ask for /favicon.ico.
 var pages = struct {
 	*template.Template
 	policy string
@@ -256,7 +256,7 @@ var pages = struct {
 	template.Must(template.New("page").Funcs(template.FuncMap{
 		"style": func() template.CSS { return template.CSS(pageStyle) },
 	}).Parse(pageText)),
-	"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
+	"default-src 'none'; img-src data:; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
 }
 
 // noForm is appended to the policy of a page without a form. The page with the
