@@ -210,7 +210,11 @@ func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backcha
 	return backchannel.NewKept(backchannel.KeptConfig[*Metadata]{
 		Fetch: func(ctx context.Context) (*Metadata, backchannel.Life, error) {
 			md, err := fetch(ctx)
-			return md, backchannel.Life{RenewAt: p.now().Add(metadataAge)}, err
+			life := backchannel.Life{RenewAt: p.now().Add(metadataAge)}
+			if err == nil && p.stopsSignIn() { // a provider that is corrected serves again as soon as one that was away
+				life.Expires = p.now().Add(metadataBackoffMax)
+			}
+			return md, life, err
 		},
 		Fetched: func(ctx context.Context, _ *Metadata) { p.tellDefects(ctx) },
 		Failed: func(ctx context.Context, err error) {
@@ -459,6 +463,11 @@ func (p *Provider) defective(member string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.defects[documentOpenID][member] != nil
+}
+
+// stopsSignIn reports whether a defect stops sign-ins or token requests.
+func (p *Provider) stopsSignIn() bool {
+	return slices.ContainsFunc([]string{memberAuthorization, memberToken, memberUserInfo, memberKeys}, p.defective)
 }
 
 // checkSignIn reports what would stop a sign-in after the person has come back.
