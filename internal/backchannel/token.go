@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -52,11 +53,57 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, c.client))
+	client, seen := *c.client, &typedAnswer{base: c.client.Transport}
+	client.Transport = seen
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
 	if err != nil {
-		return nil, tokenError(err, endpoint, who, form)
+		return nil, tokenError(err, endpoint, seen.kindWithout(who.secretsIn(form)), who, form)
 	}
 	return readTokens(token, sent)
+}
+
+// typedAnswer notes the media type of a token answer. RFC 6749 §5.1 allows only
+// JSON, and x/oauth2 would read other types in its own way, so that is what it
+// is given.
+type typedAnswer struct {
+	base http.RoundTripper
+	kind string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *typedAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	resp, err := base.RoundTrip(r)
+	if err != nil || resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return resp, err
+	}
+	t.kind, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	switch {
+	case resp.Header.Get("Content-Type") == "":
+		t.kind = "no type"
+	case err != nil || len(t.kind) > maxMediaType:
+		t.kind = "an unreadable type"
+	}
+	resp.Header = resp.Header.Clone()
+	resp.Header.Set("Content-Type", "application/json")
+	return resp, nil
+}
+
+// maxMediaType is the longest media type that an error names, in bytes.
+const maxMediaType = 80
+
+// kindWithout returns the type of the answer, unless it holds one of the values
+// that were sent.
+func (t *typedAnswer) kindWithout(secrets []string) string {
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(t.kind, strings.ToLower(secret)) {
+			return "another type"
+		}
+	}
+	return t.kind
 }
 
 func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
@@ -104,13 +151,13 @@ func secondsOf(v any) float64 {
 
 // tokenError converts an error of x/oauth2. Its RetrieveError prints the whole
 // body (M11), so it is taken apart and dropped.
-func tokenError(err error, endpoint string, who Credentials, form url.Values) error {
+func tokenError(err error, endpoint, kind string, who Credentials, form url.Values) error {
 	var said *oauth2.RetrieveError
 	if !errors.As(err, &said) || said.Response == nil {
 		if errors.Is(err, context.Canceled) {
 			return &Trouble{cause: context.Canceled}
 		}
-		return &Trouble{cause: ownWords("token endpoint "+outbound.Address(endpoint), err)}
+		return &Trouble{cause: ownWords("token endpoint "+outbound.Address(endpoint), kind, err)}
 	}
 	var object map[string]json.RawMessage
 	_ = json.Unmarshal(said.Body, &object) // what is not an object has no members
@@ -127,7 +174,7 @@ func tokenError(err error, endpoint string, who Credentials, form url.Values) er
 // ownWords keeps from a library's error only what our own client said, which is
 // redacted. Otherwise it keeps only where the error happened, because the
 // library's text may hold the body.
-func ownWords(where string, err error) error {
+func ownWords(where, kind string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", where, outbound.Redact(u))
 	}
@@ -136,5 +183,8 @@ func ownWords(where string, err error) error {
 			return fmt.Errorf("%s: %w", where, known)
 		}
 	}
-	return fmt.Errorf("%s: the answer could not be read", where)
+	if kind == "" || kind == "application/json" {
+		return fmt.Errorf("%s: the answer could not be read", where)
+	}
+	return fmt.Errorf("%s: the answer could not be read as JSON: it has the type %q", where, kind)
 }

@@ -3,6 +3,9 @@ package backchannel_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -119,5 +122,40 @@ func TestTokenCanceled(t *testing.T) {
 	_, err := channel().Token(ctx, p.URL, backchannel.NewCredentials("app", "", backchannel.None), url.Values{})
 	if _, ok := errors.AsType[*backchannel.Trouble](err); !ok || !errors.Is(err, context.Canceled) || backchannel.FateKnown(err) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// RFC 6749 §5.1: a token answer is JSON. The error for one that is not names
+// its type, unless the type repeats what was sent.
+func TestTokenAnswerIsNotJSON(t *testing.T) {
+	const code = "the-code-1234567"
+	for _, c := range []struct{ kind, body, want string }{
+		{"text/html; charset=utf-8", "<p>Sign in at the portal " + code, `"text/html"`},
+		{"application/jwt", "a.b.c", `"application/jwt"`},
+		{"application/x-www-form-urlencoded", "access_token=a&token_type=bearer", `"application/x-www-form-urlencoded"`},
+		{"text/plain", "access_token=a&token_type=bearer", `"text/plain"`},
+		{"TEXT/HTML", "", `"text/html"`},
+		{";;;", "<p>", "unreadable type"},
+		{"text/" + strings.Repeat("x", 500), "<p>", "unreadable type"},
+		{"text/" + code, "<p>", "another type"},
+		{"application/json", "<p>", "could not be read"},
+		{"application/json", `{"access_token":"a","token_type":"bearer"}`, ""},
+		{"text/plain", `{"access_token":"a","token_type":"bearer"}`, ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", c.kind)
+			io.WriteString(w, c.body)
+		}))
+		answer, err := channel().Token(t.Context(), server.URL, backchannel.NewCredentials("app", "s", backchannel.None), url.Values{"grant_type": {"authorization_code"}, "code": {code}})
+		server.Close()
+		if c.want == "" {
+			if err != nil || answer.Access != "a" {
+				t.Errorf("%s: %v", c.kind, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), code) || strings.Contains(err.Error(), "portal") {
+			t.Errorf("%s: error %v, want %s", c.kind, err, c.want)
+		}
 	}
 }
