@@ -44,6 +44,7 @@ const (
 	troubleList         = "unlisted_session"
 	troubleClaims       = "old_claims"
 	troubleTicket       = "long_ticket"
+	troubleClaim        = "defective_claim"
 	troubleHost         = "other_host"
 	troubleReturnPath   = "dropped_return_path"
 )

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/uncached"
 )
 
@@ -60,12 +61,13 @@ type Identity struct {
 
 // Claims decodes the claims about the person into v. For a session they come
 // from the ID Token and the user info, for a token from introspection. As with
-// encoding/json, fields of v without a claim keep their value.
+// encoding/json, fields of v without a claim keep their value. Unlike there,
+// names are compared exactly: a claim "EMAIL" does not fill a field "email".
 func (id *Identity) Claims(v any) error {
 	if len(id.claims) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(id.claims, v); err != nil {
+	if err := strictjson.Decode(id.claims, v); err != nil {
 		return fmt.Errorf("gatehouse: claims: %w", err)
 	}
 	return nil
@@ -74,16 +76,27 @@ func (id *Identity) Claims(v any) error {
 // ClaimString returns the claim of that name if it is a string, and ""
 // otherwise.
 func (id *Identity) ClaimString(name string) string {
-	s, _ := id.claim(name).(string)
-	return s
+	return strictjson.String(id.claim([]string{name}))
 }
 
-func (id *Identity) claim(name string) any {
-	var all map[string]any
-	if json.Unmarshal(id.claims, &all) != nil {
-		return nil
+// claim returns the claim at the end of path, which goes through objects. It is
+// nil if there is none.
+func (id *Identity) claim(path []string) json.RawMessage {
+	at := id.claims
+	for _, name := range path {
+		var next json.RawMessage
+		err := strictjson.Object(at, func(member string, v strictjson.Value) error {
+			if member == name {
+				next = json.RawMessage(v)
+			}
+			return nil
+		})
+		if err != nil || next == nil {
+			return nil
+		}
+		at = next
 	}
-	return all[name]
+	return at
 }
 
 // SetClaim sets one claim. A nil value removes it. SetClaim is for

@@ -56,6 +56,9 @@ func TestWiring(t *testing.T) {
 		"zero requirement":       {func() { login.With(gatehouse.Requirement{}) }, "With: the Requirement is the zero value, which requires nothing"},
 		"no owners":              {func() { login.With(gatehouse.OwnerGrant()) }, "With: OwnerGrant needs RelyingPartyConfig.OwnerGrants"},
 		"no age":                 {func() { gatehouse.MaxAge(time.Second - 1) }, "MaxAge: no sign-in can meet less than one second"},
+		"claim of no type":       {func() { gatehouse.Claim("role", []string{"a"}) }, "Claim: a value of type []string can never equal a claim"},
+		"claim at no type":       {func() { gatehouse.ClaimAt([]string{"a", "b"}, nil) }, "ClaimAt: a value of type <nil> can never equal a claim"},
+		"claim at no path":       {func() { gatehouse.ClaimAt(nil, "a") }, "ClaimAt: the path is empty"},
 		"no requirement":         {func() { gatehouse.RequirementFunc("owner", nil) }, "RequirementFunc: the function is nil"},
 		"headers, no handler":    {func() { gatehouse.IdentityHeaders(nil)(nil) }, "IdentityHeaders: the handler is nil"},
 		"headers, all at once": {func() {

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/attempt"
@@ -41,18 +43,27 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 // gatherClaims combines the claims of the ID Token with the user info (OpenID
 // Connect Core §5.3). The ID Token is signed, so its claims take precedence.
 func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
+	rp.tellDefects(ctx, proof)
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return proof.Payload(), nil
+		return mergeClaims(proof, nil)
 	}
 	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
 	if err != nil {
 		return nil, err
 	}
-	return mergeClaims(proof.Payload(), told)
+	return mergeClaims(proof, told)
+}
+
+// tellDefects reports claims that make no sense but were not needed.
+func (rp *RelyingParty) tellDefects(ctx context.Context, proof *token.IDToken) {
+	if names := proof.Defects(); len(names) > 0 {
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaim, Subject: proof.Subject(), ClientID: rp.client.ID,
+			Err: fmt.Errorf("claims of the ID Token that make no sense were left out: %s", strings.Join(names, ", "))})
+	}
 }
 
 // maxUserInfo caps a user info response, in bytes. It has to fit into a login
@@ -107,15 +118,25 @@ func userInfoFailure(err error) *Error {
 	return errUserInfo.because(fmt.Errorf("signed user info: %w", err))
 }
 
-// mergeClaims combines two sets of claims; the signed ones take precedence.
-// Values are copied as raw JSON, so numbers keep their precision.
-func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error) {
+// mergeClaims combines two sets of claims. Protocol claims come from the ID
+// Token alone. What the user info says under a name of its own is added; a name
+// that folds to one of the ID Token's or to a protocol claim's is dropped, so
+// that no reader takes it for what was signed. null is absence (OpenID Connect
+// Core §5.3.2). Values are copied as raw JSON, so numbers keep their precision.
+func mergeClaims(proof *token.IDToken, told map[string]json.RawMessage) ([]byte, error) {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(signed, &all); err != nil {
+	if err := json.Unmarshal(proof.Payload(), &all); err != nil {
 		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
 	}
+	maps.DeleteFunc(all, func(name string, value json.RawMessage) bool {
+		return isNull(value) || slices.Contains(proof.Defects(), name)
+	})
+	taken := make(map[string]bool, len(all))
+	for name := range all {
+		taken[strictjson.Fold(name)] = true
+	}
 	for name, value := range told {
-		if _, ok := all[name]; !ok {
+		if folded := strictjson.Fold(name); !taken[folded] && !token.IsProtocolClaim(folded) && !isNull(value) {
 			all[name] = value
 		}
 	}
@@ -125,3 +146,5 @@ func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error)
 	}
 	return merged, nil
 }
+
+func isNull(value json.RawMessage) bool { return string(value) == "null" }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -295,7 +296,8 @@ type sessionAnswer struct {
 //	{"signed_in":false,"login_url":"/auth/login"}
 //
 // The status is 200 in both cases. If the store fails, it is 503. The response
-// never holds tokens. Requests to this handler do not count as activity, so an
+// never holds tokens, and holds protocol claims such as "nonce" and "sid" only
+// with RelyingPartyConfig.SessionProtocolClaims. Requests to this handler do not count as activity, so an
 // application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
 	wire("SessionHandler", rp.checkMade())
@@ -317,11 +319,25 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 	}))
 }
 
+// scriptClaims returns the claims that a script is told.
+func (rp *RelyingParty) scriptClaims(claims []byte) json.RawMessage {
+	var all map[string]json.RawMessage
+	if rp.config.SessionProtocolClaims || json.Unmarshal(claims, &all) != nil {
+		return claims
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return token.IsProtocolClaim(name) })
+	told, err := json.Marshal(all)
+	if err != nil {
+		return nil
+	}
+	return told
+}
+
 func (l *liveSession) answer() sessionAnswer {
 	s, rec := l.sessions, l.record()
 	a := sessionAnswer{
 		SignedIn: true, Issuer: rec.Issuer, Subject: rec.Subject,
-		Claims: rec.Claims, Expires: s.keeper.Ending(rec).UTC(),
+		Claims: l.party.scriptClaims(rec.Claims), Expires: s.keeper.Ending(rec).UTC(),
 	}
 	if end := s.keeper.IdleEnding(rec); !end.IsZero() {
 		a.IdleEnds = end.UTC()

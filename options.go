@@ -201,6 +201,10 @@ type RelyingPartyConfig struct {
 	// SkipUserInfo turns off the user info request at sign-in. The claims are
 	// then only those of the ID Token.
 	SkipUserInfo bool
+	// SessionProtocolClaims makes SessionHandler tell a script the protocol
+	// claims as well ("nonce", "sid", "at_hash", "acr" and others that are about
+	// the sign-in). Otherwise it leaves them out.
+	SessionProtocolClaims bool
 }
 
 // ownParams are the parameters of an authorization request that only this

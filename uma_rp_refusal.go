@@ -207,7 +207,7 @@ func readClaims(raw json.RawMessage) []RequiredClaim {
 		TokenFormats json.RawMessage `json:"claim_token_format"`
 		Issuers      json.RawMessage `json:"issuer"`
 	}
-	if json.Unmarshal(raw, &items) != nil {
+	if strictjson.Unmarshal(raw, &items) != nil {
 		return nil
 	}
 	claims := make([]RequiredClaim, 0, len(items))

@@ -90,7 +90,8 @@ func TestTokenRefusals(t *testing.T) {
 func TestRefusalMembers(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":"need_info","ticket":"t1"}`:               "t1",
-		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "", // which one is meant?
+		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "t1",
+		`{"error":"need_info","ticket":"t1","ticket":"t2"}`: "", // which one is meant?
 	} {
 		p := newPeer(t, 403, body)
 		_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", "", backchannel.None), url.Values{})
@@ -101,7 +102,7 @@ func TestRefusalMembers(t *testing.T) {
 		var members struct {
 			Ticket string `json:"ticket"`
 		}
-		if err := refusal.Members(&members); members.Ticket != want || (err == nil) != (want != "") {
+		if err := refusal.Members(&members); (err == nil) != (want != "") || err == nil && members.Ticket != want {
 			t.Errorf("%s: %+v, %v", body, members, err)
 		}
 	}

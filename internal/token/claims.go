@@ -22,9 +22,10 @@ type claims struct {
 	nonce    *string
 	sid      string
 	atHash   string
-	events   bool // there is an "events" claim
+	logout   bool // "events" holds the one of a logout token
 
-	payload []byte // what was signed
+	payload []byte   // what was signed
+	defects []string // claims that make no sense and count as absent
 }
 
 // read takes the claims from payload by the rules of strictjson, in one pass.
@@ -63,19 +64,47 @@ func (c *claims) set(name string, v strictjson.Value) (err error) {
 	case "nbf":
 		c.before, err = present(readNumeric(v))
 	case "auth_time":
-		c.authTime, err = present(readNumeric(v))
+		if c.authTime, err = present(readNumeric(v)); err != nil { // refused only if max_age was requested
+			c.authTime, err = nil, nil
+			c.defects = append(c.defects, name)
+		}
 	case "nonce":
 		c.nonce, err = present(v.Text())
 	case "sid":
-		c.sid, err = v.Text()
+		if c.sid, err = v.Text(); err != nil { // costs the logout by sid alone
+			c.sid, err = "", nil
+			c.defects = append(c.defects, name)
+		}
 	case "at_hash":
 		c.atHash, err = v.Text()
 	case "events":
-		if c.events = v.Object(); !c.events {
-			err = strictjson.ErrType
-		}
+		c.logout = isLogout(v)
 	}
 	return err
+}
+
+// logoutEvent is the member of events in a logout token (Back-Channel Logout
+// §2.4). Other claims of that name are the issuer's own.
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+func isLogout(v strictjson.Value) (is bool) {
+	if !v.Object() {
+		return false
+	}
+	err := strictjson.Object([]byte(v), func(name string, _ strictjson.Value) error {
+		is = is || name == logoutEvent
+		return nil
+	})
+	return is || err != nil
+}
+
+// dropFuture treats an auth_time in the future as absent, because it would meet every
+// limit on its age.
+func (c *claims) dropFuture(now time.Time) {
+	if c.authTime != nil && c.authTime.time().After(now.Add(ClockSkew)) {
+		c.authTime = nil
+		c.defects = append(c.defects, "auth_time")
+	}
 }
 
 // present is a claim that is there, as opposed to nil.

@@ -41,6 +41,10 @@ func (t *IDToken) AuthTime() time.Time {
 	return t.claims.authTime.time()
 }
 
+// Defects names the claims that make no sense and were not needed. They count
+// as absent.
+func (t *IDToken) Defects() []string { return t.claims.defects }
+
 // Payload returns the claims as they were signed. Do not modify it.
 func (t *IDToken) Payload() []byte { return t.claims.payload }
 
@@ -62,6 +66,7 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 	if err != nil {
 		return nil, err
 	}
+	t.claims.dropFuture(v.config.Now())
 	if err := t.claims.checkSignIn(v.config.Issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
@@ -87,6 +92,7 @@ func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDTo
 	if err != nil {
 		return nil, err
 	}
+	t.claims.dropFuture(v.config.Now())
 	if err := t.claims.checkRefresh(v.config.Issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
@@ -171,8 +177,8 @@ func (c *claims) checkParties(issuer, client string) error {
 		return fmt.Errorf("%w: sub is missing or empty", ErrSubject)
 	case len(c.subject) > maxSubject:
 		return fmt.Errorf("%w: sub has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
-	case c.events: // a logout token (Back-Channel Logout §2.4)
-		return fmt.Errorf("%w: it has an events claim", ErrKind)
+	case c.logout: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has the event of a logout token", ErrKind)
 	}
 	return nil
 }
