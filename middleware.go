@@ -62,7 +62,8 @@ type Identity struct {
 // Claims decodes the claims about the person into v. For a session they come
 // from the ID Token and the user info, for a token from introspection. As with
 // encoding/json, fields of v without a claim keep their value. Unlike there,
-// names are compared exactly: a claim "EMAIL" does not fill a field "email".
+// names are compared exactly: a claim "EMAIL" does not fill a field with the
+// tag "email", and one without a tag has its Go name.
 func (id *Identity) Claims(v any) error {
 	if len(id.claims) == 0 {
 		return nil

@@ -296,9 +296,10 @@ func TestIdentityOnContext(t *testing.T) {
 
 func TestIdentityClaims(t *testing.T) {
 	type person struct {
-		Email string
-		Big   json.Number
-		Admin bool
+		Email string      `json:"email"`
+		Big   json.Number `json:"big"`
+		Admin bool        `json:"admin"`
+		Other string      `json:"EMAIL"`
 	}
 	claims := person{Email: "before"}
 	if err := (&gatehouse.Identity{}).Claims(&claims); err != nil || claims.Email != "before" || (&gatehouse.Identity{}).ClaimString("email") != "" {
@@ -314,13 +315,15 @@ func TestIdentityClaims(t *testing.T) {
 	})
 	s.Must(s.AddUser("ana", world.SitePass, map[string]any{"sub": "ana-1", "email": "a@example.org", "big": json.Number("12345678901234567890"), "admin": true}))
 	s.Visitor("ana").Visit("/who")
-	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin {
+	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin || claims.Other != "" {
 		t.Errorf("%+v, %v", claims, err)
 	}
 	if id.ClaimString("email") != "a@example.org" || id.ClaimString("admin") != "" || id.ClaimString("none") != "" {
 		t.Error("ClaimString")
 	}
-	var wrong struct{ Email int }
+	var wrong struct {
+		Email int `json:"email"`
+	}
 	if err := id.Claims(&wrong); err == nil {
 		t.Error("a string was decoded into a number")
 	}
