@@ -49,13 +49,13 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 		return nil, err
 	}
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return mergeClaims(proof, nil)
+		return mergeClaims(proof.Payload(), proof.Defects(), nil)
 	}
 	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
 	if err != nil {
 		return nil, err
 	}
-	return mergeClaims(proof, told)
+	return mergeClaims(proof.Payload(), proof.Defects(), told)
 }
 
 // tellDefects reports claims that make no sense but were not needed.
@@ -122,14 +122,15 @@ func userInfoFailure(err error) *Error {
 // Token alone. What the user info says under a name of its own is added; a name
 // that folds to one of the ID Token's or to a protocol claim's is dropped, so
 // that no reader takes it for what was signed. null is absence (OpenID Connect
-// Core §5.3.2). Values are copied as raw JSON, so numbers keep their precision.
-func mergeClaims(proof *token.IDToken, told map[string]json.RawMessage) ([]byte, error) {
+// Core §5.3.2), and so are the signed claims in defects. Values are copied as raw
+// JSON, so numbers keep their precision.
+func mergeClaims(signed []byte, defects []string, told map[string]json.RawMessage) ([]byte, error) {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(proof.Payload(), &all); err != nil {
+	if err := json.Unmarshal(signed, &all); err != nil {
 		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
 	}
 	maps.DeleteFunc(all, func(name string, value json.RawMessage) bool {
-		return isNull(value) || slices.Contains(proof.Defects(), name)
+		return isNull(value) || slices.Contains(defects, name)
 	})
 	taken := make(map[string]bool, len(all))
 	for name := range all {

@@ -71,7 +71,12 @@ func (n *renewer) newClaims(ctx context.Context, rec *session.Record) error {
 	if err != nil {
 		return err
 	}
-	merged, err := mergeClaims(signed, told)
+	var defects []string
+	if n.proof != nil {
+		defects = n.proof.Defects()
+		n.party.tellDefects(ctx, n.proof)
+	}
+	merged, err := mergeClaims(signed, defects, told)
 	if err != nil {
 		return err
 	}
