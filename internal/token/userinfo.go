@@ -18,9 +18,6 @@ import (
 // may be larger than other tokens, because it never travels in a header.
 const maxUserInfo = 64 << 10
 
-// logoutEvent marks a logout token (Back-Channel Logout §2.4).
-const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
-
 // UserInfo is a verified user info answer (OpenID Connect Core §5.3.2). Only
 // [Verifier.UserInfo] makes one that is not empty. It is no proof of a sign-in,
 // so it is a type of its own.
