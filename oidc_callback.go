@@ -91,6 +91,7 @@ func (c *callback) run(ctx context.Context) error {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
 		if err := step(ctx); err != nil {
+			c.rp.trimAttempts(c.w, c.r, 0)
 			return c.failed(err)
 		}
 		if c.location != "" {
@@ -251,9 +252,7 @@ func (c *callback) identify(ctx context.Context) error {
 		}
 		return &e
 	}
-	c.record.Claims = id.claims
-	c.record.Own, err = ownClaims(id.own)
-	return err
+	return keepClaims(c.record, id)
 }
 
 // mark reads the marks into the record. If a logout may have come after the

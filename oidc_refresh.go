@@ -101,9 +101,7 @@ func (n *renewer) newClaims(ctx context.Context, rec *session.Record) error {
 		n.oldClaims(ctx, rec, err) // trouble of the application, and no verdict
 		return nil
 	}
-	rec.Claims = id.claims
-	rec.Own, err = ownClaims(id.own)
-	return err
+	return keepClaims(rec, id)
 }
 
 // refreshRefusal means that OnRefresh refused.
@@ -246,14 +244,16 @@ func has(all map[string]json.RawMessage, name string) bool {
 	return ok && string(value) != "null"
 }
 
-// ownClaims encodes what the application set, for the record.
-func ownClaims(own map[string]json.RawMessage) ([]byte, error) {
-	if own == nil {
-		return []byte("{}"), nil
+// keepClaims puts the claims of an identity into its record, with those apart
+// that the application set.
+func keepClaims(rec *session.Record, id *Identity) error {
+	own := []byte("{}")
+	if id.own != nil {
+		var err error
+		if own, err = json.Marshal(id.own); err != nil {
+			return errInternal.because(err)
+		}
 	}
-	b, err := json.Marshal(own)
-	if err != nil {
-		return nil, errInternal.because(err)
-	}
-	return b, nil
+	rec.Claims, rec.Own = id.claims, own
+	return nil
 }

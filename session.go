@@ -136,7 +136,8 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
-// before it returns. A sign-in that is under way does not survive either.
+// before it returns. A sign-in that is under way does not survive either. It
+// ends those of every Sessions on the same store.
 func (s *Sessions) RevokeAll(ctx context.Context, issuer, subject string) error {
 	return failure(s.keeper.RevokeAll(ctx, issuer, subject))
 }
@@ -149,8 +150,10 @@ type SessionInfo struct {
 	Ends     time.Time // when the session ends at the latest
 }
 
-// List returns the live sessions of a person, newest first, at most 100. Use
-// it for display only: a session that was just created may be missing.
+// List returns the live sessions of a person, newest first. It works in a
+// process without a RelyingParty too. A person has at most 100; one more ends
+// the oldest. Use it for display only: a session that was just created may be
+// missing.
 func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
 	live, err := s.keeper.List(ctx, issuer, subject)
 	if err != nil {
