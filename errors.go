@@ -292,15 +292,16 @@ var (
 
 // Failures of a page's guard.
 var (
-	errLoginRequired  = kind{CodeLoginRequired, 401, "You need to sign in first."}
-	errStepUp         = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
-	errForbidden      = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
-	errRequirement    = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
-	errIdentityHeader = kind{"identity_header_refused", 403, "Your name cannot be passed on to this service."}
-	errCrossOrigin    = kind{CodeCrossOrigin, 403, "This request came from another site."}
-	errNoNavigation   = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
-	errNoToken        = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
-	errTokenStale     = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
+	errLoginRequired   = kind{CodeLoginRequired, 401, "You need to sign in first."}
+	errStepUp          = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
+	errForbidden       = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
+	errRequirement     = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
+	errIdentityHeader  = kind{"identity_header_refused", 403, "Your name cannot be passed on to this service."}
+	errCrossOrigin     = kind{CodeCrossOrigin, 403, "This request came from another site."}
+	errNoNavigation    = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
+	errNoToken         = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
+	errTokenUnsendable = kind{"token_unsendable", 502, "The sign-in service gave an access token that cannot be used."}
+	errTokenStale      = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
 )
 
 const (

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
@@ -288,7 +289,8 @@ func onlyGrant(unmet []Requirement) bool {
 // Errors are *Error. The code is "login_required" if there is no session or it
 // has ended, "no_token" if the provider issued no token that is still valid,
 // and "token_unavailable" (503) if the token has expired and cannot be renewed
-// now.
+// now. It is "token_unsendable" if the token has characters that no
+// Authorization header can carry (RFC 6750 §2.1).
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {
@@ -297,6 +299,9 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	rec, err := live.fresh(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if !bearer.Valid(string(rec.Access)) { // it would be another token, or several headers, at the API
+		return nil, errTokenUnsendable.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
 	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
 }

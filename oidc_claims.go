@@ -15,6 +15,7 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
@@ -76,6 +77,9 @@ const maxUserInfo = 32 << 10
 // signed responses with its own keys (docs/design.md). client is our id, for
 // which a signed response has to be made.
 func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (map[string]json.RawMessage, error) {
+	if !bearer.Valid(access) {
+		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
+	}
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
 	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
 	if err != nil {

@@ -240,3 +240,43 @@ func TestClaimRequirements(t *testing.T) {
 		}
 	}
 }
+
+// An access token that no header can carry never goes into one. The sign-in
+// fails only where user info is needed.
+func TestUnsendableToken(t *testing.T) {
+	for _, skip := range []bool{true, false} {
+		var code string
+		s := world.NewSite(t, func(o *world.SiteOptions) {
+			o.Party = func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = skip }
+			o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+				mux.Handle("/token", login.RequireLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					_, err := login.Token(r.Context())
+					code = gatehouse.ErrorCode(err)
+				})))
+			}
+		})
+		k := world.NewSigner(t)
+		s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+			return world.RewriteJSON(t, next(r), func(m map[string]any) {
+				if raw, ok := m["id_token"].(string); ok {
+					claims := world.TokenClaims(t, raw)
+					delete(claims, "at_hash")
+					payload, err := json.Marshal(claims)
+					s.Must(err)
+					m["id_token"], m["access_token"] = k.Sign(nil, payload), "two words\n"
+				}
+				if keys, ok := m["keys"].([]any); ok {
+					m["keys"] = append(keys, k.Key.Public())
+				}
+			}), nil
+		})
+		ana := s.Visitor("ana")
+		a := ana.Visit("/token")
+		if skip && (a.Code != http.StatusOK || code != "token_unsendable") {
+			t.Errorf("without user info: %v, code %q", a, code)
+		}
+		if !skip && (a.Code != http.StatusServiceUnavailable || code != "") {
+			t.Errorf("with user info: %v, code %q", a, code)
+		}
+	}
+}
