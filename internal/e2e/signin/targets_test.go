@@ -207,7 +207,8 @@ var pageAddress = regexp.MustCompile(`(?:href|action|src)="([^"]*)"`)
 // linksStay reports whether a page has links, and all of them lead to this
 // site.
 func linksStay(page *world.Page) bool {
-	found := pageAddress.FindAllStringSubmatch(page.Body.String(), -1)
+	const icon = `<link rel="icon" href="data:,">` // empty, the same on every page
+	found := pageAddress.FindAllStringSubmatch(strings.Replace(page.Body.String(), icon, "", 1), -1)
 	for _, address := range found {
 		if !staysHere(html.UnescapeString(address[1])) {
 			return false
