@@ -146,7 +146,7 @@ func TestRevokeAllOfAShorterLife(t *testing.T) {
 			}
 			s.Advance(2 * time.Second)
 			staff := s.Visitor("ana").On(short)
-			staff.SignIn() // lays marks down for an hour
+			staff.SignIn()            // lays marks down for an hour
 			s.Advance(48 * time.Hour) // nobody looks at the stolen one before: the first look would delete it
 			if a := thief.Get("/notes/"); a.Code == http.StatusOK {
 				t.Fatalf("the stolen cookie lives again: %v", a)
