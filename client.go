@@ -113,6 +113,9 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 	if err != nil {
 		return nil, classify(err)
 	}
+	if answer.Defective != "" {
+		p.emit(ctx, Event{Name: EventTrouble, Code: troubleAnswer, ClientID: c.ID, Err: fmt.Errorf("the token answer's %s: the value makes no sense and counts as absent", answer.Defective)})
+	}
 	return answer, nil
 }
 

@@ -45,6 +45,7 @@ const (
 	troubleClaims       = "old_claims"
 	troubleTicket       = "long_ticket"
 	troubleClaim        = "defective_claim"
+	troubleAnswer       = "defective_token_answer"
 	troubleHost         = "other_host"
 	troubleReturnPath   = "dropped_return_path"
 )

@@ -1,13 +1,16 @@
 package backchannel
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 // maxExpiresIn bounds expires_in to ten years, so that arithmetic cannot
@@ -35,6 +39,9 @@ type Tokens struct {
 	Expires time.Time
 	// Requested is when the request was sent.
 	Requested time.Time
+	// Defective names the members that make no sense, with commas between. They
+	// count as absent.
+	Defective string
 }
 
 // Token sends one token request of any grant. form holds grant_type and the
@@ -53,25 +60,32 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()
-	client, seen := *c.client, &typedAnswer{base: c.client.Transport}
+	client, seen := *c.client, &tokenAnswer{base: c.client.Transport}
 	client.Transport = seen
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
 	if err != nil {
-		return nil, tokenError(err, endpoint, seen.kindWithout(who.secretsIn(form)), who, form)
+		return nil, tokenError(err, endpoint, seen, who, form)
 	}
-	return readTokens(token, sent)
+	return seen.read(token, sent)
 }
 
-// typedAnswer notes the media type of a token answer. RFC 6749 §5.1 allows only
-// JSON, and x/oauth2 would read other types in its own way, so that is what it
-// is given.
-type typedAnswer struct {
-	base http.RoundTripper
-	kind string
+// tokenAnswer reads a successful token answer before x/oauth2 does. That package
+// would read other types than JSON (RFC 6749 §5.1), names in any case, and of a
+// name that occurs twice the last. And it refuses an answer whose expires_in
+// makes no sense. So it is given only the members that it has to judge.
+type tokenAnswer struct {
+	base    http.RoundTripper
+	kind    string // media type
+	members map[string]json.RawMessage
+	err     error // why there are no members
 }
+
+// judged are the members of an answer that x/oauth2 is given, if they are
+// strings.
+var judged = []string{"access_token", "token_type", "refresh_token", "error", "error_description", "error_uri"}
 
 // RoundTrip implements http.RoundTripper.
-func (t *typedAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	base := t.base
 	if base == nil {
 		base = http.DefaultTransport
@@ -89,7 +103,36 @@ func (t *typedAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Header = resp.Header.Clone()
 	resp.Header.Set("Content-Type", "application/json")
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(t.plain(body)), failing{err}))
 	return resp, nil
+}
+
+// failing is the end of a body that could not be read.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
+}
+
+// plain returns an answer with the members that x/oauth2 has to judge. It
+// returns nothing if the answer is not a JSON object.
+func (t *tokenAnswer) plain(body []byte) []byte {
+	if t.err = strictjson.Unmarshal(body, &t.members); t.err != nil || t.members == nil {
+		return nil
+	}
+	kept := map[string]string{}
+	for _, name := range judged {
+		if text := strictjson.String(t.members[name]); text != "" {
+			kept[name] = text
+		}
+	}
+	out, _ := json.Marshal(kept) // strings can always be written
+	return out
 }
 
 // maxMediaType is the longest media type that an error names, in bytes.
@@ -97,7 +140,7 @@ const maxMediaType = 80
 
 // kindWithout returns the type of the answer, unless it holds one of the values
 // that were sent.
-func (t *typedAnswer) kindWithout(secrets []string) string {
+func (t *tokenAnswer) kindWithout(secrets []string) string {
 	for _, secret := range secrets {
 		if secret != "" && strings.Contains(t.kind, strings.ToLower(secret)) {
 			return "another type"
@@ -106,58 +149,86 @@ func (t *typedAnswer) kindWithout(secrets []string) string {
 	return t.kind
 }
 
-func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
+// read returns what the answer says.
+func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time) (*Tokens, error) {
 	// RFC 6749 §5.1: the client must understand the type; case does not matter.
-	if !strings.EqualFold(t.TokenType, "bearer") {
-		return nil, fmt.Errorf("%w: %q", ErrTokenType, typeOf(t))
+	if !strings.EqualFold(o.TokenType, "bearer") {
+		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o))
 	}
-	a := &Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Requested: sent}
-	a.IDToken, _ = t.Extra("id_token").(string)
-	a.Upgraded, _ = t.Extra("upgraded").(bool)
-	a.Scope, a.HasScope = t.Extra("scope").(string)
+	a := &Tokens{Access: o.AccessToken, Refresh: o.RefreshToken, Requested: sent}
+	var seconds float64
+	var defects []string
+	for name, ok := range map[string]bool{
+		"refresh_token": t.get("refresh_token", new(string)),
+		"id_token":      t.get("id_token", &a.IDToken),
+		"scope":         t.get("scope", &a.Scope),
+		"upgraded":      t.get("upgraded", &a.Upgraded),
+		"expires_in":    t.seconds(&seconds),
+	} {
+		if !ok {
+			defects = append(defects, name)
+		}
+	}
+	slices.Sort(defects)
+	a.Defective = strings.Join(defects, ", ")
+	a.HasScope = t.has("scope") && !slices.Contains(defects, "scope")
 	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
-	if seconds := secondsOf(t.Extra("expires_in")); seconds > 0 {
+	if seconds > 0 {
 		a.Expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
 }
 
+func (t *tokenAnswer) has(name string) bool {
+	raw := t.members[name]
+	return len(raw) > 0 && string(raw) != "null"
+}
+
+// get reads a member, and reports whether it makes sense. A missing one does.
+func (t *tokenAnswer) get(name string, v any) bool {
+	return !t.has(name) || json.Unmarshal(t.members[name], v) == nil
+}
+
+// seconds reads expires_in: a number, or a string with one, as some servers
+// send.
+func (t *tokenAnswer) seconds(n *float64) bool {
+	const name = "expires_in"
+	if t.get(name, n) {
+		return *n >= 0
+	}
+	*n = 0
+	text := strings.TrimSpace(strictjson.String(t.members[name]))
+	if strings.Trim(text, "0123456789.") != "" { // ParseFloat reads "inf" and "0x1" too
+		return false
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return false
+	}
+	*n = f
+	return true
+}
+
 // typeOf returns the type of a token, if it can be a name, as in "DPoP".
-func typeOf(t *oauth2.Token) string {
-	id, _ := t.Extra("id_token").(string)
-	name := strings.ToLower(t.TokenType)
-	word := outbound.NewSaid(name, "", strings.ToLower(t.AccessToken), strings.ToLower(t.RefreshToken), strings.ToLower(id)).Word()
+func (t *tokenAnswer) typeOf(o *oauth2.Token) string {
+	id := strictjson.String(t.members["id_token"])
+	name := strings.ToLower(o.TokenType)
+	word := outbound.NewSaid(name, "", strings.ToLower(o.AccessToken), strings.ToLower(o.RefreshToken), strings.ToLower(id)).Word()
 	if word == name {
-		return t.TokenType
+		return o.TokenType
 	}
 	return word
 }
 
-// secondsOf reads expires_in: a number, or a string as some servers send.
-func secondsOf(v any) float64 {
-	switch v := v.(type) {
-	case float64:
-		return v
-	case int64:
-		return float64(v)
-	case string:
-		f, err := strconv.ParseFloat(v, 64)
-		if err == nil {
-			return f
-		}
-	}
-	return 0
-}
-
 // tokenError converts an error of x/oauth2. Its RetrieveError prints the whole
 // body (M11), so it is taken apart and dropped.
-func tokenError(err error, endpoint, kind string, who Credentials, form url.Values) error {
+func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, form url.Values) error {
 	var said *oauth2.RetrieveError
 	if !errors.As(err, &said) || said.Response == nil {
 		if errors.Is(err, context.Canceled) {
 			return &Trouble{cause: context.Canceled}
 		}
-		return &Trouble{cause: ownWords("token endpoint "+outbound.Address(endpoint), kind, err)}
+		return &Trouble{cause: seen.ownWords("token endpoint "+outbound.Address(endpoint), who.secretsIn(form), err)}
 	}
 	var object map[string]json.RawMessage
 	_ = json.Unmarshal(said.Body, &object) // what is not an object has no members
@@ -174,7 +245,7 @@ func tokenError(err error, endpoint, kind string, who Credentials, form url.Valu
 // ownWords keeps from a library's error only what our own client said, which is
 // redacted. Otherwise it keeps only where the error happened, because the
 // library's text may hold the body.
-func ownWords(where, kind string, err error) error {
+func (t *tokenAnswer) ownWords(where string, secrets []string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", where, outbound.Redact(u))
 	}
@@ -183,7 +254,11 @@ func ownWords(where, kind string, err error) error {
 			return fmt.Errorf("%s: %w", where, known)
 		}
 	}
-	if kind == "" || kind == "application/json" {
+	kind := t.kindWithout(secrets)
+	switch {
+	case t.err != nil && (kind == "" || kind == "application/json"): // its text holds nothing of the answer
+		return fmt.Errorf("%s: the answer could not be read: %w", where, t.err)
+	case t.err == nil:
 		return fmt.Errorf("%s: the answer could not be read", where)
 	}
 	return fmt.Errorf("%s: the answer could not be read as JSON: it has the type %q", where, kind)

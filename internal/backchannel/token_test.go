@@ -22,10 +22,21 @@ func TestToken(t *testing.T) {
 		`{"access_token":"a","token_type":"Bearer","refresh_token":"r","id_token":"i","scope":"x y","expires_in":300,"pct":"p"}`: {
 			Access: "a", Refresh: "r", IDToken: "i", Scope: "x y", HasScope: true, Expires: noon.Add(5 * time.Minute),
 		},
-		`{"access_token":"a","token_type":"Bearer","scope":""}`:                 {Access: "a", HasScope: true},
-		`{"access_token":"a","token_type":"Bearer","expires_in":"60"}`:          {Access: "a", Expires: noon.Add(time.Minute)},
-		`{"access_token":"a","token_type":"Bearer","expires_in":9000000000000}`: {Access: "a", Expires: noon.Add(10 * 365 * 24 * time.Hour)},
-		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`:            {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","scope":""}`:                                                        {Access: "a", HasScope: true},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"60"}`:                                                 {Access: "a", Expires: noon.Add(time.Minute)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":9000000000000}`:                                        {Access: "a", Expires: noon.Add(10 * 365 * 24 * time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":3600.0}`:                                               {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":3.6e3}`:                                                {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"3600.0"}`:                                             {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":null,"scope":null}`:                                    {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":0}`:                                                    {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`:                                                   {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":""}`:                                                   {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"never"}`:                                              {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"inf"}`:                                                {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":1e999}`:                                                {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":[1],"scope":["x"],"refresh_token":7,"upgraded":"yes"}`: {Access: "a", Defective: "expires_in, refresh_token, scope, upgraded"},
+		`{"access_token":"a","token_type":"Bearer","Access_Token":"b","EXPIRES_IN":"x","Error":"no"}`:                  {Access: "a"},
 	} {
 		p.body, p.asked, p.forms = body, nil, nil
 		got, err := channel().Token(t.Context(), p.URL, who, url.Values{"grant_type": {"password"}, "x": {"1"}})

@@ -29,7 +29,6 @@ type claims struct {
 	List     []access           `json:"list"`
 	Next     *claims            `json:"next"`
 	Hidden   string             `json:"-"`
-	Dash     string             `json:"-,"`
 	own      string
 }
 
@@ -40,7 +39,7 @@ func TestDecodeIsExact(t *testing.T) {
 	for in, want := range map[string]claims{
 		`{"EMAIL":"x","email":"y","Email":"z"}`:                                         {base: base{Email: "y"}},
 		`{"EMAIL":"x","NAME":"x","plain":"x","PLAIN":"x"}`:                              {},
-		`{"Plain":"x","Name":"x","own":"x","Hidden":"x","hidden":"x","-":"d"}`:          {base: base{Plain: "x"}, Dash: "d"},
+		`{"Plain":"x","Name":"x","own":"x","Hidden":"x","hidden":"x","-":"d"}`:          {base: base{Plain: "x"}, own: ""},
 		`{"n":9007199254740993,"N":1,"raw":{"A":1},"born":"2026-05-01T12:00:00Z"}`:      {N: "9007199254740993", Raw: stdjson.RawMessage(`{"A":1}`), Born: born},
 		`{"realm_access":{"Roles":["x"],"roles":["y"]},"Realm_Access":{"roles":["z"]}}`: {Realm: &access{Roles: []string{"y"}}},
 		`{"resource_access":{"Portal":{"ROLES":["x"]},"portal":{"roles":["y"]}}}`:       {Resource: map[string]access{"Portal": {}, "portal": {Roles: []string{"y"}}}},
