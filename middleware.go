@@ -277,19 +277,42 @@ func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok b
 // nobody hides the identity of a guard around it: that one vouched for another
 // question.
 func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity, mark uncached.Mark) {
-	if id != nil || IdentityFrom(r.Context()) != nil {
-		r = r.WithContext(WithIdentity(r.Context(), id))
-	}
+	bare := id == nil && IdentityFrom(r.Context()) == nil
 	if mark == (uncached.Mark{}) {
+		if !bare {
+			r = r.WithContext(WithIdentity(r.Context(), id))
+		}
 		next.ServeHTTP(w, r)
 		return
 	}
-	if mark.Control == noStore {
-		w.Header().Set("Cache-Control", noStore)
-	} else if said := w.Header().Get("Cache-Control"); said != "" {
+	h := w.Header()
+	if said := h.Get("Cache-Control"); mark.Control == noStore && said != "" {
+		h.Set("Cache-Control", noStore)
+	} else if said != "" {
 		mark.Control = said // a guard or handler around this one knows better
 	}
-	uncached.Serve(w, r, next, mark)
+	p := &passage{Context: r.Context(), id: id}
+	if !bare {
+		r = r.WithContext(p)
+	}
+	p.out.Serve(w, r, next, mark)
+}
+
+// passage is what a guard puts around the next handler: the context with the
+// identity, and the writer. They are one value, because every request that
+// passes needs both.
+type passage struct {
+	context.Context
+	id  *Identity
+	out uncached.Writer
+}
+
+// Value implements context.Context.
+func (p *passage) Value(key any) any {
+	if key == (identityKey{}) {
+		return p.id
+	}
+	return p.Context.Value(key)
 }
 
 const noStore = "no-store"

@@ -70,25 +70,45 @@ func Vary(h http.Header, name string) {
 	h.Add("Vary", name)
 }
 
-// Serve runs next with a writer that puts the mark on the response once more
-// when its header is sent. The writer has the optional methods of w that
-// handlers look for (http.Flusher, http.Hijacker, http.Pusher);
-// http.ResponseController finds all others.
-func Serve(w http.ResponseWriter, r *http.Request, next http.Handler, m Mark) {
-	m.Put(w.Header())
-	own := writer{w: w, mark: m}
-	next.ServeHTTP(own.as(), r)
-	own.begin(http.StatusOK) // if next has written nothing
-}
-
-type writer struct {
+// Writer puts a mark on a response, and once more when the header is sent. It is
+// for one response; the zero value is ready to use. It has the optional methods
+// of the writer below that handlers look for (http.Flusher, http.Hijacker,
+// http.Pusher); http.ResponseController finds all others.
+type Writer struct {
 	w     http.ResponseWriter
 	mark  Mark
 	begun bool
+	// The usual values of Vary and Cache-Control. They lie here because every
+	// request that a guard lets pass needs them.
+	vary, control [1]string
+}
+
+// Serve runs next with the writer.
+func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Handler, m Mark) {
+	w.w, w.mark = below, m
+	w.putFirst(below.Header())
+	next.ServeHTTP(w.as(), r)
+	w.begin(http.StatusOK) // if next has written nothing
+}
+
+// putFirst is mark.Put without an allocation where h has no such headers yet.
+func (w *Writer) putFirst(h http.Header) {
+	if h["Vary"] == nil && w.mark.Cookie != w.mark.Authorization {
+		w.vary[0] = "Cookie"
+		if w.mark.Authorization {
+			w.vary[0] = "Authorization"
+		}
+		h["Vary"] = w.vary[:]
+	}
+	if h["Cache-Control"] == nil && w.mark.Control != "" {
+		w.control[0] = w.mark.Control
+		h["Cache-Control"] = w.control[:]
+	}
+	w.mark.Put(h)
 }
 
 // as returns the writer with as many methods as the one below.
-func (w *writer) as() http.ResponseWriter {
+func (w *Writer) as() http.ResponseWriter {
 	_, flushes := w.w.(http.Flusher)
 	_, hijacks := w.w.(http.Hijacker)
 	_, pushes := w.w.(http.Pusher)
@@ -105,7 +125,7 @@ func (w *writer) as() http.ResponseWriter {
 
 // begin is called before the header is sent. An informational response (1xx)
 // is not the response.
-func (w *writer) begin(status int) {
+func (w *Writer) begin(status int) {
 	if !w.begun && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.begun = true
 		w.mark.Put(w.w.Header())
@@ -113,47 +133,47 @@ func (w *writer) begin(status int) {
 }
 
 // Header implements http.ResponseWriter.
-func (w *writer) Header() http.Header { return w.w.Header() }
+func (w *Writer) Header() http.Header { return w.w.Header() }
 
 // WriteHeader implements http.ResponseWriter.
-func (w *writer) WriteHeader(status int) {
+func (w *Writer) WriteHeader(status int) {
 	w.begin(status)
 	w.w.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
-func (w *writer) Write(b []byte) (int, error) {
+func (w *Writer) Write(b []byte) (int, error) {
 	w.begin(http.StatusOK)
 	return w.w.Write(b)
 }
 
 // WriteString implements io.StringWriter.
-func (w *writer) WriteString(s string) (int, error) {
+func (w *Writer) WriteString(s string) (int, error) {
 	w.begin(http.StatusOK)
 	return io.WriteString(w.w, s)
 }
 
 // ReadFrom implements io.ReaderFrom, with which a server sends a file.
-func (w *writer) ReadFrom(r io.Reader) (int64, error) {
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	w.begin(http.StatusOK)
 	return io.Copy(w.w, r)
 }
 
 // FlushError is what http.ResponseController calls.
-func (w *writer) FlushError() error {
+func (w *Writer) FlushError() error {
 	w.begin(http.StatusOK)
 	return http.NewResponseController(w.w).Flush()
 }
 
 // Unwrap is for http.ResponseController.
-func (w *writer) Unwrap() http.ResponseWriter { return w.w }
+func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
 
-type flusher struct{ *writer }
+type flusher struct{ *Writer }
 
 // Flush implements http.Flusher.
 func (f flusher) Flush() { _ = f.FlushError() }
 
-type hijacker struct{ *writer }
+type hijacker struct{ *Writer }
 
 // Flush implements http.Flusher.
 func (h hijacker) Flush() { _ = h.FlushError() }
@@ -165,7 +185,7 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(h.w).Hijack()
 }
 
-type pusher struct{ *writer }
+type pusher struct{ *Writer }
 
 // Flush implements http.Flusher.
 func (p pusher) Flush() { _ = p.FlushError() }

@@ -27,7 +27,7 @@ func TestServe(t *testing.T) {
 		"controller":  func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
 	} {
 		w := httptest.NewRecorder()
-		uncached.Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		new(uncached.Writer).Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			clear(w.Header())
 			h(w)
 		}), mark)
@@ -49,7 +49,7 @@ func TestHandlersOwnHeaders(t *testing.T) {
 		"Cookie-Law,  authorization": {"Cookie-Law,  authorization", "Cookie"},
 	} {
 		w := httptest.NewRecorder()
-		uncached.Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		new(uncached.Writer).Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			clear(w.Header())
 			w.Header().Set("Cache-Control", "private, max-age=60")
 			if vary != "" {
@@ -88,7 +88,7 @@ func TestOptionalMethods(t *testing.T) {
 		"http/1": {hijacking{httptest.NewRecorder()}, true, true, false},
 		"http/2": {pushing{httptest.NewRecorder()}, true, false, true},
 	} {
-		uncached.Serve(c.w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		new(uncached.Writer).Serve(c.w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, flushes := w.(http.Flusher)
 			h, hijacks := w.(http.Hijacker)
 			p, pushes := w.(http.Pusher)
