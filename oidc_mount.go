@@ -128,7 +128,7 @@ func (rp *RelyingParty) comesBackTo(r *http.Request) (address string, ok bool) {
 // mounted.
 func (rp *RelyingParty) ownAddresses() []string {
 	c := &rp.config
-	own := []string{c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL}
+	own := []string{rp.redirect.EscapedPath(), c.LoginURL, c.LogoutURL, c.LoggedOutURL}
 	if rp.paths.mounted.Load() {
 		for _, path := range []string{rp.paths.login, rp.paths.logout, rp.paths.session} {
 			own = append(own, (&url.URL{Path: path}).EscapedPath())
@@ -142,7 +142,7 @@ func (rp *RelyingParty) ownAddresses() []string {
 // and the browser would go to and fro for ever.
 func (rp *RelyingParty) checkMounted(r *http.Request) error {
 	address := rp.address(r)
-	if navigation.ServedBy(address, rp.config.RedirectURL) {
+	if navigation.ServedBy(address, rp.redirect.EscapedPath()) {
 		return errNotMounted.because(fmt.Errorf("nothing serves %q, the path of RedirectURL, before a guard: mount login.Handler(), or login.CallbackHandler(), there", rp.redirect.EscapedPath()))
 	}
 	query, _ := navigation.Query(r.URL.RawQuery)

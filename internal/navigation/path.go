@@ -208,7 +208,10 @@ func dropped(c rune) bool {
 func dotted(s string) bool {
 	for seg := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '/' || c == '\\' }) {
 		seg, _, _ = strings.Cut(seg, ";")
-		switch dots.Replace(strings.Map(kept, seg)) {
+		if seg = strings.Map(kept, seg); strings.ContainsFunc(seg, func(c rune) bool { return c > 0x7f }) {
+			seg = dots.Replace(seg)
+		}
+		switch seg {
 		case ".", "..":
 			return true
 		}
