@@ -75,14 +75,13 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 // makes no sense. So it is given only the members that it has to judge.
 type tokenAnswer struct {
 	base    http.RoundTripper
-	kind    string // media type
-	members map[string]json.RawMessage
-	err     error // why there are no members
+	kind    string   // media type
+	plain   []byte   // the answer that x/oauth2 is given
+	tokens  Tokens   // what x/oauth2 does not judge
+	seconds float64  // expires_in
+	defects []string // members that make no sense
+	err     error    // why the answer cannot be read
 }
-
-// judged are the members of an answer that x/oauth2 is given, if they are
-// strings.
-var judged = []string{"access_token", "token_type", "refresh_token", "error", "error_description", "error_uri"}
 
 // RoundTrip implements http.RoundTripper.
 func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -105,7 +104,8 @@ func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp.Header.Set("Content-Type", "application/json")
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(t.plain(body)), failing{err}))
+	t.parse(body)
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(t.plain), failing{err}))
 	return resp, nil
 }
 
@@ -119,20 +119,59 @@ func (f failing) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// plain returns an answer with the members that x/oauth2 has to judge. It
-// returns nothing if the answer is not a JSON object.
-func (t *tokenAnswer) plain(body []byte) []byte {
-	if t.err = strictjson.Unmarshal(body, &t.members); t.err != nil || t.members == nil {
+// parse reads the answer. plain stays empty if it is not a JSON object.
+func (t *tokenAnswer) parse(body []byte) {
+	t.plain = append(t.plain, '{')
+	if t.err = strictjson.Object(body, t.member); t.err != nil {
+		t.plain = nil
+		return
+	}
+	t.plain = append(t.plain, '}')
+}
+
+// member reads one member. null is absence.
+func (t *tokenAnswer) member(name string, v strictjson.Value) (err error) {
+	if v.Null() {
 		return nil
 	}
-	kept := map[string]string{}
-	for _, name := range judged {
-		if text := strictjson.String(t.members[name]); text != "" {
-			kept[name] = text
+	switch name {
+	case "access_token", "token_type", "refresh_token", "error", "error_description", "error_uri":
+		if _, err = v.Text(); err == nil {
+			if len(t.plain) > 1 {
+				t.plain = append(t.plain, ',')
+			}
+			t.plain = append(append(append(append(t.plain, '"'), name...), `":`...), v...)
 		}
+	case "id_token":
+		t.tokens.IDToken, err = v.Text()
+	case "scope":
+		t.tokens.Scope, err = v.Text()
+		t.tokens.HasScope = err == nil
+	case "upgraded":
+		t.tokens.Upgraded = v == "true"
+		if !t.tokens.Upgraded && v != "false" {
+			err = strictjson.ErrType
+		}
+	case "expires_in":
+		t.seconds, err = secondsOf(v)
 	}
-	out, _ := json.Marshal(kept) // strings can always be written
-	return out
+	if err != nil {
+		t.defects = append(t.defects, name)
+	}
+	return nil
+}
+
+// secondsOf reads expires_in: a number, or a string with one, as some servers
+// send.
+func secondsOf(v strictjson.Value) (float64, error) {
+	n, err := v.Number()
+	if text, e := v.Text(); e == nil && strings.Trim(text, "0123456789.") == "" { // ParseFloat reads "inf" and "0x1" too
+		n, err = strconv.ParseFloat(text, 64)
+	}
+	if err != nil || n < 0 {
+		return 0, strictjson.ErrType
+	}
+	return n, nil
 }
 
 // maxMediaType is the longest media type that an error names, in bytes.
@@ -155,64 +194,20 @@ func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time) (*Tokens, error) {
 	if !strings.EqualFold(o.TokenType, "bearer") {
 		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o))
 	}
-	a := &Tokens{Access: o.AccessToken, Refresh: o.RefreshToken, Requested: sent}
-	var seconds float64
-	var defects []string
-	for name, ok := range map[string]bool{
-		"refresh_token": t.get("refresh_token", new(string)),
-		"id_token":      t.get("id_token", &a.IDToken),
-		"scope":         t.get("scope", &a.Scope),
-		"upgraded":      t.get("upgraded", &a.Upgraded),
-		"expires_in":    t.seconds(&seconds),
-	} {
-		if !ok {
-			defects = append(defects, name)
-		}
-	}
-	slices.Sort(defects)
-	a.Defective = strings.Join(defects, ", ")
-	a.HasScope = t.has("scope") && !slices.Contains(defects, "scope")
+	a := &t.tokens
+	a.Access, a.Refresh, a.Requested = o.AccessToken, o.RefreshToken, sent
+	slices.Sort(t.defects)
+	a.Defective = strings.Join(t.defects, ", ")
 	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
-	if seconds > 0 {
-		a.Expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
+	if t.seconds > 0 {
+		a.Expires = sent.Add(time.Duration(min(t.seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
 }
 
-func (t *tokenAnswer) has(name string) bool {
-	raw := t.members[name]
-	return len(raw) > 0 && string(raw) != "null"
-}
-
-// get reads a member, and reports whether it makes sense. A missing one does.
-func (t *tokenAnswer) get(name string, v any) bool {
-	return !t.has(name) || json.Unmarshal(t.members[name], v) == nil
-}
-
-// seconds reads expires_in: a number, or a string with one, as some servers
-// send.
-func (t *tokenAnswer) seconds(n *float64) bool {
-	const name = "expires_in"
-	if t.get(name, n) {
-		return *n >= 0
-	}
-	*n = 0
-	text := strings.TrimSpace(strictjson.String(t.members[name]))
-	if strings.Trim(text, "0123456789.") != "" { // ParseFloat reads "inf" and "0x1" too
-		return false
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return false
-	}
-	*n = f
-	return true
-}
-
 // typeOf returns the type of a token, if it can be a name, as in "DPoP".
 func (t *tokenAnswer) typeOf(o *oauth2.Token) string {
-	id := strictjson.String(t.members["id_token"])
-	name := strings.ToLower(o.TokenType)
+	name, id := strings.ToLower(o.TokenType), t.tokens.IDToken
 	word := outbound.NewSaid(name, "", strings.ToLower(o.AccessToken), strings.ToLower(o.RefreshToken), strings.ToLower(id)).Word()
 	if word == name {
 		return o.TokenType
