@@ -172,43 +172,45 @@ func TestModel_SignOutBesideACallback(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for faults := range 2 {
-				orders.Explore(t, 60_000, func(choices []int) []int {
-					w := newWorld(faults)
-					var old session.Ref
-					if c.session {
-						_, old = w.login(t)
-					}
-					w.clock = w.clock.Add(time.Minute)
-					rec := w.record(w.clock)
-					ref := session.NewRef("home", session.NewID(), rec.Marks)
-					var came, answered error = errors.New("not run"), errors.New("not run")
-					options := w.store.Run(choices, orders.Actors{
-						"callback": func(ctx context.Context) { came = w.callbackOf(ctx, w.a, ref, rec, old.Key) },
-						"sign-out": func(ctx context.Context) {
-							answered = nil
-							for _, key := range []string{old.Key, ref.Key} {
-								if key == "" || key == ref.Key && !c.attempt {
-									continue
+				orders.Explore(t, 60_000, func(choices []int) (options []int) {
+					synctest.Test(t, func(t *testing.T) { // pauses take no time
+						w := newWorld(faults)
+						var old session.Ref
+						if c.session {
+							_, old = w.login(t)
+						}
+						w.clock = w.clock.Add(time.Minute)
+						rec := w.record(w.clock)
+						ref := session.NewRef("home", session.NewID(), rec.Marks)
+						var came, answered error = errors.New("not run"), errors.New("not run")
+						options = w.store.Run(choices, orders.Actors{
+							"callback": func(ctx context.Context) { came = w.callbackOf(ctx, w.a, ref, rec, old.Key) },
+							"sign-out": func(ctx context.Context) {
+								answered = nil
+								for _, key := range []string{old.Key, ref.Key} {
+									if key == "" || key == ref.Key && !c.attempt {
+										continue
+									}
+									if _, err := w.b.SignOut(ctx, key); err != nil {
+										answered = err
+										return
+									}
 								}
-								if _, err := w.b.SignOut(ctx, key); err != nil {
-									answered = err
-									return
-								}
-							}
-						},
+							},
+						})
+						if answered == nil && (came == nil || c.attempt) && signedIn(t, w.a, ref) {
+							t.Errorf("signed in after a sign-out was answered; the callback: %v", came)
+						}
+						if answered == nil && c.session && signedIn(t, w.a, old) {
+							t.Error("the old session outlived its sign-out")
+						}
+						if faults == 0 && answered != nil {
+							t.Errorf("sign-out failed though the store works: %v", answered)
+						}
+						if faults == 0 && came != nil && !errors.Is(came, session.ErrSignedOut) {
+							t.Errorf("the callback: %v", came)
+						}
 					})
-					if answered == nil && (came == nil || c.attempt) && signedIn(t, w.a, ref) {
-						t.Errorf("signed in after a sign-out was answered; the callback: %v", came)
-					}
-					if answered == nil && c.session && signedIn(t, w.a, old) {
-						t.Error("the old session outlived its sign-out")
-					}
-					if faults == 0 && answered != nil {
-						t.Errorf("sign-out failed though the store works: %v", answered)
-					}
-					if faults == 0 && came != nil && !errors.Is(came, session.ErrSignedOut) {
-						t.Errorf("the callback: %v", came)
-					}
 					return options
 				})
 			}
