@@ -300,6 +300,10 @@ func (c *call) permission(ticket, used string) (string, error) {
 		x := &exchange{t: c.t, key: c.key, path: c.path, request: c.request, ticket: ticket, used: used,
 			own: c.own, bare: c.bare, silent: c.silent, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
+			// An exchange may have ended after we looked above.
+			if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != "" && other != used {
+				return &outcome{token: other, request: c.request}, nil
+			}
 			return x.run(ctx, c.r.Context()), nil
 		})
 		switch {
