@@ -21,11 +21,7 @@ func foreign(t *testing.T, now func() time.Time) *opserver.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := opserver.KnownKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	op, err := opserver.New(opserver.Config{Issuer: "http://" + l.Addr().String() + "/realms/demo", Now: now, Title: "Elsewhere", Keys: keys})
+	op, err := opserver.New(opserver.Config{Issuer: "http://" + l.Addr().String() + "/realms/demo", Now: now, Title: "Elsewhere"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,8 +81,7 @@ func TestUMAParallelManyResources(t *testing.T) {
 					}
 					w.WantPicture(c, url)
 				})
-				// The one that is denied tries once more without an upgrade.
-				if got := len(w.Asked()); got > 21 {
+				if got := len(w.Asked()); got != 20 {
 					t.Errorf("%d token requests for 20 resources", got)
 				}
 			})

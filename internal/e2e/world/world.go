@@ -30,12 +30,13 @@ var Start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // Keys are the keys of all servers in these tests, because making an RSA key
 // takes longer than most of the tests.
-var Keys = sync.OnceValue(func() []jose.JSONWebKey { return made(opserver.KnownKeys()) })
+var Keys = sync.OnceValue(makeKeys)
 
 // otherKeys take turns with Keys.
-var otherKeys = sync.OnceValue(func() []jose.JSONWebKey { return made(opserver.MakeKeys()) })
+var otherKeys = sync.OnceValue(makeKeys)
 
-func made(keys []jose.JSONWebKey, err error) []jose.JSONWebKey {
+func makeKeys() []jose.JSONWebKey {
+	keys, err := opserver.MakeKeys()
 	if err != nil {
 		panic(err)
 	}

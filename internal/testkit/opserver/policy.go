@@ -83,14 +83,6 @@ func (s *Server) AcceptRequests(owner string, on bool) error {
 	return err
 }
 
-// AcceptsRequests reports whether people whom the owner has not let in may ask.
-func (s *Server) AcceptsRequests(owner string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, err := s.party(owner)
-	return err == nil && s.takesRequests(p)
-}
-
 // party finds an owner by name. Users take precedence over clients. The lock is
 // held.
 func (s *Server) party(name string) (party, error) {
@@ -163,8 +155,7 @@ func (s *Server) share(v *resource, who string, scopes []string) {
 }
 
 // Unshare takes scopes back, or all of them if none is named, and records that
-// the owner refused them. RPTs that hold them lose them at once. If nothing is
-// left of a share, what that person has asked for leaves the inbox too.
+// the owner refused them. RPTs that hold them lose them at once.
 func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,16 +175,12 @@ func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error 
 
 func (s *Server) unshare(v *resource, who string, scopes []string) {
 	for _, name := range []string{who, s.canonical(who)} { // who may have got an account since
-		shared := len(v.shares[name]) > 0
 		v.shares[name] = without(v.shares[name], scopes)
-		v.denied[name] = union(v.denied[name], scopes)
-		s.settle(v, name, scopes)
 		if len(v.shares[name]) == 0 {
 			delete(v.shares, name)
-			if shared { // whoever is let in no more is not asking for more
-				s.settle(v, name, v.scopes)
-			}
 		}
+		v.denied[name] = union(v.denied[name], scopes)
+		s.settle(v, name, scopes)
 	}
 }
 
@@ -258,7 +245,7 @@ func (s *Server) Pending(owner string) []Request {
 	}
 	var out []Request
 	for _, q := range s.st.requests {
-		if v := s.st.resources[q.ResourceID]; q.owner == p && v != nil && !v.lost {
+		if q.owner == p {
 			copied := *q
 			copied.Scopes = slices.Clone(q.Scopes)
 			copied.ClientTitle = s.titleOf(q.Client)
@@ -285,7 +272,7 @@ func (s *Server) settleRequest(owner, id string, grant bool) error {
 		return err
 	}
 	q := s.st.requests[id]
-	if q == nil || q.owner != p || s.st.resources[q.ResourceID] == nil {
+	if q == nil || q.owner != p {
 		return fmt.Errorf("opserver: %s has no such request", owner)
 	}
 	v := s.st.resources[q.ResourceID]

@@ -27,7 +27,8 @@ type Config struct {
 	// looks.
 	Aside func(*http.Request) template.HTML
 	// Keys sign until the first rotation; nil makes new ones. They come from
-	// [MakeKeys], or in tests from [KnownKeys], which takes less time.
+	// [MakeKeys]. Tests give the same ones to many servers, because making them
+	// takes long.
 	Keys []jose.JSONWebKey
 	// Dialect is how the server speaks UMA. The zero value follows the
 	// specifications.
