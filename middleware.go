@@ -185,13 +185,13 @@ func checkHandler(h http.Handler) error {
 	return nil
 }
 
-// decide calls the guard's Check. If the request may not pass, decide lets the
-// guard answer it.
 // panicAnswerer is a guard that answers panics of its own parts.
 type panicAnswerer interface {
 	panicked(w http.ResponseWriter, r *http.Request, p any)
 }
 
+// decide calls the guard's Check. If the request may not pass, decide lets the
+// guard answer it.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
 	if own, is := g.(panicAnswerer); is {
 		defer func() {
