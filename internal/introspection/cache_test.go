@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -225,5 +226,27 @@ func TestRepeatedTokenIsBounded(t *testing.T) {
 	a.now = a.now.Add(time.Hour)
 	if a.get(t, "new", good()); !a.knows("new") || a.knows("token") {
 		t.Error("an expired entry is known, or no new one is")
+	}
+}
+
+// TestGrantsAreKept: few grants or many, the cache returns what the server
+// said, and one token's grants are not another's.
+func TestGrantsAreKept(t *testing.T) {
+	a := newAsked(ttl)
+	facts := func(n int) *introspection.Facts {
+		f := good()
+		for i := range n {
+			f.Grants = append(f.Grants, introspection.Grant{Resource: fmt.Sprint("r", n), Scope: fmt.Sprint("s", i), Expires: introspection.Never})
+		}
+		return f
+	}
+	for n := range 6 {
+		a.get(t, fmt.Sprint("token", n), facts(n))
+	}
+	for n := range 6 {
+		got := a.Known(introspection.KeyOf(fmt.Sprint("token", n), ""))
+		if want := facts(n).Grants; got == nil || !slices.Equal(got.Grants, want) {
+			t.Errorf("%d grants: %+v, want %+v", n, got, want)
+		}
 	}
 }
