@@ -108,19 +108,26 @@ func (n *Net) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer func() { done <- recover() }()
 		h.handler.ServeHTTP(rec, received(r, body).WithContext(ctx))
 	}()
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	select {
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	case <-h.up.Done():
-		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+		return nil, reset
 	case panicked := <-done:
+		// The handler may have ended because the client left or the host went
+		// down: then select may choose any of the three.
 		switch {
-		case panicked == nil:
-			return rec.response(r), nil
-		case panicked == http.ErrAbortHandler:
+		case panicked != nil && panicked != http.ErrAbortHandler:
+			panic(panicked) // a fault of the handler belongs to the test, not to the client
+		case r.Context().Err() != nil:
+			return nil, r.Context().Err()
+		case h.up.Err() != nil:
+			return nil, reset
+		case panicked != nil:
 			return nil, io.ErrUnexpectedEOF
 		}
-		panic(panicked) // a fault of the handler belongs to the test, not to the client
+		return rec.response(r), nil
 	}
 }
 

@@ -119,6 +119,32 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// A request that a host answers while it goes down is cut, and one whose client
+// has left has no answer, even if the handler ends at that moment.
+func TestEndsAtOnce(t *testing.T) {
+	n := &offline.Net{}
+	leaves := func() error {
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		n.Serve(origin, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { leave() }))
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, origin, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.RoundTrip(r)
+		return err
+	}
+	for range 20_000 {
+		n.Serve(origin, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.Down(origin) }))
+		if _, _, err := get(t, n, origin); !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("down: %v", err)
+		}
+		if err := leaves(); !errors.Is(err, context.Canceled) {
+			t.Fatalf("the client has left: %v", err)
+		}
+	}
+}
+
 // A client that leaves does not wait for the handler, whose context ends.
 func TestClientLeaves(t *testing.T) {
 	n := &offline.Net{}
