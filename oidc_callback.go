@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,7 +148,7 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	}
 	md, err := c.rp.provider.Metadata(ctx)
 	if err == nil && md.ResponseIssuer {
-		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
+		return errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
 	}
 	return err
 }
@@ -163,8 +164,7 @@ func (c *callback) spend(ctx context.Context) error {
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.query.Has("error") {
-		// The error text comes from the provider, so it does not go on the
-		// page.
+		// The provider's text does not go on the page.
 		return errRefusedThere.because(fmt.Errorf("error %q", clip(c.query.Get("error"))))
 	}
 	return nil
@@ -179,8 +179,7 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 		"code_verifier": {c.attempt.Verifier()},
 	})
 	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok {
-		about := []string{"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-		if refusal.Status == http.StatusUnauthorized || slices.Contains(about, refusal.Code) {
+		if refusal.Status == http.StatusUnauthorized || slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type"}, refusal.Code) {
 			return errClientRefused.because(refusal)
 		}
 		return errCodeRefused.because(refusal)
@@ -248,9 +247,7 @@ func (c *callback) identify(ctx context.Context) error {
 	id := identityOf(c.record, c.rp.sessions.keeper.Ending(c.record))
 	if err := c.rp.config.OnSignIn(ctx, id); err != nil {
 		e := *asError(err, errOnSignIn)
-		if e.Status == 0 {
-			e.Status = http.StatusForbidden // the application refused without choosing a status
-		}
+		e.Status = cmp.Or(e.Status, http.StatusForbidden) // it may refuse without choosing one
 		return &e
 	}
 	c.record.Claims = id.claims
@@ -274,8 +271,7 @@ func (c *callback) mark(ctx context.Context) error {
 	return err
 }
 
-// create stores the session under a new id, which prevents session fixation
-// (R5).
+// create stores the session under a new id, against session fixation (R5).
 func (c *callback) create(ctx context.Context) error {
 	c.ref, c.created = session.NewRef(c.record.Marks), true
 	return failure(c.rp.sessions.keeper.Create(ctx, c.ref, c.record, c.readAt))
@@ -284,15 +280,14 @@ func (c *callback) create(ctx context.Context) error {
 // settle adds the session to the person's list, ends the browser's old session
 // and renews the application's session.
 func (c *callback) settle(ctx context.Context) error {
-	rp := c.rp
-	if err := rp.sessions.keeper.Enlist(ctx, c.ref, c.record); err != nil {
-		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: c.record.Subject, ClientID: c.record.ClientID, Err: err})
+	if err := c.rp.sessions.keeper.Enlist(ctx, c.ref, c.record); err != nil {
+		c.rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: c.record.Subject, ClientID: c.record.ClientID, Err: err})
 	}
-	old, err := rp.replaceOld(ctx, c.r, c.record)
+	old, err := c.rp.replaceOld(ctx, c.r, c.record)
 	if err != nil {
 		return err
 	}
-	return rp.renewApp(ctx, c.record, old)
+	return c.rp.renewApp(ctx, c.record, old)
 }
 
 // handOver gives the session to the browser.

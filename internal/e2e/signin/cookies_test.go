@@ -223,7 +223,7 @@ func TestCookieLife(t *testing.T) {
 	s.Advance(20 * time.Minute)
 	ana.WantServed(ana.Get("/notes/"))
 	if len(life) != 1 || life[0] != 115*60 {
-		t.Errorf("session cookies with Max-Age %v, want one of 115 minutes: the life counts from the begin of the sign-in", life)
+		t.Errorf("session cookies with Max-Age %v, want one of 115 minutes: the life counts from the start of the sign-in", life)
 	}
 }
 
