@@ -236,20 +236,21 @@ var (
 // Failures of a callback. What the browser sent is answered with 400, even if
 // the provider made it send that.
 var (
-	errStateMissing   = kind{"state_missing", 400, "This sign-in was not started here."}
-	errStateUnknown   = kind{"state_unknown", 400, "This sign-in was not started in this browser, or it was started too long ago."}
-	errAttemptExpired = kind{"attempt_expired", 400, "This sign-in took too long."}
-	errStateUsed      = kind{"state_used", 400, "This sign-in has already been completed."}
-	errResponse       = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
-	errResponseIssuer = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
-	errRefusedThere   = kind{CodeProviderRefused, 403, "The sign-in service did not sign you in."}
-	errCodeRefused    = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
-	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
-	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
-	errOnSignIn       = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
-	errSuperseded     = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
-	errOwnerRefused   = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
-	errGrantSubject   = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
+	errStateMissing    = kind{"state_missing", 400, "This sign-in was not started here."}
+	errStateUnknown    = kind{"state_unknown", 400, "This sign-in was not started in this browser, or it was started too long ago."}
+	errAttemptExpired  = kind{"attempt_expired", 400, "This sign-in took too long."}
+	errSessionTooShort = kind{"session_too_short", 400, "This sign-in took longer than you may stay signed in."}
+	errStateUsed       = kind{"state_used", 400, "This sign-in has already been completed."}
+	errResponse        = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
+	errResponseIssuer  = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
+	errRefusedThere    = kind{CodeProviderRefused, 403, "The sign-in service did not sign you in."}
+	errCodeRefused     = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
+	errUserInfo        = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
+	errUserInfoSub     = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
+	errOnSignIn        = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
+	errSuperseded      = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
+	errOwnerRefused    = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
+	errGrantSubject    = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
 )
 
 // Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets
@@ -286,6 +287,7 @@ var (
 	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
 	errRegistration      = kind{"registration_failed", 503, "The resource cannot be registered right now."}
 	errResourceIDs       = kind{"resource_ids_unavailable", 503, "Permissions cannot be checked right now."}
+	errPAT               = kind{"pat_unavailable", 503, "Permissions cannot be asked for right now."}
 	errOwnerGrantMissing = kind{CodeOwnerGrantMissing, 403, "The owner has not let this site ask for permissions."}
 	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
 )
@@ -325,7 +327,7 @@ var engineFailures = []struct {
 	{session.ErrStore, errStoreUnavailable},
 	{session.ErrUnreadable, errRecordUnreadable},
 	{session.ErrTooLarge, errRecordTooLarge},
-	{session.ErrOver, errAttemptExpired},
+	{session.ErrOver, errSessionTooShort},
 	{token.ErrMalformed, errIDTokenMalformed},
 	{token.ErrAlgorithm, errAlgorithm},
 	{token.ErrKind, errTokenKind},

@@ -225,8 +225,7 @@ func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
 // judge decides what a failed token request means for the refresh token.
 func (n renewer) judge(err error) error {
-	refusal, refused := errors.AsType[*backchannel.Refusal](err)
-	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
+	if final(err) || errors.Is(err, backchannel.ErrTokenType) {
 		return &session.RefusedError{Err: err}
 	}
 	if backchannel.FateKnown(err) {
@@ -235,8 +234,17 @@ func (n renewer) judge(err error) error {
 	return err
 }
 
+// final reports whether the server has ended the grant.
+func final(err error) bool {
+	refusal, ok := errors.AsType[*backchannel.Refusal](err)
+	return ok && slices.Contains(finalRefusals, refusal.Code)
+}
+
 func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 	e := asError(cause, errClientRefused)
+	if final(cause) { // it says nothing about our client
+		e = errLoginRequired.because(cause)
+	}
 	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
 }
 

@@ -46,7 +46,8 @@ func sessions(c gatehouse.SessionsConfig) error {
 var key = gatehouse.NewSecret("a key of thirty-two bytes, or so")
 
 // A constructor refuses an invalid config. Its error names every field that is
-// wrong, all at once, and shows no secret (CF1, defect 5).
+// wrong, all at once, so that one start of the program finds them all, and shows
+// no secret (CF1).
 func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	p, secret := goodProvider(t), gatehouse.NewSecret("the-client-secret")
 	set := func(change func(c *gatehouse.RelyingPartyConfig)) error { return party(p, change) }

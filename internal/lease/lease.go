@@ -149,7 +149,7 @@ func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 		if j.Done(*v, false) || now.Before(l.Until) || now.Before(l.RetryAt) {
 			return false
 		}
-		if l.Holder != "" {
+		if l.Holder != "" || !l.Until.IsZero() { // an older release did not store who holds the lease
 			l.Takeovers++
 		}
 		l.Holder, l.Until = holder, now.Add(Life)

@@ -260,6 +260,33 @@ func TestUnknownFate(t *testing.T) {
 	})
 }
 
+// TestHolderUnknown: a lease without a holder, as an older release stored it,
+// counts as a take-over too. A free value does not.
+func TestHolderUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			left lease.Lease
+			want uint64
+		}{
+			"free":           {lease.Lease{}, 0},
+			"after a pause":  {lease.Lease{RetryAt: time.Now()}, 0},
+			"only the end":   {lease.Lease{Until: time.Now()}, 1},
+			"holder and end": {lease.Lease{Holder: "other", Until: time.Now(), Takeovers: 1}, 2},
+		} {
+			p := &shop{s: newShared(0, value{Write: "0", Lease: c.left})}
+			p.answered = func(int) lease.Result[value] {
+				if got := p.stored(t).Lease.Takeovers; got != c.want {
+					t.Errorf("%s: %d take-overs, want %d", name, got, c.want)
+				}
+				return lease.Result[value]{Merge: func(v *value) bool { v.Text = "bought"; return true }}
+			}
+			if _, _, err := run(t, p); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
 // TestDeadHolder: a dead holder blocks others only for the life of its lease. A
 // result that it brings later does not overwrite theirs.
 func TestDeadHolder(t *testing.T) {

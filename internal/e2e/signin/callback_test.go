@@ -130,6 +130,22 @@ func TestCallbackTooLate(t *testing.T) {
 	}
 }
 
+// TestCallbackAfterTheSession: a session begins when its sign-in does. A sign-in
+// that took longer than the Lifetime has a code of its own, because here the
+// configuration is wrong.
+func TestCallbackAfterTheSession(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Sessions = func(c *gatehouse.SessionsConfig) { c.Lifetime = time.Minute }
+	})
+	ana := s.Visitor("ana")
+	start := ana.Get("/notes/")
+	s.Advance(time.Minute)
+	a := ana.Get(ana.AnswerOf(start))
+	if a.Code != http.StatusBadRequest || s.LastCode() != "session_too_short" {
+		t.Errorf("%v with code %q", a, s.LastCode())
+	}
+}
+
 // F47: a cookie is useless for another purpose or another party.
 func TestCallbackCookieOfAnotherParty(t *testing.T) {
 	var other *gatehouse.RelyingParty

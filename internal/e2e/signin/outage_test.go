@@ -93,8 +93,8 @@ func testProviderHangs(t *testing.T) {
 	ana.WantServed(ana.Visit("/notes/"))
 }
 
-// FA2, M9, M10: the token endpoint is in trouble. The code is never sent twice
-// (defect 2).
+// FA2, M9, M10: the token endpoint is in trouble. The code is never sent twice,
+// because a server may then revoke what it issued for it (RFC 6749 §4.1.2).
 func TestFA2_TokenEndpointTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name   string

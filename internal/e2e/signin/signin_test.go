@@ -192,7 +192,7 @@ func TestSignInOptional(t *testing.T) {
 }
 
 // A guard on a path that a router rewrote still comes back to the requested
-// address (defect 1).
+// address, because the rewritten path would be another page.
 func TestSignInUnderStripPrefix(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {

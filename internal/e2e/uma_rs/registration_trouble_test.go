@@ -94,12 +94,12 @@ func TestUMAPATSourceTrouble(t *testing.T) {
 		code   string
 		calls  int // of the registration endpoint
 	}{
-		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "client_refused", 0},
-		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "client_refused", 0},
+		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "pat_unavailable", 0},
+		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "pat_unavailable", 0},
 		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "provider_unavailable", 1},
 		"no other, error": {func(refused gatehouse.Secret) (gatehouse.Secret, error) {
 			return oneThen(refused, errors.New("db: away"))
-		}, "client_refused", 1},
+		}, "pat_unavailable", 1},
 		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "provider_unavailable", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
