@@ -27,7 +27,7 @@ func (rp *RelyingParty) nameCookies() {
 	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
 	session := mine
 	if rp.sessions.named {
-		session = storekey.Of("gatehouse/shared cookie", rp.sessions.name, rp.redirect.Scheme+"://"+rp.redirect.Host)
+		session = storekey.Of("gatehouse/shared cookie", rp.sessions.name, siteOf(rp.redirect))
 	}
 	rp.cookie = prefix + session[:hashLen]
 	rp.attemptPrefix = prefix + mine[:hashLen] + "-"

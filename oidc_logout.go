@@ -163,7 +163,7 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 		return rp.config.LogoutURL
 	}
 	path, _, _ := strings.Cut(navigation.Address(r), "?")
-	return rp.redirect.Scheme + "://" + rp.redirect.Host + path
+	return siteOf(rp.redirect) + path
 }
 
 // afterLogout returns where to go if the provider is not involved:

@@ -66,6 +66,15 @@ func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
+// ClaimToken is a token that proves claims about the requesting party.
+type ClaimToken struct {
+	// Token is the token. The zero Secret means that there is none.
+	Token Secret
+	// Format is its claim_token_format. "" means an ID Token,
+	// "http://openid.net/specs/openid-connect-core-1_0.html#IDToken".
+	Format string
+}
+
 // ClaimToken returns the session's ID Token as a claim to push to an
 // authorization server (UMA Grant §3.3.1). If the ID Token has expired, it is
 // renewed first, provided that the provider issues a new one with a refresh.
@@ -89,7 +98,9 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 }
 
 // claimAhead is how long an ID Token must still be valid to be pushed as a
-// claim.
+// claim. It is not the rule of lease.RenewAt, which renews tokens in use ahead
+// of time: no ID Token is renewed for its own sake, and most providers send no
+// new one. These seconds only last for the exchange that pushes it.
 const claimAhead = 10 * time.Second
 
 // expired reads exp of an ID Token that was verified when it was received.

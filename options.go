@@ -188,11 +188,7 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.wrap("Sessions", c.Sessions.admits(siteOf(redirect)))
 	}
 	c.Scopes, c.TrustedOrigins = slices.Clone(c.Scopes), slices.Clone(c.TrustedOrigins)
-	params := url.Values{}
-	for name, values := range c.AuthParams {
-		params[name] = slices.Clone(values)
-	}
-	c.AuthParams = params
+	c.AuthParams = url.Values(http.Header(c.AuthParams).Clone())
 	return redirect, cross, wrong.in("NewRelyingParty")
 }
 
@@ -238,7 +234,6 @@ const (
 	maxLifetime     = 400 * 24 * time.Hour // browsers do not keep a cookie longer
 	minLifetime     = time.Minute          // the time of the sign-in itself counts, and people may be slow
 	minIdle         = 10 * time.Second     // a session must outlast the loading of a page
-	minKey          = 32                   // length of a sealing key in bytes
 )
 
 // complete checks the settings and fills in the defaults. It returns the given
@@ -263,8 +258,8 @@ func (c *SessionsConfig) complete() (*seal.Ring, error) {
 	}
 	before, keys := len(wrong), make([][]byte, 0, len(c.Keys))
 	for i, k := range c.Keys {
-		if n := len(k.Reveal()); n < minKey {
-			wrong.add(fmt.Sprintf("Keys[%d]", i), "it has %d bytes, fewer than %d", n, minKey)
+		if n := len(k.Reveal()); n < seal.MinKey {
+			wrong.add(fmt.Sprintf("Keys[%d]", i), "it has %d bytes, fewer than %d", n, seal.MinKey)
 		}
 		keys = append(keys, []byte(k.Reveal()))
 	}
@@ -385,15 +380,6 @@ type UMATransportConfig struct {
 	// asked. With Claims set, Keycloak always gets them first, because it
 	// never asks and would treat the client as the requesting party.
 	PushFirst bool
-}
-
-// ClaimToken is a token that proves claims about the requesting party.
-type ClaimToken struct {
-	// Token is the token. The zero Secret means that there is none.
-	Token Secret
-	// Format is its claim_token_format. "" means an ID Token,
-	// "http://openid.net/specs/openid-connect-core-1_0.html#IDToken".
-	Format string
 }
 
 // defaultRounds is how many tickets one call redeems: one at first, one if the

@@ -10,18 +10,14 @@ import (
 	"strings"
 
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/rptcache"
 )
 
-const (
-	// exchangeTime bounds one exchange: metadata or claims, and two token
-	// requests if claims are pushed.
-	exchangeTime = 3 * outbound.Timeout
-	// maxRPT is the length of the longest token that is kept. It is what our
-	// own resource server accepts in an Authorization header.
-	maxRPT = 16 << 10
-)
+// exchangeTime bounds one exchange: metadata or claims, and two token requests
+// if claims are pushed.
+const exchangeTime = 3 * outbound.Timeout
 
 // idTokenFormat is the claim token format of an ID Token (UMA Grant §3.3.1).
 const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken"
@@ -168,15 +164,12 @@ func (x *exchange) push(ctx context.Context, form url.Values, need *NeedInfoErro
 }
 
 // usableRPT returns an error if the token cannot be sent as a Bearer token
-// (b64token in RFC 6750 §2.1).
+// (b64token in RFC 6750 §2.1), or is longer than our own resource server reads.
 func usableRPT(a *backchannel.Tokens) error {
-	if len(a.Access) > maxRPT {
+	if len(a.Access) > bearer.MaxToken {
 		return errRPTUnusable.because(errors.New("the token is too long"))
 	}
-	body := strings.TrimRight(a.Access, "=")
-	if body == "" || strings.ContainsFunc(body, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/", r))
-	}) {
+	if !bearer.Valid(a.Access) {
 		return errRPTUnusable.because(errors.New("the token has characters that are not allowed in a Bearer token"))
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,7 +218,7 @@ func TestOwner(t *testing.T) {
 	op.AddUser("bob", middlewaretest.Claims{"email": "bob@example.org"})
 	site, shop := op.AddClient("http://site.test/cb"), op.AddClient("http://shop.test/cb")
 	pat := op.AccessToken("alice", site, "uma_protection")
-	made := api(t, op, endpoint(t, op, "resource_registration_endpoint"), pat, `{"name":"album 7","resource_scopes":["view","print"]}`)
+	made := api(t, op, endpoint(t, op, "resource_registration_endpoint"), pat, `{"name":"album 7","resource_scopes":["view","print","edit"]}`)
 	alice := op.As("alice")
 	if got := alice.Resources(); len(got) != 1 || got[0] != "album 7" || alice.ResourceID("album 7") != made["_id"] {
 		t.Fatalf("resources %q", got)
@@ -258,6 +259,16 @@ func TestOwner(t *testing.T) {
 	}
 	alice.Approve(inbox[0].ID)
 	step("granted", "print")
+	step("request_submitted", "edit")
+	if inbox = alice.Pending(); len(inbox) != 1 || !slices.Equal(inbox[0].Scopes, []string{"edit"}) {
+		t.Fatalf("inbox %v", inbox)
+	}
+	alice.Deny(inbox[0].ID)
+	step("request_denied", "edit")
+	step("granted", "print")
+	if inbox = alice.Pending(); len(inbox) != 0 {
+		t.Errorf("inbox %v after she said no", inbox)
+	}
 	alice.Revoke("album 7", "bob", "print")
 	step("request_denied", "print")
 	step("granted", "view")

@@ -82,13 +82,6 @@ func New(t testing.TB, issuer string) *World {
 	return from(t, op, op.Transport())
 }
 
-// NewKeycloak is [New] with a server that speaks UMA as Keycloak does.
-func NewKeycloak(t testing.TB, issuer string) *World {
-	t.Helper()
-	op := middlewaretest.NewOfflineKeycloak(t, issuer)
-	return from(t, op, op.Transport())
-}
-
 // NewListening makes a world over TCP on loopback, with a path in the issuer.
 func NewListening(t testing.TB, path string) *World {
 	t.Helper()

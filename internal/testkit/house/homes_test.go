@@ -55,20 +55,60 @@ func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 
 // noClocks: no test that "go test ./..." runs judges by elapsed time, processor
 // time or allocation counts. It would fail on another machine or a busy one, so
-// all of that lives in bench. In a bubble of testing/synctest time is exact.
+// all of that lives in bench. In a bubble of testing/synctest time is exact. What
+// serves tests alone must not judge for them.
 func noClocks(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
-		if !f.test {
+		if f.ast.Name.Name == "main" || !f.test && !strings.HasPrefix(f.name, "internal/e2e/") && !strings.HasPrefix(f.name, "internal/testkit/") {
 			continue
 		}
-		names := []string{"testing.AllocsPerRun", "runtime.ReadMemStats", "syscall.Getrusage", "testing.Benchmark"}
+		found := calls(f, "testing.AllocsPerRun", "runtime.ReadMemStats", "debug.ReadGCStats", "metrics.Read", "syscall.Getrusage", "testing.Benchmark", "Elapsed")
 		if !slices.Contains(imports(t, f), "testing/synctest") {
-			names = append(names, "time.Since")
+			found = append(found, calls(f, "time.Since")...)
+			found = append(found, stopwatches(f)...)
 		}
-		for _, call := range calls(f, names...) {
+		for _, call := range found {
 			out = append(out, call+": what judges by time or allocations belongs to bench; a promise of time is tested in testing/synctest")
 		}
 	}
+	return out
+}
+
+// stopwatches finds where f measures with the clock of the machine, as in
+// time.Now().Sub(begin), or in end.Sub(begin) if one of the two is time.Now().
+func stopwatches(f goFile) []string {
+	now := map[string]bool{} // variables that hold time.Now()
+	isNow := func(e ast.Expr) bool {
+		switch e := e.(type) {
+		case *ast.Ident:
+			return now[e.Name]
+		case *ast.CallExpr:
+			sel, ok := e.Fun.(*ast.SelectorExpr)
+			if !ok || sel.Sel.Name != "Now" {
+				return false
+			}
+			x, ok := sel.X.(*ast.Ident)
+			return ok && x.Name == "time"
+		}
+		return false
+	}
+	var out []string
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			for i, to := range n.Lhs {
+				if id, ok := to.(*ast.Ident); ok && len(n.Lhs) == len(n.Rhs) {
+					now[id.Name] = isNow(n.Rhs[i])
+				}
+			}
+		case *ast.CallExpr:
+			sel, ok := n.Fun.(*ast.SelectorExpr)
+			if ok && sel.Sel.Name == "Sub" && len(n.Args) == 1 && (isNow(sel.X) || isNow(n.Args[0])) {
+				out = append(out, fmt.Sprintf("%s:%d: Sub of time.Now", f.name, f.line(n.Pos())))
+			}
+		}
+		return true
+	})
 	return out
 }

@@ -24,6 +24,10 @@ var (
 	anID     = regexp.MustCompile("(?:^|[^\\w\"'`/.%+#&=-])((?:RP-)?[A-Z]{1,2}[0-9]{1,2})\\b")
 	idRange  = regexp.MustCompile(`\b((?:RP-)?[A-Z]+)([0-9]+) to ((?:RP-)?[A-Z]+)([0-9]+)\b`)
 	decision = regexp.MustCompile(`\b[Dd]ecisions?\s+([0-9]+)\b`)
+	// numbered matches a reference by word and number, such as a defect or
+	// an issue of that number, that no row can explain. Steps are those of a comment nearby, and
+	// items those of a section.
+	numbered = regexp.MustCompile(`(?i)(?:\b(?:defect|bug|fault|issue|task|ticket|finding|lesson|gap|fact|problem|requirement|story|case|rule|behaviou?r|point|note|promise|question|audit|review)s?|\B#|\bno\.)\s*[0-9]+\b`)
 	decided  = regexp.MustCompile(`(?m)^([0-9]+)\. \*\*`)
 )
 
@@ -122,6 +126,9 @@ func citations(t *testing.T, tr *tree) []string {
 			if !decisions[m[1]] {
 				out = append(out, fmt.Sprintf("%s: there is no decision %s in %s", p.where, m[1], designDoc))
 			}
+		}
+		if m := numbered.FindString(p.text); m != "" && p.comment {
+			out = append(out, fmt.Sprintf("%s: no row explains %q; say why instead", p.where, m))
 		}
 		ids := idsIn(p.text)
 		for _, id := range ids {

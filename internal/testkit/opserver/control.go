@@ -185,11 +185,6 @@ func (s *Server) ExpirePATs() {
 	s.expire(func(t *token) bool { return s.speaks.isPAT(t) })
 }
 
-// ExpireAccessTokens ends all access tokens except RPTs. Refresh tokens stay.
-func (s *Server) ExpireAccessTokens() {
-	s.expire(func(t *token) bool { return t.rights == nil })
-}
-
 func (s *Server) expire(which func(*token) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
