@@ -34,21 +34,19 @@ const (
 	AuthNone  AuthMethod = "none"                // a public client: only the id, in the body
 )
 
-func (c Client) method() AuthMethod {
+// complete checks the client and fills in Auth, for the configs that have one.
+func (c *Client) complete() (wrong problems) {
 	switch {
 	case c.Auth != "":
-		return c.Auth
 	case c.Secret.IsZero():
-		return AuthNone
+		c.Auth = AuthNone
+	default:
+		c.Auth = AuthBasic
 	}
-	return AuthBasic
-}
-
-func (c Client) validate() (wrong problems) {
 	if c.ID == "" {
 		wrong.add("Client.ID", "empty")
 	}
-	switch c.method() {
+	switch c.Auth {
 	case AuthBasic, AuthPost:
 		if c.Secret.IsZero() {
 			wrong.add("Client.Secret", "empty, but Client.Auth is %q", c.Auth)
@@ -65,7 +63,7 @@ func (c Client) validate() (wrong problems) {
 
 // credentials returns the client's credentials for the calls it makes.
 func (c Client) credentials() backchannel.Credentials {
-	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(c.method()))
+	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(c.Auth))
 }
 
 // umaGrant is the grant type of UMA Grant §3.3.1.

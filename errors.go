@@ -2,8 +2,11 @@ package gatehouse
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
@@ -188,6 +191,94 @@ func failure(err error) error {
 		return nil
 	}
 	return asError(err, errInternal)
+}
+
+// problems lists what is wrong with the arguments of a constructor, each as
+// "Field: reason".
+type problems []error
+
+func (w *problems) add(field, reason string, args ...any) {
+	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
+}
+
+// wrap adds err, unless it is nil.
+func (w *problems) wrap(field string, err error) {
+	if err != nil {
+		w.add(field, "%w", err)
+	}
+}
+
+// in returns the error of a constructor, or nil if there are no problems.
+func (w problems) in(constructor string) error {
+	if len(w) == 0 {
+		return nil
+	}
+	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
+}
+
+// handleError lets the application answer. The status is that of e unless the
+// handler sends another one, so that a refusal is never sent as 200 by
+// accident.
+func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
+	own := &errorWriter{ResponseWriter: w, status: e.Status}
+	handler(own, r, e)
+	own.begin()
+}
+
+// errorWriter sends status before the first byte of the body.
+type errorWriter struct {
+	http.ResponseWriter
+	status int
+	begun  bool
+}
+
+func (w *errorWriter) begin() {
+	if !w.begun {
+		w.WriteHeader(w.status)
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *errorWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *errorWriter) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap returns the underlying writer, for http.ResponseController.
+func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeErrorHeader sets the headers that every refusal has.
+func writeErrorHeader(w http.ResponseWriter, e *Error) {
+	w.Header().Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		seconds := (e.RetryAfter + time.Second - 1) / time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10)) // RFC 9110 §10.2.3
+	}
+}
+
+type errorBody struct {
+	Error    string `json:"error"`
+	Message  string `json:"message"`
+	ID       string `json:"id,omitempty"`
+	LoginURL string `json:"login_url,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // defaultRetryAfter is the Retry-After of a 503 if nobody knows when the

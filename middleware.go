@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -169,20 +170,27 @@ func wire(caller string, err error) {
 type madeGuard interface{ checkMade() error }
 
 func checkGuard(g Guard) error {
-	switch g := g.(type) {
-	case nil:
+	if made, ok := g.(madeGuard); ok {
+		return made.checkMade()
+	}
+	if isNil(g) {
 		return errors.New("the guard is nil")
-	case madeGuard:
-		return g.checkMade()
 	}
 	return nil
 }
 
 func checkHandler(h http.Handler) error {
-	if f, ok := h.(http.HandlerFunc); h == nil || ok && f == nil {
+	if isNil(h) {
 		return errors.New("the handler is nil")
 	}
 	return nil
+}
+
+// isNil also finds a nil function or pointer in the interface, whose first
+// request would cut the connection.
+func isNil(part any) bool {
+	v := reflect.ValueOf(part)
+	return part == nil || (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
 // panicAnswerer is a guard that answers panics of its own parts.

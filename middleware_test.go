@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2/memstore"
+
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
@@ -35,6 +37,9 @@ func TestWiring(t *testing.T) {
 	view := gatehouse.Resource{Name: "albums", Scopes: []string{"view"}}.AllOf("view")
 	name := func(id *gatehouse.Identity) string { return id.Subject }
 	var noLogin *gatehouse.RelyingParty
+	var noBadge asks
+	var noBadges *asks
+	zeroLogin := new(gatehouse.RelyingParty)
 	var noAPI *gatehouse.ResourceServer
 	for what, c := range map[string]struct {
 		wire func()
@@ -42,9 +47,24 @@ func TestWiring(t *testing.T) {
 	}{
 		"no guard":               {func() { gatehouse.Require(nil) }, "Require: the guard is nil"},
 		"typed nil guard":        {func() { gatehouse.Require(noLogin) }, "Require: the RelyingParty was not made by NewRelyingParty"},
+		"nil guard function":     {func() { gatehouse.Require(noBadge) }, "Require: the guard is nil"},
+		"nil guard pointer":      {func() { gatehouse.Require(noBadges) }, "Require: the guard is nil"},
+		"nil page function":      {func() { gatehouse.Either(noBadge, login) }, "Either, page: the guard is nil"},
 		"zero guard":             {func() { gatehouse.Require(&gatehouse.RelyingParty{}) }, "Require: the RelyingParty was not made by NewRelyingParty"},
 		"no handler":             {func() { gatehouse.Require(login)(nil) }, "Require: the handler is nil"},
 		"nil function":           {func() { gatehouse.Require(login)(http.HandlerFunc(nil)) }, "Require: the handler is nil"},
+		"nil mux":                {func() { gatehouse.Require(login)((*http.ServeMux)(nil)) }, "Require: the handler is nil"},
+		"login with nil mux":     {func() { login.RequireLogin((*http.ServeMux)(nil)) }, "RequireLogin: the handler is nil"},
+		"login, nil function":    {func() { login.RequireLogin(http.HandlerFunc(nil)) }, "RequireLogin: the handler is nil"},
+		"option with nil mux":    {func() { login.OptionalLogin((*http.ServeMux)(nil)) }, "OptionalLogin: the handler is nil"},
+		"nil login page":         {func() { noLogin.LoginHandler() }, "LoginHandler: the RelyingParty was not made by NewRelyingParty"},
+		"zero login page":        {func() { zeroLogin.LoginHandler() }, "LoginHandler: the RelyingParty was not made by NewRelyingParty"},
+		"nil callback":           {func() { noLogin.CallbackHandler() }, "CallbackHandler: the RelyingParty was not made by NewRelyingParty"},
+		"zero callback":          {func() { zeroLogin.CallbackHandler() }, "CallbackHandler: the RelyingParty was not made by NewRelyingParty"},
+		"nil logout":             {func() { noLogin.LogoutHandler() }, "LogoutHandler: the RelyingParty was not made by NewRelyingParty"},
+		"zero logout":            {func() { zeroLogin.LogoutHandler() }, "LogoutHandler: the RelyingParty was not made by NewRelyingParty"},
+		"nil session":            {func() { noLogin.SessionHandler() }, "SessionHandler: the RelyingParty was not made by NewRelyingParty"},
+		"zero session":           {func() { zeroLogin.SessionHandler() }, "SessionHandler: the RelyingParty was not made by NewRelyingParty"},
 		"no page":                {func() { gatehouse.Either(nil, login) }, "Either, page: the guard is nil"},
 		"no API":                 {func() { gatehouse.Either(login, nil) }, "Either, api: the guard is nil"},
 		"zero page":              {func() { gatehouse.Either(noLogin, login) }, "Either, page: the RelyingParty was not made by NewRelyingParty"},
@@ -56,6 +76,12 @@ func TestWiring(t *testing.T) {
 		"zero requirement":       {func() { login.With(gatehouse.Requirement{}) }, "With: the Requirement is the zero value, which requires nothing"},
 		"no owners":              {func() { login.With(gatehouse.OwnerGrant()) }, "With: OwnerGrant needs RelyingPartyConfig.OwnerGrants"},
 		"no age":                 {func() { gatehouse.MaxAge(time.Second - 1) }, "MaxAge: no sign-in can meet less than one second"},
+		"no scopes":              {func() { gatehouse.Scopes() }, "Scopes: there are none, so every session would do"},
+		"empty scope":            {func() { gatehouse.Scopes("a", "") }, "Scopes: \"\" is not one scope"},
+		"two scopes in one":      {func() { gatehouse.Scopes("a b") }, "Scopes: \"a b\" is not one scope"},
+		"claim of no name":       {func() { gatehouse.Claim("", "admin") }, "Claim: the name is empty"},
+		"no store":               {func() { gatehouse.SingleProcessStore(nil) }, "SingleProcessStore: the store is nil"},
+		"nil store":              {func() { gatehouse.SingleProcessStore((*memstore.MemStore)(nil)) }, "SingleProcessStore: the store is nil"},
 		"no requirement":         {func() { gatehouse.RequirementFunc("owner", nil) }, "RequirementFunc: the function is nil"},
 		"headers, no handler":    {func() { gatehouse.IdentityHeaders(nil)(nil) }, "IdentityHeaders: the handler is nil"},
 		"headers, all at once": {func() {
@@ -82,6 +108,14 @@ func TestWiring(t *testing.T) {
 			c.wire()
 		})
 	}
+}
+
+// asks is a guard that is a function.
+type asks func(*http.Request) error
+
+func (f asks) Check(r *http.Request) (*gatehouse.Identity, error) { return nil, f(r) }
+func (f asks) Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	http.Error(w, err.Error(), http.StatusForbidden)
 }
 
 // badge is an API guard of an application. It accepts one header.

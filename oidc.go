@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -41,14 +39,6 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		return nil, err
 	}
 	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions}
-	if rp.sessions == nil {
-		own, err := NewSessions(SessionsConfig{Now: p.clock})
-		if err != nil {
-			return nil, err
-		}
-		own.named = false
-		rp.sessions = own
-	}
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems
@@ -177,21 +167,6 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-func (l *liveSession) identity() *Identity {
-	rec := l.record()
-	id := identityOf(rec, l.sessions.keeper.Ending(rec))
-	id.session = l
-	return id
-}
-
-// identityOf returns the identity of a login record, without the session.
-func identityOf(rec *session.Record, ends time.Time) *Identity {
-	return &Identity{
-		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
-		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: ends, claims: rec.Claims,
-	}
-}
-
 // refusal lists the unmet requirements, from which Refuse learns what a
 // sign-in must ask for.
 type refusal struct{ unmet []Requirement }
@@ -267,32 +242,4 @@ func (rp *RelyingParty) needDigest() []byte {
 // requested without signing in again.
 func onlyGrant(unmet []Requirement) bool {
 	return len(unmet) > 0 && !slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.grant })
-}
-
-// Token returns the access token of the session on ctx. An expired token is
-// renewed first. A token that expires soon is returned and renewed in the
-// background.
-//
-// Errors are *Error. The code is "login_required" if there is no session or it
-// has ended, "no_token" if the provider issued no token that is still valid,
-// and "token_unavailable" (503) if the token has expired and cannot be renewed
-// now.
-func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
-	live, err := rp.liveFrom(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rec, err := live.fresh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
-}
-
-func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
-	id := IdentityFrom(ctx)
-	if id == nil || id.session == nil || id.session.party.provider != rp.provider || id.session.party.client.ID != rp.client.ID {
-		return nil, errLoginRequired.because(errors.New("no session of this relying party on the context"))
-	}
-	return id.session, nil
 }

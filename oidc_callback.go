@@ -47,6 +47,7 @@ const (
 // CallbackHandler handles the provider's response at RedirectURL. It completes
 // the sign-in and redirects the person to the page they came for.
 func (rp *RelyingParty) CallbackHandler() http.Handler {
+	wire("CallbackHandler", rp.checkMade())
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if r.Method != http.MethodGet {
@@ -54,8 +55,7 @@ func (rp *RelyingParty) CallbackHandler() http.Handler {
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
-		// The callback continues if the browser disconnects, because the code
-		// cannot be used a second time (M14).
+		// It continues if the browser disconnects: the code works only once (M14).
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
 		defer cancel()
 		c := &callback{rp: rp, w: w, r: r.WithContext(ctx)}

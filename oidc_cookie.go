@@ -69,15 +69,3 @@ func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 	h := w.Header()
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
 }
-
-// returnPath returns the path to go to after sign-in. It is wish if that is a
-// path of this site that a GET may safely open (R1, RT6), and HomeURL
-// otherwise.
-func (rp *RelyingParty) returnPath(wish string) string {
-	c := &rp.config
-	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
-	if !ok {
-		return c.HomeURL
-	}
-	return target
-}

@@ -37,6 +37,7 @@ const (
 // Afterwards the person returns to the path in the parameter "return_to".
 // Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
+	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := rp.checkOrigin(r); {
 		case r.Method != http.MethodGet && r.Method != http.MethodPost:
@@ -79,6 +80,18 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 		a.AskScopes(q.step.scopes...)
 	}
 	return a
+}
+
+// returnPath returns the path to go to after sign-in. It is wish if that is a
+// path of this site that a GET may safely open (R1, RT6), and HomeURL
+// otherwise.
+func (rp *RelyingParty) returnPath(wish string) string {
+	c := &rp.config
+	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
+	if !ok {
+		return c.HomeURL
+	}
+	return target
 }
 
 // begin sets the attempt's cookie and returns the address of the authorization

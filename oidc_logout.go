@@ -36,6 +36,7 @@ const (
 // from another site is refused, and so is one without Sec-Fetch-Site and
 // Origin.
 func (rp *RelyingParty) LogoutHandler() http.Handler {
+	wire("LogoutHandler", rp.checkMade())
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
 		switch r.Method {

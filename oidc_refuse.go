@@ -7,13 +7,10 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"html/template"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
@@ -94,71 +91,6 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 	if value, err := challenge.Format("Session", "realm", rp.redirect.Host); err == nil {
 		w.Header().Set("WWW-Authenticate", value)
 	}
-}
-
-// handleError lets the application answer. The status is that of e unless the
-// handler sends another one, so that a refusal is never sent as 200 by
-// accident.
-func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
-	own := &errorWriter{ResponseWriter: w, status: e.Status}
-	handler(own, r, e)
-	own.begin()
-}
-
-// errorWriter sends status before the first byte of the body.
-type errorWriter struct {
-	http.ResponseWriter
-	status int
-	begun  bool
-}
-
-func (w *errorWriter) begin() {
-	if !w.begun {
-		w.WriteHeader(w.status)
-	}
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *errorWriter) WriteHeader(status int) {
-	w.begun = w.begun || status >= 200
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *errorWriter) Write(b []byte) (int, error) {
-	w.begin()
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap returns the underlying writer, for http.ResponseController.
-func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// writeErrorHeader sets the headers that every refusal has.
-func writeErrorHeader(w http.ResponseWriter, e *Error) {
-	w.Header().Set("Cache-Control", "no-store")
-	if e.RetryAfter > 0 {
-		seconds := (e.RetryAfter + time.Second - 1) / time.Second
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10)) // RFC 9110 §10.2.3
-	}
-}
-
-type errorBody struct {
-	Error    string `json:"error"`
-	Message  string `json:"message"`
-	ID       string `json:"id,omitempty"`
-	LoginURL string `json:"login_url,omitempty"`
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
 }
 
 // page is the content of one of our own pages. The template escapes all of it.

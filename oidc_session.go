@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +71,21 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	}
 	ref.ID = "" // so that printing an Identity does not show it (CF7)
 	return &liveSession{sessions: rp.sessions, party: rp, ref: ref, now: now}, nil
+}
+
+func (l *liveSession) identity() *Identity {
+	rec := l.record()
+	id := identityOf(rec, l.sessions.keeper.Ending(rec))
+	id.session = l
+	return id
+}
+
+// identityOf returns the identity of a login record, without the session.
+func identityOf(rec *session.Record, ends time.Time) *Identity {
+	return &Identity{
+		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
+		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: ends, claims: rec.Claims,
+	}
 }
 
 // touch records in the store that the session is in use.
@@ -295,6 +311,7 @@ type sessionAnswer struct {
 // never holds tokens. Requests to this handler do not count as activity, so an
 // application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
+	wire("SessionHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -9,9 +9,39 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/token"
 )
+
+// Token returns the access token of the session on ctx. An expired token is
+// renewed first. A token that expires soon is returned and renewed in the
+// background.
+//
+// Errors are *Error. The code is "login_required" if there is no session or it
+// has ended, "no_token" if the provider issued no token that is still valid,
+// and "token_unavailable" (503) if the token has expired and cannot be renewed
+// now.
+func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
+	live, err := rp.liveFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := live.fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
+}
+
+func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
+	id := IdentityFrom(ctx)
+	if id == nil || id.session == nil || id.session.party.provider != rp.provider || id.session.party.client.ID != rp.client.ID {
+		return nil, errLoginRequired.because(errors.New("no session of this relying party on the context"))
+	}
+	return id.session, nil
+}
 
 // HTTPClient returns an http.Client that sends the access token of the session
 // on ctx to the given origins, such as "https://api.example.org", and to no

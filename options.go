@@ -3,7 +3,6 @@ package gatehouse
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -131,7 +130,8 @@ type RelyingPartyConfig struct {
 	// TrustedOrigins are other origins, such as "https://app.example.org",
 	// whose unsafe requests are accepted.
 	TrustedOrigins []string
-	// OwnerGrants stores the grants that the OwnerGrant requirement asks for.
+	// OwnerGrants stores the grants that the OwnerGrant requirement asks for. It
+	// must be of the same issuer and client.
 	OwnerGrants *OwnerGrants
 	// OnSignIn, if not nil, runs at every sign-in before the session exists.
 	// It may link a local user, add claims to the identity with SetClaim, or
@@ -159,9 +159,9 @@ var ownParams = []string{
 	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
 }
 
-// complete checks the settings and fills in the defaults, except for Sessions.
+// complete checks the settings and fills in the defaults.
 func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *http.CrossOriginProtection, err error) {
-	wrong := needed(p, c.Client)
+	wrong := needed(p, &c.Client)
 	redirect = wrong.ownURL("RedirectURL", c.RedirectURL)
 	if c.LogoutURL != "" {
 		wrong.ownURL("LogoutURL", c.LogoutURL)
@@ -184,8 +184,18 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 			wrong.add("TrustedOrigins", "%w", err)
 		}
 	}
-	if c.Sessions != nil && redirect != nil {
-		wrong.wrap("Sessions", c.Sessions.admits(siteOf(redirect)))
+	if c.OwnerGrants != nil {
+		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
+	}
+	switch {
+	case c.Sessions != nil:
+		wrong.wrap("Sessions", c.Sessions.admits(redirect))
+	case len(wrong) == 0:
+		own, err := NewSessions(SessionsConfig{Now: p.clock})
+		if err != nil {
+			return nil, nil, err
+		}
+		own.named, c.Sessions = false, own
 	}
 	c.Scopes, c.TrustedOrigins = slices.Clone(c.Scopes), slices.Clone(c.TrustedOrigins)
 	c.AuthParams = url.Values(http.Header(c.AuthParams).Clone())
@@ -238,7 +248,7 @@ const (
 
 // complete checks the settings and fills in the defaults. It returns the given
 // keys, or nil if there are none.
-func (c *SessionsConfig) complete() (*seal.Ring, error) {
+func (c *SessionsConfig) complete() (ring *seal.Ring, err error) {
 	var wrong problems
 	c.Now = orNow(c.Now)
 	if c.Lifetime == 0 {
@@ -263,9 +273,7 @@ func (c *SessionsConfig) complete() (*seal.Ring, error) {
 		}
 		keys = append(keys, []byte(k.Reveal()))
 	}
-	var ring *seal.Ring
 	if len(keys) > 0 && len(wrong) == before {
-		var err error
 		ring, err = seal.NewRing(keys...)
 		wrong.wrap("Keys", err)
 	}
@@ -285,7 +293,7 @@ type ResourceServerConfig struct {
 	Realm string
 	// PAT provides the protection API tokens of owners. nil means client
 	// credentials of Client, which work only for the owner "", the service
-	// itself.
+	// itself. An OwnerGrants must be of the same issuer and client.
 	PAT PATSource
 	// ResourceIDs keeps the ids that the authorization server gave to
 	// resources. nil means memory, which is refilled by listing the resources
@@ -313,9 +321,10 @@ const (
 	maxFactsTTL = 30 * time.Second
 )
 
-// complete checks the settings and fills in the defaults.
-func (c *ResourceServerConfig) complete(p *Provider) error {
-	wrong := needed(p, c.Client)
+// complete checks the settings and fills in the defaults. It reports whether
+// the ids are kept in our own memory.
+func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
+	wrong := needed(p, &c.Client)
 	for i, name := range c.Audience {
 		if name == "" {
 			wrong.add(fmt.Sprintf("Audience[%d]", i), "empty")
@@ -327,8 +336,11 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 	if c.CacheTTL > maxFactsTTL {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
+	if grants, ok := c.PAT.(*OwnerGrants); ok {
+		wrong.wrap("PAT", grants.fits(p, c.Client))
+	}
 	if err := wrong.in("NewResourceServer"); err != nil {
-		return err
+		return false, err
 	}
 	c.Audience = slices.Clone(c.Audience)
 	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
@@ -336,7 +348,10 @@ func (c *ResourceServerConfig) complete(p *Provider) error {
 	if c.PAT == nil {
 		c.PAT = newServicePAT(p, c.Client)
 	}
-	return nil
+	if c.ResourceIDs == nil {
+		c.ResourceIDs, lists = &memstore.IDs{}, true
+	}
+	return lists, nil
 }
 
 func (c *ResourceServerConfig) defaultRealm() string {
@@ -388,7 +403,7 @@ const defaultRounds = 3
 
 // complete checks the settings and fills in the defaults.
 func (c *UMATransportConfig) complete(p *Provider) error {
-	wrong := needed(p, c.Client)
+	wrong := needed(p, &c.Client)
 	wrong.scopes(c.Scopes)
 	if c.MaxRounds < 0 {
 		wrong.add("MaxRounds", "negative")
@@ -418,43 +433,23 @@ type OwnerGrantsConfig struct {
 
 // complete checks the settings and fills in the defaults.
 func (c *OwnerGrantsConfig) complete(p *Provider) error {
-	wrong := needed(p, c.Client)
+	wrong := needed(p, &c.Client)
 	if c.Store == nil {
 		c.Store = &memstore.Grants{}
 	}
 	return wrong.in("NewOwnerGrants")
 }
 
-// problems lists what is wrong with the arguments of a constructor, each as
-// "Field: reason".
-type problems []error
-
-func (w *problems) add(field, reason string, args ...any) {
-	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
-}
-
-// wrap adds err, unless it is nil.
-func (w *problems) wrap(field string, err error) {
-	if err != nil {
-		w.add(field, "%w", err)
-	}
-}
-
-// in returns the error of a constructor, or nil if there are no problems.
-func (w problems) in(constructor string) error {
-	if len(w) == 0 {
-		return nil
-	}
-	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
-}
-
 // needed checks the arguments that most constructors take.
-func needed(p *Provider, c Client) problems {
+func needed(p *Provider, c *Client) problems {
 	var wrong problems
-	if p == nil {
+	switch {
+	case p == nil:
 		wrong.add("provider", "nil")
+	case p.channel == nil:
+		wrong.add("provider", "it was not made by NewProvider")
 	}
-	return append(wrong, c.validate()...)
+	return append(wrong, c.complete()...)
 }
 
 // ownURL checks and parses an address of this site. It must be absolute, https
@@ -484,10 +479,15 @@ func (w *problems) ownPath(field, path string) {
 // scopes checks that each element is a single scope (RFC 6749 §3.3).
 func (w *problems) scopes(scopes []string) {
 	for _, s := range scopes {
-		if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
-			w.add("Scopes", "%q is not one scope", s)
-		}
+		w.wrap("Scopes", checkScope(s))
 	}
+}
+
+func checkScope(s string) error {
+	if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
+		return fmt.Errorf("%q is not one scope", s)
+	}
+	return nil
 }
 
 func orNow(now func() time.Time) func() time.Time {

@@ -1,6 +1,7 @@
 package gatehouse_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -161,6 +162,75 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A constructor refuses a part that is nil or that its own constructor did not
+// make, and grants of another issuer or client.
+func TestConstructorsRefuseParts(t *testing.T) {
+	p, client := goodProvider(t), gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("the-client-secret")}
+	other, err := gatehouse.NewProvider("https://other.example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grants := func(p *gatehouse.Provider, c gatehouse.Client) *gatehouse.OwnerGrants {
+		g, err := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{Client: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	login := func(p *gatehouse.Provider, s *gatehouse.Sessions, g *gatehouse.OwnerGrants) error {
+		_, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{
+			Client: client, RedirectURL: "https://notes.example.org/callback", Sessions: s, OwnerGrants: g,
+		})
+		return err
+	}
+	api := func(p *gatehouse.Provider, pats gatehouse.PATSource) error {
+		_, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: client, PAT: pats})
+		return err
+	}
+	transport := func(p *gatehouse.Provider) error {
+		_, err := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{Client: client})
+		return err
+	}
+	owners := func(p *gatehouse.Provider) error {
+		_, err := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{Client: client})
+		return err
+	}
+	const none, zero, noGrants = "provider: nil", "provider: it was not made by NewProvider", "it was not made by NewOwnerGrants"
+	const ofIssuer = `it is of the issuer "https://other.example.org", not of "https://id.example.org"`
+	for _, c := range []struct {
+		constructor string
+		err         error
+		want        string
+	}{
+		{"NewRelyingParty", login(nil, nil, nil), none},
+		{"NewRelyingParty", login(&gatehouse.Provider{}, nil, nil), zero},
+		{"NewRelyingParty", login(p, &gatehouse.Sessions{}, nil), "Sessions: it was not made by NewSessions"},
+		{"NewRelyingParty", login(p, nil, &gatehouse.OwnerGrants{}), "OwnerGrants: " + noGrants},
+		{"NewRelyingParty", login(p, nil, grants(other, client)), "OwnerGrants: " + ofIssuer},
+		{"NewRelyingParty", login(p, nil, grants(p, gatehouse.Client{ID: "mail"})), `OwnerGrants: it is of the client "mail", not of "notes"`},
+		{"NewRelyingParty", login(&gatehouse.Provider{}, &gatehouse.Sessions{}, &gatehouse.OwnerGrants{}),
+			zero + "\nOwnerGrants: " + noGrants + "\nSessions: it was not made by NewSessions"},
+		{"NewRelyingParty", login(nil, nil, grants(p, client)), none},
+		{"NewResourceServer", api(nil, nil), none},
+		{"NewResourceServer", api(&gatehouse.Provider{}, nil), zero},
+		{"NewResourceServer", api(p, (*gatehouse.OwnerGrants)(nil)), "PAT: " + noGrants},
+		{"NewResourceServer", api(p, &gatehouse.OwnerGrants{}), "PAT: " + noGrants},
+		{"NewResourceServer", api(p, grants(other, client)), "PAT: " + ofIssuer},
+		{"NewResourceServer", api(p, grants(p, gatehouse.Client{ID: "mail"})), `PAT: it is of the client "mail", not of "notes"`},
+		{"NewUMATransport", transport(nil), none},
+		{"NewUMATransport", transport(&gatehouse.Provider{}), zero},
+		{"NewOwnerGrants", owners(nil), none},
+		{"NewOwnerGrants", owners(&gatehouse.Provider{}), zero},
+	} {
+		if want := "gatehouse: " + c.constructor + ": " + c.want; c.err == nil || c.err.Error() != want {
+			t.Errorf("got\n%v\nwant\n%s", c.err, want)
+		}
+	}
+	if err := errors.Join(login(p, nil, grants(p, client)), api(p, grants(p, client))); err != nil {
+		t.Errorf("parts that fit: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"slices"
@@ -32,7 +33,7 @@ type stepUp struct {
 // second, because no sign-in could meet that.
 func MaxAge(d time.Duration) Requirement {
 	if d < time.Second {
-		panic("gatehouse: MaxAge: no sign-in can meet less than one second")
+		wire("MaxAge", errors.New("no sign-in can meet less than one second"))
 	}
 	return Requirement{
 		name: "max_age " + d.String(),
@@ -43,8 +44,15 @@ func MaxAge(d time.Duration) Requirement {
 	}
 }
 
-// Scopes requires that all of the scopes were granted to the session.
+// Scopes requires that all of the scopes were granted to the session. It
+// panics without scopes, and if one is not a valid scope (RFC 6749 §3.3).
 func Scopes(scopes ...string) Requirement {
+	if len(scopes) == 0 {
+		wire("Scopes", errors.New("there are none, so every session would do"))
+	}
+	for _, s := range scopes {
+		wire("Scopes", checkScope(s))
+	}
 	scopes = slices.Clone(scopes)
 	return Requirement{
 		name: "scopes",
@@ -63,8 +71,11 @@ func Scopes(scopes ...string) Requirement {
 // Claim requires the claim of that name to equal one of values. If the claim
 // is an array, one of its elements must. Without values the claim must exist
 // and not be null. Types must match: the string "true" is not the boolean
-// true.
+// true. Claim panics if the name is empty.
 func Claim(name string, values ...any) Requirement {
+	if name == "" {
+		wire("Claim", errors.New("the name is empty"))
+	}
 	values = slices.Clone(values)
 	for i, v := range values {
 		if n, ok := v.(int); ok {
@@ -94,7 +105,7 @@ func Claim(name string, values ...any) Requirement {
 // RequirementFunc panics if f is nil.
 func RequirementFunc(name string, f func(r *http.Request, id *Identity) (bool, error)) Requirement {
 	if f == nil {
-		panic("gatehouse: RequirementFunc: the function is nil")
+		wire("RequirementFunc", errors.New("the function is nil"))
 	}
 	return Requirement{
 		name: name,

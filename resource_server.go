@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"example.com/gatehouse/internal/introspection"
-	"example.com/gatehouse/internal/memstore"
 )
 
 // ResourceServer protects an API whose tokens come from one authorization
@@ -32,7 +31,8 @@ type ResourceServer struct {
 // p. It does no I/O, so the authorization server may be down when the process
 // starts. Its error lists every problem of the arguments.
 func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, error) {
-	if err := c.complete(p); err != nil {
+	lists, err := c.complete(p)
+	if err != nil {
 		return nil, err
 	}
 	rs := &ResourceServer{
@@ -42,10 +42,8 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		realm:    c.Realm,
 		pats:     c.PAT,
 		ids:      c.ResourceIDs,
+		lists:    lists,
 		onError:  c.ErrorHandler,
-	}
-	if rs.ids == nil {
-		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
 	rs.facts = introspection.NewCache(c.CacheTTL, p.now)
 	return rs, nil

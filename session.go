@@ -58,11 +58,18 @@ type partyKey struct{ issuer, client string }
 // siteOf returns the origin of a relying party as its RedirectURL writes it.
 func siteOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// admits returns an error if a relying party at that origin cannot join.
-func (s *Sessions) admits(origin string) error {
+// admits returns an error if a relying party with that RedirectURL cannot
+// join. A RedirectURL that is nil has been reported already.
+func (s *Sessions) admits(redirect *url.URL) error {
+	switch {
+	case s.parties == nil:
+		return errors.New("it was not made by NewSessions")
+	case redirect == nil:
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clash(origin)
+	return s.clash(siteOf(redirect))
 }
 
 // clash is admits for callers that hold s.mu.

@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"bytes"
 	"context"
+	"errors"
 	"hash/maphash"
 	"time"
 
@@ -55,8 +56,8 @@ func NewMemoryStore(now func() time.Time) Store {
 // A store that does not implement scs.CtxStore is called without a context. If
 // it hangs, so does the request.
 func SingleProcessStore(s scs.Store) Store {
-	if s == nil {
-		panic("gatehouse: SingleProcessStore needs a store")
+	if isNil(s) {
+		wire("SingleProcessStore", errors.New("the store is nil"))
 	}
 	p := &singleProcess{Store: s, seed: maphash.MakeSeed()}
 	for i := range p.locks {

@@ -41,6 +41,20 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}, nil
 }
 
+// fits returns an error if the grants are not those of the client at p. Their
+// tokens would be of no use to another client, and not be meant for it.
+func (g *OwnerGrants) fits(p *Provider, c Client) error {
+	switch {
+	case g == nil || g.provider == nil:
+		return errors.New("it was not made by NewOwnerGrants")
+	case p != nil && g.provider.issuer != p.issuer:
+		return fmt.Errorf("it is of the issuer %q, not of %q", g.provider.issuer, p.issuer)
+	case g.client.ID != c.ID:
+		return fmt.Errorf("it is of the client %q, not of %q", g.client.ID, c.ID)
+	}
+	return nil
+}
+
 // Shutdown waits until the renewals under way are done and stored, or until
 // ctx is done. It includes the fetches of the Provider.
 func (g *OwnerGrants) Shutdown(ctx context.Context) error {

@@ -48,7 +48,7 @@ func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, to
 // client's authentication (RFC 7662 §2.1), and Keycloak accepts nothing else
 // (K17).
 func (rs *ResourceServer) asksByPAT() bool {
-	return rs.client.method() == AuthNone || rs.byPAT.Load()
+	return rs.client.Auth == AuthNone || rs.byPAT.Load()
 }
 
 // factsKey returns the key of the facts about token for a resource of owner.

@@ -12,10 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/challenge"
-	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
-	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/swap"
 )
 
@@ -25,6 +22,10 @@ import (
 const maxListed = 500
 
 const (
+	// registerTimeout bounds one registration with all its calls. A request
+	// waits only for its own budget. The registration continues, and the next
+	// request finds it done.
+	registerTimeout = 15 * time.Second
 	// createTries bounds how often a name is registered that the server says
 	// is taken although no such resource is found. In each lost round somebody
 	// else's resource was created.
@@ -32,6 +33,140 @@ const (
 	// createPause is the time that the other registration gets to finish.
 	createPause = 50 * time.Millisecond
 )
+
+// Register registers the resource at the authorization server and returns it
+// with ID and PolicyURI set. It is safe to call again: an existing resource
+// keeps its id and what its owner decided, and is updated only if its
+// description differs. Requests register the resources they need by
+// themselves. Call Register for a resource that the owner should see right
+// away.
+//
+// Parallel calls for one resource share one registration, which continues even
+// if ctx ends. Errors are *Error. The code is "resource_invalid",
+// "owner_grant_missing" if the owner's PAT is needed but missing,
+// "resource_ids_unavailable", "registration_failed", or that of a failed call
+// to the authorization server.
+func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
+	if r.Name == "" {
+		return Resource{}, errResourceInvalid.because(errors.New("the resource has no Name"))
+	}
+	if err := r.check(); err != nil {
+		return Resource{}, errResourceInvalid.because(err)
+	}
+	return rs.register(ctx, r, refusedID{})
+}
+
+// Deregister deletes the resource at the authorization server, with everything
+// that its owner decided, and forgets its id. It returns nil if the resource
+// does not exist there.
+//
+// Call Deregister first, and then delete your own record of the resource. If
+// the process crashes in between, the next request registers the resource
+// again, shared with nobody.
+func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
+	if err := r.check(); err != nil {
+		return errResourceInvalid.because(err)
+	}
+	reg, err := rs.registrar(ctx, r)
+	if err != nil {
+		return err
+	}
+	id := r.ID
+	if r.Name != "" {
+		kept, err := rs.keptID(ctx, r)
+		if err != nil {
+			return err
+		}
+		if kept != "" {
+			id = kept
+		}
+		if id == "" {
+			if id, err = reg.find(ctx); err != nil {
+				return asError(err, errRegistration)
+			}
+		}
+	}
+	if id == "" {
+		return nil
+	}
+	if err := reg.delete(ctx, id); err != nil {
+		err := asError(err, errRegistration)
+		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: err.Code, Subject: r.Owner, Resource: id, Err: err})
+		return err
+	}
+	rs.registry.forget(rs.key(r))
+	rs.provider.emit(ctx, Event{Name: EventRegistration, Subject: r.Owner, Resource: id})
+	if r.Name == "" {
+		return nil
+	}
+	return rs.dropID(ctx, r, id)
+}
+
+// refusedID is an id that the server refused. The zero value is no refusal.
+type refusedID struct {
+	id      string
+	gone    bool // the server does not know it
+	drifted bool // the server knows it with other scopes
+	policy  string
+}
+
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+	r.Scopes = slices.Clone(r.Scopes)
+	key := registrationKey{rs.key(r), r.sum()}
+	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
+		out, err := rs.registerOnce(ctx, r, refused)
+		if err != nil {
+			err = asError(err, errRegistration)
+		}
+		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: ErrorCode(err), Subject: r.Owner, Resource: out.ID, Err: err})
+		return out, err
+	})
+	if err != nil {
+		return Resource{}, asError(err, errRegistration)
+	}
+	return out, nil
+}
+
+// resourceID returns the id of a resource that a permission names. If the
+// resource is not registered yet, it is registered within the request's
+// budget.
+func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, error) {
+	if r.Name == "" {
+		return r.ID, nil
+	}
+	id, err := rs.keptID(ctx, r)
+	if err != nil || id != "" {
+		return id, err
+	}
+	if r.ID != "" {
+		return r.ID, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestBudget)
+	defer cancel()
+	out, err := rs.register(ctx, r, refusedID{})
+	return out.ID, err
+}
+
+// registerAgain registers a resource whose id the server refused.
+func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused refusedID) (string, error) {
+	id, err := rs.keptID(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	if id != "" && id != refused.id {
+		return id, nil // somebody else has registered it again
+	}
+	if refused.gone {
+		if err := rs.dropID(ctx, r, refused.id); err != nil {
+			return "", err
+		}
+		r.ID = ""
+	} else {
+		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
+	}
+	out, err := rs.register(ctx, r, refused)
+	return out.ID, err
+}
 
 // registrar makes the calls about one resource (UMA Federated Authorization
 // §3).
@@ -355,88 +490,4 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 		address = outbound.WithSegment(address, id)
 	}
 	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
-}
-
-// description is the resource as it is sent to the server (§3.1).
-type description struct {
-	Name        string   `json:"name"`
-	Type        string   `json:"type,omitempty"`
-	Description string   `json:"description,omitempty"`
-	IconURI     string   `json:"icon_uri,omitempty"`
-	Scopes      []string `json:"resource_scopes"`
-	// OwnerManaged exists only at Keycloak. Without it, the owner cannot share
-	// the resource.
-	OwnerManaged bool `json:"ownerManagedAccess,omitempty"`
-}
-
-func (g *registrar) describe() description {
-	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
-	if g.keycloak {
-		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
-	}
-	return d
-}
-
-// remote is a resource as the server describes it.
-type remote struct {
-	id, name, kind, text, icon, policy string
-	scopes                             []string
-	owner                              string // owner.name at Keycloak, "" elsewhere
-	ownerManaged                       bool
-}
-
-func readRemote(body []byte) *remote {
-	var members map[string]json.RawMessage
-	if strictjson.Unmarshal(body, &members) != nil || members == nil {
-		return nil
-	}
-	m := &remote{
-		id: strictjson.String(members["_id"]), name: strictjson.String(members["name"]), kind: strictjson.String(members["type"]),
-		text: strictjson.String(members["description"]), icon: strictjson.String(members["icon_uri"]),
-		scopes: introspection.ReadScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
-	}
-	if uri := strictjson.String(members["user_access_policy_uri"]); uri != "" {
-		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
-			m.policy = uri
-		}
-	}
-	var owner map[string]json.RawMessage
-	if strictjson.Unmarshal(members["owner"], &owner) == nil {
-		m.owner = strictjson.String(owner["name"])
-	}
-	return m
-}
-
-func (m *remote) equals(d description, keycloak bool) bool {
-	have, want := slices.Sorted(slices.Values(m.scopes)), slices.Sorted(slices.Values(d.Scopes))
-	return m.name == d.Name && m.kind == d.Type && m.text == d.Description && m.icon == d.IconURI &&
-		slices.Equal(have, want) && (!keycloak || m.ownerManaged == d.OwnerManaged)
-}
-
-// remoteName identifies a resource in a listing.
-type remoteName struct{ name, kind string }
-
-func (g *registry) nameOf(owner, id string) (remoteName, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, ok := g.seen[owner][id]
-	return n, ok
-}
-
-func (g *registry) setName(owner, id string, n remoteName) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.seen == nil || g.count >= descriptionsKept {
-		g.seen, g.count = make(map[string]map[string]remoteName), 0
-	}
-	if g.seen[owner] == nil {
-		g.seen[owner] = make(map[string]remoteName)
-	}
-	g.seen[owner][id] = n
-	g.count++
-}
-
-// soundID reports whether id can be stored and used as one segment of a path.
-func soundID(id string) bool {
-	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }
