@@ -358,6 +358,7 @@ func TestDocsBark(t *testing.T) {
 		{"citations", "cite.go", "K1 to K3", "K1, K2", "nobody cites K3"},
 		{"citations", "cite.go", "decision 1", "decision\n// 2", "there is no decision 2"},
 		{"citations", "cite.go", "It is so (K1 to K3, decision 1). The member B64.", "K1 to K3.", "say what K1 to K3. means"},
+		{"citations", designDoc, "It is R1", "It is R1 (Finding 3)", `no row explains "Finding 3"`},
 		{"citations", designDoc, "It is R1", "It is RP-D1", "RP-D1 has no row"},
 		{"citations", referencesDoc, "K2, K3", "K2", "K3 has no row"},
 	} {

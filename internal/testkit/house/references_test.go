@@ -24,9 +24,9 @@ var (
 	anID     = regexp.MustCompile("(?:^|[^\\w\"'`/.%+#&=-])((?:RP-)?[A-Z]{1,2}[0-9]{1,2})\\b")
 	idRange  = regexp.MustCompile(`\b((?:RP-)?[A-Z]+)([0-9]+) to ((?:RP-)?[A-Z]+)([0-9]+)\b`)
 	decision = regexp.MustCompile(`\b[Dd]ecisions?\s+([0-9]+)\b`)
-	// numbered matches a reference by word and number, such as a defect or
-	// an issue of that number, that no row can explain. Steps are those of a comment nearby, and
-	// items those of a section.
+	// numbered matches a reference by word and number that no row can explain,
+	// such as a defect or an issue of that number. Steps belong to a list
+	// nearby, and items to a section, so those may be cited.
 	numbered = regexp.MustCompile(`(?i)(?:\b(?:defect|bug|fault|issue|task|ticket|finding|lesson|gap|fact|problem|requirement|story|case|rule|behaviou?r|point|note|promise|question|audit|review)s?|\B#|\bno\.)\s*[0-9]+\b`)
 	decided  = regexp.MustCompile(`(?m)^([0-9]+)\. \*\*`)
 )
@@ -127,7 +127,7 @@ func citations(t *testing.T, tr *tree) []string {
 				out = append(out, fmt.Sprintf("%s: there is no decision %s in %s", p.where, m[1], designDoc))
 			}
 		}
-		if m := numbered.FindString(p.text); m != "" && p.comment {
+		if m := numbered.FindString(p.text); m != "" && (p.comment || m[0] != '#') {
 			out = append(out, fmt.Sprintf("%s: no row explains %q; say why instead", p.where, m))
 		}
 		ids := idsIn(p.text)
