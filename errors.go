@@ -298,7 +298,7 @@ var (
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
-	errMethod         = kind{"method_not_allowed", 405, "This address does not take that method."}
+	errMethod         = kind{"method_not_allowed", 405, "This address does not accept that method."}
 	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
 	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
 	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
@@ -340,8 +340,8 @@ var (
 	errUserInfoSub     = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
 	errOnSignIn        = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
 	errSuperseded      = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
-	errOwnerRefused    = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions in your name."}
-	errGrantSubject    = kind{"grant_subject_mismatch", 403, "The grant was given by somebody else than the person signed in here."}
+	errOwnerRefused    = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions on your behalf."}
+	errGrantSubject    = kind{"grant_subject_mismatch", 403, "The grant was given by somebody other than the person signed in here."}
 )
 
 // Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets
@@ -368,11 +368,11 @@ const badToken = "The sign-in service gave an answer that cannot be trusted."
 // ticket, or with 403 if no ticket can be obtained (UMA Grant §3.2.2).
 var (
 	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."} // RFC 6750 §3.1, invalid_request
-	errPath              = kind{"path_refused", 400, "This address has characters that are not taken here."}
+	errPath              = kind{"path_refused", 400, "This address has characters that are not allowed here."}
 	errNoRule            = kind{"no_rule", 403, "Nothing here may be reached this way."}
 	errNeed              = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}
 	errNeedInvalid       = kind{"permission_invalid", 500, "Something went wrong on our side."}
-	errPermission        = kind{CodePermissionRequired, 401, "This needs a permission of its owner."}
+	errPermission        = kind{CodePermissionRequired, 401, "This needs the owner's permission."}
 	errTicket            = kind{CodeTicketUnavailable, 403, "A permission for this cannot be asked for right now."}
 	errIntrospection     = kind{"introspection_unavailable", 503, "The permission of this request cannot be checked right now."}
 	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
@@ -393,7 +393,7 @@ var (
 	errUMADenied           = kind{CodeUMADenied, 403, "You have not been given access to this."}
 	errTooManyRounds       = kind{"too_many_rounds", 403, "The access you have been given is not enough for this."}
 	errPartyMissing        = kind{"uma_party_missing", 401, "You need to sign in first."}
-	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "It cannot be shown right now who is asking."}
+	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "We cannot prove right now who is asking."}
 	errClaimsRefused       = kind{"uma_claims_refused", 403, "The authorization server does not accept the proof of who is asking. Signing in again may help."}
 	errTicketReused        = kind{"ticket_reused", 502, "The authorization server answered in a way this site does not understand."}
 	errTicketRefused       = kind{"ticket_refused", 502, "The authorization server does not accept the permission ticket."}

@@ -35,7 +35,7 @@ func (h hangingLog) config(c gatehouse.ProviderConfig, hook bool) *gatehouse.Pro
 
 // A logger or hook that blocks while a failed fetch is reported delays nobody:
 // not the requests that wait for that fetch, not later requests, and not the
-// next fetch, which succeeds. So no lock of ours is held meanwhile.
+// next fetch, which succeeds. So we hold no lock meanwhile.
 func TestHangingLogStopsNobody(t *testing.T) {
 	for name, hook := range map[string]bool{"logger": false, "hook": true} {
 		t.Run(name, func(t *testing.T) {

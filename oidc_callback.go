@@ -224,7 +224,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 	live, err := c.rp.load(c.r)
 	switch {
 	case errors.Is(err, session.ErrNone):
-		return errGrantSubject.because(errors.New("nobody is signed in any more"))
+		return errGrantSubject.because(errors.New("nobody is signed in now"))
 	case err != nil:
 		return err
 	case live.record().Subject != c.proof.Subject() || !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):

@@ -138,7 +138,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.err == nil {
-				t.Fatal("it is taken")
+				t.Fatal("it is accepted")
 			}
 			text := c.err.Error()
 			if !strings.HasPrefix(text, "gatehouse: ") || strings.Count(text, "gatehouse: ") != 1 {

@@ -209,7 +209,7 @@ func TestMemoryStoreExpiry(t *testing.T) {
 		}
 	}
 	put("k", time.Minute)
-	put("dead", 0) // must not be stored for ever (M15)
+	put("dead", 0) // must not be stored forever (M15)
 	put("long dead", -time.Hour)
 	for _, k := range []string{"dead", "long dead"} {
 		if _, found, _ := s.FindCtx(ctx, k); found {

@@ -102,7 +102,7 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	return rs.dropID(ctx, r, id)
 }
 
-// refusedID is an id that the server refused. The zero value is no refusal.
+// refusedID is an id that the server refused. The zero value means that no id was refused.
 type refusedID struct {
 	id      string
 	gone    bool // the server does not know it

@@ -46,7 +46,7 @@ func TestTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(files) != len(plays) {
-		t.Errorf("%d traces lie in %s, and %d are told", len(files), traces, len(plays))
+		t.Errorf("%d traces are in %s, but %d are told", len(files), traces, len(plays))
 	}
 }
 

@@ -327,7 +327,7 @@ func TestHangOfFactsIsSeen(t *testing.T) {
 			}
 		}
 	}
-	close(grants.stuck) // releases the calls that nobody waits for any more
+	close(grants.stuck) // releases the calls that nobody waits for any longer
 	close(ids.stuck)
 	for _, err := range hangs("hang") {
 		if err == nil || !strings.Contains(err.Error(), "succeeds") {

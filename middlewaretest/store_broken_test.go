@@ -242,7 +242,7 @@ func TestHangIsSeen(t *testing.T) {
 	if err := hangCase(t.Context(), newStoreRun(store, StoreHang(func() func() { return func() {} }))); err == nil || !strings.Contains(err.Error(), "goes on") {
 		t.Errorf("a store that hangs beyond its context: %v", err)
 	}
-	close(store.stuck) // releases the calls that nobody waits for any more
+	close(store.stuck) // releases the calls that nobody waits for any longer
 	s = newStoreRun(store, StoreHang(func() func() { return func() {} }))
 	if err := hangCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "succeeds") {
 		t.Errorf("a store that does not hang: %v", err)

@@ -165,7 +165,7 @@ func (r *reader) condition(path, n *node) {
 	for i, m := range c.methods {
 		at := members["httpMethods"].items[i].place
 		if m == "" || strings.ContainsFunc(m, func(c rune) bool { return c < 'A' || c > 'Z' }) {
-			r.problems.add(at, "%q is no HTTP method in capital letters: methods differ by case (RFC 9110 §9.1)", clip(m))
+			r.problems.add(at, "%q is not an HTTP method in capital letters: methods differ by case (RFC 9110 §9.1)", clip(m))
 		} else if path != nil {
 			r.claim(m, path.text, at)
 		}

@@ -9,7 +9,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 )
 
-// Kept is one value that is fetched at first need, by one flight for all who
+// Kept is one value that is fetched on first use, by one flight for all who
 // wait, and then kept. A caller starts its renewal in another flight and does
 // not wait for it. If the renewal fails, the old value serves until it expires.
 // After a failure nobody asks the server until a pause is over.

@@ -37,7 +37,7 @@ type madeKey struct {
 }
 
 // Ring returns the keys that seal cookies: the configured ones, or else one
-// that is made at first need and kept in the store. A single process and many
+// that is made on first use and kept in the store. A single process and many
 // replicas thus both work without configuration.
 func (k *Keeper) Ring(ctx context.Context) (*seal.Ring, error) {
 	if k.given != nil {

@@ -153,7 +153,7 @@ func TestCK8_NothingIsCached(t *testing.T) {
 
 // The handler's own header counts, because the handler knows what it serves.
 // Vary still names the cookie, because the answer depends on it.
-func TestCK8_HandlersOwnWord(t *testing.T) {
+func TestCK8_HandlerSetsCacheControl(t *testing.T) {
 	s := cachingSite(t, false)
 	ana := s.Visitor("ana")
 	wantUncached(t, ana.Get("/says/maybe"), "public, max-age=60")

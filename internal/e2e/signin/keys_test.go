@@ -261,7 +261,7 @@ func testKeysDown(t *testing.T) {
 	f.gives(f.good())
 	ana := f.Visitor("ana").On(world.ReplicaB)
 	f.wantSignedIn(ana, ana.Get(f.callback(ana)))
-	// Beyond the stale limit of a day no key is known any more.
+	// Beyond the stale limit of a day every key is forgotten.
 	f.keysDown()
 	f.Advance(25 * time.Hour)
 	undecided(world.ReplicaA, f.good())

@@ -197,7 +197,7 @@ func TestFA2_TokenEndpointSilent(t *testing.T) {
 
 // FA2: the log has the status and the error code of the token endpoint. The
 // page offers another try that leads to sign-in and not to the used callback.
-func TestFA2_LogAndWayOn(t *testing.T) {
+func TestFA2_LogAndRetryLink(t *testing.T) {
 	for status, body := range map[int]string{
 		500: `{"error":"server_error","error_description":"marker-of-upstream"}`, 503: "marker-of-upstream", 400: `{"error":"invalid_grant","error_description":"marker-of-upstream"}`,
 	} {

@@ -379,7 +379,7 @@ func (s appBomb) Commit(token string, b []byte, expiry time.Time) error {
 }
 
 // A panic of the handler behind a guard belongs to the server: it passes on to
-// net/http, which ends only this request, and no lock of ours stays held.
+// net/http, which ends only this request, and none of our locks stays held.
 func TestRL8_PanicOfTheHandler(t *testing.T) {
 	s, _ := mined(t)
 	ana := s.Visitor("ana")

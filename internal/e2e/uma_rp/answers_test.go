@@ -71,7 +71,7 @@ func rpRows() []rpRow {
 		{name: "need_info without a hint", config: nobody, prepare: down(opserver.NeedInfoNoHint), method: "GET", tokens: 1, check: wantNeed(false)},
 		{name: "need_info without a hint is pushed to", prepare: down(opserver.NeedInfoNoHint), method: "GET", status: 200, tokens: 2},
 		{name: "need_info with a malformed redirect_user", config: nobody, prepare: down(opserver.RedirectUserMalformed), method: "GET", tokens: 1, check: wantNeed(true)},
-		{name: "need_info for ever", prepare: down(opserver.NeedInfoForever), method: "GET", tokens: 2, check: wantNeed(false), later: mended},
+		{name: "need_info forever", prepare: down(opserver.NeedInfoForever), method: "GET", tokens: 2, check: wantNeed(false), later: mended},
 		{name: "the ticket again", prepare: down(opserver.SameTicketBack), method: "GET", code: "ticket_reused", tokens: 1, later: mended},
 		{name: "a part is granted", prepare: down(opserver.PartialGrant), method: "DELETE", code: "too_many_rounds", tokens: 6, later: func(s *world.PrintShop) {
 			mended(s)
@@ -101,10 +101,10 @@ func rpRows() []rpRow {
 	}
 }
 
-// TestUMARowsRP goes through the rows of the client. Each has its answer, costs
+// TestUMAClientAnswers goes through the rows of the client. Each has its answer, costs
 // no more than it may and leaves no secret in the error or the log. What can be
 // repaired works again.
-func TestUMARowsRP(t *testing.T) {
+func TestUMAClientAnswers(t *testing.T) {
 	for _, row := range rpRows() {
 		t.Run(row.name, func(t *testing.T) {
 			s := world.NewPrintShop(t)

@@ -171,10 +171,10 @@ func rowsHandler(rs *gatehouse.ResourceServer) http.Handler {
 	return world.Photos(rs.UMAProtect(rules))
 }
 
-// TestUMARowsRS goes through the rows of the resource server. Each has its
+// TestResourceServerAnswers goes through the rows of the resource server. Each has its
 // answer, costs no more than it may and reveals nothing, and no row opens what
 // it should not.
-func TestUMARowsRS(t *testing.T) {
+func TestResourceServerAnswers(t *testing.T) {
 	for _, row := range append(decisionRows(), troubleRows()...) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

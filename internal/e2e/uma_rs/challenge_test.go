@@ -141,7 +141,7 @@ func TestUMATicketGarbage(t *testing.T) {
 		"not JSON":           {201, `<html>`},
 		"foreign resource":   {400, `{"error":"invalid_resource_id"}`},
 		"odd 400":            {400, `{"error":"unknown_error"}`},
-		"403 for ever":       {403, `{"error":"invalid_bearer_token"}`},
+		"403 forever":        {403, `{"error":"invalid_bearer_token"}`},
 		"404":                {404, `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -156,7 +156,7 @@ func TestUMAIntrospectionRequest(t *testing.T) {
 			}
 		}
 	})
-	t.Run("refused for ever", func(t *testing.T) {
+	t.Run("refused forever", func(t *testing.T) {
 		s := world.NewScript(t)
 		s.Says("POST /look", 401, `{"error":"invalid_client"}`)
 		h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))

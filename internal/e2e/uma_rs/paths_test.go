@@ -12,9 +12,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// TestUMA_B3_AmbiguousPaths: a path that layers read in two ways is refused
+// TestUMAAmbiguousPaths: a path that layers read in two ways is refused
 // before anything is decided, however it is written.
-func TestUMA_B3_AmbiguousPaths(t *testing.T) {
+func TestUMAAmbiguousPaths(t *testing.T) {
 	s := open(t)
 	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{"GET /": one.AllOf("view"), "GET /secret/": one.AllOf("delete"), "GET /free": gatehouse.Public()}))
 	for target, want := range map[string]int{

@@ -115,9 +115,9 @@ func TestIN2_IntrospectionTrouble(t *testing.T) {
 	}
 }
 
-// TestUMARowsCached: while introspection is in trouble, facts that are not too
+// TestCachedFactsDuringTrouble: while introspection is in trouble, facts that are not too
 // old continue to serve, but not a moment longer.
-func TestUMARowsCached(t *testing.T) {
+func TestCachedFactsDuringTrouble(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
 	rpt := w.RPT(h, "GET", albumsPath, "photoz", "view")
@@ -133,9 +133,9 @@ func TestUMARowsCached(t *testing.T) {
 	world.WantTrouble(t, world.Send(h, "GET", albumsPath, rpt))
 }
 
-// TestUMARowsIssuerMismatch: metadata of another issuer stays refused and
+// TestUMAMetadataIssuerMismatch: metadata of another issuer stays refused and
 // is logged with both values, and many requests cost the server only a few.
-func TestUMARowsIssuerMismatch(t *testing.T) {
+func TestUMAMetadataIssuerMismatch(t *testing.T) {
 	w := world.NewPhotoz(t)
 	h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
 	fault(opserver.MetadataIssuerMismatch)(w)

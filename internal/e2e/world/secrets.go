@@ -17,7 +17,7 @@ import (
 
 // Mint remembers a secret, which must never show.
 func (w *World) Mint(kind, value string) {
-	if len(value) < 8 { // anything shorter is not a secret of ours, and shows by chance
+	if len(value) < 8 { // anything shorter is not one of our secrets, and shows by chance
 		return
 	}
 	w.mu.Lock()

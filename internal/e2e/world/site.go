@@ -201,7 +201,7 @@ func (s *Site) RevokedTokens() (list []string) {
 	return list
 }
 
-// WantRefusal checks a page or body of ours: the status, no-store, and that no
+// WantRefusal checks one of our pages or bodies: the status, no-store, and that no
 // handler ran.
 func (s *Site) WantRefusal(a *Page, status int) {
 	s.T.Helper()

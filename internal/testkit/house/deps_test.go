@@ -232,7 +232,7 @@ func standard(imp string) bool {
 	return !strings.Contains(first, ".")
 }
 
-// within reports whether the package lies in the module (or below the package).
+// within reports whether the package is in the module (or below the package).
 func within(imp, mod string) bool {
 	rest, ok := strings.CutPrefix(imp, mod)
 	return ok && (rest == "" || rest[0] == '/')

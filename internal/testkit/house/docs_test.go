@@ -325,8 +325,8 @@ func TestDocsLetPass(t *testing.T) {
 	}
 }
 
-// TestDocsBark changes one place of the sample at a time.
-func TestDocsBark(t *testing.T) {
+// TestDocsReportProblems changes one place of the sample at a time.
+func TestDocsReportProblems(t *testing.T) {
 	for _, c := range []struct{ guard, file, old, new, want string }{
 		{"errorCodes", "go.go", "a_code", "b_code", "b_code has no row"},
 		{"errorCodes", "go.go", "400", "401", "status 401"},

@@ -100,8 +100,8 @@ func troubles(t *testing.T, tr *tree) []string {
 	return append(out, compareRows(errorsDoc, "trouble", rows, found)...)
 }
 
-// TestEdgeGuardsBark gives both guards something to find.
-func TestEdgeGuardsBark(t *testing.T) {
+// TestEdgeGuardsReportProblems gives both guards something to find.
+func TestEdgeGuardsReportProblems(t *testing.T) {
 	const pkg = "package gatehouse\n\n"
 	for _, line := range []string{
 		"p.logger.WarnContext(ctx, \"x\")", "logger.Info(\"x\")", "slog.Error(\"x\")", "slog.Default().Warn(\"x\")", "log.Printf(\"x\")",

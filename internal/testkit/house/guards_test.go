@@ -61,8 +61,8 @@ func TestGuardsLetPass(t *testing.T) {
 	}
 }
 
-// TestGuardsBark changes one file of the sample at a time.
-func TestGuardsBark(t *testing.T) {
+// TestGuardsReportProblems changes one file of the sample at a time.
+func TestGuardsReportProblems(t *testing.T) {
 	const pkg = "package gatehouse\n\n"
 	mod := sample["go.mod"]
 	nested := sample["interop/go.mod"]

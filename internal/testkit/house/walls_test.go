@@ -24,7 +24,7 @@ func TestWalls(t *testing.T) { hold(t, walls) }
 // walls checks the table headed "Room | What it is | Must not know" in
 // docs/design.md. A package of the first column must not reach anything of the
 // third, not even through other packages. `net/http` or `example.org/x` is an
-// import path and everything below it, `internal/session` is a package of ours,
+// import path and everything below it, `internal/session` is one of our packages,
 // `.` is the root, and a path that ends in /... means all packages below it.
 // What follows the word "but" is exempt.
 func walls(t *testing.T, tr *tree) []string {

@@ -104,7 +104,7 @@ func (s keycloak) noteTicket(c *client, raw string) {
 	s.put()
 }
 
-// offeredRPT implements K24: it accepts any access token of ours, even an
+// offeredRPT implements K24: it accepts any of our access tokens, even an
 // expired one or another person's. For anything else K15 applies. The lock is
 // held.
 func (s keycloak) offeredRPT(form url.Values) (*token, *apiError) {

@@ -20,7 +20,7 @@ import (
 const rsaBits = 2048
 
 // keyRing holds the signing keys and those of the previous rotation. There is
-// one RSA, one P-256 and one Ed25519 key, made at first need because an RSA key
+// one RSA, one P-256 and one Ed25519 key, made on first use because an RSA key
 // takes about 50 ms.
 type keyRing struct {
 	mu     sync.Mutex

@@ -201,7 +201,7 @@ func (s *Server) endpoint(name string, human bool, h http.HandlerFunc, methods [
 		}
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		if human {
-			s.problem(w, r, http.StatusMethodNotAllowed, "This address does not take such a request.")
+			s.problem(w, r, http.StatusMethodNotAllowed, "This address does not accept such a request.")
 			return
 		}
 		writeError(w, s.speaks.wrongMethod())

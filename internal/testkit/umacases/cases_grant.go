@@ -131,7 +131,7 @@ func upgradeCases() []Case {
 			exchange(ticketGrant+" rpt=$rpt"+asBob, "200 upgraded=true access_token>new", ""),
 			introspect(hint+"token=$new", "200 active=true permissions.0.resource_scopes=print,view", ""),
 			introspect(hint+"token=$rpt", "200 active=false", "200 active=true"))},
-		{"K24 what was held is not granted any more", after(Step{Do: "share $id bob print"}, Step{Do: "take back $id bob view"}, ticketFor(print),
+		{"K24 what was held is no longer granted", after(Step{Do: "share $id bob print"}, Step{Do: "take back $id bob view"}, ticketFor(print),
 			exchange(ticketGrant+" rpt=$rpt"+asBob, "200 !upgraded access_token>new", "200 upgraded=false access_token>new"),
 			introspect(hint+"token=$new", "200 permissions.0.resource_scopes=print", ""))},
 		{"K19 all or nothing with an RPT", after(Step{Do: "POST permission", As: "pat alice", JSON: `[{"resource_id":"$id","resource_scopes":["view","print"]}]`, Want: "201 ticket>t"},
