@@ -283,7 +283,8 @@ func addRule(mux *http.ServeMux, pattern string, need Need) error {
 	if need == nil {
 		return errors.New("the rule is nil")
 	}
-	path := pattern[strings.LastIndexAny(pattern[:methodEnd(pattern)], " \t")+1:]
+	method, _, _ := strings.Cut(pattern, "/")
+	path := pattern[strings.LastIndexAny(method, " \t")+1:]
 	if !strings.HasPrefix(path, "/") {
 		return errors.New("the pattern has a host or no path; a rule needs a path, for example \"GET /albums/{id}\"")
 	}
@@ -304,15 +305,6 @@ func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 	}()
 	mux.Handle(pattern, h)
 	return nil
-}
-
-// methodEnd returns the index of the path in a pattern, after the method and
-// blanks.
-func methodEnd(pattern string) int {
-	if i := strings.IndexByte(pattern, '/'); i >= 0 {
-		return i
-	}
-	return len(pattern)
 }
 
 // rule is the handler of one pattern. It records in the ruleWriter that it was
