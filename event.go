@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"example.com/gatehouse/internal/flight"
 )
 
 // EventName is the name of a kind of event. It is a noun.
@@ -51,9 +53,9 @@ type Event struct {
 }
 
 // emit writes e to the log and passes it to the Events hook. Every event goes
-// through here, so both always get the same events, with the issuer. Callers
-// must not hold a lock, because the logger and the hook belong to the
-// application and may block.
+// through here, so both always get the same events, with the issuer. Both may
+// hang, so callers hold no lock. If ctx is that of a flight, both are called
+// when all who share the flight have its result.
 func (p *Provider) emit(ctx context.Context, e Event) {
 	level := slog.LevelInfo
 	if e.Err != nil {
@@ -88,8 +90,10 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 	if e.Err != nil {
 		add("error", e.Err.Error())
 	}
-	p.logger.LogAttrs(ctx, level, "gatehouse: "+string(e.Name), append(attrs, more...)...)
-	if p.events != nil {
-		p.events(ctx, e)
-	}
+	flight.After(ctx, func(ctx context.Context) {
+		p.logger.LogAttrs(ctx, level, "gatehouse: "+string(e.Name), append(attrs, more...)...)
+		if p.events != nil {
+			p.events(ctx, e)
+		}
+	})
 }

@@ -56,11 +56,7 @@ func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 // ctx is done. It includes the work of the Sessions, the OwnerGrants and the
 // Provider. Stop serving requests before calling it.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
-	errs := []error{rp.sessions.Shutdown(ctx)}
-	if rp.config.OwnerGrants != nil {
-		errs = append(errs, rp.config.OwnerGrants.Shutdown(ctx))
-	}
-	return errors.Join(append(errs, rp.provider.Shutdown(ctx))...)
+	return Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.provider)
 }
 
 // With returns a guard that additionally asks for the requirements. It shares

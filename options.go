@@ -374,7 +374,8 @@ type UMATransportConfig struct {
 	// Claims returns the proof of who the requesting party is, to push when
 	// the authorization server asks for it. nil pushes nothing.
 	// RelyingParty.ClaimToken has this type. The context has the values of the
-	// request that needs the claims, but Claims may outlive that request.
+	// request that needs the claims, but others wait for Claims too, and it may
+	// outlive that request. It must return when the context ends.
 	Claims func(ctx context.Context) (ClaimToken, error)
 	// Party returns on whose behalf a request is made. Tokens of one party are
 	// never used for another. "" means the client itself, which is an error if

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,7 +136,7 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 // Shutdown waits until the fetches of metadata and keys that requests have
 // started are done, or until ctx is done.
 func (p *Provider) Shutdown(ctx context.Context) error {
-	return errors.Join(p.openid.Shutdown(ctx), p.uma.Shutdown(ctx), p.keys.Wait(ctx))
+	return errors.Join(p.uma.Shutdown(ctx), p.keys.Wait(ctx), p.openid.Shutdown(ctx)) // the first two start fetches of the last
 }
 
 // Shutdown calls Shutdown on each part in the order given, even if an earlier
@@ -142,11 +144,22 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 //
 // The parts of this package wait until the work that requests left behind is
 // done: renewals, revocations, fetches, and the log lines and events of these.
-// They do not stop new work, so pass the *http.Server first.
+// They do not stop new work, so pass the *http.Server first. Their own order
+// does not matter.
 func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context) error }) error {
 	var errs []error
+	ours := slices.Clone(parts[:0])
 	for _, part := range parts {
-		if part != nil {
+		if v := reflect.ValueOf(part); v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) {
+			errs = append(errs, part.Shutdown(ctx))
+			switch part.(type) {
+			case *Provider, *Sessions, *RelyingParty, *OwnerGrants, *ResourceServer, *UMATransport:
+				ours = append(ours, part)
+			}
+		}
+	}
+	for i := 1; i < len(ours) && ctx.Err() == nil; i++ { // each may use one before it, that one another, and so on
+		for _, part := range ours {
 			errs = append(errs, part.Shutdown(ctx))
 		}
 	}

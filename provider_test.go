@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -117,6 +118,129 @@ func TestShutdownWaitsForTheProvider(t *testing.T) {
 	}
 }
 
+// slowTransport answers each request after some time and counts those under
+// way.
+type slowTransport struct {
+	body    string
+	takes   time.Duration
+	asked   atomic.Int32
+	running atomic.Int32
+}
+
+func (s *slowTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.asked.Add(1)
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	time.Sleep(s.takes) // the bubble's clock
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(s.body)), Request: r}, nil
+}
+
+func newSlow(t *testing.T) (*slowTransport, *gatehouse.Provider) {
+	t.Helper()
+	server := &slowTransport{body: heldMetadata, takes: 2 * time.Second}
+	p, err := gatehouse.NewProvider("https://id.example.org", &gatehouse.ProviderConfig{Transport: server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, p
+}
+
+// A fetch of UMA metadata starts one of OpenID metadata when it is done. No
+// Shutdown returns in between.
+func TestShutdownWaitsForOneFetchAfterAnother(t *testing.T) {
+	for _, name := range []string{"Provider", "Sessions", "RelyingParty", "ResourceServer", "OwnerGrants", "UMATransport"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, p := newSlow(t)
+				all := parts(t, p)
+				if _, err := all["OwnerGrants"].(*gatehouse.OwnerGrants).PAT(t.Context(), "", gatehouse.Secret{}); err == nil {
+					t.Fatal("a token without metadata")
+				}
+				if err := all[name].Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if server.asked.Load() != 2 || server.running.Load() != 0 {
+					t.Errorf("%d requests, %d under way; want both documents fetched", server.asked.Load(), server.running.Load())
+				}
+			})
+		})
+	}
+}
+
+// Two relying parties of one client may have a Provider each. The Shutdown of
+// their Sessions waits for both.
+func TestSessionsShutdownWaitsForEveryProvider(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: gatehouse.NewMemoryStore(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers, providers := make([]*slowTransport, 2), make([]*gatehouse.Provider, 2)
+		for i := range servers {
+			servers[i], providers[i] = newSlow(t)
+			if _, err := gatehouse.NewRelyingParty(providers[i], gatehouse.RelyingPartyConfig{
+				Client:      gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")},
+				RedirectURL: "https://app.example.org/cb", Sessions: sessions,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, p := range providers {
+			if _, err := p.Metadata(t.Context()); err == nil { // it waits for less than the fetch takes
+				t.Fatal("metadata before the answer")
+			}
+			if err := sessions.Shutdown(t.Context()); err != nil || servers[i].running.Load() != 0 {
+				t.Errorf("provider %d: %v, %d requests under way", i, err, servers[i].running.Load())
+			}
+		}
+	})
+}
+
+// A part may start work in one that Shutdown has already waited for. Shutdown
+// comes back to it, whatever the order of the parts.
+func TestShutdownComesBack(t *testing.T) {
+	for name, forward := range map[string]bool{"used first": true, "used last": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				used, other := newSlow(t)
+				server := &sharedServer{}
+				p, err := gatehouse.NewProvider("https://id.example.org", &gatehouse.ProviderConfig{Transport: server})
+				if err != nil {
+					t.Fatal(err)
+				}
+				uma, err := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{
+					Client: gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")}, Base: server, PushFirst: true,
+					Party: func(context.Context) string { return "ana" },
+					Claims: func(ctx context.Context) (gatehouse.ClaimToken, error) {
+						time.Sleep(time.Second)
+						_, err := other.Metadata(ctx) // gives up before the fetch is done
+						return gatehouse.ClaimToken{}, err
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				r, err := http.NewRequestWithContext(ctx, "GET", "https://photos.example.org/photo", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := uma.RoundTrip(r); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("RoundTrip: %v", err)
+				}
+				all := []interface{ Shutdown(context.Context) error }{other, p, uma}
+				if !forward {
+					slices.Reverse(all)
+				}
+				if err := gatehouse.Shutdown(t.Context(), all...); err != nil || used.asked.Load() != 1 || used.running.Load() != 0 {
+					t.Errorf("%v, %d requests, %d under way", err, used.asked.Load(), used.running.Load())
+				}
+			})
+		})
+	}
+}
+
 // ending is a part that records when it is shut down.
 type ending struct {
 	name string
@@ -137,6 +261,11 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("%v, ended %q", err, log)
 	}
 	if err := gatehouse.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	// Pointers that are nil are skipped too.
+	if err := gatehouse.Shutdown(t.Context(), (*http.Server)(nil), (*gatehouse.Provider)(nil), (*gatehouse.Sessions)(nil), (*gatehouse.RelyingParty)(nil),
+		(*gatehouse.OwnerGrants)(nil), (*gatehouse.ResourceServer)(nil), (*gatehouse.UMATransport)(nil)); err != nil {
 		t.Error(err)
 	}
 }

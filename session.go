@@ -35,6 +35,7 @@ type Sessions struct {
 	mu      sync.Mutex
 	origin  string
 	parties map[partyKey]*RelyingParty
+	waits   map[*Provider]bool // of all relying parties, also of two with one partyKey
 }
 
 // NewSessions returns a Sessions for the config. It does no I/O. Its error
@@ -48,7 +49,7 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 		keeper: session.New(session.Config{
 			Store: c.Store, Keys: ring, Name: c.Name, Lifetime: c.Lifetime, Idle: c.IdleTimeout, Now: c.Now,
 		}),
-		name: c.Name, named: true, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{},
+		name: c.Name, named: true, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, waits: map[*Provider]bool{},
 	}, nil
 }
 
@@ -90,7 +91,7 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 	if err := s.clash(origin); err != nil {
 		return err
 	}
-	s.origin = origin
+	s.origin, s.waits[rp.provider] = origin, true
 	s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
 	return nil
 }
@@ -108,12 +109,12 @@ func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 // revocations, and fetches of metadata and keys. If ctx is done first, it
 // returns the error of ctx. Stop serving requests before calling it.
 func (s *Sessions) Shutdown(ctx context.Context) error {
-	errs := []error{s.keeper.Wait(ctx), s.refreshes.Wait(ctx), s.chores.Wait(ctx)}
+	errs := []error{s.refreshes.Wait(ctx), s.chores.Wait(ctx), s.keeper.Wait(ctx)} // each may start work of those behind it
 	s.mu.Lock()
-	parties := slices.Collect(maps.Values(s.parties))
+	providers := slices.Collect(maps.Keys(s.waits))
 	s.mu.Unlock()
-	for _, rp := range parties {
-		errs = append(errs, rp.provider.Shutdown(ctx))
+	for _, p := range providers {
+		errs = append(errs, p.Shutdown(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -137,16 +137,11 @@ func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (
 	case err != nil:
 		return Secret{}, asError(err, errProviderUnavailable)
 	case merged && grant.over != nil:
-		return Secret{}, g.lost(ctx, owner, grant.over)
+		err := missingGrant(grant.over)
+		g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: grant.over})
+		return Secret{}, err
 	}
 	return grant.serving(g.provider.now(), refused), nil
-}
-
-// lost reports a grant that has ended.
-func (g *OwnerGrants) lost(ctx context.Context, owner string, cause error) error {
-	err := missingGrant(cause)
-	g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: cause})
-	return err
 }
 
 // grantRenewal is one renewal of an owner's grant.

@@ -33,7 +33,8 @@ type PATSource interface {
 	// one if it has no other.
 	//
 	// If the error is an *Error, it keeps its code. PAT must be safe for
-	// concurrent use and must return when ctx ends. Concurrent calls should
+	// concurrent use. Requests that share a registration or an introspection
+	// wait for it, so it must return when ctx ends. Concurrent calls should
 	// share one request to the server.
 	PAT(ctx context.Context, owner string, refused Secret) (Secret, error)
 }

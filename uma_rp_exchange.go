@@ -11,6 +11,7 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/rptcache"
 )
@@ -46,12 +47,12 @@ type outcome struct {
 }
 
 // run makes the exchange and stores the token. The exchange ends with the
-// context flight. The context asker is that of the request that started it;
+// context run. The context asker is that of the request that started it;
 // only its values are used.
-func (x *exchange) run(flight, asker context.Context) *outcome {
+func (x *exchange) run(run, asker context.Context) *outcome {
 	// Claims needs the values to find its session, and the event to find its
 	// trace.
-	values, cancel := context.WithTimeout(context.WithoutCancel(asker), exchangeTime)
+	values, cancel := context.WithTimeout(context.WithoutCancel(flight.Of(run, asker)), exchangeTime)
 	defer cancel()
 	tokens := x.t.tokens
 	w := tokens.Begin(x.key)
@@ -59,7 +60,7 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 
 	o := &outcome{by: x, request: x.request}
 	x.rpt = tokens.Last(x.key)
-	answer, err := x.obtain(flight, values)
+	answer, err := x.obtain(run, values)
 	o.sent = x.sent
 	switch code := ErrorCode(err); {
 	case err == nil:

@@ -24,17 +24,20 @@ var errExit = errors.New("flight: the function ended its goroutine")
 //
 // A run's context carries no caller's values and ends after the run's own
 // timeout, so a caller that leaves does not end it. Its result, error or not,
-// goes to those who waited for this run and is then dropped. The zero value is
+// goes to those who waited for this run and is then dropped. What others must
+// not wait for, such as a log line, a run leaves to [After]. The zero value is
 // ready to use; a Group must not be copied after first use. All methods are
 // safe for concurrent use.
 type Group[K comparable, V any] struct {
 	mu   sync.Mutex
 	runs map[K]*run[V] // guarded by mu
-	idle chan struct{} // guarded by mu; closed when the last run ends; nil without runs
+	busy int           // guarded by mu; goroutines of runs
+	idle chan struct{} // guarded by mu; closed when the last goroutine ends; nil without
 }
 
 type run[V any] struct {
 	done chan struct{} // closed after v and err are set
+	over chan struct{} // closed when what the run left to After is done too
 	v    V
 	err  error
 }
@@ -42,14 +45,24 @@ type run[V any] struct {
 // Do returns the result of the run for key. If none is under way, it starts one
 // with fn and timeout. It returns the error of ctx as soon as ctx ends; the run
 // goes on.
+//
+// A caller that started the run also waits for what it left to [After], but no
+// longer than ctx. So it finds its own log lines written. It does not wait if
+// ctx is itself that of a run, because others wait for that one.
 func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn func(context.Context) (V, error)) (V, error) {
 	var zero V
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	r := g.join(key, timeout, fn)
+	r, mine := g.join(key, timeout, fn)
 	select {
 	case <-r.done:
+		if mine && tailOf(ctx) == nil {
+			select {
+			case <-r.over:
+			case <-ctx.Done():
+			}
+		}
 		return r.v, r.err
 	case <-ctx.Done():
 	}
@@ -66,7 +79,7 @@ func (g *Group[K, V]) Start(key K, timeout time.Duration, fn func(context.Contex
 	g.join(key, timeout, fn)
 }
 
-// Wait returns when no run is left, or with the error of ctx if that ends
+// Wait returns when no run is left and all that they left to [After] is done, or with the error of ctx if that ends
 // first. It also waits for runs that start meanwhile, if they overlap the
 // others.
 func (g *Group[K, V]) Wait(ctx context.Context) error {
@@ -84,11 +97,11 @@ func (g *Group[K, V]) Wait(ctx context.Context) error {
 	}
 }
 
-func (g *Group[K, V]) join(key K, timeout time.Duration, fn func(context.Context) (V, error)) *run[V] {
+func (g *Group[K, V]) join(key K, timeout time.Duration, fn func(context.Context) (V, error)) (r *run[V], started bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.runs[key]; r != nil {
-		return r
+		return r, false
 	}
 	if g.runs == nil {
 		g.runs = make(map[K]*run[V])
@@ -96,15 +109,25 @@ func (g *Group[K, V]) join(key K, timeout time.Duration, fn func(context.Context
 	if g.idle == nil {
 		g.idle = make(chan struct{})
 	}
-	r := &run[V]{done: make(chan struct{}), err: errExit}
+	r = &run[V]{done: make(chan struct{}), over: make(chan struct{}), err: errExit}
 	g.runs[key] = r
+	g.busy++
 	go g.fly(key, r, timeout, fn)
-	return r
+	return r, true
 }
 
 // fly is the goroutine of a run; Wait owns it.
 func (g *Group[K, V]) fly(key K, r *run[V], timeout time.Duration, fn func(context.Context) (V, error)) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer g.leave(r)
+	t, full := &tail{}, false
+	defer func() {
+		for _, call := range t.end() {
+			if !full {
+				call(timeout)
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), tailKey{}, t), timeout)
 	defer func() {
 		if p := recover(); p != nil {
 			r.err = &PanicError{Value: p, Stack: debug.Stack()}
@@ -112,12 +135,20 @@ func (g *Group[K, V]) fly(key K, r *run[V], timeout time.Duration, fn func(conte
 		cancel()
 		g.mu.Lock()
 		delete(g.runs, key)
-		if len(g.runs) == 0 {
-			close(g.idle)
-			g.idle = nil
-		}
+		full = g.busy-len(g.runs) > maxTails
 		g.mu.Unlock()
 		close(r.done)
 	}()
 	r.v, r.err = fn(ctx)
+}
+
+// leave ends the goroutine of a run.
+func (g *Group[K, V]) leave(r *run[V]) {
+	g.mu.Lock()
+	if g.busy--; g.busy == 0 {
+		close(g.idle)
+		g.idle = nil
+	}
+	g.mu.Unlock()
+	close(r.over)
 }
