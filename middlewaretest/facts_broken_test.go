@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,8 @@ import (
 // simpleGrants is a GrantStore that tests break. Each field is one way to break
 // it.
 type simpleGrants struct {
-	mu     sync.Mutex
+	mu sync.Mutex
+	gap
 	values map[string][]byte
 	born   map[string]time.Time
 	clock  *Clock
@@ -85,12 +85,11 @@ func (s *simpleGrants) SwapGrant(_ context.Context, issuer, owner string, old, n
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.begun++
 	key := s.key(issuer, owner)
 	kept := s.get(key)
 	if s.notAtomic {
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
+		s.others(&s.mu)
 	}
 	switch {
 	case s.same(kept, new) && !s.falseWhenOurs:
@@ -173,7 +172,8 @@ func TestOverwritingInPlaceIsSeen(t *testing.T) {
 
 // simpleIDs is a ResourceIDs that tests break.
 type simpleIDs struct {
-	mu    sync.Mutex
+	mu sync.Mutex
+	gap
 	ids   map[string]string
 	born  map[string]time.Time
 	clock *Clock
@@ -206,23 +206,15 @@ func (s *simpleIDs) lock() {
 		<-s.stuck
 	}
 	s.mu.Lock()
+	s.begun++
 }
 
-// get and others are called with the lock held.
+// get is called with the lock held.
 func (s *simpleIDs) get(key string) string {
 	if s.expires && s.clock.Now().Sub(s.born[key]) > 24*time.Hour {
 		return ""
 	}
 	return s.ids[key]
-}
-
-// others lets other calls run in between.
-func (s *simpleIDs) others(broken bool) {
-	if broken {
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
-	}
 }
 
 func (s *simpleIDs) ID(_ context.Context, issuer, owner, name string) (string, error) {
@@ -243,7 +235,9 @@ func (s *simpleIDs) PutIfAbsent(_ context.Context, issuer, owner, name, id strin
 	defer s.mu.Unlock()
 	key := s.key(issuer, owner, name)
 	kept := s.get(key)
-	s.others(s.putNotAtomic)
+	if s.putNotAtomic {
+		s.others(&s.mu)
+	}
 	if kept != "" && !s.overwrites {
 		if s.givesOwn {
 			return id, nil
@@ -265,7 +259,9 @@ func (s *simpleIDs) Drop(_ context.Context, issuer, owner, name, id string) erro
 	defer s.mu.Unlock()
 	key := s.key(issuer, owner, name)
 	same := s.get(key) == id || s.dropsAny
-	s.others(s.dropNotAtomic)
+	if s.dropNotAtomic {
+		s.others(&s.mu)
+	}
 	switch {
 	case !same && s.dropOtherFails:
 		return fmt.Errorf("no rows affected")

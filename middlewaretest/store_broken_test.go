@@ -19,8 +19,9 @@ import (
 type simple struct {
 	gatehouse.Store // nil if the methods without context are not tested
 	mu              sync.Mutex
-	items           map[string]simpleItem
-	clock           *Clock
+	gap
+	items map[string]simpleItem
+	clock *Clock
 
 	notAtomic, falseWhenOurs, swapIgnoresOld, deletesUnseen bool // in a swap
 	immortal, immortalPast, keepsExpiry                     bool
@@ -28,6 +29,28 @@ type simple struct {
 	manyOrder, manySkips, manyOnce                          bool
 	errorWhenAbsent                                         bool
 	stuck                                                   chan struct{} // all calls wait for it; nil for none
+}
+
+// gap is what a method that is not atomic leaves between its steps.
+type gap struct {
+	begun int // calls so far; guarded by the store's lock
+}
+
+// yields is how often a call lets others run. Only one that is alone gets so
+// far.
+const yields = 200
+
+// others unlocks mu until another call has begun, if there is one.
+func (g *gap) others(mu *sync.Mutex) {
+	alone := g.begun
+	for range yields {
+		mu.Unlock()
+		runtime.Gosched()
+		mu.Lock()
+		if g.begun != alone {
+			return
+		}
+	}
 }
 
 func newSimple() *simple {
@@ -90,6 +113,7 @@ func (s *simple) lock() {
 		<-s.stuck
 	}
 	s.mu.Lock()
+	s.begun++
 }
 
 func (s *simple) FindCtx(_ context.Context, key string) ([]byte, bool, error) {
@@ -127,9 +151,7 @@ func (s *simple) SwapCtx(_ context.Context, key string, old, new []byte, expiry 
 	defer s.mu.Unlock()
 	current := s.get(key)
 	if s.notAtomic {
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
+		s.others(&s.mu)
 	}
 	switch {
 	case same(current, new) && !s.falseWhenOurs:
