@@ -236,6 +236,9 @@ type optional struct{ *RelyingParty }
 
 // Check implements Guard.
 func (o optional) Check(r *http.Request) (*Identity, error) {
+	if _, ok := o.sessionRef(r); !ok {
+		return nil, nil
+	}
 	id, err := o.RelyingParty.Check(r)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status < 500 {
 		return nil, nil
@@ -256,12 +259,12 @@ func anonymous(h http.Header) {
 // cache stores it (CK8).
 func perBrowser(h http.Header) {
 	varyCookie(h)
-	h.Set("Cache-Control", "no-store")
+	h["Cache-Control"] = []string{"no-store"}
 }
 
 func varyCookie(h http.Header) {
-	if !slices.Contains(h["Vary"], "Cookie") {
-		h.Add("Vary", "Cookie")
+	if vary := h["Vary"]; !slices.Contains(vary, "Cookie") {
+		h["Vary"] = append(vary, "Cookie")
 	}
 }
 
