@@ -56,6 +56,9 @@ func TestWiring(t *testing.T) {
 		"zero requirement":       {func() { login.With(gatehouse.Requirement{}) }, "With: the Requirement is the zero value, which requires nothing"},
 		"no owners":              {func() { login.With(gatehouse.OwnerGrant()) }, "With: OwnerGrant needs RelyingPartyConfig.OwnerGrants"},
 		"no age":                 {func() { gatehouse.MaxAge(time.Second - 1) }, "MaxAge: no sign-in can meet less than one second"},
+		"claim of no type":       {func() { gatehouse.Claim("role", []string{"a"}) }, "Claim: a value of type []string can never equal a claim"},
+		"claim at no type":       {func() { gatehouse.ClaimAt([]string{"a", "b"}, nil) }, "ClaimAt: a value of type <nil> can never equal a claim"},
+		"claim at no path":       {func() { gatehouse.ClaimAt(nil, "a") }, "ClaimAt: the path is empty"},
 		"no requirement":         {func() { gatehouse.RequirementFunc("owner", nil) }, "RequirementFunc: the function is nil"},
 		"headers, no handler":    {func() { gatehouse.IdentityHeaders(nil)(nil) }, "IdentityHeaders: the handler is nil"},
 		"headers, all at once": {func() {
@@ -293,9 +296,10 @@ func TestIdentityOnContext(t *testing.T) {
 
 func TestIdentityClaims(t *testing.T) {
 	type person struct {
-		Email string
-		Big   json.Number
-		Admin bool
+		Email string      `json:"email"`
+		Big   json.Number `json:"big"`
+		Admin bool        `json:"admin"`
+		Other string      `json:"EMAIL"`
 	}
 	claims := person{Email: "before"}
 	if err := (&gatehouse.Identity{}).Claims(&claims); err != nil || claims.Email != "before" || (&gatehouse.Identity{}).ClaimString("email") != "" {
@@ -311,13 +315,15 @@ func TestIdentityClaims(t *testing.T) {
 	})
 	s.Must(s.AddUser("ana", world.SitePass, map[string]any{"sub": "ana-1", "email": "a@example.org", "big": json.Number("12345678901234567890"), "admin": true}))
 	s.Visitor("ana").Visit("/who")
-	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin {
+	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin || claims.Other != "" {
 		t.Errorf("%+v, %v", claims, err)
 	}
 	if id.ClaimString("email") != "a@example.org" || id.ClaimString("admin") != "" || id.ClaimString("none") != "" {
 		t.Error("ClaimString")
 	}
-	var wrong struct{ Email int }
+	var wrong struct {
+		Email int `json:"email"`
+	}
 	if err := id.Claims(&wrong); err == nil {
 		t.Error("a string was decoded into a number")
 	}

@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -25,7 +28,11 @@ type RelyingParty struct {
 	redirect *url.URL
 	need     []Requirement
 	cross    *http.CrossOriginProtection
+	paths    *ownPaths
+	hosts    *otherHosts
+	refused  *refusals
 
+	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
 	logoutCookie  string // name of the cookie of a pending logout
@@ -40,7 +47,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}, refused: &refusals{}}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {
@@ -128,20 +135,26 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
 // another Cache-Control is set. The others are marked as RequireLogin does.
 // OptionalLogin panics if next is nil.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
-	wire("OptionalLogin", errors.Join(rp.checkMade(), checkHandler(next)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, ok := decide(optional{rp}, w, r)
-		if ok && id == nil {
-			anonymous(w.Header())
-		}
-		if ok {
-			serveAs(w, r, next, id)
-		}
-	})
+	wire("OptionalLogin", rp.checkMade())
+	return protect("OptionalLogin", optional{rp})(next)
 }
 
-// Check implements Guard. It returns the identity of the request's session.
-func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
+// upgrades implements upgrader.
+func (rp *RelyingParty) upgrades() []string { return rp.config.AllowUpgrades }
+
+// Check implements Guard. It returns the identity of the request's session. A
+// request with an Upgrade is judged as an unsafe method. A caller that serves
+// the request itself has to remove an Upgrade that it does not want.
+func (rp *RelyingParty) Check(r *http.Request) (id *Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			id, err = nil, rp.provider.panicIn(r.Context(), p)
+		}
+	}()
+	return rp.check(r)
+}
+
+func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 	if err := rp.checkOrigin(r); err != nil {
 		return nil, err
 	}
@@ -153,26 +166,26 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	if err := live.renewDue(r.Context()); err != nil {
-		return nil, err
+		return nil, about(live.record().Subject, err)
 	}
 	live.touch(r.Context())
 	id := live.identity()
 	if err := rp.meet(r, live, id); err != nil {
-		return nil, err
+		return nil, about(id.Subject, err)
 	}
 	return id, nil
 }
 
-// checkOrigin refuses unsafe requests from other sites (decision 15). A
-// WebSocket handshake counts as unsafe: it is a GET, but other sites can send
-// it with our cookies.
+// checkOrigin refuses unsafe requests from other sites (decision 15). A request
+// with an Upgrade counts as unsafe: a WebSocket handshake is a GET, but other
+// sites can send it with our cookies.
 func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	judged := r
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect {
+	if len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect {
 		judged = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
 	}
 	if err := rp.cross.Check(judged); err != nil {
-		return errCrossOrigin.because(err)
+		return errCrossOrigin.because(fmt.Errorf("%w: %s", err, navigation.WhereFrom(r)))
 	}
 	return nil
 }
@@ -276,7 +289,8 @@ func onlyGrant(unmet []Requirement) bool {
 // Errors are *Error. The code is "login_required" if there is no session or it
 // has ended, "no_token" if the provider issued no token that is still valid,
 // and "token_unavailable" (503) if the token has expired and cannot be renewed
-// now.
+// now. It is "token_unsendable" if the token has characters that no
+// Authorization header can carry (RFC 6750 §2.1).
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {
@@ -285,6 +299,9 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	rec, err := live.fresh(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if !bearer.Valid(string(rec.Access)) { // it would be another token, or several headers, at the API
+		return nil, errTokenUnsendable.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
 	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
 }

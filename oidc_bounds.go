@@ -3,9 +3,17 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // Limits on requests to our own handlers. None of them needs a body; the
@@ -19,11 +27,14 @@ const (
 	// maxQuery bounds the query, in bytes, before it is parsed. It leaves room
 	// for a code and for the parameters that providers add.
 	maxQuery = 16 << 10
+	// bodyTimeout bounds the sending of the body. A form arrives in one packet
+	// or two, and a stranger who sends slowly must not hold a connection.
+	bodyTimeout = 5 * time.Second
 )
 
 // ownHandler wraps one of our own handlers. It keeps the response out of
-// caches (CK8), refuses a request that is too large before reading it (RL2),
-// and answers a panic in code of the application (RL8).
+// caches (CK8), refuses a request that is too large before reading it (RL2) and
+// a prefetch, and answers a panic in code of the application (RL8).
 func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
@@ -32,13 +43,35 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 			rp.refuse(w, r, err)
 			return
 		}
+		if navigation.IsPrefetch(r) { // perhaps nobody will see the answer, and a state or a cookie would be spent for it
+			rp.refuse(w, r, errNoNavigation.because(errors.New("a prefetch")))
+			return
+		}
 		if r.Body != nil && r.Body != http.NoBody {
+			// Without support the server's own limits apply. The server clears
+			// the deadline before the next request of the connection.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 			capped := *r // a copy, because the request belongs to the caller
 			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			r = &capped
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// postedForm reads the form of a POST. A body of unknown length, or that is no
+// form, is not read: no browser sends a form that way.
+func postedForm(r *http.Request) (url.Values, error) {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Method != http.MethodPost || r.ContentLength <= 0 || strings.TrimSpace(kind) != "application/x-www-form-urlencoded" {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, errBodySlow.because(err)
+	}
+	form, _ := navigation.Query(string(body))
+	return form, nil
 }
 
 // checkSize refuses a request whose announced size is too large.
@@ -70,6 +103,16 @@ func checkHeaderSize(r *http.Request) error {
 // request is answered with 500. A panic of the handler behind a guard is not
 // ours to handle and goes on to the server.
 
+// panicIn reports a panic and returns the error to answer it with (RL8).
+// http.ErrAbortHandler is passed on.
+func (p *Provider) panicIn(ctx context.Context, value any) error {
+	if value == http.ErrAbortHandler {
+		panic(value)
+	}
+	p.emitPanic(ctx, value, debug.Stack())
+	return errInternal.because(panicked(value))
+}
+
 // recovered answers a panic. Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
 	if p := recover(); p != nil {
@@ -83,13 +126,15 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 		panic(p)
 	}
 	perBrowser(w.Header())
-	defer func() {
-		if recover() == nil {
-			return
-		}
-		// The logger, the Events hook or ErrorHandler has panicked.
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-	}()
+	defer lastAnswer(w)
 	rp.provider.emitPanic(r.Context(), p, debug.Stack())
 	rp.refuse(w, r, errInternal.because(panicked(p)))
+}
+
+// lastAnswer answers with 500 if the logger, the Events hook or ErrorHandler
+// has panicked too. Use it with defer.
+func lastAnswer(w http.ResponseWriter) {
+	if recover() != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
 }

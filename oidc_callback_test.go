@@ -23,7 +23,7 @@ func fuzzParty(f *testing.F) (*gatehouse.RelyingParty, *answering, *countingStor
 	wire := &answering{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_grant"}`)}
 	store := &countingStore{Store: gatehouse.NewMemoryStore(nil)}
 	p, err := gatehouse.NewProvider("https://op.test", &gatehouse.ProviderConfig{
-		Metadata:  &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/az", TokenEndpoint: "https://op.test/tok", ResponseIssuer: true},
+		Metadata:  &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/az", TokenEndpoint: "https://op.test/tok", JWKSURI: "https://op.test/keys", ResponseIssuer: true},
 		Transport: wire,
 		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})

@@ -7,11 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
@@ -24,9 +28,9 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 	rec := &session.Record{
 		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
-		Access: session.Token(t.Access), Expires: t.Expires, Requested: t.Requested,
+		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
-		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
+		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()), Own: []byte("{}"),
 	}
 	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")
@@ -40,18 +44,27 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 // gatherClaims combines the claims of the ID Token with the user info (OpenID
 // Connect Core §5.3). The ID Token is signed, so its claims take precedence.
 func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
+	rp.tellDefects(ctx, proof)
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return proof.Payload(), nil
+		return mergeClaims(proof.Payload(), proof.Defects(), nil)
 	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject())
+	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
 	if err != nil {
 		return nil, err
 	}
-	return mergeClaims(proof.Payload(), told)
+	return mergeClaims(proof.Payload(), proof.Defects(), told)
+}
+
+// tellDefects reports claims that make no sense but were not needed.
+func (rp *RelyingParty) tellDefects(ctx context.Context, proof *token.IDToken) {
+	if names := proof.Defects(); len(names) > 0 {
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaim, Subject: proof.Subject(), ClientID: rp.client.ID,
+			Err: fmt.Errorf("claims of the ID Token that make no sense were left out: %s", strings.Join(names, ", "))})
+	}
 }
 
 // maxUserInfo caps a user info response, in bytes. It has to fit into a login
@@ -61,37 +74,74 @@ const maxUserInfo = 32 << 10
 // userInfo fetches the claims of the person with that subject from the user
 // info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
 // matches member names case-insensitively, accepts duplicates, and verifies
-// signed responses with its own keys (docs/design.md). Signed responses are
-// not supported yet.
-func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject string) (map[string]json.RawMessage, error) {
+// signed responses with its own keys (docs/design.md). client is our id, for
+// which a signed response has to be made.
+func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (map[string]json.RawMessage, error) {
+	if !bearer.Valid(access) {
+		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
+	}
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
 	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
 	if err != nil {
 		return nil, errUserInfo.because(err)
 	}
 	if a.Status != http.StatusOK {
-		return nil, errUserInfo.because(fmt.Errorf("user info endpoint answered %d", a.Status))
+		return nil, errUserInfo.because(a.Unexpected("user info"))
+	}
+	body := a.Body
+	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "application/jwt" { // §5.3.2
+		told, err := p.tokens.UserInfo(ctx, string(body), client, subject)
+		if err != nil {
+			return nil, userInfoFailure(err)
+		}
+		body = told.Payload()
 	}
 	var claims map[string]json.RawMessage
-	if strictjson.Unmarshal(a.Body, &claims) != nil {
-		return nil, errUserInfo.because(errors.New("user info is not strict JSON"))
+	if err := strictjson.Unmarshal(body, &claims); err != nil {
+		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), err))
 	}
-	var sub string
-	if json.Unmarshal(claims["sub"], &sub) != nil || sub != subject { // §5.3.2: the claims must not be used if sub differs
-		return nil, errUserInfoSub.because(nil)
+	switch sub := strictjson.String(claims["sub"]); sub { // §5.3.2: the claims must not be used if sub differs
+	case subject:
+	case "":
+		return nil, errUserInfoSub.because(errors.New("user info has no sub, or one that is no text"))
+	default:
+		return nil, errUserInfoSub.because(errors.New("sub of the user info is another than that of the ID Token"))
 	}
 	return claims, nil
 }
 
-// mergeClaims combines two sets of claims; the signed ones take precedence.
-// Values are copied as raw JSON, so numbers keep their precision.
-func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error) {
+// userInfoFailure returns the *Error for signed user info that was not
+// verified.
+func userInfoFailure(err error) *Error {
+	switch {
+	case errors.Is(err, token.ErrSubject):
+		return errUserInfoSub.because(err)
+	case tokenFailure(err).Status >= 500:
+		return tokenFailure(err)
+	}
+	return errUserInfo.because(fmt.Errorf("signed user info: %w", err))
+}
+
+// mergeClaims combines two sets of claims. Protocol claims come from the ID
+// Token alone. What the user info says under a name of its own is added; a name
+// that folds to one of the ID Token's or to a protocol claim's is dropped, so
+// that no reader takes it for what was signed. null is absence (OpenID Connect
+// Core §5.3.2), and so are the signed claims in defects. Values are copied as raw
+// JSON, so numbers keep their precision.
+func mergeClaims(signed []byte, defects []string, told map[string]json.RawMessage) ([]byte, error) {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(signed, &all); err != nil {
 		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
 	}
+	maps.DeleteFunc(all, func(name string, value json.RawMessage) bool {
+		return isNull(value) || slices.Contains(defects, name)
+	})
+	taken := make(map[string]bool, len(all))
+	for name := range all {
+		taken[strictjson.Fold(name)] = true
+	}
 	for name, value := range told {
-		if _, ok := all[name]; !ok {
+		if folded := strictjson.Fold(name); !taken[folded] && !token.IsProtocolClaim(folded) && !isNull(value) {
 			all[name] = value
 		}
 	}
@@ -101,3 +151,5 @@ func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error)
 	}
 	return merged, nil
 }
+
+func isNull(value json.RawMessage) bool { return string(value) == "null" }

@@ -25,11 +25,12 @@ func (rp *RelyingParty) nameCookies() {
 	}
 	const hashLen = 8
 	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
-	session := mine
+	rp.home = session.Home(rp.sessions.name, siteOf(rp.redirect))
+	whose := mine
 	if rp.sessions.named {
-		session = storekey.Of("gatehouse/shared cookie", rp.sessions.name, rp.redirect.Scheme+"://"+rp.redirect.Host)
+		whose = rp.home
 	}
-	rp.cookie = prefix + session[:hashLen]
+	rp.cookie = prefix + storekey.Of("gatehouse/session cookie", whose)[:hashLen]
 	rp.attemptPrefix = prefix + mine[:hashLen] + "-"
 	rp.logoutCookie = prefix + mine[:hashLen] + ".out"
 	rp.binding = mine + " "
@@ -42,7 +43,7 @@ func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
 	if !found {
 		return session.Ref{}, false
 	}
-	return session.ParseRef(value)
+	return session.ParseRef(rp.home, value)
 }
 
 // setCookie sets one of our cookies. It is SameSite=Lax, because with Strict
@@ -70,14 +71,18 @@ func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
 }
 
+// clears reports whether the response already deletes the cookie.
+func clears(w http.ResponseWriter, name string) bool {
+	return slices.ContainsFunc(w.Header()["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=;") })
+}
+
 // returnPath returns the path to go to after sign-in. It is wish if that is a
-// path of this site that a GET may safely open (R1, RT6), and HomeURL
-// otherwise.
-func (rp *RelyingParty) returnPath(wish string) string {
-	c := &rp.config
-	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
+// path, or an absolute address, of this site that a GET may safely open (R1,
+// RT6), and HomeURL otherwise.
+func (rp *RelyingParty) returnPath(wish string) (path string, ok bool) {
+	target, ok := navigation.ReturnPath(navigation.OwnPath(wish, siteOf(rp.redirect)), rp.ownAddresses()...)
 	if !ok {
-		return c.HomeURL
+		return rp.config.HomeURL, false
 	}
-	return target
+	return target, true
 }

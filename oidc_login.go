@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,17 +16,24 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/storekey"
 )
 
 const (
-	// maxAttempts is the number of sign-ins that one browser may have under
-	// way. Beyond it, the oldest is dropped.
-	maxAttempts = 8
+	// maxAttempts bounds the attempt cookies of one browser together, in bytes
+	// of the Cookie header. With the rest of a header they stay below the 8 KiB
+	// of common proxies. Eight with ordinary paths fit whole, and two dozen
+	// without their paths.
+	maxAttempts = 6 << 10
 	// maxAttemptsSeen bounds how many attempt cookies of one request are
-	// opened.
-	maxAttemptsSeen = 4 * maxAttempts
+	// looked at: as many cookies as browsers keep for one host.
+	maxAttemptsSeen = 180
+
+	// pageLife is how much longer than the attempt its cookie lives, so that
+	// "Try again" still leads to the page after a long break.
+	pageLife = 50 * time.Minute
 
 	// digestSize is the length of the digests that recognise a session or a
 	// set of requirements. It is enough to tell them apart, but not for
@@ -34,9 +42,11 @@ const (
 )
 
 // LoginHandler starts a sign-in on GET, or on POST from our own pages.
-// Afterwards the person returns to the path in the parameter "return_to".
+// Afterwards the person returns to the path in the parameter "return_to" of the
+// address or of the form. An absolute address of this site works too.
 // Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
+	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch err := rp.checkOrigin(r); {
 		case r.Method != http.MethodGet && r.Method != http.MethodPost:
@@ -50,7 +60,12 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}
-		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
+		wish, err := wishOf(r)
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		location, err := rp.AuthURL(w, r, wish)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return
@@ -59,10 +74,25 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 	}))
 }
 
+// wishOf returns where the client wants to return to: a parameter of the form
+// that was posted, or of the address. A stray ";" or "%" elsewhere does no harm.
+func wishOf(r *http.Request) (string, error) {
+	form, err := postedForm(r)
+	if err != nil || form.Has("return_to") {
+		return form.Get("return_to"), err
+	}
+	query, _ := navigation.Query(r.URL.RawQuery)
+	return query.Get("return_to"), nil
+}
+
 // AuthURL starts a sign-in and returns the address at the provider to redirect
 // to. It sets the attempt's cookie on w. After sign-in the person returns to
-// the path returnTo, or to HomeURL if returnTo is not a path of this site.
+// the path returnTo, or to HomeURL if returnTo is neither a path nor an absolute
+// address of this site, or longer than 2,000 bytes.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	if err := rp.checkMounted(r); err != nil {
+		return "", err
+	}
 	return rp.begin(w, r, rp.newAttempt(r, returnTo))
 }
 
@@ -71,7 +101,11 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 // known who has signed in.
 func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.Attempt {
 	a := attempt.New(rp.sessions.now())
-	a.ReturnTo, a.From, a.Asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
+	a.From, a.Asked = rp.sessionDigest(r), rp.needDigest()
+	var ok bool
+	if a.ReturnTo, ok = rp.returnPath(returnTo); !ok && returnTo != "" {
+		rp.tellDropped(r, returnTo, "it is not a path of this site to which a sign-in may return")
+	}
 	for _, q := range rp.need {
 		if q.step.aged {
 			a.AskAge(q.step.maxAge)
@@ -87,12 +121,13 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if err := checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
 		return "", err
 	}
+	rp.noteHost(r)
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil {
 		return "", err
 	}
-	if md.AuthorizationEndpoint == "" {
-		return "", errMetadataInvalid.because(errors.New("no authorization_endpoint"))
+	if err := rp.provider.checkSignIn(md, rp.client, rp.config.SkipUserInfo); err != nil {
+		return "", err
 	}
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
@@ -134,22 +169,26 @@ func (rp *RelyingParty) attemptName(state string) string {
 	return rp.attemptPrefix + state[:8]
 }
 
-// writeAttempt sets the attempt's cookie. It deletes the oldest attempt
-// cookies beyond maxAttempts.
+// writeAttempt sets the attempt's cookie and makes room for it.
 func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) error {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
 		return err
 	}
-	name := rp.attemptName(a.State())
+	name, wish := rp.attemptName(a.State()), a.ReturnTo
 	value := a.Seal(ring, rp.binding+name)
-	rp.dropOldAttempts(w, r)
-	rp.setCookie(w, name, value, attempt.Life)
+	if a.ReturnTo != wish {
+		rp.tellDropped(r, wish, "it does not fit into a cookie")
+	}
+	rp.trimAttempts(w, r, cookieSize(name, value))
+	rp.setCookie(w, name, value, attempt.Life+pageLife)
 	return nil
 }
 
 // readAttempt opens the attempt that state belongs to. Its cookie is bound to
-// this relying party and to the cookie's name (RFC 9700 §4.7).
+// this relying party and to the cookie's name (RFC 9700 §4.7). If the attempt
+// has expired, readAttempt returns it along with the error, for the page that
+// the person came for.
 func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Attempt, error) {
 	if !attempt.ValidState(state) {
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
@@ -163,7 +202,10 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 	if err != nil {
 		return nil, err
 	}
-	return a, a.Check(state, rp.sessions.now())
+	if err := a.Check(state, rp.sessions.now()); !errors.Is(err, attempt.ErrUnknown) {
+		return a, err
+	}
+	return nil, errStateUnknown.because(errors.New("state does not belong to the attempt"))
 }
 
 func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attempt.Attempt, error) {
@@ -180,27 +222,81 @@ func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attem
 	return a, err
 }
 
-// dropOldAttempts makes room for one more attempt. It first deletes cookies
-// that cannot be opened, then the oldest.
-func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) {
-	type known struct {
-		name  string
-		begin time.Time
-	}
-	var have []known
+// attemptCookie is one attempt that a request carries.
+type attemptCookie struct {
+	name, value string
+	attempt     *attempt.Attempt // nil if it cannot be opened
+}
+
+// cookieSize is what a cookie takes in a Cookie header, in bytes.
+func cookieSize(name, value string) int { return len(name) + len("=") + len(value) + len("; ") }
+
+// attemptsOf returns the attempts that the request carries, newest first. Those
+// that cannot be opened come last.
+func (rp *RelyingParty) attemptsOf(r *http.Request) []attemptCookie {
+	var have []attemptCookie
 	for _, c := range r.Cookies() {
 		if !strings.HasPrefix(c.Name, rp.attemptPrefix) || len(have) >= maxAttemptsSeen {
 			continue
 		}
-		k := known{name: c.Name}
-		if a, err := rp.openAttempt(r, c.Name, c.Value); err == nil {
-			k.begin = a.Begin
-		}
-		have = append(have, k)
+		a, _ := rp.openAttempt(r, c.Name, c.Value)
+		have = append(have, attemptCookie{c.Name, c.Value, a})
 	}
-	slices.SortFunc(have, func(x, y known) int { return y.begin.Compare(x.begin) })
-	for i := maxAttempts - 1; i < len(have); i++ {
-		rp.clearCookie(w, have[i].name)
+	begin := func(c attemptCookie) time.Time {
+		if c.attempt == nil {
+			return time.Time{}
+		}
+		return c.attempt.Begin
+	}
+	slices.SortStableFunc(have, func(x, y attemptCookie) int { return begin(y).Compare(begin(x)) })
+	return have
+}
+
+// endAttempt deletes the cookie of an attempt that has ended, and keeps the
+// others within their bounds.
+func (rp *RelyingParty) endAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) {
+	rp.clearCookie(w, rp.attemptName(a.State()))
+	rp.trimAttempts(w, r, 0)
+}
+
+// trimAttempts keeps the attempts of a browser within maxAttempts, of which
+// more bytes are spoken for already. What cannot be opened goes first. Then the
+// oldest lose their return path, and then they go.
+func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, more int) {
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil { // the store is in trouble, so nothing can be told apart
+		return
+	}
+	have := slices.DeleteFunc(rp.attemptsOf(r), func(c attemptCookie) bool { return clears(w, c.name) })
+	for _, c := range have {
+		more += cookieSize(c.name, c.value)
+	}
+	drop := func(c attemptCookie) {
+		more -= cookieSize(c.name, c.value)
+		rp.unsetCookie(w, c.name)
+		rp.clearCookie(w, c.name)
+	}
+	for more > maxAttempts && len(have) > 0 && have[len(have)-1].attempt == nil {
+		drop(have[len(have)-1])
+		have = have[:len(have)-1]
+	}
+	shorter := map[string]string{}
+	for i := len(have) - 1; i >= 0 && more > maxAttempts; i-- {
+		a := *have[i].attempt
+		a.ReturnTo = ""
+		if value := a.Seal(ring, rp.binding+have[i].name); len(value) < len(have[i].value) {
+			more -= len(have[i].value) - len(value)
+			have[i].value, shorter[have[i].name] = value, value
+		}
+	}
+	for ; more > maxAttempts && len(have) > 0; have = have[:len(have)-1] {
+		drop(have[len(have)-1])
+	}
+	for _, c := range have {
+		if value, ok := shorter[c.name]; ok {
+			rp.unsetCookie(w, c.name)
+			rp.setCookie(w, c.name, value, c.attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
+		}
 	}
 }
 
@@ -216,4 +312,47 @@ func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
 
 func digest(parts ...string) []byte {
 	return []byte(storekey.Of("gatehouse/digest", parts...)[:digestSize])
+}
+
+// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
+func (c *callback) checkIssuer(ctx context.Context) error {
+	if c.query.Has("iss") {
+		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
+			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
+		}
+		return nil
+	}
+	md, err := c.rp.provider.awaitMetadata(ctx)
+	if err == nil && md.ResponseIssuer {
+		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
+	}
+	return err
+}
+
+// startOver puts the next attempt in the place of this one.
+func (c *callback) startOver(next *attempt.Attempt) (err error) {
+	c.location, err = c.rp.begin(c.w, c.r, next)
+	return err
+}
+
+// goOn answers a response that was used before: the back button, a reload, or a
+// provider that answers twice. Who is signed in goes on to the page that they
+// came for. Anybody else is refused.
+func (c *callback) goOn(ctx context.Context, refusal error) error {
+	state := c.query.Get("state")
+	if !attempt.ValidState(state) {
+		return refusal
+	}
+	if _, err := c.rp.load(c.r); err != nil {
+		return refusal
+	}
+	if used, err := c.rp.sessions.keeper.Spent(ctx, state); err != nil || !used {
+		return refusal
+	}
+	c.location = c.rp.config.HomeURL
+	if c.attempt != nil {
+		c.rp.clearCookie(c.w, c.rp.attemptName(state))
+		c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
+	}
+	return nil
 }

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// introspectionTimeout ends an introspection before the requests that wait
-	// for it give up. They then learn the reason, and the next request starts
-	// a new introspection.
-	introspectionTimeout = requestBudget - 100*time.Millisecond
+	// introspectionEarly is how long before the requests that wait for it an
+	// introspection gives up, but at most a tenth of their budget. They then
+	// learn the reason, and the next request starts a new introspection.
+	introspectionEarly = 100 * time.Millisecond
 	// introspectionLimit caps an introspection response, in bytes. Real ones
 	// have 1 to 8 KiB; a permission takes about 200 bytes.
 	introspectionLimit = 256 << 10
@@ -30,9 +30,19 @@ const (
 // wait. The owner is that of the resource. Errors are of kind
 // errIntrospection.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
-	f, err := rs.facts.Get(ctx, key, introspectionTimeout, func(ctx context.Context) (*introspection.Facts, error) {
+	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
+	f, err := rs.facts.Get(ctx, key, timeout, func(ctx context.Context) (*introspection.Facts, error) {
+		if !rs.facts.WasActive(key) { // anybody can make up a token
+			if !rs.provider.tokenCalls.Try(rs.tokens) {
+				return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
+			}
+			defer rs.provider.tokenCalls.Leave()
+		}
 		return rs.introspect(ctx, token, owner)
 	})
+	if ErrorCode(err) == errBusy.code {
+		return nil, err
+	}
 	if err != nil {
 		e := errIntrospection.because(err)
 		if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
@@ -67,14 +77,17 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 		return nil, err
 	}
 	if md.IntrospectionEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no introspection_endpoint"))
+		return nil, errMetadataInvalid.because(rs.provider.lacks(memberIntrospection))
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if md.isKeycloak() {
+	if rs.provider.isKeycloak(md) {
 		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
+	if errors.Is(err, outbound.ErrTooLarge) {
+		err = fmt.Errorf("introspection: the answer is larger than %d KiB: %w", introspectionLimit>>10, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,12 +104,16 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	if md.isKeycloak() || !rs.asksByPAT() {
-		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)
+	who, unlisted := rs.client.atIntrospection(md)
+	if unlisted != nil && rs.provider.isKeycloak(md) {
+		return nil, unlisted
+	}
+	if rs.provider.isKeycloak(md) || unlisted == nil && !rs.asksByPAT() {
+		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, who, form)
 		if err != nil {
 			return nil, classify(err)
 		}
-		if md.isKeycloak() || !a.RefusesCaller() {
+		if rs.provider.isKeycloak(md) || !a.RefusesCaller() {
 			return a, nil
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"example.com/gatehouse/internal/outbound"
 )
 
 // Need is what a request needs to pass: a Permission, a NeedFunc or Rules.
@@ -236,7 +238,7 @@ func (rules Rules) wire() (needFunc, error) {
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)
 		if found.rule == nil {
-			return Permission{}, errNoRule.because(nil)
+			return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
 		}
 		if written := asWritten(r.URL); written != nil && !found.rule.agrees(reach(mux, r, written).rule) {
 			return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 )
 
@@ -38,11 +39,17 @@ type Resource struct {
 	// Name identifies the resource among those of its owner and must not
 	// change. The authorization server shows it to the owner.
 	Name string
-	// Scopes are all the scopes that can be requested.
+	// Scopes are all the scopes that can be requested. The server may have
+	// more: a resource that exists there under our name keeps what it has, and
+	// gets those that it lacks.
 	Scopes []string
+	// Exact makes Register withdraw the scopes that the server has and Scopes
+	// does not name. What people decided about a withdrawn scope is lost.
+	// Requests never withdraw a scope.
+	Exact bool
 	// Type, Description and IconURI are optional. The authorization server
-	// shows them to the owner. Like Name, Type must not change, because a
-	// resource whose id was lost is found again by both. Description is not
+	// shows them to the owner. Like Name, Type must not change from one value to
+	// another, because a resource whose id was lost is found again by both. Description is not
 	// sent to Keycloak, which does not accept it.
 	Type, Description, IconURI string
 	// ID is the id that the authorization server gave to the resource.
@@ -106,6 +113,31 @@ type registry struct {
 	written map[resourceKey]written          // what the server has, as far as we know
 	seen    map[string]map[string]remoteName // names found by listing, by owner and id
 	count   int                              // number of ids in seen
+	open    map[string]*batch                // that still gathers new resources, by owner
+
+	looks flight.Group[*batch, struct{}] // for duplicates
+	ended chan struct{}                  // closed by shut
+	once  sync.Once
+}
+
+// pause waits. It reports whether the time passed before ctx or the registry
+// ended.
+func (g *registry) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-g.ended:
+	}
+	return false
+}
+
+// shut ends the waiting for duplicates and waits for the calls under way.
+func (g *registry) shut(ctx context.Context) error {
+	g.once.Do(func() { close(g.ended) })
+	return errors.Join(g.flights.Wait(ctx), g.looks.Wait(ctx))
 }
 
 // registrationKey identifies a registration. Two with the same key are the
@@ -146,13 +178,41 @@ func (g *registry) forget(key resourceKey) (policy string) {
 	return policy
 }
 
+// remoteName identifies a resource in a listing.
+type remoteName struct{ name, kind string }
+
+func (g *registry) nameOf(owner, id string) (remoteName, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, ok := g.seen[owner][id]
+	return n, ok
+}
+
+func (g *registry) setName(owner, id string, n remoteName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.seen == nil || g.count >= descriptionsKept {
+		g.seen, g.count = make(map[string]map[string]remoteName), 0
+	}
+	if g.seen[owner] == nil {
+		g.seen[owner] = make(map[string]remoteName)
+	}
+	g.seen[owner][id] = n
+	g.count++
+}
+
+// soundID reports whether id can be stored and used as one segment of a path.
+func soundID(id string) bool {
+	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
+}
+
 func (rs *ResourceServer) key(r Resource) resourceKey {
 	return resourceKey{rs.provider.issuer, r.Owner, r.Name}
 }
 
 // sum returns a hash of what the server is told about the resource.
 func (r Resource) sum() [sha256.Size]byte {
-	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes}
+	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes, r.Exact}
 	b, err := json.Marshal(told)
 	if err != nil {
 		return [sha256.Size]byte{} // cannot happen, because strings always marshal
@@ -162,8 +222,8 @@ func (r Resource) sum() [sha256.Size]byte {
 
 // Register registers the resource at the authorization server and returns it
 // with ID and PolicyURI set. It is safe to call again: an existing resource
-// keeps its id and what its owner decided, and is updated only if its
-// description differs. Requests register the resources they need by
+// keeps its id and what its owner decided. It is updated only if it lacks what
+// r names, and keeps what r does not name, unless r is Exact. Requests register the resources they need by
 // themselves. Call Register for a resource that the owner should see right
 // away.
 //
@@ -173,28 +233,37 @@ func (r Resource) sum() [sha256.Size]byte {
 // "resource_ids_unavailable", "registration_failed", or that of a failed call
 // to the authorization server.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
+	if err := rs.checkMade(); err != nil {
+		return Resource{}, errInternal.because(err)
+	}
 	if r.Name == "" {
 		return Resource{}, errResourceInvalid.because(errors.New("the resource has no Name"))
 	}
 	if err := r.check(); err != nil {
 		return Resource{}, errResourceInvalid.because(err)
 	}
-	return rs.register(ctx, r, refusedID{})
+	for {
+		out, err := rs.register(ctx, r, refusedID{}, true)
+		if ErrorCode(err) != errBusy.code { // else it was a request's registration, which did not wait
+			return out, err
+		}
+	}
 }
 
 // refusedID is an id that the server refused. The zero value is no refusal.
 type refusedID struct {
-	id      string
-	gone    bool // the server does not know it
-	drifted bool // the server knows it with other scopes
-	policy  string
+	id     string
+	gone   bool // the server does not know it
+	policy string
 }
 
-func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+// register registers a resource, or joins a registration that is under way. If
+// waits is false, it fails at once when no place is free.
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
 	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
-		out, err := rs.registerOnce(ctx, r, refused)
+		out, err := rs.registerInPlace(ctx, r, refused, waits)
 		if err != nil {
 			err = asError(err, errRegistration)
 		}
@@ -205,6 +274,29 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 		return Resource{}, asError(err, errRegistration)
 	}
 	return out, nil
+}
+
+// registerInPlace takes one place for the whole registration, which makes one
+// call after another.
+func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
+	if err := rs.place(ctx, waits); err != nil {
+		return Resource{}, err
+	}
+	defer rs.provider.ticketCalls.Leave()
+	return rs.registerOnce(ctx, r, refused)
+}
+
+// place takes a place for calls about tickets and registrations. A request
+// that gets none is answered at once: strangers need no token to ask for a
+// ticket, and must not drive the server. Calls of the application wait.
+func (rs *ResourceServer) place(ctx context.Context, waits bool) error {
+	switch {
+	case waits:
+		return rs.provider.ticketCalls.Wait(ctx, rs.tickets)
+	case !rs.provider.ticketCalls.Try(rs.tickets):
+		return errBusy.after(0, fmt.Errorf("%d calls for tickets and registrations are under way, as many as may be", rs.tickets))
+	}
+	return nil
 }
 
 // resourceID returns the id of a resource that a permission names. If the
@@ -221,9 +313,10 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	if r.ID != "" {
 		return r.ID, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestBudget)
+	ctx, cancel := context.WithTimeout(ctx, rs.budget)
 	defer cancel()
-	out, err := rs.register(ctx, r, refusedID{})
+	r.Exact = false // a request withdraws nothing
+	out, err := rs.register(ctx, r, refusedID{}, false)
 	return out.ID, err
 }
 
@@ -244,7 +337,8 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 	} else {
 		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
-	out, err := rs.register(ctx, r, refused)
+	r.Exact = false // a request withdraws nothing
+	out, err := rs.register(ctx, r, refused, false)
 	return out.ID, err
 }
 
@@ -279,6 +373,9 @@ func (rs *ResourceServer) dropID(ctx context.Context, r Resource, id string) err
 // the process crashes in between, the next request registers the resource
 // again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
+	if err := rs.checkMade(); err != nil {
+		return errInternal.because(err)
+	}
 	if err := r.check(); err != nil {
 		return errResourceInvalid.because(err)
 	}
@@ -286,6 +383,10 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	if err != nil {
 		return err
 	}
+	if err := rs.place(ctx, true); err != nil {
+		return asError(err, errRegistration)
+	}
+	defer rs.provider.ticketCalls.Leave()
 	id := r.ID
 	if r.Name != "" {
 		kept, err := rs.keptID(ctx, r)

@@ -46,6 +46,7 @@ type Attempt struct {
 	seed     [seedSize]byte
 	state    string // derived from seed
 	restarts byte
+	retried  bool   // it has started over because the provider was unavailable
 	carried  []Mark // of the previous attempt
 
 	Begin    time.Time     // to the millisecond
@@ -83,10 +84,21 @@ func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }
 // it (RFC 7636 §4.1).
 func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierSize) }
 
+// SessionID is the id of the session that the attempt may end in: 256 bits that
+// only who opens the seal knows. So a sign-out in this browser can end that
+// session even before it exists.
+func (a *Attempt) SessionID() [sha256.Size]byte { return a.sum("session id") }
+
 func (a *Attempt) derive(label string, size int) string {
+	sum := a.sum(label)
+	return base64.RawURLEncoding.EncodeToString(sum[:size])
+}
+
+func (a *Attempt) sum(label string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, a.seed[:])
 	mac.Write([]byte(label))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:size])
+	mac.Sum(sum[:0])
+	return sum
 }
 
 // ValidState reports whether state has the form of our states.
@@ -134,9 +146,27 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	if a.restarts >= maxRestarts {
 		return nil, ErrRestarts
 	}
-	next := New(now)
+	next := a.next(now)
+	next.Grant = false // an attempt for a grant makes no session that a logout could end
 	next.restarts, next.carried = a.restarts+1, slices.Clone(marks)
-	next.Aged, next.MaxAge, next.Scopes = a.Aged, a.MaxAge, a.Scopes
-	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
 	return next, nil
+}
+
+// Retry starts a new attempt that asks for the same as a, once. The error is
+// [ErrRestarts].
+func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
+	if a.retried {
+		return nil, ErrRestarts
+	}
+	next := a.next(now)
+	next.restarts, next.carried, next.retried = a.restarts, a.carried, true
+	return next, nil
+}
+
+// next is a new attempt that asks for the same as a.
+func (a *Attempt) next(now time.Time) *Attempt {
+	next := New(now)
+	next.Grant, next.Aged, next.MaxAge, next.Scopes, next.retried = a.Grant, a.Aged, a.MaxAge, a.Scopes, a.retried
+	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
+	return next
 }

@@ -1,11 +1,15 @@
 package backchannel
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -21,22 +25,69 @@ var (
 // Asking again does not help.
 type Refusal struct {
 	Status int    // 4xx, but not 429
-	Code   string // the OAuth error, shortened; "" if the body had none
-	where  string
+	Code   string // the OAuth error as sent, shortened; "" if the body had none
 	body   []byte // for Members; never shown
+	told   told
 }
 
-// Error returns the endpoint, the status and the code.
-func (e *Refusal) Error() string {
-	if e.Code == "" {
-		return fmt.Sprintf("%s answered %d", e.where, e.Status)
-	}
-	return fmt.Sprintf("%s answered %d %s", e.where, e.Status, e.Code)
-}
+// Error returns the endpoint, the status, the code, and how the client
+// authenticated.
+func (e *Refusal) Error() string { return e.told.Error() }
+
+// Detail returns the error description, redacted, for debugging only.
+func (e *Refusal) Detail() string { return e.told.Detail() }
 
 // Members decodes the JSON body of the refusal. Names are case-sensitive and
 // must be unique (M5).
 func (e *Refusal) Members(v any) error { return strictjson.Unmarshal(e.body, v) }
+
+// told is what a server told about an error: where, with which status, and the
+// members error and error_description of its body.
+type told struct {
+	text string
+	said *outbound.Said
+}
+
+func (e *told) Error() string { return e.text }
+
+// Detail implements outbound.Detailed.
+func (e *told) Detail() string { return e.said.Detail() }
+
+// call is what the error about a refused call may say, and what it may not.
+type call struct {
+	address string   // without the query
+	sent    string   // how the call was authenticated
+	secrets []string // what it sent
+}
+
+// tell reads the members of an error object (RFC 6749 §5.2). The text begins
+// with head, which names the call.
+func (c call) tell(head string, status int, object map[string]json.RawMessage) (code string, t told) {
+	secrets := slices.Clip(c.secrets)
+	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct"} {
+		if value := strictjson.String(object[name]); value != "" {
+			secrets = append(secrets, value)
+		}
+	}
+	code = strictjson.String(object["error"])
+	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...)
+	text := fmt.Sprintf("%s %d", head, status)
+	if word := said.Word(); word != "" {
+		text += " " + word
+	}
+	text += " from " + c.address
+	if c.sent != "" && blamesCaller(status, code) {
+		text += ", with " + c.sent
+	}
+	return outbound.Clip(code), told{text, said}
+}
+
+// blamesCaller reports whether an answer may be about the credentials of the
+// call (RFC 6749 §5.2, RFC 6750 §3.1). A 403 with a code of UMA is not.
+func blamesCaller(status int, code string) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden && code == "" ||
+		slices.Contains([]string{"invalid_client", "unauthorized_client", "insufficient_scope"}, code)
+}
 
 // Trouble is a call that the server neither granted nor refused. There was no
 // answer, or the answer cannot be used, or it says only that the server is in

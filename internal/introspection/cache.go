@@ -25,6 +25,9 @@ const (
 	// inactiveTTL is how long a refused token is remembered, to slow a client
 	// that repeats it. It is short, because the owner may agree meanwhile.
 	inactiveTTL = 2 * time.Second
+	// activeKept bounds how many keys of tokens seen active are remembered: at
+	// least so many of the newest, at most twice as many, in some 10 MB.
+	activeKept = 50_000
 )
 
 // Key identifies a token without holding it. If the answer depends on whose
@@ -64,10 +67,11 @@ type Cache struct {
 	flights flight.Group[Key, *Facts]
 	good    memory
 	bad     memory
+	active  keySet
 }
 
 // NewCache makes a Cache that uses facts for ttl, but never past the end of
-// their token. With a negative ttl it remembers nothing.
+// their token. With a negative ttl it remembers no good token.
 func NewCache(ttl time.Duration, now func() time.Time) *Cache {
 	return &Cache{ttl: ttl, now: now, good: newMemory(maxGoodFacts), bad: newMemory(maxBadFacts)}
 }
@@ -101,11 +105,13 @@ func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask fun
 // keep remembers what the server answered at the given time. It returns the facts
 // as they are remembered.
 func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
-	switch {
-	case c.ttl < 0:
+	if !f.Active {
+		c.active.drop(key)
+		return c.bad.put(key, f, asked, asked.Add(inactiveTTL))
+	}
+	c.active.add(key)
+	if c.ttl < 0 {
 		return f
-	case !f.Active:
-		return c.bad.put(key, f, asked, asked.Add(min(c.ttl, inactiveTTL)))
 	}
 	until := asked.Add(c.ttl)
 	if expires := f.Expires.Time(); expires.Before(until) && !expires.IsZero() {
@@ -114,12 +120,47 @@ func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
 	return c.good.put(key, f, asked, until)
 }
 
+// WasActive reports whether a token under key was ever active, and has not been
+// refused since. The oldest are forgotten first.
+func (c *Cache) WasActive(key Key) bool { return c.active.has(key) }
+
 // Forget makes the next Get for key ask again, if what is remembered there is
 // still f. Refused tokens stay in memory for their two seconds.
 func (c *Cache) Forget(key Key, f *Facts) { c.good.forget(key, f) }
 
 // Wait returns when no call is under way, or with the error of ctx.
 func (c *Cache) Wait(ctx context.Context) error { return c.flights.Wait(ctx) }
+
+// keySet is a bounded set of keys. When the newer half is full, the older half
+// is dropped. Only tokens that are active get in, so strangers push out nothing.
+type keySet struct {
+	mu           sync.Mutex
+	newer, older map[Key]struct{}
+}
+
+func (s *keySet) has(key Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, is := s.newer[key]
+	_, was := s.older[key]
+	return is || was
+}
+
+func (s *keySet) add(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newer == nil || len(s.newer) >= activeKept {
+		s.newer, s.older = make(map[Key]struct{}), s.newer
+	}
+	s.newer[key] = struct{}{}
+}
+
+func (s *keySet) drop(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.newer, key)
+	delete(s.older, key)
+}
 
 // memory is a bounded map. Expired entries go first, then the oldest.
 type memory struct {

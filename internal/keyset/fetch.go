@@ -183,7 +183,14 @@ func (s *Set) get(ctx context.Context) ([]key, error) {
 	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); err != nil {
 		return nil, err
 	}
-	keys := d.usable()
+	keys, skipped := d.usable()
+	if s.skipped != nil && len(skipped) > 0 {
+		// This runs in a separate flight, so that nobody waits for it.
+		s.reports.Start(struct{}{}, fetchTimeout, func(ctx context.Context) (struct{}, error) {
+			s.skipped(ctx, skipped)
+			return struct{}{}, nil
+		})
+	}
 	if len(keys) == 0 {
 		return nil, errEmptySet
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"example.com/gatehouse/internal/lease"
@@ -74,6 +75,24 @@ func (k *Keeper) Renew(ctx context.Context, ref Ref, seen string, r Renewer) (no
 		return Stored{}, false, err
 	}
 	return rec, merged && run.came != "", nil
+}
+
+// Amend changes a live login that still holds the access token, and returns it
+// as it is stored afterwards. If the login has ended, the error is ErrNone. If
+// it holds another token, somebody else has renewed it, and nothing changes.
+func (k *Keeper) Amend(ctx context.Context, ref Ref, access Token, change func(*Record)) (Stored, error) {
+	cell := recordCell{k, ref}
+	now, _, err := cell.Update(ctx, swap.Patience{}, func(s *Stored) bool {
+		if !bytes.Equal(s.Record.Access, access) {
+			return false
+		}
+		change(s.Record)
+		return true
+	})
+	if errors.Is(err, swap.ErrContended) {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return now, err
 }
 
 // renewal is one call of Renew.
@@ -153,7 +172,7 @@ func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
 		return false
 	}
 	if r.Lease.Takeovers == 0 || !r.Serves(now) {
-		*r = *r.tombstone(now)
+		*r = *r.tombstone(now, whyOther)
 		n.verdict = errors.Join(ErrNone, cause)
 		return true
 	}

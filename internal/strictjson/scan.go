@@ -79,7 +79,7 @@ func (d *scanner) pair(object int) error {
 	if err != nil {
 		return err
 	}
-	if !d.seen.add(name{object, fold(text)}) {
+	if !d.seen.add(name{object, text}) {
 		return ErrDuplicate
 	}
 	if d.space(); !d.take(':') {

@@ -24,11 +24,10 @@ var (
 // Unmarshal decodes one JSON value into v as encoding/json does, but rejects
 // input that two readers could understand differently: trailing data, bytes
 // that are not UTF-8, nesting beyond [MaxDepth], and objects that repeat a
-// member name. Names that differ only in case count as repeated, because
-// encoding/json would take one for the other. This holds at every depth, and
-// also for raw messages and members that v does not have. Struct fields are
-// filled only from names that equal theirs exactly. Unknown members are
-// ignored.
+// member name. This holds at every depth, and also for raw messages and members
+// that v does not have. Names are compared exactly (RFC 8259 §8.3): two that
+// differ in case are two names, and struct fields are filled only from names
+// that equal theirs. Unknown members are ignored.
 //
 // After an error the content of v is unspecified.
 func Unmarshal(data []byte, v any) error {

@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -131,24 +132,84 @@ func TestCC4_TwoTabs(t *testing.T) {
 	}
 }
 
-// One browser has at most eight sign-ins under way; the oldest is dropped.
+// attemptBytes is what the attempts of a browser take in its Cookie header.
+func attemptBytes(b *world.Visitor) (n int) {
+	for _, name := range b.Attempts() {
+		n += len(name) + len("=") + len(b.Cookies()[name]) + len("; ")
+	}
+	return n
+}
+
+// Eight sign-ins with ordinary paths fit whole. Beyond 6 KiB the oldest lose
+// their return path, and then they go.
 func TestSignInManyTabs(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
+	path := func(i int) string { return fmt.Sprintf("/notes/%0249d", i) } // 256 bytes
 	var callbacks []string
-	for range 10 {
-		callbacks = append(callbacks, ana.ToCallback("/notes/"))
+	for i := range 8 {
+		callbacks = append(callbacks, ana.ToCallback(path(i)))
 		s.Advance(time.Second)
 	}
-	if got := ana.Attempts(); len(got) != 8 {
-		t.Errorf("%d attempt cookies, want 8", len(got))
-	}
-	s.WantNo(ana, ana.Get(callbacks[0]), 0)
-	ana.WantServed(ana.Visit(callbacks[9]))
-	for _, value := range ana.Cookies() {
-		if len(value) > 512 {
-			t.Errorf("a cookie of %d bytes", len(value))
+	for i, name := range ana.Attempts() {
+		if n := len(ana.Cookies()[name]); n > 512 {
+			t.Errorf("cookie %d has %d bytes", i, n)
 		}
+	}
+	if a := ana.Get(callbacks[0]); a.Location() != path(0) {
+		t.Errorf("the oldest of eight came back to %v", a)
+	}
+	ana, callbacks = s.Visitor("ana"), nil
+	for i := range 60 {
+		callbacks = append(callbacks, ana.ToCallback(path(i)))
+		s.Advance(time.Second)
+		if n := attemptBytes(ana); n > 6<<10 {
+			t.Fatalf("%d attempts take %d bytes", i, n)
+		}
+	}
+	s.ResetCounts()
+	s.WantNo(ana, ana.Get(callbacks[0]), 0) // the oldest is gone
+	if a := ana.Get(callbacks[59-20]); a.Code != http.StatusSeeOther || a.Location() != "/" {
+		t.Errorf("one in the middle: %v, want it without its path", a)
+	}
+	if a := ana.Get(callbacks[59]); a.Location() != path(59) {
+		t.Errorf("the newest came back to %v", a)
+	}
+	ana.WantServed(ana.Get("/notes/"))
+}
+
+// 24 tabs are opened at once, none with a cookie of another. All end signed in,
+// and the first answer brings the cookies of all under 6 KiB.
+func TestSignInTabsAtOnce(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	var callbacks []string
+	cookies := map[string]string{}
+	for i := range 24 {
+		tab := s.Visitor("ana")
+		callbacks = append(callbacks, tab.ToCallback(fmt.Sprintf("/notes/%0240d", i)))
+		for _, name := range tab.Attempts() {
+			cookies[name] = tab.Cookies()[name]
+		}
+		s.Advance(time.Second)
+	}
+	for name, value := range cookies {
+		ana.SetCookie(name, value)
+	}
+	if n := attemptBytes(ana); n < 10_000 {
+		t.Fatalf("24 attempts take %d bytes, so nothing is tested", n)
+	}
+	for i, callback := range callbacks {
+		if a := ana.Get(callback); a.Code != http.StatusSeeOther {
+			t.Fatalf("tab %d: %v", i, a)
+		}
+		ana.WantServed(ana.Get("/notes/"))
+		if n := attemptBytes(ana); n > 6<<10 {
+			t.Errorf("after tab %d the attempts take %d bytes", i, n)
+		}
+	}
+	if left := ana.Attempts(); len(left) != 0 {
+		t.Errorf("attempts left: %v", left)
 	}
 }
 

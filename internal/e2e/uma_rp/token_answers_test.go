@@ -86,7 +86,7 @@ func TestUMAUnknownMembers(t *testing.T) {
 	w.Permit = func(r *http.Request, token string) bool {
 		return token == "rpt2" && r.Method == "GET" || token == "rpt4"
 	}
-	c := w.Client(world.ForBob())
+	c := w.Client(world.WhenAsked(world.ForBob()))
 	w.WantPicture(c, world.ShopScriptPhotos)
 	r, err := http.NewRequest("DELETE", world.ShopScriptPhotos, nil)
 	if err != nil {
@@ -161,7 +161,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := w.Shop(w.Told(false), world.ForBob()).RoundTrip(r)
+		resp, err := w.Shop(w.Told(false), world.WhenAsked(world.ForBob())).RoundTrip(r)
 		if (resp == nil) == (err == nil) {
 			t.Fatalf("response %v, error %v", resp, err)
 		}
@@ -294,7 +294,7 @@ func TestUMATicketReused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := world.NewShopScript(t)
 			w.Answer = answer
-			w.WantCode(w.Client(world.ForBob()), world.ShopScriptPhotos, "ticket_reused")
+			w.WantCode(w.Client(world.WhenAsked(world.ForBob())), world.ShopScriptPhotos, "ticket_reused")
 			want := 1
 			if name == "the one before" {
 				want = 2

@@ -56,6 +56,13 @@ func NewPhotoz(t testing.TB) *Photoz {
 	return photoz(New(t, PhotozIssuer))
 }
 
+// NewPhotozKeycloak is [NewPhotoz] with a server that speaks UMA as Keycloak
+// does.
+func NewPhotozKeycloak(t testing.TB) *Photoz {
+	t.Helper()
+	return photoz(NewKeycloak(t, PhotozIssuer))
+}
+
 // NewPhotozListening makes a photo site whose authorization server listens on
 // loopback.
 func NewPhotozListening(t testing.TB) *Photoz {

@@ -1,0 +1,121 @@
+package uma_rs_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// TestUMADenialSaysWhy: whoever reads the log learns why a token was denied,
+// while the client gets the same challenge in each case.
+func TestUMADenialSaysWhy(t *testing.T) {
+	const now = 1777636800
+	view := `"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]`
+	var many []string
+	for i := range 1001 {
+		many = append(many, fmt.Sprintf(`"s%d"`, i))
+	}
+	for name, c := range map[string]struct {
+		body string
+		want []string
+	}{
+		"inactive":       {`{"active":false}`, []string{"inactive", "not active"}},
+		"issuer":         {`{"active":true,"iss":"https://other.example.org",` + view + `}`, []string{"issuer", "https://other.example.org"}},
+		"audience":       {`{"active":true,"aud":["account"],` + view + `}`, []string{"audience", "account"}},
+		"expired":        {fmt.Sprintf(`{"active":true,"exp":%d,%s}`, now-90, view), []string{"expired", "2026-05-01T11:58:30Z", "90 s ago"}},
+		"not yet":        {fmt.Sprintf(`{"active":true,"nbf":%d,%s}`, now+90, view), []string{"2026-05-01T12:01:30Z", "in 90 s"}},
+		"no permissions": {`{"active":true}`, []string{"no permissions"}},
+		"one scope":      {`{"active":true,` + view + `}`, []string{"r-1", `"print" (missing)`}},
+		"permission expired": {fmt.Sprintf(`{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view","print"],"exp":%d}]}`, now),
+			[]string{`"view" (expired`, `"print" (expired`}},
+		"another resource": {`{"active":true,"permissions":[{"resource_id":"r-2","resource_scopes":["view","print"]}]}`, []string{`"view" (missing)`}},
+		"above 1000 scopes": {`{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view",` + strings.Join(many, ",") + `,"print"]}]}`,
+			[]string{`"print"`, "1000 scopes"}},
+		"above 1000 scopes in entries": {`{"active":true,"permissions":[{"resource_id":"r-2","resource_scopes":[` + strings.Join(many[:1000], ",") + `]},{"resource_id":"r-1","resource_scopes":["view","print"]}]}`,
+			[]string{`"view"`, "1000 scopes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			s.Says("POST /look", 200, c.body)
+			s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+			h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view", "print")))
+			answer := world.Send(h, "GET", "/", "tok")
+			if answer.Code != 401 || answer.Header().Get("WWW-Authenticate") != `UMA realm="photoz", as_uri="https://as.example.org", ticket="t1"` {
+				t.Errorf("%d %q", answer.Code, answer.Header())
+			}
+			events := s.Events()
+			last := events[len(events)-1]
+			if last.Name != gatehouse.EventDenial || last.Code != gatehouse.CodePermissionRequired || last.Err == nil {
+				t.Fatalf("event %+v, want a denial with its reason", last)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(last.Err.Error(), want) {
+					t.Errorf("the reason %q does not name %q", last.Err, want)
+				}
+				if strings.Contains(answer.Body.String(), want) {
+					t.Errorf("the client is told %q: %s", want, answer.Body)
+				}
+			}
+			if !strings.Contains(s.Log(), "gatehouse: denial") || strings.Contains(s.Log(), "tok\"") {
+				t.Errorf("log: %s", s.Log())
+			}
+		})
+	}
+}
+
+// TestUMAHugeIntrospectionIsNamed: an answer above the limit is refused with
+// the limit in the log.
+func TestUMAHugeIntrospectionIsNamed(t *testing.T) {
+	s := world.NewScript(t)
+	s.Says("POST /look", 200, `{"active":true,"x":"`+strings.Repeat("x", 256<<10)+`"}`)
+	world.WantTrouble(t, world.Send(world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view"))), "GET", "/", "tok"))
+	if s.LastCode() != "introspection_unavailable" || !strings.Contains(s.Log(), "larger than 256 KiB") {
+		t.Errorf("%s: %s", s.LastCode(), s.Log())
+	}
+}
+
+// TestUMANoRuleNamesTheRequest: the log says which method and path no rule
+// covers, without the query.
+func TestUMANoRuleNamesTheRequest(t *testing.T) {
+	s := world.NewScript(t)
+	h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(gatehouse.Rules{"GET /albums/": one.AllOf("view")}))
+	if answer := world.Send(h, "DELETE", "/albums/7%20x?secret=1", ""); answer.Code != http.StatusForbidden {
+		t.Fatal(answer.Code)
+	}
+	events := s.Events()
+	if text := events[len(events)-1].Err.Error(); events[len(events)-1].Code != "no_rule" || !strings.Contains(text, `DELETE "/albums/7%20x"`) || strings.Contains(text, "secret") {
+		t.Errorf("%s", text)
+	}
+}
+
+// TestUMAOwnerNotConnected: if the owner has not agreed, log and body say so.
+// The Warning stays, and the client's helper tells it from an outage.
+func TestUMAOwnerNotConnected(t *testing.T) {
+	w := world.NewPhotoz(t)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{PAT: w.Grants(nil)}).UMAProtect(album7.AllOf("view")))
+	answer := world.Send(h, "GET", "/", "")
+	world.WantUnreachable(t, answer)
+	if codes := w.EventsOf(gatehouse.EventTicket); len(codes) != 1 || codes[0] != gatehouse.CodeOwnerGrantMissing || !strings.Contains(answer.Body.String(), `"owner_grant_missing"`) {
+		t.Errorf("%q: %s", codes, answer.Body)
+	}
+	body := answer.Body.String()
+	resp := answer.Result()
+	if gatehouse.IsUMAUnreachable(resp) {
+		t.Error("the helper takes it for an outage")
+	}
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body {
+		t.Errorf("after the helper the body is %q, want %q", got, body)
+	}
+
+	w.SetDown(true)
+	down := world.Send(world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules())), "GET", "/albums/", "")
+	world.WantUnreachable(t, down)
+	if codes := w.EventsOf(gatehouse.EventTicket); codes[1] != gatehouse.CodeTicketUnavailable || !gatehouse.IsUMAUnreachable(down.Result()) {
+		t.Errorf("server down: %q", codes)
+	}
+}

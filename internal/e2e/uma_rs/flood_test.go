@@ -1,0 +1,250 @@
+package uma_rs_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// slow is a server whose calls take a second, and which knows how many run at a
+// time. The tokens that begin with "good" are active, and hold view on r-1.
+type slow struct {
+	*world.Script
+	mu            sync.Mutex
+	running, most map[string]int
+}
+
+func newSlow(t testing.TB) *slow {
+	s := &slow{Script: world.NewScript(t), running: map[string]int{}, most: map[string]int{}}
+	s.takes("POST /perm", "ticket", func(http.ResponseWriter, string) (int, string) { return 201, `{"ticket":"t1"}` })
+	s.takes("POST /look", "look", func(_ http.ResponseWriter, body string) (int, string) {
+		if strings.HasPrefix(body, "token=good") {
+			return 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`
+		}
+		return 200, `{"active":false}`
+	})
+	s.takes("GET /res", "ticket", func(http.ResponseWriter, string) (int, string) { return 200, `[]` })
+	n := 0
+	s.takes("POST /res", "ticket", func(http.ResponseWriter, string) (int, string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		n++
+		return 201, fmt.Sprintf(`{"_id":"made-%d"}`, n)
+	})
+	return s
+}
+
+// takes answers a pattern after a second, and counts the calls of that kind.
+func (s *slow) takes(pattern, kind string, answer func(http.ResponseWriter, string) (int, string)) {
+	s.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.running[kind]++
+		s.most[kind] = max(s.most[kind], s.running[kind])
+		s.mu.Unlock()
+		body, _ := io.ReadAll(r.Body)
+		time.Sleep(time.Second)
+		status, text := answer(w, string(body))
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+		s.mu.Lock()
+		s.running[kind]--
+		s.mu.Unlock()
+	})
+}
+
+// atOnce sends n requests at once and counts the answers by status. Whoever is
+// turned away must be so at once.
+func atOnce(t *testing.T, h http.Handler, n int, path, token func(i int) string) map[int]int {
+	t.Helper()
+	counts, start := map[int]int{}, time.Now()
+	type timed struct {
+		*httptest.ResponseRecorder
+		after time.Duration
+	}
+	for _, a := range world.Together(n, func(i int) timed {
+		answer := world.Send(h, "GET", path(i), token(i))
+		return timed{answer, time.Since(start)}
+	}) {
+		counts[a.Code]++
+		if a.Code != http.StatusServiceUnavailable {
+			continue
+		}
+		if a.Header().Get("Retry-After") != "1" || a.Header().Get("Warning") != world.Unreachable || a.Header().Get("WWW-Authenticate") != "" || !strings.Contains(a.Body.String(), `"authorization_server_busy"`) {
+			t.Errorf("turned away with %q %s", a.Header(), a.Body)
+		}
+	}
+	return counts
+}
+
+func always(text string) func(int) string { return func(int) string { return text } }
+
+// TestUMAStrangersDoNotDriveTheServer: 200 at once make no more than 32 calls
+// at a time, and the others are answered at once.
+func TestUMAStrangersDoNotDriveTheServer(t *testing.T) {
+	album := gatehouse.NeedFunc(func(r *http.Request) (gatehouse.Permission, error) {
+		return gatehouse.Resource{Name: r.URL.Path, Scopes: []string{"view"}}.AllOf("view"), nil
+	})
+	numbered := func(prefix string) func(int) string { return func(i int) string { return fmt.Sprint(prefix, i) } }
+	for name, c := range map[string]struct {
+		need        gatehouse.Need
+		path, token func(int) string
+		config      gatehouse.ResourceServerConfig
+		ok, status  int
+		kind        string
+		served      int
+	}{
+		"without a token":                   {one.AllOf("view"), always("/"), always(""), gatehouse.ResourceServerConfig{}, 32, 401, "ticket", 0},
+		"without a token, set to 5":         {one.AllOf("view"), always("/"), always(""), gatehouse.ResourceServerConfig{MaxTicketCalls: 5}, 5, 401, "ticket", 0},
+		"made-up tokens":                    {one.AllOf("view"), always("/"), numbered("junk"), gatehouse.ResourceServerConfig{RequestBudget: 5 * time.Second}, 32, 401, "look", 0},
+		"made-up tokens, set to 7":          {one.AllOf("view"), always("/"), numbered("junk"), gatehouse.ResourceServerConfig{RequestBudget: 5 * time.Second, MaxTokenCalls: 7}, 7, 401, "look", 0},
+		"new tokens":                        {one.AllOf("view"), always("/"), numbered("good"), gatehouse.ResourceServerConfig{}, 32, 200, "look", 32},
+		"resources that are not registered": {album, numbered("/a"), always(""), gatehouse.ResourceServerConfig{RequestBudget: 10 * time.Second}, 32, 401, "ticket", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSlow(t)
+				h := world.Photos(s.ResourceServer(c.config).UMAProtect(c.need))
+				world.Send(h, "GET", "/", "") // metadata and PAT are there
+				s.mu.Lock()
+				clear(s.most)
+				s.mu.Unlock()
+				counts := atOnce(t, h, 200, c.path, c.token)
+				if counts[c.status] != c.ok || counts[503] != 200-c.ok || s.most[c.kind] != c.ok {
+					t.Errorf("answers %v, at most %d calls at a time; want %d with %d, the others with 503", counts, s.most[c.kind], c.ok, c.status)
+				}
+				if again := world.Send(h, "GET", c.path(0), c.token(0)); again.Code != c.status {
+					t.Errorf("afterwards: %d %s", again.Code, again.Body)
+				}
+			})
+		})
+	}
+}
+
+// TestUMAKnownTokensNeverWait: a token that was seen active is looked up again
+// outside the bound, however many strangers come.
+func TestUMAKnownTokensNeverWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t)
+		h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))
+		for i := range 40 {
+			if a := world.Send(h, "GET", "/", fmt.Sprint("good", i)); !world.Served(a) {
+				t.Fatal(a.Code, a.Body)
+			}
+		}
+		s.Advance(time.Hour) // the facts are no longer used
+		var strangers sync.WaitGroup
+		for i := range 200 {
+			strangers.Go(func() { world.Send(h, "GET", "/", fmt.Sprint("junk", i)) })
+			strangers.Go(func() { world.Send(h, "GET", "/", "") })
+		}
+		synctest.Wait()
+		counts := atOnce(t, h, 40, always("/"), func(i int) string { return fmt.Sprint("good", i) })
+		if counts[200] != 40 {
+			t.Errorf("known tokens were answered %v", counts)
+		}
+		strangers.Wait()
+	})
+}
+
+// TestUMAMadeUpTokens: a made-up token is looked up once in two seconds, even
+// without a cache, and one that cannot be a Bearer token never.
+func TestUMAMadeUpTokens(t *testing.T) {
+	for _, ttl := range []time.Duration{0, -1, time.Second} {
+		s := open(t)
+		s.Mux = http.NewServeMux()
+		s.Says("GET /.well-known/", 200, `{"issuer":"https://as.example.org","token_endpoint":"https://as.example.org/token","introspection_endpoint":"https://as.example.org/look","permission_endpoint":"https://as.example.org/perm"}`)
+		s.Says("POST /token", 200, `{"access_token":"pat","token_type":"Bearer"}`)
+		s.Says("POST /look", 200, `{"active":false}`)
+		s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+		h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{CacheTTL: ttl}).UMAProtect(one.AllOf("view")))
+		for i := range 20 { // 100 ms apart
+			if a := world.Send(h, "GET", "/", "junk"); a.Code != 401 {
+				t.Fatal(i, a.Code)
+			}
+			s.Advance(100 * time.Millisecond)
+		}
+		if n := len(s.Saw("POST /look")); n != 1 {
+			t.Errorf("ttl %v: %d introspections within two seconds, want 1", ttl, n)
+		}
+		world.Send(h, "GET", "/", "junk")
+		if n := len(s.Saw("POST /look")); n != 2 {
+			t.Errorf("ttl %v: %d introspections after two seconds, want 2", ttl, n)
+		}
+		for _, token := range []string{"a b", "a,b", "=", "ä", "a\"b", strings.Repeat("x", 17<<10)} {
+			if a := world.Send(h, "GET", "/", token); a.Code != 400 {
+				t.Errorf("%.10q: %d", token, a.Code)
+			}
+		}
+		if n := len(s.Saw("POST /")) - len(s.Saw("POST /perm")) - len(s.Saw("POST /token")); n != 2 {
+			t.Errorf("ttl %v: %d introspections, some of what cannot be a token", ttl, n)
+		}
+	}
+}
+
+// TestUMARegisterWaitsForItsTurn: the application's own registrations are not
+// turned away. They wait.
+func TestUMARegisterWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlow(t)
+		rs := s.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 4})
+		h := world.Photos(rs.UMAProtect(one.AllOf("view")))
+		var strangers sync.WaitGroup
+		for range 100 {
+			strangers.Go(func() { world.Send(h, "GET", "/", "") })
+		}
+		for _, err := range world.Together(10, func(i int) error {
+			_, err := rs.Register(t.Context(), gatehouse.Resource{Name: fmt.Sprint("album ", i), Scopes: []string{"view"}})
+			return err
+		}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		strangers.Wait()
+		if s.most["ticket"] > 4 {
+			t.Errorf("%d calls at a time, want at most 4", s.most["ticket"])
+		}
+	})
+}
+
+// TestUMARequestBudget: RequestBudget is how long one request waits for a
+// server that hangs.
+func TestUMARequestBudget(t *testing.T) {
+	for budget, want := range map[time.Duration]time.Duration{0: 1700 * time.Millisecond, 300 * time.Millisecond: 300 * time.Millisecond, 5 * time.Second: 5 * time.Second} {
+		for token, status := range map[string]int{"": 403, "tok": 503} {
+			synctest.Test(t, func(t *testing.T) {
+				s := world.NewScript(t)
+				s.Mux.HandleFunc("POST /perm", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+				s.Mux.HandleFunc("POST /look", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+				h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{RequestBudget: budget}).UMAProtect(one.AllOf("view")))
+				start := time.Now()
+				answer := world.Send(h, "GET", "/", token)
+				took := time.Since(start)
+				if answer.Code != status || took > want || took < want-want/10 {
+					t.Errorf("budget %v, token %q: %d after %v", budget, token, answer.Code, took)
+				}
+			})
+		}
+	}
+	p := world.NewScript(t).Process
+	for field, c := range map[string]gatehouse.ResourceServerConfig{
+		"RequestBudget":  {RequestBudget: -1},
+		"MaxTicketCalls": {MaxTicketCalls: -1},
+		"MaxTokenCalls":  {MaxTokenCalls: -1},
+	} {
+		c.Client = world.PhotozClient
+		if _, err := gatehouse.NewResourceServer(p, c); err == nil || !strings.Contains(err.Error(), field+": ") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package navigation
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Upgrade judges the Upgrade of a request (RFC 9110 §7.8). A reverse proxy that
+// passes one on becomes a tunnel, and what goes through the tunnel meets no
+// guard. Upgrade returns the protocol if it is the one word "websocket" or one
+// of allowed, in lower case.
+//
+// For anything else it returns "". The request that follows then has neither
+// Upgrade nor HTTP2-Settings, and Connection does not name them. It is r itself
+// if r has none of that.
+func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
+	asked := r.Header["Upgrade"]
+	if len(asked) == 1 {
+		protocol := strings.ToLower(strings.Trim(asked[0], " \t"))
+		if (protocol == "websocket" || slices.Contains(allowed, protocol)) && len(r.Header["Http2-Settings"]) == 0 {
+			return r, protocol
+		}
+	}
+	if !asksForUpgrade(r.Header) {
+		return r, ""
+	}
+	r = r.Clone(r.Context())
+	delete(r.Header, "Upgrade")
+	delete(r.Header, "Http2-Settings")
+	KeepInConnection(r.Header, func(word string) bool { return !isUpgradeWord(word) })
+	return r, ""
+}
+
+func asksForUpgrade(h http.Header) bool {
+	if h["Upgrade"] != nil || h["Http2-Settings"] != nil {
+		return true
+	}
+	for _, line := range h["Connection"] {
+		for word := range strings.SplitSeq(line, ",") {
+			if isUpgradeWord(strings.TrimSpace(word)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isUpgradeWord(word string) bool {
+	return strings.EqualFold(word, "Upgrade") || strings.EqualFold(word, "HTTP2-Settings")
+}
+
+// KeepInConnection removes from Connection every word that keep does not
+// accept.
+func KeepInConnection(h http.Header, keep func(word string) bool) {
+	var kept []string
+	for _, line := range h.Values("Connection") {
+		for word := range strings.SplitSeq(line, ",") {
+			if word = strings.TrimSpace(word); word != "" && keep(word) {
+				kept = append(kept, word)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		h.Del("Connection")
+		return
+	}
+	h.Set("Connection", strings.Join(kept, ", "))
+}
+
+// UpgradeProtocol checks the name of a protocol that requests may be upgraded
+// to, and returns it in lower case. HTTP itself is refused: a tunnel of HTTP
+// carries any number of requests that no guard sees.
+func UpgradeProtocol(name string) (string, bool) {
+	name = strings.ToLower(name)
+	base, _, _ := strings.Cut(name, "/")
+	if name == "" || base == "h2c" || base == "h2" || base == "h3" || base == "http" {
+		return "", false
+	}
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),:;<=>?@[\]{}`, c) >= 0 {
+			return "", false
+		}
+	}
+	return name, true
+}

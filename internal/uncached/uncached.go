@@ -1,0 +1,199 @@
+// Package uncached keeps on a response what caches have to know about it, even
+// if the handler that writes the response removes it. http.FileServer removes
+// Cache-Control from its errors, and many handlers replace Vary.
+//
+// It knows response headers. It must not know guards or sessions: its caller
+// says what a response depends on.
+package uncached
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Mark says what caches have to know about a response.
+type Mark struct {
+	Control       string // Cache-Control, unless the handler sets its own
+	Cookie        bool   // the response depends on the request's cookies
+	Authorization bool   // the response depends on its Authorization
+}
+
+// Put sets what is missing in h. A Cache-Control that is there takes
+// precedence.
+func (m Mark) Put(h http.Header) {
+	if m.Cookie {
+		Vary(h, "Cookie")
+	}
+	if m.Authorization {
+		Vary(h, "Authorization")
+	}
+	if m.Control != "" && !filled(h["Cache-Control"]) {
+		h.Set("Cache-Control", m.Control)
+	}
+}
+
+// Of returns the mark that h has.
+func Of(h http.Header) Mark {
+	var m Mark
+	m.Control = h.Get("Cache-Control")
+	for _, line := range h["Vary"] {
+		m.Cookie = m.Cookie || line == "Cookie"
+		m.Authorization = m.Authorization || line == "Authorization"
+	}
+	return m
+}
+
+func filled(values []string) bool {
+	for _, v := range values {
+		if v != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Vary adds name to Vary (RFC 9110 §12.5.5), unless it is there.
+func Vary(h http.Header, name string) {
+	for _, line := range h["Vary"] {
+		if line == name {
+			return
+		}
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, name) {
+				return
+			}
+		}
+	}
+	h.Add("Vary", name)
+}
+
+// Writer puts a mark on a response, and once more when the header is sent. It is
+// for one response; the zero value is ready to use. It has the optional methods
+// of the writer below that handlers look for (http.Flusher, http.Hijacker,
+// http.Pusher); http.ResponseController finds all others.
+type Writer struct {
+	w     http.ResponseWriter
+	mark  Mark
+	begun bool
+	// The usual values of Vary and Cache-Control. They lie here because every
+	// request that a guard lets pass needs them.
+	vary, control [1]string
+}
+
+// Serve runs next with the writer.
+func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Handler, m Mark) {
+	w.w, w.mark = below, m
+	w.putFirst(below.Header())
+	next.ServeHTTP(w.as(), r)
+	w.begin(http.StatusOK) // if next has written nothing
+}
+
+// putFirst is mark.Put without an allocation where h has no such headers yet.
+func (w *Writer) putFirst(h http.Header) {
+	if h["Vary"] == nil && w.mark.Cookie != w.mark.Authorization {
+		w.vary[0] = "Cookie"
+		if w.mark.Authorization {
+			w.vary[0] = "Authorization"
+		}
+		h["Vary"] = w.vary[:]
+	}
+	if h["Cache-Control"] == nil && w.mark.Control != "" {
+		w.control[0] = w.mark.Control
+		h["Cache-Control"] = w.control[:]
+	}
+	w.mark.Put(h)
+}
+
+// as returns the writer with as many methods as the one below.
+func (w *Writer) as() http.ResponseWriter {
+	_, flushes := w.w.(http.Flusher)
+	_, hijacks := w.w.(http.Hijacker)
+	_, pushes := w.w.(http.Pusher)
+	switch {
+	case flushes && hijacks:
+		return hijacker{w}
+	case flushes && pushes:
+		return pusher{w}
+	case flushes:
+		return flusher{w}
+	}
+	return w
+}
+
+// begin is called before the header is sent. An informational response (1xx)
+// is not the response.
+func (w *Writer) begin(status int) {
+	if !w.begun && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.begun = true
+		w.mark.Put(w.w.Header())
+	}
+}
+
+// Header implements http.ResponseWriter.
+func (w *Writer) Header() http.Header { return w.w.Header() }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *Writer) WriteHeader(status int) {
+	w.begin(status)
+	w.w.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *Writer) Write(b []byte) (int, error) {
+	w.begin(http.StatusOK)
+	return w.w.Write(b)
+}
+
+// WriteString implements io.StringWriter.
+func (w *Writer) WriteString(s string) (int, error) {
+	w.begin(http.StatusOK)
+	return io.WriteString(w.w, s)
+}
+
+// ReadFrom implements io.ReaderFrom, with which a server sends a file.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	w.begin(http.StatusOK)
+	return io.Copy(w.w, r)
+}
+
+// FlushError is what http.ResponseController calls.
+func (w *Writer) FlushError() error {
+	w.begin(http.StatusOK)
+	return http.NewResponseController(w.w).Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
+
+type flusher struct{ *Writer }
+
+// Flush implements http.Flusher.
+func (f flusher) Flush() { _ = f.FlushError() }
+
+type hijacker struct{ *Writer }
+
+// Flush implements http.Flusher.
+func (h hijacker) Flush() { _ = h.FlushError() }
+
+// Hijack implements http.Hijacker. The caller writes the header itself, often
+// from what Header holds.
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.begin(http.StatusSwitchingProtocols)
+	return http.NewResponseController(h.w).Hijack()
+}
+
+type pusher struct{ *Writer }
+
+// Flush implements http.Flusher.
+func (p pusher) Flush() { _ = p.FlushError() }
+
+// Push implements http.Pusher.
+func (p pusher) Push(target string, opts *http.PushOptions) error {
+	if own, ok := p.w.(http.Pusher); ok {
+		return own.Push(target, opts)
+	}
+	return http.ErrNotSupported
+}

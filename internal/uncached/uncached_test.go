@@ -1,0 +1,118 @@
+package uncached_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse/internal/uncached"
+)
+
+var mark = uncached.Mark{Control: "no-store", Cookie: true, Authorization: true}
+
+// However a handler begins its response, the mark is on it.
+func TestServe(t *testing.T) {
+	for name, h := range map[string]func(w http.ResponseWriter){
+		"nothing":     func(http.ResponseWriter) {},
+		"WriteHeader": func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"Write":       func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) },
+		"WriteString": func(w http.ResponseWriter) { _, _ = io.WriteString(w, "x") },
+		"Copy":        func(w http.ResponseWriter) { _, _ = io.Copy(w, strings.NewReader("x")) },
+		"Flush":       func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"controller":  func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+	} {
+		w := httptest.NewRecorder()
+		new(uncached.Writer).Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			clear(w.Header())
+			h(w)
+		}), mark)
+		got := w.Result().Header
+		if got.Get("Cache-Control") != "no-store" || !slices.Equal(got["Vary"], []string{"Cookie", "Authorization"}) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// The handler's own Cache-Control counts, and what Vary names already is not
+// named twice.
+func TestHandlersOwnHeaders(t *testing.T) {
+	for vary, want := range map[string][]string{
+		"":                           {"Cookie", "Authorization"},
+		"cookie":                     {"cookie", "Authorization"},
+		"Accept, Cookie":             {"Accept, Cookie", "Authorization"},
+		"*":                          {"*"},
+		"Cookie-Law,  authorization": {"Cookie-Law,  authorization", "Cookie"},
+	} {
+		w := httptest.NewRecorder()
+		new(uncached.Writer).Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			clear(w.Header())
+			w.Header().Set("Cache-Control", "private, max-age=60")
+			if vary != "" {
+				w.Header().Set("Vary", vary)
+			}
+			w.WriteHeader(http.StatusOK)
+		}), mark)
+		got := w.Result().Header
+		if got.Get("Cache-Control") != "private, max-age=60" || !slices.Equal(got["Vary"], want) {
+			t.Errorf("Vary %q: %v, want %q", vary, got, want)
+		}
+	}
+}
+
+// bare is a writer with the three methods alone.
+type bare struct{ http.ResponseWriter }
+
+// pushing is a writer as HTTP/2 has it.
+type pushing struct{ *httptest.ResponseRecorder }
+
+func (pushing) Push(string, *http.PushOptions) error { return http.ErrUseLastResponse }
+
+// hijacking is a writer as HTTP/1.1 has it.
+type hijacking struct{ *httptest.ResponseRecorder }
+
+func (hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, net.ErrClosed }
+
+// A handler finds the optional methods of the writer below, and no others.
+func TestOptionalMethods(t *testing.T) {
+	for name, c := range map[string]struct {
+		w                        http.ResponseWriter
+		flushes, hijacks, pushes bool
+	}{
+		"bare":   {bare{httptest.NewRecorder()}, false, false, false},
+		"plain":  {httptest.NewRecorder(), true, false, false},
+		"http/1": {hijacking{httptest.NewRecorder()}, true, true, false},
+		"http/2": {pushing{httptest.NewRecorder()}, true, false, true},
+	} {
+		new(uncached.Writer).Serve(c.w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, flushes := w.(http.Flusher)
+			h, hijacks := w.(http.Hijacker)
+			p, pushes := w.(http.Pusher)
+			if flushes != c.flushes || hijacks != c.hijacks || pushes != c.pushes {
+				t.Errorf("%s: flushes %v, hijacks %v, pushes %v", name, flushes, hijacks, pushes)
+			}
+			if hijacks {
+				if _, _, err := h.Hijack(); err != net.ErrClosed {
+					t.Errorf("%s: Hijack: %v", name, err)
+				}
+			}
+			if pushes {
+				if err := p.Push("/x", nil); err != http.ErrUseLastResponse {
+					t.Errorf("%s: Push: %v", name, err)
+				}
+			}
+		}), mark)
+	}
+}
+
+func TestOf(t *testing.T) {
+	h := http.Header{}
+	mark.Put(h)
+	if got := uncached.Of(h); got != mark {
+		t.Errorf("%+v, want %+v", got, mark)
+	}
+}
