@@ -145,6 +145,9 @@ func (rp *RelyingParty) checkMounted(r *http.Request) error {
 	if navigation.ServedBy(address, rp.redirect.EscapedPath()) {
 		return errNotMounted.because(fmt.Errorf("nothing serves %q, the path of RedirectURL, before a guard: mount login.Handler(), or login.CallbackHandler(), there", rp.redirect.EscapedPath()))
 	}
+	if len(r.URL.RawQuery) > maxQuery { // too long for an answer of a provider
+		return nil
+	}
 	query, _ := navigation.Query(r.URL.RawQuery)
 	if state := query.Get("state"); !query.Has("code") || !attempt.ValidState(state) {
 		return nil

@@ -12,6 +12,10 @@ import (
 // work in every browser and server.
 const MaxPath = 2000
 
+// maxServed bounds the path of one of our own handlers, in bytes. A longer
+// address is none of them, however it is spelled.
+const maxServed = 4 * MaxPath
+
 // ReturnPath returns the wish as a path that a person may be sent back to. It
 // must be a path of this site, by [LocalPath], and not one of handlers, which a
 // GET must not open (RT6). Empty handlers do not count.
@@ -89,6 +93,9 @@ func ServedBy(address, handler string) bool {
 // cleaned. Nobody is sent back to one of our own handlers, however it is
 // spelled.
 func servedPath(address string) string {
+	if raw, _, _ := strings.Cut(address, "?"); len(raw) > maxServed {
+		return "" // cleaning costs several times its length (G11)
+	}
 	decoded := Path(address)
 	if decoded == "" {
 		return ""

@@ -130,3 +130,21 @@ func FuzzLocalPath(f *testing.F) {
 		}
 	})
 }
+
+// What a stranger sends is judged by its length before it is decoded and
+// cleaned.
+func TestServedByLength(t *testing.T) {
+	for _, test := range []struct {
+		address string
+		served  bool
+	}{
+		{"/auth/callback?code=" + strings.Repeat("a", 100_000), true},
+		{strings.Repeat("/", 7_000) + "auth/callback", true},
+		{strings.Repeat("/", 9_000) + "auth/callback", false},
+		{strings.Repeat("/.", 1<<19) + "/auth/callback", false},
+	} {
+		if got := navigation.ServedBy(test.address, "/auth/callback"); got != test.served {
+			t.Errorf("%d bytes: served by the handler %v, want %v", len(test.address), got, test.served)
+		}
+	}
+}
