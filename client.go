@@ -148,5 +148,9 @@ func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) err
 	if err != nil {
 		return err
 	}
-	return classify(p.channel.Revoke(ctx, md.RevocationEndpoint, who, token, hint))
+	err = p.channel.Revoke(ctx, md.RevocationEndpoint, who, token, hint)
+	if errors.Is(err, backchannel.ErrCaller) {
+		return errClientRefused.because(err)
+	}
+	return classify(err)
 }

@@ -207,7 +207,7 @@ func classify(err error) error {
 	if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
 		e := outage(err).because(err)
 		if trouble.RetryAfter > 0 {
-			e.RetryAfter = trouble.RetryAfter
+			e.retryIn(trouble.RetryAfter)
 		}
 		return e
 	}
@@ -225,24 +225,47 @@ func classify(err error) error {
 	return err
 }
 
-// outage returns the kind of a failure to get an answer. A certificate
-// that is not trusted is not an outage: somebody has to replace it, or to name
-// its issuer to ProviderConfig.Transport.
+// outage returns the kind of a failure to get an answer that can be used. What
+// somebody has to mend first is no outage: a certificate that is not trusted,
+// an address with nothing there, a client that is refused.
 func outage(err error) kind {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return errCertificate
 	}
+	switch {
+	case errors.Is(err, backchannel.ErrCaller):
+		return errClientRefused
+	case errors.Is(err, backchannel.ErrMissing):
+		return errEndpoint
+	}
 	return errProviderUnavailable
 }
 
-// tokenFailure returns the *Error for a token that was not verified. Failing
-// to fetch the keys says nothing about the token, so it counts as the provider
-// being unavailable.
-func tokenFailure(err error) *Error {
-	if missing, ok := errors.AsType[*keyset.UnavailableError](err); ok {
-		return outage(err).after(missing.RetryAfter, missing)
+// mistake returns the *Error in err's chain if it is something that somebody
+// has to mend at the provider or in our registration there, or nil.
+func mistake(err error) *Error {
+	e, ok := errors.AsType[*Error](classify(err))
+	if !ok || e.Status != http.StatusServiceUnavailable || !isMistake(e.Code) {
+		return nil
 	}
-	return asError(err, errProviderUnavailable)
+	return e
+}
+
+// tokenFailure returns the *Error for a token that was not verified. Failing
+// to fetch the keys says nothing about the token: the provider is unavailable,
+// or its keys cannot be used.
+func tokenFailure(err error) *Error {
+	missing, ok := errors.AsType[*keyset.UnavailableError](err)
+	switch {
+	case !ok:
+		return asError(err, errProviderUnavailable)
+	case missing.Unusable():
+		return errKeys.because(missing)
+	}
+	if e := mistake(missing.Err); e != nil { // of the metadata that names the keys
+		return e
+	}
+	return outage(err).after(missing.RetryAfter, missing)
 }
 
 // failure returns an engine's error as an *Error. It returns nil for nil.
@@ -269,6 +292,8 @@ var (
 	errMetadataInvalid     = kind{"metadata_invalid", 503, "The sign-in service is not set up correctly."}
 	errMetadataIssuer      = kind{"metadata_issuer_mismatch", 503, "The sign-in service is not set up correctly."}
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
+	errEndpoint            = kind{"endpoint_missing", 503, "The sign-in service is not set up correctly."}
+	errKeys                = kind{"keys_unusable", 503, "The sign-in service is not set up correctly."}
 	errClientAuth          = kind{"client_auth_unsupported", 503, "The sign-in service is not set up correctly."}
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
@@ -322,6 +347,7 @@ var (
 	errRequestRefused = kind{"request_refused", 403, "The sign-in service does not accept what this site asks for."}
 	errCodeRefused    = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
 	errUserInfo       = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
+	errUserInfoAccess = kind{"userinfo_refused", 503, "The sign-in service does not tell this site who you are."}
 	errUserInfoSub    = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
 	errOnSignIn       = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
 	errOnRefresh      = kind{"refresh_hook_refused", 403, "You need to sign in again."}
@@ -360,11 +386,13 @@ var (
 	errNeedInvalid       = kind{"permission_invalid", 500, "Something went wrong on our side."}
 	errPermission        = kind{CodePermissionRequired, 401, "This needs a permission of its owner."}
 	errTicket            = kind{CodeTicketUnavailable, 403, "A permission for this cannot be asked for right now."}
+	errTicketMistake     = kind{"ticket_misconfigured", 403, "A permission for this cannot be asked for. This service is not set up correctly."}
 	errBusy              = kind{"authorization_server_busy", 503, "Too many requests ask for permission at once. Please try again."}
 	errIntrospection     = kind{"introspection_unavailable", 503, "The permission of this request cannot be checked right now."}
 	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
 	errRegistration      = kind{"registration_failed", 503, "The resource cannot be registered right now."}
 	errResourceIDs       = kind{"resource_ids_unavailable", 503, "Permissions cannot be checked right now."}
+	errPAT               = kind{"pat_unavailable", 503, "Permissions cannot be asked for right now."}
 	errOwnerGrantMissing = kind{CodeOwnerGrantMissing, 403, "The owner has not let this site ask for permissions."}
 	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
 )
@@ -420,4 +448,5 @@ var engineFailures = []struct {
 	{token.ErrAccessHash, errAccessTokenHash},
 	{backchannel.ErrTokenType, errTokenType},
 	{backchannel.ErrEndpoint, errMetadataInvalid},
+	{backchannel.ErrMissing, errEndpoint},
 }

@@ -33,21 +33,24 @@ const (
 
 // The codes of EventTrouble. docs/errors.md explains them.
 const (
-	troubleMetadata     = "metadata_outage"
-	troubleMember       = "metadata_defect"
-	troubleKey          = "skipped_key"
-	troubleKeyUse       = "other_key_use"
-	troubleServiceToken = "service_token_outage"
-	troubleRevocation   = "unrevoked_token"
-	troubleGarbage      = "garbage_record"
-	troubleIdle         = "idle_time_loss"
-	troubleList         = "unlisted_session"
-	troubleClaims       = "old_claims"
-	troubleTicket       = "long_ticket"
-	troubleClaim        = "defective_claim"
-	troubleAnswer       = "defective_token_answer"
-	troubleHost         = "other_host"
-	troubleReturnPath   = "dropped_return_path"
+	troubleMetadata      = "metadata_outage"
+	troubleDocument      = "metadata_unusable"
+	troubleMember        = "metadata_defect"
+	troubleKey           = "skipped_key"
+	troubleKeyUse        = "other_key_use"
+	troubleServiceToken  = "service_token_outage"
+	troubleServiceClient = "service_token_refused"
+	troubleRevocation    = "unrevoked_token"
+	troubleRevoker       = "revocation_refused"
+	troubleGarbage       = "garbage_record"
+	troubleIdle          = "idle_time_loss"
+	troubleList          = "unlisted_session"
+	troubleClaims        = "old_claims"
+	troubleTicket        = "long_ticket"
+	troubleClaim         = "defective_claim"
+	troubleAnswer        = "defective_token_answer"
+	troubleHost          = "other_host"
+	troubleReturnPath    = "dropped_return_path"
 )
 
 // The codes of events that are no failure.
@@ -109,6 +112,13 @@ var levels = map[string]slog.Level{
 	errNeedInvalid.code:     slog.LevelError,
 	errResourceInvalid.code: slog.LevelError,
 	errClientAuth.code:      slog.LevelError,
+	errEndpoint.code:        slog.LevelError,
+	errKeys.code:            slog.LevelError,
+	errUserInfoAccess.code:  slog.LevelError,
+	errTicketMistake.code:   slog.LevelError,
+	troubleDocument:         slog.LevelError,
+	troubleServiceClient:    slog.LevelError,
+	troubleRevoker:          slog.LevelError,
 
 	errLoginRequired.code:  slog.LevelInfo,
 	errStepUp.code:         slog.LevelInfo,
@@ -143,6 +153,15 @@ func levelOf(e Event) slog.Level {
 // isMistake reports whether somebody has to mend the program or its
 // configuration, because waiting does not help.
 func isMistake(code string) bool { return levels[code] == slog.LevelError }
+
+// troubleOf returns the code of a trouble: outage, or mistaken if waiting does
+// not help.
+func troubleOf(err error, outage, mistaken string) string {
+	if mistake(err) != nil {
+		return mistaken
+	}
+	return outage
+}
 
 // logAlone logs a refusal that belongs to no provider, because the identity is
 // one of the application's own.

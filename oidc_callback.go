@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
@@ -174,9 +173,8 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 		"redirect_uri":  {c.rp.config.RedirectURL},
 		"code_verifier": {c.attempt.Verifier()},
 	})
-	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok {
-		about := []string{"invalid_client", "unauthorized_client", "unsupported_grant_type"}
-		if refusal.Status == http.StatusUnauthorized || slices.Contains(about, refusal.Code) {
+	if refusal, ok := err.(*backchannel.Refusal); ok {
+		if errors.Is(refusal, backchannel.ErrCaller) {
 			return errClientRefused.because(refusal)
 		}
 		return errCodeRefused.because(refusal)

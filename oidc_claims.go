@@ -82,11 +82,18 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, clie
 	}
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
 	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
-	if err != nil {
-		return nil, errUserInfo.because(err)
+	if err == nil && a.Status != http.StatusOK {
+		err = a.Unexpected("user info")
 	}
-	if a.Status != http.StatusOK {
-		return nil, errUserInfo.because(a.Unexpected("user info"))
+	switch {
+	case a != nil && a.Status == http.StatusForbidden: // RFC 6750 §3.1, insufficient_scope
+		return nil, errUserInfoAccess.because(err)
+	case a != nil && a.Status == http.StatusUnauthorized: // a replica may not know the new token yet
+		return nil, errUserInfo.because(err)
+	case mistake(err) != nil:
+		return nil, mistake(err)
+	case err != nil:
+		return nil, errUserInfo.because(err)
 	}
 	body := a.Body
 	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "application/jwt" { // §5.3.2

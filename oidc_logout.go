@@ -350,7 +350,7 @@ func (rp *RelyingParty) revokeLater(refresh string) {
 	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
 		err := rp.provider.revoke(ctx, rp.client, refresh, "refresh_token")
 		if err != nil {
-			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleRevocation, ClientID: rp.client.ID, Err: err})
+			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleRevocation, troubleRevoker), ClientID: rp.client.ID, Err: err})
 		}
 		return struct{}{}, err
 	})

@@ -136,6 +136,9 @@ func stale(err error) error {
 	if ErrorCode(err) == CodeLoginRequired {
 		return err
 	}
+	if e := mistake(err); e != nil {
+		return e
+	}
 	e := errTokenStale.because(err)
 	if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
 		e.RetryAfter = cause.RetryAfter
@@ -237,18 +240,27 @@ func (n *renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
 // judge decides what a failed token request means for the refresh token.
 func (n *renewer) judge(err error) error {
-	refusal, refused := errors.AsType[*backchannel.Refusal](err)
-	if refused && slices.Contains(finalRefusals, refusal.Code) || errors.Is(err, backchannel.ErrTokenType) {
+	if final(err) || errors.Is(err, backchannel.ErrTokenType) {
 		return &session.RefusedError{Err: err}
 	}
 	if backchannel.FateKnown(err) {
-		return &session.TroubleError{Err: err, Wait: asError(err, errProviderUnavailable).RetryAfter}
+		e := asError(err, errClientRefused)
+		return &session.TroubleError{Err: e, Wait: e.RetryAfter}
 	}
 	return err
 }
 
+// final reports whether the server has ended the grant.
+func final(err error) bool {
+	refusal, ok := errors.AsType[*backchannel.Refusal](err)
+	return ok && slices.Contains(finalRefusals, refusal.Code)
+}
+
 func (n *renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 	e := asError(cause, errClientRefused)
+	if final(cause) { // it happens to honest people every day
+		e = errLoginRequired.because(cause)
+	}
 	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
 }
 

@@ -218,7 +218,7 @@ func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backcha
 		},
 		Fetched: func(ctx context.Context, _ *Metadata) { p.tellDefects(ctx) },
 		Failed: func(ctx context.Context, err error) {
-			p.emit(ctx, Event{Name: EventTrouble, Code: troubleMetadata, Err: err})
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleMetadata, troubleDocument), Err: err})
 		},
 		Now: p.now, Timeout: outbound.Timeout, Wait: metadataWait,
 		Pause: metadataBackoff, MaxPause: metadataBackoffMax,

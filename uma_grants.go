@@ -455,6 +455,9 @@ func (g *OwnerGrants) revoke(ctx context.Context, grant *ownerGrant) error {
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
+		if e := mistake(err); e != nil {
+			return also(e, errors.New("the grant is deleted here but not revoked"))
+		}
 		return errProviderUnavailable.because(fmt.Errorf("the grant is deleted here but not revoked: %w", err))
 	}
 	return nil

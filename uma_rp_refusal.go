@@ -113,6 +113,10 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 		return errClaimsRefused.because(r)
 	case "invalid_client":
 		return errClientRefused.because(r)
+	case "":
+		if r.Status == http.StatusUnauthorized {
+			return errClientRefused.because(r)
+		}
 	case "unauthorized_client":
 		if x.pushed && r.Status == 400 { // the session of the ID Token has ended (K11)
 			return errClaimsRefused.because(r)
@@ -245,7 +249,8 @@ func refusesFormat(code string) bool {
 // party.
 func concernsAll(err error) bool {
 	switch ErrorCode(err) {
-	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errClientRefused.code,
+	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errMetadataMissing.code, errCertificate.code,
+		errEndpoint.code, errClientAuth.code, errClientRefused.code,
 		errTokenType.code, errClaimsUnavailable.code, errClaimsRefused.code:
 		return true
 	}

@@ -43,7 +43,7 @@ func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret)
 		err = errors.New("the PATSource returned no token")
 	}
 	if err != nil {
-		return Secret{}, asError(err, errClientRefused)
+		return Secret{}, asError(err, errPAT)
 	}
 	return pat, nil
 }

@@ -36,7 +36,7 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	event := Event{Name: EventRefusal, Err: e.Err}
 	if refusal, ok := errors.AsType[*umaRefusal](err); ok {
 		event, e = rs.challenge(w.Header(), r, refusal)
-	} else if e.Code == errIntrospection.code || e.Code == errBusy.code {
+	} else if e.Code == errIntrospection.code || e.Code == errBusy.code || mistake(e) != nil {
 		w.Header().Set("Warning", unreachable)
 	}
 	e = e.answered()
@@ -77,6 +77,9 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 			return event, asError(err, errInternal)
 		case CodeOwnerGrantMissing: // asking again does not help: the owner has to act
 			return event, errOwnerGrantMissing.because(event.Err)
+		}
+		if mistake(err) != nil {
+			return event, errTicketMistake.because(event.Err)
 		}
 		return event, errTicket.because(event.Err)
 	}

@@ -28,7 +28,7 @@ const (
 // factsOf returns what the server says about token. It uses what the server
 // said within the last seconds, or else makes one introspection for all who
 // wait. The owner is that of the resource. Errors are of kind
-// errIntrospection.
+// errIntrospection or errBusy, or a mistake that somebody has to mend.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
 	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
 	f, err := rs.facts.Get(ctx, key, timeout, func(ctx context.Context) (*introspection.Facts, error) {
@@ -42,6 +42,9 @@ func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, to
 	})
 	if ErrorCode(err) == errBusy.code {
 		return nil, err
+	}
+	if e := mistake(err); e != nil {
+		return nil, e
 	}
 	if err != nil {
 		e := errIntrospection.because(err)

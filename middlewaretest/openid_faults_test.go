@@ -168,14 +168,14 @@ func formCases() []faultCase {
 		one("K2", middlewaretest.NoKeyID, in),
 		{row: "K3", faults: []middlewaretest.Fault{middlewaretest.NoKeyID, middlewaretest.ThreeKeys}, want: in},
 		one("K4", middlewaretest.DecoyKeys, in),
-		one("K5", middlewaretest.EncryptionKey, out("provider_unavailable", 1)), // no key is left
+		one("K5", middlewaretest.EncryptionKey, out("keys_unusable", 1)), // no key is left
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.EncryptionKey, middlewaretest.ThreeKeys}, want: bad("signature_invalid")},
 		// The kid is known, so nothing is fetched until the provider has a new
 		// key.
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.OtherKeyAlgorithm}, rotate: true, want: bad("signature_invalid")},
 		one("K7", middlewaretest.UnknownKeyID, bad("signature_invalid")),
 		one("K7", middlewaretest.WithdrawnKey, bad("signature_invalid")),
-		one("K7", middlewaretest.EmptyKeySet, out("provider_unavailable", 1)),
+		one("K7", middlewaretest.EmptyKeySet, out("keys_unusable", 1)),
 		at("K7", middlewaretest.EndpointDown, "jwks", out("provider_unavailable", 1)),
 		at("K7", middlewaretest.AuthorizationServerHangs, "jwks", out("provider_unavailable", 1)),
 	}

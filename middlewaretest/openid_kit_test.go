@@ -192,7 +192,7 @@ func (s *service) get(b *middlewaretest.Browser, path string) (int, string) {
 		s.t.Errorf("%s: %d may be cached", path, resp.StatusCode)
 	}
 	s.mu.Lock()
-	mistake := len(s.codes) > 0 && slices.Contains([]string{"metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused"}, s.codes[len(s.codes)-1])
+	mistake := len(s.codes) > 0 && slices.Contains([]string{"metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "keys_unusable"}, s.codes[len(s.codes)-1])
 	s.mu.Unlock()
 	if waits := resp.StatusCode == http.StatusServiceUnavailable && !mistake; waits != (resp.Header.Get("Retry-After") != "") {
 		s.t.Errorf("%s: %d with Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))

@@ -66,7 +66,8 @@ func (a *Answer) RefusesCaller() bool {
 }
 
 // Unexpected returns the error for an answer that cannot be used. It holds the
-// OAuth error code and nothing else of the body.
+// OAuth error code and nothing else of the body. It wraps ErrCaller or ErrMissing
+// if the answer is about that.
 func (a *Answer) Unexpected(what string) *Trouble {
 	_, t := a.tell(what + ": status")
 	return &Trouble{answered: true, cause: &t}
@@ -77,6 +78,7 @@ func (a *Answer) tell(head string) (code string, t told) {
 	if strictjson.Unmarshal(a.Body, &object) != nil {
 		object = nil
 	}
+	a.call.refused = a.RefusesCaller()
 	return a.call.tell(head, a.Status, object)
 }
 

@@ -19,6 +19,13 @@ var (
 	ErrTokenType = errors.New("a token type other than bearer")
 	// ErrEndpoint means that an endpoint is not a URL. Nothing was sent.
 	ErrEndpoint = errors.New("an endpoint is not a URL")
+
+	// ErrCaller means that the server refused the credentials of the call, or
+	// what they may do. Somebody has to mend the registration.
+	ErrCaller = errors.New("the server refuses who calls")
+	// ErrMissing means that the server has nothing at the address of an
+	// endpoint. Somebody has to mend the address.
+	ErrMissing = errors.New("there is nothing at the endpoint")
 )
 
 // Refusal is an answer by which the server refused the request (RFC 6749 §5.2).
@@ -34,6 +41,9 @@ type Refusal struct {
 // authenticated.
 func (e *Refusal) Error() string { return e.told.Error() }
 
+// Unwrap returns ErrCaller, ErrMissing or nil.
+func (e *Refusal) Unwrap() error { return e.told.blames }
+
 // Detail returns the error description, redacted, for debugging only.
 func (e *Refusal) Detail() string { return e.told.Detail() }
 
@@ -44,11 +54,14 @@ func (e *Refusal) Members(v any) error { return strictjson.Unmarshal(e.body, v) 
 // told is what a server told about an error: where, with which status, and the
 // members error and error_description of its body.
 type told struct {
-	text string
-	said *outbound.Said
+	text   string
+	said   *outbound.Said
+	blames error // ErrCaller, ErrMissing or nil
 }
 
 func (e *told) Error() string { return e.text }
+
+func (e *told) Unwrap() error { return e.blames }
 
 // Detail implements outbound.Detailed.
 func (e *told) Detail() string { return e.said.Detail() }
@@ -58,6 +71,7 @@ type call struct {
 	address string   // without the query
 	sent    string   // how the call was authenticated
 	secrets []string // what it sent
+	refused bool     // the answer is about the credentials, whatever its code
 }
 
 // tell reads the members of an error object (RFC 6749 §5.2). The text begins
@@ -76,17 +90,29 @@ func (c call) tell(head string, status int, object map[string]json.RawMessage) (
 		text += " " + word
 	}
 	text += " from " + c.address
-	if c.sent != "" && blamesCaller(status, code) {
+	blames := blame(status, code)
+	if c.refused {
+		blames = ErrCaller
+	}
+	if c.sent != "" && (blames == ErrCaller || code == "invalid_request") { // some servers say that of credentials too
 		text += ", with " + c.sent
 	}
-	return outbound.Clip(code), told{text, said}
+	return outbound.Clip(code), told{text, said, blames}
 }
 
-// blamesCaller reports whether an answer may be about the credentials of the
-// call (RFC 6749 §5.2, RFC 6750 §3.1). A 403 with a code of UMA is not.
-func blamesCaller(status int, code string) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden && code == "" ||
-		slices.Contains([]string{"invalid_client", "unauthorized_client", "insufficient_scope"}, code)
+// blame says what an answer is about, if it is the credentials of the call (RFC
+// 6749 §5.2, RFC 6750 §3.1) or its address. A 403 with a code of UMA is neither,
+// nor is a 404 with a code, which a server of OAuth has sent.
+func blame(status int, code string) error {
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden && code == "",
+		slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "insufficient_scope"}, code):
+		return ErrCaller
+	case code != "":
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusGone:
+		return ErrMissing
+	}
+	return nil
 }
 
 // Trouble is a call that the server neither granted nor refused. There was no

@@ -228,7 +228,7 @@ func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, 
 	var object map[string]json.RawMessage
 	_ = json.Unmarshal(said.Body, &object) // what is not an object has no members
 	status := said.Response.StatusCode
-	code, t := call{outbound.Address(endpoint), who.sent(), who.secretsIn(form)}.tell("token endpoint answered", status, object)
+	code, t := call{address: outbound.Address(endpoint), sent: who.sent(), secrets: who.secretsIn(form)}.tell("token endpoint answered", status, object)
 	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
 		return &Refusal{Status: status, Code: code, body: said.Body, told: t}
 	}

@@ -41,6 +41,16 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return "keyset: keys unavailable: " + e.Err.Error() }
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
+// Unusable reports whether the server has answered, but with nothing that could
+// ever serve: no document, one that is not a key set, or a set without a key
+// that may verify. Somebody has to mend that.
+func (e *UnavailableError) Unusable() bool {
+	if status, ok := errors.AsType[*outbound.StatusError](e.Err); ok {
+		return status.Code == http.StatusNotFound || status.Code == http.StatusGone
+	}
+	return errors.Is(e.Err, errEmptySet) || errors.Is(e.Err, outbound.ErrNotJSON) || errors.Is(e.Err, outbound.ErrTooLarge)
+}
+
 // Config says where keys come from. [New] copies it.
 type Config struct {
 	// Client makes the fetches; nil means outbound.NewClient(nil, false).

@@ -109,7 +109,7 @@ func troubleRows() []rsRow {
 		{name: "introspection: our client refused", prepare: func(w *world.Photoz) {
 			w.Must(w.AddClient(opserver.Client{ID: "photoz", Secret: "another"}))
 			w.ExpirePATs()
-		}, request: with, status: 503, header: "trouble", calls: 3},
+		}, request: with, status: 503, header: "client_refused", calls: 3},
 		{name: "ticket: 503", prepare: fault(opserver.EndpointDown, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
 		{name: "ticket: a page", prepare: fault(opserver.HTMLAnswer, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
 		{name: "ticket: oversize", prepare: fault(opserver.HugeAnswer, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
@@ -133,7 +133,7 @@ func troubleRows() []rsRow {
 		{name: "metadata: nobody listens, no token", cold: true, prepare: offline, request: without, status: 403, header: "Warning"},
 		{name: "metadata: nobody listens, token", cold: true, prepare: offline, request: with, status: 503, header: "trouble"},
 		{name: "metadata: another issuer, no token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: without, status: 403, header: "Warning", calls: 1},
-		{name: "metadata: another issuer, token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: with, status: 503, header: "trouble", calls: 1},
+		{name: "metadata: another issuer, token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: with, status: 503, header: "metadata_issuer_mismatch", calls: 1},
 		{name: "not registered yet", cold: true, request: without, status: 401, header: "ticket", calls: 6},
 	}
 }
@@ -226,6 +226,8 @@ func wantHeader(w *world.Photoz, answer *httptest.ResponseRecorder, header strin
 		if answer.Header().Get("Warning") != world.Unreachable {
 			w.T.Errorf("Warning %q", answer.Header().Get("Warning"))
 		}
+	case "client_refused", "metadata_issuer_mismatch":
+		world.WantMistake(w.T, answer, header)
 	default:
 		if answer.Header().Get("WWW-Authenticate") != "" && answer.Code != http.StatusUnauthorized && answer.Code != http.StatusBadRequest ||
 			answer.Header().Get("Warning") != "" {

@@ -79,6 +79,62 @@ func TestUMAHugeIntrospectionIsNamed(t *testing.T) {
 	}
 }
 
+// TestUMAMistakes: what somebody has to mend at the authorization server, or in
+// our registration there, has a code of its own in log and body, at ERROR and
+// without Retry-After. The protocol's answer stays.
+func TestUMAMistakes(t *testing.T) {
+	type says struct {
+		pattern string
+		status  int
+		body    string
+	}
+	for name, c := range map[string]struct {
+		says  says
+		token string
+		code  string
+		cause []string
+	}{
+		"introspection, wrong secret":   {says{"POST /look", 401, `{"error":"invalid_client"}`}, "tok", "client_refused", []string{"invalid_client", "https://as.example.org/look"}},
+		"introspection, not for us":     {says{"POST /look", 403, ``}, "tok", "client_refused", []string{"403", "/look"}},
+		"introspection, nothing there":  {says{"POST /look", 404, `<html>`}, "tok", "endpoint_missing", []string{"404", "/look"}},
+		"introspection, another method": {says{"POST /look", 405, ``}, "tok", "endpoint_missing", []string{"405"}},
+		"permission, wrong PAT scope":   {says{"POST /perm", 403, `{"error":"invalid_scope"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_scope", "/perm, with a bearer token"}},
+		"permission, PAT refused":       {says{"POST /perm", 401, `{"error":"invalid_token"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_token", "with a bearer token"}},
+		"permission, nothing there":     {says{"POST /perm", 404, ``}, "", "ticket_misconfigured", []string{"endpoint_missing", "/perm"}},
+		"PAT, scope not allowed":        {says{"POST as.example.org/token", 400, `{"error":"invalid_scope"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_scope", "/token"}},
+		"PAT, wrong secret":             {says{"POST as.example.org/token", 401, `{"error":"invalid_client"}`}, "", "ticket_misconfigured", []string{"client_refused", "client_secret_basic and a secret"}},
+		"PAT, nothing there":            {says{"POST as.example.org/token", 404, `not here`}, "", "ticket_misconfigured", []string{"endpoint_missing", "/token"}},
+		"permission, trouble":           {says{"POST /perm", 503, ``}, "", "ticket_unavailable", []string{"503"}},
+		"permission, too many":          {says{"POST /perm", 429, ``}, "", "ticket_unavailable", []string{"429"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			s.Says(c.says.pattern, c.says.status, c.says.body)
+			h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))
+			answer := world.Send(h, "GET", "/", c.token)
+			if c.token != "" {
+				world.WantMistake(t, answer, c.code)
+			} else {
+				world.WantUnreachable(t, answer)
+			}
+			codes := append(s.EventsOf(gatehouse.EventTicket), s.EventsOf(gatehouse.EventRefusal)...)
+			if len(codes) != 1 || codes[0] != c.code || answer.Header().Get("Retry-After") != "" || !strings.Contains(answer.Body.String(), `"`+c.code+`"`) {
+				t.Errorf("codes %q, Retry-After %q: %s", codes, answer.Header().Get("Retry-After"), answer.Body)
+			}
+			level := "level=ERROR"
+			if c.code == "ticket_unavailable" {
+				level = "level=WARN"
+			}
+			lines := strings.Split(strings.TrimSpace(s.Log()), "\n")
+			for _, want := range append(c.cause, level, "code="+c.code, "id=", "method=GET", "path=/") {
+				if !strings.Contains(lines[len(lines)-1], want) {
+					t.Errorf("the log lacks %q: %s", want, lines[len(lines)-1])
+				}
+			}
+		})
+	}
+}
+
 // TestUMANoRuleNamesTheRequest: the log says which method and path no rule
 // covers, without the query.
 func TestUMANoRuleNamesTheRequest(t *testing.T) {

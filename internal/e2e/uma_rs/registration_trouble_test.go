@@ -29,7 +29,7 @@ func TestUMARegistrationTrouble(t *testing.T) {
 	}{
 		"the list fails":                 {world.Albums, []says{{"GET /res", 500, `[]`}}, "provider_unavailable", 0},
 		"the list is not an array":       {world.Albums, []says{{"GET /res", 200, `{"ids":[]}`}}, "registration_failed", 0},
-		"the list is refused":            {world.Albums, []says{{"GET /res", 404, ``}}, "provider_unavailable", 0},
+		"the list is refused":            {world.Albums, []says{{"GET /res", 404, ``}}, "endpoint_missing", 0},
 		"a description fails":            {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
 		"a description is not an object": {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 200, `[]`}}, "registration_failed", 0},
 		"odd ids are passed over":        {world.Albums, []says{{"GET /res", 200, `["..","a\u0000","r-1"]`}, {"GET /res/r-1", 200, mine}}, "", 0},
@@ -38,7 +38,9 @@ func TestUMARegistrationTrouble(t *testing.T) {
 		"an update is refused":           {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 409, ``}}, "provider_unavailable", 0},
 		"gone before the update":         {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 404, ``}, {"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"r-2"}`}}, "", 1},
 		"creating fails":                 {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 500, `{"_id":"r-1"}`}}, "provider_unavailable", 1},
-		"creating is refused":            {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "provider_unavailable", 1},
+		"creating is refused":            {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "endpoint_missing", 1},
+		"our client may not":             {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 403, `{"error":"insufficient_scope"}`}}, "client_refused", 2},
+		"another media type":             {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 405, ``}}, "endpoint_missing", 1},
 		"created, without a sound id":    {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"a/../\u0000"}`}}, "registration_failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,13 +96,13 @@ func TestUMAPATSourceTrouble(t *testing.T) {
 		code   string
 		calls  int // of the registration endpoint
 	}{
-		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "client_refused", 0},
-		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "client_refused", 0},
-		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "provider_unavailable", 1},
+		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "pat_unavailable", 0},
+		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "pat_unavailable", 0},
+		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "client_refused", 1},
 		"no other, error": {func(refused gatehouse.Secret) (gatehouse.Secret, error) {
 			return oneThen(refused, errors.New("db: away"))
-		}, "client_refused", 1},
-		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "provider_unavailable", 2},
+		}, "pat_unavailable", 1},
+		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "client_refused", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewScript(t)

@@ -312,6 +312,21 @@ func WantTrouble(t testing.TB, r *httptest.ResponseRecorder) {
 	}
 }
 
+// WantMistake is WantTrouble for what somebody has to mend first, so that nobody
+// is told to come back later.
+func WantMistake(t testing.TB, r *httptest.ResponseRecorder, code string) {
+	t.Helper()
+	if r.Code != http.StatusServiceUnavailable || r.Header().Get("Retry-After") != "" || !strings.Contains(r.Body.String(), `"`+code+`"`) {
+		t.Errorf("answer %d, Retry-After %q, body %s; want 503, no Retry-After and %s", r.Code, r.Header().Get("Retry-After"), r.Body, code)
+	}
+	if r.Header().Get("Warning") != Unreachable {
+		t.Errorf("Warning %q", r.Header().Get("Warning"))
+	}
+	if Served(r) {
+		t.Error("the handler ran although nobody could say whether it may")
+	}
+}
+
 // Exchange presents a ticket as the print shop, for a person.
 func (w *Photoz) Exchange(ticket, user string) (rpt string, status int) {
 	w.T.Helper()
