@@ -97,7 +97,7 @@ func (x *exchange) run(flight, asker context.Context) *outcome {
 	case code == errRPTRefused.code || code == errRPTUnusable.code && x.rpt != "":
 		tokens.Drop(x.key, x.rpt)
 	case o.again == retryUpgrade:
-		tokens.Finish(x.key, x.rpt)
+		tokens.Rest(x.key, x.rpt)
 	case code == errUMADenied.code:
 		w.Deny(x.request)
 	}

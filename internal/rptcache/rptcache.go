@@ -29,8 +29,9 @@ const (
 	// maxUpgrade is below the 4,000 characters over which Keycloak ignores an
 	// rpt (K25). A token of this size is not offered, so that it stops growing.
 	maxUpgrade = 3500
-	// denialTime is how long a denied request is answered from memory, so that
-	// a client that repeats it does not hammer the owner's server.
+	// denialTime is how long a denied request is answered from memory, and a
+	// token whose upgrade was refused is not offered again, so that a client
+	// that repeats it does not hammer the owner's server.
 	denialTime = 5 * time.Second
 	// maxDenials bounds that memory. When it is full, denials are not
 	// remembered.
@@ -80,8 +81,8 @@ type held struct {
 	token   string
 	expires time.Time // zero if the server did not say: valid until refused
 	put     uint64
-	refused bool // challenged since it last served, so only its own paths get it
-	final   bool // its upgrade was refused, so it is not offered again
+	refused bool      // challenged since it last served, so only its own paths get it
+	rests   time.Time // until then it is not offered, because its upgrade was refused
 }
 
 // served says which token last served a path. A hash suffices: two paths with
@@ -130,7 +131,8 @@ func (c *Cache) Choose(key Key, path string) Choice {
 
 // Upgradable returns the token to offer for an upgrade, or "" (UMA Grant
 // §3.3.1, rpt). It is the one that was sent, if it is still kept, and otherwise
-// the one to send. A long token is not offered, nor one whose upgrade was refused.
+// the one to send. A long token is not offered, nor one whose upgrade was
+// refused within denialTime.
 func (c *Cache) Upgradable(key Key, path, sent string) string {
 	now := c.now()
 	c.mu.Lock()
@@ -146,15 +148,15 @@ func (c *Cache) Upgradable(key Key, path, sent string) string {
 	if h == nil {
 		h = e.tokens[0]
 	}
-	if h.final || TooLong(h.token) {
+	if len(h.token) >= maxUpgrade || now.Before(h.rests) {
 		return ""
 	}
 	return h.token
 }
 
-// TooLong reports whether a token is so long that it is not offered for an
-// upgrade, and that a server may refuse a header that holds it.
-func TooLong(token string) bool { return len(token) >= maxUpgrade }
+// TooLong reports whether a token is so long that a server may refuse a header
+// that holds it.
+func TooLong(token string) bool { return len(token) > maxUpgrade }
 
 // Newer returns the newest token if it was stored after the choice, and
 // otherwise "".
@@ -200,7 +202,7 @@ func (c *Cache) choose(e *entry, path string) (h *held, exact bool) {
 	if h := e.serves(maphash.String(c.seed, path)); h != nil {
 		return h, true
 	}
-	if len(e.tokens) > 1 {
+	if len(e.tokens) > 1 || e.tokens[0].refused { // else it makes no difference
 		for rest := range prefixes(path) {
 			if h := e.serves(maphash.String(c.seed, rest)); h != nil {
 				return h, false
@@ -274,13 +276,14 @@ func (c *Cache) Refuse(key Key, token string) {
 	}
 }
 
-// Finish records that the authorization server refused to upgrade token.
-func (c *Cache) Finish(key Key, token string) {
+// Rest records that the authorization server has just refused to upgrade token.
+func (c *Cache) Rest(key Key, token string) {
+	until := c.now().Add(denialTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found := c.entries[key]; found != nil {
 		if h := found.Value.(*entry).find(token); h != nil {
-			h.final = true
+			h.rests = until
 		}
 	}
 }

@@ -71,7 +71,7 @@ func TestOneToken(t *testing.T) {
 	c.want(t, "dropped", "", "")
 	c.Refuse(ana, "a")
 	c.Drop(ana, "a")
-	c.Finish(ana, "a")
+	c.Rest(ana, "a")
 	c.serve(path, "a")
 	c.want(t, "dropped twice", "", "")
 
@@ -92,8 +92,16 @@ func TestOneToken(t *testing.T) {
 	if got := c.Choose(ana, "/other").Token; got != "c" {
 		t.Errorf("served again: chosen %q for another path", got)
 	}
-	c.Finish(ana, "c")
+	c.Refuse(ana, "c")
+	for rest, token := range map[string]string{"/more": "c", "/more/a": "c", path + "/photos/1": "c", "/other": ""} {
+		if got := c.Choose(ana, rest).Token; got != token {
+			t.Errorf("refused once more: %s gets %q, want %q", rest, got, token)
+		}
+	}
+	c.Rest(ana, "c")
 	c.want(t, "its upgrade was refused", "c", "")
+	c.now = c.now.Add(5 * time.Second)
+	c.want(t, "five seconds later", "c", "c")
 }
 
 // TestFewTokens: of one key the newest four are kept, and a path gets the one

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
@@ -96,8 +97,13 @@ func TestUMARefusedUpgradeStays(t *testing.T) {
 	}
 	w.WantPicture(c, world.ShopScriptPhotos+"/a") // still served, without a new token
 	w.WantCode(c, world.ShopScriptPhotos+"/c", "uma_denied")
-	if got := w.Asked(); len(got) != 4 || got[3].Has("rpt") { // refused once is enough
+	if got := w.Asked(); len(got) != 4 || got[3].Has("rpt") { // refused once is enough for a while
 		t.Errorf("asked %v", got[3:])
+	}
+	w.Advance(5 * time.Second)
+	w.WantCode(c, world.ShopScriptPhotos+"/d", "uma_denied")
+	if got := w.Asked(); len(got) != 6 || got[4].Get("rpt") != "rpt1" || got[5].Has("rpt") { // then another ticket may upgrade it
+		t.Errorf("asked %v", got[4:])
 	}
 }
 
@@ -128,7 +134,7 @@ func TestUMALongToken(t *testing.T) {
 	}{
 		"431":            {431, 20, true},
 		"400, long":      {400, 3501, true},
-		"400, just fits": {400, 3499, false},
+		"400, just fits": {400, 3500, false},
 		"413":            {413, 8000, false},
 	} {
 		t.Run(name, func(t *testing.T) {
