@@ -142,7 +142,9 @@ func (g *umaGuard) check(r *http.Request) (*Identity, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, g.rs.budget)
 		defer cancel()
-		if f, err = g.rs.factsOf(ctx, key, token, owner); err != nil {
+		if f, err = g.rs.factsOf(ctx, key, token, owner); ErrorCode(err) == CodeOwnerGrantMissing {
+			return nil, errPermission.because(&umaRefusal{need: need, cause: err})
+		} else if err != nil {
 			return nil, err
 		}
 	}

@@ -28,10 +28,11 @@ const (
 // factsOf returns what the server says about token. It uses what the server
 // said within the last seconds, or else makes one introspection for all who
 // wait. The owner is that of the resource. Errors are of kind
-// errIntrospection or errBusy, or a mistake that somebody has to mend.
+// errIntrospection, errBusy or errOwnerGrantMissing, or a mistake that somebody
+// has to mend.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
 	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
-	f, err := rs.facts.Get(ctx, key, timeout, func(ctx context.Context) (*introspection.Facts, error) {
+	ask := func(ctx context.Context) (*introspection.Facts, error) {
 		if !rs.facts.WasActive(key) { // anybody can make up a token
 			if !rs.provider.tokenCalls.Try(rs.tokens) {
 				return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
@@ -39,21 +40,35 @@ func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, to
 			defer rs.provider.tokenCalls.Leave()
 		}
 		return rs.introspect(ctx, token, owner)
-	})
-	if ErrorCode(err) == errBusy.code {
-		return nil, err
 	}
-	if e := mistake(err); e != nil {
-		return nil, e
+	var f *introspection.Facts
+	var err error
+	if rs.asksByPAT() {
+		f, err = rs.facts.GetAs(ctx, key, introspection.KeyOf(token, ""), timeout, ask)
+	} else {
+		f, err = rs.facts.Get(ctx, key, timeout, ask)
 	}
 	if err != nil {
-		e := errIntrospection.because(err)
-		if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
-			e.RetryAfter = cause.RetryAfter
-		}
-		return nil, e
+		return nil, unanswered(err)
 	}
 	return f, nil
+}
+
+// unanswered returns the error of an introspection that did not say anything
+// about the token. What waiting does not help keeps its code.
+func unanswered(err error) error {
+	if e := mistake(err); e != nil {
+		return e
+	}
+	cause, ok := errors.AsType[*Error](err)
+	if ok && (cause.Code == errBusy.code || cause.Code == CodeOwnerGrantMissing) {
+		return cause
+	}
+	e := errIntrospection.because(err)
+	if ok && cause.RetryAfter > 0 {
+		e.RetryAfter = cause.RetryAfter
+	}
+	return e
 }
 
 // asksByPAT reports whether to authenticate introspection with the protection

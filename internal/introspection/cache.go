@@ -3,6 +3,7 @@ package introspection
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ const (
 	// that repeats it. It is short, because the owner may agree meanwhile.
 	inactiveTTL = 2 * time.Second
 	// activeKept bounds how many keys of tokens seen active are remembered: at
-	// least so many of the newest, at most twice as many, in some 10 MB.
+	// least so many of the newest, at most twice as many, in some 10 MB. If it
+	// matters who asks, a token has its own key and one for each asker.
 	activeKept = 50_000
 )
 
@@ -62,12 +64,13 @@ func hash(s string) (sum Key) {
 // Refused tokens have their own memory, so that a flood of junk pushes out
 // nothing good. A Cache is safe for concurrent use.
 type Cache struct {
-	ttl     time.Duration
-	now     func() time.Time
-	flights flight.Group[Key, *Facts]
-	good    memory
-	bad     memory
-	active  keySet
+	ttl       time.Duration
+	now       func() time.Time
+	flights   flight.Group[Key, *Facts]
+	strangers flight.Group[Key, look] // about tokens that nobody has seen active, whoever asks
+	good      memory
+	bad       memory
+	active    keySet
 }
 
 // NewCache makes a Cache that uses facts for ttl, but never past the end of
@@ -102,6 +105,64 @@ func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask fun
 	})
 }
 
+// GetAs is Get if the answer depends on who asks. own is the key of the token
+// and the asker, and token that of the token alone. As long as nobody has seen
+// the token active, it is asked about once for all, and what one asker learns
+// of an inactive token holds for all for inactiveTTL. Otherwise strangers could
+// have one token that they made up looked up as often as there are askers.
+func (c *Cache) GetAs(ctx context.Context, own, token Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (*Facts, error) {
+	for !c.active.has(token) {
+		if f := c.bad.get(token, c.now()); f != nil {
+			return f, nil
+		}
+		l, err := c.firstLook(ctx, own, token, timeout, ask)
+		switch {
+		case err != nil:
+			return nil, err
+		case l.own == own && (l.facts != nil || l.err != nil):
+			return l.facts, l.err
+		case l.facts != nil && !l.facts.Active:
+			return l.facts, nil
+		} // else another asker learned nothing that holds for this one
+	}
+	return c.Get(ctx, own, timeout, func(ctx context.Context) (*Facts, error) {
+		was := c.active.has(own)
+		f, err := ask(ctx)
+		if err == nil && !f.Active && was { // it has ended
+			c.active.drop(token)
+		}
+		return f, err
+	})
+}
+
+// look is what one asker learned of a token.
+type look struct {
+	own   Key // of the token and the asker
+	facts *Facts
+	err   error // neither means that the token was seen active meanwhile
+}
+
+// firstLook asks about a token that nobody has seen active, once for all
+// askers.
+func (c *Cache) firstLook(ctx context.Context, own, token Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (look, error) {
+	return c.strangers.Do(ctx, token, timeout, func(ctx context.Context) (look, error) {
+		asked := c.now()
+		if f := c.bad.get(token, asked); f != nil || c.active.has(token) {
+			return look{own: own, facts: f}, nil
+		}
+		f, err := ask(ctx)
+		switch {
+		case err != nil:
+			return look{own: own, err: err}, nil
+		case !f.Active:
+			c.active.drop(own)
+			return look{own: own, facts: c.bad.put(token, f, asked, asked.Add(inactiveTTL))}, nil
+		}
+		c.active.add(token)
+		return look{own: own, facts: c.keep(own, f, asked)}, nil
+	})
+}
+
 // keep remembers what the server answered at the given time. It returns the facts
 // as they are remembered.
 func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
@@ -129,7 +190,9 @@ func (c *Cache) WasActive(key Key) bool { return c.active.has(key) }
 func (c *Cache) Forget(key Key, f *Facts) { c.good.forget(key, f) }
 
 // Wait returns when no call is under way, or with the error of ctx.
-func (c *Cache) Wait(ctx context.Context) error { return c.flights.Wait(ctx) }
+func (c *Cache) Wait(ctx context.Context) error {
+	return errors.Join(c.strangers.Wait(ctx), c.flights.Wait(ctx))
+}
 
 // keySet is a bounded set of keys. When the newer half is full, the older half
 // is dropped. Only tokens that are active get in, so strangers push out nothing.

@@ -1,6 +1,7 @@
 package uma_rs_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -168,10 +169,26 @@ func TestUMAOwnerNotConnected(t *testing.T) {
 		t.Errorf("after the helper the body is %q, want %q", got, body)
 	}
 
+	// The same if only the owner's PAT could look the token up.
+	rs, err := gatehouse.NewResourceServer(w.Process(), gatehouse.ResourceServerConfig{Client: gatehouse.Client{ID: "photoz", Auth: gatehouse.AuthNone}, PAT: noPAT{}})
+	w.Must(err)
+	answer = world.Send(world.Photos(rs.UMAProtect(album7.AllOf("view"))), "GET", "/", "some-token")
+	world.WantUnreachable(t, answer)
+	if codes := w.EventsOf(gatehouse.EventTicket); len(codes) != 2 || codes[1] != gatehouse.CodeOwnerGrantMissing || gatehouse.IsUMAUnreachable(answer.Result()) {
+		t.Errorf("with a token: %q: %s", codes, answer.Body)
+	}
+
 	w.SetDown(true)
 	down := world.Send(world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules())), "GET", "/albums/", "")
 	world.WantUnreachable(t, down)
-	if codes := w.EventsOf(gatehouse.EventTicket); codes[1] != gatehouse.CodeTicketUnavailable || !gatehouse.IsUMAUnreachable(down.Result()) {
+	if codes := w.EventsOf(gatehouse.EventTicket); codes[2] != gatehouse.CodeTicketUnavailable || !gatehouse.IsUMAUnreachable(down.Result()) {
 		t.Errorf("server down: %q", codes)
 	}
+}
+
+// noPAT knows no owner.
+type noPAT struct{}
+
+func (noPAT) PAT(context.Context, string, gatehouse.Secret) (gatehouse.Secret, error) {
+	return gatehouse.Secret{}, &gatehouse.Error{Code: gatehouse.CodeOwnerGrantMissing, Status: http.StatusForbidden}
 }

@@ -1,6 +1,7 @@
 package uma_rs_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -189,6 +190,82 @@ func TestUMAMadeUpTokens(t *testing.T) {
 			t.Errorf("ttl %v: %d introspections, some of what cannot be a token", ttl, n)
 		}
 	}
+}
+
+// ownerPATs has a token for every owner.
+type ownerPATs struct{}
+
+func (ownerPATs) PAT(_ context.Context, owner string, _ gatehouse.Secret) (gatehouse.Secret, error) {
+	return gatehouse.NewSecret("pat-of-" + owner), nil
+}
+
+// TestUMAMadeUpTokensOfManyOwners: where introspection needs the owner's PAT, a
+// made-up token is looked up once, however many owners' resources it is tried
+// at. A token that is active for one owner is judged for each by itself.
+func TestUMAMadeUpTokensOfManyOwners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := world.NewScript(t)
+		s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+		var mu sync.Mutex
+		looks := map[string]int{}
+		s.Mux.HandleFunc("POST /look", func(w http.ResponseWriter, r *http.Request) {
+			owner, token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer pat-of-"), r.PostFormValue("token")
+			mu.Lock()
+			looks[token]++
+			mu.Unlock()
+			time.Sleep(100 * time.Millisecond)
+			w.Header().Set("Content-Type", "application/json")
+			if token == "good" && (owner == "o1" || owner == "o2") {
+				fmt.Fprintf(w, `{"active":true,"sub":%q,"permissions":[{"resource_id":"r-%s","resource_scopes":["view"]}]}`, "by "+owner, owner)
+				return
+			}
+			_, _ = io.WriteString(w, `{"active":false}`)
+		})
+		rs, err := gatehouse.NewResourceServer(s.Process, gatehouse.ResourceServerConfig{Client: gatehouse.Client{ID: "photoz", Auth: gatehouse.AuthNone}, PAT: ownerPATs{}})
+		s.Must(err)
+		h := world.Photos(rs.UMAProtect(gatehouse.NeedFunc(func(r *http.Request) (gatehouse.Permission, error) {
+			owner := strings.TrimPrefix(r.URL.Path, "/")
+			return gatehouse.Resource{Owner: owner, ID: "r-" + owner}.AllOf("view"), nil
+		})))
+		at := func(i int) string { return fmt.Sprintf("/o%d", i) }
+		world.Together(20, func(i int) int {
+			a := world.Send(h, "GET", at(i), "junk")
+			if a.Code != 401 {
+				t.Errorf("owner %d: %d %s", i, a.Code, a.Body)
+			}
+			return a.Code
+		})
+		for i := range 20 {
+			world.Send(h, "GET", at(i), "junk")
+		}
+		if looks["junk"] != 1 {
+			t.Errorf("a made-up token was looked up %d times within two seconds, want once", looks["junk"])
+		}
+		time.Sleep(2 * time.Second)
+		s.Advance(2 * time.Second)
+		world.Send(h, "GET", at(3), "junk")
+		if looks["junk"] != 2 {
+			t.Errorf("%d times after two seconds", looks["junk"])
+		}
+		for _, c := range []struct{ owner, status int }{{1, 200}, {2, 200}, {3, 401}, {1, 200}, {2, 200}} {
+			if a := world.Send(h, "GET", at(c.owner), "good"); a.Code != c.status {
+				t.Errorf("owner %d: %d %s", c.owner, a.Code, a.Body)
+			}
+		}
+		if looks["good"] != 3 {
+			t.Errorf("a good token was looked up %d times for three owners", looks["good"])
+		}
+		s.Advance(time.Hour)
+		for range 3 { // for the third owner it was never active, and what holds for the others stays
+			world.Together(9, func(i int) int { return world.Send(h, "GET", at(i%3+1), "good").Code })
+			if a := world.Send(h, "GET", at(2), "good"); a.Code != 200 {
+				t.Errorf("%d %s", a.Code, a.Body)
+			}
+		}
+		if looks["good"] != 6 {
+			t.Errorf("a good token was looked up %d times in all, want 6", looks["good"])
+		}
+	})
 }
 
 // TestUMARegisterWaitsForItsTurn: the application's own registrations are not
