@@ -21,9 +21,13 @@ import (
 const (
 	// maxForm bounds the body, in bytes.
 	maxForm = 64 << 10
-	// maxHeader bounds the header, in bytes. Common servers and proxies accept
-	// 8 to 32 KiB.
+	// maxHeader bounds the header without our attempts, in bytes. Common servers
+	// and proxies accept 8 to 32 KiB.
 	maxHeader = 32 << 10
+	// maxAtOnce is how many bytes of attempts are not counted: those of two dozen
+	// tabs that were opened at once with the longest paths. The first answer
+	// brings them under maxAttempts.
+	maxAtOnce = 24 * (3<<10 + 64)
 	// maxQuery bounds the query, in bytes, before it is parsed. It leaves room
 	// for a code and for the parameters that providers add.
 	maxQuery = 16 << 10
@@ -39,7 +43,7 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
 		defer rp.recovered(w, r)
-		if err := checkSize(r); err != nil {
+		if err := rp.checkSize(r); err != nil {
 			rp.refuse(w, r, err)
 			return
 		}
@@ -75,22 +79,25 @@ func postedForm(r *http.Request) (url.Values, error) {
 }
 
 // checkSize refuses a request whose announced size is too large.
-func checkSize(r *http.Request) error {
+func (rp *RelyingParty) checkSize(r *http.Request) error {
 	if r.ContentLength > maxForm {
 		return errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
 	}
 	if n := len(r.URL.RawQuery); n > maxQuery {
 		return errQueryTooLong.because(fmt.Errorf("query of %d bytes", n))
 	}
-	return checkHeaderSize(r)
+	return rp.checkHeaderSize(r)
 }
 
-func checkHeaderSize(r *http.Request) error {
+func (rp *RelyingParty) checkHeaderSize(r *http.Request) error {
 	size := 0
 	for name, values := range r.Header {
 		for _, v := range values {
 			size += len(name) + len(v) + len(": \r\n")
 		}
+	}
+	if size > maxHeader {
+		size -= min(sizes(rp.attemptCookies(r)), maxAtOnce)
 	}
 	if size > maxHeader {
 		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))

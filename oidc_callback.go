@@ -79,6 +79,7 @@ type callback struct {
 	readAt   time.Time // when the marks were read
 	ref      session.Ref
 	location string // where to redirect to; the step that sets it is the last
+	again    bool   // to a new attempt
 
 	// What undo has to clean up.
 	bought  string // the refresh token that the code was exchanged for
@@ -86,19 +87,22 @@ type callback struct {
 	sent    bool   // the response is written, so nothing is undone
 }
 
-func (c *callback) run(ctx context.Context) error {
+func (c *callback) run(ctx context.Context) (err error) {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
-		if err := step(ctx); err != nil {
-			c.rp.trimAttempts(c.w, c.r, 0)
-			return c.failed(err)
-		}
-		if c.location != "" {
+		if err = step(ctx); err != nil || c.location != "" {
 			break
 		}
 	}
+	if !c.again { // the new attempt has made room for itself
+		c.rp.trimAttempts(c.w, c.r, 0)
+	}
+	if err != nil {
+		return c.failed(err)
+	}
 	redirect(c.w, c.location)
 	c.sent = true
+	c.rp.recheckApp(ctx, c.ref)
 	return nil
 }
 
@@ -153,7 +157,7 @@ func (c *callback) spend(ctx context.Context) error {
 	case !first:
 		return c.goOn(ctx, errStateUsed.because(nil))
 	}
-	c.rp.endAttempt(c.w, c.r, c.attempt)
+	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.query.Get("error") == "temporarily_unavailable" {
 		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
 			return c.startOver(next)
@@ -274,18 +278,6 @@ func (c *callback) mark(ctx context.Context) error {
 func (c *callback) create(ctx context.Context) error {
 	c.ref, c.created = session.NewRef(c.rp.home, c.attempt.SessionID(), c.record.Marks), true
 	return failure(c.rp.sessions.keeper.Create(ctx, c.ref, c.record, c.readAt))
-}
-
-// settle adds the session to the person's list, ends the browser's old session
-// and renews the application's session.
-func (c *callback) settle(ctx context.Context) error {
-	rp := c.rp
-	rp.enlist(ctx, c.ref, c.record)
-	old, err := rp.replaceOld(ctx, c.r, c.ref, c.record)
-	if err != nil {
-		return err
-	}
-	return rp.renewApp(ctx, c.record, old)
 }
 
 // handOver gives the session to the browser.

@@ -118,7 +118,7 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 // begin sets the attempt's cookie and returns the address of the authorization
 // request (OpenID Connect Core §3.1.2.1).
 func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) (string, error) {
-	if err := checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
+	if err := rp.checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
 		return "", err
 	}
 	rp.noteHost(r)
@@ -180,7 +180,7 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 	if a.ReturnTo != wish {
 		rp.tellDropped(r, wish, "it does not fit into a cookie")
 	}
-	rp.trimAttempts(w, r, cookieSize(name, value))
+	rp.trimAttempts(w, r, attempt.Sealed{Name: name, Value: value}.Size())
 	rp.setCookie(w, name, value, attempt.Life+pageLife)
 	return nil
 }
@@ -222,81 +222,65 @@ func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attem
 	return a, err
 }
 
-// attemptCookie is one attempt that a request carries.
-type attemptCookie struct {
-	name, value string
-	attempt     *attempt.Attempt // nil if it cannot be opened
-}
-
-// cookieSize is what a cookie takes in a Cookie header, in bytes.
-func cookieSize(name, value string) int { return len(name) + len("=") + len(value) + len("; ") }
-
-// attemptsOf returns the attempts that the request carries, newest first. Those
-// that cannot be opened come last.
-func (rp *RelyingParty) attemptsOf(r *http.Request) []attemptCookie {
-	var have []attemptCookie
+// attemptCookies returns the attempts that the request carries, unopened.
+func (rp *RelyingParty) attemptCookies(r *http.Request) (have []attempt.Sealed) {
 	for _, c := range r.Cookies() {
-		if !strings.HasPrefix(c.Name, rp.attemptPrefix) || len(have) >= maxAttemptsSeen {
-			continue
+		if strings.HasPrefix(c.Name, rp.attemptPrefix) && len(have) < maxAttemptsSeen {
+			have = append(have, attempt.Sealed{Name: c.Name, Value: c.Value})
 		}
-		a, _ := rp.openAttempt(r, c.Name, c.Value)
-		have = append(have, attemptCookie{c.Name, c.Value, a})
 	}
-	begin := func(c attemptCookie) time.Time {
-		if c.attempt == nil {
-			return time.Time{}
-		}
-		return c.attempt.Begin
-	}
-	slices.SortStableFunc(have, func(x, y attemptCookie) int { return begin(y).Compare(begin(x)) })
 	return have
 }
 
-// endAttempt deletes the cookie of an attempt that has ended, and keeps the
-// others within their bounds.
-func (rp *RelyingParty) endAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) {
-	rp.clearCookie(w, rp.attemptName(a.State()))
-	rp.trimAttempts(w, r, 0)
+// sizes is what attempts take in a Cookie header together, in bytes.
+func sizes(have []attempt.Sealed) (n int) {
+	for _, c := range have {
+		n += c.Size()
+	}
+	return n
+}
+
+// attemptsOf returns the attempts that the request carries. The error is that
+// of reading the keys.
+func (rp *RelyingParty) attemptsOf(r *http.Request) ([]attempt.Sealed, error) {
+	have := rp.attemptCookies(r)
+	return have, rp.openAll(r, have)
+}
+
+// openAll opens those attempts that are ours.
+func (rp *RelyingParty) openAll(r *http.Request, have []attempt.Sealed) error {
+	if len(have) == 0 {
+		return nil
+	}
+	if _, err := rp.sessions.ring(r.Context()); err != nil {
+		return err
+	}
+	for i, c := range have {
+		have[i].Attempt, _ = rp.openAttempt(r, c.Name, c.Value)
+	}
+	return nil
 }
 
 // trimAttempts keeps the attempts of a browser within maxAttempts, of which
-// more bytes are spoken for already. What cannot be opened goes first. Then the
-// oldest lose their return path, and then they go.
+// more bytes are spoken for already. The oldest lose their return path, and then
+// they go.
 func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, more int) {
-	ring, err := rp.sessions.ring(r.Context())
-	if err != nil { // the store is in trouble, so nothing can be told apart
+	have := slices.DeleteFunc(rp.attemptCookies(r), func(c attempt.Sealed) bool { return clears(w, c.Name) })
+	if more+sizes(have) <= maxAttempts || rp.openAll(r, have) != nil { // without the keys nothing can be told apart
 		return
 	}
-	have := slices.DeleteFunc(rp.attemptsOf(r), func(c attemptCookie) bool { return clears(w, c.name) })
-	for _, c := range have {
-		more += cookieSize(c.name, c.value)
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return
 	}
-	drop := func(c attemptCookie) {
-		more -= cookieSize(c.name, c.value)
-		rp.unsetCookie(w, c.name)
-		rp.clearCookie(w, c.name)
+	changed, gone := attempt.Fit(ring, rp.binding, have, maxAttempts-more)
+	for _, c := range gone {
+		rp.unsetCookie(w, c.Name)
+		rp.clearCookie(w, c.Name)
 	}
-	for more > maxAttempts && len(have) > 0 && have[len(have)-1].attempt == nil {
-		drop(have[len(have)-1])
-		have = have[:len(have)-1]
-	}
-	shorter := map[string]string{}
-	for i := len(have) - 1; i >= 0 && more > maxAttempts; i-- {
-		a := *have[i].attempt
-		a.ReturnTo = ""
-		if value := a.Seal(ring, rp.binding+have[i].name); len(value) < len(have[i].value) {
-			more -= len(have[i].value) - len(value)
-			have[i].value, shorter[have[i].name] = value, value
-		}
-	}
-	for ; more > maxAttempts && len(have) > 0; have = have[:len(have)-1] {
-		drop(have[len(have)-1])
-	}
-	for _, c := range have {
-		if value, ok := shorter[c.name]; ok {
-			rp.unsetCookie(w, c.name)
-			rp.setCookie(w, c.name, value, c.attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
-		}
+	for _, c := range changed {
+		rp.unsetCookie(w, c.Name)
+		rp.setCookie(w, c.Name, c.Value, c.Attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
 	}
 }
 
@@ -332,6 +316,7 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 // startOver puts the next attempt in the place of this one.
 func (c *callback) startOver(next *attempt.Attempt) (err error) {
 	c.location, err = c.rp.begin(c.w, c.r, next)
+	c.again = err == nil
 	return err
 }
 
@@ -351,8 +336,8 @@ func (c *callback) goOn(ctx context.Context, refusal error) error {
 	}
 	c.location = c.rp.config.HomeURL
 	if c.attempt != nil {
-		c.rp.clearCookie(c.w, c.rp.attemptName(state))
 		c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
+		c.rp.clearCookie(c.w, c.rp.attemptName(state))
 	}
 	return nil
 }

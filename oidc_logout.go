@@ -32,6 +32,9 @@ const (
 	// Many servers limit addresses to 8 KiB, and client_id is sent in any
 	// case.
 	maxHint = 4 << 10
+	// replicaSkew is how far the clocks of two replicas may be apart. An attempt
+	// may have expired here while its callback is still under way there.
+	replicaSkew = time.Second
 	// revokeTimeout bounds the revocation of a token after sign-out.
 	revokeTimeout = 2 * time.Second
 )
@@ -74,23 +77,24 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
-	rec, err := rp.signOut(r)
+	ended, err := rp.signOut(r)
+	for _, rec := range ended {
+		if owner := rp.sessions.partyOf(rec); owner != nil {
+			owner.ended(r.Context(), rec, "")
+		}
+	}
+	if err == nil {
+		err = rp.destroyApp(r.Context(), ended)
+	}
 	if err != nil {
 		return failure(err)
 	}
-	if err := rp.destroyApp(r.Context()); err != nil {
-		return err
-	}
 	rp.clearAll(w, r)
-	var owner *RelyingParty // nil if it is not in this process
-	if rec != nil {
-		owner = rp.sessions.partyOf(rec)
-	}
+	rec, owner := rp.whereTo(ended)
 	if owner == nil {
 		rp.leave(w, r, rp.afterLogout(r))
 		return nil
 	}
-	owner.ended(r.Context(), rec, "")
 	location, state := owner.endSession(r, rec)
 	if state == "" {
 		rp.leave(w, r, location)
@@ -166,29 +170,42 @@ func (rp *RelyingParty) openLeave(r *http.Request) string {
 	return l.Location
 }
 
+// whereTo returns the first record whose provider can be told, and the relying
+// party of it, which is nil if none is in this process.
+func (rp *RelyingParty) whereTo(ended []*session.Record) (*session.Record, *RelyingParty) {
+	for _, rec := range ended {
+		if owner := rp.sessions.partyOf(rec); owner != nil {
+			return rec, owner
+		}
+	}
+	return nil, nil
+}
+
 // signOut ends the session of the request's browser, and those that its sign-ins
-// under way are about to make. It returns the record that ended, or nil. The
-// store is changed before it returns, so whatever those callbacks do
-// afterwards, their cookies open nothing.
-func (rp *RelyingParty) signOut(r *http.Request) (*session.Record, error) {
-	ctx, keeper := r.Context(), rp.sessions.keeper
+// under way are about to make, at whatever relying party of the Sessions. It
+// returns the records that ended, also beside an error. The store is changed
+// before it returns, so whatever those callbacks do afterwards, their cookies
+// open nothing.
+func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err error) {
 	var keys []string
 	if ref, ok := rp.sessionRef(r); ok {
 		keys = append(keys, ref.Key)
 	}
-	for _, a := range rp.attemptsOf(r) {
-		if a.attempt != nil && rp.sessions.now().Before(a.attempt.Ends()) {
-			keys = append(keys, session.KeyOf(rp.home, a.attempt.SessionID()))
-		}
-	}
-	var ended *session.Record
-	for _, key := range keys {
-		rec, err := keeper.SignOut(ctx, key)
-		if err != nil {
+	for _, door := range rp.sessions.allDoors() {
+		under, err := door.attemptsOf(r)
+		if err != nil { // a sign-in under way could not be told that this was answered
 			return nil, err
 		}
-		if ended == nil {
-			ended = rec
+		for _, a := range under {
+			if a.Attempt != nil && rp.sessions.now().Before(a.Attempt.Ends().Add(callbackTimeout+replicaSkew)) {
+				keys = append(keys, session.KeyOf(rp.home, a.Attempt.SessionID()))
+			}
+		}
+	}
+	for _, key := range keys {
+		more, err := rp.sessions.keeper.SignOut(r.Context(), key)
+		if ended = append(ended, more...); err != nil {
+			return ended, err
 		}
 	}
 	return ended, nil
@@ -244,8 +261,10 @@ func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *sessio
 // clearAll deletes the session cookie and those of pending sign-ins.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)
-	for _, c := range rp.attemptsOf(r) {
-		rp.clearCookie(w, c.name)
+	for _, door := range rp.sessions.allDoors() {
+		for _, c := range door.attemptCookies(r) {
+			rp.clearCookie(w, c.Name)
+		}
 	}
 }
 

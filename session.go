@@ -38,6 +38,7 @@ type Sessions struct {
 	origin  string
 	unread  []string // keys of records that could not be read, newest last
 	parties map[partyKey]*RelyingParty
+	doors   map[string]*RelyingParty // by the prefix of their attempts: every one, also two of one client
 }
 
 // NewSessions returns a Sessions for the config. It does no I/O. Its error
@@ -51,7 +52,7 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 		keeper: session.New(session.Config{
 			Store: c.Store, Keys: ring, Unsealed: c.InsecureUnsealed, Name: c.Name, Lifetime: c.Lifetime, Idle: c.IdleTimeout, Now: c.Now,
 		}),
-		name: c.Name, named: true, unsealed: c.InsecureUnsealed, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{},
+		name: c.Name, named: true, unsealed: c.InsecureUnsealed, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, doors: map[string]*RelyingParty{},
 	}, nil
 }
 
@@ -90,6 +91,7 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 	if err == nil {
 		s.origin = origin
 		s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
+		s.doors[rp.attemptPrefix] = rp
 	}
 	s.mu.Unlock()
 	if err == nil && first && s.unsealed { // a Sessions has no log of its own
@@ -121,15 +123,19 @@ func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 	return s.parties[partyKey{rec.Issuer, rec.ClientID}]
 }
 
+// allDoors returns the relying parties at which a sign-in may be under way.
+func (s *Sessions) allDoors() []*RelyingParty {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.doors))
+}
+
 // Shutdown waits until the work that requests left behind is done: refreshes,
 // revocations, and fetches of metadata and keys. If ctx is done first, it
 // returns the error of ctx. Stop serving requests before calling it.
 func (s *Sessions) Shutdown(ctx context.Context) error {
 	errs := []error{s.keeper.Wait(ctx), s.refreshes.Wait(ctx), s.chores.Wait(ctx)}
-	s.mu.Lock()
-	parties := slices.Collect(maps.Values(s.parties))
-	s.mu.Unlock()
-	for _, rp := range parties {
+	for _, rp := range s.allDoors() {
 		errs = append(errs, rp.provider.Shutdown(ctx))
 	}
 	return errors.Join(errs...)

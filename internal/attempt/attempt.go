@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,12 +42,14 @@ var (
 )
 
 // Attempt is one sign-in under way. State, nonce and PKCE verifier are all
-// derived from its seed, which never leaves the seal.
+// derived from its seed, which never leaves the seal. An attempt that starts
+// over keeps its seed and gets a new state, nonce and verifier.
 type Attempt struct {
 	seed     [seedSize]byte
 	state    string // derived from seed
 	restarts byte
 	retried  bool   // it has started over because the provider was unavailable
+	same     bool   // it has started over with the seed of the first attempt
 	carried  []Mark // of the previous attempt
 
 	Begin    time.Time     // to the millisecond
@@ -86,12 +89,24 @@ func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierS
 
 // SessionID is the id of the session that the attempt may end in: 256 bits that
 // only who opens the seal knows. So a sign-out in this browser can end that
-// session even before it exists.
+// session even before it exists, and also if the attempt is just starting over.
 func (a *Attempt) SessionID() [sha256.Size]byte { return a.sum("session id") }
 
 func (a *Attempt) derive(label string, size int) string {
+	if a.same {
+		label += " " + strconv.Itoa(a.starts())
+	}
 	sum := a.sum(label)
 	return base64.RawURLEncoding.EncodeToString(sum[:size])
+}
+
+// starts is how often the attempt has started over. It only grows.
+func (a *Attempt) starts() int {
+	n := int(a.restarts)
+	if a.retried {
+		n++
+	}
+	return n
 }
 
 func (a *Attempt) sum(label string) (sum [sha256.Size]byte) {
@@ -140,33 +155,31 @@ func (a *Attempt) AskScopes(scopes ...string) {
 // Carries reports whether the attempt began with knowledge of m.
 func (a *Attempt) Carries(m Mark) bool { return slices.Contains(a.carried, m) }
 
-// Again starts a new attempt that asks for the same as a, with knowledge of the
-// marks. The error is [ErrRestarts].
+// Again starts over with knowledge of the marks. The new attempt asks for the
+// same as a and may end in the same session. The error is [ErrRestarts].
 func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	if a.restarts >= maxRestarts {
 		return nil, ErrRestarts
 	}
-	next := a.next(now)
+	next := *a
 	next.Grant = false // an attempt for a grant makes no session that a logout could end
 	next.restarts, next.carried = a.restarts+1, slices.Clone(marks)
-	return next, nil
+	return next.begun(now), nil
 }
 
-// Retry starts a new attempt that asks for the same as a, once. The error is
-// [ErrRestarts].
+// Retry is Again after the provider was unavailable, once.
 func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	if a.retried {
 		return nil, ErrRestarts
 	}
-	next := a.next(now)
-	next.restarts, next.carried, next.retried = a.restarts, a.carried, true
-	return next, nil
+	next := *a
+	next.retried = true
+	return next.begun(now), nil
 }
 
-// next is a new attempt that asks for the same as a.
-func (a *Attempt) next(now time.Time) *Attempt {
-	next := New(now)
-	next.Grant, next.Aged, next.MaxAge, next.Scopes, next.retried = a.Grant, a.Aged, a.MaxAge, a.Scopes, a.retried
-	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
-	return next
+// begun gives an attempt that starts over its time and its state.
+func (a Attempt) begun(now time.Time) *Attempt {
+	a.Begin, a.same = now.Truncate(time.Millisecond), true
+	a.state = a.derive("state", stateSize)
+	return &a
 }

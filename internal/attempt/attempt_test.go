@@ -149,6 +149,40 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+// However an attempt starts over, it may end in the same session, so that a
+// sign-out that knows one of its states ends it. Everything that the provider
+// is told is new.
+func TestStartsOver(t *testing.T) {
+	again := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Again(now, marks...) }
+	retry := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Retry(now) }
+	for name, steps := range map[string][]func(*attempt.Attempt) (*attempt.Attempt, error){
+		"logouts first": {again, again, retry}, "trouble first": {retry, again, again}, "in between": {again, retry, again},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := attempt.New(now)
+			first, seen := a.SessionID(), map[string]bool{a.State(): true, a.Nonce(): true, a.Verifier(): true}
+			for i, step := range steps {
+				next, err := step(a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a, err = attempt.Open(ring(t, "k"), "b", next.Seal(ring(t, "k"), "b")); err != nil {
+					t.Fatal(err)
+				}
+				for _, of := range []*attempt.Attempt{next, a} {
+					if of.SessionID() != first || of.State() != next.State() || of.Check(next.State(), now) != nil {
+						t.Errorf("step %d: another session or state", i)
+					}
+				}
+				seen[a.State()], seen[a.Nonce()], seen[a.Verifier()] = true, true, true
+			}
+			if len(seen) != 3*4 {
+				t.Errorf("%d different values in four attempts", len(seen))
+			}
+		})
+	}
+}
+
 // Opening a value returns what was sealed. It fails under another binding or
 // without the key.
 func TestSealAndOpen(t *testing.T) {

@@ -30,6 +30,7 @@ const (
 	flagGrant = 1 << iota
 	flagAged
 	flagRetried
+	flagSame
 )
 
 // because returns ErrUnknown with a reason.
@@ -92,6 +93,9 @@ func (a *Attempt) encode() []byte {
 	if a.retried {
 		flags |= flagRetried
 	}
+	if a.same {
+		flags |= flagSame
+	}
 	out = append(out, a.restarts, flags)
 	out = binary.AppendUvarint(out, uint64(a.MaxAge/time.Second))
 	for _, s := range []string{a.Scopes, string(a.Asked), string(a.From), a.ReturnTo} {
@@ -118,7 +122,7 @@ func (a *Attempt) decode(b []byte) bool {
 	b = b[seedSize:]
 	a.Begin = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 	a.restarts, a.Grant, a.Aged = b[8], b[9]&flagGrant != 0, b[9]&flagAged != 0
-	a.retried = b[9]&flagRetried != 0
+	a.retried, a.same = b[9]&flagRetried != 0, b[9]&flagSame != 0
 	b = b[10:]
 	seconds, n := binary.Uvarint(b)
 	if n <= 0 || seconds > uint64(longestAge/time.Second) {

@@ -25,7 +25,7 @@ func fullRecord() *session.Record {
 		Access: session.Token("at"), Expires: at, Requested: at, Refresh: session.Token("rt"), IDToken: session.Token("a.b.c"),
 		Marks: [2]session.Mark{{Name: strings.Repeat("A", 22), Number: 1}, {Name: strings.Repeat("B", 22), Number: 2}},
 		Asked: []byte("asked"), AskedAt: at, Lease: lease.Lease{Holder: "lease", Until: at, Takeovers: 3, RetryAt: at}, Ended: at,
-		Own: []byte(`{"role":null}`), Kept: []byte(`{"acr":"2"}`), Why: 2, Next: []byte(strings.Repeat("N", 43)),
+		Own: []byte(`{"role":null}`), Kept: []byte(`{"acr":"2"}`), Why: 2, Next: []byte(strings.Repeat("N", 43)), App: session.Token("app"),
 	}
 }
 

@@ -181,9 +181,9 @@ func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error)
 
 // SignOut ends the login under key, whatever the record holds, and the logins
 // that have just taken its place. It leaves a tombstone even where nothing was
-// stored, so that a sign-in under way finds it. It returns the record that
-// ended.
-func (k *Keeper) SignOut(ctx context.Context, key string) (*Record, error) {
+// stored, so that a sign-in under way finds it. It returns the records that
+// ended, also beside an error.
+func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err error) {
 	var next []byte
 	ended, err := k.end(ctx, key, func(r *Record) *Record {
 		if r == nil {
@@ -202,16 +202,16 @@ func (k *Keeper) SignOut(ctx context.Context, key string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ended != nil {
+		all = append(all, ended)
+	}
 	for n := range slices.Chunk(next, storekey.Size) {
 		more, err := k.SignOut(ctx, string(n))
-		if err != nil {
-			return ended, err
-		}
-		if ended == nil {
-			ended = more
+		if all = append(all, more...); err != nil {
+			return all, err
 		}
 	}
-	return ended, nil
+	return all, nil
 }
 
 // end replaces the record under key with the tombstone that grave makes of it.

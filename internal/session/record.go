@@ -43,6 +43,7 @@ type Record struct {
 
 	Own  []byte // the claims that the application set or, with null, took away: a JSON object; empty in a record of an older build
 	Kept []byte // the protocol claims of earlier ID Tokens that IDToken leaves out: a JSON object
+	App  Token  // of the application's own session, as the sign-in left it
 
 	Ended time.Time // set on a tombstone
 	Why   Why       // on a tombstone, why the login ended
@@ -103,8 +104,9 @@ const (
 	tagNext
 	tagOwn
 	tagKept
+	tagApp
 
-	tagLast = tagKept
+	tagLast = tagApp
 )
 
 var (
@@ -186,6 +188,8 @@ func (r *Record) binding(tag uint64) binding {
 		return binding{bytes: &r.Own}
 	case tagKept:
 		return binding{bytes: &r.Kept}
+	case tagApp:
+		return binding{bytes: (*[]byte)(&r.App)}
 	}
 	return binding{}
 }

@@ -1,10 +1,14 @@
 package session_test
 
 import (
+	"errors"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -51,6 +55,124 @@ func TestSignOutBeatsACallback(t *testing.T) {
 				ana.WantServed(ana.Visit("/notes/"))
 			}
 		})
+	}
+}
+
+// The same while the callback starts over, because of a logout elsewhere or of
+// trouble at the provider: the sign-in that takes its place does not come
+// through either.
+func TestSignOutBeatsACallbackThatStartsOver(t *testing.T) {
+	for name, answer := range map[string]func(s *world.Site, callback string) string{
+		"logout": func(s *world.Site, callback string) string {
+			revokeAll(s, 0, world.SiteIssuer, "ana-1")
+			return callback
+		},
+		"trouble": func(s *world.Site, callback string) string {
+			return world.WithQuery(s.T, callback, func(q url.Values) { q.Del("code"); q.Set("error", "temporarily_unavailable") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; ; n++ {
+				s := world.NewSite(t, world.Watched)
+				ana := s.Visitor("ana")
+				callback := answer(s, ana.ToCallback("/notes/"))
+				browser := s.Visitor("ana")
+				for name, value := range ana.Cookies() {
+					browser.SetCookie(name, value)
+				}
+				reached := interrupt(s, n, func() { browser.Post("/auth/logout", nil) })
+				a := ana.Get(callback)
+				if !reached() {
+					browser.Post("/auth/logout", nil) // just before the answer arrives
+				}
+				if last := ana.Follow(a, nil); last.Code == http.StatusOK {
+					t.Errorf("call %d: %v after a sign-out", n, last)
+				}
+				s.WantNoSession("ana-1")
+				if !reached() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// The same with two providers on one Sessions: the handler of either ends the
+// sign-ins under way at both, and all that has ended is revoked.
+func TestSignOutBeatsACallbackOfAnotherProvider(t *testing.T) {
+	for n := 0; ; n++ {
+		s := world.NewSite(t, world.Watched)
+		other, err := gatehouse.NewRelyingParty(s.Replicas[0].Provider, gatehouse.RelyingPartyConfig{
+			Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)},
+			RedirectURL: s.Origin + "/second/callback", Sessions: s.Replicas[0].Sessions,
+		})
+		s.Must(err)
+		s.Replicas[0].Mux.Handle("/second/logout", other.LogoutHandler())
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		browser := s.Visitor("ana")
+		for name, value := range ana.Cookies() {
+			browser.SetCookie(name, value)
+		}
+		signOut := func() {
+			if a := browser.Post("/second/logout", nil); a.Code != http.StatusSeeOther || len(browser.Cookies()) > 1 {
+				t.Errorf("sign-out: %v, cookies %v", a, browser.Cookies())
+			}
+		}
+		reached := interrupt(s, n, signOut)
+		ana.Get(callback)
+		last := !reached()
+		if last {
+			signOut()
+		}
+		if page := ana.Get("/notes/"); page.Code == http.StatusOK {
+			t.Errorf("call %d: signed in after a sign-out", n)
+		}
+		s.WantNoSession("ana-1")
+		if last {
+			return
+		}
+	}
+}
+
+// A sign-out that cannot tell the sign-ins under way is not answered as if it
+// had: the store is in trouble, and the process does not know the key yet.
+func TestSignOutWithoutTheKey(t *testing.T) {
+	s := world.NewSite(t, world.Watched)
+	ana := s.Visitor("ana")
+	ana.ToCallback("/notes/")
+	s.AddReplica(s.Options)
+	before := len(ana.Cookies())
+	s.Watched().Fail(errors.New("refused"), false)
+	s.WantRefusal(ana.On(1).Post("/auth/logout", nil), http.StatusServiceUnavailable)
+	if len(ana.Cookies()) != before || before == 0 {
+		t.Errorf("cookies %v", ana.Cookies())
+	}
+}
+
+// An attempt expires while its callback is under way: a sign-out still ends it.
+func TestSignOutBeatsACallbackOfTheLastSecond(t *testing.T) {
+	for n := 2; ; n++ { // the first calls are those that find it alive
+		s := world.NewSite(t, world.Watched)
+		ana := s.Visitor("ana")
+		start := ana.Get("/notes/")
+		s.Advance(attempt.Life - time.Second)
+		callback := ana.AnswerOf(start)
+		browser := s.Visitor("ana")
+		for name, value := range ana.Cookies() {
+			browser.SetCookie(name, value)
+		}
+		reached := interrupt(s, n, func() {
+			s.Advance(5 * time.Second)
+			browser.Post("/auth/logout", nil)
+		})
+		ana.Get(callback)
+		if !reached() {
+			return
+		}
+		if page := ana.Get("/notes/"); page.Code == http.StatusOK {
+			t.Errorf("call %d: signed in after a sign-out", n)
+		}
 	}
 }
 

@@ -179,37 +179,129 @@ func TestSignInManyTabs(t *testing.T) {
 }
 
 // 24 tabs are opened at once, none with a cookie of another. All end signed in,
-// and the first answer brings the cookies of all under 6 KiB.
+// one after the other or together, and the first answer brings the cookies of
+// all under 6 KiB.
 func TestSignInTabsAtOnce(t *testing.T) {
-	s := world.NewSite(t)
-	ana := s.Visitor("ana")
-	var callbacks []string
-	cookies := map[string]string{}
-	for i := range 24 {
-		tab := s.Visitor("ana")
-		callbacks = append(callbacks, tab.ToCallback(fmt.Sprintf("/notes/%0240d", i)))
-		for _, name := range tab.Attempts() {
-			cookies[name] = tab.Cookies()[name]
+	for _, size := range []int{240, 1900} {
+		for _, together := range []bool{false, true} {
+			s := world.NewSite(t)
+			ana := s.Visitor("ana")
+			var callbacks []string
+			cookies := map[string]string{}
+			for i := range 24 {
+				tab := s.Visitor("ana")
+				callbacks = append(callbacks, tab.ToCallback(fmt.Sprintf("/notes/%0*d", size, i)))
+				for _, name := range tab.Attempts() {
+					cookies[name] = tab.Cookies()[name]
+				}
+				s.Advance(time.Second)
+			}
+			for name, value := range cookies {
+				ana.SetCookie(name, value)
+			}
+			if n := attemptBytes(ana); n < 10_000 {
+				t.Fatalf("24 attempts take %d bytes, so nothing is tested", n)
+			}
+			if together {
+				answers := make(chan *world.Page)
+				for _, callback := range callbacks {
+					tab := s.Visitor("ana")
+					for name, value := range cookies {
+						tab.SetCookie(name, value)
+					}
+					go func() {
+						a := tab.Get(callback)
+						if n := attemptBytes(tab); n > 6<<10 {
+							t.Errorf("the attempts take %d bytes", n)
+						}
+						answers <- a
+					}()
+				}
+				for range callbacks {
+					if a := <-answers; a.Code != http.StatusSeeOther {
+						t.Errorf("together: %v", a)
+					}
+				}
+				continue
+			}
+			for i, callback := range callbacks {
+				if a := ana.Get(callback); a.Code != http.StatusSeeOther {
+					t.Fatalf("tab %d: %v", i, a)
+				}
+				ana.WantServed(ana.Get("/notes/"))
+				if n := attemptBytes(ana); n > 6<<10 {
+					t.Errorf("after tab %d the attempts take %d bytes", i, n)
+				}
+			}
+			if left := ana.Attempts(); len(left) != 0 {
+				t.Errorf("attempts left: %v", left)
+			}
 		}
-		s.Advance(time.Second)
 	}
-	for name, value := range cookies {
-		ana.SetCookie(name, value)
-	}
-	if n := attemptBytes(ana); n < 10_000 {
-		t.Fatalf("24 attempts take %d bytes, so nothing is tested", n)
-	}
-	for i, callback := range callbacks {
-		if a := ana.Get(callback); a.Code != http.StatusSeeOther {
-			t.Fatalf("tab %d: %v", i, a)
-		}
-		ana.WantServed(ana.Get("/notes/"))
-		if n := attemptBytes(ana); n > 6<<10 {
-			t.Errorf("after tab %d the attempts take %d bytes", i, n)
-		}
-	}
-	if left := ana.Attempts(); len(left) != 0 {
-		t.Errorf("attempts left: %v", left)
+}
+
+// Every answer that begins or ends a sign-in brings the attempts under 6 KiB:
+// one that refuses, one to a used state, and a sign-out.
+func TestEveryAnswerBoundsTheAttempts(t *testing.T) {
+	for name, answer := range map[string]func(s *world.Site, ana *world.Visitor, callback string) *world.Page{
+		"sign-in":       func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/auth/login") },
+		"guard":         func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/notes/") },
+		"callback":      func(_ *world.Site, ana *world.Visitor, callback string) *world.Page { return ana.Get(callback) },
+		"state missing": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/auth/callback?code=x") },
+		"state unknown": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page {
+			return ana.Get("/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA")
+		},
+		"refused": func(_ *world.Site, ana *world.Visitor, callback string) *world.Page {
+			return ana.Get(answerWith(t, callback, "access_denied"))
+		},
+		"starts over": func(_ *world.Site, ana *world.Visitor, callback string) *world.Page {
+			return ana.Get(answerWith(t, callback, "temporarily_unavailable"))
+		},
+		"sign-out": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Post("/auth/logout", nil) },
+		"expired": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			s.Advance(time.Hour / 2)
+			return ana.Get(callback)
+		},
+		"a used state": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			cookies := ana.Cookies()
+			ana.Get(callback)
+			for name, value := range cookies { // as if the other tabs had begun just now
+				ana.SetCookie(name, value)
+			}
+			return ana.Get(callback)
+		},
+		"a used state, its attempt gone": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			cookies := ana.Cookies()
+			ana.Get(callback)
+			for name, value := range cookies {
+				if !strings.HasSuffix(name, world.QueryOf(t, callback).Get("state")[:8]) {
+					ana.SetCookie(name, value)
+				}
+			}
+			return ana.Get(callback)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t)
+			ana := s.Visitor("ana")
+			var callback string
+			cookies := map[string]string{}
+			for range 24 {
+				tab := s.Visitor("ana")
+				callback = tab.ToCallback("/notes/" + strings.Repeat("7", 240))
+				for _, name := range tab.Attempts() {
+					cookies[name] = tab.Cookies()[name]
+				}
+			}
+			for name, value := range cookies {
+				ana.SetCookie(name, value)
+			}
+			ana.SetCookie("other", "o")
+			a := answer(s, ana, callback)
+			if n := attemptBytes(ana); n > 6<<10 {
+				t.Errorf("%v leaves %d bytes of attempts", a, n)
+			}
+		})
 	}
 }
 
