@@ -89,18 +89,31 @@ func introduce(r *http.Request, id *Identity, values map[string]func(*Identity) 
 // that no guard of this package made is answered in JSON.
 func (id *Identity) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	err = about(id.Subject, err)
+	var by Guard
 	switch {
 	case id.session != nil:
-		perBrowser(w.Header())
-		id.session.party.refuse(w, r, err)
+		by = id.session.party
 	case id.api != nil:
-		(&umaGuard{rs: id.api}).Refuse(w, r, err)
-	default:
-		e := asError(err, errInternal).answered()
-		logAlone(r, e)
-		writeErrorHeader(w, e)
-		writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
+		by = &umaGuard{rs: id.api}
 	}
+	defer func() {
+		if p := recover(); p != nil { // of the guard's ErrorHandler
+			answerPanic(by, w, r, p)
+		}
+	}()
+	if by == nil {
+		refuseAlone(w, r, err)
+		return
+	}
+	by.Refuse(w, r, err)
+}
+
+// refuseAlone answers a request that no guard of this package answers for.
+func refuseAlone(w http.ResponseWriter, r *http.Request, err error) {
+	e := asError(err, errInternal).answered()
+	logAlone(r, e)
+	writeErrorHeader(w, e)
+	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
 }
 
 // ownedHeaders returns the names to set, keyed by the part that all spellings

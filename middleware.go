@@ -229,25 +229,27 @@ func wire(caller string, err error) {
 type madeGuard interface{ checkMade() error }
 
 func checkGuard(g Guard) error {
-	switch g := g.(type) {
-	case nil:
+	if made, ok := g.(madeGuard); ok {
+		return made.checkMade()
+	}
+	if isNil(g) {
 		return errors.New("the guard is nil")
-	case madeGuard:
-		return g.checkMade()
 	}
 	return nil
 }
 
-// checkHandler also finds a nil function or pointer in the interface, whose
-// first request would cut the connection.
 func checkHandler(h http.Handler) error {
-	if h == nil {
-		return errors.New("the handler is nil")
-	}
-	if v := reflect.ValueOf(h); (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil() {
+	if isNil(h) {
 		return errors.New("the handler is nil")
 	}
 	return nil
+}
+
+// isNil also finds a nil function or pointer in the interface, whose first
+// request would cut the connection.
+func isNil(part any) bool {
+	v := reflect.ValueOf(part)
+	return part == nil || (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
 // panicAnswerer is a guard that answers panics of its own parts.
@@ -255,16 +257,28 @@ type panicAnswerer interface {
 	panicked(w http.ResponseWriter, r *http.Request, p any)
 }
 
+// answerPanic lets the guard answer a panic (RL8). One of an application's
+// guard, which has no answer, is logged and answered in JSON.
+func answerPanic(g Guard, w http.ResponseWriter, r *http.Request, p any) {
+	if own, is := g.(panicAnswerer); is {
+		own.panicked(w, r, p)
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	defer lastAnswer(w)
+	refuseAlone(w, r, errInternal.because(panicked(p)))
+}
+
 // decide calls the guard's Check. If the request may not pass, decide lets the
 // guard answer it.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
-	if own, is := g.(panicAnswerer); is {
-		defer func() {
-			if p := recover(); p != nil {
-				own.panicked(w, r, p)
-			}
-		}()
-	}
+	defer func() {
+		if p := recover(); p != nil {
+			answerPanic(g, w, r, p)
+		}
+	}()
 	id, err := g.Check(r)
 	if err != nil {
 		g.Refuse(w, r, err)
@@ -426,14 +440,13 @@ func (e *either) upgrades() []string {
 	return slices.DeleteFunc(slices.Clone(upgradesOf(e.page)), func(p string) bool { return !slices.Contains(api, p) })
 }
 
+// panicked implements panicAnswerer.
 func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
-	for _, half := range []Guard{e.page, e.api} {
-		if own, is := half.(panicAnswerer); is {
-			own.panicked(w, r, p)
-			return
-		}
+	if _, is := e.page.(panicAnswerer); is {
+		answerPanic(e.page, w, r, p)
+		return
 	}
-	panic(p)
+	answerPanic(e.api, w, r, p)
 }
 
 // Refuse implements Guard.

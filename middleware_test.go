@@ -35,6 +35,7 @@ func TestWiring(t *testing.T) {
 	view := gatehouse.Resource{Name: "albums", Scopes: []string{"view"}}.AllOf("view")
 	name := func(id *gatehouse.Identity) string { return id.Subject }
 	var noLogin *gatehouse.RelyingParty
+	var noBadge asks
 	var noAPI *gatehouse.ResourceServer
 	for what, c := range map[string]struct {
 		wire func()
@@ -42,6 +43,7 @@ func TestWiring(t *testing.T) {
 	}{
 		"no guard":               {func() { gatehouse.Require(nil) }, "Require: the guard is nil"},
 		"typed nil guard":        {func() { gatehouse.Require(noLogin) }, "Require: the RelyingParty was not made by NewRelyingParty"},
+		"nil guard function":     {func() { gatehouse.Require(noBadge) }, "Require: the guard is nil"},
 		"zero guard":             {func() { gatehouse.Require(&gatehouse.RelyingParty{}) }, "Require: the RelyingParty was not made by NewRelyingParty"},
 		"no handler":             {func() { gatehouse.Require(login)(nil) }, "Require: the handler is nil"},
 		"nil function":           {func() { gatehouse.Require(login)(http.HandlerFunc(nil)) }, "Require: the handler is nil"},
@@ -85,6 +87,14 @@ func TestWiring(t *testing.T) {
 			c.wire()
 		})
 	}
+}
+
+// asks is a guard that is a function.
+type asks func(*http.Request) error
+
+func (f asks) Check(r *http.Request) (*gatehouse.Identity, error) { return nil, f(r) }
+func (f asks) Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	http.Error(w, err.Error(), http.StatusForbidden)
 }
 
 // badge is an API guard of an application. It accepts one header.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/inbound"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
@@ -31,6 +32,7 @@ type RelyingParty struct {
 	paths    *ownPaths
 	hosts    *otherHosts
 	refused  *refusals
+	bodies   *inbound.Bodies
 
 	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
@@ -47,7 +49,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}, refused: &refusals{}}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {
@@ -73,7 +75,7 @@ func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 // ctx is done. It includes the work of the Sessions, the OwnerGrants and the
 // Provider. Stop serving requests before calling it.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
-	errs := []error{rp.sessions.Shutdown(ctx)}
+	errs := []error{rp.sessions.Shutdown(ctx), rp.bodies.Wait(ctx)}
 	if rp.config.OwnerGrants != nil {
 		errs = append(errs, rp.config.OwnerGrants.Shutdown(ctx))
 	}

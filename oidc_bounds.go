@@ -43,6 +43,7 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
 		defer rp.recovered(w, r)
+		r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
 		if err := rp.checkSize(r); err != nil {
 			rp.refuse(w, r, err)
 			return
@@ -50,14 +51,6 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 		if navigation.IsPrefetch(r) { // perhaps nobody will see the answer, and a state or a cookie would be spent for it
 			rp.refuse(w, r, errNoNavigation.because(errors.New("a prefetch")))
 			return
-		}
-		if r.Body != nil && r.Body != http.NoBody {
-			// Without support the server's own limits apply. The server clears
-			// the deadline before the next request of the connection.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-			capped := *r // a copy, because the request belongs to the caller
-			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
-			r = &capped
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -142,6 +135,7 @@ func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) 
 // has panicked too. Use it with defer.
 func lastAnswer(w http.ResponseWriter) {
 	if recover() != nil {
+		w.Header().Set("Cache-Control", noStore)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}
 }

@@ -40,7 +40,6 @@ const (
 // of the handlers would have the same path.
 func (rp *RelyingParty) Handler() http.Handler {
 	wire("Handler", rp.checkMade())
-	wire("Handler", rp.checkMade())
 	wire("Handler", rp.paths.distinct())
 	rp.paths.mounted.Store(true)
 	served := map[string]http.Handler{

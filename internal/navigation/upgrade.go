@@ -9,16 +9,17 @@ import (
 // Upgrade judges the Upgrade of a request (RFC 9110 §7.8). A reverse proxy that
 // passes one on becomes a tunnel, and what goes through the tunnel meets no
 // guard. Upgrade returns the protocol if it is the one word "websocket" or one
-// of allowed, in lower case.
+// of allowed, in lower case. HTTP/1.0 knows no upgrade.
 //
 // For anything else it returns "". The request that follows then has neither
 // Upgrade nor HTTP2-Settings, and Connection does not name them. It is r itself
 // if r has none of that.
 func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
 	asked := r.Header["Upgrade"]
-	if len(asked) == 1 {
-		protocol := strings.ToLower(strings.Trim(asked[0], " \t"))
-		if (protocol == "websocket" || slices.Contains(allowed, protocol)) && len(r.Header["Http2-Settings"]) == 0 {
+	if len(asked) == 1 && len(r.Header["Http2-Settings"]) == 0 && !(r.ProtoMajor == 1 && r.ProtoMinor == 0) {
+		// Letters outside ASCII are not folded: the Kelvin sign is no k.
+		protocol := lower(strings.Trim(asked[0], " \t"))
+		if protocol == "websocket" || slices.Contains(allowed, protocol) {
 			return r, protocol
 		}
 	}
@@ -72,7 +73,7 @@ func KeepInConnection(h http.Header, keep func(word string) bool) {
 // to, and returns it in lower case. HTTP itself is refused: a tunnel of HTTP
 // carries any number of requests that no guard sees.
 func UpgradeProtocol(name string) (string, bool) {
-	name = strings.ToLower(name)
+	name = lower(name)
 	base, _, _ := strings.Cut(name, "/")
 	if name == "" || base == "h2c" || base == "h2" || base == "h3" || base == "http" {
 		return "", false
@@ -84,4 +85,14 @@ func UpgradeProtocol(name string) (string, bool) {
 		}
 	}
 	return name, true
+}
+
+// lower folds the letters of ASCII.
+func lower(s string) string {
+	return strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, s)
 }

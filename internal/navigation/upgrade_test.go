@@ -29,10 +29,17 @@ func TestUpgrade(t *testing.T) {
 		"empty":            {http.Header{"Upgrade": {""}}, "", http.Header{}},
 		"longer word":      {http.Header{"Connection": {"Upgrade-Insecure"}}, "", nil},
 		"version of ours":  {http.Header{"Upgrade": {"websocket/13"}}, "", http.Header{}},
+		"three words":      {http.Header{"Upgrade": {"websocket websocket"}, "Connection": {"Upgrade"}}, "", http.Header{}},
+		"Kelvin sign":      {http.Header{"Upgrade": {"websoc\u212aet"}, "Connection": {"Upgrade"}}, "", http.Header{}},
+		"no-break space":   {http.Header{"Upgrade": {"websocket\u00a0"}}, "", http.Header{}},
+		"HTTP/1.0":         {http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade", "keep-alive"}}, "", http.Header{"Connection": {"keep-alive"}}},
 		"word of no grant": {http.Header{"Upgrade": {"ssh"}}, "", http.Header{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &http.Request{Header: c.header.Clone()}
+			r := &http.Request{Header: c.header.Clone(), ProtoMajor: 1, ProtoMinor: 1}
+			if name == "HTTP/1.0" {
+				r.ProtoMinor = 0
+			}
 			got, protocol := navigation.Upgrade(r, []string{"telnet"})
 			if protocol != c.protocol {
 				t.Errorf("protocol %q, want %q", protocol, c.protocol)

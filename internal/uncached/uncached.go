@@ -39,11 +39,23 @@ func (m Mark) Put(h http.Header) {
 func Of(h http.Header) Mark {
 	var m Mark
 	m.Control = h.Get("Cache-Control")
-	for _, line := range h["Vary"] {
-		m.Cookie = m.Cookie || line == "Cookie"
-		m.Authorization = m.Authorization || line == "Authorization"
-	}
+	m.Cookie, m.Authorization = varies(h, "Cookie"), varies(h, "Authorization")
 	return m
+}
+
+// varies reports whether Vary names the field, or all.
+func varies(h http.Header, name string) bool {
+	for _, line := range h["Vary"] {
+		if line == name {
+			return true
+		}
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func filled(values []string) bool {
@@ -57,17 +69,9 @@ func filled(values []string) bool {
 
 // Vary adds name to Vary (RFC 9110 §12.5.5), unless it is there.
 func Vary(h http.Header, name string) {
-	for _, line := range h["Vary"] {
-		if line == name {
-			return
-		}
-		for field := range strings.SplitSeq(line, ",") {
-			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, name) {
-				return
-			}
-		}
+	if !varies(h, name) {
+		h.Add("Vary", name)
 	}
-	h.Add("Vary", name)
 }
 
 // Writer puts a mark on a response, and once more when the header is sent. It is
@@ -113,12 +117,16 @@ func (w *Writer) as() http.ResponseWriter {
 	_, hijacks := w.w.(http.Hijacker)
 	_, pushes := w.w.(http.Pusher)
 	switch {
+	case flushes && hijacks && pushes: // a wrapper that has all, whatever the server's writer has
+		return all{w}
 	case flushes && hijacks:
-		return hijacker{w}
+		return http1{w}
 	case flushes && pushes:
-		return pusher{w}
+		return http2{w}
 	case flushes:
 		return flusher{w}
+	case hijacks:
+		return hijacker{w}
 	}
 	return w
 }
@@ -168,32 +176,37 @@ func (w *Writer) FlushError() error {
 // Unwrap is for http.ResponseController.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
 
-type flusher struct{ *Writer }
+func (w *Writer) flush() { _ = w.FlushError() }
 
-// Flush implements http.Flusher.
-func (f flusher) Flush() { _ = f.FlushError() }
-
-type hijacker struct{ *Writer }
-
-// Flush implements http.Flusher.
-func (h hijacker) Flush() { _ = h.FlushError() }
-
-// Hijack implements http.Hijacker. The caller writes the header itself, often
-// from what Header holds.
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	h.begin(http.StatusSwitchingProtocols)
-	return http.NewResponseController(h.w).Hijack()
+// hijack is for a caller that writes the header itself, often from what Header
+// holds.
+func (w *Writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.begin(http.StatusSwitchingProtocols)
+	return http.NewResponseController(w.w).Hijack()
 }
 
-type pusher struct{ *Writer }
-
-// Flush implements http.Flusher.
-func (p pusher) Flush() { _ = p.FlushError() }
-
-// Push implements http.Pusher.
-func (p pusher) Push(target string, opts *http.PushOptions) error {
-	if own, ok := p.w.(http.Pusher); ok {
+func (w *Writer) push(target string, opts *http.PushOptions) error {
+	if own, ok := w.w.(http.Pusher); ok {
 		return own.Push(target, opts)
 	}
 	return http.ErrNotSupported
 }
+
+// Each of these is one pointer, so that it costs no allocation.
+type (
+	flusher  struct{ *Writer }
+	hijacker struct{ *Writer }
+	http1    struct{ *Writer }
+	http2    struct{ *Writer }
+	all      struct{ *Writer }
+)
+
+func (f flusher) Flush()                                         { f.flush() }
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error)  { return h.hijack() }
+func (h http1) Flush()                                           { h.flush() }
+func (h http1) Hijack() (net.Conn, *bufio.ReadWriter, error)     { return h.hijack() }
+func (h http2) Flush()                                           { h.flush() }
+func (h http2) Push(target string, opts *http.PushOptions) error { return h.push(target, opts) }
+func (a all) Flush()                                             { a.flush() }
+func (a all) Hijack() (net.Conn, *bufio.ReadWriter, error)       { return a.hijack() }
+func (a all) Push(target string, opts *http.PushOptions) error   { return a.push(target, opts) }

@@ -77,6 +77,16 @@ type hijacking struct{ *httptest.ResponseRecorder }
 
 func (hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, net.ErrClosed }
 
+// seizing is a writer that can only be taken over.
+type seizing struct{ http.ResponseWriter }
+
+func (seizing) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, net.ErrClosed }
+
+// everything is a wrapper that has all methods.
+type everything struct{ hijacking }
+
+func (everything) Push(string, *http.PushOptions) error { return http.ErrUseLastResponse }
+
 // A handler finds the optional methods of the writer below, and no others.
 func TestOptionalMethods(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -84,6 +94,8 @@ func TestOptionalMethods(t *testing.T) {
 		flushes, hijacks, pushes bool
 	}{
 		"bare":   {bare{httptest.NewRecorder()}, false, false, false},
+		"seized": {seizing{bare{httptest.NewRecorder()}}, false, true, false},
+		"all":    {everything{hijacking{httptest.NewRecorder()}}, true, true, true},
 		"plain":  {httptest.NewRecorder(), true, false, false},
 		"http/1": {hijacking{httptest.NewRecorder()}, true, true, false},
 		"http/2": {pushing{httptest.NewRecorder()}, true, false, true},
@@ -110,9 +122,34 @@ func TestOptionalMethods(t *testing.T) {
 }
 
 func TestOf(t *testing.T) {
-	h := http.Header{}
-	mark.Put(h)
-	if got := uncached.Of(h); got != mark {
-		t.Errorf("%+v, want %+v", got, mark)
+	for _, vary := range [][]string{nil, {"Accept, authorization"}, {"cookie,Authorization", "Accept"}} {
+		h := http.Header{"Vary": vary}
+		mark.Put(h)
+		if got := uncached.Of(h); got != mark {
+			t.Errorf("Vary %q: %+v, want %+v", vary, got, mark)
+		}
+	}
+}
+
+// finals is a writer to which informational answers are nothing.
+type finals struct{ *httptest.ResponseRecorder }
+
+func (f finals) WriteHeader(status int) {
+	if status >= 200 {
+		f.ResponseRecorder.WriteHeader(status)
+	}
+}
+
+// An informational answer is not the answer: what is removed after it is put
+// back too.
+func TestInformational(t *testing.T) {
+	w := finals{httptest.NewRecorder()}
+	new(uncached.Writer).Serve(w, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		clear(w.Header())
+		w.WriteHeader(http.StatusNotModified)
+	}), mark)
+	if got := w.Result().Header; got.Get("Cache-Control") != "no-store" || len(got["Vary"]) != 2 {
+		t.Errorf("%v", got)
 	}
 }

@@ -234,7 +234,7 @@ func TestAllowUpgrades(t *testing.T) {
 	client := gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("secret")}
 	for name, ok := range map[string]bool{
 		"telnet": true, "websocket": true, "TLS/1.0": true, "x-tunnel": true,
-		"h2c": false, "H2C": false, "h2": false, "http/2.0": false, "HTTP/1.1": false, "http": false, "": false, "a b": false, "a,b": false, "a\n": false,
+		"h2c": false, "H2C": false, "h2": false, "http/2.0": false, "HTTP/1.1": false, "http": false, "": false, "a b": false, "a,b": false, "a\n": false, "\u212aelvin": false,
 	} {
 		_, party := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{
 			Client: client, RedirectURL: "https://notes.example.org/auth/callback", AllowUpgrades: []string{name}})
@@ -257,7 +257,12 @@ func TestRL8_NeedsAndHeadersPanic(t *testing.T) {
 	page := guardFunc(func(*http.Request) (*gatehouse.Identity, error) {
 		return nil, &gatehouse.Error{Code: gatehouse.CodeLoginRequired, Status: 401}
 	})
+	own := guardFunc(func(*http.Request) (*gatehouse.Identity, error) { panic("marker") })
+	loud := photoz.ResourceServer(gatehouse.ResourceServerConfig{ErrorHandler: func(http.ResponseWriter, *http.Request, *gatehouse.Error) { panic("marker") }})
 	for name, h := range map[string]http.Handler{
+		"own guard":  gatehouse.Require(own)(world.WhoAmI),
+		"own guards": gatehouse.Require(gatehouse.Either(own, page))(world.WhoAmI),
+		"handler":    gatehouse.Require(loud.UMAGuard(gatehouse.Rules{"POST /": gatehouse.Public()}))(world.WhoAmI),
 		"need":    gatehouse.Require(guard)(world.WhoAmI),
 		"rules":   gatehouse.Require(inRules)(world.WhoAmI),
 		"either":  gatehouse.Require(gatehouse.Either(page, guard))(world.WhoAmI),
@@ -270,8 +275,9 @@ func TestRL8_NeedsAndHeadersPanic(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"internal"`) || strings.Contains(w.Body.String(), "marker") {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		said := w.Body.String()
+		if w.Code != http.StatusInternalServerError || !strings.Contains(said, `"internal"`) && name != "handler" || strings.Contains(said, "marker") || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %s, %v", name, w.Code, said, w.Header())
 		}
 	}
 	defer func() {
@@ -281,6 +287,23 @@ func TestRL8_NeedsAndHeadersPanic(t *testing.T) {
 	}()
 	aborts := gatehouse.NeedFunc(func(*http.Request) (gatehouse.Permission, error) { panic(http.ErrAbortHandler) })
 	photoz.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(aborts)(world.WhoAmI).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+}
+
+// An ErrorHandler that panics below IdentityHeaders is answered too.
+func TestRL8_IdentityHeadersErrorHandlerPanics(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) {
+			c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ *gatehouse.Error) { clear(w.Header()); panic("marker") }
+		}
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/up", login.RequireLogin(gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{"X-User": func(*gatehouse.Identity) string { return " x" }})(world.WhoAmI)))
+		}
+	})
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	if a := ana.Get("/up"); a.Code != http.StatusInternalServerError || a.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("got %v, %v", a, a.Header())
+	}
 }
 
 func outerIdentity(next http.Handler) http.Handler {
