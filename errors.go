@@ -330,8 +330,9 @@ var (
 )
 
 const (
-	formNotSaved = "You are no longer signed in, so what you sent was not saved."
-	noOrigin     = "This sign-out does not say which site it came from: it has neither Origin nor Sec-Fetch-Site."
+	formNotSaved  = "You are no longer signed in, so what you sent was not saved."
+	formNeedsMore = "You need to sign in once more to do this, so what you sent was not saved."
+	noOrigin      = "This sign-out does not say which site it came from: it has neither Origin nor Sec-Fetch-Site."
 )
 
 // Failures of a callback. What the browser sent is answered with 400, even if

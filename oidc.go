@@ -75,6 +75,9 @@ func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 // ctx is done. It includes the work of the Sessions, the OwnerGrants and the
 // Provider. Stop serving requests before calling it.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
+	if rp.checkMade() != nil {
+		return nil // it has started nothing
+	}
 	errs := []error{rp.sessions.Shutdown(ctx), rp.bodies.Wait(ctx)}
 	if rp.config.OwnerGrants != nil {
 		errs = append(errs, rp.config.OwnerGrants.Shutdown(ctx))
@@ -117,7 +120,8 @@ func (rp *RelyingParty) checkMade() error {
 // requirements. A navigation is sent to sign-in if that can help, and comes
 // back afterwards. Any other request is refused: with 401 if nobody is signed
 // in, with 403 if a requirement is not met. If signing in can help, the JSON
-// body names LoginURL.
+// body names LoginURL, and a posted form gets a page that says that it was not
+// saved, with a link that signs in and opens the page of the form.
 //
 // Responses of next are marked "Cache-Control: no-store" and "Vary: Cookie". A
 // Cache-Control that next sets itself takes precedence. RequireLogin panics if
@@ -153,6 +157,9 @@ func (rp *RelyingParty) Check(r *http.Request) (id *Identity, err error) {
 			id, err = nil, rp.provider.panicIn(r.Context(), p)
 		}
 	}()
+	if err := rp.checkMade(); err != nil {
+		return nil, errInternal.because(err)
+	}
 	return rp.check(r)
 }
 

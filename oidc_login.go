@@ -90,6 +90,9 @@ func wishOf(r *http.Request) (string, error) {
 // the path returnTo, or to HomeURL if returnTo is neither a path nor an absolute
 // address of this site, or longer than 2,000 bytes.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	if err := rp.checkMade(); err != nil {
+		return "", errInternal.because(err)
+	}
 	if err := rp.checkMounted(r); err != nil {
 		return "", err
 	}

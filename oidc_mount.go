@@ -113,16 +113,6 @@ func (rp *RelyingParty) loginURL() string {
 	return rp.config.LoginURL
 }
 
-// comesBackTo reports whether a person may be sent away from the request and
-// come back later, and to which address. A navigation comes back to its own
-// address, a posted form, without its body, to the page that it was on.
-func (rp *RelyingParty) comesBackTo(r *http.Request) (address string, ok bool) {
-	if navigation.IsForm(r) {
-		return navigation.FormPage(r, siteOf(rp.redirect)), true
-	}
-	return rp.address(r), navigation.Is(r)
-}
-
 // ownAddresses are those of our own handlers, as far as they are known to be
 // mounted.
 func (rp *RelyingParty) ownAddresses() []string {
@@ -148,7 +138,7 @@ func (rp *RelyingParty) checkMounted(r *http.Request) error {
 		return nil
 	}
 	query, _ := navigation.Query(r.URL.RawQuery)
-	if state := query.Get("state"); !query.Has("code") || !attempt.ValidState(state) {
+	if state := query.Get("state"); !query.Has("code") && !query.Has("error") || !attempt.ValidState(state) {
 		return nil
 	} else if _, ours := navigation.Cookie(r, rp.attemptName(state)); !ours {
 		return nil

@@ -25,34 +25,57 @@ import (
 )
 
 // Refuse implements Guard. If err asks for sign-in or step-up and the request
-// is a navigation, Refuse redirects to the provider. Any other request gets
-// the status of err with a small JSON body or a page.
+// is a navigation, Refuse redirects to the provider. A posted form gets a page
+// that says that it was not saved, with a link that does the same and comes
+// back to the page of the form. Any other request gets the status of err with a
+// small JSON body or a page.
 func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if made := rp.checkMade(); made != nil {
+		refuseAlone(w, r, errInternal.because(made))
+		return
+	}
 	perBrowser(w.Header())
 	e := asError(err, errInternal)
-	if e.Code != errLoginRequired.code && e.Code != errStepUp.code {
+	switch asks := e.Code == errLoginRequired.code || e.Code == errStepUp.code; {
+	case asks && isForm(r):
+		rp.refuse(w, r, rp.notSaved(w, r, e))
+	case asks && navigation.Is(r):
+		location, err := rp.askFor(w, r, e, rp.address(r))
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		redirect(w, location)
+	default:
 		rp.refuse(w, r, e)
-		return
 	}
-	if e.Code == errLoginRequired.code && isForm(r) {
-		rp.refuse(w, r, errLoginRequired.saying(formNotSaved).because(e.Err))
-		return
-	}
-	returnTo, ok := rp.comesBackTo(r)
-	if !ok {
-		rp.refuse(w, r, e)
-		return
-	}
-	location, err := rp.askFor(w, r, e, returnTo)
-	if err != nil {
-		rp.refuse(w, r, err)
-		return
-	}
-	redirect(w, location)
 }
 
 // isForm reports whether a person posted a form, also in a frame.
 func isForm(r *http.Request) bool { return r.Method == http.MethodPost && navigation.WantsPage(r) }
+
+// notSaved returns the answer to a form, with where its link leads. A page can
+// begin a plain sign-in at any time. What a requirement asks for is known here
+// alone, so the attempt begins here.
+func (rp *RelyingParty) notSaved(w http.ResponseWriter, r *http.Request, e *Error) error {
+	back := navigation.FormPage(r, siteOf(rp.redirect))
+	page, _ := rp.returnPath(back)
+	if e.Code == errLoginRequired.code {
+		said := errLoginRequired.saying(formNotSaved).because(e.Err)
+		said.page = rp.signInLink(page)
+		return said
+	}
+	said := about(subjectOf(e), errStepUp.saying(formNeedsMore).because(e.Err)).(*Error)
+	said.page = page
+	if navigation.IsForm(r) && rp.config.ErrorHandler == nil {
+		location, err := rp.askFor(w, r, e, back)
+		if err != nil { // the guard of the page tells the person
+			return also(said, err)
+		}
+		said.page = location
+	}
+	return said
+}
 
 // askFor starts the sign-in, or the request for a grant, that provides what e
 // says is missing.
@@ -293,9 +316,8 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	switch {
-	case isForm(r) && e.Code == errLoginRequired.code:
-		page, _ := rp.returnPath(navigation.FormPage(r, siteOf(rp.redirect)))
-		p.Title, p.Link, p.Label = "That was not saved", rp.signInLink(page), "Sign in and go back"
+	case isForm(r) && e.page != "":
+		p.Title, p.Link, p.Label = "That was not saved", e.page, "Sign in and go back"
 	case e.page != "" && e.Code != errForbidden.code:
 		p.Link, p.Label = rp.signInLink(e.page), "Try again"
 		p.Other, p.Name = rp.loginURL(), "Sign in again"

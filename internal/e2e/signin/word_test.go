@@ -263,10 +263,10 @@ func TestRL8_NeedsAndHeadersPanic(t *testing.T) {
 		"own guard":  gatehouse.Require(own)(world.WhoAmI),
 		"own guards": gatehouse.Require(gatehouse.Either(own, page))(world.WhoAmI),
 		"handler":    gatehouse.Require(loud.UMAGuard(gatehouse.Rules{"POST /": gatehouse.Public()}))(world.WhoAmI),
-		"need":    gatehouse.Require(guard)(world.WhoAmI),
-		"rules":   gatehouse.Require(inRules)(world.WhoAmI),
-		"either":  gatehouse.Require(gatehouse.Either(page, guard))(world.WhoAmI),
-		"headers": outerIdentity(gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{"X-User": func(*gatehouse.Identity) string { panic("marker") }})(world.WhoAmI)),
+		"need":       gatehouse.Require(guard)(world.WhoAmI),
+		"rules":      gatehouse.Require(inRules)(world.WhoAmI),
+		"either":     gatehouse.Require(gatehouse.Either(page, guard))(world.WhoAmI),
+		"headers":    outerIdentity(gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{"X-User": func(*gatehouse.Identity) string { panic("marker") }})(world.WhoAmI)),
 		"by hand ": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := guard.Check(r); err != nil {
 				guard.Refuse(w, r, err)
