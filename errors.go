@@ -332,6 +332,7 @@ var (
 const (
 	formNotSaved  = "You are no longer signed in, so what you sent was not saved."
 	formNeedsMore = "You need to sign in once more to do this, so what you sent was not saved."
+	noTicket      = "Nobody is asked for a permission for what is loaded in advance."
 	noOrigin      = "This sign-out does not say which site it came from: it has neither Origin nor Sec-Fetch-Site."
 )
 

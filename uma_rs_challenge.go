@@ -11,6 +11,7 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/uncached"
 )
@@ -34,9 +35,13 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	uncached.Vary(w.Header(), "Authorization")
 	rs, e := g.rs, asError(err, errInternal)
 	event := Event{Name: EventRefusal, Err: e.Err}
-	if refusal, ok := errors.AsType[*umaRefusal](err); ok {
+	refusal, lacks := errors.AsType[*umaRefusal](err)
+	switch {
+	case lacks && navigation.IsPrefetch(r): // perhaps nobody will see the answer, and a ticket would be spent for it
+		e = errNoNavigation.saying(noTicket).because(errors.New("a prefetch"))
+	case lacks:
 		event, e = rs.challenge(w.Header(), r, refusal)
-	} else if e.Code == errIntrospection.code || e.Code == errBusy.code || mistake(e) != nil {
+	case e.Code == errIntrospection.code, e.Code == errBusy.code, mistake(e) != nil:
 		w.Header().Set("Warning", unreachable)
 	}
 	e = e.answered()

@@ -205,6 +205,10 @@ func TestCallbackNotMountedBehindProxy(t *testing.T) {
 	if s.LastCode() != "callback_not_mounted" || s.Logged("set PathPrefix") != 1 {
 		t.Errorf("code %q", s.LastCode())
 	}
+	// Also if the provider answered with an error at once, as for a bad scope.
+	state := world.QueryOf(t, ana.Get("/app/notes/").Location()).Get("state")
+	s.WantRefusal(ana.Get("/app/auth/callback?error=invalid_scope&state="+state), http.StatusInternalServerError)
+	ana.WantOut(ana.Get("/app/auth/callback?error=invalid_scope&state=AAAAAAAAAAAAAAAAAAAAAA")) // not an answer to this browser
 }
 
 // A sign-in that begins at another host is warned of, once for each of eight.
