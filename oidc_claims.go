@@ -105,7 +105,7 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, clie
 	}
 	var claims map[string]json.RawMessage
 	if err := strictjson.Unmarshal(body, &claims); err != nil {
-		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), err))
+		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), strictjson.Without(err, access)))
 	}
 	switch sub := strictjson.String(claims["sub"]); sub { // §5.3.2: the claims must not be used if sub differs
 	case subject:

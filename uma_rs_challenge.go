@@ -258,7 +258,7 @@ func readTicket(a *backchannel.Answer) (string, error) {
 		return err
 	})
 	if err != nil {
-		return "", errProviderUnavailable.because(errors.New("permission request: the answer is not the expected JSON object"))
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: the answer is not the expected JSON object: %w", strictjson.Without(err, ticket)))
 	}
 	if ticket == "" || len(ticket) > maxTicket || !challenge.Printable(ticket) {
 		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))

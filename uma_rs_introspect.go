@@ -13,6 +13,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
@@ -114,7 +115,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	}
 	f, err := introspection.Read(a.Body, rs.provider.issuer, rs.audience)
 	if err != nil {
-		return nil, fmt.Errorf("introspection: %w", err)
+		return nil, fmt.Errorf("introspection: %w, from %s", strictjson.Without(err, token), outbound.Address(md.IntrospectionEndpoint))
 	}
 	return f, nil
 }

@@ -218,6 +218,9 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 	if id == "" {
 		id = outbound.LastSegment(a.Header.Get("Location"))
 	}
+	if told == nil && id == "" {
+		return Resource{}, errRegistration.because(fmt.Errorf("registering the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
+	}
 	if !soundID(id) {
 		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
 	}
@@ -250,7 +253,7 @@ func (g *registrar) read(ctx context.Context, id string) (*resource.Remote, erro
 	}
 	have := resource.Read(a.Body)
 	if have == nil {
-		return nil, errRegistration.because(errors.New("reading the resource: the answer is not the expected JSON object"))
+		return nil, errRegistration.because(fmt.Errorf("reading the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
 	}
 	if g.foreign(have) {
 		return nil, nil

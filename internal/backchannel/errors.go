@@ -77,12 +77,7 @@ type call struct {
 // tell reads the members of an error object (RFC 6749 §5.2). The text begins
 // with head, which names the call.
 func (c call) tell(head string, status int, object map[string]json.RawMessage) (code string, t told) {
-	secrets := slices.Clip(c.secrets)
-	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct"} {
-		if value := strictjson.String(object[name]); value != "" {
-			secrets = append(secrets, value)
-		}
-	}
+	secrets := append(slices.Clip(c.secrets), secretsOf(object)...)
 	code = strictjson.String(object["error"])
 	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...)
 	text := fmt.Sprintf("%s %d", head, status)
@@ -98,6 +93,16 @@ func (c call) tell(head string, status int, object map[string]json.RawMessage) (
 		text += ", with " + c.sent
 	}
 	return outbound.Clip(code), told{text, said, blames}
+}
+
+// secretsOf returns the values of an answer that no error may repeat.
+func secretsOf(object map[string]json.RawMessage) (secrets []string) {
+	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct"} {
+		if value := strictjson.String(object[name]); value != "" {
+			secrets = append(secrets, value)
+		}
+	}
+	return secrets
 }
 
 // blame says what an answer is about, if it is the credentials of the call (RFC

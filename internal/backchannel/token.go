@@ -123,7 +123,9 @@ func (f failing) Read([]byte) (int, error) {
 func (t *tokenAnswer) parse(body []byte) {
 	t.plain = append(t.plain, '{')
 	if t.err = strictjson.Object(body, t.member); t.err != nil {
-		t.plain = nil
+		var object map[string]json.RawMessage
+		_ = json.Unmarshal(body, &object) // what is not an object holds no secrets
+		t.plain, t.err = nil, strictjson.Without(t.err, secretsOf(object)...)
 		return
 	}
 	t.plain = append(t.plain, '}')
@@ -226,7 +228,9 @@ func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, 
 		return &Trouble{cause: seen.ownWords("token endpoint "+outbound.Address(endpoint), who.secretsIn(form), err)}
 	}
 	var object map[string]json.RawMessage
-	_ = json.Unmarshal(said.Body, &object) // what is not an object has no members
+	if errors.Is(strictjson.Unmarshal(said.Body, &object), strictjson.ErrDuplicate) || json.Unmarshal(said.Body, &object) != nil {
+		object = nil // what is not an object, or can be read in two ways, has no members
+	}
 	status := said.Response.StatusCode
 	code, t := call{address: outbound.Address(endpoint), sent: who.sent(), secrets: who.secretsIn(form)}.tell("token endpoint answered", status, object)
 	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
@@ -252,7 +256,7 @@ func (t *tokenAnswer) ownWords(where string, secrets []string, err error) error 
 	kind := t.kindWithout(secrets)
 	switch {
 	case t.err != nil && (kind == "" || kind == "application/json"): // its text holds nothing of the answer
-		return fmt.Errorf("%s: the answer could not be read: %w", where, t.err)
+		return fmt.Errorf("%s: the answer could not be read: %w", where, strictjson.Without(t.err, secrets...))
 	case t.err == nil:
 		return fmt.Errorf("%s: the answer could not be read", where)
 	}

@@ -9,6 +9,7 @@ package introspection
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 	"unique"
@@ -84,7 +85,10 @@ var ErrMalformed = errors.New("the answer is not an introspection answer")
 // give no permission.
 func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	var members map[string]json.RawMessage
-	if err := strictjson.Unmarshal(body, &members); err != nil || members == nil {
+	if err := strictjson.Unmarshal(body, &members); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if members == nil {
 		return nil, ErrMalformed
 	}
 	f := &Facts{Expires: Never}

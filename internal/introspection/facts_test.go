@@ -2,6 +2,7 @@ package introspection_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestRead(t *testing.T) {
 	}
 	for _, body := range []string{``, `null`, `true`, `[]`, `"active"`, `{"active":true`, `{"active":true} {}`, `{"active":false,"active":true}`,
 		`{"active":true,"permissions":[{"resource_id":"r-1","resource_id":"r-2"}]}`} {
-		if f, err := introspection.Read([]byte(body), issuer, nil); err != introspection.ErrMalformed || f != nil {
+		if f, err := introspection.Read([]byte(body), issuer, nil); !errors.Is(err, introspection.ErrMalformed) || f != nil {
 			t.Errorf("%s: %v, %v", body, f, err)
 		}
 	}

@@ -70,6 +70,15 @@ func Read(body []byte) *Remote {
 	return m
 }
 
+// Why says why Read returned nil.
+func Why(body []byte) error {
+	var members map[string]json.RawMessage
+	if err := strictjson.Unmarshal(body, &members); err != nil {
+		return err
+	}
+	return strictjson.ErrType
+}
+
 // readScopes reads scopes, which are strings, or objects with a name (K5). It
 // reports whether it could read them all.
 func readScopes(raw json.RawMessage) (scopes []string, whole bool) {

@@ -80,7 +80,7 @@ func (d *scanner) pair(object int) error {
 		return err
 	}
 	if !d.seen.add(name{object, text}) {
-		return ErrDuplicate
+		return repeats(text)
 	}
 	if d.space(); !d.take(':') {
 		return ErrSyntax

@@ -92,7 +92,7 @@ func TestNamesAreExact(t *testing.T) {
 }
 
 func TestErrorsQuoteNothing(t *testing.T) {
-	for _, in := range []string{`{"SECRET":1,"SECRET":2}`, `{"n":"SECRET"}`, `{"n":SECRET}`, `{"n":123456789e99}`} {
+	for _, in := range []string{`{"SECRET with blanks":1,"SECRET with blanks":2}`, `{"n":"SECRET"}`, `{"n":SECRET}`, `{"n":123456789e99}`} {
 		var v struct {
 			N int `json:"n"`
 		}

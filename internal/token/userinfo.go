@@ -39,7 +39,7 @@ func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*
 		return nil, err
 	}
 	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11
-		return nil, fmt.Errorf("%w: typ %.*q", ErrKind, maxQuoted, header.Typ)
+		return nil, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
 	}
 	payload, err := v.config.Keys.Verify(ctx, parsed) // go-oidc would judge the claims as those of an ID Token
 	switch {
@@ -49,8 +49,14 @@ func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var said userInfoClaims
-	if err := strictjson.Object(payload, said.set); err != nil {
-		return nil, fmt.Errorf("%w: claims are not strict JSON of the right types", ErrMalformed)
+	err = strictjson.Object(payload, func(name string, value strictjson.Value) error {
+		if err := said.set(name, value); err != nil { // name is one of those that set knows
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
 	}
 	if err := said.check(v.config.Issuer, client, subject, v.config.Now()); err != nil {
 		return nil, err
@@ -79,7 +85,7 @@ func (v *Verifier) checkUserInfoAlgorithm(ctx context.Context, alg string) error
 	if none && alg == oidc.RS256 {
 		return nil
 	}
-	return fmt.Errorf("%w: alg %.*q", ErrAlgorithm, maxQuoted, alg)
+	return fmt.Errorf("%w: alg %s", ErrAlgorithm, nameOf(alg))
 }
 
 // userInfoClaims are the claims of a user info answer that are checked. All

@@ -123,6 +123,57 @@ func TestMisspelledIssuerInTheLog(t *testing.T) {
 	}
 }
 
+// A document that repeats a name is refused, and the log says which name, unless
+// that is a value that travelled.
+func TestRepeatedNameInTheLog(t *testing.T) {
+	const twice = `{"opensesame":1,"opensesame":2,`
+	for name, c := range map[string]struct {
+		member string // of the metadata that has the address; "" is the metadata itself
+		body   string
+		code   string
+		want   string
+	}{
+		"metadata":               {"", `{"issuer":"https://op.test/realm","issuer":"x"}`, "metadata_invalid", `"issuer"`},
+		"inside metadata":        {"", `{"mtls_endpoint_aliases":{"token_endpoint":1,"token_endpoint":2}}`, "metadata_invalid", `"token_endpoint"`},
+		"keys":                   {"jwks_uri", `{"keys":[{"kty":"RSA","kid":"1","kid":"2"}]}`, "keys_unusable", `"kid"`},
+		"token answer":           {"token_endpoint", `{"access_token":"a","expires_in":1,"expires_in":2}`, "provider_unavailable", `"expires_in"`},
+		"token answer, our code": {"token_endpoint", twice + `"access_token":"a"}`, "provider_unavailable", "repeats a member name"},
+		"token answer, a token":  {"token_endpoint", twice + `"access_token":"opensesame"}`, "provider_unavailable", "repeats a member name"},
+		"user info":              {"userinfo_endpoint", `{"sub":"ana-1","groups":[],"groups":["admin"]}`, "userinfo_unavailable", `"groups"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t)
+			address := world.SiteIssuer + "/.well-known/openid-configuration"
+			if c.member != "" {
+				address = s.Endpoint(c.member)
+			}
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				if !strings.HasSuffix(address, r.URL.Path) {
+					return next(r), nil
+				}
+				resp := world.Answer(r, 200, c.body)
+				resp.Header.Set("Content-Type", "application/json")
+				return resp, nil
+			})
+			ana := s.Visitor("ana")
+			if c.member == "" {
+				ana.Get("/notes/")
+			} else {
+				ana.Get(world.WithQuery(t, ana.ToCallback("/notes/"), func(q url.Values) {
+					if strings.Contains(name, "our code") {
+						q.Set("code", "opensesame")
+					}
+				}))
+			}
+			lines := strings.Split(strings.TrimSpace(s.Log()), "\n")
+			last := strings.ReplaceAll(lines[len(lines)-1], `\"`, `"`)
+			if s.LastCode() != c.code || !strings.Contains(last, c.want) || strings.Contains(s.Log(), "opensesame") {
+				t.Errorf("%s: the log lacks %s: %s", s.LastCode(), c.want, s.Log())
+			}
+		})
+	}
+}
+
 // canaries are values in the two forms that count: one that looks random, and
 // one that could be an error code.
 var canaries = []string{"Canary-0123456789-abcdefgh", "canary_of_the_secret"}

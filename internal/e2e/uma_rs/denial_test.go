@@ -80,6 +80,25 @@ func TestUMAHugeIntrospectionIsNamed(t *testing.T) {
 	}
 }
 
+// TestUMARepeatedNameIsNamed: an answer that repeats a name decides nothing, and
+// the log says which name, unless it is the token.
+func TestUMARepeatedNameIsNamed(t *testing.T) {
+	for _, c := range []struct{ pattern, body, token, want string }{
+		{"POST /look", `{"active":true,"active":false}`, "tok", `"active"`},
+		{"POST /look", `{"active":true,"permissions":[{"resource_id":"r-1","resource_id":"r-2"}]}`, "tok", `"resource_id"`},
+		{"POST /look", `{"active":true,"my_token":1,"my_token":2}`, "my_token", "repeats a member name"},
+		{"POST /perm", `{"ticket":"t1","ticket":"t2"}`, "", `"ticket"`},
+	} {
+		s := world.NewScript(t)
+		s.Says(c.pattern, 200, c.body)
+		answer := world.Send(world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view"))), "GET", "/", c.token)
+		log := strings.ReplaceAll(s.Log(), `\"`, `"`)
+		if world.Served(answer) || !strings.Contains(log, c.want) || strings.Contains(log, "my_token") {
+			t.Errorf("%s: the log lacks %s: %s", c.body, c.want, log)
+		}
+	}
+}
+
 // TestUMAMistakes: what somebody has to mend at the authorization server, or in
 // our registration there, has a code of its own in log and body, at ERROR and
 // without Retry-After. The protocol's answer stays.
