@@ -167,8 +167,14 @@ func troubleOf(err error, outage, mistaken string) string {
 // one of the application's own.
 func logAlone(r *http.Request, e *Error) {
 	path, _, _ := strings.Cut(navigation.Address(r), "?")
-	slog.Default().WarnContext(r.Context(), "gatehouse: "+string(EventRefusal),
-		"code", e.Code, "id", e.ID, "method", clip(r.Method), "path", clip(path), "subject", e.subject, "error", e.Err)
+	attrs := []slog.Attr{slog.String("code", e.Code), slog.String("id", e.ID), slog.String("method", clip(r.Method)), slog.String("path", clip(path))}
+	if e.subject != "" {
+		attrs = append(attrs, slog.String("subject", e.subject))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	slog.Default().LogAttrs(r.Context(), levelOf(Event{Code: e.Code, Err: e.Err}), "gatehouse: "+string(EventRefusal), attrs...)
 }
 
 // emitPanic reports a panic. Only the log gets the stack. The panic value is

@@ -15,7 +15,9 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -180,16 +182,31 @@ func (rp *RelyingParty) Refused(ctx context.Context, token string) error {
 	case len(rec.Refresh) == 0:
 		return errNoToken.because(errors.New("an API refused the access token, and there is no refresh token"))
 	}
-	if left := rp.refused.wait(live.ref.Key, token, rp.sessions.now()); left > 0 {
-		return errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
-	}
-	if err := live.refresh(ctx, rec); err != nil {
-		if ctx.Err() == nil {
-			rp.refused.failed(live.ref.Key)
-		}
+	next, err := rp.sessions.refreshes.Do(ctx, live.ref.Key+refusedFlight, lease.Flight, func(ctx context.Context) (session.Stored, error) {
+		return live.renewRefused(ctx, rec)
+	})
+	if err != nil {
 		return stale(err)
 	}
+	live.set(next)
 	return nil
+}
+
+// refusedFlight is added to a session's key for the flight of renewRefused. All
+// callers share it, so that none comes between a renewal and its note.
+const refusedFlight = " refused"
+
+// renewRefused renews the tokens unless that was just tried for the same reason.
+func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (session.Stored, error) {
+	refused, token := l.party.refused, string(rec.Access)
+	if left := refused.wait(l.ref.Key, token, l.sessions.now()); left > 0 {
+		return session.Stored{}, errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
+	}
+	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
+	if err != nil || string(next.Record.Access) == token { // some servers send the old one again
+		refused.failed(l.ref.Key)
+	}
+	return next, err
 }
 
 const (
@@ -211,7 +228,7 @@ type refusals struct {
 type refusedToken struct {
 	at     time.Time
 	digest string // of the token
-	failed bool   // it could not be renewed
+	failed bool   // it could not be renewed, or is the same again
 }
 
 // wait returns 0 if the tokens of a session may be renewed now, and notes that

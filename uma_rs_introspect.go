@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
@@ -116,6 +117,9 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	f, err := introspection.Read(a.Body, rs.provider.issuer, rs.audience)
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w, from %s", strictjson.Without(err, token), outbound.Address(md.IntrospectionEndpoint))
+	}
+	if !f.Active && strings.Contains(string(f.Claims), token) { // they are for the log
+		f.Claims = nil
 	}
 	return f, nil
 }

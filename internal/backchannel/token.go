@@ -66,7 +66,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 	if err != nil {
 		return nil, tokenError(err, endpoint, seen, who, form)
 	}
-	return seen.read(token, sent)
+	return seen.read(token, sent, who.secretsIn(form))
 }
 
 // tokenAnswer reads a successful token answer before x/oauth2 does. That package
@@ -191,10 +191,10 @@ func (t *tokenAnswer) kindWithout(secrets []string) string {
 }
 
 // read returns what the answer says.
-func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time) (*Tokens, error) {
+func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*Tokens, error) {
 	// RFC 6749 §5.1: the client must understand the type; case does not matter.
 	if !strings.EqualFold(o.TokenType, "bearer") {
-		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o))
+		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o, secrets))
 	}
 	a := &t.tokens
 	a.Access, a.Refresh, a.Requested = o.AccessToken, o.RefreshToken, sent
@@ -208,9 +208,9 @@ func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time) (*Tokens, error) {
 }
 
 // typeOf returns the type of a token, if it can be a name, as in "DPoP".
-func (t *tokenAnswer) typeOf(o *oauth2.Token) string {
-	name, id := strings.ToLower(o.TokenType), t.tokens.IDToken
-	word := outbound.NewSaid(name, "", strings.ToLower(o.AccessToken), strings.ToLower(o.RefreshToken), strings.ToLower(id)).Word()
+func (t *tokenAnswer) typeOf(o *oauth2.Token, secrets []string) string {
+	name := strings.ToLower(o.TokenType)
+	word := outbound.NewSaid(name, "", append(secrets, o.AccessToken, o.RefreshToken, t.tokens.IDToken)...).Word()
 	if word == name {
 		return o.TokenType
 	}

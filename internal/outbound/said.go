@@ -67,10 +67,22 @@ func word(code string, secrets []string) string {
 		return ""
 	}
 	plain := len(code) <= maxWord && strings.IndexFunc(code, func(c rune) bool { return c != '_' && (c < 'a' || c > 'z') }) < 0
-	if !plain || slices.ContainsFunc(secrets, func(s string) bool { return code == s || len(s) >= minSecret && strings.Contains(code, s) }) {
+	if !plain || slices.ContainsFunc(secrets, func(s string) bool { return holds(code, strings.ToLower(s)) }) {
 		return "other (" + strconv.Itoa(len(code)) + " bytes)"
 	}
 	return code
+}
+
+// holds reports whether a code holds a secret, or is a long part of one. A very
+// short secret counts only as a whole word.
+func holds(code, secret string) bool {
+	switch {
+	case code == secret, len(code) >= minRandom && strings.Contains(secret, code):
+		return true
+	case len(secret) < minSecret:
+		return len(secret) == minSecret-1 && slices.Contains(strings.Split(code, "_"), secret)
+	}
+	return strings.Contains(code, secret)
 }
 
 // redact takes out of a text the secrets, in clear or percent-encoded, parts of
@@ -108,7 +120,36 @@ func without(text string, secrets []string) string {
 			text = strings.ReplaceAll(text, form, redacted)
 		}
 	}
+	// What is encoded in another way, or in another case, takes the text with it.
+	plain := strings.ToLower(text)
+	for range 3 {
+		for _, s := range secrets {
+			if len(s) >= minSecret && strings.Contains(plain, strings.ToLower(s)) {
+				return redacted
+			}
+		}
+		plain = decoded(plain)
+	}
 	return text
+}
+
+// decoded takes one layer of percent-encoding off, wherever there is one.
+func decoded(text string) string {
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(text, "%")
+		out.WriteString(before)
+		if !found {
+			return strings.ToLower(out.String())
+		}
+		if c, err := strconv.ParseUint(after[:min(2, len(after))], 16, 8); err == nil && len(after) >= 2 {
+			out.WriteByte(byte(c))
+			after = after[2:]
+		} else {
+			out.WriteByte('%')
+		}
+		text = after
+	}
 }
 
 // Quote returns an address that a peer named, as an error may show it: scheme,

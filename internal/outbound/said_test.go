@@ -23,6 +23,10 @@ func TestSaidWord(t *testing.T) {
 		{"abc", "abc", "other (3 bytes)"},
 		{"access_denied", "acc", "access_denied"}, // too short to be a secret
 		{"access_denied", "", "access_denied"},
+		{"bad_opensesame", "OpenSesame", "other (14 bytes)"},
+		{"code_abc_is_bad", "abc", "other (15 bytes)"},
+		{"abcdefghijklmnop", "xx-abcdefghijklmnopqrstuvwxyz", "other (16 bytes)"}, // the beginning of one
+		{"invalid_grant", "is_invalid_grant_a_word", "invalid_grant"},
 		{"", "x", ""},
 	} {
 		s := outbound.NewSaid(c.code, "", c.secret)
@@ -42,6 +46,11 @@ func TestSaidDetail(t *testing.T) {
 		"unsupported authorization_code":        "unsupported authorization_code",
 		"code hidden/code+1 expired":            "code [redacted] expired",
 		"code=hidden%2Fcode%2B1.":               "code=[redacted].",
+		"code=hidden%2fcode%2b1":                "[redacted]",
+		"code %68idden/code%2B1 is bad":         "[redacted]",
+		"code hidden%252Fcode%252B1 is bad":     "[redacted]",
+		"code HIDDEN/CODE+1 is bad":             "[redacted]",
+		"100% of them":                          "100% of them",
 		"(token 0123456789abcdef/x) is bad":     "(token [redacted]) is bad",
 		"code abcdefgh… is used":                "code [redacted] is used",
 		"token eyJhbGciOiJFUzI1NiJ9.eyJzdWIi.x": "token [redacted]",
@@ -66,6 +75,8 @@ func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://u:p@id.example/realms/a?code=x#y":       "https://id.example/realms/a",
 		"https://id.example/hidden-code/x":               "https://id.example/[redacted]/x",
+		"https://id.example/%68idden-code/x":             "[redacted]",
+		"https://HIDDEN-CODE.example/x":                  "[redacted]",
 		"hidden-code":                                    "(unreadable URL)",
 		"https://id.example/" + strings.Repeat("a", 300): "https://id.example/" + strings.Repeat("a", 181) + "…",
 	} {

@@ -329,6 +329,47 @@ func TestClientRefusedTogether(t *testing.T) {
 	}
 }
 
+// A server that sends the same access token again at each refresh is asked once
+// in 30 seconds, however many requests have it refused.
+func TestClientRefusedSameToken(t *testing.T) {
+	s := newAPISite(t)
+	asked := 0
+	s.use = func(login *gatehouse.RelyingParty, ctx context.Context, client *http.Client) {
+		token, err := login.Token(ctx)
+		s.Must(err)
+		s.api.answer = refuses(map[string]bool{"Bearer " + token.AccessToken: true}, refusal)
+		var mu sync.Mutex
+		s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+			resp := next(r)
+			if !strings.HasSuffix(s.Endpoint("token_endpoint"), r.URL.Path) {
+				return resp, nil
+			}
+			mu.Lock()
+			asked++
+			mu.Unlock()
+			return world.RewriteJSON(t, resp, func(m map[string]any) { m["access_token"] = token.AccessToken; delete(m, "id_token") }), nil
+		})
+		for range 3 {
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() {
+					if got := call(t, client, "GET", nil); got != http.StatusUnauthorized {
+						t.Errorf("status %d", got)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		if err := login.Refused(ctx, token.AccessToken); gatehouse.ErrorCode(err) != gatehouse.CodeTokenUnavailable {
+			t.Errorf("by hand: %v", err)
+		}
+	}
+	s.Visitor("ana").Visit("/call")
+	if asked != 1 {
+		t.Errorf("%d refreshes, want 1", asked)
+	}
+}
+
 // Refused does by hand what HTTPClient does: it renews only a token that the
 // session still has, and does not try again soon after a failure.
 func TestRefused(t *testing.T) {
