@@ -379,6 +379,8 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 // KiB, "grant_store_unavailable" if the store fails.
 func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret) error {
 	switch n := len(refreshToken.Reveal()); {
+	case g == nil || g.provider == nil:
+		return errInternal.because(errors.New("the OwnerGrants was not made by NewOwnerGrants"))
 	case owner == "":
 		return errInternal.because(errors.New("a grant needs an owner"))
 	case n == 0 || n > bearer.MaxToken:

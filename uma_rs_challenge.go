@@ -209,7 +209,7 @@ func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner
 	}
 	return rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
 		// A place is for the call alone, not for waiting for a PAT.
-		if err := rs.place(ctx, false); err != nil {
+		if err := rs.takePlace(); err != nil {
 			return nil, err
 		}
 		defer rs.provider.ticketCalls.Leave()

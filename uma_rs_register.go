@@ -425,7 +425,7 @@ func (rs *ResourceServer) endDuplicates(ctx context.Context, owner string, b *ba
 		e := asError(err, errRegistration)
 		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: e.Code, Subject: owner, Resource: id, Err: e.Err})
 	}
-	if err := rs.place(ctx, true); err != nil {
+	if err := rs.awaitPlace(ctx); err != nil {
 		failed("", err)
 		return
 	}

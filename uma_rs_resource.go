@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/challenge"
@@ -243,11 +244,30 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 		return Resource{}, errResourceInvalid.because(err)
 	}
 	for {
-		out, err := rs.register(ctx, r, refusedID{}, true)
+		out, err := rs.registerInTurn(ctx, r)
 		if ErrorCode(err) != errBusy.code { // else it was a request's registration, which did not wait
 			return out, err
 		}
 	}
+}
+
+// registerInTurn waits for a place before it begins the registration, so that
+// requests that join it do not wait for a place.
+func (rs *ResourceServer) registerInTurn(ctx context.Context, r Resource) (Resource, error) {
+	if err := rs.awaitPlace(ctx); err != nil {
+		return Resource{}, asError(err, errRegistration)
+	}
+	var gone atomic.Bool // the place: the registration has it, or it is given back
+	out, err := rs.register(ctx, r, refusedID{}, func() error {
+		if gone.CompareAndSwap(false, true) {
+			return nil
+		}
+		return rs.takePlace()
+	})
+	if gone.CompareAndSwap(false, true) { // it joined another one, or begins after ctx has ended
+		rs.provider.ticketCalls.Leave()
+	}
+	return out, err
 }
 
 // refusedID is an id that the server refused. The zero value is no refusal.
@@ -257,13 +277,13 @@ type refusedID struct {
 	policy string
 }
 
-// register registers a resource, or joins a registration that is under way. If
-// waits is false, it fails at once when no place is free.
-func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
+// register registers a resource, or joins a registration that is under way. A
+// registration that begins calls enter for its place.
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID, enter func() error) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
 	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
-		out, err := rs.registerInPlace(ctx, r, refused, waits)
+		out, err := rs.registerInPlace(ctx, r, refused, enter)
 		if err != nil {
 			err = asError(err, errRegistration)
 		}
@@ -278,25 +298,28 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 
 // registerInPlace takes one place for the whole registration, which makes one
 // call after another.
-func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refused refusedID, waits bool) (Resource, error) {
-	if err := rs.place(ctx, waits); err != nil {
+func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refused refusedID, enter func() error) (Resource, error) {
+	if err := enter(); err != nil {
 		return Resource{}, err
 	}
 	defer rs.provider.ticketCalls.Leave()
 	return rs.registerOnce(ctx, r, refused)
 }
 
-// place takes a place for calls about tickets and registrations. A request
+// takePlace takes a place for calls about tickets and registrations. A request
 // that gets none is answered at once: strangers need no token to ask for a
-// ticket, and must not drive the server. Calls of the application wait.
-func (rs *ResourceServer) place(ctx context.Context, waits bool) error {
-	switch {
-	case waits:
-		return rs.provider.ticketCalls.Wait(ctx, rs.tickets)
-	case !rs.provider.ticketCalls.Try(rs.tickets):
+// ticket, and must not drive the server. Calls of the application wait (see
+// awaitPlace).
+func (rs *ResourceServer) takePlace() error {
+	if !rs.provider.ticketCalls.Try(rs.tickets) {
 		return errBusy.after(0, fmt.Errorf("%d calls for tickets and registrations are under way, as many as may be", rs.tickets))
 	}
 	return nil
+}
+
+// awaitPlace waits for such a place.
+func (rs *ResourceServer) awaitPlace(ctx context.Context) error {
+	return rs.provider.ticketCalls.Wait(ctx, rs.tickets)
 }
 
 // resourceID returns the id of a resource that a permission names. If the
@@ -316,7 +339,7 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	ctx, cancel := context.WithTimeout(ctx, rs.budget)
 	defer cancel()
 	r.Exact = false // a request withdraws nothing
-	out, err := rs.register(ctx, r, refusedID{}, false)
+	out, err := rs.register(ctx, r, refusedID{}, rs.takePlace)
 	return out.ID, err
 }
 
@@ -338,7 +361,7 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
 	r.Exact = false // a request withdraws nothing
-	out, err := rs.register(ctx, r, refused, false)
+	out, err := rs.register(ctx, r, refused, rs.takePlace)
 	return out.ID, err
 }
 
@@ -383,7 +406,7 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	if err != nil {
 		return err
 	}
-	if err := rs.place(ctx, true); err != nil {
+	if err := rs.awaitPlace(ctx); err != nil {
 		return asError(err, errRegistration)
 	}
 	defer rs.provider.ticketCalls.Leave()

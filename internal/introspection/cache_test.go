@@ -185,10 +185,13 @@ func TestOneFlight(t *testing.T) {
 func TestManyAskers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := introspection.NewCache(ttl, time.Now)
+		var mu sync.Mutex
 		calls := map[string]int{}
 		get := func(token, asker string, f *introspection.Facts, err error) (*introspection.Facts, error) {
 			return c.GetAs(t.Context(), introspection.KeyOf(token, asker), introspection.KeyOf(token, ""), time.Minute, func(context.Context) (*introspection.Facts, error) {
+				mu.Lock()
 				calls[token]++
+				mu.Unlock()
 				time.Sleep(time.Second) // the bubble's clock
 				return f, err
 			})

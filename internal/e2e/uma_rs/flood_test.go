@@ -80,6 +80,9 @@ func atOnce(t *testing.T, h http.Handler, n int, path, token func(i int) string)
 		if a.Code != http.StatusServiceUnavailable {
 			continue
 		}
+		if a.after > 0 {
+			t.Errorf("turned away after %v, want at once", a.after)
+		}
 		if a.Header().Get("Retry-After") != "1" || a.Header().Get("Warning") != world.Unreachable || a.Header().Get("WWW-Authenticate") != "" || !strings.Contains(a.Body.String(), `"authorization_server_busy"`) {
 			t.Errorf("turned away with %q %s", a.Header(), a.Body)
 		}
@@ -288,6 +291,33 @@ func TestUMARegisterWaitsForItsTurn(t *testing.T) {
 			}
 		}
 		strangers.Wait()
+		// A request for what waits to be registered is turned away with the others.
+		for range 4 {
+			strangers.Go(func() { world.Send(h, "GET", "/", "") })
+		}
+		synctest.Wait()
+		waits := gatehouse.Resource{Name: "waits", Scopes: []string{"view"}}
+		strangers.Go(func() {
+			if _, err := rs.Register(t.Context(), waits); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if counts := atOnce(t, world.Photos(rs.UMAProtect(waits.AllOf("view"))), 3, always("/"), always("")); counts[503] != 3 {
+			t.Errorf("while a registration waits for its turn: %v", counts)
+		}
+		strangers.Wait()
+		// Who leaves while waiting takes no place along.
+		for range 20 {
+			ctx, cancel := context.WithCancel(t.Context())
+			strangers.Go(func() { _, _ = rs.Register(ctx, gatehouse.Resource{Name: "left", Scopes: []string{"view"}}) })
+			cancel()
+		}
+		strangers.Wait()
+		s.Must(rs.Shutdown(t.Context()))
+		if counts := atOnce(t, h, 5, always("/"), always("")); counts[401] != 4 {
+			t.Errorf("afterwards: %v, want four with a ticket", counts)
+		}
 		if s.most["ticket"] > 4 {
 			t.Errorf("%d calls at a time, want at most 4", s.most["ticket"])
 		}
