@@ -179,7 +179,7 @@ func (h *otherHosts) list() string {
 // The browser will not send the attempt's cookie there.
 func (rp *RelyingParty) noteHost(r *http.Request) {
 	scheme := rp.redirect.Scheme
-	if r.TLS != nil || strings.HasPrefix(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), "https") {
+	if navigation.SaysHTTPS(r) {
 		scheme = "https"
 	}
 	began := navigation.Origin(scheme, r.Host)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // maxShown is how much of a host may be shown, in bytes. Longer ones are not
@@ -49,4 +50,22 @@ func shown(scheme, host string) string {
 		return fmt.Sprintf("%s://(%d bytes)", scheme, len(host))
 	}
 	return fmt.Sprintf("%s://%s", scheme, host)
+}
+
+// SaysHTTPS reports whether the browser asked by https, as far as the request
+// shows it. A proxy that ends TLS names the scheme of its client first (RFC
+// 7239 §5.4).
+func SaysHTTPS(r *http.Request) bool {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	if r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https") {
+		return true
+	}
+	first, _, _ = strings.Cut(r.Header.Get("Forwarded"), ",")
+	for pair := range strings.SplitSeq(first, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if strings.EqualFold(name, "proto") && strings.EqualFold(strings.Trim(value, `"`), "https") {
+			return true
+		}
+	}
+	return false
 }

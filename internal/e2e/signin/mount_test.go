@@ -260,6 +260,10 @@ func TestOtherScheme(t *testing.T) {
 		{"http://localhost:8080", "http://localhost:8080/notes/", nil, false},
 		{"http://localhost:8080", "https://localhost:8080/notes/", nil, true},
 		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"X-Forwarded-Proto", "https"}, true},
+		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"X-Forwarded-Proto", "HTTPS , http"}, true},
+		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"X-Forwarded-Proto", "http, https"}, false},
+		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"Forwarded", `for=192.0.2.1; Proto="https", for=x;proto=http`}, true},
+		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"Forwarded", "for=x;proto=http;by=proto=https"}, false},
 		{"https://notes.test", "http://notes.test/notes/", nil, false},
 	} {
 		s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = c.origin })
