@@ -89,27 +89,19 @@ func introduce(r *http.Request, id *Identity, values map[string]func(*Identity) 
 // that no guard of this package made is answered in JSON.
 func (id *Identity) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	err = about(id.Subject, err)
-	var by Guard
 	switch {
 	case id.session != nil:
-		by = id.session.party
+		id.session.party.Refuse(w, r, err)
 	case id.api != nil:
-		by = &umaGuard{rs: id.api}
-	}
-	defer func() {
-		if p := recover(); p != nil { // of the guard's ErrorHandler
-			answerPanic(by, w, r, p)
-		}
-	}()
-	if by == nil {
+		(&umaGuard{rs: id.api}).Refuse(w, r, err)
+	default:
 		refuseAlone(w, r, err)
-		return
 	}
-	by.Refuse(w, r, err)
 }
 
 // refuseAlone answers a request that no guard of this package answers for.
 func refuseAlone(w http.ResponseWriter, r *http.Request, err error) {
+	defer lastAnswer(w)
 	e := asError(err, errInternal).answered()
 	logAlone(r, e)
 	writeErrorHeader(w, e)

@@ -252,31 +252,17 @@ func isNil(part any) bool {
 	return part == nil || (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
-// panicAnswerer is a guard that answers panics of its own parts.
-type panicAnswerer interface {
-	panicked(w http.ResponseWriter, r *http.Request, p any)
-}
-
-// answerPanic lets the guard answer a panic (RL8). One of an application's
-// guard, which has no answer, is logged and answered in JSON.
-func answerPanic(g Guard, w http.ResponseWriter, r *http.Request, p any) {
-	if own, is := g.(panicAnswerer); is {
-		own.panicked(w, r, p)
-		return
-	}
-	if p == http.ErrAbortHandler {
-		panic(p)
-	}
-	defer lastAnswer(w)
-	refuseAlone(w, r, errInternal.because(panicked(p)))
-}
-
 // decide calls the guard's Check. If the request may not pass, decide lets the
-// guard answer it.
+// guard answer it. A panic of an application's guard, which has no answer, is
+// logged and answered in JSON (RL8); those of this package answer their own.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
 	defer func() {
-		if p := recover(); p != nil {
-			answerPanic(g, w, r, p)
+		p := recover()
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		if p != nil {
+			refuseAlone(w, r, errInternal.because(panicked(p)))
 		}
 	}()
 	id, err := g.Check(r)
@@ -438,15 +424,6 @@ func judge(g Guard, r *http.Request) (*Identity, error) {
 func (e *either) upgrades() []string {
 	api := upgradesOf(e.api)
 	return slices.DeleteFunc(slices.Clone(upgradesOf(e.page)), func(p string) bool { return !slices.Contains(api, p) })
-}
-
-// panicked implements panicAnswerer.
-func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
-	if _, is := e.page.(panicAnswerer); is {
-		answerPanic(e.page, w, r, p)
-		return
-	}
-	answerPanic(e.api, w, r, p)
 }
 
 // Refuse implements Guard.

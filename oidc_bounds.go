@@ -113,22 +113,19 @@ func (p *Provider) panicIn(ctx context.Context, value any) error {
 	return errInternal.because(panicked(value))
 }
 
-// recovered answers a panic. Use it with defer.
+// recovered answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
+// Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
-	if p := recover(); p != nil {
-		rp.panicked(w, r, p)
+	p := recover()
+	if p == nil {
+		return
 	}
-}
-
-// panicked answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
-func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	perBrowser(w.Header())
 	defer lastAnswer(w)
-	rp.provider.emitPanic(r.Context(), p, debug.Stack())
-	rp.refuse(w, r, errInternal.because(panicked(p)))
+	rp.refuse(w, r, rp.provider.panicIn(r.Context(), p))
 }
 
 // lastAnswer answers with 500 if the logger, the Events hook or ErrorHandler

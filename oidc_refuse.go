@@ -35,6 +35,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 		return
 	}
 	perBrowser(w.Header())
+	defer rp.recovered(w, r)
 	e := asError(err, errInternal)
 	switch asks := e.Code == errLoginRequired.code || e.Code == errStepUp.code; {
 	case asks && isForm(r):

@@ -94,13 +94,6 @@ func (e *umaRefusal) Unwrap() error { return e.cause }
 // upgrades implements upgrader.
 func (g *umaGuard) upgrades() []string { return g.rs.upgrades }
 
-// panicked implements panicAnswerer, for what Refuse calls.
-func (g *umaGuard) panicked(w http.ResponseWriter, r *http.Request, p any) {
-	err := g.rs.provider.panicIn(r.Context(), p)
-	defer lastAnswer(w)
-	g.Refuse(w, r, err)
-}
-
 // Check implements Guard.
 func (g *umaGuard) Check(r *http.Request) (id *Identity, err error) {
 	defer func() {

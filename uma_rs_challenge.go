@@ -32,6 +32,20 @@ const (
 
 // Refuse implements Guard.
 func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	defer func() {
+		switch p := recover(); p { // of a PATSource, for example
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			defer lastAnswer(w)
+			g.refuse(w, r, g.rs.provider.panicIn(r.Context(), p))
+		}
+	}()
+	g.refuse(w, r, err)
+}
+
+func (g *umaGuard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	uncached.Vary(w.Header(), "Authorization")
 	rs, e := g.rs, asError(err, errInternal)
 	event := Event{Name: EventRefusal, Err: e.Err}
