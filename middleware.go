@@ -12,6 +12,7 @@ import (
 
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/token"
 	"example.com/gatehouse/internal/uncached"
 )
 
@@ -54,7 +55,7 @@ type Identity struct {
 	Expires time.Time
 
 	claims  json.RawMessage
-	own     map[string]json.RawMessage // what SetClaim set or, with null, took away
+	own     token.Claims // what SetClaim set or, with null, took away
 	session *liveSession
 	api     *ResourceServer // that judged the token; nil for a session
 }
@@ -100,41 +101,30 @@ func (id *Identity) claim(path []string) json.RawMessage {
 	return at
 }
 
-// SetClaim sets one claim. A nil value removes it. SetClaim is for
-// RelyingPartyConfig.OnSignIn and OnRefresh, custom guards and tests. Do not call it on an
-// identity that is already on a context.
+// SetClaim sets one claim. A nil value removes it. The error says that value has
+// no JSON form, or one that repeats a name within an object, nests deeper than
+// 31 levels or is not UTF-8. SetClaim is for RelyingPartyConfig.OnSignIn and
+// OnRefresh, custom guards and tests. Do not call it on an identity that is
+// already on a context.
 func (id *Identity) SetClaim(name string, value any) error {
-	all := map[string]json.RawMessage{}
-	if len(id.claims) > 0 {
-		if err := json.Unmarshal(id.claims, &all); err != nil {
-			return fmt.Errorf("gatehouse: claims: %w", err)
-		}
+	all, err := token.ParseClaims(id.claims)
+	if err != nil {
+		return fmt.Errorf("gatehouse: %w", err)
 	}
 	mine, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("gatehouse: claim %q: %w", name, err)
 	}
-	overlay(all, map[string]json.RawMessage{name: mine})
-	b, err := json.Marshal(all)
+	all.Overlay(token.Claims{name: mine})
+	b, err := all.Encode()
 	if err != nil {
-		return fmt.Errorf("gatehouse: claims: %w", err)
+		return fmt.Errorf("gatehouse: claim %q: %w", name, err)
 	}
 	if id.own == nil {
-		id.own = map[string]json.RawMessage{}
+		id.own = token.Claims{}
 	}
 	id.claims, id.own[name] = b, mine
 	return nil
-}
-
-// overlay puts the application's own claims on top. null takes one away.
-func overlay(all, own map[string]json.RawMessage) {
-	for name, value := range own {
-		if string(value) == "null" {
-			delete(all, name)
-			continue
-		}
-		all[name] = value
-	}
 }
 
 type identityKey struct{}

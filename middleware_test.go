@@ -338,3 +338,30 @@ func TestIdentityClaims(t *testing.T) {
 		t.Error("a string was decoded into a number")
 	}
 }
+
+// SetClaim takes only what every reader of the claims can read, and changes
+// nothing otherwise.
+func TestSetClaim(t *testing.T) {
+	id := &gatehouse.Identity{}
+	if err := errors.Join(id.SetClaim("role", "editor"), id.SetClaim("Role", 1), id.SetClaim("gone", true), id.SetClaim("gone", nil), id.SetClaim("none", (*int)(nil))); err != nil {
+		t.Fatal(err)
+	}
+	deep := any("end")
+	for range 32 {
+		deep = []any{deep}
+	}
+	for name, value := range map[string]any{
+		"repeated": json.RawMessage(`{"a":1,"a":2}`), "no JSON": json.RawMessage(`{`), "no UTF-8": json.RawMessage("\"\xff\""), "a function": func() {}, "deep": deep,
+	} {
+		if err := id.SetClaim(name, value); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	if err := errors.Join(id.SetClaim("\xff", 1), id.SetClaim("\xfe", 2)); err == nil {
+		t.Error("two names that become one are taken")
+	}
+	var all map[string]any
+	if err := id.Claims(&all); err != nil || len(all) != 3 || all["role"] != "editor" || all["Role"] != 1.0 || id.ClaimString("role") != "editor" {
+		t.Errorf("claims %v, %v", all, err)
+	}
+}

@@ -4,13 +4,10 @@ package gatehouse
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/attempt"
@@ -49,14 +46,22 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 	if err != nil {
 		return nil, err
 	}
-	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return mergeClaims(proof.Payload(), proof.Defects(), nil)
-	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
+	all, err := proof.Claims()
 	if err != nil {
-		return nil, err
+		return nil, errIDTokenMalformed.because(err)
 	}
-	return mergeClaims(proof.Payload(), proof.Defects(), told)
+	if !rp.config.SkipUserInfo && md.UserInfoEndpoint != "" {
+		told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
+		if err != nil {
+			return nil, err
+		}
+		all.Join(told)
+	}
+	claims, err := all.Encode()
+	if err != nil {
+		return nil, errUserInfo.because(fmt.Errorf("the claims cannot be stored: %w", err))
+	}
+	return claims, nil
 }
 
 // tellDefects reports claims that make no sense but were not needed.
@@ -76,7 +81,7 @@ const maxUserInfo = 32 << 10
 // matches member names case-insensitively, accepts duplicates, and verifies
 // signed responses with its own keys (docs/design.md). client is our id, for
 // which a signed response has to be made.
-func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (map[string]json.RawMessage, error) {
+func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (token.Claims, error) {
 	if !bearer.Valid(access) {
 		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
@@ -103,7 +108,7 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, clie
 		}
 		body = told.Payload()
 	}
-	var claims map[string]json.RawMessage
+	var claims token.Claims
 	if err := strictjson.Unmarshal(body, &claims); err != nil {
 		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), strictjson.Without(err, access)))
 	}
@@ -128,35 +133,3 @@ func userInfoFailure(err error) *Error {
 	}
 	return errUserInfo.because(fmt.Errorf("signed user info: %w", err))
 }
-
-// mergeClaims combines two sets of claims. Protocol claims come from the ID
-// Token alone. What the user info says under a name of its own is added; a name
-// that folds to one of the ID Token's or to a protocol claim's is dropped, so
-// that no reader takes it for what was signed. null is absence (OpenID Connect
-// Core §5.3.2), and so are the signed claims in defects. Values are copied as raw
-// JSON, so numbers keep their precision.
-func mergeClaims(signed []byte, defects []string, told map[string]json.RawMessage) ([]byte, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(signed, &all); err != nil {
-		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
-	}
-	maps.DeleteFunc(all, func(name string, value json.RawMessage) bool {
-		return isNull(value) || slices.Contains(defects, name)
-	})
-	taken := make(map[string]bool, len(all))
-	for name := range all {
-		taken[strictjson.Fold(name)] = true
-	}
-	for name, value := range told {
-		if folded := strictjson.Fold(name); !taken[folded] && !token.IsProtocolClaim(folded) && !isNull(value) {
-			all[name] = value
-		}
-	}
-	merged, err := json.Marshal(all)
-	if err != nil {
-		return nil, errUserInfo.because(errors.New("user info cannot be stored"))
-	}
-	return merged, nil
-}
-
-func isNull(value json.RawMessage) bool { return string(value) == "null" }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -32,6 +31,9 @@ func (n *renewer) renewClaims(ctx context.Context, ref session.Ref, now session.
 	rp, rec := n.party, now.Record
 	if len(rec.Own) == 0 { // of a build that did not keep the application's claims apart
 		return now, nil
+	}
+	if n.proof != nil && len(rec.IDToken) == 0 {
+		n.oldClaims(ctx, rec, errors.New("the new ID Token does not fit into the record and was left out"))
 	}
 	next := *rec
 	err := n.newClaims(ctx, &next)
@@ -59,33 +61,28 @@ func (n *renewer) renewClaims(ctx context.Context, ref session.Ref, now session.
 
 // newClaims puts the claims of after the refresh into a copy of the record.
 func (n *renewer) newClaims(ctx context.Context, rec *session.Record) error {
-	signed, kept, err := n.signedClaims()
+	was, err := token.ParseClaims(rec.Claims)
 	if err != nil {
 		return err
 	}
-	own, err := claimsIn(rec.Own)
+	own, err := token.ParseClaims(rec.Own)
 	if err != nil {
 		return err
 	}
-	told, err := n.toldClaims(ctx, rec, own)
+	all, kept, err := n.signedClaims(was, own)
 	if err != nil {
 		return err
 	}
-	var defects []string
+	told, err := n.toldClaims(ctx, rec, was, own)
+	if err != nil {
+		return err
+	}
 	if n.proof != nil {
-		defects = n.proof.Defects()
 		n.party.tellDefects(ctx, n.proof)
 	}
-	merged, err := mergeClaims(signed, defects, told)
-	if err != nil {
-		return err
-	}
-	all, err := claimsIn(merged)
-	if err != nil {
-		return err
-	}
-	overlay(all, own)
-	if rec.Claims, err = json.Marshal(all); err != nil {
+	all.Join(told)
+	all.Overlay(own)
+	if rec.Claims, err = all.Encode(); err != nil {
 		return err
 	}
 	rec.Kept = kept
@@ -114,51 +111,46 @@ func (e *refreshRefusal) Unwrap() error { return e.cause }
 // signedClaims returns the claims that the provider has signed: those of the
 // new ID Token, or of the old one if none came. Protocol claims that the new
 // one leaves out stay as they were signed first; kept has them for the record.
-func (n *renewer) signedClaims() (signed, kept []byte, err error) {
-	old, err := token.Payload(string(n.before.IDToken))
+func (n *renewer) signedClaims(was, own token.Claims) (all token.Claims, kept []byte, err error) {
+	before, err := n.signedBefore(was, own)
 	if err != nil && n.proof == nil {
 		return nil, nil, err
 	}
-	before, err := claimsIn(old)
-	if err != nil {
-		return nil, nil, err
-	}
-	first, err := claimsIn(n.before.Kept)
-	if err != nil {
-		return nil, nil, err
-	}
-	for name, value := range first {
-		if !has(before, name) {
-			before[name] = value
-		}
-	}
 	if n.proof == nil {
-		signed, err = json.Marshal(before)
-		return signed, n.before.Kept, err
+		return before, n.before.Kept, nil
 	}
-	all, err := claimsIn(n.proof.Payload())
-	if err != nil {
+	if all, err = n.proof.Claims(); err != nil {
 		return nil, nil, err
 	}
-	stays := map[string]json.RawMessage{}
-	for name, value := range before {
-		if token.IsProtocolClaim(name) && !has(all, name) {
-			all[name], stays[name] = value, value
-		}
+	if stays := all.Keep(before); len(stays) > 0 {
+		kept, err = stays.Encode()
 	}
-	if len(stays) > 0 {
-		if kept, err = json.Marshal(stays); err != nil {
-			return nil, nil, err
-		}
+	return all, kept, err
+}
+
+// signedBefore returns the claims of the stored ID Token, with the protocol
+// claims of those before it.
+func (n *renewer) signedBefore(was, own token.Claims) (token.Claims, error) {
+	first, err := token.ParseClaims(n.before.Kept)
+	if err != nil {
+		return nil, err
 	}
-	signed, err = json.Marshal(all)
-	return signed, kept, err
+	before, err := token.StoredClaims(string(n.before.IDToken))
+	if err != nil {
+		return first, err
+	}
+	const authTime = "auth_time"
+	if _, mine := own[authTime]; !mine && !was.Has(authTime) { // it lay in the future
+		delete(before, authTime)
+	}
+	maps.Copy(before, first) // which are there because the stored one left them out, or had nothing sensible
+	return before, nil
 }
 
 // toldClaims asks for the user info once more. If that fails, what it said last
 // stays. If it is about somebody else, nothing of it may be used (OpenID Connect
 // Core §5.3.2).
-func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, own map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own token.Claims) (token.Claims, error) {
 	rp := n.party
 	if rp.config.SkipUserInfo {
 		return nil, nil
@@ -172,7 +164,7 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, own map[s
 		}
 		err = errMetadataInvalid.because(rp.provider.lacks(memberUserInfo))
 	}
-	var told map[string]json.RawMessage
+	var told token.Claims
 	if err == nil {
 		told, err = rp.provider.userInfo(ctx, md.UserInfoEndpoint, string(rec.Access), rec.Subject, rp.client.ID)
 	}
@@ -183,29 +175,17 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, own map[s
 	if ErrorCode(err) == errUserInfoSub.code {
 		return nil, nil
 	}
-	return n.toldLast(rec, own)
-}
-
-// toldLast returns what the last user info said: those of the session's claims
-// that neither an ID Token nor the application has said.
-func (n *renewer) toldLast(rec *session.Record, own map[string]json.RawMessage) (map[string]json.RawMessage, error) {
-	told, err := claimsIn(rec.Claims)
+	signed, err := token.StoredClaims(string(n.before.IDToken))
 	if err != nil {
 		return nil, err
 	}
-	payload, err := token.Payload(string(n.before.IDToken))
-	if err != nil {
-		return nil, err
-	}
-	signed, err := claimsIn(payload)
-	if err != nil {
-		return nil, err
-	}
-	maps.DeleteFunc(told, func(name string, _ json.RawMessage) bool {
+	// What the user info said last: what neither an ID Token nor the
+	// application has said.
+	maps.DeleteFunc(was, func(name string, _ json.RawMessage) bool {
 		_, mine := own[name]
-		return mine || has(signed, name) || token.IsProtocolClaim(name)
+		return mine || signed.Has(name) || token.IsProtocolClaim(name)
 	})
-	return told, nil
+	return was, nil
 }
 
 // oldClaims reports that claims of the session are older than its tokens.
@@ -226,31 +206,13 @@ func (n *renewer) endRefused(ctx context.Context, ref session.Ref, cause error) 
 	return errLoginRequired.because(cause)
 }
 
-// claimsIn decodes an object of claims. No bytes are no claims.
-func claimsIn(b []byte) (map[string]json.RawMessage, error) {
-	all := map[string]json.RawMessage{}
-	if len(b) == 0 {
-		return all, nil
-	}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, fmt.Errorf("claims are not a JSON object: %w", err)
-	}
-	return all, nil
-}
-
-// has reports whether the claim is there; null is absence.
-func has(all map[string]json.RawMessage, name string) bool {
-	value, ok := all[name]
-	return ok && string(value) != "null"
-}
-
 // keepClaims puts the claims of an identity into its record, with those apart
 // that the application set.
 func keepClaims(rec *session.Record, id *Identity) error {
 	own := []byte("{}")
 	if id.own != nil {
 		var err error
-		if own, err = json.Marshal(id.own); err != nil {
+		if own, err = id.own.Encode(); err != nil {
 			return errInternal.because(err)
 		}
 	}

@@ -268,24 +268,27 @@ func (n *renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 // have the same issuer, person and audience (OpenID Connect Core §12.2). It
 // returns the token, or nil if there is none to keep.
 //
-// If the provider's keys cannot be fetched now, the tokens are accepted
-// without the ID Token, as long as its claims match: the refresh token we sent
-// may already have been replaced by the new one.
+// If the provider's keys cannot be fetched now, or the ID Token is too long, the
+// tokens are accepted without it, as long as its claims match: the refresh token
+// we sent may already have been replaced by the new one.
 func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (*token.IDToken, error) {
 	if answer.IDToken == "" {
 		return nil, nil
 	}
 	tokens := n.party.provider.tokens
-	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
+	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
 	proof, err := tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
 		return proof, nil
 	}
-	if e := tokenFailure(err); e.Status < 500 {
+	if e := tokenFailure(err); e.Status < 500 && !token.TooLong(err) {
 		return nil, e
 	}
 	if tokens.Plausible(answer.IDToken, want) != nil {
 		return nil, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
+	}
+	if token.TooLong(err) {
+		n.oldClaims(ctx, sent, err)
 	}
 	return nil, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/jsonvalue"
+	"example.com/gatehouse/internal/token"
 )
 
 // Requirement is a condition that a guard checks in addition to sign-in. If it
@@ -96,7 +97,7 @@ func claimAt(caller, name string, path []string, values []any) Requirement {
 		name: name,
 		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
 			raw := id.claim(path)
-			if raw == nil || isNull(raw) {
+			if raw == nil || token.IsNull(raw) {
 				return false, nil
 			}
 			return len(wanted) == 0 || jsonvalue.Any(raw, wanted), nil

@@ -139,7 +139,15 @@ func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	if n.came = tokens.Refresh; n.came == "" {
 		n.came = string(sent.Refresh)
 	}
-	return lease.Result[Stored]{Merge: func(s *Stored) bool { return merge(s.Record, sent, tokens) }}
+	return lease.Result[Stored]{Merge: func(s *Stored) bool {
+		if !merge(s.Record, sent, tokens) {
+			return false
+		}
+		if len(n.k.pack(n.ref.Key, s.Record)) > maxValue { // of the tokens, the session can do without this one
+			s.Record.IDToken = nil
+		}
+		return true
+	}}
 }
 
 // merge puts the new tokens into the record if it still holds the ones that

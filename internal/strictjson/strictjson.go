@@ -64,6 +64,12 @@ func Without(err error, secrets ...string) error {
 	return err
 }
 
+// Check reports whether [Unmarshal] would accept the document.
+func Check(data []byte) error {
+	d := scanner{lexer: lexer{s: string(data)}}
+	return d.document()
+}
+
 // Unmarshal decodes one JSON value into v as encoding/json does, but rejects
 // input that two readers could understand differently: trailing data, bytes
 // that are not UTF-8, nesting beyond [MaxDepth], and objects that repeat a
@@ -74,8 +80,7 @@ func Without(err error, secrets ...string) error {
 //
 // After an error the content of v is unspecified.
 func Unmarshal(data []byte, v any) error {
-	d := scanner{lexer: lexer{s: string(data)}}
-	if err := d.document(); err != nil {
+	if err := Check(data); err != nil {
 		return err
 	}
 	err := json.Unmarshal(data, v)

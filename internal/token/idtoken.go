@@ -78,10 +78,11 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 
 // Refresh is what the ID Token of a refresh is compared with.
 type Refresh struct {
-	Client  string // our client id
-	Subject string // who is signed in
-	First   string // the stored ID Token, "" if none
-	Access  string // the access token beside it
+	Client   string    // our client id
+	Subject  string    // who is signed in
+	First    string    // the stored ID Token, "" if none
+	AuthTime time.Time // that of the sign-in, zero if it said none that makes sense
+	Access   string    // the access token beside it
 }
 
 // Refresh verifies an ID Token that came with a refresh. Issuer, person and
@@ -131,6 +132,8 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 		return err
 	}
 	switch {
+	case want.Aged && slices.Contains(c.defects, "auth_time"):
+		return fmt.Errorf("%w: max_age was requested, but auth_time is no time, or one in the future", ErrAuthTime)
 	case want.Aged && c.authTime == nil: // 13
 		return fmt.Errorf("%w: max_age was requested, but auth_time is missing", ErrAuthTime)
 	case want.Aged && c.authTime.time().Before(want.Began.Add(-want.MaxAge-ClockSkew-time.Second)):
@@ -155,8 +158,8 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	switch {
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
 		return fmt.Errorf("%w: nonce differs from that of the sign-in", ErrNonce)
-	case c.authTime != nil && first.authTime != nil && *c.authTime < *first.authTime:
-		return fmt.Errorf("%w: auth_time is %s, before that of the sign-in, %s", ErrAuthTime, c.authTime, first.authTime)
+	case c.authTime != nil && c.authTime.time().Before(want.AuthTime):
+		return fmt.Errorf("%w: auth_time is %s, before that of the sign-in, %s", ErrAuthTime, c.authTime, stamp(want.AuthTime))
 	}
 	return c.checkTimes(now, time.Time{})
 }

@@ -97,6 +97,10 @@ func (v *Verifier) verify(ctx context.Context, raw string, typ func(string) bool
 	return header, c.read(payload)
 }
 
+// TooLong reports whether a token was refused for its length alone, before
+// anything else was looked at.
+func TooLong(err error) bool { return errors.Is(err, compact.ErrTooLong) }
+
 // unlike says how a token differs from a signed one in compact form, as far as
 // that is a common mistake.
 func unlike(raw string) string {

@@ -264,6 +264,121 @@ func TestRefreshClaimsTooLarge(t *testing.T) {
 	}
 }
 
+// An ID Token that does not fit beside the claims costs no other token, and the
+// claims that it takes away are gone, whatever later refreshes bring.
+func TestRefreshIDTokenTooLarge(t *testing.T) {
+	s := claimed(t, func(c *gatehouse.RelyingPartyConfig) {
+		c.OnSignIn = func(_ context.Context, id *gatehouse.Identity) error {
+			return id.SetClaim("mine", strings.Repeat("m", 13_000))
+		}
+	})
+	s.Must(s.AddUser("ana", world.SitePass, map[string]any{"sub": "ana-1", "email": "ana@example.org", "told": strings.Repeat("t", 30_000)}))
+	sign := func(_, claims map[string]any) {
+		delete(claims, "told")
+		if claims["group"], claims["acr"] = "staff", "2"; s.Refreshes() == 1 {
+			claims["group"], claims["more"] = "guests", strings.Repeat("i", 10_000)
+		}
+	}
+	s.Retoken(t, sign)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	ana.WantServed(ana.Get("/staff"))
+	s.Advance(world.Past)
+	ana.WantServed(ana.Get("/notes/"))
+	s.ShutdownAll()
+	if s.Refreshes() != 1 || s.Logged("old_claims") == 0 {
+		t.Fatalf("%d refreshes, %d warnings", s.Refreshes(), s.Logged("old_claims"))
+	}
+	ana.WantServed(ana.On(world.ReplicaB).Get("/notes/"))
+	group := claims(t, ana)["group"]
+	s.OnToken(t, func(m map[string]any) { delete(m, "id_token") })
+	s.Advance(world.Past)
+	ana.WantServed(ana.Get("/notes/"))
+	if got := claims(t, ana)["group"]; s.Refreshes() != 2 || got != group {
+		t.Errorf("%d refreshes; the group was %v and is %v", s.Refreshes(), group, got)
+	}
+	s.Retoken(t, sign)
+	s.Advance(world.Past)
+	wantClaims(t, ana, map[string]any{"group": "staff", "acr": "2", "more": nil})
+}
+
+// An ID Token that is longer than any that is read leaves the old claims and a
+// warning, and no token is lost, unless it is about somebody else.
+func TestRefreshIDTokenTooLong(t *testing.T) {
+	for name, sub := range map[string]string{"the same person": "ana-1", "somebody else": "ben-1"} {
+		t.Run(name, func(t *testing.T) {
+			s := claimed(t, nil)
+			s.Retoken(t, func(_, claims map[string]any) {
+				if claims["group"] = "staff"; s.Refreshes() > 0 {
+					claims["group"], claims["sub"], claims["more"] = "guests", sub, strings.Repeat("m", 50_000)
+				}
+			})
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			s.Advance(world.Past)
+			if sub != "ana-1" {
+				ana.WantOut(ana.Get("/notes/"))
+				return
+			}
+			wantClaims(t, ana, map[string]any{"group": "staff", "email": "ana@example.org", "more": nil})
+			if s.Refreshes() != 1 || s.Logged("old_claims") != 1 {
+				t.Errorf("%d refreshes, %d warnings; want one of each", s.Refreshes(), s.Logged("old_claims"))
+			}
+			s.Advance(world.Past)
+			ana.WantServed(ana.On(world.ReplicaB).Get("/notes/"))
+		})
+	}
+}
+
+// A claim of an ID Token that made no sense is absent, also after a refresh:
+// the first one's does not come back, and costs the session nothing.
+func TestRefreshOfDefectiveClaims(t *testing.T) {
+	for name, c := range map[string]struct {
+		claim         string
+		first, second any  // nil: the ID Token leaves it out
+		none          bool // the refresh brings no ID Token
+		want          any
+	}{
+		"sid, then left out":            {"sid", 7, nil, false, nil},
+		"sid, no new token":             {"sid", 7, nil, true, nil},
+		"sid, then a good one":          {"sid", 7, "s2", false, "s2"},
+		"sid, good first":               {"sid", "s1", 7, false, "s1"},
+		"auth_time a text, left out":    {"auth_time", "x", nil, false, nil},
+		"auth_time a text, no token":    {"auth_time", "x", nil, true, nil},
+		"auth_time ahead, left out":     {"auth_time", 4102444800, nil, false, nil},
+		"auth_time ahead, no token":     {"auth_time", 4102444800, nil, true, nil},
+		"auth_time ahead, then true":    {"auth_time", 4102444800, 1_700_000_000, false, 1.7e9},
+		"auth_time true, then ahead":    {"auth_time", 1_700_000_000, 4102444800, false, 1.7e9},
+		"auth_time true, then negative": {"auth_time", 1_700_000_000, -5, false, 1.7e9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := claimed(t, func(p *gatehouse.RelyingPartyConfig) { p.SkipUserInfo = true })
+			s.Retoken(t, func(_, claims map[string]any) {
+				delete(claims, c.claim)
+				value := c.first
+				if s.Refreshes() > 0 {
+					value = c.second
+				}
+				if value != nil {
+					claims[c.claim] = value
+				}
+			})
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			if c.none {
+				s.OnToken(t, func(m map[string]any) { delete(m, "id_token") })
+			}
+			for range 2 {
+				s.Advance(world.Past)
+				wantClaims(t, ana, map[string]any{c.claim: c.want})
+			}
+			if s.Refreshes() != 2 {
+				t.Errorf("%d refreshes", s.Refreshes())
+			}
+		})
+	}
+}
+
 // A record of a build that did not keep the application's claims apart keeps
 // its claims until the next sign-in, because nobody can say whose they are.
 func TestRefreshOfARecordOfBefore(t *testing.T) {
