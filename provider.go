@@ -299,6 +299,9 @@ func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
 // OpenID or RFC 8414 document, if the server has one.
 func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
 	uma, err := p.fetchMetadata(ctx, documentUMA, appended(p.issuer, "uma2-configuration"))
+	if p.written != nil && ErrorCode(err) == errMetadataMissing.code {
+		return p.written, nil // it serves as far as it goes
+	}
 	if err != nil {
 		return nil, err
 	}

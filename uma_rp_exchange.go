@@ -156,6 +156,9 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		}
 		x.refusedFormat = x.unasked && refusesFormat(refusal.Code) && x.t.provider.isStandard(md)
 		err = x.refused(refusal)
+		if n := len(x.ticket); n > keycloakTicket && ErrorCode(err) != "" && x.t.provider.isKeycloak(md) {
+			err = also(err, fmt.Errorf("the ticket has %d characters, and Keycloak ignores one of more than %d: the resource server asks for too much at once", n, keycloakTicket))
+		}
 		need, ok := err.(*NeedInfoError)
 		if !ok || x.pushed || x.silent || x.t.config.Claims == nil {
 			return nil, err

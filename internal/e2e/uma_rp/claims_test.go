@@ -130,6 +130,37 @@ func TestUMAKeycloak(t *testing.T) {
 	}
 }
 
+// A ticket that Keycloak ignores because of its length is named (K25).
+func TestUMAKeycloakLongTicket(t *testing.T) {
+	for name, tt := range map[string]struct {
+		keycloak bool
+		length   int
+		answer   world.ScriptAnswer
+		named    bool
+	}{
+		"too long":            {true, 4001, world.Refused(400, "invalid_request"), true},
+		"just fits":           {true, 4000, world.Refused(400, "invalid_request"), false},
+		"standard":            {false, 4001, world.Refused(400, "odd"), false},
+		"the owner is asked":  {true, 4001, world.Refused(403, "access_denied", `"error_description":"request_submitted"`), false},
+		"denied all the same": {true, 4001, world.Refused(403, "access_denied"), true},
+	} {
+		w := world.NewShopScript(t)
+		w.Answer = func(int, url.Values) world.ScriptAnswer { return tt.answer }
+		w.ServePhotos(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("WWW-Authenticate", fmt.Sprintf("UMA as_uri=%q, ticket=%q", world.ShopScriptIssuer, strings.Repeat("t", tt.length)))
+			rw.WriteHeader(401)
+		})
+		c := &http.Client{Transport: w.Shop(w.Told(tt.keycloak), gatehouse.UMATransportConfig{})}
+		_, _, err := world.Get(c, world.ShopScriptPhotos)
+		if err == nil || strings.Contains(err.Error(), "Keycloak ignores one of more than 4000") != tt.named {
+			t.Errorf("%s: %v", name, err)
+		}
+		if strings.Contains(name, "owner") && !errors.As(err, new(*gatehouse.SubmittedError)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // If the configured proof is missing, nothing is sent in the client's own name.
 func TestUMAClaimsFail(t *testing.T) {
 	cause := &gatehouse.Error{Code: "login_required", Status: 401}

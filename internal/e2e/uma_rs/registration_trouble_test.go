@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"example.com/gatehouse"
@@ -78,6 +79,28 @@ func TestUMANoRegistrationEndpoint(t *testing.T) {
 	}
 	if err := rs.Deregister(t.Context(), world.Albums); gatehouse.ErrorCode(err) != "metadata_invalid" {
 		t.Errorf("Deregister: %v", err)
+	}
+}
+
+// TestUMAMetadataByHand: metadata written by hand serve as far as they go, if
+// the server publishes nothing about UMA.
+func TestUMAMetadataByHand(t *testing.T) {
+	s := world.NewScript(t)
+	s.Says("GET /.well-known/uma2-configuration", 404, "")
+	s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`)
+	p := s.Provider(func(c *gatehouse.ProviderConfig) {
+		c.Metadata = &gatehouse.Metadata{IntrospectionEndpoint: world.ScriptIssuer + "/look"}
+	})
+	rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient})
+	s.Must(err)
+	h := world.Photos(rs.UMAProtect(one.AllOf("view")))
+	if a := world.Send(h, "GET", "/", "token"); !world.Served(a) {
+		t.Errorf("with a token: %d %s", a.Code, a.Body)
+	}
+	answer := world.Send(h, "GET", "/", "")
+	world.WantUnreachable(t, answer)
+	if !strings.Contains(answer.Body.String(), "ticket_misconfigured") || !strings.Contains(s.Log(), "no permission_endpoint") {
+		t.Errorf("without a token: %s", answer.Body)
 	}
 }
 
