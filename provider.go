@@ -18,6 +18,7 @@ import (
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/places"
+	"example.com/gatehouse/internal/swap"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -264,13 +265,28 @@ func (p *Provider) once(what string) bool {
 	return true
 }
 
-// awaitMetadata is Metadata for a caller that waits as long as ctx allows.
+// awaitMetadata is Metadata for a caller that waits as long as ctx allows, also
+// for the end of the pause after a failed fetch, if there is time for it.
 func (p *Provider) awaitMetadata(ctx context.Context) (*Metadata, error) {
-	md, err := p.openid.Await(ctx)
-	if err != nil {
-		return nil, asError(err, errProviderUnavailable)
+	waited := time.Duration(-1)
+	for {
+		md, err := p.openid.Await(ctx)
+		if err == nil {
+			return md, nil
+		}
+		deadline, ok := ctx.Deadline()
+		pause, paused := errors.AsType[*backchannel.Paused](err)
+		switch {
+		case ctx.Err() != nil || !ok || mistake(err) != nil, // waiting does not help
+			paused && (pause.Left == waited || time.Until(deadline) <= pause.Left): // or the clock stands still
+			return nil, asError(err, errProviderUnavailable)
+		case paused:
+			waited = pause.Left
+			if swap.Pause(ctx, pause.Left) != nil {
+				return nil, asError(err, errProviderUnavailable)
+			}
+		}
 	}
-	return md, nil
 }
 
 func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata]) (*Metadata, error) {
@@ -323,13 +339,13 @@ func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) 
 		if errors.Is(err, outbound.ErrNotJSON) || errors.Is(err, outbound.ErrTooLarge) {
 			return nil, errMetadataInvalid.because(err)
 		}
-		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Lasting() {
 			return nil, errMetadataMissing.because(err)
 		}
 		return nil, outage(err).because(err)
 	}
 	d := discovery.New(members, discovery.Rules{
-		HTTPS:        strings.HasPrefix(p.issuer, "https:") && !p.insecure,
+		HTTPS:        hasScheme(p.issuer, "https") && !p.insecure,
 		InsecureHTTP: p.insecure,
 	})
 	md := readMetadata(d)
@@ -347,6 +363,13 @@ func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) 
 	p.defects[document] = d.Defects()
 	p.mu.Unlock()
 	return md, nil
+}
+
+// hasScheme reports whether an address has the scheme, in any case (RFC 3986
+// §3.1).
+func hasScheme(address, scheme string) bool {
+	has, _, _ := strings.Cut(address, ":")
+	return strings.EqualFold(has, scheme)
 }
 
 // appended returns the well-known address as OpenID Connect Discovery §4 and

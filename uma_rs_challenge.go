@@ -266,10 +266,13 @@ func readTicket(a *backchannel.Answer) (string, error) {
 	}
 	var ticket string
 	err := strictjson.Object(a.Body, func(name string, v strictjson.Value) (err error) {
-		if name == "ticket" {
-			ticket, err = v.Text()
+		if name != "ticket" {
+			return nil
 		}
-		return err
+		if ticket, err = v.Text(); err != nil {
+			return fmt.Errorf("ticket: %w", err)
+		}
+		return nil
 	})
 	if err != nil {
 		return "", errProviderUnavailable.because(fmt.Errorf("permission request: the answer is not the expected JSON object: %w", strictjson.Without(err, ticket)))

@@ -3,10 +3,12 @@ package keyset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
@@ -180,7 +182,9 @@ func (s *Set) get(ctx context.Context) ([]key, error) {
 		return nil, err
 	}
 	var d document
-	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); err != nil {
+	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); errors.Is(err, strictjson.ErrType) {
+		return nil, fmt.Errorf("keys is not an array: %w", err)
+	} else if err != nil {
 		return nil, err
 	}
 	keys, skipped := d.usable()
@@ -192,7 +196,7 @@ func (s *Set) get(ctx context.Context) ([]key, error) {
 		})
 	}
 	if len(keys) == 0 {
-		return nil, errEmptySet
+		return nil, fmt.Errorf("%w among its %d, from %s", errEmptySet, len(d.Keys), outbound.Address(url))
 	}
 	return keys, nil
 }

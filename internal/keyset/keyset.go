@@ -46,7 +46,7 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // that may verify. Somebody has to mend that.
 func (e *UnavailableError) Unusable() bool {
 	if status, ok := errors.AsType[*outbound.StatusError](e.Err); ok {
-		return status.Code == http.StatusNotFound || status.Code == http.StatusGone
+		return status.Lasting()
 	}
 	return errors.Is(e.Err, errEmptySet) || errors.Is(e.Err, outbound.ErrNotJSON) || errors.Is(e.Err, outbound.ErrTooLarge)
 }

@@ -39,6 +39,18 @@ func (e *StatusError) Error() string {
 	return "outbound: unexpected status " + strconv.Itoa(e.Code) + " from " + e.Address
 }
 
+// Lasting reports whether waiting does not help: what was asked for is not to be
+// had there, or has moved for good. No redirect is followed.
+func (e *StatusError) Lasting() bool {
+	switch e.Code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusMovedPermanently, http.StatusPermanentRedirect:
+		return true
+	}
+	return e.Code >= 400 && e.Code < 500
+}
+
 // GetJSON fetches rawURL with c, made by [NewClient], and decodes the JSON
 // object in the answer into v with [strictjson.Unmarshal]. The body may hold at
 // most limit bytes; a limit of 0 or less means [MaxBody]. The content type is

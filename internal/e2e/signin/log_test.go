@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,19 +108,71 @@ func TestRefusedClientInTheLog(t *testing.T) {
 // A misspelled issuer is no outage: the code says so, the log names the
 // address that was asked last, and nobody is told to come back later.
 func TestMisspelledIssuerInTheLog(t *testing.T) {
-	s := world.NewSite(t)
-	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
-		return world.Answer(r, 404, "no such realm"), nil
-	})
-	a := s.Visitor("ana").Get("/auth/login")
-	s.WantRefusal(a, 503)
-	if s.LastCode() != "metadata_missing" || a.Header().Get("Retry-After") != "" {
-		t.Errorf("code %s, Retry-After %q", s.LastCode(), a.Header().Get("Retry-After"))
+	const openid, oauth = "https://op.test/realm/.well-known/openid-configuration", "https://op.test/.well-known/oauth-authorization-server/realm"
+	for status, c := range map[int]struct {
+		mistake bool
+		address string
+	}{
+		404: {true, oauth}, 403: {true, openid}, 401: {true, openid}, 400: {true, openid}, 301: {true, openid}, 308: {true, openid}, 410: {true, openid},
+		302: {false, openid}, 307: {false, openid}, 408: {false, openid}, 429: {false, openid}, 500: {false, openid}, 503: {false, openid},
+	} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			s := world.NewSite(t)
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				return world.Answer(r, status, "no such realm"), nil
+			})
+			a := s.Visitor("ana").Get("/auth/login")
+			s.WantRefusal(a, 503)
+			code, level := "provider_unavailable", "level=WARN"
+			if c.mistake {
+				code, level = "metadata_missing", "level=ERROR"
+			}
+			if s.LastCode() != code || c.mistake != (a.Header().Get("Retry-After") == "") {
+				t.Errorf("code %s, Retry-After %q", s.LastCode(), a.Header().Get("Retry-After"))
+			}
+			for _, want := range []string{level, fmt.Sprintf("status %d from %s", status, c.address)} {
+				if !strings.Contains(s.Log(), want) {
+					t.Errorf("the log lacks %q: %s", want, s.Log())
+				}
+			}
+		})
 	}
-	for _, want := range []string{"level=ERROR", "status 404 from https://op.test/.well-known/oauth-authorization-server/realm"} {
-		if !strings.Contains(s.Log(), want) {
-			t.Errorf("the log lacks %q: %s", want, s.Log())
-		}
+}
+
+// Keys that cannot be used are no outage either. What is wrong with them is in
+// the log.
+func TestUnusableKeysInTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		code   string
+		want   string
+	}{
+		"nothing there":     {404, "", "keys_unusable", "status 404 from "},
+		"not for us":        {403, "", "keys_unusable", "status 403 from "},
+		"a page":            {200, "<html>", "keys_unusable", "is not the expected JSON object"},
+		"no array":          {200, `{"keys":{}}`, "keys_unusable", "keys is not an array"},
+		"no keys":           {200, `{}`, "keys_unusable", "no usable key among its 0, from "},
+		"a key of a cipher": {200, `{"keys":[{"kty":"oct","k":"AAAA"}]}`, "keys_unusable", "no usable key among its 1, from "},
+		"down":              {503, "", "provider_unavailable", "status 503 from "},
+		"too many":          {429, "", "provider_unavailable", "status 429 from "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t)
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				if !strings.HasSuffix(s.Endpoint("jwks_uri"), r.URL.Path) {
+					return next(r), nil
+				}
+				return world.Answer(r, c.status, c.body), nil
+			})
+			ana := s.Visitor("ana")
+			a := ana.Get(ana.ToCallback("/notes/"))
+			s.WantRefusal(a, 503)
+			mistake := c.code == "keys_unusable"
+			if s.LastCode() != c.code || mistake != (a.Header().Get("Retry-After") == "") || mistake != strings.Contains(s.Log(), "level=ERROR") || !strings.Contains(s.Log(), c.want) {
+				t.Errorf("code %s, Retry-After %q: %s", s.LastCode(), a.Header().Get("Retry-After"), s.Log())
+			}
+		})
 	}
 }
 

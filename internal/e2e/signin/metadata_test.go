@@ -311,11 +311,35 @@ func TestCallbackWaitsForMetadata(t *testing.T) {
 		ana := s.Visitor("ana")
 		callback := ana.ToCallback("/notes/")
 		s.OnRequest(opserver.EndpointMetadata, func(*http.Request) { time.Sleep(6 * time.Second) })
-		ana.On(world.ReplicaB)
+		ana = ana.On(world.ReplicaB)
 		if a := s.Visitor("ben").On(world.ReplicaB).Get("/notes/"); a.Code != http.StatusServiceUnavailable {
 			t.Errorf("a page: %v", a)
 		}
 		ana.WantServed(ana.Visit(callback))
+	})
+}
+
+// It also waits for the end of the pause after a fetch that failed.
+func TestCallbackWaitsForTheNextFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := world.NewSite(t, world.TwoReplicas)
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		s.Break(opserver.EndpointDown, opserver.EndpointMetadata)
+		if a := s.Visitor("ben").On(world.ReplicaB).Get("/notes/"); a.Code != http.StatusServiceUnavailable {
+			t.Errorf("a page: %v", a)
+		}
+		mended := make(chan struct{})
+		go func() {
+			time.Sleep(2 * time.Second)
+			s.Mend(opserver.EndpointDown)
+			s.Advance(3 * time.Second)
+			close(mended)
+		}()
+		ana = ana.On(world.ReplicaB)
+		a := ana.Visit(callback)
+		<-mended
+		ana.WantServed(a)
 	})
 }
 

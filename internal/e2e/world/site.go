@@ -220,7 +220,8 @@ func (s *Site) WantRefusal(a *Page, status int) {
 
 // mistakes are the codes of what somebody has to mend, so that trying again
 // later does not help.
-var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "record_too_large"}
+var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "record_too_large",
+	"endpoint_missing", "keys_unusable", "userinfo_refused"}
 
 // WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing
 // set, and the given number of token requests.
