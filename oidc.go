@@ -30,7 +30,7 @@ type RelyingParty struct {
 	need     []Requirement
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
-	hosts    *otherHosts
+	hosts    *navigation.Hosts
 	refused  *refusals
 	bodies   *inbound.Bodies
 
@@ -49,7 +49,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &otherHosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}}
 	if rp.sessions == nil {
 		own, err := NewSessions(SessionsConfig{Now: p.clock})
 		if err != nil {

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"example.com/gatehouse/internal/attempt"
@@ -148,33 +146,6 @@ func (rp *RelyingParty) checkMounted(r *http.Request) error {
 		clip(navigation.Path(address)), rp.redirect.EscapedPath()))
 }
 
-// maxOtherHosts is how many hosts are warned of. Strangers can send any name.
-const maxOtherHosts = 8
-
-// otherHosts are the hosts, besides that of RedirectURL, at which sign-ins
-// began. All guards of a relying party share them.
-type otherHosts struct {
-	mu    sync.Mutex
-	names []string // quoted
-}
-
-// add reports whether the name is new and was added.
-func (h *otherHosts) add(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.names) >= maxOtherHosts || slices.Contains(h.names, name) {
-		return false
-	}
-	h.names = append(h.names, name)
-	return true
-}
-
-func (h *otherHosts) list() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return strings.Join(h.names, ", ")
-}
-
 // noteHost warns of a sign-in that begins at another address than RedirectURL.
 // The browser will not send the attempt's cookie there.
 func (rp *RelyingParty) noteHost(r *http.Request) {
@@ -187,7 +158,7 @@ func (rp *RelyingParty) noteHost(r *http.Request) {
 		return
 	}
 	name := strconv.Quote(clip(began))
-	if !rp.hosts.add(name) {
+	if !rp.hosts.Add(name) {
 		return
 	}
 	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleHost, ClientID: rp.client.ID,
@@ -196,7 +167,7 @@ func (rp *RelyingParty) noteHost(r *http.Request) {
 
 // strayed adds to a state that is not known what may have been the reason.
 func (rp *RelyingParty) strayed(e *Error) {
-	others := rp.hosts.list()
+	others := rp.hosts.List()
 	if e.Code != errStateUnknown.code || others == "" {
 		return
 	}

@@ -187,42 +187,10 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 // handler sends another one, so that a refusal is never sent as 200 by
 // accident.
 func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
-	own := &errorWriter{ResponseWriter: w, status: e.Status, mark: uncached.Of(w.Header())}
+	own := uncached.NewStatus(w, e.Status)
 	handler(own, r, e)
-	own.begin()
+	own.Begin()
 }
-
-// errorWriter sends status before the first byte of the body.
-type errorWriter struct {
-	http.ResponseWriter
-	status int
-	mark   uncached.Mark // of the headers that are set
-	begun  bool
-}
-
-func (w *errorWriter) begin() {
-	if !w.begun {
-		w.WriteHeader(w.status)
-	}
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *errorWriter) WriteHeader(status int) {
-	if status >= 200 && !w.begun {
-		w.begun = true
-		w.mark.Put(w.Header())
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *errorWriter) Write(b []byte) (int, error) {
-	w.begin()
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap returns the underlying writer, for http.ResponseController.
-func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // writeErrorHeader sets the headers that every refusal has.
 func writeErrorHeader(w http.ResponseWriter, e *Error) {

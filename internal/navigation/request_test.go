@@ -119,3 +119,16 @@ func TestFormPage(t *testing.T) {
 		}
 	}
 }
+
+// Hosts remembers eight names, each once.
+func TestHosts(t *testing.T) {
+	var h navigation.Hosts
+	for i, name := range []string{"a", "b", "a", "c", "d", "e", "f", "g", "h", "i"} {
+		if got, want := h.Add(name), i != 2 && name != "i"; got != want {
+			t.Errorf("%s, %d: added %v, want %v", name, i, got, want)
+		}
+	}
+	if got := h.List(); got != "a, b, c, d, e, f, g, h" {
+		t.Errorf("got %q", got)
+	}
+}

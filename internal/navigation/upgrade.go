@@ -9,13 +9,17 @@ import (
 // Upgrade judges the Upgrade of a request (RFC 9110 §7.8). A reverse proxy that
 // passes one on becomes a tunnel, and what goes through the tunnel meets no
 // guard. Upgrade returns the protocol if it is the one word "websocket" or one
-// of allowed, in lower case. HTTP/1.0 knows no upgrade.
+// of allowed, in lower case. HTTP/1.0 knows no upgrade. HTTP/2 has ":protocol"
+// of an extended CONNECT in its place (RFC 8441 §4).
 //
 // For anything else it returns "". The request that follows then has neither
 // Upgrade nor HTTP2-Settings, and Connection does not name them. It is r itself
 // if r has none of that.
 func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
 	asked := r.Header["Upgrade"]
+	if r.Method == http.MethodConnect {
+		asked = append(slices.Clip(asked), r.Header[extended]...)
+	}
 	if len(asked) == 1 && len(r.Header["Http2-Settings"]) == 0 && !(r.ProtoMajor == 1 && r.ProtoMinor == 0) {
 		// Letters outside ASCII are not folded: the Kelvin sign is no k.
 		protocol := lower(strings.Trim(asked[0], " \t"))
@@ -23,15 +27,19 @@ func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
 			return r, protocol
 		}
 	}
-	if !asksForUpgrade(r.Header) {
+	if len(asked) == 0 && !asksForUpgrade(r.Header) {
 		return r, ""
 	}
 	r = r.Clone(r.Context())
 	delete(r.Header, "Upgrade")
+	delete(r.Header, extended)
 	delete(r.Header, "Http2-Settings")
 	KeepInConnection(r.Header, func(word string) bool { return !isUpgradeWord(word) })
 	return r, ""
 }
+
+// extended is how net/http names the protocol of an extended CONNECT.
+const extended = ":protocol"
 
 func asksForUpgrade(h http.Header) bool {
 	if h["Upgrade"] != nil || h["Http2-Settings"] != nil {

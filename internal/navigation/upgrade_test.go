@@ -33,12 +33,18 @@ func TestUpgrade(t *testing.T) {
 		"Kelvin sign":      {http.Header{"Upgrade": {"websoc\u212aet"}, "Connection": {"Upgrade"}}, "", http.Header{}},
 		"no-break space":   {http.Header{"Upgrade": {"websocket\u00a0"}}, "", http.Header{}},
 		"HTTP/1.0":         {http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade", "keep-alive"}}, "", http.Header{"Connection": {"keep-alive"}}},
+		"HTTP/2":           {http.Header{":protocol": {"websocket"}}, "websocket", nil},
+		"HTTP/2, tunnel":   {http.Header{":protocol": {"connect-udp"}, "X": {"y"}}, "", http.Header{"X": {"y"}}},
+		"HTTP/2 and 1":     {http.Header{":protocol": {"h2c"}, "Upgrade": {"websocket"}}, "", http.Header{}},
 		"word of no grant": {http.Header{"Upgrade": {"ssh"}}, "", http.Header{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &http.Request{Header: c.header.Clone(), ProtoMajor: 1, ProtoMinor: 1}
 			if name == "HTTP/1.0" {
 				r.ProtoMinor = 0
+			}
+			if c.header[":protocol"] != nil {
+				r.Method = http.MethodConnect
 			}
 			got, protocol := navigation.Upgrade(r, []string{"telnet"})
 			if protocol != c.protocol {
@@ -55,7 +61,7 @@ func TestUpgrade(t *testing.T) {
 }
 
 func same(a, b http.Header) bool {
-	for _, name := range []string{"Upgrade", "Http2-Settings", "Connection", "X"} {
+	for _, name := range []string{"Upgrade", "Http2-Settings", "Connection", ":protocol", "X"} {
 		if !slices.Equal(a[name], b[name]) {
 			return false
 		}

@@ -210,3 +210,47 @@ func (h http2) Push(target string, opts *http.PushOptions) error { return h.push
 func (a all) Flush()                                             { a.flush() }
 func (a all) Hijack() (net.Conn, *bufio.ReadWriter, error)       { return a.hijack() }
 func (a all) Push(target string, opts *http.PushOptions) error   { return a.push(target, opts) }
+
+// A Status is a writer that sends its own status unless the handler sends
+// another one. It keeps the mark of the header that was there before, and
+// whether the connection ends.
+type Status struct {
+	http.ResponseWriter
+	status int
+	mark   Mark
+	closes bool
+	begun  bool
+}
+
+// NewStatus returns a Status above w.
+func NewStatus(w http.ResponseWriter, status int) *Status {
+	return &Status{ResponseWriter: w, status: status, mark: Of(w.Header()), closes: w.Header().Get("Connection") == "close"}
+}
+
+// Begin sends the status if the handler has sent nothing.
+func (w *Status) Begin() {
+	if !w.begun {
+		w.WriteHeader(w.status)
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *Status) WriteHeader(status int) {
+	if status >= 200 && !w.begun {
+		w.begun = true
+		w.mark.Put(w.Header())
+		if w.closes {
+			w.Header().Set("Connection", "close")
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *Status) Write(b []byte) (int, error) {
+	w.Begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *Status) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -153,3 +153,28 @@ func TestInformational(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// A refusal keeps its status, its mark and the end of its connection, whatever
+// the handler clears.
+func TestStatus(t *testing.T) {
+	for name, c := range map[string]struct {
+		h    func(w http.ResponseWriter)
+		want int
+	}{
+		"nothing":    {func(http.ResponseWriter) {}, 403},
+		"a body":     {func(w http.ResponseWriter) { _, _ = io.WriteString(w, "x") }, 403},
+		"own status": {func(w http.ResponseWriter) { w.WriteHeader(404) }, 404},
+		"two":        {func(w http.ResponseWriter) { w.WriteHeader(404); w.WriteHeader(200) }, 404},
+	} {
+		w := httptest.NewRecorder()
+		mark.Put(w.Header())
+		w.Header().Set("Connection", "close")
+		own := uncached.NewStatus(w, http.StatusForbidden)
+		clear(w.Header())
+		c.h(own)
+		own.Begin()
+		if got := w.Result(); got.StatusCode != c.want || uncached.Of(got.Header) != mark || got.Header.Get("Connection") != "close" {
+			t.Errorf("%s: %d, %v", name, got.StatusCode, got.Header)
+		}
+	}
+}
