@@ -71,7 +71,7 @@ func FuzzCallback(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	session := "__Host-gh-" + storekey.Of("gatehouse/shared cookie", "", "https://notes.test")[:8] // decision 6
+	session := "__Host-gh-" + storekey.Of("gatehouse/session cookie", storekey.Of("gatehouse/home", "", "https://notes.test"))[:8] // decision 6
 	state, cookie := at.Query().Get("state"), begin.Result().Cookies()[0]
 	for _, q := range []string{
 		"", "state=" + state, "code=c&state=" + state, "code=c&state=" + state + "&iss=https://op.test", "error=access_denied&state=" + state,

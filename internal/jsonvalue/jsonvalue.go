@@ -76,7 +76,7 @@ func Of(v any) (any, error) {
 }
 
 func numberOf(literal string, v any) (any, error) {
-	if !json.Valid([]byte(literal)) || strings.IndexByte("-0123456789", literal[0]) < 0 {
+	if !json.Valid([]byte(literal)) || strings.Trim(literal, "0123456789+-.eE") != "" {
 		return nil, fmt.Errorf("a value of type %T that is no number can never equal a claim", v)
 	}
 	n, ok := parse(literal)

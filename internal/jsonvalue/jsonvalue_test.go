@@ -48,7 +48,7 @@ func TestNeverEqual(t *testing.T) {
 	n := 7
 	for _, v := range []any{
 		nil, &n, []string{"a"}, []int{1}, map[string]string{}, struct{}{}, func() {}, make(chan int), 1i, math.NaN(), math.Inf(1),
-		json.Number(""), json.Number("x"), json.Number("true"), json.RawMessage("1"), []any{nil}, map[string]any{"a": &n},
+		json.Number(""), json.Number("x"), json.Number("true"), json.Number("1 "), json.Number("\n1"), json.Number("0x1"), json.Number("01"), json.Number("+1"), json.RawMessage("1"), []any{nil}, map[string]any{"a": &n},
 	} {
 		if _, err := jsonvalue.Of(v); err == nil {
 			t.Errorf("%T is accepted", v)

@@ -117,17 +117,22 @@ func (k *Keeper) raiseMark(ctx context.Context, name string) error {
 
 // layMark creates a mark if there is none, and otherwise extends its life to
 // that of our own sessions. Nobody knows for how long an older build raised
-// one, so that counts as the longest life.
-func (k *Keeper) layMark(ctx context.Context, name string) error {
+// one, so that counts as the longest life. A mark that outlives the session
+// anyway is left alone, so that many tabs do not wait for each other.
+func (k *Keeper) layMark(ctx context.Context, name string, session time.Time) error {
 	return k.writeMark(ctx, name, func(m storedMark) (uint64, time.Duration) {
-		if m.number > 0 && m.end.IsZero() {
+		switch {
+		case m.end.After(session.Add(markSkew)):
+			return m.number, 0
+		case m.number > 0 && m.end.IsZero():
 			return m.number, longestLife
 		}
 		return m.number, k.lifetime
 	})
 }
 
-// writeMark gives a mark another number, and lets it live at least that long. A
+// writeMark gives a mark another number, and lets it live at least that long. It
+// writes nothing if both are so already. A
 // mark that cannot be read may have stood for a logout, so it counts as raised
 // just now.
 func (k *Keeper) writeMark(ctx context.Context, name string, next func(storedMark) (number uint64, life time.Duration)) error {
@@ -140,6 +145,9 @@ func (k *Keeper) writeMark(ctx context.Context, name string, next func(storedMar
 			return nil, err
 		}
 		number, life := next(m)
+		if old != nil && err == nil && number == m.number && life == 0 {
+			return nil, nil
+		}
 		m = storedMark{number, later(m.end, k.now().Add(life+markSlack))}
 		return &swap.Value{Bytes: m.encode(), Expiry: m.end}, nil
 	})
@@ -159,7 +167,7 @@ func later(a, b time.Time) time.Time {
 // the sid's mark before reading it, so that the front channel can raise it.
 func (k *Keeper) ReadMarks(ctx context.Context, r *Record, begin time.Time, carries func(Mark) bool) (again bool, err error) {
 	if r.SID != "" {
-		if err := k.layMark(ctx, r.Marks[0].Name); err != nil {
+		if err := k.layMark(ctx, r.Marks[0].Name, k.Ending(r)); err != nil {
 			return false, err
 		}
 	}

@@ -12,6 +12,11 @@ import (
 // json.Number for example. Members that no field names exactly are taken out
 // first, because encoding/json would match them in any case.
 func Decode(data []byte, v any) error {
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Interface {
+		if inner := p.Elem().Elem(); inner.Kind() == reflect.Pointer && !inner.IsNil() { // encoding/json fills what it points to
+			return Decode(data, inner.Interface())
+		}
+	}
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || !folds(t.Elem(), nil) {
 		return json.Unmarshal(data, v)
@@ -115,7 +120,7 @@ func addFields(fields map[string]reflect.Type, t reflect.Type, above []reflect.T
 		case f.Tag.Get("json") == "-":
 		case f.Anonymous && name == "" && inner.Kind() == reflect.Struct:
 			embedded = append(embedded, inner)
-		case f.IsExported():
+		case f.IsExported() || f.Anonymous && inner.Kind() == reflect.Struct:
 			if name == "" {
 				name = f.Name
 			}

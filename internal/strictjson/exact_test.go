@@ -14,12 +14,17 @@ type base struct {
 	Plain string
 }
 
+type home struct {
+	City string `json:"city"`
+}
+
 type access struct {
 	Roles []string `json:"roles"`
 }
 
 type claims struct {
 	base
+	home     `json:"home"`
 	Name     string             `json:"name,omitempty"`
 	N        stdjson.Number     `json:"n"`
 	Raw      stdjson.RawMessage `json:"raw"`
@@ -49,6 +54,10 @@ func TestDecodeIsExact(t *testing.T) {
 		if err := strictjson.Decode([]byte(in), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", in, got, err, want)
 		}
+	}
+	var inside any = &claims{}
+	if err := strictjson.Decode([]byte(`{"NAME":"x","name":"y","home":{"CITY":"x","city":"Rome"}}`), &inside); err != nil || !reflect.DeepEqual(inside, &claims{Name: "y", home: home{"Rome"}}) {
+		t.Errorf("behind an interface: %+v, %v", inside, err)
 	}
 	kept := claims{Name: "kept"}
 	if err := strictjson.Decode([]byte(`{"NAME":"x"}`), &kept); err != nil || kept.Name != "kept" {

@@ -227,3 +227,45 @@ func TestTwoTabsFromOneSession(t *testing.T) {
 		tab.WantServed(tab.Get("/notes/"))
 	}
 }
+
+// Two dozen tabs come back from the provider at the same moment, from nobody and
+// from one session, over a store whose calls take time. All come through, and
+// all are listed.
+func TestManyTabsInStep(t *testing.T) {
+	for name, signedIn := range map[string]bool{"from nobody": false, "from a session": true} {
+		t.Run(name, inABubble(func(t *testing.T) {
+			s := world.NewSite(t, world.Watched)
+			ana := s.Visitor("ana")
+			if signedIn {
+				ana.SignIn()
+			}
+			var callbacks []string
+			for range 24 {
+				callbacks = append(callbacks, ana.ToCallback("/auth/login"))
+			}
+			s.Watched().Between(func(string, string) { time.Sleep(5 * time.Millisecond) })
+			answers := make(chan *world.Page)
+			tabs := make([]*world.Visitor, len(callbacks))
+			for i, callback := range callbacks {
+				tabs[i] = s.Visitor("ana")
+				for name, value := range ana.Cookies() {
+					tabs[i].SetCookie(name, value)
+				}
+				go func() { answers <- tabs[i].Get(callback) }()
+			}
+			for range callbacks {
+				if a := <-answers; a.Code != http.StatusSeeOther {
+					t.Errorf("got %v", a)
+				}
+			}
+			s.Watched().Between(nil)
+			for _, tab := range tabs {
+				tab.WantServed(tab.Get("/notes/"))
+			}
+			list, err := s.Replicas[0].Sessions.List(t.Context(), world.SiteIssuer, "ana-1")
+			if err != nil || len(list) != len(callbacks) {
+				t.Errorf("%d sessions are listed, %v", len(list), err)
+			}
+		}))
+	}
+}
