@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/gatehouse"
@@ -232,8 +233,8 @@ func TestTwoTabsFromOneSession(t *testing.T) {
 // from one session, over a store whose calls take time. All come through, and
 // all are listed.
 func TestManyTabsInStep(t *testing.T) {
-	for name, signedIn := range map[string]bool{"from nobody": false, "from a session": true} {
-		t.Run(name, inABubble(func(t *testing.T) {
+	for _, signedIn := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
 			s := world.NewSite(t, world.Watched)
 			ana := s.Visitor("ana")
 			if signedIn {
@@ -266,6 +267,6 @@ func TestManyTabsInStep(t *testing.T) {
 			if err != nil || len(list) != len(callbacks) {
 				t.Errorf("%d sessions are listed, %v", len(list), err)
 			}
-		}))
+		})
 	}
 }
