@@ -252,7 +252,7 @@ func (s *Site) routes() http.Handler {
 
 	// A form cannot send DELETE, so the owner's button has its own address.
 	mux.Handle("POST /u/{user}/albums/{album}/remove", mine.RequireLogin(http.HandlerFunc(s.removeAlbum)))
-	return mux
+	return s.look.Routes(mux)
 }
 
 // ServeHTTP implements http.Handler.

@@ -154,7 +154,7 @@ func (s *Shop) routes() http.Handler {
 	mux.Handle("POST /order", s.login.RequireLogin(s.order(s.show)))
 	mux.Handle("POST /order/print", s.login.RequireLogin(s.order(s.print)))
 	mux.Handle("POST /order/delete", s.login.RequireLogin(s.order(s.delete)))
-	return mux
+	return s.look.Routes(mux)
 }
 
 // Person returns the handle of the person who is signed in, "" for nobody.

@@ -234,6 +234,18 @@ func (l *Look) SignOut(check func(*http.Request) error, login *gatehouse.Relying
 	})
 }
 
+// Routes serves with mux. A person who opens an address that the site does not
+// have, or only takes forms at, gets a page like all others.
+func (l *Look) Routes(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" && r.Method == http.MethodGet && WantsPage(r) {
+			l.Error(w, r, &gatehouse.Error{Code: "not_found", Status: http.StatusNotFound, Message: "There is no page at this address."})
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
 // Style serves the style sheet.
 func Style(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
