@@ -86,17 +86,18 @@ func (a *Answer) tell(head string) (code string, t told) {
 type Body struct {
 	contentType string
 	data        []byte
+	form        url.Values // what data holds, if that is a form
 }
 
 // Form is the body of an HTML form.
 func Form(values url.Values) Body {
-	return Body{"application/x-www-form-urlencoded", []byte(values.Encode())}
+	return Body{"application/x-www-form-urlencoded", []byte(values.Encode()), values}
 }
 
 // JSON makes a JSON body from v.
 func JSON(v any) (Body, error) {
 	data, err := json.Marshal(v)
-	return Body{"application/json", data}, err
+	return Body{contentType: "application/json", data: data}, err
 }
 
 // AsClient posts a form to an endpoint other than the token endpoint, with the
@@ -121,7 +122,7 @@ func (c *Channel) AsBearer(ctx context.Context, method, address, token string, b
 	if err != nil {
 		return nil, err
 	}
-	a.call.sent, a.call.secrets = "a bearer token", []string{token}
+	a.call.sent, a.call.secrets = "a bearer token", append(secretsInForm(body.form), token)
 	return a, nil
 }
 

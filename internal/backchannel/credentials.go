@@ -59,10 +59,14 @@ func (c Credentials) sent() string {
 // secretsIn lists the values of a call that its answer might repeat: the
 // client's secret, and all of the form that is not public.
 func (c Credentials) secretsIn(form url.Values) []string {
-	var secrets []string
+	secrets := secretsInForm(form)
 	if c.secret != nil {
 		secrets = append(secrets, *c.secret)
 	}
+	return secrets
+}
+
+func secretsInForm(form url.Values) (secrets []string) {
 	for name, values := range form {
 		switch name {
 		case "grant_type", "client_id", "scope", "token_type_hint", "claim_token_format", "audience", "resource", "redirect_uri":

@@ -99,6 +99,34 @@ func TestUMARepeatedNameIsNamed(t *testing.T) {
 	}
 }
 
+// TestUMAEchoIsNotLogged: whatever member of an answer repeats the token, no line
+// holds it, also if it could be an error code.
+func TestUMAEchoIsNotLogged(t *testing.T) {
+	for _, token := range []string{"canary_of_the_secret", "Canary-0123456789-abcdefgh"} {
+		for _, c := range []struct {
+			pattern string
+			status  int
+			body    string
+		}{
+			{"POST /look", 400, `{"error":"%s","error_description":"bad %s"}`},
+			{"POST /look", 401, `{"error":"%s"}`}, // asked once more with the PAT
+			{"POST /look", 200, `{"active":true,"iss":"%s"}`},
+			{"POST /look", 200, `{"active":true,"aud":["x","%s"]}`},
+			{"POST /look", 200, `{"active":"%s"}`},
+			{"POST /look", 200, `{"%s":1,"%s":2}`},
+			{"POST /look", 200, `%s`},
+		} {
+			s := world.NewScript(t)
+			s.Says(c.pattern, c.status, strings.ReplaceAll(c.body, "%s", token))
+			s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+			answer := world.Send(world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view"))), "GET", "/", token)
+			if world.Served(answer) || !strings.Contains(s.Log(), "code=") || strings.Contains(s.Log()+answer.Body.String(), token) {
+				t.Errorf("%d %s: %s", c.status, c.body, s.Log())
+			}
+		}
+	}
+}
+
 // TestUMAMistakes: what somebody has to mend at the authorization server, or in
 // our registration there, has a code of its own in log and body, at ERROR and
 // without Retry-After. The protocol's answer stays.
