@@ -40,14 +40,13 @@ func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Recor
 			return nil, err
 		}
 		if len(keys) >= maxListed {
-			live, err := k.living(ctx, r.Issuer, r.Subject, keys)
+			live, newer, err := k.living(ctx, r.Issuer, r.Subject, keys)
 			if err != nil {
 				return nil, err
 			}
-			keys = keys[:0]
-			for _, l := range live {
-				keys = append(keys, l.Key)
-			}
+			keys = slices.DeleteFunc(keys, func(key string) bool {
+				return !slices.Contains(newer, key) && !slices.ContainsFunc(live, func(l Listed) bool { return l.Key == key })
+			})
 		}
 		keys = slices.Insert(keys, 0, ref.Key)
 		if len(keys) > maxListed {
@@ -80,27 +79,32 @@ func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, er
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	return k.living(ctx, issuer, subject, keys)
+	live, _, err := k.living(ctx, issuer, subject, keys)
+	return live, err
 }
 
-// living returns those of the sessions under keys that are alive.
-func (k *Keeper) living(ctx context.Context, issuer, subject string, keys []string) ([]Listed, error) {
+// living returns those of the sessions under keys that are alive, and the keys
+// of those that only a newer build can judge.
+func (k *Keeper) living(ctx context.Context, issuer, subject string, keys []string) (live []Listed, newer []string, err error) {
 	values, err := k.findMany(ctx, keys...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var live []Listed
 	for i, raw := range values {
 		if raw == nil {
 			continue
 		}
 		r, err := k.unpack(keys[i], raw)
+		if errors.Is(err, ErrUnreadable) {
+			newer = append(newer, keys[i])
+		}
 		if err != nil || r.Issuer != issuer || r.Subject != subject || !k.alive(r, k.now()) {
 			continue
 		}
 		live = append(live, Listed{keys[i], r})
 	}
-	return k.unmarked(ctx, live, markOfSubject(issuer, subject))
+	live, err = k.unmarked(ctx, live, markOfSubject(issuer, subject))
+	return live, newer, err
 }
 
 // unmarked leaves out sessions that a mark has ended, whether the person's mark

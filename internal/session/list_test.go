@@ -143,3 +143,37 @@ func TestListOfTooMany(t *testing.T) {
 		t.Errorf("%d sessions after RevokeAll", len(got))
 	}
 }
+
+// A build keeps the sessions in the list that only a newer one can read.
+func TestListOfANewerBuild(t *testing.T) {
+	m := newMany(t)
+	for range 60 {
+		m.signIn("ana")
+	}
+	const newer = 3
+	raw, err := m.store.FindManyCtx(t.Context(), m.keys[newer:newer+1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(old, version byte) {
+		next := slices.Clone(raw[0])
+		next[0] = version
+		was := slices.Clone(raw[0])
+		was[0] = old
+		if done, err := m.store.SwapCtx(t.Context(), m.keys[newer], was, next, m.clock.Add(time.Hour)); err != nil || !done {
+			t.Fatalf("%v, %v", done, err)
+		}
+	}
+	change(session.Version, session.Version+1)
+	for i := range 50 { // so that the list is full, and those that have ended leave it
+		m.signIn("ana")
+		m.end(m.keys[60+i])
+	}
+	if got := m.list("ana"); len(got) != 59 || slices.Contains(got, m.keys[newer]) {
+		t.Errorf("%d sessions are listed", len(got))
+	}
+	change(session.Version+1, session.Version)
+	if got := m.list("ana"); len(got) != 60 || !slices.Contains(got, m.keys[newer]) {
+		t.Errorf("%d sessions are listed for the newer build", len(got))
+	}
+}
