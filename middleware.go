@@ -275,11 +275,12 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 		next.ServeHTTP(w, r)
 		return
 	}
-	h := w.Header()
-	if said := h.Get("Cache-Control"); mark.Control == noStore && said != "" {
-		h.Set("Cache-Control", noStore)
-	} else if said != "" {
-		mark.Control = said // a guard or handler around this one knows better
+	if h := w.Header(); len(h) > 0 {
+		if said := h.Get("Cache-Control"); mark.Control == noStore && said != "" {
+			h.Set("Cache-Control", noStore)
+		} else if said != "" {
+			mark.Control = said // a guard or handler around this one knows better
+		}
 	}
 	p := &passage{Context: r.Context(), id: id}
 	if !bare {
@@ -336,6 +337,9 @@ type optional struct{ *RelyingParty }
 
 // Check implements Guard.
 func (o optional) Check(r *http.Request) (*Identity, error) {
+	if _, ok := o.sessionRef(r); !ok {
+		return nil, nil
+	}
 	id, err := o.RelyingParty.Check(r)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status < 500 {
 		return nil, nil

@@ -16,18 +16,18 @@ import (
 // Upgrade nor HTTP2-Settings, and Connection does not name them. It is r itself
 // if r has none of that.
 func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
-	asked := r.Header["Upgrade"]
+	asked, settings := r.Header["Upgrade"], r.Header["Http2-Settings"]
 	if r.Method == http.MethodConnect {
 		asked = append(slices.Clip(asked), r.Header[extended]...)
 	}
-	if len(asked) == 1 && len(r.Header["Http2-Settings"]) == 0 && !(r.ProtoMajor == 1 && r.ProtoMinor == 0) {
+	if len(asked) == 1 && len(settings) == 0 && !(r.ProtoMajor == 1 && r.ProtoMinor == 0) {
 		// Letters outside ASCII are not folded: the Kelvin sign is no k.
 		protocol := lower(strings.Trim(asked[0], " \t"))
 		if protocol == "websocket" || slices.Contains(allowed, protocol) {
 			return r, protocol
 		}
 	}
-	if len(asked) == 0 && !asksForUpgrade(r.Header) {
+	if asked == nil && settings == nil && !namesUpgrade(r.Header["Connection"]) {
 		return r, ""
 	}
 	r = r.Clone(r.Context())
@@ -41,11 +41,8 @@ func Upgrade(r *http.Request, allowed []string) (*http.Request, string) {
 // extended is how net/http names the protocol of an extended CONNECT.
 const extended = ":protocol"
 
-func asksForUpgrade(h http.Header) bool {
-	if h["Upgrade"] != nil || h["Http2-Settings"] != nil {
-		return true
-	}
-	for _, line := range h["Connection"] {
+func namesUpgrade(connection []string) bool {
+	for _, line := range connection {
 		for word := range strings.SplitSeq(line, ",") {
 			if isUpgradeWord(strings.TrimSpace(word)) {
 				return true

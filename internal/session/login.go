@@ -80,12 +80,12 @@ func (k *Keeper) bury(ctx context.Context, key string, raw []byte) {
 // renewal that took its lease or failed, it reads again, so that the use counts
 // all the same. It returns the record as it is stored now.
 func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error) {
-	ctx = context.WithoutCancel(ctx)
 	for range touchTries {
 		now := k.now()
 		if k.idle < 0 || now.Before(have.Record.Seen.Add(k.idle/idleParts)) {
 			return have, nil
 		}
+		ctx = context.WithoutCancel(ctx)
 		next := *have.Record
 		next.Seen = now
 		value := k.packed(ref.Key, &next)

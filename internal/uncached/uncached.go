@@ -97,18 +97,21 @@ func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Han
 
 // putFirst is mark.Put without an allocation where h has no such headers yet.
 func (w *Writer) putFirst(h http.Header) {
-	if h["Vary"] == nil && w.mark.Cookie != w.mark.Authorization {
+	rest, fresh := w.mark, len(h) == 0
+	if rest.Cookie != rest.Authorization && (fresh || h["Vary"] == nil) {
 		w.vary[0] = "Cookie"
-		if w.mark.Authorization {
+		if rest.Authorization {
 			w.vary[0] = "Authorization"
 		}
 		h["Vary"] = w.vary[:]
+		rest.Cookie, rest.Authorization = false, false
 	}
-	if h["Cache-Control"] == nil && w.mark.Control != "" {
-		w.control[0] = w.mark.Control
+	if rest.Control != "" && (fresh || h["Cache-Control"] == nil) {
+		w.control[0] = rest.Control
 		h["Cache-Control"] = w.control[:]
+		rest.Control = ""
 	}
-	w.mark.Put(h)
+	rest.Put(h)
 }
 
 // as returns the writer with as many methods as the one below.
