@@ -79,9 +79,9 @@ func (g *Group[K, V]) Start(key K, timeout time.Duration, fn func(context.Contex
 	g.join(key, timeout, fn)
 }
 
-// Wait returns when no run is left and all that they left to [After] is done, or with the error of ctx if that ends
-// first. It also waits for runs that start meanwhile, if they overlap the
-// others.
+// Wait returns when no run is left and all that they left to [After] is done,
+// or with the error of ctx if that ends first. It also waits for runs that
+// start meanwhile, if they overlap the others.
 func (g *Group[K, V]) Wait(ctx context.Context) error {
 	g.mu.Lock()
 	idle := g.idle
