@@ -5,9 +5,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,57 +12,17 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// deafWriter takes an answer and keeps nothing but the status.
-type deafWriter struct {
-	header http.Header
-	status int
-}
-
-func (w *deafWriter) Header() http.Header { return w.header }
-
-func (w *deafWriter) WriteHeader(status int) { w.status = status }
-
-func (w *deafWriter) Write(b []byte) (int, error) { return len(b), nil }
-
 // RL1: a million sign-ins that nobody finishes leave only the key record, in
 // the store and in memory.
 func TestRL1_LoginFloodMemory(t *testing.T) {
-	const starts = 1_000_000
-	s := world.NewSite(t, world.Watched)
-	store := s.Watched()
-	login := s.Replicas[0].Login.LoginHandler()
-	template := s.Visitor("ana").Request(http.MethodGet, "/auth/login?return_to=/notes/7", nil, world.Navigation...)
-	flood := func(n int) {
-		var all sync.WaitGroup
-		workers := runtime.GOMAXPROCS(0)
-		for range workers {
-			all.Go(func() {
-				w := &deafWriter{header: http.Header{}}
-				for range n / workers {
-					clear(w.header)
-					login.ServeHTTP(w, template)
-					if w.status != http.StatusSeeOther {
-						t.Errorf("status %d", w.status)
-						return
-					}
-				}
-			})
-		}
-		all.Wait()
-	}
-	flood(1000)
+	f := world.NewFlood(t)
+	f.Begin(t, 1000)
 	before := heap()
-	flood(starts)
-	if keys := store.All(); len(keys) != 1 {
-		t.Errorf("%d keys in the store after %d starts, want the one of the key record", len(keys), starts)
-	}
-	if _, writes := store.Counts(); writes != 1 {
-		t.Errorf("%d writes to the store, want 1", writes)
-	}
+	f.Begin(t, 1_000_000)
 	if grown := int64(heap()) - int64(before); grown > 32<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-	s.Visitor("ana").SignIn() // and an honest person still gets in
+	f.Over(t)
 }
 
 // Expired values do not accumulate.
