@@ -3,10 +3,14 @@ package gatehouse
 // Tested in internal/e2e/signin, internal/e2e/uma_rs.
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
@@ -19,8 +23,10 @@ type Client struct {
 	ID string
 	// Secret is the client secret. The zero value makes a public client.
 	Secret Secret
-	// Auth is how the client authenticates at the token endpoint. "" means
-	// AuthBasic with a Secret and AuthNone without one.
+	// Auth is how the client authenticates, at every endpoint. "" means AuthNone
+	// without a Secret. With one it means what the provider's metadata lists
+	// for each endpoint, AuthBasic before AuthPost, and AuthBasic if it lists
+	// nothing.
 	Auth AuthMethod
 }
 
@@ -34,19 +40,16 @@ const (
 	AuthNone  AuthMethod = "none"                // a public client: only the id, in the body
 )
 
-// complete checks the client and fills in Auth, for the configs that have one.
+// complete checks the client and fills in Auth if there is no Secret, for the configs that have one.
 func (c *Client) complete() (wrong problems) {
-	switch {
-	case c.Auth != "":
-	case c.Secret.IsZero():
+	if c.Auth == "" && c.Secret.IsZero() {
 		c.Auth = AuthNone
-	default:
-		c.Auth = AuthBasic
 	}
 	if c.ID == "" {
 		wrong.add("Client.ID", "empty")
 	}
 	switch c.Auth {
+	case "": // the metadata of the provider decides
 	case AuthBasic, AuthPost:
 		if c.Secret.IsZero() {
 			wrong.add("Client.Secret", "empty, but Client.Auth is %q", c.Auth)
@@ -61,9 +64,28 @@ func (c *Client) complete() (wrong problems) {
 	return wrong
 }
 
-// credentials returns the client's credentials for the calls it makes.
-func (c Client) credentials() backchannel.Credentials {
-	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(c.Auth))
+// at returns the client's credentials for an endpoint at which the metadata
+// lists those methods (RFC 8414 §2). The methods are never tried in turn: a
+// server may lock the client out, and the secret would be sent twice.
+func (c Client) at(listed []string) (backchannel.Credentials, error) {
+	method := cmp.Or(c.Auth, AuthBasic)
+	if c.Auth == "" && len(listed) > 0 && !slices.Contains(listed, string(AuthBasic)) {
+		if !slices.Contains(listed, string(AuthPost)) {
+			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("the metadata lists only %q, and gatehouse can send a secret by client_secret_basic or client_secret_post", clip(strings.Join(listed, " "))))
+		}
+		method = AuthPost
+	}
+	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(method)), nil
+}
+
+// atIntrospection is at for the introspection endpoint. RFC 8414 §2 leaves open
+// what no list means there; the token endpoint of the same server is the best
+// guess.
+func (c Client) atIntrospection(md *Metadata) (backchannel.Credentials, error) {
+	if len(md.IntrospectionAuthMethods) > 0 {
+		return c.at(md.IntrospectionAuthMethods)
+	}
+	return c.at(md.TokenAuthMethods)
 }
 
 // umaGrant is the grant type of UMA Grant §3.3.1.
@@ -79,9 +101,16 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := p.channel.Token(ctx, md.TokenEndpoint, c.credentials(), form)
+	who, err := c.at(md.TokenAuthMethods)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := p.channel.Token(ctx, md.TokenEndpoint, who, form)
 	if err != nil {
 		return nil, classify(err)
+	}
+	if answer.Defective != "" {
+		p.emit(ctx, Event{Name: EventTrouble, Code: troubleAnswer, ClientID: c.ID, Err: fmt.Errorf("the token answer's %s: the value makes no sense and counts as absent", answer.Defective)})
 	}
 	return answer, nil
 }
@@ -89,7 +118,7 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, error) {
 	get := p.Metadata
 	if grant == umaGrant {
-		get = p.umaMetadata
+		get = p.clientMetadata
 	}
 	md, err := get(ctx)
 	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
@@ -99,7 +128,7 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 		return nil, err
 	}
 	if md.TokenEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no token_endpoint"))
+		return nil, errMetadataInvalid.because(p.lacks(memberToken))
 	}
 	return md, nil
 }
@@ -111,5 +140,13 @@ func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) err
 	if err != nil || md.RevocationEndpoint == "" {
 		return err
 	}
-	return classify(p.channel.Revoke(ctx, md.RevocationEndpoint, c.credentials(), token, hint))
+	who, err := c.at(md.RevocationAuthMethods)
+	if err != nil {
+		return err
+	}
+	err = p.channel.Revoke(ctx, md.RevocationEndpoint, who, token, hint)
+	if errors.Is(err, backchannel.ErrCaller) {
+		return errClientRefused.because(err)
+	}
+	return classify(err)
 }

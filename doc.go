@@ -8,14 +8,16 @@
 //		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(secret)},
 //		RedirectURL: "https://notes.example.org/auth/callback",
 //	})
-//	mux.Handle("/auth/callback", login.CallbackHandler())
+//	mux.Handle("/auth/", login.Handler())
 //	mux.Handle("/notes/", login.RequireLogin(notes))
+//
+// docs/sign-in.md goes on from there to a service, step by step.
 //
 // # Terms
 //
 // The terms are those of the specifications. A relying party ([RelyingParty])
 // relies on an OpenID provider ([Provider]) to authenticate people. A resource
-// server ([ResourceServer]) protects resources. In UMA, a resource owner
+// server ([ResourceServer]) protects resources with UMA. There a resource owner
 // decides at the authorization server who may do what with them. A client
 // without permission gets a permission ticket. Its [UMATransport] exchanges the
 // ticket at the authorization server for a requesting party token (RPT). The
@@ -33,9 +35,10 @@
 //  2. If the request may pass, the next handler runs with the [Identity] on its
 //     context ([IdentityFrom]).
 //  3. If not, the guard answers. A navigation is sent to sign-in and comes
-//     back, a script gets 401 with a JSON body, and a UMA client gets 401 with
-//     a ticket. A person who is signed in but not allowed gets 403. There is
-//     never a redirect loop.
+//     back, a posted form gets 401 with a page that says that it was not
+//     saved, a script gets 401 with a JSON body, and a UMA client gets 401
+//     with a ticket. A person who is signed in but not allowed gets 403. There
+//     is never a redirect loop.
 //
 // If a store or a provider fails, the answer is 503 with Retry-After. Such a
 // failure never counts as signed out or as anonymous.
@@ -52,7 +55,9 @@
 // A [Store] with compare-and-swap makes sessions safe across processes. A slow
 // request cannot bring back a login record that has ended. A refresh token is
 // sent only once. Ending all sessions of a person sets a mark that takes effect
-// on every replica at once. The in-memory store is for a single process.
+// on every replica at once. The in-memory store is for a single process. A
+// store for several is yours to bring; package middlewaretest tests whether it
+// keeps the contract.
 //
 // # The end of the process
 //
@@ -68,14 +73,21 @@
 //
 // # Specifications
 //
-// OpenID Connect Core 1.0 and Discovery 1.0, RP-Initiated Logout 1.0, RFC 6749,
-// 6750, 7009, 7636, 7662, 8414, 9207 and 9700; User-Managed Access 2.0 Grant
-// and Federated Authorization. The line that implements a requirement names
-// its section.
+// The code flow of OpenID Connect Core 1.0 with PKCE, Discovery 1.0,
+// RP-Initiated Logout 1.0; RFC 6749 (authorization code, refresh token and
+// client credentials), 7636 and 9207; 6750 as a client; 7009 and 7662 as the
+// side that calls; 8414; the advice of 9700; User-Managed Access 2.0 Grant and
+// Federated Authorization. The line that implements a requirement names its
+// section.
+//
+// Not here yet: logout that the provider starts, APIs that take plain access
+// tokens, client authentication other than by a secret, and flows other than
+// the code flow. README.md has the list.
 //
 // # Compatibility
 //
 // The API may change until version 1; CHANGELOG.md lists the changes. Error
 // codes, event names, and the formats of cookies and records change only with a
-// note there. Each version reads the records and cookies of the one before.
+// note there. Each version reads the records and cookies of the one before,
+// unless that list says that everybody signs in once more.
 package gatehouse

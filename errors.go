@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/uncached"
 )
 
 // Error is the error type of every guard and handler of this package. Message
@@ -40,6 +42,9 @@ type Error struct {
 	// Err is the cause, for the log only. It never holds a secret or the body
 	// of a response.
 	Err error
+
+	subject string // whom the request was made for, "" if not known
+	page    string // the page that the person came for, "" if not known
 }
 
 // Error returns the code and the cause.
@@ -67,6 +72,38 @@ func ErrorCode(err error) string {
 		return e.Code
 	}
 	return ""
+}
+
+// about returns an error that says whose request failed, for the log. The
+// *Error in err's chain may belong to the application, so it is copied.
+func about(subject string, err error) error {
+	e := *asError(err, errInternal)
+	if e.subject == "" {
+		e.subject = subject
+	}
+	return &e
+}
+
+// also returns an error with one more cause.
+func also(err, cause error) error {
+	e := *asError(err, errInternal)
+	if e.Err != nil {
+		cause = fmt.Errorf("%w; %w", e.Err, cause)
+	}
+	e.Err = cause
+	return &e
+}
+
+// subjectOf returns whose request failed with err, or "".
+func subjectOf(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	for ok && e.subject == "" {
+		e, ok = errors.AsType[*Error](e.Err)
+	}
+	if !ok {
+		return ""
+	}
+	return e.subject
 }
 
 // answered returns a copy of e for the answer to one request, with an ID and a
@@ -113,7 +150,7 @@ type kind struct {
 func (k kind) because(cause error) *Error {
 	e := &Error{Code: k.code, Status: k.status, Message: k.message, Err: cause}
 	if k.status == 503 {
-		e.RetryAfter = defaultRetryAfter
+		e.retryIn(defaultRetryAfter)
 	}
 	return e
 }
@@ -121,8 +158,23 @@ func (k kind) because(cause error) *Error {
 // after is like because and also sets RetryAfter, to at least one second.
 func (k kind) after(d time.Duration, cause error) *Error {
 	e := k.because(cause)
-	e.RetryAfter = max(d, time.Second)
+	e.retryIn(d)
 	return e
+}
+
+// retryIn sets RetryAfter, to at least one second. It does not for a mistake,
+// which waiting does not mend.
+func (e *Error) retryIn(d time.Duration) {
+	if !isMistake(e.Code) {
+		e.RetryAfter = max(d, time.Second)
+	}
+}
+
+// saying returns the kind with another sentence, for a case of which more is
+// known. The code stays, because applications branch on it.
+func (k kind) saying(message string) kind {
+	k.message = message
+	return k
 }
 
 // asError returns the *Error in err's chain, or else the one that classify
@@ -140,24 +192,25 @@ func asError(err error, otherwise kind) *Error {
 func classify(err error) error {
 	if wait, ok := errors.AsType[*lease.WaitError](err); ok {
 		e := *asError(wait.Unwrap(), errProviderUnavailable)
-		e.RetryAfter = max(wait.For, time.Second)
+		e.retryIn(wait.For)
 		return &e
 	}
 	if pause, ok := errors.AsType[*backchannel.Paused](err); ok {
 		e := *asError(pause.Unwrap(), errProviderUnavailable)
-		e.RetryAfter = max(pause.Left, time.Second)
+		left := pause.Left
 		if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
-			e.RetryAfter = max(e.RetryAfter, trouble.RetryAfter)
+			left = max(left, trouble.RetryAfter)
 		}
+		e.retryIn(left)
 		return &e
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	if trouble, ok := errors.AsType[*backchannel.Trouble](err); ok {
-		e := errProviderUnavailable.because(err)
+		e := outage(err).because(err)
 		if trouble.RetryAfter > 0 {
-			e.RetryAfter = trouble.RetryAfter
+			e.retryIn(trouble.RetryAfter)
 		}
 		return e
 	}
@@ -175,14 +228,47 @@ func classify(err error) error {
 	return err
 }
 
-// tokenFailure returns the *Error for a token that was not verified. Failing
-// to fetch the keys says nothing about the token, so it counts as the provider
-// being unavailable.
-func tokenFailure(err error) *Error {
-	if missing, ok := errors.AsType[*keyset.UnavailableError](err); ok {
-		return errProviderUnavailable.after(missing.RetryAfter, missing)
+// outage returns the kind of a failure to get an answer that can be used. What
+// somebody has to mend first is no outage: a certificate that is not trusted,
+// an address with nothing there, a client that is refused.
+func outage(err error) kind {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errCertificate
 	}
-	return asError(err, errProviderUnavailable)
+	switch {
+	case errors.Is(err, backchannel.ErrCaller):
+		return errClientRefused
+	case errors.Is(err, backchannel.ErrMissing):
+		return errEndpoint
+	}
+	return errProviderUnavailable
+}
+
+// mistake returns the *Error in err's chain if it is something that somebody
+// has to mend at the provider or in our registration there, or nil.
+func mistake(err error) *Error {
+	e, ok := errors.AsType[*Error](classify(err))
+	if !ok || e.Status != http.StatusServiceUnavailable || !isMistake(e.Code) {
+		return nil
+	}
+	return e
+}
+
+// tokenFailure returns the *Error for a token that was not verified. Failing
+// to fetch the keys says nothing about the token: the provider is unavailable,
+// or its keys cannot be used.
+func tokenFailure(err error) *Error {
+	missing, ok := errors.AsType[*keyset.UnavailableError](err)
+	switch {
+	case !ok:
+		return asError(err, errProviderUnavailable)
+	case missing.Unusable():
+		return errKeys.because(missing)
+	}
+	if e := mistake(missing.Err); e != nil { // of the metadata that names the keys
+		return e
+	}
+	return outage(err).after(missing.RetryAfter, missing)
 }
 
 // failure returns an engine's error as an *Error. It returns nil for nil.
@@ -220,38 +306,10 @@ func (w problems) in(constructor string) error {
 // handler sends another one, so that a refusal is never sent as 200 by
 // accident.
 func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
-	own := &errorWriter{ResponseWriter: w, status: e.Status}
+	own := uncached.NewStatus(w, e.Status)
 	handler(own, r, e)
-	own.begin()
+	own.Begin()
 }
-
-// errorWriter sends status before the first byte of the body.
-type errorWriter struct {
-	http.ResponseWriter
-	status int
-	begun  bool
-}
-
-func (w *errorWriter) begin() {
-	if !w.begun {
-		w.WriteHeader(w.status)
-	}
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *errorWriter) WriteHeader(status int) {
-	w.begun = w.begun || status >= 200
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *errorWriter) Write(b []byte) (int, error) {
-	w.begin()
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap returns the underlying writer, for http.ResponseController.
-func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // writeErrorHeader sets the headers that every refusal has.
 func writeErrorHeader(w http.ResponseWriter, e *Error) {
@@ -292,14 +350,22 @@ const defaultRetryAfter = 5 * time.Second
 // Failures that can occur anywhere.
 var (
 	errProviderUnavailable = kind{CodeProviderUnavailable, 503, "The sign-in service cannot be reached right now."}
+	errCertificate         = kind{"certificate_refused", 503, "The sign-in service cannot be reached safely right now."}
+	errMetadataMissing     = kind{"metadata_missing", 503, "The sign-in service is not set up correctly."}
 	errMetadataInvalid     = kind{"metadata_invalid", 503, "The sign-in service is not set up correctly."}
 	errMetadataIssuer      = kind{"metadata_issuer_mismatch", 503, "The sign-in service is not set up correctly."}
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
+	errEndpoint            = kind{"endpoint_missing", 503, "The sign-in service is not set up correctly."}
+	errKeys                = kind{"keys_unusable", 503, "The sign-in service is not set up correctly."}
+	errClientAuth          = kind{"client_auth_unsupported", 503, "The sign-in service is not set up correctly."}
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
 	errInternal            = kind{"internal", 500, "Something went wrong on our side."}
 
+	errNotMounted     = kind{"callback_not_mounted", 500, "The sign-in of this site is not set up. RelyingParty.Handler (or CallbackHandler) has to be mounted at the path of RedirectURL, outside of every guard."}
+	errNotFound       = kind{"not_found", 404, "There is nothing at this address."}
 	errMethod         = kind{"method_not_allowed", 405, "This address does not accept that method."}
 	errBodyTooLarge   = kind{"request_too_large", 413, "This request is too large."}
+	errBodySlow       = kind{"request_timeout", 408, "This request took too long to arrive."}
 	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
 	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
 )
@@ -314,14 +380,23 @@ var (
 
 // Failures of a page's guard.
 var (
-	errLoginRequired = kind{CodeLoginRequired, 401, "You need to sign in first."}
-	errStepUp        = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
-	errForbidden     = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
-	errRequirement   = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
-	errCrossOrigin   = kind{CodeCrossOrigin, 403, "This request came from another site."}
-	errNoNavigation  = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
-	errNoToken       = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
-	errTokenStale    = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
+	errLoginRequired   = kind{CodeLoginRequired, 401, "You need to sign in first."}
+	errStepUp          = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
+	errForbidden       = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
+	errRequirement     = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
+	errIdentityHeader  = kind{"identity_header_refused", 403, "Your name cannot be passed on to this service."}
+	errCrossOrigin     = kind{CodeCrossOrigin, 403, "This request came from another site."}
+	errNoNavigation    = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
+	errNoToken         = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
+	errTokenUnsendable = kind{"token_unsendable", 502, "The sign-in service gave an access token that cannot be used."}
+	errTokenStale      = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
+)
+
+const (
+	formNotSaved  = "You are no longer signed in, so what you sent was not saved."
+	formNeedsMore = "You need to sign in once more to do this, so what you sent was not saved."
+	noTicket      = "Nobody is asked for a permission for what is loaded in advance."
+	noOrigin      = "This sign-out does not say which site it came from: it has neither Origin nor Sec-Fetch-Site."
 )
 
 // Failures of a callback. What the browser sent is answered with 400, even if
@@ -335,10 +410,13 @@ var (
 	errResponse        = kind{"response_malformed", 400, "The answer of the sign-in service could not be understood."}
 	errResponseIssuer  = kind{"issuer_mismatch", 400, "The answer came from another sign-in service."}
 	errRefusedThere    = kind{CodeProviderRefused, 403, "The sign-in service did not sign you in."}
+	errRequestRefused  = kind{"request_refused", 403, "The sign-in service does not accept what this site asks for."}
 	errCodeRefused     = kind{"code_refused", 400, "The sign-in service did not accept this sign-in."}
 	errUserInfo        = kind{"userinfo_unavailable", 503, "The sign-in service cannot tell who you are right now."}
+	errUserInfoAccess  = kind{"userinfo_refused", 503, "The sign-in service does not tell this site who you are."}
 	errUserInfoSub     = kind{"userinfo_subject_mismatch", 400, "The sign-in service gave contradicting answers."}
 	errOnSignIn        = kind{"sign_in_hook_failed", 503, "We cannot sign you in right now."}
+	errOnRefresh       = kind{"refresh_hook_refused", 403, "You need to sign in again."}
 	errSuperseded      = kind{"login_superseded", 403, "A sign-out came in between. Please sign in again."}
 	errOwnerRefused    = kind{"owner_grant_refused", 403, "You did not let this site ask for permissions on your behalf."}
 	errGrantSubject    = kind{"grant_subject_mismatch", 403, "The grant was given by somebody other than the person signed in here."}
@@ -374,6 +452,8 @@ var (
 	errNeedInvalid       = kind{"permission_invalid", 500, "Something went wrong on our side."}
 	errPermission        = kind{CodePermissionRequired, 401, "This needs the owner's permission."}
 	errTicket            = kind{CodeTicketUnavailable, 403, "A permission for this cannot be asked for right now."}
+	errTicketMistake     = kind{"ticket_misconfigured", 403, "A permission for this cannot be asked for. This service is not set up correctly."}
+	errBusy              = kind{"authorization_server_busy", 503, "Too many requests ask for permission at once. Please try again."}
 	errIntrospection     = kind{"introspection_unavailable", 503, "The permission of this request cannot be checked right now."}
 	errResourceInvalid   = kind{"resource_invalid", 500, "Something went wrong on our side."}
 	errRegistration      = kind{"registration_failed", 503, "The resource cannot be registered right now."}
@@ -393,7 +473,7 @@ var (
 	errUMADenied           = kind{CodeUMADenied, 403, "You have not been given access to this."}
 	errTooManyRounds       = kind{"too_many_rounds", 403, "The access you have been given is not enough for this."}
 	errPartyMissing        = kind{"uma_party_missing", 401, "You need to sign in first."}
-	errClaimsUnavailable   = kind{"uma_claims_unavailable", 503, "We cannot prove right now who is asking."}
+	errClaimsUnavailable   = kind{"claims_unavailable", 503, "We cannot prove right now who is asking."}
 	errClaimsRefused       = kind{"uma_claims_refused", 403, "The authorization server does not accept the proof of who is asking. Signing in again may help."}
 	errTicketReused        = kind{"ticket_reused", 502, "The authorization server answered in a way this site does not understand."}
 	errTicketRefused       = kind{"ticket_refused", 502, "The authorization server does not accept the permission ticket."}
@@ -416,6 +496,7 @@ var engineFailures = []struct {
 	{attempt.ErrRestarts, errSuperseded},
 
 	{session.ErrStore, errStoreUnavailable},
+	{session.ErrSignedOut, errSuperseded},
 	{session.ErrUnreadable, errRecordUnreadable},
 	{session.ErrTooLarge, errRecordTooLarge},
 	{session.ErrOver, errSessionTooShort},
@@ -433,4 +514,5 @@ var engineFailures = []struct {
 	{token.ErrAccessHash, errAccessTokenHash},
 	{backchannel.ErrTokenType, errTokenType},
 	{backchannel.ErrEndpoint, errMetadataInvalid},
+	{backchannel.ErrMissing, errEndpoint},
 }

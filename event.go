@@ -2,11 +2,16 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 )
 
 // EventName is the name of a kind of event. It is a noun.
@@ -29,13 +34,33 @@ const (
 
 // The codes of EventTrouble. docs/errors.md explains them.
 const (
-	troubleMetadata     = "metadata_outage"
-	troubleServiceToken = "service_token_outage"
-	troubleRevocation   = "unrevoked_token"
-	troubleGarbage      = "garbage_record"
-	troubleIdle         = "idle_time_loss"
-	troubleList         = "unlisted_session"
-	troubleTicket       = "long_ticket"
+	troubleMetadata      = "metadata_outage"
+	troubleDocument      = "metadata_unusable"
+	troubleMember        = "metadata_defect"
+	troubleKey           = "skipped_key"
+	troubleKeyUse        = "other_key_use"
+	troubleServiceToken  = "service_token_outage"
+	troubleServiceClient = "service_token_refused"
+	troubleRevocation    = "unrevoked_token"
+	troubleRevoker       = "revocation_refused"
+	troubleGarbage       = "garbage_record"
+	troubleIdle          = "idle_time_loss"
+	troubleList          = "unlisted_session"
+	troubleClaims        = "old_claims"
+	troubleTicket        = "long_ticket"
+	troubleClaim         = "defective_claim"
+	troubleAnswer        = "defective_token_answer"
+	troubleHost          = "other_host"
+	troubleReturnPath    = "dropped_return_path"
+)
+
+// The codes of events that are no failure.
+const (
+	logoutRevoked  = "revoked"  // Revoke or RevokeAll ended the session
+	logoutReplaced = "replaced" // the next sign-in in the same browser did
+	logoutOldest   = "oldest"   // the person signed in once more and already had 100 sessions
+	rptNeedInfo    = "need_info"
+	rptSubmitted   = "request_submitted"
 )
 
 // Event is one thing that happened, for logs, metrics and audit. It never
@@ -45,6 +70,8 @@ type Event struct {
 	Time     time.Time // when it happened, by the provider's clock
 	Code     string    // code of the *Error or of the trouble, "" for success
 	ID       string    // the Error.ID of the answer, if there was one
+	Method   string    // of the request that was refused
+	Path     string    // of that request, as the client sent it, shortened, without the query
 	Issuer   string    // the provider's issuer
 	Subject  string    // the person, if known
 	ClientID string    // the client, if known
@@ -56,12 +83,99 @@ type Event struct {
 // through here, so both always get the same events, with the issuer. Both may
 // hang, so callers hold no lock. If ctx is that of a flight, both are called
 // when all who share the flight have its result.
-func (p *Provider) emit(ctx context.Context, e Event) {
-	level := slog.LevelInfo
-	if e.Err != nil {
-		level = slog.LevelWarn
+func (p *Provider) emit(ctx context.Context, e Event) { p.tell(ctx, levelOf(e), e) }
+
+// emitFor is emit for what became of one request. The query is left out,
+// because that of a callback holds the code and the state.
+func (p *Provider) emitFor(r *http.Request, e Event) {
+	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	e.Method, e.Path = clip(r.Method), clip(path)
+	p.emit(r.Context(), e)
+}
+
+// levels has the level in the log of each code that is not at the default,
+// WARN. The level follows the code alone, so that an alert on one level finds
+// the same failures always.
+//
+//   - ERROR is a mistake in the program, in its configuration or in its
+//     registration at the provider. It stays until somebody mends it.
+//   - WARN is what an attack, a fault or an outage looks like.
+//   - INFO happens to honest people every day.
+var levels = map[string]slog.Level{
+	errInternal.code:        slog.LevelError,
+	errNotMounted.code:      slog.LevelError,
+	errCertificate.code:     slog.LevelError,
+	errMetadataMissing.code: slog.LevelError,
+	errMetadataInvalid.code: slog.LevelError,
+	errMetadataIssuer.code:  slog.LevelError,
+	errClientRefused.code:   slog.LevelError,
+	errRecordTooLarge.code:  slog.LevelError,
+	errNeedInvalid.code:     slog.LevelError,
+	errResourceInvalid.code: slog.LevelError,
+	errClientAuth.code:      slog.LevelError,
+	errEndpoint.code:        slog.LevelError,
+	errKeys.code:            slog.LevelError,
+	errUserInfoAccess.code:  slog.LevelError,
+	errTicketMistake.code:   slog.LevelError,
+	troubleDocument:         slog.LevelError,
+	troubleServiceClient:    slog.LevelError,
+	troubleRevoker:          slog.LevelError,
+
+	errLoginRequired.code:  slog.LevelInfo,
+	errStepUp.code:         slog.LevelInfo,
+	errNoNavigation.code:   slog.LevelInfo,
+	errNotFound.code:       slog.LevelInfo,
+	errMethod.code:         slog.LevelInfo,
+	errStateMissing.code:   slog.LevelInfo,
+	errAttemptExpired.code: slog.LevelInfo,
+	errStateUsed.code:      slog.LevelInfo,
+	errSuperseded.code:     slog.LevelInfo,
+	errPermission.code:     slog.LevelInfo,
+
+	troubleKeyUse:  slog.LevelInfo,
+	logoutRevoked:  slog.LevelInfo,
+	logoutReplaced: slog.LevelInfo,
+	logoutOldest:   slog.LevelInfo,
+	rptNeedInfo:    slog.LevelInfo,
+	rptSubmitted:   slog.LevelInfo,
+}
+
+// levelOf returns the level of an event in the log.
+func levelOf(e Event) slog.Level {
+	if level, ok := levels[e.Code]; ok {
+		return level
 	}
-	p.tell(ctx, level, e)
+	if e.Code == "" && e.Err == nil {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
+// isMistake reports whether somebody has to mend the program or its
+// configuration, because waiting does not help.
+func isMistake(code string) bool { return levels[code] == slog.LevelError }
+
+// troubleOf returns the code of a trouble: outage, or mistaken if waiting does
+// not help.
+func troubleOf(err error, outage, mistaken string) string {
+	if mistake(err) != nil {
+		return mistaken
+	}
+	return outage
+}
+
+// logAlone logs a refusal that belongs to no provider, because the identity is
+// one of the application's own.
+func logAlone(r *http.Request, e *Error) {
+	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	attrs := []slog.Attr{slog.String("code", e.Code), slog.String("id", e.ID), slog.String("method", clip(r.Method)), slog.String("path", clip(path))}
+	if e.subject != "" {
+		attrs = append(attrs, slog.String("subject", e.subject))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	slog.Default().LogAttrs(r.Context(), levelOf(Event{Code: e.Code, Err: e.Err}), "gatehouse: "+string(EventRefusal), attrs...)
 }
 
 // emitPanic reports a panic. Only the log gets the stack. The panic value is
@@ -84,6 +198,8 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 	}
 	add("code", e.Code)
 	add("id", e.ID)
+	add("method", e.Method)
+	add("path", e.Path)
 	add("subject", e.Subject)
 	add("client_id", e.ClientID)
 	add("resource", e.Resource)
@@ -92,8 +208,23 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 	}
 	flight.After(ctx, func(ctx context.Context) {
 		p.logger.LogAttrs(ctx, level, "gatehouse: "+string(e.Name), append(attrs, more...)...)
+		p.describe(ctx, e)
 		if p.events != nil {
 			p.events(ctx, e)
 		}
 	})
+}
+
+// describe writes what the provider said about a refused sign-in or refresh to
+// the log, in a line of its own at DEBUG. No hook gets it: it is redacted, but
+// it is still free text of somebody else.
+func (p *Provider) describe(ctx context.Context, e Event) {
+	said, ok := errors.AsType[outbound.Detailed](e.Err)
+	if !ok || e.Name != EventRefusal && e.Name != EventRefresh || !p.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	if text := said.Detail(); text != "" {
+		p.logger.LogAttrs(ctx, slog.LevelDebug, "gatehouse: description", slog.String("issuer", e.Issuer),
+			slog.String("code", e.Code), slog.String("id", e.ID), slog.String("description", text))
+	}
 }

@@ -458,3 +458,52 @@ func TestEventsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// Every line of a refusal says which request it was and, once that is known,
+// whose. Its level follows the code.
+func TestLineOfARefusal(t *testing.T) {
+	staff := func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			page := login.With(gatehouse.Claim("groups", "staff")).RequireLogin(world.WhoAmI)
+			mux.Handle("/staff/", http.StripPrefix("/staff", page))
+		}
+	}
+	for name, c := range map[string]struct {
+		do                             func(ana *world.Visitor) *world.Page
+		level, code, method, path, sub string
+	}{
+		"a requirement": {func(ana *world.Visitor) *world.Page { return ana.Get("/staff/a%2Fb?secret=1") }, "WARN", "forbidden", "GET", "/staff/a%2Fb", "ana-1"},
+		"nobody":        {func(ana *world.Visitor) *world.Page { return ana.Site.Visitor("ben").Fetch("PATCH", "/notes/1") }, "INFO", "login_required", "PATCH", "/notes/1", ""},
+		"another site": {func(ana *world.Visitor) *world.Page {
+			return ana.Post("/notes/1", nil, "Origin", "https://evil.test", "Sec-Fetch-Site", "cross-site")
+		}, "WARN", "cross_origin", "POST", "/notes/1", ""},
+		"a callback of nobody": {func(ana *world.Visitor) *world.Page {
+			return ana.Get("/auth/callback?code=x&state=" + strings.Repeat("y", 32))
+		}, "WARN", "state_unknown", "GET", "/auth/callback", ""},
+		"a method": {func(ana *world.Visitor) *world.Page { return ana.Fetch("PUT", "/auth/callback?code=x") }, "INFO", "method_not_allowed", "PUT", "/auth/callback", ""},
+		"a long path": {func(ana *world.Visitor) *world.Page { return ana.Get("/staff/" + strings.Repeat("a", 300)) }, "WARN", "forbidden", "GET",
+			"/staff/" + strings.Repeat("a", 193) + "…", "ana-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t, staff)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			before := len(s.Log())
+			s.Reset()
+			c.do(ana)
+			events := s.Events()
+			if len(events) != 1 || events[0].Code != c.code || events[0].Method != c.method || events[0].Path != c.path || events[0].Subject != c.sub || events[0].ID == "" {
+				t.Fatalf("events %+v, want one of %+v", events, c)
+			}
+			line := s.Log()[before:]
+			for _, want := range []string{"level=" + c.level, "code=" + c.code, "id=" + events[0].ID, "method=" + c.method, "path=" + c.path} {
+				if !strings.Contains(line, want) {
+					t.Errorf("the line lacks %s: %s", want, line)
+				}
+			}
+			if strings.Contains(line, "subject=") != (c.sub != "") || !strings.Contains(line, c.sub) || strings.Count(line, "\n") != 1 {
+				t.Errorf("not one line about %q: %s", c.sub, line)
+			}
+		})
+	}
+}

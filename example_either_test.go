@@ -58,7 +58,7 @@ func newAlbumApp(provider *gatehouse.Provider, client gatehouse.Client, base str
 		return photo.AllOf("view"), nil
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/auth/callback", login.CallbackHandler())
+	mux.Handle("/auth/", login.Handler())
 	mine := gatehouse.Either(login.With(gatehouse.RequirementFunc("owner", isOwner)), api.UMAGuard(gatehouse.NeedFunc(viewPhoto)))
 	mux.Handle("/mine/{user}/photos/{photo}", gatehouse.Require(mine)(notes))
 	return mux

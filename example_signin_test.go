@@ -35,8 +35,7 @@ func newNotesApp(provider *gatehouse.Provider, client gatehouse.Client, base str
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/auth/callback", login.CallbackHandler())
-	mux.Handle("/auth/logout", login.LogoutHandler()) // POST ends the session; the provider redirects back with GET
+	mux.Handle("/auth/", login.Handler()) // callback, login, logout and session
 	mux.Handle("/notes/", login.RequireLogin(notes))
 	mux.Handle("/billing/", login.With(gatehouse.MaxAge(5*time.Minute)).RequireLogin(notes))
 	mux.Handle("/{$}", login.OptionalLogin(notes))
@@ -112,7 +111,7 @@ func ExampleRequirementFunc() {
 			panic(err)
 		}
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/auth/", login.Handler())
 		mux.Handle("/of/", login.With(gatehouse.RequirementFunc("owner", isOwner)).RequireLogin(notes))
 		return mux
 	})
@@ -174,7 +173,7 @@ func ExampleNewSessions() {
 			panic(err)
 		}
 		mux := http.NewServeMux()
-		mux.Handle("/auth/callback", login.CallbackHandler())
+		mux.Handle("/auth/", login.Handler())
 		mux.Handle("/", login.OptionalLogin(notes))
 		mux.Handle("/notes/", login.RequireLogin(notes))
 		return mux

@@ -7,18 +7,33 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // IdentityHeaders returns middleware that tells an upstream behind a reverse
 // proxy who the request is for. It sets each header to the result of its
 // function for the identity on the context. A header is omitted if the result
-// is empty or cannot be a header value, or if there is no identity.
+// is empty, or if there is no identity.
+//
+// A result that begins or ends with a blank, has a control character or is not
+// UTF-8 is never sent, because the upstream could read another person's name
+// in it. The request gets 403, and the log names the header. All other
+// characters are sent as UTF-8. Many upstreams read header values as Latin-1,
+// and so see "ZoÃ«" for "Zoë". If values can have characters outside ASCII,
+// let the function encode them, for example with url.PathEscape, and the
+// upstream decode them.
 //
 // Before that, it removes whatever the client sent under one of these names,
 // whether or not anybody is signed in. It does so for every spelling that some
 // server might treat as the same name ("X_Auth_User", "x-auth_user"). Put it
 // directly around the proxy, inside the guards, on every path that leads
 // there.
+//
+// It also removes an Upgrade as Require does: only "websocket" passes, and what
+// AllowUpgrades of the guard around it names.
 //
 // The request's cookies, including the session cookie, are forwarded to the
 // upstream. Remove them if you trust it less than this process.
@@ -33,18 +48,64 @@ func IdentityHeaders(headers map[string]func(*Identity) string) func(http.Handle
 	return func(next http.Handler) http.Handler {
 		wire("IdentityHeaders", checkHandler(next))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			r = r.Clone(r.Context())
-			strip(r, owned)
+			allowed, _ := r.Context().Value(upgradeKey{}).([]string)
+			out, _ := navigation.Upgrade(r, allowed)
+			out = out.Clone(r.Context())
+			strip(out, owned)
 			if id := IdentityFrom(r.Context()); id != nil {
-				for name, value := range values {
-					if v := value(id); v != "" && headerValue(v) {
-						r.Header.Set(name, v)
-					}
+				if err := introduce(out, id, values); err != nil {
+					id.refuse(w, r, err)
+					return
 				}
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, out)
 		})
 	}
+}
+
+// introduce sets the headers for id, in the order of their names.
+func introduce(r *http.Request, id *Identity, values map[string]func(*Identity) string) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // of a function of the application
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			err = errInternal.because(panicked(p))
+		}
+	}()
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		v := values[name](id)
+		if !headerValue(v) {
+			return errIdentityHeader.because(fmt.Errorf("the value for the header %s has outer blanks, controls or no UTF-8", name))
+		}
+		if v != "" {
+			r.Header.Set(name, v)
+		}
+	}
+	return nil
+}
+
+// refuse answers a request of id like the guard that let it in. An identity
+// that no guard of this package made is answered in JSON.
+func (id *Identity) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	err = about(id.Subject, err)
+	switch {
+	case id.session != nil:
+		id.session.party.Refuse(w, r, err)
+	case id.api != nil:
+		(&umaGuard{rs: id.api}).Refuse(w, r, err)
+	default:
+		refuseAlone(w, r, err)
+	}
+}
+
+// refuseAlone answers a request that no guard of this package answers for.
+func refuseAlone(w http.ResponseWriter, r *http.Request, err error) {
+	defer lastAnswer(w)
+	e := asError(err, errInternal).answered()
+	logAlone(r, e)
+	writeErrorHeader(w, e)
+	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
 }
 
 // ownedHeaders returns the names to set, keyed by the part that all spellings
@@ -79,20 +140,10 @@ func strip(r *http.Request, owned map[string]string) {
 			}
 		}
 	}
-	var kept []string
-	for _, line := range r.Header.Values("Connection") {
-		for token := range strings.SplitSeq(line, ",") {
-			token = strings.TrimSpace(token)
-			if _, ok := owned[foldHeader(token)]; !ok && token != "" {
-				kept = append(kept, token)
-			}
-		}
-	}
-	if len(kept) == 0 {
-		r.Header.Del("Connection")
-		return
-	}
-	r.Header.Set("Connection", strings.Join(kept, ", "))
+	navigation.KeepInConnection(r.Header, func(word string) bool {
+		_, ok := owned[foldHeader(word)]
+		return !ok
+	})
 }
 
 // foldHeader returns what all spellings of a header name share: its letters
@@ -116,8 +167,9 @@ func headerName(name string) bool {
 	}) < 0
 }
 
-// headerValue reports whether v can be sent unchanged as a header value, which
-// has no control characters (RFC 9110 §5.5).
+// headerValue reports whether v can be sent unchanged as a header value: it has
+// no control characters, and no blanks around it, which a recipient strips (RFC
+// 9110 §5.5).
 func headerValue(v string) bool {
-	return strings.IndexFunc(v, func(c rune) bool { return c < ' ' || c == 0x7f }) < 0
+	return utf8.ValidString(v) && strings.TrimSpace(v) == v && strings.IndexFunc(v, unicode.IsControl) < 0
 }

@@ -126,12 +126,14 @@ func TestIdentityHeaders(t *testing.T) {
 	all("after sign-out", false)
 }
 
-// A header is omitted if its function returns an empty or invalid value. The
-// caller's request and map are not modified. Trailers are treated like
-// headers.
+// A header is omitted if its function returns an empty value. A value that
+// could change on its way is refused. The caller's request and map are not
+// modified. Trailers are treated like headers.
 func TestIdentityHeadersValues(t *testing.T) {
 	for value, want := range map[string]string{
-		"ana": "ana", "": "", "ana\r\nX-Admin: 1": "", "a\x00b": "", "a\tb": "", "a\x7f": "", "Ána Ω": "Ána Ω",
+		"ana": "ana", "": "", "Ána Ω": "Ána Ω", "ana b": "ana b", "a%20b": "a%20b", "日本": "日本",
+		"ana\r\nX-Admin: 1": "refused", "a\x00b": "refused", "a\tb": "refused", "a\x7f": "refused", "a\u0085b": "refused", "a\xffb": "refused",
+		" ana": "refused", "ana ": "refused", "ana\t": "refused", "\u00a0ana": "refused", "ana\u3000": "refused", " ": "refused", "\n": "refused",
 	} {
 		headers := map[string]func(*gatehouse.Identity) string{"X-Auth-User": func(*gatehouse.Identity) string { return value }}
 		var got *http.Request
@@ -142,7 +144,14 @@ func TestIdentityHeadersValues(t *testing.T) {
 		r.Header.Set("Connection", "X-Auth-User")
 		r.Trailer = http.Header{"X_auth_user": {"spoofed"}, "X-Sum": {"1"}}
 		r = r.WithContext(gatehouse.WithIdentity(r.Context(), &gatehouse.Identity{Subject: "x"}))
-		h.ServeHTTP(httptest.NewRecorder(), r)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if want == "refused" {
+			if w.Code != http.StatusForbidden || got != nil || !strings.Contains(w.Body.String(), `"identity_header_refused"`) {
+				t.Errorf("value %q: %d %s, want 403 and no request upstream", value, w.Code, w.Body)
+			}
+			continue
+		}
 		if values := got.Header.Values("X-Auth-User"); strings.Join(values, "|") != want {
 			t.Errorf("value %q is sent as %q, want %q", value, values, want)
 		}

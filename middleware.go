@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/uncached"
 )
 
 // Via is how a request proved its identity.
@@ -52,17 +55,21 @@ type Identity struct {
 	Expires time.Time
 
 	claims  json.RawMessage
+	own     token.Claims // what SetClaim set or, with null, took away
 	session *liveSession
+	api     *ResourceServer // that judged the token; nil for a session
 }
 
 // Claims decodes the claims about the person into v. For a session they come
 // from the ID Token and the user info, for a token from introspection. As with
-// encoding/json, fields of v without a claim keep their value.
+// encoding/json, fields of v without a claim keep their value. Unlike there,
+// names are compared exactly: a claim "EMAIL" does not fill a field with the
+// tag "email", and one without a tag has its Go name.
 func (id *Identity) Claims(v any) error {
 	if len(id.claims) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(id.claims, v); err != nil {
+	if err := strictjson.Decode(id.claims, v); err != nil {
 		return fmt.Errorf("gatehouse: claims: %w", err)
 	}
 	return nil
@@ -71,50 +78,60 @@ func (id *Identity) Claims(v any) error {
 // ClaimString returns the claim of that name if it is a string, and ""
 // otherwise.
 func (id *Identity) ClaimString(name string) string {
-	s, _ := id.claim(name).(string)
-	return s
+	return strictjson.String(id.claim([]string{name}))
 }
 
-func (id *Identity) claim(name string) any {
-	var all map[string]any
-	if json.Unmarshal(id.claims, &all) != nil {
-		return nil
+// claim returns the claim at the end of path, which goes through objects. It is
+// nil if there is none.
+func (id *Identity) claim(path []string) json.RawMessage {
+	at := id.claims
+	for _, name := range path {
+		var next json.RawMessage
+		err := strictjson.Object(at, func(member string, v strictjson.Value) error {
+			if member == name {
+				next = json.RawMessage(v)
+			}
+			return nil
+		})
+		if err != nil || next == nil {
+			return nil
+		}
+		at = next
 	}
-	return all[name]
+	return at
 }
 
-// SetClaim sets one claim. A nil value removes it. SetClaim is for
-// RelyingPartyConfig.OnSignIn, custom guards and tests. Do not call it on an
-// identity that is already on a context.
+// SetClaim sets one claim. A nil value removes it. The error says that value has
+// no JSON form, or one that repeats a name within an object, nests deeper than
+// 31 levels or is not UTF-8. SetClaim is for RelyingPartyConfig.OnSignIn and
+// OnRefresh, custom guards and tests. Do not call it on an identity that is
+// already on a context.
 func (id *Identity) SetClaim(name string, value any) error {
-	all := map[string]json.RawMessage{}
-	if len(id.claims) > 0 {
-		if err := json.Unmarshal(id.claims, &all); err != nil {
-			return fmt.Errorf("gatehouse: claims: %w", err)
-		}
-	}
-	if value == nil {
-		delete(all, name)
-	} else {
-		b, err := json.Marshal(value)
-		if err != nil {
-			return fmt.Errorf("gatehouse: claim %q: %w", name, err)
-		}
-		all[name] = b
-	}
-	b, err := json.Marshal(all)
+	all, err := token.ParseClaims(id.claims)
 	if err != nil {
-		return fmt.Errorf("gatehouse: claims: %w", err)
+		return fmt.Errorf("gatehouse: %w", err)
 	}
-	id.claims = b
+	mine, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("gatehouse: claim %q: %w", name, err)
+	}
+	all.Overlay(token.Claims{name: mine})
+	b, err := all.Encode()
+	if err != nil {
+		return fmt.Errorf("gatehouse: claim %q: %w", name, err)
+	}
+	if id.own == nil {
+		id.own = token.Claims{}
+	}
+	id.claims, id.own[name] = b, mine
 	return nil
 }
 
 type identityKey struct{}
 
-// IdentityFrom returns the identity that a guard put on ctx. It returns nil if
-// no guard ran, or if the guard let the request in without an identity
-// (OptionalLogin, Public).
+// IdentityFrom returns the identity that the innermost guard decided on. It
+// returns nil if no guard ran, or if that guard let the request in without an
+// identity (OptionalLogin, Public), whatever a guard around it decided.
 func IdentityFrom(ctx context.Context) *Identity {
 	id, _ := ctx.Value(identityKey{}).(*Identity)
 	return id
@@ -137,8 +154,15 @@ type Guard interface {
 }
 
 // Require returns the middleware of a guard. The next handler runs only if the
-// guard lets the request in, with the identity on its context. Require panics
-// if the guard is nil, and the middleware panics if its handler is nil.
+// guard lets the request in, with the guard's identity on its context, or none.
+//
+// A request keeps its Upgrade only if that is "websocket" or a protocol that
+// AllowUpgrades of the guard's config names. Otherwise the guard and the next
+// handler see a request without Upgrade, because the tunnel of a reverse proxy
+// would lead past every guard. Either passes what both of its guards allow.
+//
+// Require panics if the guard is nil, and the middleware panics if its handler
+// is nil.
 func Require(g Guard) func(http.Handler) http.Handler {
 	wire("Require", checkGuard(g))
 	return protect("Require", g)
@@ -149,12 +173,37 @@ func Require(g Guard) func(http.Handler) http.Handler {
 func protect(caller string, g Guard) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		wire(caller, checkHandler(next))
+		allowed := upgradesOf(g)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r, protocol := navigation.Upgrade(r, allowed)
 			if id, ok := decide(g, w, r); ok {
-				serveAs(w, r, next, id)
+				serveAs(w, upgradable(r, protocol), next, id, markOf(g, id))
 			}
 		})
 	}
+}
+
+// upgrader is a guard whose config has AllowUpgrades.
+type upgrader interface{ upgrades() []string }
+
+// upgradesOf returns the protocols, besides websocket, that requests may be
+// upgraded to behind g.
+func upgradesOf(g Guard) []string {
+	if own, ok := g.(upgrader); ok {
+		return own.upgrades()
+	}
+	return nil
+}
+
+type upgradeKey struct{}
+
+// upgradable tells IdentityHeaders which protocol a guard has let pass, besides
+// websocket.
+func upgradable(r *http.Request, protocol string) *http.Request {
+	if protocol == "" || protocol == "websocket" {
+		return r
+	}
+	return r.WithContext(context.WithValue(r.Context(), upgradeKey{}, []string{protocol}))
 }
 
 // wire panics if err is not nil. It reports mistakes in putting the parts
@@ -193,21 +242,19 @@ func isNil(part any) bool {
 	return part == nil || (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
-// panicAnswerer is a guard that answers panics of its own parts.
-type panicAnswerer interface {
-	panicked(w http.ResponseWriter, r *http.Request, p any)
-}
-
 // decide calls the guard's Check. If the request may not pass, decide lets the
-// guard answer it.
+// guard answer it. A panic of an application's guard, which has no answer, is
+// logged and answered in JSON (RL8); those of this package answer their own.
 func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok bool) {
-	if own, is := g.(panicAnswerer); is {
-		defer func() {
-			if p := recover(); p != nil {
-				own.panicked(w, r, p)
-			}
-		}()
-	}
+	defer func() {
+		p := recover()
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		if p != nil {
+			refuseAlone(w, r, errInternal.because(panicked(p)))
+		}
+	}()
 	id, err := g.Check(r)
 	if err != nil {
 		g.Refuse(w, r, err)
@@ -216,18 +263,72 @@ func decide(g Guard, w http.ResponseWriter, r *http.Request) (id *Identity, ok b
 	return id, true
 }
 
-// serveAs runs next with the identity on the context. A response that depends
-// on a session must not be cached (OAuth 2.0 Security BCP §4.3). The handler
-// may still set its own Cache-Control, because only it knows what it serves.
-func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity) {
-	if id == nil {
+// serveAs runs next with the identity on the context. A guard that lets pass as
+// nobody hides the identity of a guard around it: that one vouched for another
+// question.
+func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Identity, mark uncached.Mark) {
+	bare := id == nil && IdentityFrom(r.Context()) == nil
+	if mark == (uncached.Mark{}) {
+		if !bare {
+			r = r.WithContext(WithIdentity(r.Context(), id))
+		}
 		next.ServeHTTP(w, r)
 		return
 	}
-	if id.Via == ViaSession {
-		perBrowser(w.Header())
+	if h := w.Header(); len(h) > 0 {
+		if said := h.Get("Cache-Control"); mark.Control == noStore && said != "" {
+			h.Set("Cache-Control", noStore)
+		} else if said != "" {
+			mark.Control = said // a guard or handler around this one knows better
+		}
 	}
-	next.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), id)))
+	p := &passage{Context: r.Context(), id: id}
+	if !bare {
+		r = r.WithContext(p)
+	}
+	p.out.Serve(w, r, next, mark)
+}
+
+// passage is what a guard puts around the next handler: the context with the
+// identity, and the writer. They are one value, because every request that
+// passes needs both.
+type passage struct {
+	context.Context
+	id  *Identity
+	out uncached.Writer
+}
+
+// Value implements context.Context.
+func (p *passage) Value(key any) any {
+	if key == (identityKey{}) {
+		return p.id
+	}
+	return p.Context.Value(key)
+}
+
+const noStore = "no-store"
+
+// markOf returns what caches have to know about the response behind g. A
+// response that depends on a session or a token must not be cached (OAuth 2.0
+// Security BCP §4.3). The handler may still set its own Cache-Control, because
+// only it knows what it serves.
+func markOf(g Guard, id *Identity) uncached.Mark {
+	var m uncached.Mark
+	if id != nil && id.Via == ViaSession {
+		m = uncached.Mark{Control: noStore, Cookie: true}
+	}
+	if id != nil && id.Via == ViaUMA {
+		m = uncached.Mark{Control: noStore, Authorization: true}
+	}
+	switch g.(type) {
+	case *either: // the cookie decides, whoever lets the request pass
+		m.Control, m.Cookie = noStore, true
+	case optional:
+		if id == nil { // the same address gives another response with a session (CK8)
+			m = uncached.Mark{Control: "private", Cookie: true}
+		}
+	}
+	return m
 }
 
 // optional is a guard that also lets a request pass if the relying party
@@ -246,26 +347,11 @@ func (o optional) Check(r *http.Request) (*Identity, error) {
 	return id, err
 }
 
-// anonymous marks a response to a request without an identity as private,
-// because the same address gives another response with a session (CK8).
-func anonymous(h http.Header) {
-	varyCookie(h)
-	if h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "private")
-	}
-}
-
 // perBrowser marks a response that sets or depends on a session, so that no
 // cache stores it (CK8).
 func perBrowser(h http.Header) {
-	varyCookie(h)
-	h["Cache-Control"] = []string{"no-store"}
-}
-
-func varyCookie(h http.Header) {
-	if vary := h["Vary"]; !slices.Contains(vary, "Cookie") {
-		h["Vary"] = append(vary, "Cookie")
-	}
+	uncached.Vary(h, "Cookie")
+	h.Set("Cache-Control", noStore)
 }
 
 // Either combines two guards for one handler: page for its owner's browser,
@@ -273,8 +359,9 @@ func varyCookie(h http.Header) {
 //
 // A request with an Authorization header is checked by api only. For any other
 // request the session decides. If the session does not let the request in, a
-// navigation is sent to sign-in, or gets 403 if somebody is signed in. Every
-// other request gets the challenge of api. Requests from other sites and
+// navigation is sent to sign-in, or gets 403 if somebody is signed in. A form
+// gets the page of RequireLogin, and a prefetch gets no ticket. Every other
+// request gets the challenge of api. Requests from other sites and
 // failures are answered by page.
 //
 // Either panics if a guard is nil.
@@ -305,11 +392,11 @@ func (e *either) Check(r *http.Request) (*Identity, error) {
 	}
 	switch ErrorCode(err) {
 	case errLoginRequired.code:
-		if navigation.Is(r) {
+		if navigation.Is(r) || navigation.IsForm(r) || navigation.IsPrefetch(r) {
 			return nil, eitherRefusal{e.page, err}
 		}
 	case errForbidden.code, errStepUp.code:
-		if navigation.Is(r) {
+		if navigation.Is(r) || navigation.IsForm(r) || navigation.IsPrefetch(r) {
 			return nil, eitherRefusal{e.page, errForbidden.because(err)}
 		}
 	default: // a request from another site, or a store that fails, never gets a challenge
@@ -326,17 +413,16 @@ func judge(g Guard, r *http.Request) (*Identity, error) {
 	return id, nil
 }
 
-func (e *either) panicked(w http.ResponseWriter, r *http.Request, p any) {
-	if own, is := e.page.(panicAnswerer); is {
-		own.panicked(w, r, p)
-		return
-	}
-	panic(p)
+// upgrades implements upgrader: which half lets the request pass is not known
+// before both are asked.
+func (e *either) upgrades() []string {
+	api := upgradesOf(e.api)
+	return slices.DeleteFunc(slices.Clone(upgradesOf(e.page)), func(p string) bool { return !slices.Contains(api, p) })
 }
 
 // Refuse implements Guard.
 func (e *either) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	varyCookie(w.Header()) // the response would differ with another session cookie
+	uncached.Vary(w.Header(), "Cookie") // the response would differ with another session cookie
 	if half, ok := err.(eitherRefusal); ok {
 		half.by.Refuse(w, r, half.error)
 		return

@@ -82,6 +82,9 @@ func TestWiring(t *testing.T) {
 		"claim of no name":       {func() { gatehouse.Claim("", "admin") }, "Claim: the name is empty"},
 		"no store":               {func() { gatehouse.SingleProcessStore(nil) }, "SingleProcessStore: the store is nil"},
 		"nil store":              {func() { gatehouse.SingleProcessStore((*memstore.MemStore)(nil)) }, "SingleProcessStore: the store is nil"},
+		"claim of no type":       {func() { gatehouse.Claim("role", []string{"a"}) }, "Claim: a value of type []string can never equal a claim"},
+		"claim at no type":       {func() { gatehouse.ClaimAt([]string{"a", "b"}, nil) }, "ClaimAt: a value of type <nil> can never equal a claim"},
+		"claim at no path":       {func() { gatehouse.ClaimAt(nil, "a") }, "ClaimAt: the path is empty"},
 		"no requirement":         {func() { gatehouse.RequirementFunc("owner", nil) }, "RequirementFunc: the function is nil"},
 		"headers, no handler":    {func() { gatehouse.IdentityHeaders(nil)(nil) }, "IdentityHeaders: the handler is nil"},
 		"headers, all at once": {func() {
@@ -327,9 +330,10 @@ func TestIdentityOnContext(t *testing.T) {
 
 func TestIdentityClaims(t *testing.T) {
 	type person struct {
-		Email string
-		Big   json.Number
-		Admin bool
+		Email string      `json:"email"`
+		Big   json.Number `json:"big"`
+		Admin bool        `json:"admin"`
+		Other string      `json:"EMAIL"`
 	}
 	claims := person{Email: "before"}
 	if err := (&gatehouse.Identity{}).Claims(&claims); err != nil || claims.Email != "before" || (&gatehouse.Identity{}).ClaimString("email") != "" {
@@ -345,14 +349,43 @@ func TestIdentityClaims(t *testing.T) {
 	})
 	s.Must(s.AddUser("ana", world.SitePass, map[string]any{"sub": "ana-1", "email": "a@example.org", "big": json.Number("12345678901234567890"), "admin": true}))
 	s.Visitor("ana").Visit("/who")
-	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin {
+	if err := id.Claims(&claims); err != nil || claims.Email != "a@example.org" || claims.Big != "12345678901234567890" || !claims.Admin || claims.Other != "" {
 		t.Errorf("%+v, %v", claims, err)
 	}
 	if id.ClaimString("email") != "a@example.org" || id.ClaimString("admin") != "" || id.ClaimString("none") != "" {
 		t.Error("ClaimString")
 	}
-	var wrong struct{ Email int }
+	var wrong struct {
+		Email int `json:"email"`
+	}
 	if err := id.Claims(&wrong); err == nil {
 		t.Error("a string was decoded into a number")
+	}
+}
+
+// SetClaim takes only what every reader of the claims can read, and changes
+// nothing otherwise.
+func TestSetClaim(t *testing.T) {
+	id := &gatehouse.Identity{}
+	if err := errors.Join(id.SetClaim("role", "editor"), id.SetClaim("Role", 1), id.SetClaim("gone", true), id.SetClaim("gone", nil), id.SetClaim("none", (*int)(nil))); err != nil {
+		t.Fatal(err)
+	}
+	deep := any("end")
+	for range 32 {
+		deep = []any{deep}
+	}
+	for name, value := range map[string]any{
+		"repeated": json.RawMessage(`{"a":1,"a":2}`), "no JSON": json.RawMessage(`{`), "no UTF-8": json.RawMessage("\"\xff\""), "a function": func() {}, "deep": deep,
+	} {
+		if err := id.SetClaim(name, value); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	if err := errors.Join(id.SetClaim("\xff", 1), id.SetClaim("\xfe", 2)); err == nil {
+		t.Error("two names that become one are taken")
+	}
+	var all map[string]any
+	if err := id.Claims(&all); err != nil || len(all) != 3 || all["role"] != "editor" || all["Role"] != 1.0 || id.ClaimString("role") != "editor" {
+		t.Errorf("claims %v, %v", all, err)
 	}
 }

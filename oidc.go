@@ -3,12 +3,15 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/inbound"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -23,7 +26,12 @@ type RelyingParty struct {
 	redirect *url.URL
 	need     []Requirement
 	cross    *http.CrossOriginProtection
+	paths    *ownPaths
+	hosts    *navigation.Hosts
+	refused  *refusals
+	bodies   *inbound.Bodies
 
+	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
 	logoutCookie  string // name of the cookie of a pending logout
@@ -38,7 +46,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}}
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems
@@ -56,7 +64,10 @@ func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 // ctx is done. It includes the work of the Sessions, the OwnerGrants and the
 // Provider. Stop serving requests before calling it.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
-	return Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.provider)
+	if rp.checkMade() != nil {
+		return nil // it has started nothing
+	}
+	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.provider))
 }
 
 // With returns a guard that additionally asks for the requirements. It shares
@@ -94,7 +105,8 @@ func (rp *RelyingParty) checkMade() error {
 // requirements. A navigation is sent to sign-in if that can help, and comes
 // back afterwards. Any other request is refused: with 401 if nobody is signed
 // in, with 403 if a requirement is not met. If signing in can help, the JSON
-// body names LoginURL.
+// body names LoginURL, and a posted form gets a page that says that it was not
+// saved, with a link that signs in and opens the page of the form.
 //
 // Responses of next are marked "Cache-Control: no-store" and "Vary: Cookie". A
 // Cache-Control that next sets itself takes precedence. RequireLogin panics if
@@ -114,20 +126,29 @@ func (rp *RelyingParty) RequireLogin(next http.Handler) http.Handler {
 // another Cache-Control is set. The others are marked as RequireLogin does.
 // OptionalLogin panics if next is nil.
 func (rp *RelyingParty) OptionalLogin(next http.Handler) http.Handler {
-	wire("OptionalLogin", errors.Join(rp.checkMade(), checkHandler(next)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, ok := decide(optional{rp}, w, r)
-		if ok && id == nil {
-			anonymous(w.Header())
-		}
-		if ok {
-			serveAs(w, r, next, id)
-		}
-	})
+	wire("OptionalLogin", rp.checkMade())
+	return protect("OptionalLogin", optional{rp})(next)
 }
 
-// Check implements Guard. It returns the identity of the request's session.
-func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
+// upgrades implements upgrader.
+func (rp *RelyingParty) upgrades() []string { return rp.config.AllowUpgrades }
+
+// Check implements Guard. It returns the identity of the request's session. A
+// request with an Upgrade is judged as an unsafe method. A caller that serves
+// the request itself has to remove an Upgrade that it does not want.
+func (rp *RelyingParty) Check(r *http.Request) (id *Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			id, err = nil, rp.provider.panicIn(r.Context(), p)
+		}
+	}()
+	if err := rp.checkMade(); err != nil {
+		return nil, errInternal.because(err)
+	}
+	return rp.check(r)
+}
+
+func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 	if err := rp.checkOrigin(r); err != nil {
 		return nil, err
 	}
@@ -139,26 +160,26 @@ func (rp *RelyingParty) Check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	if err := live.renewDue(r.Context()); err != nil {
-		return nil, err
+		return nil, about(live.record().Subject, err)
 	}
 	live.touch(r.Context())
 	id := live.identity()
 	if err := rp.meet(r, live, id); err != nil {
-		return nil, err
+		return nil, about(id.Subject, err)
 	}
 	return id, nil
 }
 
-// checkOrigin refuses unsafe requests from other sites (decision 15). A
-// WebSocket handshake counts as unsafe: it is a GET, but other sites can send
-// it with our cookies.
+// checkOrigin refuses unsafe requests from other sites (decision 15). A request
+// with an Upgrade counts as unsafe: a WebSocket handshake is a GET, but other
+// sites can send it with our cookies.
 func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	judged := r
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect {
+	if len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect {
 		judged = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
 	}
 	if err := rp.cross.Check(judged); err != nil {
-		return errCrossOrigin.because(err)
+		return errCrossOrigin.because(fmt.Errorf("%w: %s", err, navigation.WhereFrom(r)))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"example.com/gatehouse/internal/session"
@@ -42,12 +43,28 @@ func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
 	return true
 }
 
+// settle adds the session to the person's list, ends the browser's old session
+// and renews the application's session.
+func (c *callback) settle(ctx context.Context) error {
+	rp := c.rp
+	rp.enlist(ctx, c.ref, c.record)
+	old, err := rp.replaceOld(ctx, c.r, c.ref, c.record)
+	if err != nil {
+		return err
+	}
+	return rp.renewApp(ctx, c.ref, c.record, old)
+}
+
 // renewApp gives the application's session a new token at sign-in, against
 // session fixation (R5). Data from before the first sign-in is kept. So is the
 // data of the replaced login if the same person signs in again. Data of a
 // login that ended without a sign-out is cleared, so that it never passes to
 // another person.
-func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *session.Record) error {
+//
+// The login's record keeps the new token, so that a sign-out that comes before
+// the browser has it destroys that session too. If the sign-out came first,
+// renewApp destroys it and fails.
+func (rp *RelyingParty) renewApp(ctx context.Context, ref session.Ref, rec, replaced *session.Record) error {
 	app := rp.sessions.app
 	if app == nil {
 		return nil
@@ -66,19 +83,64 @@ func (rp *RelyingParty) renewApp(ctx context.Context, rec, replaced *session.Rec
 	app.Put(ctx, appOwner, mine)
 	// scs would commit when the response is written, which is too late to undo
 	// the sign-in.
-	if _, _, err := app.Commit(ctx); err != nil {
+	token, _, err := app.Commit(ctx)
+	if err != nil {
+		return errStoreUnavailable.because(err)
+	}
+	_, err = rp.sessions.keeper.Amend(ctx, ref, rec.Access, func(r *session.Record) { r.App = session.Token(token) })
+	if errors.Is(err, session.ErrNone) {
+		return failure(errors.Join(session.ErrSignedOut, app.Destroy(ctx)))
+	}
+	return failure(err)
+}
+
+// recheckApp destroys the application's session if the login ended before the
+// response was written: scs has committed it once more with the response. The
+// response itself cannot change any more.
+func (rp *RelyingParty) recheckApp(ctx context.Context, ref session.Ref) {
+	app := rp.sessions.app
+	if app == nil || ref.Key == "" {
+		return
+	}
+	if _, err := rp.sessions.keeper.Load(ctx, ref); errors.Is(err, session.ErrNone) {
+		_ = rp.destroyOther(ctx, app.Token(ctx)) // nobody can be told any more
+	}
+}
+
+// destroyApp destroys the application's session at sign-out, and those that
+// the sign-ins that ended with it have made.
+func (rp *RelyingParty) destroyApp(ctx context.Context, ended []*session.Record) error {
+	app := rp.sessions.app
+	if app == nil {
+		return nil
+	}
+	for _, rec := range ended {
+		if token := string(rec.App); token != "" && token != app.Token(ctx) {
+			if err := rp.destroyOther(ctx, token); err != nil {
+				return err
+			}
+		}
+	}
+	if err := app.Destroy(ctx); err != nil {
 		return errStoreUnavailable.because(err)
 	}
 	return nil
 }
 
-// destroyApp destroys the application's session at sign-out.
-func (rp *RelyingParty) destroyApp(ctx context.Context) error {
-	if rp.sessions.app == nil {
-		return nil
+// destroyOther destroys the application's session with that token, which is
+// not that of the request.
+func (rp *RelyingParty) destroyOther(ctx context.Context, token string) error {
+	other, err := rp.sessions.app.Load(apart{ctx}, token)
+	if err == nil {
+		err = rp.sessions.app.Destroy(other)
 	}
-	if err := rp.sessions.app.Destroy(ctx); err != nil {
+	if err != nil {
 		return errStoreUnavailable.because(err)
 	}
 	return nil
 }
+
+// apart is a context without values, so that scs loads another session into it.
+type apart struct{ context.Context }
+
+func (apart) Value(any) any { return nil }

@@ -3,9 +3,17 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/navigation"
 )
 
 // Limits on requests to our own handlers. None of them needs a body; the
@@ -13,51 +21,76 @@ import (
 const (
 	// maxForm bounds the body, in bytes.
 	maxForm = 64 << 10
-	// maxHeader bounds the header, in bytes. Common servers and proxies accept
-	// 8 to 32 KiB.
+	// maxHeader bounds the header without our attempts, in bytes. Common servers
+	// and proxies accept 8 to 32 KiB.
 	maxHeader = 32 << 10
+	// maxAtOnce is how many bytes of attempts are not counted: those of two dozen
+	// tabs that were opened at once with the longest paths. The first answer
+	// brings them under maxAttempts.
+	maxAtOnce = 24 * (3<<10 + 64)
 	// maxQuery bounds the query, in bytes, before it is parsed. It leaves room
 	// for a code and for the parameters that providers add.
 	maxQuery = 16 << 10
+	// bodyTimeout bounds the sending of the body. A form arrives in one packet
+	// or two, and a stranger who sends slowly must not hold a connection.
+	bodyTimeout = 5 * time.Second
 )
 
 // ownHandler wraps one of our own handlers. It keeps the response out of
-// caches (CK8), refuses a request that is too large before reading it (RL2),
-// and answers a panic in code of the application (RL8).
+// caches (CK8), refuses a request that is too large before reading it (RL2) and
+// a prefetch, and answers a panic in code of the application (RL8).
 func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
 		defer rp.recovered(w, r)
-		if err := checkSize(r); err != nil {
+		r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
+		if err := rp.checkSize(r); err != nil {
 			rp.refuse(w, r, err)
 			return
 		}
-		if r.Body != nil && r.Body != http.NoBody {
-			capped := *r // a copy, because the request belongs to the caller
-			capped.Body = http.MaxBytesReader(w, r.Body, maxForm)
-			r = &capped
+		if navigation.IsPrefetch(r) { // perhaps nobody will see the answer, and a state or a cookie would be spent for it
+			rp.refuse(w, r, errNoNavigation.because(errors.New("a prefetch")))
+			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// postedForm reads the form of a POST. A body of unknown length, or that is no
+// form, is not read: no browser sends a form that way.
+func postedForm(r *http.Request) (url.Values, error) {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Method != http.MethodPost || r.ContentLength <= 0 || strings.TrimSpace(kind) != "application/x-www-form-urlencoded" {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, errBodySlow.because(err)
+	}
+	form, _ := navigation.Query(string(body))
+	return form, nil
+}
+
 // checkSize refuses a request whose announced size is too large.
-func checkSize(r *http.Request) error {
+func (rp *RelyingParty) checkSize(r *http.Request) error {
 	if r.ContentLength > maxForm {
 		return errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
 	}
 	if n := len(r.URL.RawQuery); n > maxQuery {
 		return errQueryTooLong.because(fmt.Errorf("query of %d bytes", n))
 	}
-	return checkHeaderSize(r)
+	return rp.checkHeaderSize(r)
 }
 
-func checkHeaderSize(r *http.Request) error {
+func (rp *RelyingParty) checkHeaderSize(r *http.Request) error {
 	size := 0
 	for name, values := range r.Header {
 		for _, v := range values {
 			size += len(name) + len(v) + len(": \r\n")
 		}
+	}
+	if size > maxHeader {
+		size -= min(sizes(rp.attemptCookies(r)), maxAtOnce)
 	}
 	if size > maxHeader {
 		return errHeaderTooLarge.because(fmt.Errorf("header of %d bytes", size))
@@ -70,26 +103,36 @@ func checkHeaderSize(r *http.Request) error {
 // request is answered with 500. A panic of the handler behind a guard is not
 // ours to handle and goes on to the server.
 
-// recovered answers a panic. Use it with defer.
-func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
-	if p := recover(); p != nil {
-		rp.panicked(w, r, p)
+// panicIn reports a panic and returns the error to answer it with (RL8).
+// http.ErrAbortHandler is passed on.
+func (p *Provider) panicIn(ctx context.Context, value any) error {
+	if value == http.ErrAbortHandler {
+		panic(value)
 	}
+	p.emitPanic(ctx, value, debug.Stack())
+	return errInternal.because(panicked(value))
 }
 
-// panicked answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
-func (rp *RelyingParty) panicked(w http.ResponseWriter, r *http.Request, p any) {
+// recovered answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
+// Use it with defer.
+func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	perBrowser(w.Header())
-	defer func() {
-		if recover() == nil {
-			return
-		}
-		// The logger, the Events hook or ErrorHandler has panicked.
+	defer lastAnswer(w)
+	rp.refuse(w, r, rp.provider.panicIn(r.Context(), p))
+}
+
+// lastAnswer answers with 500 if the logger, the Events hook or ErrorHandler
+// has panicked too. Use it with defer.
+func lastAnswer(w http.ResponseWriter) {
+	if recover() != nil {
+		w.Header().Set("Cache-Control", noStore)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-	}()
-	rp.provider.emitPanic(r.Context(), p, debug.Stack())
-	rp.refuse(w, r, errInternal.because(panicked(p)))
+	}
 }

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -74,10 +74,12 @@ type callback struct {
 	attempt  *attempt.Attempt
 	tokens   *backchannel.Tokens
 	proof    *token.IDToken
+	subject  string // who signs in, once that is proven
 	record   *session.Record
 	readAt   time.Time // when the marks were read
 	ref      session.Ref
 	location string // where to redirect to; the step that sets it is the last
+	again    bool   // to a new attempt
 
 	// What undo has to clean up.
 	bought  string // the refresh token that the code was exchanged for
@@ -85,18 +87,22 @@ type callback struct {
 	sent    bool   // the response is written, so nothing is undone
 }
 
-func (c *callback) run(ctx context.Context) error {
+func (c *callback) run(ctx context.Context) (err error) {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-		if c.location != "" {
+		if err = step(ctx); err != nil || c.location != "" {
 			break
 		}
 	}
+	if !c.again { // the new attempt has made room for itself
+		c.rp.trimAttempts(c.w, c.r, 0)
+	}
+	if err != nil {
+		return c.failed(err)
+	}
 	redirect(c.w, c.location)
 	c.sent = true
+	c.rp.recheckApp(ctx, c.ref)
 	return nil
 }
 
@@ -115,10 +121,11 @@ func (c *callback) undo(ctx context.Context) {
 // read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
 // 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
-	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
-		return errResponse.because(errors.New("query is malformed"))
+	ours := []string{"state", "code", "iss", "error", "error_description", "error_uri"}
+	if c.query, err = navigation.Query(c.r.URL.RawQuery, ours...); err != nil {
+		return errResponse.because(err)
 	}
-	for _, name := range []string{"state", "code", "iss", "error", "error_description", "error_uri"} {
+	for _, name := range ours {
 		if n := len(c.query[name]); n > 1 { // RFC 6749 §3.1
 			return errResponse.because(fmt.Errorf("%s occurs %d times", name, n))
 		}
@@ -127,7 +134,7 @@ func (c *callback) read(ctx context.Context) (err error) {
 		return errStateMissing.because(nil)
 	}
 	if c.attempt, err = c.rp.readAttempt(c.r, c.query.Get("state")); err != nil {
-		return err
+		return c.goOn(ctx, err)
 	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err
@@ -135,37 +142,29 @@ func (c *callback) read(ctx context.Context) (err error) {
 	if code := c.query.Get("code"); !c.query.Has("error") && (code == "" || len(code) > maxCode) {
 		return errResponse.because(fmt.Errorf("code of %d bytes", len(code)))
 	}
-	return nil
-}
-
-// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
-func (c *callback) checkIssuer(ctx context.Context) error {
-	if c.query.Has("iss") {
-		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
-			return errResponseIssuer.because(fmt.Errorf("iss is %q", clip(iss)))
-		}
-		return nil
-	}
-	md, err := c.rp.provider.Metadata(ctx)
-	if err == nil && md.ResponseIssuer {
-		return errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
+	if !c.query.Has("error") { // before the state is spent on a code that cannot be sent
+		_, err = c.rp.provider.awaitMetadata(ctx)
 	}
 	return err
 }
 
-// spend marks the state as used until it expires, so that a response counts
-// only once across all replicas (R9). An error response ends here.
+// spend marks the state as used, so that a response counts only once across all
+// replicas (R9). An error response ends here.
 func (c *callback) spend(ctx context.Context) error {
 	switch first, err := c.rp.sessions.keeper.Spend(ctx, c.attempt.State(), c.attempt.Ends()); {
 	case err != nil:
 		return failure(err)
 	case !first:
-		return errStateUsed.because(nil)
+		return c.goOn(ctx, errStateUsed.because(nil))
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	if c.query.Get("error") == "temporarily_unavailable" {
+		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
+			return c.startOver(next)
+		}
+	}
 	if c.query.Has("error") {
-		// The provider's text does not go on the page.
-		return errRefusedThere.because(fmt.Errorf("error %q", clip(c.query.Get("error"))))
+		return c.refusedThere().because(nil) // failed adds what the provider said
 	}
 	return nil
 }
@@ -178,8 +177,8 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 		"redirect_uri":  {c.rp.config.RedirectURL},
 		"code_verifier": {c.attempt.Verifier()},
 	})
-	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok {
-		if refusal.Status == http.StatusUnauthorized || slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type"}, refusal.Code) {
+	if refusal, ok := err.(*backchannel.Refusal); ok {
+		if errors.Is(refusal, backchannel.ErrCaller) {
 			return errClientRefused.because(refusal)
 		}
 		return errCodeRefused.because(refusal)
@@ -208,6 +207,7 @@ func (c *callback) verify(ctx context.Context) (err error) {
 	if err != nil {
 		return tokenFailure(err)
 	}
+	c.subject = c.proof.Subject()
 	if a.Grant {
 		return c.keepGrant(ctx)
 	}
@@ -227,10 +227,12 @@ func (c *callback) keepGrant(ctx context.Context) error {
 		return errGrantSubject.because(errors.New("nobody is signed in now"))
 	case err != nil:
 		return err
-	case live.record().Subject != c.proof.Subject() || !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
-		return errGrantSubject.because(nil)
+	case live.record().Subject != c.proof.Subject():
+		return errGrantSubject.because(errors.New("the session is another person's"))
+	case !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
+		return errGrantSubject.because(errors.New("the session is another than the one in which the grant was asked for"))
 	}
-	c.location = c.rp.returnPath(c.attempt.ReturnTo)
+	c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
 	return grants.take(ctx, c.proof.Subject(), c.tokens)
 }
 
@@ -250,8 +252,7 @@ func (c *callback) identify(ctx context.Context) error {
 		e.Status = cmp.Or(e.Status, http.StatusForbidden) // it may refuse without choosing one
 		return &e
 	}
-	c.record.Claims = id.claims
-	return nil
+	return keepClaims(c.record, id)
 }
 
 // mark reads the marks into the record. If a logout may have come after the
@@ -267,27 +268,13 @@ func (c *callback) mark(ctx context.Context) error {
 	if err != nil {
 		return failure(err)
 	}
-	c.location, err = c.rp.begin(c.w, c.r, next)
-	return err
+	return c.startOver(next)
 }
 
 // create stores the session under a new id, against session fixation (R5).
 func (c *callback) create(ctx context.Context) error {
-	c.ref, c.created = session.NewRef(c.record.Marks), true
+	c.ref, c.created = session.NewRef(c.rp.home, c.attempt.SessionID(), c.record.Marks), true
 	return failure(c.rp.sessions.keeper.Create(ctx, c.ref, c.record, c.readAt))
-}
-
-// settle adds the session to the person's list, ends the browser's old session
-// and renews the application's session.
-func (c *callback) settle(ctx context.Context) error {
-	if err := c.rp.sessions.keeper.Enlist(ctx, c.ref, c.record); err != nil {
-		c.rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: c.record.Subject, ClientID: c.record.ClientID, Err: err})
-	}
-	old, err := c.rp.replaceOld(ctx, c.r, c.record)
-	if err != nil {
-		return err
-	}
-	return c.rp.renewApp(ctx, c.record, old)
 }
 
 // handOver gives the session to the browser.
@@ -295,6 +282,6 @@ func (c *callback) handOver(ctx context.Context) error {
 	rp, rec := c.rp, c.record
 	rp.provider.emit(ctx, Event{Name: EventLogin, Subject: rec.Subject, ClientID: rec.ClientID})
 	rp.setCookie(c.w, rp.cookie, c.ref.Cookie(), rp.sessions.keeper.Ending(rec).Sub(rp.sessions.now()))
-	c.location = rp.returnPath(c.attempt.ReturnTo)
+	c.location, _ = rp.returnPath(c.attempt.ReturnTo)
 	return nil
 }

@@ -23,7 +23,7 @@ func fuzzParty(f *testing.F) (*gatehouse.RelyingParty, *answering, *countingStor
 	wire := &answering{status: http.StatusBadRequest, body: []byte(`{"error":"invalid_grant"}`)}
 	store := &countingStore{Store: gatehouse.NewMemoryStore(nil)}
 	p, err := gatehouse.NewProvider("https://op.test", &gatehouse.ProviderConfig{
-		Metadata:  &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/az", TokenEndpoint: "https://op.test/tok", ResponseIssuer: true},
+		Metadata:  &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/az", TokenEndpoint: "https://op.test/tok", JWKSURI: "https://op.test/keys", ResponseIssuer: true},
 		Transport: wire,
 		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
@@ -71,7 +71,7 @@ func FuzzCallback(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	session := "__Host-gh-" + storekey.Of("gatehouse/shared cookie", "", "https://notes.test")[:8] // decision 6
+	session := "__Host-gh-" + storekey.Of("gatehouse/session cookie", storekey.Of("gatehouse/home", "", "https://notes.test"))[:8] // decision 6
 	state, cookie := at.Query().Get("state"), begin.Result().Cookies()[0]
 	for _, q := range []string{
 		"", "state=" + state, "code=c&state=" + state, "code=c&state=" + state + "&iss=https://op.test", "error=access_denied&state=" + state,

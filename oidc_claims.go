@@ -4,14 +4,15 @@ package gatehouse
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strings"
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
@@ -24,9 +25,9 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 	rec := &session.Record{
 		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
-		Access: session.Token(t.Access), Expires: t.Expires, Requested: t.Requested,
+		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
-		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()),
+		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()), Own: []byte("{}"),
 	}
 	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")
@@ -40,18 +41,35 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 // gatherClaims combines the claims of the ID Token with the user info (OpenID
 // Connect Core §5.3). The ID Token is signed, so its claims take precedence.
 func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
+	rp.tellDefects(ctx, proof)
 	md, err := rp.provider.Metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if rp.config.SkipUserInfo || md.UserInfoEndpoint == "" {
-		return proof.Payload(), nil
-	}
-	told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject())
+	all, err := proof.Claims()
 	if err != nil {
-		return nil, err
+		return nil, errIDTokenMalformed.because(err)
 	}
-	return mergeClaims(proof.Payload(), told)
+	if !rp.config.SkipUserInfo && md.UserInfoEndpoint != "" {
+		told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
+		if err != nil {
+			return nil, err
+		}
+		all.Join(told)
+	}
+	claims, err := all.Encode()
+	if err != nil {
+		return nil, errUserInfo.because(fmt.Errorf("the claims cannot be stored: %w", err))
+	}
+	return claims, nil
+}
+
+// tellDefects reports claims that make no sense but were not needed.
+func (rp *RelyingParty) tellDefects(ctx context.Context, proof *token.IDToken) {
+	if names := proof.Defects(); len(names) > 0 {
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaim, Subject: proof.Subject(), ClientID: rp.client.ID,
+			Err: fmt.Errorf("claims of the ID Token that make no sense were left out: %s", strings.Join(names, ", "))})
+	}
 }
 
 // maxUserInfo caps a user info response, in bytes. It has to fit into a login
@@ -61,43 +79,57 @@ const maxUserInfo = 32 << 10
 // userInfo fetches the claims of the person with that subject from the user
 // info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
 // matches member names case-insensitively, accepts duplicates, and verifies
-// signed responses with its own keys (docs/design.md). Signed responses are
-// not supported yet.
-func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject string) (map[string]json.RawMessage, error) {
+// signed responses with its own keys (docs/design.md). client is our id, for
+// which a signed response has to be made.
+func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (token.Claims, error) {
+	if !bearer.Valid(access) {
+		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
+	}
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
 	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
-	if err != nil {
+	if err == nil && a.Status != http.StatusOK {
+		err = a.Unexpected("user info")
+	}
+	switch {
+	case a != nil && a.Status == http.StatusForbidden: // RFC 6750 §3.1, insufficient_scope
+		return nil, errUserInfoAccess.because(err)
+	case a != nil && a.Status == http.StatusUnauthorized: // a replica may not know the new token yet
+		return nil, errUserInfo.because(err)
+	case mistake(err) != nil:
+		return nil, mistake(err)
+	case err != nil:
 		return nil, errUserInfo.because(err)
 	}
-	if a.Status != http.StatusOK {
-		return nil, errUserInfo.because(fmt.Errorf("user info endpoint answered %d", a.Status))
+	body := a.Body
+	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "application/jwt" { // §5.3.2
+		told, err := p.tokens.UserInfo(ctx, string(body), client, subject)
+		if err != nil {
+			return nil, userInfoFailure(err)
+		}
+		body = told.Payload()
 	}
-	var claims map[string]json.RawMessage
-	if strictjson.Unmarshal(a.Body, &claims) != nil {
-		return nil, errUserInfo.because(errors.New("user info is not strict JSON"))
+	var claims token.Claims
+	if err := strictjson.Unmarshal(body, &claims); err != nil {
+		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not strict JSON: %w", outbound.Address(endpoint), strictjson.Without(err, access)))
 	}
-	var sub string
-	if json.Unmarshal(claims["sub"], &sub) != nil || sub != subject { // §5.3.2: the claims must not be used if sub differs
-		return nil, errUserInfoSub.because(nil)
+	switch sub := strictjson.String(claims["sub"]); sub { // §5.3.2: the claims must not be used if sub differs
+	case subject:
+	case "":
+		return nil, errUserInfoSub.because(errors.New("user info has no sub, or one that is no text"))
+	default:
+		return nil, errUserInfoSub.because(errors.New("sub of the user info is another than that of the ID Token"))
 	}
 	return claims, nil
 }
 
-// mergeClaims combines two sets of claims; the signed ones take precedence.
-// Values are copied as raw JSON, so numbers keep their precision.
-func mergeClaims(signed []byte, told map[string]json.RawMessage) ([]byte, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(signed, &all); err != nil {
-		return nil, errIDTokenMalformed.because(errors.New("claims are not a JSON object"))
+// userInfoFailure returns the *Error for signed user info that was not
+// verified.
+func userInfoFailure(err error) *Error {
+	switch {
+	case errors.Is(err, token.ErrSubject):
+		return errUserInfoSub.because(err)
+	case tokenFailure(err).Status >= 500:
+		return tokenFailure(err)
 	}
-	for name, value := range told {
-		if _, ok := all[name]; !ok {
-			all[name] = value
-		}
-	}
-	merged, err := json.Marshal(all)
-	if err != nil {
-		return nil, errUserInfo.because(errors.New("user info cannot be stored"))
-	}
-	return merged, nil
+	return errUserInfo.because(fmt.Errorf("signed user info: %w", err))
 }

@@ -25,11 +25,12 @@ func (rp *RelyingParty) nameCookies() {
 	}
 	const hashLen = 8
 	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
-	session := mine
+	rp.home = session.Home(rp.sessions.name, siteOf(rp.redirect))
+	whose := mine
 	if rp.sessions.named {
-		session = storekey.Of("gatehouse/shared cookie", rp.sessions.name, siteOf(rp.redirect))
+		whose = rp.home
 	}
-	rp.cookie = prefix + session[:hashLen]
+	rp.cookie = prefix + storekey.Of("gatehouse/session cookie", whose)[:hashLen]
 	rp.attemptPrefix = prefix + mine[:hashLen] + "-"
 	rp.logoutCookie = prefix + mine[:hashLen] + ".out"
 	rp.binding = mine + " "
@@ -42,7 +43,7 @@ func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
 	if !found {
 		return session.Ref{}, false
 	}
-	return session.ParseRef(value)
+	return session.ParseRef(rp.home, value)
 }
 
 // setCookie sets one of our cookies. It is SameSite=Lax, because with Strict
@@ -68,4 +69,9 @@ func (rp *RelyingParty) clearCookie(w http.ResponseWriter, name string) {
 func (rp *RelyingParty) unsetCookie(w http.ResponseWriter, name string) {
 	h := w.Header()
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
+}
+
+// clears reports whether the response already deletes the cookie.
+func clears(w http.ResponseWriter, name string) bool {
+	return slices.ContainsFunc(w.Header()["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=;") })
 }

@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/signin.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,17 +16,24 @@ import (
 
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/storekey"
 )
 
 const (
-	// maxAttempts is the number of sign-ins that one browser may have under
-	// way. Beyond it, the oldest is dropped.
-	maxAttempts = 8
+	// maxAttempts bounds the attempt cookies of one browser together, in bytes
+	// of the Cookie header. With the rest of a header they stay below the 8 KiB
+	// of common proxies. Eight with ordinary paths fit whole, and two dozen
+	// without their paths.
+	maxAttempts = 6 << 10
 	// maxAttemptsSeen bounds how many attempt cookies of one request are
-	// opened.
-	maxAttemptsSeen = 4 * maxAttempts
+	// looked at: as many cookies as browsers keep for one host.
+	maxAttemptsSeen = 180
+
+	// pageLife is how much longer than the attempt its cookie lives, so that
+	// "Try again" still leads to the page after a long break.
+	pageLife = 50 * time.Minute
 
 	// digestSize is the length of the digests that recognise a session or a
 	// set of requirements. It is enough to tell them apart, but not for
@@ -34,7 +42,8 @@ const (
 )
 
 // LoginHandler starts a sign-in on GET, or on POST from our own pages.
-// Afterwards the person returns to the path in the parameter "return_to".
+// Afterwards the person returns to the path in the parameter "return_to" of the
+// address or of the form. An absolute address of this site works too.
 // Prefetches and frames do not start a sign-in; they get 403.
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	wire("LoginHandler", rp.checkMade())
@@ -51,7 +60,12 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}
-		location, err := rp.AuthURL(w, r, r.URL.Query().Get("return_to"))
+		wish, err := wishOf(r)
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		location, err := rp.AuthURL(w, r, wish)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return
@@ -60,10 +74,28 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 	}))
 }
 
+// wishOf returns where the client wants to return to: a parameter of the form
+// that was posted, or of the address. A stray ";" or "%" elsewhere does no harm.
+func wishOf(r *http.Request) (string, error) {
+	form, err := postedForm(r)
+	if err != nil || form.Has("return_to") {
+		return form.Get("return_to"), err
+	}
+	query, _ := navigation.Query(r.URL.RawQuery)
+	return query.Get("return_to"), nil
+}
+
 // AuthURL starts a sign-in and returns the address at the provider to redirect
 // to. It sets the attempt's cookie on w. After sign-in the person returns to
-// the path returnTo, or to HomeURL if returnTo is not a path of this site.
+// the path returnTo, or to HomeURL if returnTo is neither a path nor an absolute
+// address of this site, or longer than 2,000 bytes.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
+	if err := rp.checkMade(); err != nil {
+		return "", errInternal.because(err)
+	}
+	if err := rp.checkMounted(r); err != nil {
+		return "", err
+	}
 	return rp.begin(w, r, rp.newAttempt(r, returnTo))
 }
 
@@ -72,7 +104,11 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 // known who has signed in.
 func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.Attempt {
 	a := attempt.New(rp.sessions.now())
-	a.ReturnTo, a.From, a.Asked = rp.returnPath(returnTo), rp.sessionDigest(r), rp.needDigest()
+	a.From, a.Asked = rp.sessionDigest(r), rp.needDigest()
+	var ok bool
+	if a.ReturnTo, ok = rp.returnPath(returnTo); !ok && returnTo != "" {
+		rp.tellDropped(r, returnTo, "it is not a path of this site to which a sign-in may return")
+	}
 	for _, q := range rp.need {
 		if q.step.aged {
 			a.AskAge(q.step.maxAge)
@@ -83,29 +119,29 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 }
 
 // returnPath returns the path to go to after sign-in. It is wish if that is a
-// path of this site that a GET may safely open (R1, RT6), and HomeURL
-// otherwise.
-func (rp *RelyingParty) returnPath(wish string) string {
-	c := &rp.config
-	target, ok := navigation.ReturnPath(wish, c.RedirectURL, c.LoginURL, c.LogoutURL, c.LoggedOutURL)
+// path, or an absolute address, of this site that a GET may safely open (R1,
+// RT6), and HomeURL otherwise.
+func (rp *RelyingParty) returnPath(wish string) (path string, ok bool) {
+	target, ok := navigation.ReturnPath(navigation.OwnPath(wish, siteOf(rp.redirect)), rp.ownAddresses()...)
 	if !ok {
-		return c.HomeURL
+		return rp.config.HomeURL, false
 	}
-	return target
+	return target, true
 }
 
 // begin sets the attempt's cookie and returns the address of the authorization
 // request (OpenID Connect Core §3.1.2.1).
 func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) (string, error) {
-	if err := checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
+	if err := rp.checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
 		return "", err
 	}
+	rp.noteHost(r)
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil {
 		return "", err
 	}
-	if md.AuthorizationEndpoint == "" {
-		return "", errMetadataInvalid.because(errors.New("no authorization_endpoint"))
+	if err := rp.provider.checkSignIn(md, rp.client, rp.config.SkipUserInfo); err != nil {
+		return "", err
 	}
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
@@ -147,22 +183,26 @@ func (rp *RelyingParty) attemptName(state string) string {
 	return rp.attemptPrefix + state[:8]
 }
 
-// writeAttempt sets the attempt's cookie. It deletes the oldest attempt
-// cookies beyond maxAttempts.
+// writeAttempt sets the attempt's cookie and makes room for it.
 func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) error {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
 		return err
 	}
-	name := rp.attemptName(a.State())
+	name, wish := rp.attemptName(a.State()), a.ReturnTo
 	value := a.Seal(ring, rp.binding+name)
-	rp.dropOldAttempts(w, r)
-	rp.setCookie(w, name, value, attempt.Life)
+	if a.ReturnTo != wish {
+		rp.tellDropped(r, wish, "it does not fit into a cookie")
+	}
+	rp.trimAttempts(w, r, attempt.Sealed{Name: name, Value: value}.Size())
+	rp.setCookie(w, name, value, attempt.Life+pageLife)
 	return nil
 }
 
 // readAttempt opens the attempt that state belongs to. Its cookie is bound to
-// this relying party and to the cookie's name (RFC 9700 §4.7).
+// this relying party and to the cookie's name (RFC 9700 §4.7). If the attempt
+// has expired, readAttempt returns it along with the error, for the page that
+// the person came for.
 func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Attempt, error) {
 	if !attempt.ValidState(state) {
 		return nil, errStateUnknown.because(errors.New("state is not one of ours"))
@@ -176,7 +216,10 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 	if err != nil {
 		return nil, err
 	}
-	return a, a.Check(state, rp.sessions.now())
+	if err := a.Check(state, rp.sessions.now()); !errors.Is(err, attempt.ErrUnknown) {
+		return a, err
+	}
+	return nil, errStateUnknown.because(errors.New("state does not belong to the attempt"))
 }
 
 func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attempt.Attempt, error) {
@@ -193,27 +236,65 @@ func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attem
 	return a, err
 }
 
-// dropOldAttempts makes room for one more attempt. It first deletes cookies
-// that cannot be opened, then the oldest.
-func (rp *RelyingParty) dropOldAttempts(w http.ResponseWriter, r *http.Request) {
-	type known struct {
-		name  string
-		begin time.Time
-	}
-	var have []known
+// attemptCookies returns the attempts that the request carries, unopened.
+func (rp *RelyingParty) attemptCookies(r *http.Request) (have []attempt.Sealed) {
 	for _, c := range r.Cookies() {
-		if !strings.HasPrefix(c.Name, rp.attemptPrefix) || len(have) >= maxAttemptsSeen {
-			continue
+		if strings.HasPrefix(c.Name, rp.attemptPrefix) && len(have) < maxAttemptsSeen {
+			have = append(have, attempt.Sealed{Name: c.Name, Value: c.Value})
 		}
-		k := known{name: c.Name}
-		if a, err := rp.openAttempt(r, c.Name, c.Value); err == nil {
-			k.begin = a.Begin
-		}
-		have = append(have, k)
 	}
-	slices.SortFunc(have, func(x, y known) int { return y.begin.Compare(x.begin) })
-	for i := maxAttempts - 1; i < len(have); i++ {
-		rp.clearCookie(w, have[i].name)
+	return have
+}
+
+// sizes is what attempts take in a Cookie header together, in bytes.
+func sizes(have []attempt.Sealed) (n int) {
+	for _, c := range have {
+		n += c.Size()
+	}
+	return n
+}
+
+// attemptsOf returns the attempts that the request carries. The error is that
+// of reading the keys.
+func (rp *RelyingParty) attemptsOf(r *http.Request) ([]attempt.Sealed, error) {
+	have := rp.attemptCookies(r)
+	return have, rp.openAll(r, have)
+}
+
+// openAll opens those attempts that are ours.
+func (rp *RelyingParty) openAll(r *http.Request, have []attempt.Sealed) error {
+	if len(have) == 0 {
+		return nil
+	}
+	if _, err := rp.sessions.ring(r.Context()); err != nil {
+		return err
+	}
+	for i, c := range have {
+		have[i].Attempt, _ = rp.openAttempt(r, c.Name, c.Value)
+	}
+	return nil
+}
+
+// trimAttempts keeps the attempts of a browser within maxAttempts, of which
+// more bytes are spoken for already. The oldest lose their return path, and then
+// they go.
+func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, more int) {
+	have := slices.DeleteFunc(rp.attemptCookies(r), func(c attempt.Sealed) bool { return clears(w, c.Name) })
+	if more+sizes(have) <= maxAttempts || rp.openAll(r, have) != nil { // without the keys nothing can be told apart
+		return
+	}
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return
+	}
+	changed, gone := attempt.Fit(ring, rp.binding, have, maxAttempts-more)
+	for _, c := range gone {
+		rp.unsetCookie(w, c.Name)
+		rp.clearCookie(w, c.Name)
+	}
+	for _, c := range changed {
+		rp.unsetCookie(w, c.Name)
+		rp.setCookie(w, c.Name, c.Value, c.Attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
 	}
 }
 
@@ -229,4 +310,48 @@ func (rp *RelyingParty) sessionDigest(r *http.Request) []byte {
 
 func digest(parts ...string) []byte {
 	return []byte(storekey.Of("gatehouse/digest", parts...)[:digestSize])
+}
+
+// checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
+func (c *callback) checkIssuer(ctx context.Context) error {
+	if c.query.Has("iss") {
+		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
+			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
+		}
+		return nil
+	}
+	md, err := c.rp.provider.awaitMetadata(ctx)
+	if err == nil && md.ResponseIssuer {
+		err = errResponseIssuer.because(errors.New("iss is missing, but the provider announces that it sends it"))
+	}
+	return err
+}
+
+// startOver puts the next attempt in the place of this one.
+func (c *callback) startOver(next *attempt.Attempt) (err error) {
+	c.location, err = c.rp.begin(c.w, c.r, next)
+	c.again = err == nil
+	return err
+}
+
+// goOn answers a response that was used before: the back button, a reload, or a
+// provider that answers twice. Who is signed in goes on to the page that they
+// came for. Anybody else is refused.
+func (c *callback) goOn(ctx context.Context, refusal error) error {
+	state := c.query.Get("state")
+	if !attempt.ValidState(state) {
+		return refusal
+	}
+	if _, err := c.rp.load(c.r); err != nil {
+		return refusal
+	}
+	if used, err := c.rp.sessions.keeper.Spent(ctx, state); err != nil || !used {
+		return refusal
+	}
+	c.location = c.rp.config.HomeURL
+	if c.attempt != nil {
+		c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
+		c.rp.clearCookie(c.w, c.rp.attemptName(state))
+	}
+	return nil
 }

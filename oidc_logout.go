@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -21,10 +23,18 @@ const (
 	// logoutLife is how long a logout at the provider may take until it
 	// returns.
 	logoutLife = 10 * time.Minute
+	// leaveLife is how long the address that a script gets works. The script
+	// opens it at once.
+	leaveLife = time.Minute
+	// leaveDomain separates such addresses from other sealed values.
+	leaveDomain = "gatehouse/sign-out"
 	// maxHint is the length of the longest ID Token that is sent as a hint.
 	// Many servers limit addresses to 8 KiB, and client_id is sent in any
 	// case.
 	maxHint = 4 << 10
+	// replicaSkew is how far the clocks of two replicas may be apart. An attempt
+	// may have expired here while its callback is still under way there.
+	replicaSkew = time.Second
 	// revokeTimeout bounds the revocation of a token after sign-out.
 	revokeTimeout = 2 * time.Second
 )
@@ -32,9 +42,14 @@ const (
 // LogoutHandler signs the person out of this browser. POST ends the session
 // here and then redirects to the provider to end the session there
 // (RP-Initiated Logout §2). Sessions on other devices continue. GET is where
-// the provider redirects back to; it shows a page and ends nothing. A POST
-// from another site is refused, and so is one without Sec-Fetch-Site and
-// Origin.
+// the provider redirects back to; it shows a page, or goes on to LoggedOutURL,
+// and ends nothing. A POST from another site is refused, and so is one without
+// Sec-Fetch-Site and Origin.
+//
+// A script that posts gets {"logout_url":"…"} instead of a redirect, because it
+// cannot follow one to the provider. The session here has ended then. The
+// script should open the address, which is one of this handler, as a page
+// within a minute. It redirects to the provider.
 func (rp *RelyingParty) LogoutHandler() http.Handler {
 	wire("LogoutHandler", rp.checkMade())
 	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,34 +72,143 @@ func (rp *RelyingParty) LogoutHandler() http.Handler {
 // logout ends the session before it answers.
 func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
-		return errCrossOrigin.because(nil)
+		return errCrossOrigin.saying(noOrigin).because(errors.New("neither Origin nor Sec-Fetch-Site"))
 	}
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
-	var rec *session.Record
-	if ref, ok := rp.sessionRef(r); ok {
-		var err error
-		if rec, err = rp.sessions.keeper.End(r.Context(), ref.Key); err != nil {
-			return failure(err)
+	ended, err := rp.signOut(r)
+	for _, rec := range ended {
+		if owner := rp.sessions.partyOf(rec); owner != nil {
+			owner.ended(r.Context(), rec, "")
 		}
 	}
-	if err := rp.destroyApp(r.Context()); err != nil {
-		return err
+	if err == nil {
+		err = rp.destroyApp(r.Context(), ended)
+	}
+	if err != nil {
+		return failure(err)
 	}
 	rp.clearAll(w, r)
-	if rec == nil {
-		redirect(w, rp.afterLogout(r))
+	rec, owner := rp.whereTo(ended)
+	if owner == nil {
+		rp.leave(w, r, rp.afterLogout(r))
 		return nil
 	}
-	owner := rp.sessions.partyOf(rec)
-	if owner == nil { // the relying party of the record is not in this process
-		redirect(w, rp.afterLogout(r))
+	location, state := owner.endSession(r, rec)
+	if state == "" {
+		rp.leave(w, r, location)
 		return nil
 	}
-	owner.ended(r.Context(), rec, "")
-	redirect(w, owner.endSession(w, r, rec))
+	owner.setCookie(w, owner.logoutCookie, state, logoutLife)
+	if !navigation.IsScript(r) {
+		redirect(w, location)
+		return nil
+	}
+	// The hint must not reach a script, so it gets a sealed address.
+	own, err := rp.sealLeave(r, leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: owner.logoutCookie, State: state, Location: location})
+	if err != nil { // the session has ended all the same
+		own = rp.afterLogout(r)
+	}
+	rp.leave(w, r, own)
 	return nil
+}
+
+// leave answers a sign-out with a path of this site. A script is told where to
+// go, because a redirect would take it to the provider, which answers pages.
+func (rp *RelyingParty) leave(w http.ResponseWriter, r *http.Request, path string) {
+	if navigation.IsScript(r) {
+		writeJSON(w, http.StatusOK, struct {
+			LogoutURL string `json:"logout_url"`
+		}{path})
+		return
+	}
+	redirect(w, path)
+}
+
+// leaving is a sign-out at the provider that a script has begun here. It is
+// good for the browser that has the cookie.
+type leaving struct {
+	Until         time.Time
+	Cookie, State string
+	Location      string
+}
+
+// sealLeave returns the address of this handler that goes on to the provider.
+func (rp *RelyingParty) sealLeave(r *http.Request, l leaving) (string, error) {
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return "", err
+	}
+	plain, err := json.Marshal(l)
+	if err != nil {
+		return "", err
+	}
+	sealed := ring.Seal(leaveDomain, []byte(rp.binding), plain)
+	return rp.ownPath(r) + "?go=" + base64.RawURLEncoding.EncodeToString(sealed), nil
+}
+
+// openLeave returns where the address of sealLeave goes on to, or "" if it is
+// not one of this browser, or too old.
+func (rp *RelyingParty) openLeave(r *http.Request) string {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(r.URL.Query().Get("go"))
+	if err != nil || len(sealed) == 0 {
+		return ""
+	}
+	ring, err := rp.sessions.ring(r.Context())
+	if err != nil {
+		return ""
+	}
+	plain, err := ring.Open(leaveDomain, []byte(rp.binding), sealed)
+	var l leaving
+	if err != nil || json.Unmarshal(plain, &l) != nil || !rp.sessions.now().Before(l.Until) {
+		return ""
+	}
+	if state, _ := navigation.Cookie(r, l.Cookie); !hmac.Equal([]byte(state), []byte(l.State)) {
+		return ""
+	}
+	return l.Location
+}
+
+// whereTo returns the first record whose provider can be told, and the relying
+// party of it, which is nil if none is in this process.
+func (rp *RelyingParty) whereTo(ended []*session.Record) (*session.Record, *RelyingParty) {
+	for _, rec := range ended {
+		if owner := rp.sessions.partyOf(rec); owner != nil {
+			return rec, owner
+		}
+	}
+	return nil, nil
+}
+
+// signOut ends the session of the request's browser, and those that its sign-ins
+// under way are about to make, at whatever relying party of the Sessions. It
+// returns the records that ended, also beside an error. The store is changed
+// before it returns, so whatever those callbacks do afterwards, their cookies
+// open nothing.
+func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err error) {
+	var keys []string
+	if ref, ok := rp.sessionRef(r); ok {
+		keys = append(keys, ref.Key)
+	}
+	for _, door := range rp.sessions.allDoors() {
+		under, err := door.attemptsOf(r)
+		if err != nil { // a sign-in under way could not be told that this was answered
+			return nil, err
+		}
+		for _, a := range under {
+			if a.Attempt != nil && rp.sessions.now().Before(a.Attempt.Ends().Add(callbackTimeout+replicaSkew)) {
+				keys = append(keys, session.KeyOf(rp.home, a.Attempt.SessionID()))
+			}
+		}
+	}
+	for _, key := range keys {
+		more, err := rp.sessions.keeper.SignOut(r.Context(), key)
+		if ended = append(ended, more...); err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
 }
 
 // ended emits the logout event and revokes the refresh token. Only the relying
@@ -98,16 +222,14 @@ func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code str
 // replaceOld ends the session that the browser had before, no matter whose it
 // was, and returns it. It revokes the refresh token only if the person or the
 // provider has changed. Otherwise the old token may belong to the same grant
-// as the new one, and servers may end the whole grant (RFC 7009 §2.1).
-func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *session.Record) (*session.Record, error) {
+// as the new one, and servers may end the whole grant (RFC 7009 §2.1). If the
+// person has signed out of the old session meanwhile, the sign-in fails.
+func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, by session.Ref, next *session.Record) (*session.Record, error) {
 	ref, ok := rp.sessionRef(r)
 	if !ok {
 		return nil, nil
 	}
-	old, err := rp.sessions.keeper.End(ctx, ref.Key)
-	if errors.Is(err, session.ErrUnreadable) { // sealed with an unknown key; it must not block this sign-in
-		return nil, nil
-	}
+	old, err := rp.sessions.keeper.Replace(ctx, ref.Key, by.Key)
 	if err != nil || old == nil {
 		return nil, failure(err)
 	}
@@ -115,37 +237,51 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, next *s
 		old.Refresh = nil
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
-		owner.ended(ctx, old, "replaced")
+		owner.ended(ctx, old, logoutReplaced)
 	}
 	return old, nil
+}
+
+// enlist adds a new session to its owner's list. A session that is missing there
+// works all the same. Those that end because their owner has too many keep
+// their refresh tokens, which may belong to the same grant as the new one.
+func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *session.Record) {
+	oldest, err := rp.sessions.keeper.Enlist(ctx, ref, rec)
+	if err != nil {
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
+	}
+	for _, old := range oldest {
+		old.Refresh = nil
+		if owner := rp.sessions.partyOf(old); owner != nil {
+			owner.ended(ctx, old, logoutOldest)
+		}
+	}
 }
 
 // clearAll deletes the session cookie and those of pending sign-ins.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)
-	seen := 0
-	for _, c := range r.Cookies() {
-		if strings.HasPrefix(c.Name, rp.attemptPrefix) && seen < maxAttemptsSeen {
+	for _, door := range rp.sessions.allDoors() {
+		for _, c := range door.attemptCookies(r) {
 			rp.clearCookie(w, c.Name)
-			seen++
 		}
 	}
 }
 
 // endSession returns the address that ends the session at the provider
-// (RP-Initiated Logout §2). If the provider has none or cannot be reached, it
-// returns the page after sign-out, because the session here has already ended.
-func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *session.Record) string {
+// (RP-Initiated Logout §2), and the state in it. If the provider has none or
+// cannot be reached, it returns the page after sign-out without a state,
+// because the session here has already ended.
+func (rp *RelyingParty) endSession(r *http.Request, rec *session.Record) (location, state string) {
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil || md.EndSessionEndpoint == "" {
-		return rp.afterLogout(r)
+		return rp.afterLogout(r), ""
 	}
 	u, err := url.Parse(md.EndSessionEndpoint)
 	if err != nil {
-		return rp.afterLogout(r)
+		return rp.afterLogout(r), ""
 	}
-	state := rand.Text()
-	rp.setCookie(w, rp.logoutCookie, state, logoutLife)
+	state = rand.Text()
 	q := u.Query()
 	q.Set("client_id", rp.client.ID)
 	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
@@ -154,7 +290,7 @@ func (rp *RelyingParty) endSession(w http.ResponseWriter, r *http.Request, rec *
 		q.Set("id_token_hint", string(rec.IDToken))
 	}
 	u.RawQuery = q.Encode()
-	return u.String()
+	return u.String(), state
 }
 
 // logoutURL returns the address of LogoutHandler that the provider redirects
@@ -163,7 +299,7 @@ func (rp *RelyingParty) logoutURL(r *http.Request) string {
 	if rp.config.LogoutURL != "" {
 		return rp.config.LogoutURL
 	}
-	path, _, _ := strings.Cut(navigation.Address(r), "?")
+	path, _, _ := strings.Cut(rp.address(r), "?")
 	return siteOf(rp.redirect) + path
 }
 
@@ -190,16 +326,20 @@ func (rp *RelyingParty) ownPath(r *http.Request) string {
 	return path
 }
 
-// loggedOut handles GET, to which the provider redirects back. The state only
-// decides whether to redirect to LoggedOutURL; it triggers nothing else
-// (RP-L2).
+// loggedOut handles GET, to which the provider redirects back, with or without
+// the state: it triggers nothing (RP-L2).
 func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error {
-	known := false
-	if value, found := navigation.Cookie(r, rp.logoutCookie); found {
-		rp.clearCookie(w, rp.logoutCookie)
-		known = hmac.Equal([]byte(value), []byte(r.URL.Query().Get("state")))
-	}
 	_, err := rp.load(r)
+	if location := rp.openLeave(r); location != "" && errors.Is(err, session.ErrNone) {
+		if !navigation.MayOpenPage(r) { // a script could read the hint from the address that it ends at
+			return errNoNavigation.because(nil)
+		}
+		redirect(w, location)
+		return nil
+	}
+	if _, found := navigation.Cookie(r, rp.logoutCookie); found {
+		rp.clearCookie(w, rp.logoutCookie)
+	}
 	switch {
 	case err == nil:
 		rp.writePage(w, http.StatusOK, page{
@@ -209,7 +349,7 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 		return nil
 	case !errors.Is(err, session.ErrNone):
 		return err
-	case known && rp.config.LoggedOutURL != "":
+	case rp.config.LoggedOutURL != "" && !navigation.ServedBy(rp.address(r), rp.config.LoggedOutURL):
 		redirect(w, rp.config.LoggedOutURL)
 		return nil
 	}
@@ -229,7 +369,7 @@ func (rp *RelyingParty) revokeLater(refresh string) {
 	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
 		err := rp.provider.revoke(ctx, rp.client, refresh, "refresh_token")
 		if err != nil {
-			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleRevocation, ClientID: rp.client.ID, Err: err})
+			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleRevocation, troubleRevoker), ClientID: rp.client.ID, Err: err})
 		}
 		return struct{}{}, err
 	})

@@ -8,41 +8,78 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 )
 
 // Refuse implements Guard. If err asks for sign-in or step-up and the request
-// is a navigation, Refuse redirects to the provider. Any other request gets
-// the status of err with a small JSON body or a page.
+// is a navigation, Refuse redirects to the provider. A posted form gets a page
+// that says that it was not saved, with a link that does the same and comes
+// back to the page of the form. Any other request gets the status of err with a
+// small JSON body or a page.
 func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if made := rp.checkMade(); made != nil {
+		refuseAlone(w, r, errInternal.because(made))
+		return
+	}
 	perBrowser(w.Header())
+	defer rp.recovered(w, r)
 	e := asError(err, errInternal)
-	if e.Code != errLoginRequired.code && e.Code != errStepUp.code {
+	switch asks := e.Code == errLoginRequired.code || e.Code == errStepUp.code; {
+	case asks && isForm(r):
+		rp.refuse(w, r, rp.notSaved(w, r, e))
+	case asks && navigation.Is(r):
+		location, err := rp.askFor(w, r, e, rp.address(r))
+		if err != nil {
+			rp.refuse(w, r, err)
+			return
+		}
+		redirect(w, location)
+	default:
 		rp.refuse(w, r, e)
-		return
 	}
-	returnTo, ok := navigation.ComesBackTo(r)
-	if !ok {
-		rp.refuse(w, r, e)
-		return
+}
+
+// isForm reports whether a person posted a form, also in a frame.
+func isForm(r *http.Request) bool { return r.Method == http.MethodPost && navigation.WantsPage(r) }
+
+// notSaved returns the answer to a form, with where its link leads. A page can
+// begin a plain sign-in at any time. What a requirement asks for is known here
+// alone, so the attempt begins here.
+func (rp *RelyingParty) notSaved(w http.ResponseWriter, r *http.Request, e *Error) error {
+	back := navigation.FormPage(r, siteOf(rp.redirect))
+	page, _ := rp.returnPath(back)
+	if e.Code == errLoginRequired.code {
+		said := errLoginRequired.saying(formNotSaved).because(e.Err)
+		said.page = rp.signInLink(page)
+		return said
 	}
-	location, err := rp.askFor(w, r, e, returnTo)
-	if err != nil {
-		rp.refuse(w, r, err)
-		return
+	said := about(subjectOf(e), errStepUp.saying(formNeedsMore).because(e.Err)).(*Error)
+	said.page = page
+	if navigation.IsForm(r) && rp.config.ErrorHandler == nil {
+		location, err := rp.askFor(w, r, e, back)
+		if err != nil { // the guard of the page tells the person
+			return also(said, err)
+		}
+		said.page = location
 	}
-	redirect(w, location)
+	return said
 }
 
 // askFor starts the sign-in, or the request for a grant, that provides what e
 // says is missing.
 func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
+	if err := rp.checkMounted(r); err != nil {
+		return "", err
+	}
 	a := rp.newAttempt(r, returnTo)
 	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
 		a.Grant, a.Aged, a.Asked = true, false, nil
@@ -61,10 +98,11 @@ func redirect(w http.ResponseWriter, location string) {
 // it.
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := *asError(err, errInternal).answered()
+	rp.strayed(&e)
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		rp.provider.emitPanic(r.Context(), p.Value, p.Stack)
 	}
-	rp.provider.emit(r.Context(), Event{Name: EventRefusal, Code: e.Code, ID: e.ID, ClientID: rp.client.ID, Err: e.Err})
+	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.ID, Err: e.Err})
 	writeErrorHeader(w, &e)
 	if e.Status == http.StatusUnauthorized {
 		rp.challenge(w)
@@ -79,9 +117,57 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	}
 	body := errorBody{Error: e.Code, Message: e.Message, ID: e.ID}
 	if e.Code == errLoginRequired.code || e.Code == errStepUp.code {
-		body.LoginURL = rp.config.LoginURL
+		body.LoginURL = rp.loginURL()
 	}
 	writeJSON(w, e.Status, body)
+}
+
+// failed adds to the error of a callback who signs in, the page that they came
+// for, and what the provider said if it answered with an error (RFC 6749 §4.1.2.1). That is text of a
+// stranger: no page shows it, and the log repeats no value of this sign-in
+// (R13).
+func (c *callback) failed(err error) error {
+	if c.query.Has("error") {
+		said := outbound.NewSaid(c.query.Get("error"), c.query.Get("error_description"), c.secrets()...)
+		err = also(err, fmt.Errorf("the provider answered with the %w", said))
+	}
+	e := *asError(about(c.subject, err), errInternal)
+	if c.attempt != nil {
+		if page, ok := c.rp.returnPath(c.attempt.ReturnTo); ok {
+			e.page = page
+		}
+	}
+	return &e
+}
+
+// refusedThere returns the kind of an error with which the provider answered.
+// Some codes say that this site asks for what it may not have (RFC 6749
+// §4.1.2.1, OpenID Connect Core §3.1.2.6); the person can do nothing about it.
+func (c *callback) refusedThere() kind {
+	switch c.query.Get("error") {
+	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_target",
+		"request_not_supported", "request_uri_not_supported", "registration_not_supported":
+		return errRequestRefused
+	}
+	return errRefusedThere
+}
+
+// secrets lists what the provider and the browser were sent or sent for this
+// sign-in, except the members of an error.
+func (c *callback) secrets() []string {
+	secrets := []string{c.rp.client.Secret.Reveal()}
+	if c.attempt != nil {
+		secrets = append(secrets, c.attempt.State(), c.attempt.Nonce(), c.attempt.Verifier())
+	}
+	for name, values := range c.query {
+		if name != "iss" && !strings.HasPrefix(name, "error") {
+			secrets = append(secrets, values...)
+		}
+	}
+	for _, cookie := range c.r.Cookies() {
+		secrets = append(secrets, strings.Split(cookie.Value, ".")...)
+	}
+	return secrets
 }
 
 // challenge sets WWW-Authenticate, which every 401 must have (RFC 9110
@@ -102,6 +188,8 @@ type page struct {
 	Button  string
 	Link    string
 	Label   string
+	Other   string // a second address, "" for none
+	Name    string
 }
 
 //go:embed page.html
@@ -111,7 +199,7 @@ var pageText string
 var pageStyle string
 
 // pages holds the template and the Content-Security-Policy that allows its one
-// style sheet.
+// style sheet and the empty icon, without which browsers ask for /favicon.ico.
 var pages = struct {
 	*template.Template
 	policy string
@@ -119,7 +207,7 @@ var pages = struct {
 	template.Must(template.New("page").Funcs(template.FuncMap{
 		"style": func() template.CSS { return template.CSS(pageStyle) },
 	}).Parse(pageText)),
-	"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
+	"default-src 'none'; img-src data:; base-uri 'none'; frame-ancestors 'none'; style-src 'sha256-" + styleHash() + "'",
 }
 
 // noForm is appended to the policy of a page without a form. The page with the
@@ -156,22 +244,41 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	switch {
+	case isForm(r) && e.page != "":
+		p.Title, p.Link, p.Label = "That was not saved", e.page, "Sign in and go back"
+	case e.page != "" && e.Code != errForbidden.code:
+		p.Link, p.Label = rp.signInLink(e.page), "Try again"
+		p.Other, p.Name = rp.loginURL(), "Sign in again"
 	case e.Status == http.StatusServiceUnavailable && r.Method == http.MethodGet && !rp.isCallback(r):
 		p.Link, p.Label = rp.config.HomeURL, "Try again"
-		if link, ok := navigation.LocalPath(navigation.Address(r)); ok {
+		if link, ok := navigation.LocalPath(rp.address(r)); ok {
 			p.Link = link
 		}
-	case rp.config.LoginURL != "" && e.Code != errForbidden.code:
-		p.Link, p.Label = rp.config.LoginURL, "Sign in again"
+	case rp.loginURL() != "" && e.Code != errForbidden.code:
+		p.Link, p.Label = rp.loginURL(), "Sign in again"
 	case e.Code != errForbidden.code:
 		p.Label = "Try again"
 	}
 	return p
 }
 
+// signInLink returns an address that signs a person in, if nobody is, and leads
+// to the page. Without LoginHandler it is the page itself, whose guard does
+// that.
+func (rp *RelyingParty) signInLink(page string) string {
+	login := rp.loginURL()
+	switch {
+	case login == "":
+		return page
+	case strings.Contains(login, "?"):
+		return login + "&return_to=" + url.QueryEscape(page)
+	}
+	return login + "?return_to=" + url.QueryEscape(page)
+}
+
 // isCallback reports whether the request is a response of the provider. It can
 // be sent only once, so no page links back to it.
 func (rp *RelyingParty) isCallback(r *http.Request) bool {
-	path, query, _ := strings.Cut(navigation.Address(r), "?")
+	path, query, _ := strings.Cut(rp.address(r), "?")
 	return path == rp.redirect.EscapedPath() || strings.Contains(query, "state=")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -60,6 +61,9 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	now, err := rp.sessions.keeper.Load(r.Context(), ref)
 	switch {
 	case errors.Is(err, session.ErrGarbage):
+		if !rp.sessions.once(ref.Key) {
+			return nil, session.ErrNone
+		}
 		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})
 		return nil, session.ErrNone
 	case errors.Is(err, session.ErrNone):
@@ -148,6 +152,9 @@ func stale(err error) error {
 	if ErrorCode(err) == CodeLoginRequired {
 		return err
 	}
+	if e := mistake(err); e != nil {
+		return e
+	}
 	e := errTokenStale.because(err)
 	if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
 		e.RetryAfter = cause.RetryAfter
@@ -187,7 +194,8 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		if _, err := rp.provider.Metadata(ctx); err != nil {
 			return session.Stored{}, err // do not take a lease if nothing can be sent
 		}
-		now, renewed, err := keeper.Renew(ctx, ref, seen, renewer{rp})
+		run := &renewer{party: rp}
+		now, renewed, err := keeper.Renew(ctx, ref, seen, run)
 		if errors.Is(err, session.ErrNone) {
 			return session.Stored{}, errLoginRequired.because(err)
 		}
@@ -196,23 +204,30 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		}
 		if renewed {
 			rp.provider.emit(ctx, Event{Name: EventRefresh, Subject: now.Record.Subject, ClientID: now.Record.ClientID})
+			return run.renewClaims(ctx, ref, now)
 		}
 		return now, nil
 	}
 }
 
 // renewer implements session.Renewer for a relying party.
-type renewer struct{ party *RelyingParty }
+type renewer struct {
+	party  *RelyingParty
+	before *session.Record // as it was when the refresh token was sent
+	proof  *token.IDToken  // the new ID Token, nil if none came or none could be verified
+}
 
 // finalRefusals are the error codes that mean the refresh token no longer
 // works. They are from RFC 6749 §5.2 and, because some providers send those
-// for a refresh too, OpenID Connect Core §3.1.2.6.
-var finalRefusals = []string{"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
+// for a refresh too, RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
+var finalRefusals = []string{"invalid_grant", "interaction_required", "access_denied", "login_required", "consent_required", "account_selection_required"}
 
 // Renew implements session.Renewer. It sends the refresh token once (RFC 6749
 // §6).
-func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
+func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
 	rp := n.party
+	before := *sent
+	n.before, n.proof = &before, nil
 	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.Refresh)},
 	})
@@ -220,32 +235,33 @@ func (n renewer) Renew(ctx context.Context, sent *session.Record) (session.Token
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, n.judge(err)
 	}
-	keep, err := n.checkIDToken(ctx, sent, answer)
+	n.proof, err = n.checkIDToken(ctx, sent, answer)
 	if err != nil { // another person or issuer (OpenID Connect Core §12.2)
 		rp.revokeLater(answer.Refresh)
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, &session.RefusedError{Err: err}
 	}
 	t := session.Tokens{
-		Access: answer.Access, Refresh: answer.Refresh, Expires: answer.Expires, Requested: answer.Requested,
+		Access: answer.Access, Refresh: answer.Refresh, Expires: rp.expiry(answer), Requested: answer.Requested,
 		Scope: answer.Scope, HasScope: answer.HasScope,
 	}
-	if keep {
+	if n.proof != nil {
 		t.IDToken = answer.IDToken
 	}
 	return t, nil
 }
 
 // Discard implements session.Renewer.
-func (n renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
+func (n *renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
 
 // judge decides what a failed token request means for the refresh token.
-func (n renewer) judge(err error) error {
+func (n *renewer) judge(err error) error {
 	if final(err) || errors.Is(err, backchannel.ErrTokenType) {
 		return &session.RefusedError{Err: err}
 	}
 	if backchannel.FateKnown(err) {
-		return &session.TroubleError{Err: err, Wait: asError(err, errProviderUnavailable).RetryAfter}
+		e := asError(err, errClientRefused)
+		return &session.TroubleError{Err: e, Wait: e.RetryAfter}
 	}
 	return err
 }
@@ -256,9 +272,9 @@ func final(err error) bool {
 	return ok && slices.Contains(finalRefusals, refusal.Code)
 }
 
-func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
+func (n *renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 	e := asError(cause, errClientRefused)
-	if final(cause) { // it says nothing about our client
+	if final(cause) { // it happens to honest people every day
 		e = errLoginRequired.because(cause)
 	}
 	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
@@ -266,28 +282,31 @@ func (n renewer) tell(ctx context.Context, rec *session.Record, cause error) {
 
 // checkIDToken verifies the ID Token of a refresh, if there is one: it must
 // have the same issuer, person and audience (OpenID Connect Core §12.2). It
-// reports whether there is one to keep.
+// returns the token, or nil if there is none to keep.
 //
-// If the provider's keys cannot be fetched now, the tokens are accepted
-// without the ID Token, as long as its claims match: the refresh token we sent
-// may already have been replaced by the new one.
-func (n renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (keep bool, err error) {
+// If the provider's keys cannot be fetched now, or the ID Token is too long, the
+// tokens are accepted without it, as long as its claims match: the refresh token
+// we sent may already have been replaced by the new one.
+func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (*token.IDToken, error) {
 	if answer.IDToken == "" {
-		return false, nil
+		return nil, nil
 	}
 	tokens := n.party.provider.tokens
-	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), Access: answer.Access}
-	_, err = tokens.Refresh(ctx, answer.IDToken, want)
+	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	proof, err := tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
-		return true, nil
+		return proof, nil
 	}
-	if e := tokenFailure(err); e.Status < 500 {
-		return false, e
+	if e := tokenFailure(err); e.Status < 500 && !token.TooLong(err) {
+		return nil, e
 	}
 	if tokens.Plausible(answer.IDToken, want) != nil {
-		return false, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
+		return nil, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
 	}
-	return false, nil
+	if token.TooLong(err) {
+		n.oldClaims(ctx, sent, err)
+	}
+	return nil, nil
 }
 
 // sessionAnswer is the JSON body of SessionHandler.
@@ -308,7 +327,8 @@ type sessionAnswer struct {
 //	{"signed_in":false,"login_url":"/auth/login"}
 //
 // The status is 200 in both cases. If the store fails, it is 503. The response
-// never holds tokens. Requests to this handler do not count as activity, so an
+// never holds tokens, and holds protocol claims such as "nonce" and "sid" only
+// with RelyingPartyConfig.SessionProtocolClaims. Requests to this handler do not count as activity, so an
 // application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
 	wire("SessionHandler", rp.checkMade())
@@ -321,7 +341,7 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 		live, err := rp.load(r)
 		switch {
 		case errors.Is(err, session.ErrNone):
-			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.config.LoginURL})
+			writeJSON(w, http.StatusOK, sessionAnswer{LoginURL: rp.loginURL()})
 		case err != nil:
 			rp.refuse(w, r, err)
 		default:
@@ -330,11 +350,25 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 	}))
 }
 
+// scriptClaims returns the claims that a script is told.
+func (rp *RelyingParty) scriptClaims(claims []byte) json.RawMessage {
+	var all map[string]json.RawMessage
+	if rp.config.SessionProtocolClaims || json.Unmarshal(claims, &all) != nil {
+		return claims
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return token.IsProtocolClaim(name) })
+	told, err := json.Marshal(all)
+	if err != nil {
+		return nil
+	}
+	return told
+}
+
 func (l *liveSession) answer() sessionAnswer {
 	s, rec := l.sessions, l.record()
 	a := sessionAnswer{
 		SignedIn: true, Issuer: rec.Issuer, Subject: rec.Subject,
-		Claims: rec.Claims, Expires: s.keeper.Ending(rec).UTC(),
+		Claims: l.party.scriptClaims(rec.Claims), Expires: s.keeper.Ending(rec).UTC(),
 	}
 	if end := s.keeper.IdleEnding(rec); !end.IsZero() {
 		a.IdleEnds = end.UTC()

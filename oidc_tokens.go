@@ -5,13 +5,22 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
 
+	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -22,7 +31,8 @@ import (
 // Errors are *Error. The code is "login_required" if there is no session or it
 // has ended, "no_token" if the provider issued no token that is still valid,
 // and "token_unavailable" (503) if the token has expired and cannot be renewed
-// now.
+// now. It is "token_unsendable" if the token has characters that no
+// Authorization header can carry (RFC 6750 §2.1).
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {
@@ -31,6 +41,9 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	rec, err := live.fresh(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if !bearer.Valid(string(rec.Access)) { // it would be another token, or several headers, at the API
+		return nil, errTokenUnsendable.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
 	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
 }
@@ -46,8 +59,13 @@ func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
 // HTTPClient returns an http.Client that sends the access token of the session
 // on ctx to the given origins, such as "https://api.example.org", and to no
 // others. The token is renewed when necessary. The client follows redirects
-// and decides for each hop by its own origin. It works as long as the session
-// lives. Calling HTTPClient without origins is an error.
+// and decides for each hop by its own origin. After a hop at another origin it
+// sends no token any more, because that origin chose where to go. It works as
+// long as the session lives. Calling HTTPClient without origins is an error.
+//
+// If an API answers 401 with the error invalid_token, the client calls Refused
+// and repeats the request once, provided that its body can be sent again: there
+// is none, or Request.GetBody is set. Otherwise the caller gets the 401.
 func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	if _, err := rp.liveFrom(ctx); err != nil {
 		return nil, err
@@ -81,19 +99,215 @@ type userTransport struct {
 }
 
 func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !t.origins[outbound.Origin(r.URL)] {
-		return http.DefaultTransport.RoundTrip(r)
+	if !t.trusts(r) {
+		return t.send(r, "")
 	}
-	token, err := t.party.Token(WithIdentity(r.Context(), t.identity))
+	ctx := WithIdentity(r.Context(), t.identity)
+	token, err := t.party.Token(ctx)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}
 		return nil, err
 	}
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+token.AccessToken) // RFC 6750 §2.1
-	return http.DefaultTransport.RoundTrip(r)
+	resp, err := t.send(r, token.AccessToken)
+	if err != nil || !refusesToken(resp) {
+		return resp, err
+	}
+	again, ok := repeatable(r)
+	if !ok || t.party.Refused(ctx, token.AccessToken) != nil {
+		return resp, nil
+	}
+	next, err := t.party.Token(ctx)
+	if err != nil || next.AccessToken == token.AccessToken {
+		return resp, nil
+	}
+	// This is best effort: a body that cannot be drained only costs the
+	// connection.
+	_, _ = io.CopyN(io.Discard, resp.Body, maxUnwanted)
+	resp.Body.Close()
+	return t.send(again, next.AccessToken)
+}
+
+// maxUnwanted is how much of the body of a 401 is read to keep the connection.
+const maxUnwanted = 4 << 10
+
+// trusts reports whether the token may go along: the request is for a named
+// origin, and no other origin has led to it.
+func (t *userTransport) trusts(r *http.Request) bool {
+	for {
+		if !t.origins[outbound.Origin(r.URL)] {
+			return false
+		}
+		if r.Response == nil {
+			return true
+		}
+		if r = r.Response.Request; r == nil {
+			return false
+		}
+	}
+}
+
+// send sends a request with the token, or without one if it is "".
+func (t *userTransport) send(r *http.Request, token string) (*http.Response, error) {
+	sent := r
+	if token != "" {
+		sent = r.Clone(r.Context())
+		sent.Header.Set("Authorization", "Bearer "+token) // RFC 6750 §2.1
+	}
+	base := t.party.config.APITransport
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	resp, err := base.RoundTrip(sent)
+	if resp != nil {
+		resp.Request = r // without the token; trusts needs it after a redirect
+	}
+	return resp, err
+}
+
+// refusesToken reports whether an API answered that the token is no longer
+// good (RFC 6750 §3.1).
+func refusesToken(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusUnauthorized {
+		return false
+	}
+	challenges, err := challenge.Parse(resp.Header.Values("WWW-Authenticate"))
+	return err == nil && slices.ContainsFunc(challenges, func(c challenge.Challenge) bool {
+		return strings.EqualFold(c.Scheme, "Bearer") && c.Params["error"] == "invalid_token"
+	})
+}
+
+// repeatable returns a copy of a request that was sent, to be sent again.
+func repeatable(r *http.Request) (*http.Request, bool) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r, true
+	}
+	if r.GetBody == nil {
+		return nil, false
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	again := r.Clone(r.Context())
+	again.Body = body
+	return again, true
+}
+
+// Refused says that an API did not accept the token of the session on ctx,
+// although it has not expired: the provider may have revoked it. Refused renews
+// the tokens if the session still has that token. Token then returns the new
+// one. HTTPClient calls it for you.
+//
+// A session's tokens are renewed for this reason at most once in 30 seconds, so
+// that an API that refuses everything does not drive the token endpoint. Errors
+// are as for Token: "no_token" if there is no refresh token,
+// "token_unavailable" if the tokens cannot be renewed now or were just renewed,
+// and "login_required" if the session has ended.
+func (rp *RelyingParty) Refused(ctx context.Context, token string) error {
+	live, err := rp.liveFrom(ctx)
+	if err != nil {
+		return err
+	}
+	rec := live.record()
+	switch {
+	case token == "" || string(rec.Access) != token:
+		return nil // another request has renewed it already
+	case len(rec.Refresh) == 0:
+		return errNoToken.because(errors.New("an API refused the access token, and there is no refresh token"))
+	}
+	next, err := rp.sessions.refreshes.Do(ctx, live.ref.Key+refusedFlight, lease.Flight, func(ctx context.Context) (session.Stored, error) {
+		return live.renewRefused(ctx, rec)
+	})
+	if err != nil {
+		return stale(err)
+	}
+	live.set(next)
+	return nil
+}
+
+// refusedFlight is added to a session's key for the flight of renewRefused. All
+// callers share it, so that none comes between a renewal and its note.
+const refusedFlight = " refused"
+
+// renewRefused renews the tokens unless that was just tried for the same reason.
+func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (session.Stored, error) {
+	refused, token := l.party.refused, string(rec.Access)
+	if left := refused.wait(l.ref.Key, token, l.sessions.now()); left > 0 {
+		return session.Stored{}, errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
+	}
+	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
+	if err != nil || string(next.Record.Access) == token { // some servers send the old one again
+		refused.failed(l.ref.Key)
+	}
+	return next, err
+}
+
+const (
+	// refusedEvery is the least time between two renewals of a session's tokens
+	// that an API caused. A session has one on each replica.
+	refusedEvery = 30 * time.Second
+	// maxRefused is how many sessions are remembered for that. If there are
+	// more, no API causes a renewal for another session.
+	maxRefused = 4096
+)
+
+// refusals remembers which sessions had their tokens renewed because an API
+// refused one. It is safe for concurrent use.
+type refusals struct {
+	mu   sync.Mutex
+	last map[string]refusedToken // by the session's key; guarded by mu
+}
+
+type refusedToken struct {
+	at     time.Time
+	digest string // of the token
+	failed bool   // it could not be renewed, or is the same again
+}
+
+// wait returns 0 if the tokens of a session may be renewed now, and notes that
+// they are. Otherwise it returns how long to wait. Requests that had the same
+// token refused share one renewal.
+func (s *refusals) wait(key, token string, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine := refusedToken{at: now, digest: string(digest("refused", token))}
+	if last, ok := s.last[key]; ok && now.Before(last.at.Add(refusedEvery)) {
+		if last.digest == mine.digest && !last.failed {
+			return 0
+		}
+		return last.at.Add(refusedEvery).Sub(now)
+	}
+	if len(s.last) >= maxRefused {
+		maps.DeleteFunc(s.last, func(_ string, r refusedToken) bool { return !now.Before(r.at.Add(refusedEvery)) })
+	}
+	if len(s.last) >= maxRefused {
+		return refusedEvery
+	}
+	if s.last == nil {
+		s.last = map[string]refusedToken{}
+	}
+	s.last[key] = mine
+	return 0
+}
+
+// failed notes that the renewal did not succeed.
+func (s *refusals) failed(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.last[key]
+	r.failed = true
+	s.last[key] = r
+}
+
+// expiry returns when the access token of an answer expires. If the provider
+// does not say, the configuration does.
+func (rp *RelyingParty) expiry(t *backchannel.Tokens) time.Time {
+	if t.Expires.IsZero() && rp.config.TokenLifetime > 0 {
+		return t.Requested.Add(rp.config.TokenLifetime)
+	}
+	return t.Expires
 }
 
 // ClaimToken is a token that proves claims about the requesting party.

@@ -34,9 +34,12 @@ type ProviderConfig struct {
 	// response, 10 s per call, no redirects, and https only (http on
 	// loopback).
 	Transport http.RoundTripper
-	// Metadata, if not nil, is used instead of discovery. Its Issuer is
-	// ignored.
+	// Metadata, if not nil, is used instead of discovery, as far as it goes: a
+	// UMATransport needs only a token endpoint. Its Issuer is ignored.
 	Metadata *Metadata
+	// Dialect names the product if it deviates from UMA and Metadata does not
+	// show it. Metadata from discovery shows it.
+	Dialect Dialect
 	// Keys, if not nil, are the provider's signing keys. Then none are
 	// fetched.
 	Keys []jose.JSONWebKey
@@ -58,6 +61,13 @@ type ProviderConfig struct {
 	InsecureHTTP bool
 }
 
+// Dialect is a product whose UMA deviates from the specifications.
+type Dialect string
+
+// Keycloak never asks for claims, asks owners unless told not to, and has forms
+// of its own for introspection and registration.
+const Keycloak Dialect = "keycloak"
+
 // complete checks the settings and fills in the defaults.
 func (c *ProviderConfig) complete(issuer string) error {
 	var wrong problems
@@ -78,6 +88,9 @@ func (c *ProviderConfig) complete(issuer string) error {
 			wrong.add("SigningAlgorithms", "%q is not an asymmetric signature algorithm", alg)
 		}
 	}
+	if c.Dialect != "" && c.Dialect != Keycloak {
+		wrong.add("Dialect", "%q is not one of keycloak", c.Dialect)
+	}
 	c.Keys, c.SigningAlgorithms = slices.Clone(c.Keys), slices.Clone(c.SigningAlgorithms)
 	if c.Metadata != nil {
 		for _, err := range c.Metadata.checkEndpoints(c.InsecureHTTP) {
@@ -87,6 +100,10 @@ func (c *ProviderConfig) complete(issuer string) error {
 		md.Issuer = issuer
 		md.ScopesSupported = slices.Clone(md.ScopesSupported)
 		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
+		md.UserInfoAlgorithms = slices.Clone(md.UserInfoAlgorithms)
+		md.TokenAuthMethods = slices.Clone(md.TokenAuthMethods)
+		md.RevocationAuthMethods = slices.Clone(md.RevocationAuthMethods)
+		md.IntrospectionAuthMethods = slices.Clone(md.IntrospectionAuthMethods)
 		c.Metadata = &md
 	}
 	if c.Logger == nil {
@@ -104,6 +121,11 @@ type RelyingPartyConfig struct {
 	// registered at the provider. It must be https, or http on loopback.
 	// Required.
 	RedirectURL string
+	// PathPrefix is what a proxy strips from the path of every request, such
+	// as "/app" if browsers open "/app/notes" and this process is asked for
+	// "/notes". Every other path and address of this config is what browsers
+	// see, with the prefix. http.StripPrefix needs no PathPrefix.
+	PathPrefix string
 	// Scopes are requested in addition to "openid", for example "profile" and
 	// "email".
 	Scopes []string
@@ -115,41 +137,73 @@ type RelyingPartyConfig struct {
 	// party only.
 	Sessions *Sessions
 	// LoginURL is the path of LoginHandler, if it is mounted. The body of a
-	// 401 names it. Nobody is sent back to it after sign-in.
+	// 401 names it. Nobody is sent back to it after sign-in. "" means the path
+	// of RedirectURL with "login" as its last segment, if Handler serves it,
+	// and otherwise none.
 	LoginURL string
 	// LogoutURL is the address of LogoutHandler, as registered at the provider
 	// for redirecting back (post_logout_redirect_uri). "" means the origin of
-	// RedirectURL with the path of the request to LogoutHandler.
+	// RedirectURL with the path of the request to LogoutHandler. Handler then
+	// serves it at the path of RedirectURL with "logout" as its last segment.
 	LogoutURL string
 	// HomeURL is the path to go to after a sign-in without a return path. Our
-	// own pages link to it. "" means "/".
+	// own pages link to it. "" means "/", after PathPrefix.
 	HomeURL string
 	// LoggedOutURL is the path to go to after sign-out. "" means a small page
 	// of our own.
 	LoggedOutURL string
 	// TrustedOrigins are other origins, such as "https://app.example.org",
-	// whose unsafe requests are accepted.
+	// whose unsafe requests are accepted. Those of RedirectURL's origin always
+	// are, whatever Host a proxy sends.
 	TrustedOrigins []string
+	// AllowUpgrades are protocols, besides "websocket", that a request behind
+	// a guard may be upgraded to. Any other Upgrade is removed from the
+	// request. HTTP itself, such as "h2c", is an error: a tunnel of HTTP leads
+	// past every guard.
+	AllowUpgrades []string
 	// OwnerGrants stores the grants that the OwnerGrant requirement asks for. It
 	// must be of the same issuer and client.
 	OwnerGrants *OwnerGrants
 	// OnSignIn, if not nil, runs at every sign-in before the session exists.
 	// It may link a local user, add claims to the identity with SetClaim, or
-	// refuse the sign-in with an error. If the error is an *Error, it is the
+	// refuse the sign-in with an error. What it sets is kept when the tokens
+	// are renewed. If the error is an *Error, it is the
 	// answer. Any other error is answered with 503.
 	//
 	// Other changes to the identity are ignored. The callback waits for
 	// OnSignIn, and ctx ends after some seconds. It must be safe for
 	// concurrent use.
 	OnSignIn func(ctx context.Context, id *Identity) error
+	// OnRefresh, if not nil, runs after the tokens of a session were renewed and
+	// its claims replaced by the provider's newest. What OnSignIn set with
+	// SetClaim, or took away, lies on top of them; OnRefresh may set it anew.
+	// An error ends the session, and the person has to sign in again. Only an
+	// *Error with a status of 500 or above is trouble: what the application
+	// set before then stays until the next refresh.
+	//
+	// Other changes to the identity are ignored. Requests may wait for
+	// OnRefresh, and ctx ends after some seconds. It must be safe for
+	// concurrent use.
+	OnRefresh func(ctx context.Context, id *Identity) error
 	// ErrorHandler, if not nil, answers every request that the relying party
 	// refuses, both pages and JSON. Retry-After, Cache-Control and
 	// WWW-Authenticate are already set on w. The status is e.Status unless the
 	// handler sends another. nil means simple responses of our own.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
+	// APITransport carries the requests of HTTPClient. nil means
+	// http.DefaultTransport.
+	APITransport http.RoundTripper
+	// TokenLifetime is how long an access token is believed if the provider
+	// does not say when it expires. Then it is renewed. 0 means until the
+	// session ends or an API refuses it (see Refused).
+	TokenLifetime time.Duration
 	// SkipUserInfo turns off the user info request at sign-in. The claims are
 	// then only those of the ID Token.
 	SkipUserInfo bool
+	// SessionProtocolClaims makes SessionHandler tell a script the protocol
+	// claims as well ("nonce", "sid", "at_hash", "acr" and others that are about
+	// the sign-in). Otherwise it leaves them out.
+	SessionProtocolClaims bool
 }
 
 // ownParams are the parameters of an authorization request that only this
@@ -167,15 +221,23 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.ownURL("LogoutURL", c.LogoutURL)
 	}
 	wrong.scopes(c.Scopes)
+	if c.TokenLifetime < 0 {
+		wrong.add("TokenLifetime", "negative")
+	}
 	for _, name := range ownParams {
 		if c.AuthParams.Has(name) {
 			wrong.add("AuthParams", "%q is set by gatehouse", name)
 		}
 	}
-	if c.HomeURL == "" {
-		c.HomeURL = "/"
-	}
 	wrong.ownPath("LoginURL", c.LoginURL)
+	c.PathPrefix = strings.TrimSuffix(c.PathPrefix, "/")
+	wrong.ownPath("PathPrefix", c.PathPrefix)
+	if strings.Contains(c.PathPrefix, "?") {
+		wrong.add("PathPrefix", "%q has a query", c.PathPrefix)
+	}
+	if c.HomeURL == "" {
+		c.HomeURL = c.PathPrefix + "/"
+	}
 	wrong.ownPath("HomeURL", c.HomeURL)
 	wrong.ownPath("LoggedOutURL", c.LoggedOutURL)
 	cross = http.NewCrossOriginProtection()
@@ -186,6 +248,12 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	}
 	if c.OwnerGrants != nil {
 		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
+	}
+	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
+	if redirect != nil { // what the browser calls this site (RFC 6454 §6.1)
+		if err := cross.AddTrustedOrigin(outbound.Origin(redirect)); err != nil {
+			wrong.add("RedirectURL", "%w", err)
+		}
 	}
 	switch {
 	case c.Sessions != nil:
@@ -211,11 +279,31 @@ type SessionsConfig struct {
 	// bytes. The first key seals, and all keys open. To rotate, add the new
 	// key last, deploy, then move it first.
 	//
+	// To make a key, run "openssl rand -base64 32" and pass its output as it
+	// is, from wherever your deployment keeps secrets:
+	//
+	//	Keys: []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))},
+	//
 	// Without Keys, a random key is made on first use and kept in the store.
-	// It seals only cookies; records are then not sealed.
+	// It seals only cookies; records are then not sealed. With Keys, a record
+	// that is not sealed is not a session, because anybody who can write to
+	// the store could have made it.
+	//
+	// So adding the first key signs everybody out, once. To avoid that, deploy
+	// every replica with Keys and InsecureUnsealed. A replica that does not
+	// have the key yet takes a sealed record for no session, so replace all
+	// replicas in one step, or send each person to one replica. After one
+	// Lifetime, deploy without InsecureUnsealed.
 	Keys []Secret
-	// Name distinguishes the session cookies of several Sessions on one
-	// origin.
+	// InsecureUnsealed accepts records that are not sealed although there are
+	// Keys. It is for the change to the first key, as described there. Whoever
+	// can write to the store can sign in as anybody until it is off again. A
+	// warning is logged once.
+	InsecureUnsealed bool
+	// Name distinguishes several Sessions on one origin or in one store. A
+	// cookie of one is worth nothing at another. Name and origin are part of
+	// the key of every record and of the name of the session cookie, so
+	// changing either signs everybody out.
 	Name string
 	// Lifetime is how long a session lasts at most, from the start of its
 	// sign-in. 0 means 12 hours. It must be between one minute and 400 days.
@@ -293,17 +381,36 @@ type ResourceServerConfig struct {
 	Realm string
 	// PAT provides the protection API tokens of owners. nil means client
 	// credentials of Client, which work only for the owner "", the service
-	// itself. An OwnerGrants must be of the same issuer and client.
+	// itself. An OwnerGrants must be of the same issuer and client. Any other
+	// PATSource must be of the same issuer if it has a method Issuer() string.
 	PAT PATSource
 	// ResourceIDs keeps the ids that the authorization server gave to
 	// resources. nil means memory, which is refilled by listing the resources
-	// at the server.
+	// at the server. Several processes should share one. Without, two that
+	// begin at the same moment may register a resource twice. Each lists again
+	// once, 20 s after it has created one; then the smallest id wins, the other
+	// is deleted, and what was shared on it is lost. Keycloak has no duplicates.
 	ResourceIDs ResourceIDs
 	// CacheTTL is how long the facts of a token are used before the server is
 	// asked again. A permission that was taken back may still work for that
 	// long. 0 means 10 s, the maximum is 30 s, and a negative value turns
-	// caching off. Facts are never used past the token's expiry.
+	// caching off. Facts are never used past the token's expiry. A token that
+	// the server calls inactive is refused for 2 s in any case.
 	CacheTTL time.Duration
+	// RequestBudget is how long one request may spend on the authorization
+	// server in all. 0 means 1.7 s, so that a client has its answer within 2 s
+	// even if the server hangs. It must be between 10 ms and one minute.
+	RequestBudget time.Duration
+	// MaxTicketCalls is how many calls for tickets and registrations run at a
+	// time, and MaxTokenCalls how many introspections of tokens that were never
+	// seen active. They bound how far strangers can drive the authorization
+	// server. A request that would be one more gets 503 at once; Register waits
+	// for its turn. Both count all resource servers of one Provider. Tokens that
+	// were seen active are always looked up. 0 means 32.
+	MaxTicketCalls, MaxTokenCalls int
+	// AllowUpgrades are protocols, besides "websocket", that a request behind
+	// the guard may be upgraded to, as in RelyingPartyConfig.
+	AllowUpgrades []string
 	// ErrorHandler, if not nil, answers every request that is refused. The
 	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
 	// already set on w. The status is e.Status unless the handler sends
@@ -319,6 +426,17 @@ const (
 	// maxFactsTTL bounds CacheTTL, so that a revocation takes effect within 30
 	// s (IN5).
 	maxFactsTTL = 30 * time.Second
+	// requestBudget is the default of RequestBudget. A client gets its answer
+	// within 2 s even if the server hangs (UR3).
+	requestBudget = 1700 * time.Millisecond
+	// minBudget is the shortest RequestBudget in which a call can succeed.
+	minBudget = 10 * time.Millisecond
+	// maxBudget bounds RequestBudget: clients do not wait longer.
+	maxBudget = time.Minute
+	// strangersCalls is the default of MaxTicketCalls and MaxTokenCalls. It is
+	// more than honest clients need at once, because a call takes
+	// milliseconds.
+	strangersCalls = 32
 )
 
 // complete checks the settings and fills in the defaults. It reports whether
@@ -333,12 +451,12 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 	if !challenge.Printable(c.Realm) {
 		wrong.add("Realm", "it has characters that are not allowed in a header")
 	}
+	wrong.wrap("PAT", c.fits(p))
 	if c.CacheTTL > maxFactsTTL {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
 	}
-	if grants, ok := c.PAT.(*OwnerGrants); ok {
-		wrong.wrap("PAT", grants.fits(p, c.Client))
-	}
+	wrong.bounds(c)
+	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
 	if err := wrong.in("NewResourceServer"); err != nil {
 		return false, err
 	}
@@ -352,6 +470,36 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 		c.ResourceIDs, lists = &memstore.IDs{}, true
 	}
 	return lists, nil
+}
+
+// bounds checks the bounds of calls and fills in their defaults.
+func (w *problems) bounds(c *ResourceServerConfig) {
+	c.RequestBudget = cmp.Or(c.RequestBudget, requestBudget)
+	if c.RequestBudget < minBudget || c.RequestBudget > maxBudget {
+		w.add("RequestBudget", "%v is not between %v and %v", c.RequestBudget, minBudget, maxBudget)
+	}
+	for _, calls := range []struct {
+		field string
+		n     *int
+	}{{"MaxTicketCalls", &c.MaxTicketCalls}, {"MaxTokenCalls", &c.MaxTokenCalls}} {
+		if *calls.n < 0 {
+			w.add(calls.field, "negative")
+		}
+		*calls.n = cmp.Or(*calls.n, strangersCalls)
+	}
+}
+
+// fits returns an error if PAT is of another authorization server or client.
+func (c *ResourceServerConfig) fits(p *Provider) error {
+	switch pats := c.PAT.(type) {
+	case *OwnerGrants:
+		return pats.fits(p, c.Client)
+	case interface{ Issuer() string }:
+		if issuer := pats.Issuer(); p != nil && issuer != p.issuer {
+			return fmt.Errorf("the PATSource is of the issuer %q, not of %q", issuer, p.issuer)
+		}
+	}
+	return nil
 }
 
 func (c *ResourceServerConfig) defaultRealm() string {
@@ -371,16 +519,25 @@ type UMATransportConfig struct {
 	// Base carries the requests to the resource servers. nil means
 	// http.DefaultTransport.
 	Base http.RoundTripper
-	// Claims returns the proof of who the requesting party is, to push when
-	// the authorization server asks for it. nil pushes nothing.
-	// RelyingParty.ClaimToken has this type. The context has the values of the
-	// request that needs the claims, but others wait for Claims too, and it may
-	// outlive that request. It must return when the context ends.
+	// Claims returns the proof of who the requesting party is. It is pushed
+	// with the first exchange. If it returns nothing or fails, the exchange
+	// fails with claims_unavailable; an *Error keeps its own code. If the
+	// server refuses the format, one more ticket is tried without claims, but
+	// never at Keycloak. nil pushes nothing. RelyingParty.ClaimToken has this
+	// type. The context has the values of the request that needs the claims,
+	// but Claims may outlive that request.
 	Claims func(ctx context.Context) (ClaimToken, error)
+	// ClaimsWhenAsked pushes Claims only when the authorization server asks
+	// for them. Keycloak gets them with the first exchange all the same,
+	// because it never asks and would treat the client as the requesting
+	// party. If Metadata of the provider is written by hand, say in
+	// ProviderConfig.Dialect that it is a Keycloak.
+	ClaimsWhenAsked bool
 	// Party returns on whose behalf a request is made. Tokens of one party are
 	// never used for another. "" means the client itself, which is an error if
 	// Claims is set. A nil Party means the issuer and the subject of
-	// IdentityFrom, joined with a space, or "" if there is no identity.
+	// IdentityFrom, joined with a space, or "" if there is no identity. For an
+	// identity from a requesting party token (ViaUMA), "uma " precedes them.
 	Party func(ctx context.Context) string
 	// Scopes are requested in addition to those of the ticket (UMA Grant
 	// §3.3.1). The client must be registered for them.
@@ -392,10 +549,6 @@ type UMATransportConfig struct {
 	// SubmitRequest lets Keycloak ask the owner if permission is missing. By
 	// default we tell it not to. Other servers decide that themselves.
 	SubmitRequest bool
-	// PushFirst pushes Claims with the first exchange, without waiting to be
-	// asked. With Claims set, Keycloak always gets them first, because it
-	// never asks and would treat the client as the requesting party.
-	PushFirst bool
 }
 
 // defaultRounds is how many tickets one call redeems: one at first, one if the
@@ -409,8 +562,8 @@ func (c *UMATransportConfig) complete(p *Provider) error {
 	if c.MaxRounds < 0 {
 		wrong.add("MaxRounds", "negative")
 	}
-	if c.PushFirst && c.Claims == nil {
-		wrong.add("PushFirst", "there are no Claims to push")
+	if c.ClaimsWhenAsked && c.Claims == nil {
+		wrong.add("ClaimsWhenAsked", "there are no Claims to push")
 	}
 	c.Scopes = slices.Clone(c.Scopes)
 	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)
@@ -468,6 +621,19 @@ func (w *problems) ownURL(field, raw string) *url.URL {
 		return u
 	}
 	return nil
+}
+
+// upgrades checks AllowUpgrades and returns the protocols in lower case.
+func (w *problems) upgrades(names []string) []string {
+	protocols := make([]string, 0, len(names))
+	for _, name := range names {
+		protocol, ok := navigation.UpgradeProtocol(name)
+		if !ok {
+			w.add("AllowUpgrades", "%q is not a protocol that guards can let pass", clip(name))
+		}
+		protocols = append(protocols, protocol)
+	}
+	return protocols
 }
 
 // ownPath checks a path of this site. "" is allowed.

@@ -61,7 +61,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	})
 	_, emptyTransport := gatehouse.NewUMATransport(nil, gatehouse.UMATransportConfig{MaxRounds: -1})
 	_, badTransport := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{
-		Client: gatehouse.Client{ID: "n"}, PushFirst: true, Scopes: []string{"a b"},
+		Client: gatehouse.Client{ID: "n"}, ClaimsWhenAsked: true, Scopes: []string{"a b"},
 	})
 	_, emptyGrants := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{})
 	shared, err := gatehouse.NewSessions(gatehouse.SessionsConfig{})
@@ -133,7 +133,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"resource server of nothing", emptyServer, []string{"provider", "Client.ID"}},
 		{"resource server, all at once", badServer, []string{"Audience[1]", "Realm", "CacheTTL"}},
 		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},
-		{"transport, all at once", badTransport, []string{"PushFirst", "Scopes", `"a b" is not one scope`}},
+		{"transport, all at once", badTransport, []string{"ClaimsWhenAsked", "Scopes", `"a b" is not one scope`}},
 		{"grants of nothing", emptyGrants, []string{"provider", "Client.ID"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestConfigIsCopied(t *testing.T) {
 
 // Static metadata is copied as well.
 func TestMetadataIsCopied(t *testing.T) {
-	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7"}
+	md := &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/realm/ep/az-3f", TokenEndpoint: "https://op.test/realm/ep/tok-7", JWKSURI: "https://op.test/realm/ep/keys-1"}
 	s := world.NewSite(t, func(o *world.SiteOptions) { o.Provider = func(c *gatehouse.ProviderConfig) { c.Metadata = md } })
 	md.AuthorizationEndpoint = "https://evil.example/"
 	ana := s.Visitor("ana")

@@ -2,6 +2,7 @@ package gatehouse
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,11 +11,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/discovery"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/places"
+	"example.com/gatehouse/internal/swap"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -33,6 +38,9 @@ const (
 	// within 30 s of the provider's return.
 	metadataBackoff    = 3 * time.Second
 	metadataBackoffMax = 24 * time.Second
+	// maxTold is how many defects of metadata and keys are reported, so that a
+	// provider that changes them at every fetch fills neither log nor memory.
+	maxTold = 256
 )
 
 // Provider is one OpenID provider or UMA authorization server: its issuer, its
@@ -53,7 +61,24 @@ type Provider struct {
 	openid   *backchannel.Kept[*Metadata]
 	uma      *backchannel.Kept[*Metadata]
 	algs     []string
+	// The calls that strangers cause at the authorization server, over all
+	// resource servers: for tickets and registrations, and about tokens that
+	// were never seen active.
+	ticketCalls, tokenCalls places.Pool
+	fixed                   bool // the keys are given, so none are fetched
+
+	mu      sync.Mutex
+	defects [2]discovery.Defects // of each document as last fetched; guarded by mu
+	told    map[string]bool      // defects that are in the log already; guarded by mu
+	dialect Dialect
+	written *Metadata // by hand, or nil
 }
+
+// The documents that a server publishes.
+const (
+	documentOpenID = iota // of OpenID Connect Discovery or RFC 8414
+	documentUMA
+)
 
 // NewProvider returns a Provider for issuer. The issuer must equal, byte for
 // byte, the one in the provider's metadata and tokens. A nil config means all
@@ -77,6 +102,10 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		logger:   c.Logger,
 		events:   c.Events,
 		algs:     c.SigningAlgorithms,
+		fixed:    c.Keys != nil,
+		told:     map[string]bool{},
+		dialect:  c.Dialect,
+		written:  c.Metadata,
 	}
 	p.channel = backchannel.New(p.client, p.clock)
 	p.openid, p.uma = p.kept(p.fetchOpenID), p.kept(p.fetchUMA)
@@ -86,8 +115,9 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 			p.uma = backchannel.Always(c.Metadata)
 		}
 	}
-	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Now: p.clock})
-	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, Now: p.clock})
+	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Skipped: p.tellSkipped, Now: p.clock})
+	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, Now: p.clock})
+	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
 	}
@@ -107,6 +137,15 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.g
 // (decision 8), unless the server has no other document.
 func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.uma) }
 
+// clientMetadata returns what a UMA client needs: the given metadata if it has
+// a token endpoint, and otherwise that of umaMetadata.
+func (p *Provider) clientMetadata(ctx context.Context) (*Metadata, error) {
+	if p.written != nil && p.written.TokenEndpoint != "" {
+		return p.written, nil
+	}
+	return p.umaMetadata(ctx)
+}
+
 func (p *Provider) now() time.Time { return p.clock() }
 
 func (p *Provider) jwksURI(ctx context.Context) (string, error) {
@@ -115,7 +154,7 @@ func (p *Provider) jwksURI(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if md.JWKSURI == "" {
-		return "", errMetadataInvalid.because(errors.New("no jwks_uri"))
+		return "", errMetadataInvalid.because(p.lacks(memberKeys))
 	}
 	return md.JWKSURI, nil
 }
@@ -131,6 +170,19 @@ func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return md.IDTokenAlgorithms, nil
+}
+
+// userInfoAlgorithms returns the algorithms that user info may be signed with
+// besides. Configured algorithms are for all tokens.
+func (p *Provider) userInfoAlgorithms(ctx context.Context) ([]string, error) {
+	if len(p.algs) > 0 {
+		return nil, nil
+	}
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return md.UserInfoAlgorithms, nil
 }
 
 // Shutdown waits until the fetches of metadata and keys that requests have
@@ -171,14 +223,82 @@ func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backcha
 	return backchannel.NewKept(backchannel.KeptConfig[*Metadata]{
 		Fetch: func(ctx context.Context) (*Metadata, backchannel.Life, error) {
 			md, err := fetch(ctx)
-			return md, backchannel.Life{RenewAt: p.now().Add(metadataAge)}, err
+			life := backchannel.Life{RenewAt: p.now().Add(metadataAge)}
+			if err == nil && p.stopsSignIn() { // a provider that is corrected serves again as soon as one that was away
+				life.Expires = p.now().Add(metadataBackoffMax)
+			}
+			return md, life, err
 		},
+		Fetched: func(ctx context.Context, _ *Metadata) { p.tellDefects(ctx) },
 		Failed: func(ctx context.Context, err error) {
-			p.emit(ctx, Event{Name: EventTrouble, Code: troubleMetadata, Err: err})
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleMetadata, troubleDocument), Err: err})
 		},
 		Now: p.now, Timeout: outbound.Timeout, Wait: metadataWait,
 		Pause: metadataBackoff, MaxPause: metadataBackoffMax,
 	})
+}
+
+// tellDefects reports each member that is not used once, however often the
+// document is fetched.
+func (p *Provider) tellDefects(ctx context.Context) {
+	p.mu.Lock()
+	documents := p.defects
+	p.mu.Unlock()
+	for _, defects := range documents {
+		for _, name := range defects.Names() {
+			if p.once(name) {
+				p.emit(ctx, Event{Name: EventTrouble, Code: troubleMember, Err: fmt.Errorf("%s: %w", name, defects[name])})
+			}
+		}
+	}
+}
+
+// tellSkipped reports each key that is not used, once.
+func (p *Provider) tellSkipped(ctx context.Context, skipped []keyset.Skipped) {
+	for _, k := range skipped {
+		code := troubleKey
+		if k.Other {
+			code = troubleKeyUse
+		}
+		if what := fmt.Sprintf("kid %q: %s", k.Kid, k.Reason); p.once(what) {
+			p.emit(ctx, Event{Name: EventTrouble, Code: code, Err: fmt.Errorf("key %d, %s", k.Place, what)})
+		}
+	}
+}
+
+// once reports whether what is new.
+func (p *Provider) once(what string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told[what] || len(p.told) >= maxTold {
+		return false
+	}
+	p.told[what] = true
+	return true
+}
+
+// awaitMetadata is Metadata for a caller that waits as long as ctx allows, also
+// for the end of the pause after a failed fetch, if there is time for it.
+func (p *Provider) awaitMetadata(ctx context.Context) (*Metadata, error) {
+	waited := time.Duration(-1)
+	for {
+		md, err := p.openid.Await(ctx)
+		if err == nil {
+			return md, nil
+		}
+		deadline, ok := ctx.Deadline()
+		pause, paused := errors.AsType[*backchannel.Paused](err)
+		switch {
+		case ctx.Err() != nil || !ok || mistake(err) != nil, // waiting does not help
+			paused && (pause.Left == waited || time.Until(deadline) <= pause.Left): // or the clock stands still
+			return nil, asError(err, errProviderUnavailable)
+		case paused:
+			waited = pause.Left
+			if swap.Pause(ctx, pause.Left) != nil {
+				return nil, asError(err, errProviderUnavailable)
+			}
+		}
+	}
 }
 
 func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata]) (*Metadata, error) {
@@ -192,9 +312,9 @@ func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata
 // fetchOpenID fetches the OpenID Connect Discovery document (§4). If the
 // provider has none, it fetches that of RFC 8414 §3.
 func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
-	md, err := p.fetchMetadata(ctx, appended(p.issuer, "openid-configuration"))
+	md, err := p.fetchMetadata(ctx, documentOpenID, appended(p.issuer, "openid-configuration"))
 	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
-		md, err = p.fetchMetadata(ctx, inserted(p.issuer, "oauth-authorization-server"))
+		md, err = p.fetchMetadata(ctx, documentOpenID, inserted(p.issuer, "oauth-authorization-server"))
 	}
 	if err != nil {
 		return nil, err
@@ -206,7 +326,10 @@ func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
 // fetchUMA fetches the UMA members (UMA Grant §2). The rest comes from the
 // OpenID or RFC 8414 document, if the server has one.
 func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
-	uma, err := p.fetchMetadata(ctx, appended(p.issuer, "uma2-configuration"))
+	uma, err := p.fetchMetadata(ctx, documentUMA, appended(p.issuer, "uma2-configuration"))
+	if p.written != nil && ErrorCode(err) == errMetadataMissing.code {
+		return p.written, nil // it serves as far as it goes
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -222,23 +345,43 @@ func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
 	return &md, nil
 }
 
-func (p *Provider) fetchMetadata(ctx context.Context, url string) (*Metadata, error) {
-	var md Metadata
-	if _, err := outbound.GetJSON(ctx, p.client, url, metadataLimit, &md); err != nil {
+func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) (*Metadata, error) {
+	var members map[string]json.RawMessage
+	if _, err := outbound.GetJSON(ctx, p.client, url, metadataLimit, &members); err != nil {
 		if errors.Is(err, outbound.ErrNotJSON) || errors.Is(err, outbound.ErrTooLarge) {
 			return nil, errMetadataInvalid.because(err)
 		}
-		return nil, errProviderUnavailable.because(err)
+		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Lasting() {
+			return nil, errMetadataMissing.because(err)
+		}
+		return nil, outage(err).because(err)
+	}
+	d := discovery.New(members, discovery.Rules{
+		HTTPS:        hasScheme(p.issuer, "https") && !p.insecure,
+		InsecureHTTP: p.insecure,
+	})
+	md := readMetadata(d)
+	for _, name := range []string{memberIssuer, memberAlgorithms} { // whom to believe, and how, is never guessed
+		if err := d.Defects()[name]; err != nil {
+			return nil, errMetadataInvalid.because(fmt.Errorf("%s: %w", name, err))
+		}
 	}
 	// The document must name the issuer it was requested for (Discovery §4.3,
 	// RFC 8414 §3.3).
 	if md.Issuer != p.issuer {
 		return nil, errMetadataIssuer.because(fmt.Errorf("configured %q, metadata says %q", p.issuer, clip(md.Issuer)))
 	}
-	if wrong := md.checkEndpoints(p.insecure); len(wrong) > 0 {
-		return nil, errMetadataInvalid.because(errors.Join(wrong...))
-	}
-	return &md, nil
+	p.mu.Lock()
+	p.defects[document] = d.Defects()
+	p.mu.Unlock()
+	return md, nil
+}
+
+// hasScheme reports whether an address has the scheme, in any case (RFC 3986
+// §3.1).
+func hasScheme(address, scheme string) bool {
+	has, _, _ := strings.Cut(address, ":")
+	return strings.EqualFold(has, scheme)
 }
 
 // appended returns the well-known address as OpenID Connect Discovery §4 and
@@ -280,6 +423,16 @@ type Metadata struct {
 	// ResponseIssuer says that authorization responses carry iss (RFC 9207
 	// §3).
 	ResponseIssuer bool `json:"authorization_response_iss_parameter_supported"`
+	// UserInfoAlgorithms are the algorithms that the provider signs user info
+	// with, in addition to IDTokenAlgorithms.
+	UserInfoAlgorithms []string `json:"userinfo_signing_alg_values_supported"`
+	// TokenAuthMethods, RevocationAuthMethods and IntrospectionAuthMethods are
+	// how clients authenticate at the endpoint of that name (RFC 8414 §2). nil
+	// means AuthBasic, and at the introspection endpoint what TokenAuthMethods
+	// says.
+	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
 
 	// Members of UMA Federated Authorization §2.
 	PermissionEndpoint           string `json:"permission_endpoint"`
@@ -287,6 +440,90 @@ type Metadata struct {
 	ClaimsInteractionEndpoint    string `json:"claims_interaction_endpoint"`
 	// PolicyEndpoint exists only at Keycloak, so it identifies such a server.
 	PolicyEndpoint string `json:"policy_endpoint"`
+}
+
+// The members that are named more than once.
+const (
+	memberIssuer        = "issuer"
+	memberAlgorithms    = "id_token_signing_alg_values_supported"
+	memberAuthorization = "authorization_endpoint"
+	memberToken         = "token_endpoint"
+	memberUserInfo      = "userinfo_endpoint"
+	memberKeys          = "jwks_uri"
+	memberEndSession    = "end_session_endpoint"
+	memberRevocation    = "revocation_endpoint"
+	memberIntrospection = "introspection_endpoint"
+	memberPermission    = "permission_endpoint"
+	memberRegistration  = "resource_registration_endpoint"
+)
+
+// readMetadata reads a document that was fetched. A defect costs only its own
+// member.
+func readMetadata(d *discovery.Document) *Metadata {
+	return &Metadata{
+		Issuer:                       d.Text(memberIssuer),
+		AuthorizationEndpoint:        d.Endpoint(memberAuthorization),
+		TokenEndpoint:                d.Endpoint(memberToken),
+		UserInfoEndpoint:             d.Endpoint(memberUserInfo),
+		JWKSURI:                      d.Endpoint(memberKeys),
+		EndSessionEndpoint:           d.Endpoint(memberEndSession),
+		RevocationEndpoint:           d.Endpoint(memberRevocation),
+		IntrospectionEndpoint:        d.Endpoint(memberIntrospection),
+		ScopesSupported:              d.List("scopes_supported"),
+		IDTokenAlgorithms:            d.List(memberAlgorithms),
+		ResponseIssuer:               d.Promised("authorization_response_iss_parameter_supported"), // a downgrade would go unnoticed
+		UserInfoAlgorithms:           d.List("userinfo_signing_alg_values_supported"),
+		TokenAuthMethods:             d.List("token_endpoint_auth_methods_supported"),
+		RevocationAuthMethods:        d.List("revocation_endpoint_auth_methods_supported"),
+		IntrospectionAuthMethods:     d.List("introspection_endpoint_auth_methods_supported"),
+		PermissionEndpoint:           d.Endpoint(memberPermission),
+		ResourceRegistrationEndpoint: d.Endpoint(memberRegistration),
+		ClaimsInteractionEndpoint:    d.Text("claims_interaction_endpoint"),
+		PolicyEndpoint:               d.Text("policy_endpoint"),
+	}
+}
+
+// lacks returns an error that says why a member is not there.
+func (p *Provider) lacks(member string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, defects := range p.defects {
+		if err := defects[member]; err != nil {
+			return fmt.Errorf("%s: %w", member, err)
+		}
+	}
+	return errors.New("no " + member)
+}
+
+// defective reports whether the document of sign-in has a member that is not
+// used.
+func (p *Provider) defective(member string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.defects[documentOpenID][member] != nil
+}
+
+// stopsSignIn reports whether a defect stops sign-ins or token requests.
+func (p *Provider) stopsSignIn() bool {
+	return slices.ContainsFunc([]string{memberAuthorization, memberToken, memberUserInfo, memberKeys}, p.defective)
+}
+
+// checkSignIn reports what would stop a sign-in after the person has come back.
+func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error {
+	switch {
+	case md.AuthorizationEndpoint == "":
+		return errMetadataInvalid.because(p.lacks(memberAuthorization))
+	case md.TokenEndpoint == "":
+		return errMetadataInvalid.because(p.lacks(memberToken))
+	case md.JWKSURI == "" && !p.fixed:
+		return errMetadataInvalid.because(p.lacks(memberKeys))
+	case p.defective(memberUserInfo) && !skipUserInfo:
+		return errMetadataInvalid.because(p.lacks(memberUserInfo))
+	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
+		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
+	}
+	_, err := c.at(md.TokenAuthMethods)
+	return err
 }
 
 func (md *Metadata) clearUMA() { md.takeUMA(&Metadata{}) }
@@ -297,33 +534,39 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 	md.ClaimsInteractionEndpoint = uma.ClaimsInteractionEndpoint
 	md.PolicyEndpoint = uma.PolicyEndpoint
 	if md.IntrospectionEndpoint == "" {
-		md.IntrospectionEndpoint = uma.IntrospectionEndpoint
+		md.IntrospectionEndpoint, md.IntrospectionAuthMethods = uma.IntrospectionEndpoint, uma.IntrospectionAuthMethods
 	}
 	if md.TokenEndpoint == "" {
-		md.TokenEndpoint = uma.TokenEndpoint
+		md.TokenEndpoint, md.TokenAuthMethods = uma.TokenEndpoint, uma.TokenAuthMethods
 	}
 }
 
 // isKeycloak reports whether the server is a Keycloak, which deviates from UMA
 // in known ways (see internal/testkit/umacases). Keycloak's metadata has a
 // policy endpoint and no claims interaction endpoint.
-func (md *Metadata) isKeycloak() bool {
-	return md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""
+func (p *Provider) isKeycloak(md *Metadata) bool {
+	return p.dialect == Keycloak || md.PolicyEndpoint != "" && md.ClaimsInteractionEndpoint == ""
 }
 
-// checkEndpoints reports every endpoint that is not an absolute URL or that
-// would send in clear text. It runs before anything is sent to any of them.
+// isStandard reports whether the server is known to be no Keycloak. Metadata
+// written by hand may leave out what would show it.
+func (p *Provider) isStandard(md *Metadata) bool {
+	return !p.isKeycloak(md) && (md != p.written || md.ClaimsInteractionEndpoint != "")
+}
+
+// checkEndpoints reports every endpoint of ProviderConfig.Metadata that is not
+// an absolute URL or that would send in clear text.
 func (md *Metadata) checkEndpoints(insecureHTTP bool) (wrong problems) {
 	for _, e := range []struct{ name, url string }{
-		{"authorization_endpoint", md.AuthorizationEndpoint},
-		{"token_endpoint", md.TokenEndpoint},
-		{"userinfo_endpoint", md.UserInfoEndpoint},
-		{"jwks_uri", md.JWKSURI},
-		{"end_session_endpoint", md.EndSessionEndpoint},
-		{"revocation_endpoint", md.RevocationEndpoint},
-		{"introspection_endpoint", md.IntrospectionEndpoint},
-		{"permission_endpoint", md.PermissionEndpoint},
-		{"resource_registration_endpoint", md.ResourceRegistrationEndpoint},
+		{memberAuthorization, md.AuthorizationEndpoint},
+		{memberToken, md.TokenEndpoint},
+		{memberUserInfo, md.UserInfoEndpoint},
+		{memberKeys, md.JWKSURI},
+		{memberEndSession, md.EndSessionEndpoint},
+		{memberRevocation, md.RevocationEndpoint},
+		{memberIntrospection, md.IntrospectionEndpoint},
+		{memberPermission, md.PermissionEndpoint},
+		{memberRegistration, md.ResourceRegistrationEndpoint},
 	} {
 		if e.url == "" {
 			continue

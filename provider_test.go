@@ -209,7 +209,7 @@ func TestShutdownComesBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				uma, err := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{
-					Client: gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")}, Base: server, PushFirst: true,
+					Client: gatehouse.Client{ID: "app", Secret: gatehouse.NewSecret("s")}, Base: server,
 					Party: func(context.Context) string { return "ana" },
 					Claims: func(ctx context.Context) (gatehouse.ClaimToken, error) {
 						time.Sleep(time.Second)
@@ -351,7 +351,8 @@ func TestBackChannelChecksCertificates(t *testing.T) { synctest.Test(t, testCert
 func testCertificates(t *testing.T) {
 	server, asked := tlsProvider(t, nil)
 	err := metadataOf(t, server.URL, nil)
-	if gatehouse.ErrorCode(err) != "provider_unavailable" || !strings.Contains(fmt.Sprint(err), "certificate") || asked.Load() != 0 {
+	e, ok := errors.AsType[*gatehouse.Error](err)
+	if !ok || e.Code != "certificate_refused" || e.RetryAfter != 0 || !strings.Contains(fmt.Sprint(err), "certificate") || asked.Load() != 0 {
 		t.Errorf("error %v after %d requests; want a refused certificate", err, asked.Load())
 	}
 	insecure, err := gatehouse.NewProvider(server.URL, &gatehouse.ProviderConfig{InsecureHTTP: true, Logger: slog.New(slog.DiscardHandler)})

@@ -4,10 +4,13 @@ package gatehouse
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"time"
+
+	"example.com/gatehouse/internal/jsonvalue"
+	"example.com/gatehouse/internal/token"
 )
 
 // Requirement is a condition that a guard checks in addition to sign-in. If it
@@ -70,32 +73,42 @@ func Scopes(scopes ...string) Requirement {
 
 // Claim requires the claim of that name to equal one of values. If the claim
 // is an array, one of its elements must. Without values the claim must exist
-// and not be null. Types must match: the string "true" is not the boolean
-// true. Claim panics if the name is empty.
+// and not be null. A name is one name, whatever dots are in it; ClaimAt reaches
+// into objects.
+//
+// Types must match: the string "true" is not the boolean true. Numbers of every
+// Go type are compared by value, without rounding. A number of more than 40
+// digits, or with an exponent of three, equals none. Claim panics if the type of
+// a value can never match, such as a struct, nil or []string.
 func Claim(name string, values ...any) Requirement {
-	if name == "" {
-		wire("Claim", errors.New("the name is empty"))
+	return claimAt("Claim", "claim "+name, []string{name}, values)
+}
+
+// ClaimAt is Claim for a claim inside other claims. The path goes from name to
+// name through objects, such as "realm_access", "roles". It panics if the path
+// is empty.
+func ClaimAt(path []string, values ...any) Requirement {
+	if len(path) == 0 {
+		panic("gatehouse: ClaimAt: the path is empty")
 	}
-	values = slices.Clone(values)
-	for i, v := range values {
-		if n, ok := v.(int); ok {
-			values[i] = float64(n) // the type that encoding/json decodes numbers to
-		}
+	return claimAt("ClaimAt", fmt.Sprintf("claim %q", path), slices.Clone(path), values)
+}
+
+func claimAt(caller, name string, path []string, values []any) Requirement {
+	wanted := make([]any, 0, len(values))
+	for _, v := range values {
+		w, err := jsonvalue.Of(v)
+		wire(caller, err)
+		wanted = append(wanted, w)
 	}
 	return Requirement{
-		name: "claim " + name,
+		name: name,
 		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
-			have := id.claim(name)
-			if len(values) == 0 {
-				return have != nil, nil
+			raw := id.claim(path)
+			if raw == nil || token.IsNull(raw) {
+				return false, nil
 			}
-			list, ok := have.([]any)
-			if !ok {
-				list = []any{have}
-			}
-			return slices.ContainsFunc(list, func(h any) bool {
-				return slices.ContainsFunc(values, func(v any) bool { return h != nil && reflect.DeepEqual(h, v) })
-			}), nil
+			return len(wanted) == 0 || jsonvalue.Any(raw, wanted), nil
 		},
 	}
 }

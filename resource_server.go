@@ -7,8 +7,10 @@ import (
 	"errors"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"example.com/gatehouse/internal/introspection"
+	"example.com/gatehouse/internal/memstore"
 )
 
 // ResourceServer protects an API whose tokens come from one authorization
@@ -22,8 +24,12 @@ type ResourceServer struct {
 	ids      ResourceIDs
 	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
+	upgrades []string // protocols that requests may be upgraded to
 	facts    *introspection.Cache
-	byPAT    atomic.Bool // introspection requires the protection API token instead of client authentication
+	budget   time.Duration // of one request
+	tickets  int           // calls for tickets and registrations at a time
+	tokens   int           // introspections at a time of tokens never seen active
+	byPAT    atomic.Bool   // introspection requires the protection API token instead of client authentication
 	registry registry
 }
 
@@ -44,16 +50,35 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		ids:      c.ResourceIDs,
 		lists:    lists,
 		onError:  c.ErrorHandler,
+		budget:   c.RequestBudget,
+		tickets:  c.MaxTicketCalls,
+		tokens:   c.MaxTokenCalls,
+		upgrades: c.AllowUpgrades,
+	}
+	rs.registry.ended = make(chan struct{})
+	if rs.ids == nil {
+		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
 	rs.facts = introspection.NewCache(c.CacheTTL, p.now)
 	return rs, nil
 }
 
+func (rs *ResourceServer) checkMade() error {
+	if rs == nil || rs.provider == nil {
+		return errors.New("the ResourceServer was not made by NewResourceServer")
+	}
+	return nil
+}
+
 // Shutdown waits until the calls that requests have started are done, or until
-// ctx is done. It includes those of the Provider and of an OwnerGrants. It
-// does not stop new calls, so shut down the HTTP server first.
+// ctx is done. It includes those of the Provider and of an OwnerGrants. It ends
+// the wait for duplicates (see ResourceServerConfig.ResourceIDs), but does not
+// stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
-	errs := []error{rs.facts.Wait(ctx), rs.registry.flights.Wait(ctx)}
+	if rs.checkMade() != nil {
+		return nil // it has started nothing
+	}
+	errs := []error{rs.facts.Wait(ctx), rs.registry.shut(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))

@@ -25,17 +25,21 @@ import (
 type Sessions struct {
 	keeper *session.Keeper
 	name   string
-	named  bool // made by the application: the cookie is named after Name and the origin
-	now    func() time.Time
-	app    *scs.SessionManager
+	// unsealed means that records of before the first key are read too.
+	unsealed bool
+	named    bool // made by the application: the cookie is named after Name and the origin
+	now      func() time.Time
+	app      *scs.SessionManager
 
 	refreshes flight.Group[string, session.Stored]
 	chores    flight.Group[string, struct{}] // revocations
 
 	mu      sync.Mutex
 	origin  string
+	unread  []string // keys of records that could not be read, newest last
 	parties map[partyKey]*RelyingParty
-	waits   map[*Provider]bool // of all relying parties, also of two with one partyKey
+	waits   map[*Provider]bool       // of all relying parties, also of two with one partyKey
+	doors   map[string]*RelyingParty // by the prefix of their attempts: every one, also two of one client
 }
 
 // NewSessions returns a Sessions for the config. It does no I/O. Its error
@@ -47,11 +51,15 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 	}
 	return &Sessions{
 		keeper: session.New(session.Config{
-			Store: c.Store, Keys: ring, Name: c.Name, Lifetime: c.Lifetime, Idle: c.IdleTimeout, Now: c.Now,
+			Store: c.Store, Keys: ring, Unsealed: c.InsecureUnsealed, Name: c.Name, Lifetime: c.Lifetime, Idle: c.IdleTimeout, Now: c.Now,
 		}),
-		name: c.Name, named: true, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, waits: map[*Provider]bool{},
+		name: c.Name, named: true, unsealed: c.InsecureUnsealed, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, waits: map[*Provider]bool{}, doors: map[string]*RelyingParty{},
 	}, nil
 }
+
+// maxUnread is how many records that cannot be read are remembered, so that
+// each causes one warning and not one at every request.
+const maxUnread = 256
 
 // partyKey identifies the relying party that a record belongs to.
 type partyKey struct{ issuer, client string }
@@ -87,13 +95,31 @@ func (s *Sessions) clash(origin string) error {
 func (s *Sessions) attach(rp *RelyingParty) error {
 	origin := siteOf(rp.redirect)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.clash(origin); err != nil {
-		return err
+	err, first := s.clash(origin), s.origin == ""
+	if err == nil {
+		s.origin, s.waits[rp.provider] = origin, true
+		s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
+		s.doors[rp.attemptPrefix] = rp
 	}
-	s.origin, s.waits[rp.provider] = origin, true
-	s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
-	return nil
+	s.mu.Unlock()
+	if err == nil && first && s.unsealed { // a Sessions has no log of its own
+		rp.provider.emit(context.Background(), Event{
+			Name: EventInsecureOption, Code: "insecure_unsealed",
+			Err: errors.New("InsecureUnsealed is set: whoever can write to the session store can sign in as anybody"),
+		})
+	}
+	return err
+}
+
+// once reports whether a record is met for the first time that cannot be read.
+func (s *Sessions) once(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.unread, key) {
+		return false
+	}
+	s.unread = append(s.unread[max(0, len(s.unread)-maxUnread+1):], key)
+	return true
 }
 
 // partyOf returns the relying party that the record belongs to, or nil if this
@@ -103,6 +129,13 @@ func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.parties[partyKey{rec.Issuer, rec.ClientID}]
+}
+
+// allDoors returns the relying parties at which a sign-in may be under way.
+func (s *Sessions) allDoors() []*RelyingParty {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.doors))
 }
 
 // Shutdown waits until the work that requests left behind is done: refreshes,
@@ -120,7 +153,8 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
-// before it returns. A sign-in that is under way does not survive either.
+// before it returns. A sign-in that is under way does not survive either. It
+// ends those of every Sessions on the same store.
 func (s *Sessions) RevokeAll(ctx context.Context, issuer, subject string) error {
 	return failure(s.keeper.RevokeAll(ctx, issuer, subject))
 }
@@ -133,8 +167,10 @@ type SessionInfo struct {
 	Ends     time.Time // when the session ends at the latest
 }
 
-// List returns the live sessions of a person, newest first, at most 100. Use
-// it for display only: a session that was just created may be missing.
+// List returns the live sessions of a person, newest first. It works in a
+// process without a RelyingParty too. A person has at most 100; one more ends
+// the oldest. Use it for display only: a session that was just created may be
+// missing.
 func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
 	live, err := s.keeper.List(ctx, issuer, subject)
 	if err != nil {
@@ -155,7 +191,7 @@ func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error
 		return failure(err)
 	}
 	if owner := s.partyOf(ended); owner != nil {
-		owner.ended(ctx, ended, "revoked")
+		owner.ended(ctx, ended, logoutRevoked)
 	}
 	return nil
 }

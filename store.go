@@ -146,9 +146,11 @@ func (s *singleProcess) SwapCtx(ctx context.Context, key string, old, new []byte
 
 // ResourceIDs keeps the ids that an authorization server gave to resources.
 // Keep them in the database that holds the resources, not in a session store.
-// A lost id is found again by listing the resources at the server. If that
-// fails, the resource is registered a second time, and what its owner shared
-// no longer applies.
+// A lost id is found again by listing the resources at the server.
+//
+// All processes of an application should share one. Otherwise two that begin at
+// the same moment may register a resource twice; one of the two is deleted
+// within 30 s, and what its owner shared on it no longer applies.
 //
 // An id is kept under (issuer, owner, name), where owner "" is the service
 // itself. Names and ids have up to 1,024 bytes, and ids are printable ASCII.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/swap"
@@ -351,6 +352,39 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	return err
 }
 
+// Put stores a refresh token that the application has already, for example from
+// oxd, as the grant of owner. It replaces a grant that is there. owner is the
+// subject of the person at the issuer. The token must have been issued to the
+// client of this OwnerGrants, with the scope uma_protection where the server has
+// it.
+//
+// Put asks nobody whether the token is good. The first need of a PAT exchanges
+// it; if the server refuses it then, the grant is deleted and the owner has to
+// agree as usual. From Put on the token is ours: servers that rotate refresh
+// tokens end the whole grant if it is used elsewhere too. Errors are *Error:
+// "internal" for an empty owner and for a token that is empty or longer than 16
+// KiB, "grant_store_unavailable" if the store fails.
+func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret) error {
+	switch n := len(refreshToken.Reveal()); {
+	case g == nil || g.provider == nil:
+		return errInternal.because(errors.New("the OwnerGrants was not made by NewOwnerGrants"))
+	case owner == "":
+		return errInternal.because(errors.New("a grant needs an owner"))
+	case n == 0 || n > bearer.MaxToken:
+		return errInternal.because(fmt.Errorf("a refresh token of %d bytes: it must have 1 to %d", n, bearer.MaxToken))
+	}
+	cell := g.cell(owner)
+	_, err := cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
+		if old != nil {
+			if _, err := cell.decode(old); err != nil { // perhaps of a newer version: keep it
+				return nil, err
+			}
+		}
+		return cell.encode(ownerGrant{Refresh: refreshToken.Reveal()})
+	})
+	return err
+}
+
 // scopes returns the additional scopes that a sign-in asks for to obtain a
 // grant.
 func (g *OwnerGrants) scopes(ctx context.Context) []string {
@@ -410,6 +444,9 @@ func (g *OwnerGrants) revoke(ctx context.Context, grant *ownerGrant) error {
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
+		if e := mistake(err); e != nil {
+			return also(e, errors.New("the grant is deleted here but not revoked"))
+		}
 		return errProviderUnavailable.because(fmt.Errorf("the grant is deleted here but not revoked: %w", err))
 	}
 	return nil

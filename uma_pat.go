@@ -60,7 +60,7 @@ func newServicePAT(p *Provider, c Client) *servicePAT {
 			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
 		},
 		Failed: func(ctx context.Context, err error) {
-			p.emit(ctx, Event{Name: EventTrouble, Code: troubleServiceToken, ClientID: c.ID, Err: err})
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleServiceToken, troubleServiceClient), ClientID: c.ID, Err: err})
 		},
 		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
 	})}
@@ -73,7 +73,7 @@ func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Sec
 	}
 	token, err := s.token.Instead(ctx, refused.Reveal())
 	if err != nil {
-		return Secret{}, asError(err, errClientRefused)
+		return Secret{}, asError(err, errProviderUnavailable) // a refusal has its code already
 	}
 	return NewSecret(token), nil
 }

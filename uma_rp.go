@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
+	"time"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
@@ -22,9 +22,13 @@ const (
 	// maxCallRequests bounds the requests of one call, to the resource server
 	// and the token endpoint together.
 	maxCallRequests = 8
-	// drainLimit is how many bytes of a challenge's body are read so that the
-	// connection can be reused.
+	// drainLimit and drainTime bound what is read of a challenge's body so that
+	// the connection can be reused. Nothing in the body is needed.
 	drainLimit = 64 << 10
+	drainTime  = 250 * time.Millisecond
+	// maxNamed is how much of a stranger's address an error names. No address
+	// of an authorization server is longer.
+	maxNamed = 2000
 )
 
 // UMATransport is an http.RoundTripper that obtains the permission it needs.
@@ -33,9 +37,11 @@ const (
 // and sends the request again (UMA Grant §3).
 //
 // It trusts only the provider's issuer. A challenge that names another
-// authorization server fails before anything is sent there. A token is kept in
-// memory for its party. It is sent only to the origin it was obtained for, and
-// only over https or to loopback. It does not appear in the response. A
+// authorization server fails before anything is sent there. Tokens are kept in
+// memory for their party, the newest four for each origin. They are sent only
+// to the origin they were obtained for, and only over https or to loopback.
+// They do not appear in the response. A request takes the token that last
+// served its path or the longest prefix of it, and otherwise the newest. A
 // request that already has an Authorization header is passed on unchanged.
 //
 // A resource server decides what its ticket asks for. A hostile one can pass
@@ -54,6 +60,7 @@ type UMATransport struct {
 	config   UMATransportConfig
 	tokens   *rptcache.Cache
 	flights  flight.Group[rptcache.Key, *outcome]
+	drains   flight.Group[*http.Response, struct{}]
 }
 
 // NewUMATransport returns a UMATransport that obtains its tokens at p. It does
@@ -66,11 +73,16 @@ func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 }
 
 // identityParty is the default Party. It joins issuer and subject with a
-// space. An issuer contains no space, so no two people share a key.
+// space. An issuer contains no space, so no two people share a key. A person
+// who is known from a requesting party token shares none with the same person
+// signed in: another client speaks for them.
 func identityParty(ctx context.Context) string {
 	id := IdentityFrom(ctx)
-	if id == nil || id.Subject == "" {
+	switch {
+	case id == nil || id.Subject == "":
 		return ""
+	case id.Via == ViaUMA:
+		return string(ViaUMA) + " " + id.Issuer + " " + id.Subject
 	}
 	return id.Issuer + " " + id.Subject
 }
@@ -94,11 +106,17 @@ func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget
 // or until ctx is done. An exchange may outlive the request that started it by
 // up to half a minute.
 func (t *UMATransport) Shutdown(ctx context.Context) error {
-	return errors.Join(t.flights.Wait(ctx), t.provider.Shutdown(ctx))
+	return errors.Join(t.flights.Wait(ctx), t.drains.Wait(ctx), t.provider.Shutdown(ctx))
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t == nil || t.provider == nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, errInternal.because(errors.New("the UMATransport was not made by NewUMATransport"))
+	}
 	if r.URL == nil || hasAuthorization(r.Header) {
 		return t.config.Base.RoundTrip(r)
 	}
@@ -117,12 +135,18 @@ type call struct {
 	t       *UMATransport
 	r       *http.Request
 	key     rptcache.Key
+	path    string
 	request rptcache.Request
-	sent    int             // requests to the resource server
-	left    int             // requests of either kind that are still allowed
-	rounds  int             // tickets redeemed
-	rode    bool            // tried a token that another call obtained
-	retried map[string]bool // error codes that were retried with a new ticket
+	first   rptcache.Choice
+	sent    int    // requests to the resource server
+	left    int    // requests of either kind that are still allowed
+	rounds  int    // tickets redeemed
+	rode    bool   // tried a token that another call obtained
+	own     string // the token that this call obtained last
+	bare    bool   // offers no token for an upgrade
+	silent  bool   // pushes no claims
+	refusal error  // of the upgrade
+	retried map[retry]bool
 }
 
 func (t *UMATransport) newCall(r *http.Request) (*call, error) {
@@ -135,21 +159,22 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 	if t.tokens.Denied(request) {
 		return nil, errUMADenied.because(errDeniedBefore)
 	}
-	return &call{t: t, r: r, key: key, request: request, left: maxCallRequests, retried: make(map[string]bool)}, nil
+	return &call{t: t, r: r, key: key, path: cmp.Or(r.URL.Path, "/"), request: request, left: maxCallRequests}, nil
 }
 
 // run sends the request until the response is not a UMA challenge.
 func (c *call) run() (*http.Response, error) {
-	token := ""
 	if foreignHop(c.r, c.key.Origin) == nil { // another origin chose this request
-		token = c.t.tokens.Usable(c.key)
+		c.first = c.t.tokens.Choose(c.key, c.path)
 	}
+	token := c.first.Token
 	for {
 		resp, err := c.send(token)
 		if err != nil {
 			return nil, err
 		}
 		if resp.StatusCode != http.StatusUnauthorized {
+			c.learn(resp.StatusCode, token)
 			return resp, nil
 		}
 		asked, err := challenge.FindUMA(resp.Header.Values("WWW-Authenticate"))
@@ -157,8 +182,8 @@ func (c *call) run() (*http.Response, error) {
 			c.t.tokens.Drop(c.key, token)
 			return resp, nil
 		}
-		discard(resp.Body)
-		if err := c.trust(asked, err); err != nil {
+		c.t.discard(c.r.Context(), resp)
+		if err := c.trust(asked, token, err); err != nil {
 			c.t.report(c.r.Context(), err)
 			return nil, err
 		}
@@ -166,6 +191,22 @@ func (c *call) run() (*http.Response, error) {
 		if token, err = c.permission(asked.Ticket, token); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// learn takes from an answer what it says about the token that was sent.
+func (c *call) learn(status int, token string) {
+	switch {
+	case token == "":
+	case status == http.StatusRequestHeaderFieldsTooLarge,
+		// Some servers say no more to a long header.
+		status == http.StatusBadRequest && rptcache.TooLong(token):
+		c.t.tokens.Drop(c.key, token)
+	case status >= http.StatusBadRequest: // perhaps refused before the token was looked at
+	case token == c.first.Token:
+		c.t.tokens.Served(c.key, c.path, c.first)
+	default:
+		c.t.tokens.Served(c.key, c.path, rptcache.Choice{Token: token})
 	}
 }
 
@@ -200,15 +241,17 @@ func (c *call) send(token string) (*http.Response, error) {
 	return resp, nil
 }
 
-// trust decides whether to answer the challenge, before anything is sent. A
-// malicious resource server could name its own authorization server to steal
-// our client secret and the party's claims (UMA Grant §5.8).
-func (c *call) trust(asked *challenge.UMA, unreadable error) error {
+// trust decides whether to answer the challenge to a request with this token,
+// before anything is sent. A malicious resource server could name its own
+// authorization server to steal our client secret and the party's claims (UMA
+// Grant §5.8).
+func (c *call) trust(asked *challenge.UMA, token string, unreadable error) error {
 	switch first := foreignHop(c.r, c.key.Origin); {
 	case unreadable != nil:
 		return errAmbiguousChallenge.because(unreadable)
 	case asked.Issuer != c.t.provider.issuer: // byte for byte
-		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server at %q", c.r.URL.Host, hostOf(asked.Issuer)))
+		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server %q, and this client trusts %q",
+			c.r.URL.Host, strangersAddress(asked, token), c.t.provider.issuer))
 	case c.r.URL.Scheme != "https" && !outbound.IsLoopback(c.r.URL.Hostname()):
 		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", c.r.URL.Host))
 	case first != nil:
@@ -217,28 +260,50 @@ func (c *call) trust(asked *challenge.UMA, unreadable error) error {
 	return nil
 }
 
+// strangersAddress returns the whole address that a challenge names. A hostile
+// resource server could put the token there that it received, or the ticket.
+func strangersAddress(asked *challenge.UMA, token string) string {
+	address := asked.Issuer
+	if len(address) > maxNamed {
+		address = address[:maxNamed] + "…"
+	}
+	for _, secret := range []string{token, asked.Ticket} {
+		if secret != "" {
+			address = strings.ReplaceAll(address, secret, "…")
+		}
+	}
+	return address
+}
+
 // permission returns the token for the next try, where used is the token that
 // was challenged. It is one that another call has just obtained, or else one
 // for ticket. If the exchange is refused but a new ticket may help, permission
-// returns what the cache has left, perhaps no token, so that the resource
-// server issues a new ticket.
+// returns no token, so that the resource server issues a new ticket.
 func (c *call) permission(ticket, used string) (string, error) {
 	for {
 		if c.t.tokens.Denied(c.request) {
 			return "", errUMADenied.because(errDeniedBefore)
 		}
-		if other := c.t.tokens.Usable(c.key); !c.rode && other != "" && other != used {
+		if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != "" && other != used {
 			c.rode = true
 			return other, nil
 		}
 		if c.rounds == c.t.config.MaxRounds {
+			if c.refusal != nil {
+				return "", c.refusal // what is missing was refused before
+			}
 			err := errTooManyRounds.because(fmt.Errorf("permission is still missing after %d tickets", c.rounds))
 			c.t.report(c.r.Context(), err)
 			return "", err
 		}
 		// Keep one request for using the token.
-		x := &exchange{t: c.t, key: c.key, request: c.request, ticket: ticket, budget: c.left - 1}
+		x := &exchange{t: c.t, key: c.key, path: c.path, request: c.request, ticket: ticket, used: used,
+			own: c.own, bare: c.bare, silent: c.silent, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
+			// An exchange may have ended after we looked above.
+			if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != "" && other != used {
+				return &outcome{token: other, request: c.request}, nil
+			}
 			return x.run(ctx, c.r.Context()), nil
 		})
 		switch {
@@ -253,25 +318,34 @@ func (c *call) permission(ticket, used string) (string, error) {
 		case o.err == nil && !c.rode:
 			c.rode = true
 			return o.token, nil
-		case o.err != nil && (o.request == c.request || concernsAll(o.err)) && !startsAfresh(o.err):
+		case o.err != nil && (o.request == c.request || concernsAll(o.err)) && o.again == "":
 			return "", o.err
 		}
 		// The exchange was for something else, so redeem our own ticket.
 	}
 }
 
-// conclude evaluates the outcome of the call's own exchange. For each error
-// that a new ticket may fix, it lets the call try once more.
+// conclude evaluates the outcome of the call's own exchange. For each reason
+// why a new ticket may help, it lets the call try once more.
 func (c *call) conclude(o *outcome) (string, error) {
 	if o.err == nil {
+		c.own = o.token
 		return o.token, nil
 	}
-	code := ErrorCode(o.err)
-	if !startsAfresh(o.err) || c.retried[code] {
+	if o.again == "" || c.retried[o.again] || o.again != retryTicket && c.rounds == c.t.config.MaxRounds {
 		return "", o.err
 	}
-	c.retried[code] = true
-	return c.t.tokens.Usable(c.key), nil
+	if c.retried == nil {
+		c.retried = make(map[retry]bool)
+	}
+	c.retried[o.again] = true
+	switch o.again {
+	case retryUpgrade:
+		c.bare, c.refusal = true, o.err
+	case retryFormat:
+		c.silent = true
+	}
+	return "", nil
 }
 
 // report emits the event of an exchange, or of a challenge that was not
@@ -280,10 +354,10 @@ func (t *UMATransport) report(ctx context.Context, err error) {
 	e := Event{Name: EventRPT, ClientID: t.config.Client.ID}
 	switch {
 	case err == nil:
-	case errors.As(err, new(*NeedInfoError)):
-		e.Code = "need_info"
+	case ErrorCode(err) == "" && errors.As(err, new(*NeedInfoError)):
+		e.Code = rptNeedInfo
 	case errors.As(err, new(*SubmittedError)):
-		e.Code = "request_submitted"
+		e.Code = rptSubmitted
 	default:
 		e.Code, e.Err = ErrorCode(err), err
 		if failure, ok := errors.AsType[*Error](err); ok {
@@ -325,18 +399,15 @@ func foreignHop(r *http.Request, origin string) *http.Request {
 	return nil
 }
 
-// hostOf returns the part of a stranger's address that may be shown.
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return clip(u.Host)
-}
-
-// discard reads up to drainLimit of body, so that the connection can be
-// reused, and closes it.
-func discard(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, drainLimit)
-	body.Close()
+// discard reads what there is of a challenge's body, within drainLimit and
+// drainTime, so that the connection can be reused. Then it closes the body.
+func (t *UMATransport) discard(ctx context.Context, resp *http.Response) {
+	waiting, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	_, _ = t.drains.Do(waiting, resp, drainTime, func(ctx context.Context) (struct{}, error) {
+		stop := context.AfterFunc(ctx, func() { resp.Body.Close() }) // ends a read that waits
+		defer stop()
+		_, _ = io.CopyN(io.Discard, resp.Body, drainLimit)
+		return struct{}{}, resp.Body.Close()
+	})
 }

@@ -26,16 +26,32 @@ const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDTo
 // exchange redeems one ticket. If the server asks for claims, they are pushed
 // with the new ticket of its response. Only the latest ticket is ever used.
 type exchange struct {
-	t       *UMATransport
-	key     rptcache.Key
-	request rptcache.Request
-	ticket  string // the latest
-	budget  int    // allowed number of token requests
-	sent    int
-	rpt     string // the token to upgrade
-	pushed  bool
-	spent   []string // tickets that were sent
+	t             *UMATransport
+	key           rptcache.Key
+	path          string
+	request       rptcache.Request
+	ticket        string // the latest
+	used          string // the token that was challenged
+	own           string // the token that the call obtained before
+	bare          bool   // offers no token
+	silent        bool   // pushes no claims
+	budget        int    // allowed number of token requests
+	sent          int
+	rpt           string // the token to upgrade
+	pushed        bool
+	unasked       bool     // pushed claims before the server asked for them
+	refusedFormat bool     // of these claims
+	spent         []string // tickets that were sent
 }
+
+// retry is why a new ticket may help.
+type retry string
+
+const (
+	retryTicket  retry = "the ticket was refused"
+	retryUpgrade retry = "the upgrade was refused"
+	retryFormat  retry = "the format of the claims was refused"
+)
 
 // outcome is the result of an exchange, for all callers that waited for it.
 type outcome struct {
@@ -44,6 +60,7 @@ type outcome struct {
 	sent    int    // token requests
 	token   string // set if err is nil
 	err     error
+	again   retry // "" if a new ticket would not help
 }
 
 // run makes the exchange and stores the token. The exchange ends with the
@@ -59,43 +76,65 @@ func (x *exchange) run(run, asker context.Context) *outcome {
 	defer w.End()
 
 	o := &outcome{by: x, request: x.request}
-	x.rpt = tokens.Last(x.key)
+	if !x.bare {
+		x.rpt = tokens.Upgradable(x.key, x.path, x.used)
+	}
 	answer, err := x.obtain(run, values)
-	o.sent = x.sent
+	o.sent, o.err, o.again = x.sent, err, x.again(err)
 	switch code := ErrorCode(err); {
 	case err == nil:
-		// If the response says upgraded, the new token replaces the old one.
-		// If not, the new one is still what this request needs (UMA Grant
-		// §3.3.5).
+		// Unless the response says upgraded, the new token is what this request
+		// needs and the old one what others need (UMA Grant §3.3.5).
 		o.token = answer.Access
-		w.Put(answer.Access, answer.Expires)
-	case code == errRPTRefused.code:
+		upgrades := ""
+		if answer.Upgraded {
+			upgrades = x.rpt
+		}
+		w.Put(answer.Access, answer.Expires, upgrades)
+	case code == errRPTRefused.code || code == errRPTUnusable.code && x.rpt != "":
 		tokens.Drop(x.key, x.rpt)
+	case o.again == retryUpgrade:
+		tokens.Rest(x.key, x.rpt)
 	case code == errUMADenied.code:
 		w.Deny(x.request)
 	}
-	o.err = err
 	x.t.report(values, err)
 	return o
+}
+
+// again returns why a new ticket may help after err. Servers judge an upgrade
+// by more than the ticket: Keycloak refuses it unless it may grant everything
+// (K19). What a request gets must not depend on what was requested before.
+func (x *exchange) again(err error) retry {
+	code := ErrorCode(err)
+	submitted, _ := errors.AsType[*SubmittedError](err)
+	switch {
+	case err == nil:
+	case x.refusedFormat:
+		return retryFormat
+	case x.rpt != "" && x.rpt != x.own:
+		if code == errUMADenied.code || code == errGrantRefused.code || code == errTicketRefused.code ||
+			code == errRPTRefused.code || code == errRPTUnusable.code || submitted != nil && submitted.Ticket.IsZero() {
+			return retryUpgrade
+		}
+	case code == errTicketRefused.code:
+		return retryTicket
+	case code == errRPTRefused.code:
+		return retryUpgrade
+	}
+	return ""
 }
 
 // obtain redeems the ticket. If the server asks for claims, obtain pushes them
 // with the next ticket.
 func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, error) {
-	md, err := x.t.provider.umaMetadata(ctx)
+	md, err := x.t.provider.clientMetadata(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	form := x.form(md)
-	// Keycloak never asks for claims. Without them it would issue the client's
-	// own permission instead of the party's (K11, K16).
-	if keycloak := md.isKeycloak() && x.t.config.Claims != nil; keycloak || x.t.config.PushFirst {
-		if err := x.push(values, form, nil); err != nil {
-			return nil, err
-		}
-		if keycloak && !x.pushed {
-			return nil, errClaimsUnavailable.because(errors.New("Claims returned no token"))
-		}
+	if err := x.pushFirst(values, form, md); err != nil {
+		return nil, err
 	}
 	for {
 		if x.sent >= x.budget {
@@ -112,21 +151,43 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		if !ok {
 			return nil, unavailable(err) // not repeated, because the ticket may have been used
 		}
-		if err = x.refused(refusal); x.pushed || x.t.config.Claims == nil {
-			return nil, err
+		x.refusedFormat = x.unasked && refusesFormat(refusal.Code) && x.t.provider.isStandard(md)
+		err = x.refused(refusal)
+		if n := len(x.ticket); n > keycloakTicket && ErrorCode(err) != "" && x.t.provider.isKeycloak(md) {
+			err = also(err, fmt.Errorf("the ticket has %d characters, and Keycloak ignores one of more than %d: the resource server asks for too much at once", n, keycloakTicket))
 		}
 		need, ok := err.(*NeedInfoError)
-		if !ok {
+		if !ok || x.pushed || x.silent || x.t.config.Claims == nil {
 			return nil, err
 		}
 		if err := x.push(values, form, need); err != nil {
-			return nil, err
+			e := *asError(err, errClaimsUnavailable)
+			e.Err = fmt.Errorf("%w: %w", need, err) // the person may still go there with the ticket
+			return nil, &e
 		}
 		if !x.pushed {
 			return nil, need
 		}
 		x.ticket = need.Ticket.Reveal()
 	}
+}
+
+// pushFirst adds the claims before the server asks for them. With
+// ClaimsWhenAsked it waits, but not at Keycloak, which never asks. Without them
+// Keycloak would issue the client's own permission instead of the party's (K11,
+// K16).
+func (x *exchange) pushFirst(ctx context.Context, form url.Values, md *Metadata) error {
+	if x.t.config.Claims == nil || x.silent || x.t.config.ClaimsWhenAsked && !x.t.provider.isKeycloak(md) {
+		return nil
+	}
+	if err := x.push(ctx, form, nil); err != nil {
+		return err
+	}
+	if !x.pushed {
+		return errClaimsUnavailable.because(errors.New("Claims returned no token"))
+	}
+	x.unasked = true
+	return nil
 }
 
 // form returns the parameters of the grant (UMA Grant §3.3.1).
@@ -138,7 +199,7 @@ func (x *exchange) form(md *Metadata) url.Values {
 	if x.rpt != "" {
 		form.Set("rpt", x.rpt)
 	}
-	if md.isKeycloak() && !x.t.config.SubmitRequest {
+	if x.t.provider.isKeycloak(md) && !x.t.config.SubmitRequest {
 		form.Set("submit_request", "false") // at Keycloak absent means true (K14)
 	}
 	return form

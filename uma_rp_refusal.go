@@ -3,9 +3,11 @@ package gatehouse
 // Tested in internal/e2e/uma_rp.
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -107,8 +109,14 @@ func (x *exchange) refused(r *backchannel.Refusal) error {
 		return errTicketRefused.because(r)
 	case "invalid_claim_token":
 		return errClaimsRefused.because(r)
+	case "invalid_claim_token_format", "unsupported_claim_token_format", "invalid_claim_token_or_claim_token_format":
+		return errClaimsRefused.because(r)
 	case "invalid_client":
 		return errClientRefused.because(r)
+	case "":
+		if r.Status == http.StatusUnauthorized {
+			return errClientRefused.because(r)
+		}
 	case "unauthorized_client":
 		if x.pushed && r.Status == 400 { // the session of the ID Token has ended (K11)
 			return errClaimsRefused.because(r)
@@ -203,7 +211,7 @@ func readClaims(raw json.RawMessage) []RequiredClaim {
 		TokenFormats json.RawMessage `json:"claim_token_format"`
 		Issuers      json.RawMessage `json:"issuer"`
 	}
-	if json.Unmarshal(raw, &items) != nil {
+	if strictjson.Unmarshal(raw, &items) != nil {
 		return nil
 	}
 	claims := make([]RequiredClaim, 0, len(items))
@@ -226,17 +234,23 @@ func unavailable(err error) error {
 	return e
 }
 
-// startsAfresh reports whether a new ticket may fix the failure.
-func startsAfresh(err error) bool {
-	code := ErrorCode(err)
-	return code == errTicketRefused.code || code == errRPTRefused.code
+// refusesFormat reports whether a code may mean that the server does not take
+// claims in the format in which they were pushed. UMA Grant defines no such
+// code.
+func refusesFormat(code string) bool {
+	switch code {
+	case "invalid_request", "invalid_claim_token_format", "unsupported_claim_token_format", "invalid_claim_token_or_claim_token_format":
+		return true
+	}
+	return false
 }
 
 // concernsAll reports whether the failure would occur with any ticket of the
 // party.
 func concernsAll(err error) bool {
 	switch ErrorCode(err) {
-	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errClientRefused.code,
+	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errMetadataMissing.code, errCertificate.code,
+		errEndpoint.code, errClientAuth.code, errClientRefused.code,
 		errTokenType.code, errClaimsUnavailable.code, errClaimsRefused.code:
 		return true
 	}
@@ -247,8 +261,39 @@ func concernsAll(err error) bool {
 // reach the authorization server to get a ticket: 403 with Warning 199 (UMA
 // Grant §3.2.2). Nothing was decided, so try again later. UMATransport returns
 // such a response unchanged.
+//
+// It returns false if the body says "owner_grant_missing", as that of a
+// ResourceServer does: trying again helps only after the owner has signed in
+// and agreed there. The body can still be read afterwards.
 func IsUMAUnreachable(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusForbidden && slices.ContainsFunc(resp.Header.Values("Warning"), func(v string) bool {
 		return strings.HasPrefix(v, "199 ")
-	})
+	}) && !saysOwnerMissing(resp)
 }
+
+// maxRefusal is how much of the body of a refusal is read for its code.
+// errorBody has 200 bytes.
+const maxRefusal = 4 << 10
+
+// saysOwnerMissing reads the start of the body and puts it back.
+func saysOwnerMissing(resp *http.Response) bool {
+	if resp.Body == nil {
+		return false
+	}
+	start, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	rest := io.Reader(resp.Body)
+	if err != nil { // the reader of the body gets it too
+		rest = failingReader{err}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), rest), resp.Body}
+	var body errorBody
+	return strictjson.Unmarshal(start, &body) == nil && body.Error == CodeOwnerGrantMissing
+}
+
+// failingReader returns its error.
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) { return 0, f.err }

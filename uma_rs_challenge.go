@@ -11,7 +11,9 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/strictjson"
+	"example.com/gatehouse/internal/uncached"
 )
 
 const (
@@ -23,15 +25,37 @@ const (
 	// longTicket is the length of a ticket, in bytes, from which proxies with
 	// small buffers fail (B23).
 	longTicket = 4 << 10
+	// keycloakTicket is the length of a ticket, in characters, above which a
+	// Keycloak ignores it (K25). It then answers as if there were none.
+	keycloakTicket = 4000
 )
 
 // Refuse implements Guard.
 func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	defer func() {
+		switch p := recover(); p { // of a PATSource, for example
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			defer lastAnswer(w)
+			g.refuse(w, r, g.rs.provider.panicIn(r.Context(), p))
+		}
+	}()
+	g.refuse(w, r, err)
+}
+
+func (g *umaGuard) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	uncached.Vary(w.Header(), "Authorization")
 	rs, e := g.rs, asError(err, errInternal)
 	event := Event{Name: EventRefusal, Err: e.Err}
-	if refusal, ok := errors.AsType[*umaRefusal](err); ok {
+	refusal, lacks := errors.AsType[*umaRefusal](err)
+	switch {
+	case lacks && navigation.IsPrefetch(r): // perhaps nobody will see the answer, and a ticket would be spent for it
+		e = errNoNavigation.saying(noTicket).because(errors.New("a prefetch"))
+	case lacks:
 		event, e = rs.challenge(w.Header(), r, refusal)
-	} else if e.Code == errIntrospection.code {
+	case e.Code == errIntrospection.code, e.Code == errBusy.code, mistake(e) != nil:
 		w.Header().Set("Warning", unreachable)
 	}
 	e = e.answered()
@@ -39,7 +63,7 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if event.Name != EventTicket || event.Err != nil { // an issued ticket is not a failure
 		event.Code = e.Code
 	}
-	rs.provider.emit(r.Context(), event)
+	rs.provider.emitFor(r, event)
 	rs.answer(w, r, e)
 }
 
@@ -59,13 +83,26 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 	event.Resource = resource
 	if err != nil {
 		event.Name, event.Err = EventTicket, err
+		if refusal.lack != nil {
+			event.Err = fmt.Errorf("%w (no ticket for a token that was denied: %w)", err, refusal.lack)
+		}
 		switch ErrorCode(err) {
 		case errResourceIDs.code, errGrantStore.code: // our own failure
 			return event, asError(err, errInternal)
 		}
 		h.Set("Warning", unreachable)
-		return event, errTicket.because(err)
+		switch ErrorCode(err) {
+		case errBusy.code:
+			return event, asError(err, errInternal)
+		case CodeOwnerGrantMissing: // asking again does not help: the owner has to act
+			return event, errOwnerGrantMissing.because(event.Err)
+		}
+		if mistake(err) != nil {
+			return event, errTicketMistake.because(event.Err)
+		}
+		return event, errTicket.because(event.Err)
 	}
+	event.Err = refusal.lack
 	if refusal.facts != nil {
 		rs.facts.Forget(refusal.key, refusal.facts) // the ticket may add permissions to this very token (J9)
 	}
@@ -76,7 +113,7 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal) (header, resource string, err error) {
 	var cancel context.CancelFunc
 	if refusal.deadline.IsZero() {
-		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+		ctx, cancel = context.WithTimeout(ctx, rs.budget)
 	} else {
 		ctx, cancel = context.WithDeadline(ctx, refusal.deadline)
 	}
@@ -85,12 +122,24 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 	if err != nil {
 		return "", resource, err
 	}
-	if len(ticket) > longTicket {
-		long := fmt.Errorf("a ticket of %d bytes may be too long for proxies", len(ticket))
+	if long := rs.tooLong(ctx, ticket); long != nil {
 		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.ID, Resource: resource, Err: long})
 	}
 	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)
 	return header, resource, err
+}
+
+// tooLong returns an error if the ticket may not reach the server again.
+func (rs *ResourceServer) tooLong(ctx context.Context, ticket string) error {
+	if len(ticket) > keycloakTicket {
+		if md, err := rs.provider.umaMetadata(ctx); err == nil && rs.provider.isKeycloak(md) {
+			return fmt.Errorf("a ticket of %d characters: Keycloak ignores one of more than %d, so ask for fewer resources at once", len(ticket), keycloakTicket)
+		}
+	}
+	if len(ticket) > longTicket {
+		return fmt.Errorf("a ticket of %d bytes may be too long for proxies", len(ticket))
+	}
+	return nil
 }
 
 // asked is one resource of a permission request.
@@ -134,7 +183,7 @@ func (rs *ResourceServer) ticket(ctx context.Context, need Permission) (ticket, 
 		return "", "", err
 	}
 	if md.PermissionEndpoint == "" {
-		return "", "", errMetadataInvalid.because(errors.New("no permission_endpoint"))
+		return "", "", errMetadataInvalid.because(rs.provider.lacks(memberPermission))
 	}
 	list := need.asks()
 	for i := range list {
@@ -164,11 +213,22 @@ func (rs *ResourceServer) askPermission(ctx context.Context, md *Metadata, owner
 		Resource string   `json:"resource_id"`
 		Scopes   []string `json:"resource_scopes"`
 	}
-	body := make([]permission, 0, len(list))
+	wanted := make([]permission, 0, len(list))
 	for _, a := range list {
-		body = append(body, permission{a.id, a.scopes})
+		wanted = append(wanted, permission{a.id, a.scopes})
 	}
-	return rs.callAPI(ctx, owner, http.MethodPost, md.PermissionEndpoint, body)
+	body, err := backchannel.JSON(wanted)
+	if err != nil {
+		return nil, errInternal.because(err)
+	}
+	return rs.withPAT(ctx, owner, func(pat Secret) (*backchannel.Answer, error) {
+		// A place is for the call alone, not for waiting for a PAT.
+		if err := rs.takePlace(); err != nil {
+			return nil, err
+		}
+		defer rs.provider.ticketCalls.Leave()
+		return rs.provider.channel.AsBearer(ctx, http.MethodPost, md.PermissionEndpoint, pat.Reveal(), body)
+	})
 }
 
 // heal registers the resources again that the server says it does not know
@@ -188,7 +248,7 @@ func (rs *ResourceServer) heal(ctx context.Context, list []asked, a *backchannel
 		}
 		said := refusedID{id: list[i].id}
 		if len(list) == 1 { // only then is it clear which one the code is about
-			said.gone, said.drifted = code == "invalid_resource_id", code == "invalid_scope"
+			said.gone = code == "invalid_resource_id"
 		}
 		id, err := rs.registerAgain(ctx, list[i].resource, said)
 		if err != nil {
@@ -206,13 +266,16 @@ func readTicket(a *backchannel.Answer) (string, error) {
 	}
 	var ticket string
 	err := strictjson.Object(a.Body, func(name string, v strictjson.Value) (err error) {
-		if name == "ticket" {
-			ticket, err = v.Text()
+		if name != "ticket" {
+			return nil
 		}
-		return err
+		if ticket, err = v.Text(); err != nil {
+			return fmt.Errorf("ticket: %w", err)
+		}
+		return nil
 	})
 	if err != nil {
-		return "", errProviderUnavailable.because(errors.New("permission request: the answer is not the expected JSON object"))
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: the answer is not the expected JSON object: %w", strictjson.Without(err, ticket)))
 	}
 	if ticket == "" || len(ticket) > maxTicket || !challenge.Printable(ticket) {
 		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))

@@ -8,18 +8,20 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
-	// introspectionTimeout ends an introspection before the requests that wait
-	// for it give up. They then learn the reason, and the next request starts
-	// a new introspection.
-	introspectionTimeout = requestBudget - 100*time.Millisecond
+	// introspectionEarly is how long before the requests that wait for it an
+	// introspection gives up, but at most a tenth of their budget. They then
+	// learn the reason, and the next request starts a new introspection.
+	introspectionEarly = 100 * time.Millisecond
 	// introspectionLimit caps an introspection response, in bytes. Real ones
 	// have 1 to 8 KiB; a permission takes about 200 bytes.
 	introspectionLimit = 256 << 10
@@ -28,19 +30,47 @@ const (
 // factsOf returns what the server says about token. It uses what the server
 // said within the last seconds, or else makes one introspection for all who
 // wait. The owner is that of the resource. Errors are of kind
-// errIntrospection.
+// errIntrospection, errBusy or errOwnerGrantMissing, or a mistake that somebody
+// has to mend.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
-	f, err := rs.facts.Get(ctx, key, introspectionTimeout, func(ctx context.Context) (*introspection.Facts, error) {
-		return rs.introspect(ctx, token, owner)
-	})
-	if err != nil {
-		e := errIntrospection.because(err)
-		if cause, ok := errors.AsType[*Error](err); ok && cause.RetryAfter > 0 {
-			e.RetryAfter = cause.RetryAfter
+	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
+	ask := func(ctx context.Context) (*introspection.Facts, error) {
+		if !rs.facts.WasActive(key) { // anybody can make up a token
+			if !rs.provider.tokenCalls.Try(rs.tokens) {
+				return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
+			}
+			defer rs.provider.tokenCalls.Leave()
 		}
-		return nil, e
+		return rs.introspect(ctx, token, owner)
+	}
+	var f *introspection.Facts
+	var err error
+	if rs.asksByPAT() {
+		f, err = rs.facts.GetAs(ctx, key, introspection.KeyOf(token, ""), timeout, ask)
+	} else {
+		f, err = rs.facts.Get(ctx, key, timeout, ask)
+	}
+	if err != nil {
+		return nil, unanswered(err)
 	}
 	return f, nil
+}
+
+// unanswered returns the error of an introspection that did not say anything
+// about the token. What waiting does not help keeps its code.
+func unanswered(err error) error {
+	if e := mistake(err); e != nil {
+		return e
+	}
+	cause, ok := errors.AsType[*Error](err)
+	if ok && (cause.Code == errBusy.code || cause.Code == CodeOwnerGrantMissing) {
+		return cause
+	}
+	e := errIntrospection.because(err)
+	if ok && cause.RetryAfter > 0 {
+		e.RetryAfter = cause.RetryAfter
+	}
+	return e
 }
 
 // asksByPAT reports whether to authenticate introspection with the protection
@@ -67,14 +97,17 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 		return nil, err
 	}
 	if md.IntrospectionEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no introspection_endpoint"))
+		return nil, errMetadataInvalid.because(rs.provider.lacks(memberIntrospection))
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if md.isKeycloak() {
+	if rs.provider.isKeycloak(md) {
 		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
+	if errors.Is(err, outbound.ErrTooLarge) {
+		err = fmt.Errorf("introspection: the answer is larger than %d KiB: %w", introspectionLimit>>10, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +116,10 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	}
 	f, err := introspection.Read(a.Body, rs.provider.issuer, rs.audience)
 	if err != nil {
-		return nil, fmt.Errorf("introspection: %w", err)
+		return nil, fmt.Errorf("introspection: %w, from %s", strictjson.Without(err, token), outbound.Address(md.IntrospectionEndpoint))
+	}
+	if !f.Active && strings.Contains(string(f.Claims), token) { // they are for the log
+		f.Claims = nil
 	}
 	return f, nil
 }
@@ -91,12 +127,16 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	if md.isKeycloak() || !rs.asksByPAT() {
-		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, rs.client.credentials(), form)
+	who, unlisted := rs.client.atIntrospection(md)
+	if unlisted != nil && rs.provider.isKeycloak(md) {
+		return nil, unlisted
+	}
+	if rs.provider.isKeycloak(md) || unlisted == nil && !rs.asksByPAT() {
+		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, who, form)
 		if err != nil {
 			return nil, classify(err)
 		}
-		if md.isKeycloak() || !a.RefusesCaller() {
+		if rs.provider.isKeycloak(md) || !a.RefusesCaller() {
 			return a, nil
 		}
 	}

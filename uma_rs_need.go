@@ -11,6 +11,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"example.com/gatehouse/internal/outbound"
 )
 
 // Need is what a request needs to pass: a Permission, a NeedFunc or Rules.
@@ -236,24 +238,23 @@ func (rules Rules) wire() (needFunc, error) {
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)
 		if found.rule == nil {
-			return Permission{}, errNoRule.because(nil)
+			return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
 		}
 		if written := asWritten(r.URL); written != nil && !found.rule.agrees(reach(mux, r, written).rule) {
 			return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
 		}
-		return found.rule.need(found.request)
+		return found.rule.need(&found.request)
 	}, nil
 }
 
 // reach runs the mux for the request as if its address were u.
-func reach(mux *http.ServeMux, r *http.Request, u *url.URL) ruleWriter {
-	var found ruleWriter
+func reach(mux *http.ServeMux, r *http.Request, u *url.URL) *ruleWriter {
 	if r.Method == http.MethodConnect && !cleanPath(u.EscapedPath()) {
-		return found // for CONNECT the mux does not clean the path itself
+		return new(ruleWriter) // for CONNECT the mux does not clean the path itself
 	}
-	r = r.WithContext(r.Context()) // a copy, because the mux sets its pattern and path values
-	r.URL = u
-	mux.ServeHTTP(&found, r)
+	found := &ruleWriter{request: *r}
+	found.request.URL = u
+	mux.ServeHTTP(found, &found.request)
 	return found
 }
 
@@ -328,9 +329,9 @@ func hasSpellings(c rune) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/{}-._~$&+,:=@", c))
 }
 
-func (h *rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *rule) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if found, ok := w.(*ruleWriter); ok {
-		found.rule, found.request = h, r
+		found.rule = h
 	}
 }
 
@@ -338,7 +339,7 @@ func (h *rule) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // mux writes.
 type ruleWriter struct {
 	rule    *rule
-	request *http.Request // as the rule got it from the mux
+	request http.Request // a copy, because the mux sets its pattern and path values
 	header  http.Header
 }
 

@@ -3,23 +3,22 @@ package gatehouse
 // Tested in internal/e2e/uma_rs.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/resource"
 	"example.com/gatehouse/internal/swap"
 )
-
-// maxListed bounds how many resources of one owner are read to find one that
-// was registered before. Each costs a call of some milliseconds. If it is not
-// among them, it is registered as a new one.
-const maxListed = 500
 
 const (
 	// registerTimeout bounds one registration with all its calls. A request
@@ -32,14 +31,21 @@ const (
 	createTries = 5
 	// createPause is the time that the other registration gets to finish.
 	createPause = 50 * time.Millisecond
+	// duplicatesAfter is how long after it has created a resource a process
+	// lists again to find the one that another process has created at the same
+	// time. It is longer than a registration takes.
+	duplicatesAfter = 20 * time.Second
+	// duplicatesWith is how long the resources are gathered for which one
+	// owner's list is read once.
+	duplicatesWith = 2 * time.Second
 )
 
 // Register registers the resource at the authorization server and returns it
 // with ID and PolicyURI set. It is safe to call again: an existing resource
-// keeps its id and what its owner decided, and is updated only if its
-// description differs. Requests register the resources they need by
-// themselves. Call Register for a resource that the owner should see right
-// away.
+// keeps its id and what its owner decided. It is updated only if it lacks what
+// r names, and keeps what r does not name, unless r is Exact. Requests register
+// the resources they need by themselves. Call Register for a resource that the
+// owner should see right away.
 //
 // Parallel calls for one resource share one registration, which continues even
 // if ctx ends. Errors are *Error. The code is "resource_invalid",
@@ -47,13 +53,21 @@ const (
 // "resource_ids_unavailable", "registration_failed", or that of a failed call
 // to the authorization server.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
+	if err := rs.checkMade(); err != nil {
+		return Resource{}, errInternal.because(err)
+	}
 	if r.Name == "" {
 		return Resource{}, errResourceInvalid.because(errors.New("the resource has no Name"))
 	}
 	if err := r.check(); err != nil {
 		return Resource{}, errResourceInvalid.because(err)
 	}
-	return rs.register(ctx, r, refusedID{})
+	for {
+		out, err := rs.registerInTurn(ctx, r)
+		if ErrorCode(err) != errBusy.code { // else it was a request's registration, which did not wait
+			return out, err
+		}
+	}
 }
 
 // Deregister deletes the resource at the authorization server, with everything
@@ -64,6 +78,9 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 // the process crashes in between, the next request registers the resource
 // again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
+	if err := rs.checkMade(); err != nil {
+		return errInternal.because(err)
+	}
 	if err := r.check(); err != nil {
 		return errResourceInvalid.because(err)
 	}
@@ -71,6 +88,10 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	if err != nil {
 		return err
 	}
+	if err := rs.awaitPlace(ctx); err != nil {
+		return asError(err, errRegistration)
+	}
+	defer rs.provider.ticketCalls.Leave()
 	id := r.ID
 	if r.Name != "" {
 		kept, err := rs.keptID(ctx, r)
@@ -102,19 +123,39 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 	return rs.dropID(ctx, r, id)
 }
 
-// refusedID is an id that the server refused. The zero value means that no id was refused.
-type refusedID struct {
-	id      string
-	gone    bool // the server does not know it
-	drifted bool // the server knows it with other scopes
-	policy  string
+// registerInTurn waits for a place before it begins the registration, so that
+// requests that join it do not wait for a place.
+func (rs *ResourceServer) registerInTurn(ctx context.Context, r Resource) (Resource, error) {
+	if err := rs.awaitPlace(ctx); err != nil {
+		return Resource{}, asError(err, errRegistration)
+	}
+	var gone atomic.Bool // the place: the registration has it, or it is given back
+	out, err := rs.register(ctx, r, refusedID{}, func() error {
+		if gone.CompareAndSwap(false, true) {
+			return nil
+		}
+		return rs.takePlace()
+	})
+	if gone.CompareAndSwap(false, true) { // it joined another one, or begins after ctx has ended
+		rs.provider.ticketCalls.Leave()
+	}
+	return out, err
 }
 
-func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+// refusedID is an id that the server refused. The zero value means that no id was refused.
+type refusedID struct {
+	id     string
+	gone   bool // the server does not know it
+	policy string
+}
+
+// register registers a resource, or joins a registration that is under way. A
+// registration that begins calls enter for its place.
+func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refusedID, enter func() error) (Resource, error) {
 	r.Scopes = slices.Clone(r.Scopes)
 	key := registrationKey{rs.key(r), r.sum()}
 	out, err := rs.registry.flights.Do(ctx, key, registerTimeout, func(ctx context.Context) (Resource, error) {
-		out, err := rs.registerOnce(ctx, r, refused)
+		out, err := rs.registerInPlace(ctx, r, refused, enter)
 		if err != nil {
 			err = asError(err, errRegistration)
 		}
@@ -125,6 +166,32 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 		return Resource{}, asError(err, errRegistration)
 	}
 	return out, nil
+}
+
+// registerInPlace takes one place for the whole registration, which makes one
+// call after another.
+func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refused refusedID, enter func() error) (Resource, error) {
+	if err := enter(); err != nil {
+		return Resource{}, err
+	}
+	defer rs.provider.ticketCalls.Leave()
+	return rs.registerOnce(ctx, r, refused)
+}
+
+// takePlace takes a place for calls about tickets and registrations. A request
+// that gets none is answered at once: strangers need no token to ask for a
+// ticket, and must not drive the server. Calls of the application wait (see
+// awaitPlace).
+func (rs *ResourceServer) takePlace() error {
+	if !rs.provider.ticketCalls.Try(rs.tickets) {
+		return errBusy.after(0, fmt.Errorf("%d calls for tickets and registrations are under way, as many as may be", rs.tickets))
+	}
+	return nil
+}
+
+// awaitPlace waits for such a place.
+func (rs *ResourceServer) awaitPlace(ctx context.Context) error {
+	return rs.provider.ticketCalls.Wait(ctx, rs.tickets)
 }
 
 // resourceID returns the id of a resource that a permission names. If the
@@ -141,9 +208,10 @@ func (rs *ResourceServer) resourceID(ctx context.Context, r Resource) (string, e
 	if r.ID != "" {
 		return r.ID, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestBudget)
+	ctx, cancel := context.WithTimeout(ctx, rs.budget)
 	defer cancel()
-	out, err := rs.register(ctx, r, refusedID{})
+	r.Exact = false // a request withdraws nothing
+	out, err := rs.register(ctx, r, refusedID{}, rs.takePlace)
 	return out.ID, err
 }
 
@@ -164,7 +232,8 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 	} else {
 		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
 	}
-	out, err := rs.register(ctx, r, refused)
+	r.Exact = false // a request withdraws nothing
+	out, err := rs.register(ctx, r, refused, rs.takePlace)
 	return out.ID, err
 }
 
@@ -175,6 +244,7 @@ type registrar struct {
 	r        Resource
 	endpoint string
 	keycloak bool
+	made     bool // the resource is a new one, which this registration has made
 }
 
 func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar, error) {
@@ -183,9 +253,9 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 		return nil, err
 	}
 	if md.ResourceRegistrationEndpoint == "" {
-		return nil, errMetadataInvalid.because(errors.New("no resource_registration_endpoint"))
+		return nil, errMetadataInvalid.because(rs.provider.lacks(memberRegistration))
 	}
-	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: md.isKeycloak()}, nil
+	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: rs.provider.isKeycloak(md)}, nil
 }
 
 // registerOnce finds or creates the resource and returns it with its id.
@@ -194,7 +264,7 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 	if err != nil {
 		return Resource{}, err
 	}
-	if id != "" {
+	if id != "" && !r.Exact { // to withdraw scopes, read what there is now
 		if w, ok := rs.registry.known(rs.key(r), r.sum(), id); ok {
 			return r.registered(id, w.policy), nil
 		}
@@ -207,16 +277,11 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 		if candidate == "" {
 			continue
 		}
-		var out Resource
-		var found bool
-		if refused.drifted && candidate == refused.id { // the server has said that it differs
-			out, found, err = reg.update(ctx, candidate, refused.policy)
-			if out.PolicyURI == "" {
-				rs.registry.forget(rs.key(r)) // so that Register reads it
-			}
-		} else {
-			out, found, err = reg.adopt(ctx, candidate)
+		policy := ""
+		if candidate == refused.id {
+			policy = refused.policy
 		}
+		out, found, err := reg.adopt(ctx, candidate, policy)
 		if err != nil || found {
 			return out, err
 		}
@@ -233,7 +298,7 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 			return Resource{}, err
 		}
 		if found != "" && found != refused.id {
-			out, ok, err := reg.adopt(ctx, found)
+			out, ok, err := reg.adopt(ctx, found, "")
 			if err != nil || ok {
 				return out, err
 			}
@@ -257,6 +322,9 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 		g.rs.registry.remember(g.rs.key(g.r), written{g.r.sum(), id, policy})
 		return g.r.registered(id, policy), nil
 	}
+	if !g.made { // it was there before us, and somebody may have shared it
+		return g.r.registered(winner, ""), nil
+	}
 	// Another replica was faster. Ours is a duplicate that nobody has shared
 	// yet. If it cannot be deleted now, it stays.
 	if err := g.delete(ctx, id); err != nil {
@@ -265,25 +333,32 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 	return g.r.registered(winner, ""), nil
 }
 
-// adopt takes over the resource with that id and updates it if it differs. It
-// reports whether the server has it for this owner.
-func (g *registrar) adopt(ctx context.Context, id string) (out Resource, found bool, err error) {
+// adopt joins the resource with that id. It adds what we name and the server
+// lacks, and leaves everything else as it is, because an administrator may have
+// put it there. It reports whether the server has it for this owner. The policy
+// is the address of the policy page as known before, because a response may
+// omit it.
+func (g *registrar) adopt(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
 	have, err := g.read(ctx, id)
 	if err != nil || have == nil {
 		return Resource{}, false, err
 	}
-	if have.equals(g.describe(), g.keycloak) {
-		out, err = g.done(ctx, id, have.policy)
+	policy = cmp.Or(have.Policy, policy)
+	if have.Holds(g.describe(), g.r.Exact) {
+		out, err = g.done(ctx, id, policy)
 		return out, true, err
 	}
-	return g.update(ctx, id, have.policy)
+	whole, err := have.Joined(g.describe(), g.r.Exact, g.keycloak)
+	if err != nil {
+		return Resource{}, false, errRegistration.because(err)
+	}
+	return g.update(ctx, id, policy, whole)
 }
 
 // update sends the complete description (§3.2.3). It reports whether the
-// server has the resource for this owner. The policy is the address of the
-// policy page as known before, because a response may omit it.
-func (g *registrar) update(ctx context.Context, id, policy string) (out Resource, found bool, err error) {
-	a, err := g.call(ctx, http.MethodPut, id, g.describe())
+// server has the resource for this owner.
+func (g *registrar) update(ctx context.Context, id, policy string, whole map[string]json.RawMessage) (out Resource, found bool, err error) {
+	a, err := g.call(ctx, http.MethodPut, id, whole)
 	if err != nil {
 		return Resource{}, false, err
 	}
@@ -294,8 +369,8 @@ func (g *registrar) update(ctx context.Context, id, policy string) (out Resource
 	default:
 		return Resource{}, false, classify(a.Unexpected("updating the resource"))
 	}
-	if told := readRemote(a.Body); told != nil && told.policy != "" {
-		policy = told.policy
+	if told := resource.Read(a.Body); told != nil && told.Policy != "" {
+		policy = told.Policy
 	}
 	out, err = g.done(ctx, id, policy)
 	return out, true, err
@@ -319,7 +394,7 @@ func (g *registrar) create(ctx context.Context) (Resource, error) {
 			return Resource{}, err
 		}
 		if id != "" {
-			if out, found, err := g.adopt(ctx, id); err != nil || found {
+			if out, found, err := g.adopt(ctx, id, ""); err != nil || found {
 				return out, err
 			}
 		}
@@ -337,13 +412,16 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 	if a.Status != http.StatusCreated && a.Status != http.StatusOK {
 		return Resource{}, classify(a.Unexpected("registering the resource"))
 	}
-	told := readRemote(a.Body)
+	told := resource.Read(a.Body)
 	id, policy := "", ""
 	if told != nil {
-		id, policy = told.id, told.policy
+		id, policy = told.ID, told.Policy
 	}
 	if id == "" {
 		id = outbound.LastSegment(a.Header.Get("Location"))
+	}
+	if told == nil && id == "" {
+		return Resource{}, errRegistration.because(fmt.Errorf("registering the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
 	}
 	if !soundID(id) {
 		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
@@ -352,12 +430,18 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		err := errRegistration.because(errors.New("the server made the service the owner; a person's resource needs that person's PAT"))
 		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
 	}
-	return g.done(ctx, id, policy)
+	g.made = true
+	g.rs.registry.setName(g.r.Owner, id, remoteName{g.r.Name, g.r.Type})
+	out, err := g.done(ctx, id, policy)
+	if err == nil && g.rs.lists && !g.keycloak && out.ID == id {
+		g.rs.lookForDuplicates(g.r, id)
+	}
+	return out, err
 }
 
 // read returns the description of a resource (§3.2.2), or nil if it does not
 // exist or belongs to another owner.
-func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
+func (g *registrar) read(ctx context.Context, id string) (*resource.Remote, error) {
 	a, err := g.call(ctx, http.MethodGet, id, nil)
 	if err != nil {
 		return nil, err
@@ -369,9 +453,9 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 	default:
 		return nil, classify(a.Unexpected("reading the resource"))
 	}
-	have := readRemote(a.Body)
+	have := resource.Read(a.Body)
 	if have == nil {
-		return nil, errRegistration.because(errors.New("reading the resource: the answer is not the expected JSON object"))
+		return nil, errRegistration.because(fmt.Errorf("reading the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
 	}
 	if g.foreign(have) {
 		return nil, nil
@@ -382,8 +466,8 @@ func (g *registrar) read(ctx context.Context, id string) (*remote, error) {
 // foreign reports whether a resource that should be a person's belongs to the
 // service. Keycloak makes the owner of the PAT the owner, whatever the request
 // says (K6).
-func (g *registrar) foreign(have *remote) bool {
-	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.owner == g.rs.client.ID
+func (g *registrar) foreign(have *resource.Remote) bool {
+	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.Owner == g.rs.client.ID
 }
 
 // delete deletes a resource (§3.2.4). It returns nil if the resource does not
@@ -403,6 +487,20 @@ func (g *registrar) delete(ctx context.Context, id string) error {
 // find returns the id of the resource among those of its owner, or "" if it is
 // not there.
 func (g *registrar) find(ctx context.Context) (string, error) {
+	ids, err := g.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	if g.keycloak {
+		return g.exactly(ctx, ids)
+	}
+	return g.among(ctx, ids)
+}
+
+// list returns the ids of all resources of the owner (§3.2.5), or at Keycloak
+// those that may have our name. They are sorted, so that all replicas choose
+// the same one of duplicates.
+func (g *registrar) list(ctx context.Context) ([]string, error) {
 	address := g.endpoint
 	if g.keycloak {
 		owner := g.r.Owner
@@ -416,67 +514,161 @@ func (g *registrar) find(ctx context.Context) (string, error) {
 	}
 	a, err := g.rs.callAPI(ctx, g.r.Owner, http.MethodGet, address, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if a.Status != http.StatusOK {
-		return "", classify(a.Unexpected("listing resources"))
+		return nil, classify(a.Unexpected("listing resources"))
 	}
 	var ids []string
-	if json.Unmarshal(a.Body, &ids) != nil { // an array of ids (§3.2.5)
-		return "", errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
+	if json.Unmarshal(a.Body, &ids) != nil {
+		return nil, errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
 	}
-	slices.Sort(ids) // so that all replicas choose the same one of duplicates
-	if g.keycloak {
-		return g.exactly(ctx, ids)
-	}
-	return g.among(ctx, ids)
+	slices.Sort(ids)
+	return slices.DeleteFunc(ids, func(id string) bool { return !soundID(id) }), nil
 }
 
 // exactly finds the resource with our exact name. Keycloak keeps names apart
 // by case, but its search ignores case (K7).
 func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
-	for _, id := range ids[:min(len(ids), maxListed)] {
-		if !soundID(id) {
-			continue
-		}
+	for _, id := range ids {
 		have, err := g.read(ctx, id)
 		if err != nil {
 			return "", err
 		}
-		if have != nil && have.name == g.r.Name {
+		if have != nil && have.Name == g.r.Name {
 			return id, nil
 		}
 	}
 	return "", nil
 }
 
-// among finds the resource with our name and type. It reads only those ids
-// whose names are not known yet.
+// among finds the resource with our name and type. If there is none, one with
+// our name will do where only one side names a type, because an administrator
+// may have set it. It reads only those ids
+// whose names are not known yet. If the time ends before all are read, that is
+// an error, because the resource may be among the others, and must not be made
+// twice. The next registration reads on.
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
-	reads := 0
-	for _, id := range ids {
-		if !soundID(id) {
-			continue
-		}
+	near := ""
+	for i, id := range ids {
 		name, ok := g.rs.registry.nameOf(g.r.Owner, id)
 		if !ok {
-			if reads++; reads > maxListed {
-				return "", nil
-			}
 			have, err := g.read(ctx, id)
+			if ctx.Err() != nil {
+				return "", errRegistration.because(fmt.Errorf("%d of the owner's %d resources are read so far, and the next registration reads on: %w", i, len(ids), ctx.Err()))
+			}
 			if err != nil {
 				return "", err
 			}
 			if have != nil {
-				name = remoteName{have.name, have.kind}
+				name = remoteName{have.Name, have.Type}
 			}
 			g.rs.registry.setName(g.r.Owner, id, name)
 		}
-		if name == (remoteName{g.r.Name, g.r.Type}) {
+		switch {
+		case name.name != g.r.Name:
+		case name.kind == g.r.Type:
 			return id, nil
+		case near == "" && (name.kind == "" || g.r.Type == ""):
+			near = id
 		}
 	}
-	return "", nil
+	return near, nil
+}
+
+// batch is the new resources of one owner for which the list is read once.
+type batch struct{ made []madeResource }
+
+type madeResource struct {
+	r  Resource
+	id string
+}
+
+// lookForDuplicates starts, unless it is under way, the flight that looks for
+// duplicates of the owner's new resources.
+func (rs *ResourceServer) lookForDuplicates(r Resource, id string) {
+	g := &rs.registry
+	r.Exact = false
+	g.mu.Lock()
+	b := g.open[r.Owner]
+	begins := b == nil
+	if begins {
+		if g.open == nil {
+			g.open = make(map[string]*batch)
+		}
+		b = &batch{}
+		g.open[r.Owner] = b
+	}
+	b.made = append(b.made, madeResource{r, id})
+	g.mu.Unlock()
+	if begins {
+		g.looks.Start(b, duplicatesAfter+registerTimeout, func(ctx context.Context) (struct{}, error) {
+			rs.endDuplicates(ctx, r.Owner, b)
+			return struct{}{}, nil
+		})
+	}
+}
+
+// endDuplicates gathers the batch, waits, and looks. Without shared ResourceIDs
+// two processes that begin at the same moment register a resource twice. Each
+// looks once more when both are certainly done. The smallest id wins. Whoever
+// made another one takes the winner and deletes its own, which nobody had much
+// time to share.
+func (rs *ResourceServer) endDuplicates(ctx context.Context, owner string, b *batch) {
+	g := &rs.registry
+	goesOn := g.pause(ctx, duplicatesWith)
+	g.mu.Lock()
+	delete(g.open, owner) // the batch is complete
+	g.mu.Unlock()
+	if !goesOn || !g.pause(ctx, duplicatesAfter-duplicatesWith) {
+		return
+	}
+	failed := func(id string, err error) {
+		e := asError(err, errRegistration)
+		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: e.Code, Subject: owner, Resource: id, Err: e.Err})
+	}
+	if err := rs.awaitPlace(ctx); err != nil {
+		failed("", err)
+		return
+	}
+	defer rs.provider.ticketCalls.Leave()
+	reg, err := rs.registrar(ctx, b.made[0].r)
+	if err != nil {
+		failed("", err)
+		return
+	}
+	ids, err := reg.list(ctx)
+	if err != nil {
+		failed("", err)
+		return
+	}
+	for _, m := range b.made {
+		reg := *reg
+		reg.r = m.r
+		if err := reg.yield(ctx, m.id, ids); err != nil {
+			failed(m.id, err)
+		}
+	}
+}
+
+// yield takes the resource with the smallest id of our name instead of our own.
+func (g *registrar) yield(ctx context.Context, id string, ids []string) error {
+	winner, err := g.among(ctx, ids)
+	if err != nil || winner == "" || winner >= id {
+		return err
+	}
+	if kept, err := g.rs.keptID(ctx, g.r); err != nil || kept != id {
+		return err // it was registered again meanwhile
+	}
+	if err := g.rs.dropID(ctx, g.r, id); err != nil {
+		return err
+	}
+	out, found, err := g.adopt(ctx, winner, "")
+	if err != nil || !found || out.ID == id {
+		return err // the next need finds it
+	}
+	g.rs.provider.emit(ctx, Event{Name: EventRegistration, Subject: g.r.Owner, Resource: out.ID})
+	return g.delete(ctx, id)
 }
 
 // call makes one call about the resource with that id, or about the collection
@@ -490,4 +682,13 @@ func (g *registrar) call(ctx context.Context, method, id string, in any) (*backc
 		address = outbound.WithSegment(address, id)
 	}
 	return g.rs.callAPI(ctx, g.r.Owner, method, address, in)
+}
+
+// describe returns the resource as it is sent to the server (§3.1).
+func (g *registrar) describe() resource.Description {
+	d := resource.Description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
+	if g.keycloak {
+		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
+	}
+	return d
 }

@@ -8,15 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
-	"example.com/gatehouse/internal/introspection"
-	"example.com/gatehouse/internal/outbound"
-	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
@@ -38,11 +35,17 @@ type Resource struct {
 	// Name identifies the resource among those of its owner and must not
 	// change. The authorization server shows it to the owner.
 	Name string
-	// Scopes are all the scopes that can be requested.
+	// Scopes are all the scopes that can be requested. The server may have
+	// more: a resource that exists there under our name keeps what it has, and
+	// gets those that it lacks.
 	Scopes []string
+	// Exact makes Register withdraw the scopes that the server has and Scopes
+	// does not name. What people decided about a withdrawn scope is lost.
+	// Requests never withdraw a scope.
+	Exact bool
 	// Type, Description and IconURI are optional. The authorization server
-	// shows them to the owner. Like Name, Type must not change, because a
-	// resource whose id was lost is found again by both. Description is not
+	// shows them to the owner. Like Name, Type must not change from one value to
+	// another, because a resource whose id was lost is found again by both. Description is not
 	// sent to Keycloak, which does not accept it.
 	Type, Description, IconURI string
 	// ID is the id that the authorization server gave to the resource.
@@ -111,6 +114,31 @@ type registry struct {
 	written map[resourceKey]written          // what the server has, as far as we know
 	seen    map[string]map[string]remoteName // names found by listing, by owner and id
 	count   int                              // number of ids in seen
+	open    map[string]*batch                // that still gathers new resources, by owner
+
+	looks flight.Group[*batch, struct{}] // for duplicates
+	ended chan struct{}                  // closed by shut
+	once  sync.Once
+}
+
+// pause waits. It reports whether the time passed before ctx or the registry
+// ended.
+func (g *registry) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-g.ended:
+	}
+	return false
+}
+
+// shut ends the waiting for duplicates and waits for the calls under way.
+func (g *registry) shut(ctx context.Context) error {
+	g.once.Do(func() { close(g.ended) })
+	return errors.Join(g.flights.Wait(ctx), g.looks.Wait(ctx))
 }
 
 // registrationKey identifies a registration. Two with the same key are the
@@ -180,7 +208,7 @@ func (rs *ResourceServer) key(r Resource) resourceKey {
 
 // sum returns a hash of what the server is told about the resource.
 func (r Resource) sum() [sha256.Size]byte {
-	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes}
+	told := []any{r.Name, r.Type, r.Description, r.IconURI, r.Scopes, r.Exact}
 	b, err := json.Marshal(told)
 	if err != nil {
 		return [sha256.Size]byte{} // cannot happen, because strings always marshal
@@ -209,60 +237,4 @@ func (rs *ResourceServer) dropID(ctx context.Context, r Resource, id string) err
 		return errResourceIDs.because(err)
 	}
 	return nil
-}
-
-// description is the resource as it is sent to the server (§3.1).
-type description struct {
-	Name        string   `json:"name"`
-	Type        string   `json:"type,omitempty"`
-	Description string   `json:"description,omitempty"`
-	IconURI     string   `json:"icon_uri,omitempty"`
-	Scopes      []string `json:"resource_scopes"`
-	// OwnerManaged exists only at Keycloak. Without it, the owner cannot share
-	// the resource.
-	OwnerManaged bool `json:"ownerManagedAccess,omitempty"`
-}
-
-func (g *registrar) describe() description {
-	d := description{Name: g.r.Name, Type: g.r.Type, Description: g.r.Description, IconURI: g.r.IconURI, Scopes: g.r.Scopes}
-	if g.keycloak {
-		d.Description, d.OwnerManaged = "", g.r.Owner != "" // Keycloak refuses a description (K5) and needs OwnerManaged for a person (K6)
-	}
-	return d
-}
-
-// remote is a resource as the server describes it.
-type remote struct {
-	id, name, kind, text, icon, policy string
-	scopes                             []string
-	owner                              string // owner.name at Keycloak, "" elsewhere
-	ownerManaged                       bool
-}
-
-func readRemote(body []byte) *remote {
-	var members map[string]json.RawMessage
-	if strictjson.Unmarshal(body, &members) != nil || members == nil {
-		return nil
-	}
-	m := &remote{
-		id: strictjson.String(members["_id"]), name: strictjson.String(members["name"]), kind: strictjson.String(members["type"]),
-		text: strictjson.String(members["description"]), icon: strictjson.String(members["icon_uri"]),
-		scopes: introspection.ReadScopes(members["resource_scopes"]), ownerManaged: string(members["ownerManagedAccess"]) == "true",
-	}
-	if uri := strictjson.String(members["user_access_policy_uri"]); uri != "" {
-		if u, err := url.Parse(uri); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && outbound.IsLoopback(u.Hostname())) {
-			m.policy = uri
-		}
-	}
-	var owner map[string]json.RawMessage
-	if strictjson.Unmarshal(members["owner"], &owner) == nil {
-		m.owner = strictjson.String(owner["name"])
-	}
-	return m
-}
-
-func (m *remote) equals(d description, keycloak bool) bool {
-	have, want := slices.Sorted(slices.Values(m.scopes)), slices.Sorted(slices.Values(d.Scopes))
-	return m.name == d.Name && m.kind == d.Type && m.text == d.Description && m.icon == d.IconURI &&
-		slices.Equal(have, want) && (!keycloak || m.ownerManaged == d.OwnerManaged)
 }

@@ -18,14 +18,13 @@ func TestCarolHasTheAddress(t *testing.T) {
 
 	carol := newBrowser(t)
 	carol.get(s.shopURL+"/sign-in").signIn("carol").want(200, "Order prints", "Carol")
-	order := s.shopURL + "/order?album=" + url.QueryEscape(s.photosURL+"/u/alice/albums/1")
-	carol.get(order).want(403, "Not allowed", "request_denied")
+	s.orderAs(carol).want(403, "Not allowed", "request_denied")
 	if waiting := s.op.Pending("alice"); len(waiting) > 0 {
 		t.Errorf("Alice is asked: %+v", waiting)
 	}
 	inbox.submit(`value="takes"`, url.Values{"decision": {"takes"}, "takes": {"on"}}).want(200)
 	s.clock.advance(forgetDenial)
-	carol.get(order).want(202, "The owner has been asked")
+	s.orderAs(carol).want(202, "The owner has been asked")
 	if waiting := s.op.Pending("alice"); len(waiting) != 1 || waiting[0].Who != "carol" {
 		t.Errorf("Alice's inbox: %+v", waiting)
 	}
@@ -42,10 +41,10 @@ func TestInboxApproves(t *testing.T) {
 	s.decide(s.createAlbum().link("Share…"), url.Values{"person": {"bob"}, "new": {"view"}})
 	bob := newBrowser(t)
 	bob.get(s.shopURL + "/sign-in").signIn("bob")
-	shown := bob.get(s.shopURL+"/order?album="+url.QueryEscape(s.photosURL+"/u/alice/albums/1")).want(200, "Alice lets you view")
+	shown := s.orderAs(bob).want(200, "Alice lets you view")
 	shown.submit(`action="/order/delete"`, nil).want(202, "The owner has been asked")
 
-	inbox := s.get(s.get(s.photosURL+"/albums").link("Who asks")).want(200, "asks for <code>delete</code>")
+	inbox := s.get(s.get(s.photosURL+"/albums").link("Who asks")).want(200, "asks for <code>delete</code>", "Signed in as</span> <strong>alice</strong>")
 	inbox.submit("Approve", url.Values{"decision": {"approve"}}).want(200, "Nobody is waiting", "The owner decides")
 	shown.submit(`action="/order/delete"`, nil).want(200, "The album is gone", "The permission grows", "Takes the album out of protection")
 	if left := s.op.Resources("alice"); len(left) > 0 {
@@ -65,13 +64,14 @@ func TestMallory(t *testing.T) {
 	bob := newBrowser(t)
 	bob.get(s.shopURL + "/sign-in").signIn("bob")
 	bait := bob.get(s.malloryURL+"/").want(200, "Mallory’s catch", "Free Prints").link("Print the album")
-	bob.get(bait).want(502, "We do not ask that server", "“Ask my own server”", `UMA realm=`)
+	s.get(s.malloryURL+"/").want(200, "albums/1</code>: <strong>0</strong>")
+	bob.get(bait).want(200, "Order prints").submit("Fetch the album", nil).want(502, "We do not ask that server", "“Ask my own server”", `UMA realm=`)
 	bob.get(s.malloryURL+"/").want(200, "albums/1</code>: <strong>1</strong>", "authorization server: <strong>0</strong>",
 		"Client secrets: <strong>0</strong>; ID Tokens: <strong>0</strong>")
 	if c := s.thief.Caught(); c != (mallory.Catch{Visits: 1}) {
 		t.Errorf("Mallory has %+v", c)
 	}
-	bob.get(s.shopURL+"/order?album="+url.QueryEscape(s.photosURL+"/u/alice/albums/1")).want(200, "Alice lets you view")
+	s.orderAs(bob).want(200, "Alice lets you view")
 }
 
 // The shop fetches only from sites that it knows.

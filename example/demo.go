@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/gatehouse"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/example/mallory"
@@ -28,10 +30,12 @@ type options struct {
 	photos, shop, server, mallory place
 	only                          string   // "provider": the embedded server alone
 	redirects                     []string // of its client
+	users                         []person // of it, with their claims
 	issuer                        string
 	client, shopClient            credentials // at issuer
 	logger                        *slog.Logger
 	now                           func() time.Time  // nil: time.Now
+	keys                          []jose.JSONWebKey // of the embedded server; nil: new ones
 	transport                     http.RoundTripper // under what is recorded; nil: one of our own
 }
 
@@ -64,6 +68,7 @@ type demo struct {
 	site    *photos.Site
 	print   *printshop.Shop
 	thief   *mallory.Site
+	story   story
 }
 
 // start opens the ports and starts the parties.
@@ -215,6 +220,9 @@ func (d *demo) buildSite(own credentials) error {
 	if c.Sessions, err = d.sessions(); err != nil {
 		return err
 	}
+	if d.op != nil && d.signIn == d.sharing {
+		c.InboxURL = d.inboxOf
+	}
 	if d.issuer != "" {
 		c.Client = d.client.client()
 	}
@@ -232,7 +240,7 @@ func (d *demo) buildShop(own credentials) error {
 	c := printshop.Config{
 		Base: d.shopURL, Client: own.client(), Photos: d.photosURL, Suggest: "/u/alice/albums/1",
 		Others:    []string{d.malloryURL},
-		Transport: d.rec.Transport("printshop", d.transport), Aside: d.aside, Reachable: d.reachable("printshop"),
+		Transport: d.rec.Transport("printshop", d.transport), Seen: d.story.saw, Aside: d.aside, Reachable: d.reachable("printshop"),
 	}
 	var err error
 	if c.Provider, err = d.provider("printshop", d.signIn); err != nil {

@@ -21,7 +21,11 @@ func foreign(t *testing.T, now func() time.Time) *opserver.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op, err := opserver.New(opserver.Config{Issuer: "http://" + l.Addr().String() + "/realms/demo", Now: now, Title: "Elsewhere"})
+	keys, err := opserver.KnownKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	op, err := opserver.New(opserver.Config{Issuer: "http://" + l.Addr().String() + "/realms/demo", Now: now, Title: "Elsewhere", Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

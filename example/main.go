@@ -6,7 +6,10 @@
 //	go run ./example
 //
 // With -only provider it runs only a provider and authorization server to
-// develop against, and prints its client and its people.
+// develop against, and prints its client and its people. -user adds a person
+// with claims, or claims to a person who is there already:
+//
+//	go run ./example -only provider -user 'ana:groups=staff,admin'
 //
 // With -issuer, -client-id and -client-secret, people sign in at a real
 // provider. Two servers can then be the authorization server:
@@ -107,6 +110,11 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 		o.redirects = append(o.redirects, raw)
 		return checkRedirect(raw)
 	})
+	f.Func("user", "person of -only provider, with claims, as 'ana:groups=staff,admin;dept=print'; may be repeated.\nA value with a comma is a list; true and false are booleans", func(raw string) error {
+		p, err := parsePerson(raw)
+		o.users = append(o.users, p)
+		return err
+	})
 	f.StringVar(&o.issuer, "issuer", "", "OpenID provider to sign in at, instead of the embedded server.\nRegister <photos>/auth/callback and <printshop>/auth/callback there")
 	f.StringVar(&o.client.id, "client-id", "", "client at -issuer, of the photo site, and of the print shop too\nunless that has its own")
 	f.StringVar(&o.client.secret, "client-secret", "", "secret of -client-id; empty for a public client")
@@ -133,6 +141,8 @@ func (o options) check(rest []string) error {
 		return errors.New("-only provider and -issuer cannot be used together")
 	case o.only == "" && len(o.redirects) > 0:
 		return errors.New("-redirect-uri belongs to -only provider")
+	case o.only == "" && len(o.users) > 0:
+		return errors.New("-user belongs to -only provider")
 	case len(rest) > 0:
 		return fmt.Errorf("%q is not a flag", rest[0])
 	case o.issuer == "" && (o.client.id != "" || o.shopClient.id != ""):

@@ -27,6 +27,12 @@ func TestFlags(t *testing.T) {
 		{"-only provider -issuer https://id.example.org -client-id a", "together"},
 		{"-redirect-uri http://127.0.0.1:3000/cb", "-only provider"},
 		{"-only provider -redirect-uri /cb", "not an http"},
+		{"-only provider -user ana:groups=staff,admin -user ben", ""},
+		{"-user ana:groups=staff", "-only provider"},
+		{"-only provider -user :groups=staff", "name"},
+		{"-only provider -user ana:groups", "claim=value"},
+		{"-only provider -user ana:groups=staff;groups=admin", "twice"},
+		{"-only provider -user ana:iss=me", "protocol"},
 		{"-unknown", "not defined"},
 	}
 	for _, test := range tests {

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/internal/testkit/opserver"
@@ -17,15 +20,90 @@ import (
 // people have accounts at the embedded server. Each has the name as password.
 var people = []string{"alice", "bob", "carol"}
 
-// addPeople gives the server its people.
-func addPeople(op *opserver.Server) error {
-	for _, name := range people {
-		full := strings.ToUpper(name[:1]) + name[1:]
-		if err := op.AddUser(name, name, map[string]any{"name": full, "email": name + "@example.org"}); err != nil {
+// addPeople gives the server its people, and those of the command line.
+func addPeople(op *opserver.Server, more ...person) error {
+	for _, p := range everybody(more) {
+		r, size := utf8.DecodeRuneInString(p.name)
+		claims := map[string]any{"name": string(unicode.ToUpper(r)) + p.name[size:], "email": p.name + "@example.org"}
+		maps.Copy(claims, p.claims)
+		if err := op.AddUser(p.name, p.name, claims); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// A person is one -user of the command line.
+type person struct {
+	name   string
+	claims map[string]any
+}
+
+// everybody returns the people, each once: those of the story, then more. What
+// several say of one person is put together.
+func everybody(more []person) []person {
+	var all []person
+	for _, name := range people {
+		all = append(all, person{name: name})
+	}
+	for _, p := range more {
+		at := slices.IndexFunc(all, func(known person) bool { return known.name == p.name })
+		if at < 0 {
+			at, all = len(all), append(all, person{name: p.name})
+		}
+		claims := maps.Clone(all[at].claims)
+		if claims == nil {
+			claims = map[string]any{}
+		}
+		maps.Copy(claims, p.claims)
+		all[at].claims = claims
+	}
+	return all
+}
+
+// parsePerson reads "name:claim=value;claim=value". A value with a comma is a
+// list, true and false are booleans, and everything else is text.
+func parsePerson(raw string) (person, error) {
+	name, rest, _ := strings.Cut(raw, ":")
+	if name == "" || strings.TrimSpace(name) != name || !utf8.ValidString(raw) || strings.ContainsFunc(raw, unicode.IsControl) {
+		return person{}, fmt.Errorf("%q does not begin with a name", raw)
+	}
+	p := person{name: name, claims: map[string]any{}}
+	for pair := range strings.SplitSeq(rest, ";") {
+		if pair == "" {
+			continue
+		}
+		claim, value, ok := strings.Cut(pair, "=")
+		switch _, twice := p.claims[claim]; {
+		case !ok || claim == "":
+			return person{}, fmt.Errorf("%q is not a claim; write claim=value", pair)
+		case twice:
+			return person{}, fmt.Errorf("the claim %q stands there twice; separate the values of a list with commas", claim)
+		case slices.Contains(protocolClaims, claim):
+			return person{}, fmt.Errorf("the claim %q belongs to the protocol, not to a person", claim)
+		}
+		p.claims[claim] = claimValue(value)
+	}
+	return p, nil
+}
+
+// protocolClaims are the claims that the server itself makes.
+var protocolClaims = []string{"iss", "aud", "exp", "iat", "nbf", "jti", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash", "c_hash"}
+
+func claimValue(text string) any {
+	switch {
+	case strings.Contains(text, ","):
+		list := []string{}
+		for value := range strings.SplitSeq(text, ",") {
+			if value != "" { // "staff," is a list of one
+				list = append(list, value)
+			}
+		}
+		return list
+	case text == "true" || text == "false":
+		return text == "true"
+	}
+	return text
 }
 
 // The client of -only provider. It is the same each time, so that a program's
@@ -65,7 +143,7 @@ func startProvider(o options) (*devProvider, error) {
 func (d *devProvider) build() error {
 	var err error
 	d.op, err = opserver.New(opserver.Config{
-		Issuer: d.issuer, Now: d.now, Title: "Keyring",
+		Issuer: d.issuer, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is for development: the password is the name.",
 		Style: serverLook(),
 	})
@@ -83,7 +161,7 @@ func (d *devProvider) build() error {
 			}
 		}
 	}
-	return errors.Join(d.op.AddClient(d.client), addPeople(d.op))
+	return errors.Join(d.op.AddClient(d.client), addPeople(d.op, d.users...))
 }
 
 // announce prints the settings that a program needs.
@@ -100,9 +178,15 @@ func (d *devProvider) announce(out io.Writer) {
 	for _, at := range d.client.PostLogoutRedirectURIs {
 		fmt.Fprintf(out, "after logout   %s\n", at)
 	}
-	fmt.Fprintf(out, "people         %s; the password is the name\n", strings.Join(people, ", "))
+	var names []string
+	for _, p := range everybody(d.users) {
+		names = append(names, p.name)
+	}
+	fmt.Fprintf(out, "people         %s; the password is the name\n", strings.Join(names, ", "))
 	fmt.Fprintf(out, "\nThe client may sign people in, and may be a resource server and a UMA client. Owners share at %s/.\n", d.issuer)
-	fmt.Fprintf(out, "To try it: ISSUER=%s CLIENT_ID=%s CLIENT_SECRET=%s go run ./example/login\n", d.issuer, d.client.ID, d.client.Secret)
+	if slices.Contains(d.client.RedirectURIs, devRedirect) { // that of example/login
+		fmt.Fprintf(out, "To try it: ISSUER=%s CLIENT_ID=%s CLIENT_SECRET=%s go run ./example/login\n", d.issuer, d.client.ID, d.client.Secret)
+	}
 	fmt.Fprintln(out, "It is for development only: everybody knows the passwords. Ctrl-C ends the provider; nothing is kept.")
 }
 

@@ -19,10 +19,10 @@ var serverStyle string
 // buildServer makes the embedded server with the people and clients of the story.
 func (d *demo) buildServer(own map[string]credentials) error {
 	op, err := opserver.New(opserver.Config{
-		Issuer: d.serverURL, Now: d.now, Title: "Keyring",
+		Issuer: d.serverURL, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is a demonstration: the password is the name.",
 		Style: serverLook(),
-		Aside: func(r *http.Request) template.HTML { return d.rec.Panel(r, nil) },
+		Aside: func(r *http.Request) template.HTML { return d.next(r) + d.rec.Panel(r, nil) },
 	})
 	if err != nil {
 		return err
@@ -55,9 +55,9 @@ func (d *demo) buildServer(own map[string]credentials) error {
 // aside makes the panel beside each page.
 func (d *demo) aside(r *http.Request) template.HTML {
 	if d.op == nil {
-		return d.rec.Panel(r, nil)
+		return d.next(r) + d.rec.Panel(r, nil)
 	}
-	return d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
+	return d.next(r) + d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
 }
 
 // switchPath is where the form of the button that stops and starts the server
@@ -82,8 +82,10 @@ func (d *demo) toggle(w http.ResponseWriter, r *http.Request) {
 	switch r.PostFormValue("to") {
 	case "stopped":
 		err = d.servers[0].stop()
+		d.story.note("stopped")
 	case "running":
 		err = d.servers[0].start()
+		d.story.note("started")
 	default:
 		http.Error(w, "The form does not say what to do.", http.StatusBadRequest)
 		return
@@ -103,7 +105,7 @@ func cameFrom(r *http.Request) string {
 	}
 	back := from.RequestURI()
 	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") ||
-		strings.HasPrefix(back, "/order/") { // the answer to a form cannot be requested again
+		strings.HasPrefix(back, "/order/") || strings.HasPrefix(back, "/auth/") { // the answer to a form cannot be requested again
 		return "/"
 	}
 	return back

@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,16 +100,19 @@ func newStage(t *testing.T, change func(*options)) *stage {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
 	s := &stage{clock: newClock(), spy: &spy{base: base, secrets: map[string]string{}}, browser: newBrowser(t)}
+	keys, err := opserver.KnownKeys() // making an RSA key takes longer than most of the stories
+	if err != nil {
+		t.Fatal(err)
+	}
 	free := func(what string) place { return place{what: what, address: "127.0.0.1:0", wanted: true} }
 	o := options{
 		photos: free("photo site"), shop: free("print shop"), server: free("authorization server"),
 		mallory: free("site of Mallory"),
-		logger:  slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy,
+		logger:  slog.New(slog.DiscardHandler), now: s.clock.Now, transport: s.spy, keys: keys,
 	}
 	if change != nil {
 		change(&o)
 	}
-	var err error
 	if s.demo, err = start(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +155,7 @@ func (s *stage) createAlbum() *page {
 
 func (s *stage) order() *page {
 	s.t.Helper()
-	return s.get(s.shopURL + "/order?album=" + url.QueryEscape(s.photosURL+"/u/alice/albums/1"))
+	return s.orderAs(s.browser)
 }
 
 // decide opens the policy page as Alice, in a browser in which Bob may be
@@ -253,10 +258,14 @@ func TestSignOut(t *testing.T) {
 			}
 		}
 		p := s.get(s.photosURL+"/albums").submit("Sign out", nil)
+		if stopped {
+			p.want(200, "You are signed out here", "it was not told", "still signed in there", "not revoked")
+			p = s.get(p.link("Go to the first page"))
+		}
 		if p.want(200, "Your photos").url.Path != "/" {
 			t.Errorf("stopped %v: the browser is at %s", stopped, p.url)
 		}
-		if strings.Contains(p.text, "Sign out") {
+		if strings.Contains(p.text, `action="/auth/logout"`) {
 			t.Errorf("stopped %v: still signed in", stopped)
 		}
 	}
@@ -375,8 +384,8 @@ func TestShopKeepsToThePhotoSite(t *testing.T) {
 	if asked {
 		t.Error("the shop sent a request to another site")
 	}
-	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/1")).want(202, "The owner has been asked")
-	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/99")).want(404, "no such album")
+	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/1")).submit("Fetch", nil).want(202, "The owner has been asked")
+	s.get(s.shopURL+"/order?album="+url.QueryEscape("/u/alice/albums/99")).submit("Fetch", nil).want(404, "does not have this album")
 }
 
 // Forms of other sites have no effect.
@@ -411,5 +420,100 @@ func TestAlbumForm(t *testing.T) {
 	p = p.submit("Create album", url.Values{"title": {`"><script>alert(1)</script>`}, "motif": {"Cats"}}).want(200, "Mountains at dawn")
 	if strings.Contains(p.text, "<script") {
 		t.Error("a title acts")
+	}
+}
+
+// A link to the shop only fills in the form: nobody is asked because somebody
+// follows a link, or because a page embeds one.
+func TestShopAsksByFormOnly(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	before := s.op.Count(opserver.EndpointPermission)
+	address := s.photosURL + "/u/alice/albums/1"
+	p := s.get(s.shopURL+"/order?album="+url.QueryEscape(address)).want(200, "Order prints", `value="`+address+`"`)
+	if got := s.op.Pending("alice"); len(got) > 0 || s.op.Count(opserver.EndpointPermission) != before {
+		t.Errorf("a link asked Alice: %+v", got)
+	}
+	p.submit("Fetch the album", nil).want(202, "The owner has been asked")
+}
+
+// Each page says what comes next in the story, and who does it. Links lead to
+// the right person, whoever is signed in.
+func TestNextStep(t *testing.T) {
+	s := newStage(t, nil)
+	bob, carol := newBrowser(t), newBrowser(t)
+	next := func(b *browser, address, step, who string) *page {
+		t.Helper()
+		p := b.get(address).want(200, "Next in the story: "+step)
+		if who != "" {
+			p.want(200, "You are now "+who+".")
+		}
+		return p
+	}
+	p := next(s.browser, s.photosURL+"/", "1. Alice signs in", "alice")
+	if to := p.link("Photo site"); !strings.HasPrefix(to, s.photosURL+"/sign-in?return_to=%2Falbums") {
+		t.Errorf("step 1 leads to %s", to)
+	}
+	share := s.createAlbum().link("Share…")
+	for _, address := range []string{s.photosURL + "/", s.photosURL + "/albums", s.shopURL + "/", s.malloryURL + "/", s.serverURL + "/"} {
+		next(s.browser, address, "2. Bob wants prints", "bob")
+	}
+	for _, address := range []string{s.photosURL + "/none", s.shopURL + "/order/print", s.malloryURL + "/none"} {
+		s.get(address).want(404, "Next in the story: 2. Bob wants prints")
+	}
+	order := next(bob, s.shopURL+"/", "2. Bob wants prints", "bob").link("Print shop")
+	bob.get(order).signIn("bob").want(200, "Order prints").submit("Fetch the album", nil).want(202, "Next in the story: 3. Alice shares")
+	s.decide(share, url.Values{"person": {"bob"}, "new": {"view", "print"}})
+	order = next(bob, s.shopURL+"/", "4. Bob prints", "bob").link("Print shop")
+	if strings.Contains(order, "sign-in") {
+		t.Errorf("bob is signed in and is sent to %s", order)
+	}
+	p = bob.get(order).submit("Fetch the album", nil).submit(`action="/order/print"`, nil).want(200, "Next in the story: 5. Too weak", "You are now bob.")
+	p.submit(`action="/order/delete"`, nil).want(202, "Next in the story: 5. Too weak", "You are now alice.")
+
+	// Bob is signed in at the authorization server in this browser; the inbox is Alice's.
+	inbox := bob.get(s.photosURL + "/").link("Inbox")
+	bob.get(inbox).want(403, "You are signed in here as bob. Sign in as alice").signIn("alice").
+		want(200, "asks for <code>delete</code>").submit("Deny", url.Values{"decision": {"deny"}}).want(200, "Next in the story: 6. Alice changes her mind")
+	if err := s.op.Unshare("alice", s.op.Resources("alice")[0].ID, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	next(s.browser, s.photosURL+"/albums", "7. Carol has the address, too", "alice")
+	if err := s.op.AcceptRequests("alice", false); err != nil {
+		t.Fatal(err)
+	}
+	next(s.browser, s.photosURL+"/albums", "7. Carol has the address, too", "carol")
+	carol.get(s.shopURL + "/sign-in").signIn("carol")
+	s.orderAs(carol).want(403, "Next in the story: 8. Mallory has a photo site, too")
+	bob.get(bob.get(s.malloryURL+"/").link("Print the album")).submit("Fetch the album", nil).want(502, "Next in the story: 9. The authorization server is gone")
+	p = s.get(s.photosURL+"/albums").submit("/demo/server", url.Values{"to": {"stopped"}}).want(200, "Start it again")
+	p.submit("/demo/server", url.Values{"to": {"running"}}).want(200, "Next in the story: 10. The album goes")
+	s.get(s.photosURL+"/u/alice/albums/1").submit("Remove album", nil).want(200, "That was the story")
+	s.createAlbum2()
+	next(s.browser, s.photosURL+"/albums", "2. Bob wants prints", "bob")
+}
+
+// createAlbum2 makes another album in a browser in which Alice is signed in.
+func (s *stage) createAlbum2() {
+	s.t.Helper()
+	s.get(s.photosURL+"/albums").submit("Create album", url.Values{"title": {"Once more"}}).want(200, "Once more")
+}
+
+// The messages of a click are numbered in the order in which they were sent, as
+// in the diagrams, inner ones included.
+func TestMessagesAreNumbered(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	s.get(s.shopURL + "/sign-in").signIn("bob")
+	p := s.order().want(202)
+	latest := p.text[strings.Index(p.text, "Your last click"):]
+	latest, _, _ = strings.Cut(latest, "Before that")
+	var got []string
+	for _, m := range regexp.MustCompile(`class="number">(\d+)<`).FindAllStringSubmatch(latest, -1) {
+		got = append(got, m[1])
+	}
+	if want := []string{"1", "2", "3", "4", "5"}; len(got) < len(want) || !slices.Equal(got[:len(want)], want) || got[len(got)-1] != strconv.Itoa(len(got)) {
+		t.Errorf("the messages have the numbers %q", got)
 	}
 }

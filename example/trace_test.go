@@ -110,7 +110,7 @@ func album(t *testing.T, scopes ...string) (s *stage, share string, bob *browser
 // orderAs orders prints of the album from another browser.
 func (s *stage) orderAs(b *browser) *page {
 	b.t.Helper()
-	return b.get(s.shopURL + "/order?album=" + url.QueryEscape(s.photosURL+"/u/alice/albums/1"))
+	return b.get(s.shopURL+"/order?album="+url.QueryEscape(s.photosURL+"/u/alice/albums/1")).want(200, "Order prints").submit("Fetch the album", nil)
 }
 
 func playSignIn(t *testing.T) *teller {
@@ -213,7 +213,7 @@ func playDown(t *testing.T) *teller {
 func playMallory(t *testing.T) *teller {
 	s, _, bob := album(t, "view")
 	bait := bob.get(s.malloryURL + "/").link("Print the album")
-	bob.get(bait).want(502, "We do not ask that server")
+	bob.get(bait).submit("Fetch the album", nil).want(502, "We do not ask that server")
 	tell := s.tell("A challenge that names somebody else’s server",
 		"Mallory's site answers with a challenge whose as_uri is a server of Mallory's. The print shop trusts one issuer and compares it exactly, so nothing is sent there.")
 	tell.scene("Bob follows a link that Mallory gave him", "Bob", s.latest(bob))

@@ -67,7 +67,7 @@ func kcRefreshes(t *testing.T, notes *notesSite, client *http.Client, rotates bo
 		notes.settle(t) // before the token expires, a request does not wait for the refresh
 		notes.clock.advance(-d)
 		tokens[fetch(t, client, http.MethodGet, notes.base+"/token").body] = true
-		sent[notes.wire.want(t, "token refresh_token")[0].form.Get("refresh_token")] = true
+		sent[notes.wire.want(t, "token refresh_token", "GET userinfo")[0].form.Get("refresh_token")] = true
 	}
 	if len(tokens) != len(ahead) {
 		t.Errorf("%d access tokens of %d refreshes", len(tokens), len(ahead))
@@ -92,7 +92,7 @@ func kcSignsInAgain(t *testing.T, notes *notesSite, browser *servers.Chromium) {
 	notes.clock.advance(kcTokenLife + 30*time.Second)
 	a := fetch(t, client, http.MethodGet, notes.base+"/notes/1")
 	notes.clock.advance(-kcTokenLife - 30*time.Second)
-	calls := notes.wire.want(t, "token refresh_token")
+	calls := notes.wire.want(t, "token refresh_token", "GET userinfo")
 	if a.status != http.StatusOK || calls[0].status != http.StatusOK {
 		t.Fatalf("a refresh of the second session: %d %s; the page: %d", calls[0].status, calls[0].answer, a.status)
 	}

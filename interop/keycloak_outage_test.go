@@ -66,7 +66,7 @@ func TestKeycloakOutage(t *testing.T) {
 	if a := fetch(t, hers, http.MethodGet, s.album); a.status != http.StatusOK {
 		t.Errorf("Alice at her album: %d", a.status)
 	}
-	if c := s.photoz.wire.want(t, "token refresh_token")[0]; c.status != http.StatusOK {
+	if c := s.photoz.wire.want(t, "token refresh_token", "GET userinfo")[0]; c.status != http.StatusOK {
 		t.Errorf("the refresh afterwards: %d", c.status)
 	}
 }

@@ -62,7 +62,7 @@ func opSignsInAgain(t *testing.T, notes *notesSite, op *servers.OIDCProvider, br
 	client := cookiesOf(t, browser, notes.base)
 	notes.clock.advance(opTokenLife + time.Second)
 	a := fetch(t, client, http.MethodGet, notes.base+"/notes/1")
-	calls := notes.wire.want(t, "token refresh_token")
+	calls := notes.wire.want(t, "token refresh_token", "GET me")
 	if a.status != http.StatusOK || calls[0].status != http.StatusOK {
 		t.Fatalf("a refresh of the second session: %d %s; the page: %d", calls[0].status, calls[0].answer, a.status)
 	}
@@ -142,7 +142,7 @@ func opRefreshes(t *testing.T, notes *notesSite, op *servers.OIDCProvider, clien
 			t.Errorf("%s: the access token is an old one", round.name)
 		}
 		seen[token] = true
-		refreshed := notes.wire.want(t, "token refresh_token")[0]
+		refreshed := notes.wire.want(t, "token refresh_token", "GET me")[0] // the claims are asked for again, once
 		if old := refreshed.form.Get("refresh_token"); sent[old] {
 			t.Errorf("%s: the refresh token did not rotate", round.name)
 		} else {

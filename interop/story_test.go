@@ -199,6 +199,8 @@ func (s *story) malloryWaits(t *testing.T) {
 	s.bob.Open(t, s.mallory+"/")
 	s.page(t, s.bob, "mallory", s.mallory+"/", "Mallory’s catch")
 	s.hand.press(t, s.bob, "Print the album")
+	s.page(t, s.bob, "order-mallory-form", s.shop+"/order", "Order prints")
+	s.hand.press(t, s.bob, "Fetch the album")
 	s.page(t, s.bob, "order-mallory", s.shop+"/order", "We do not ask that server", "as_uri")
 	s.bob.Open(t, s.mallory+"/")
 	s.page(t, s.bob, "mallory-caught", s.mallory+"/", "Requests to Mallory’s authorization server: 0")
@@ -213,7 +215,8 @@ const patience = 3 * time.Minute
 func (s *story) bobIsShown(t *testing.T, name string, headings ...string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		s.bob.Open(t, s.shop+"/order?album="+s.album)
+		s.bob.Open(t, s.shop+"/order?album="+s.album) // a link only fills in the form
+		s.hand.press(t, s.bob, "Fetch the album")
 		shown := s.bob.Text(t)
 		for _, heading := range headings {
 			if strings.Contains(shown, heading) {

@@ -61,7 +61,7 @@ func metadataCases() []faultCase {
 		one("D6", middlewaretest.PlainChallengeOnly, in),
 		one("T8", middlewaretest.MTLSAliases, in),
 		at("D3", middlewaretest.EndpointGone, "metadata", in), // RFC 8414 has it too
-		at("D3", middlewaretest.EndpointGone, "metadata oauth_metadata", out("provider_unavailable", 0)),
+		at("D3", middlewaretest.EndpointGone, "metadata oauth_metadata", out("metadata_missing", 0)),
 	}
 	for f, code := range map[middlewaretest.Fault]string{
 		middlewaretest.EndpointFails: "provider_unavailable",
@@ -123,7 +123,7 @@ func claimCases() []faultCase {
 		faults    []middlewaretest.Fault
 	}{
 		{"I1", "id_token_issuer_mismatch", []middlewaretest.Fault{middlewaretest.WrongIssuer, middlewaretest.IssuerSlash, middlewaretest.MissingIssuer}},
-		{"I2", "audience_mismatch", []middlewaretest.Fault{middlewaretest.WrongAudience, middlewaretest.MissingAudience, middlewaretest.EmptyAudience}},
+		{"I2", "audience_mismatch", []middlewaretest.Fault{middlewaretest.WrongAudience, middlewaretest.MissingAudience, middlewaretest.EmptyAudience, middlewaretest.OtherCaseClaim}},
 		{"I4", "audience_mismatch", []middlewaretest.Fault{middlewaretest.SecondAudience, middlewaretest.WrongAuthorizedParty}},
 		{"I5", "subject_missing", []middlewaretest.Fault{middlewaretest.MissingSubject, middlewaretest.EmptySubject}},
 		{"I5", "id_token_malformed", []middlewaretest.Fault{middlewaretest.SubjectNotString}},
@@ -132,7 +132,7 @@ func claimCases() []faultCase {
 		{"I8", "clock_skew", []middlewaretest.Fault{middlewaretest.IssuedLongAgo, middlewaretest.IssuedInFuture, middlewaretest.NotYetValid}},
 		{"I9", "nonce_mismatch", []middlewaretest.Fault{middlewaretest.WrongNonce, middlewaretest.MissingNonce}},
 		{"I16", "at_hash_mismatch", []middlewaretest.Fault{middlewaretest.WrongAccessTokenHash}},
-		{"S2", "id_token_malformed", []middlewaretest.Fault{middlewaretest.RepeatedClaim, middlewaretest.OtherCaseClaim}},
+		{"S2", "id_token_malformed", []middlewaretest.Fault{middlewaretest.RepeatedClaim}},
 		{"S2", "token_type_confused", []middlewaretest.Fault{middlewaretest.LogoutEvent}},
 	} {
 		for _, f := range c.faults {
@@ -168,14 +168,14 @@ func formCases() []faultCase {
 		one("K2", middlewaretest.NoKeyID, in),
 		{row: "K3", faults: []middlewaretest.Fault{middlewaretest.NoKeyID, middlewaretest.ThreeKeys}, want: in},
 		one("K4", middlewaretest.DecoyKeys, in),
-		one("K5", middlewaretest.EncryptionKey, out("provider_unavailable", 1)), // no key is left
+		one("K5", middlewaretest.EncryptionKey, out("keys_unusable", 1)), // no key is left
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.EncryptionKey, middlewaretest.ThreeKeys}, want: bad("signature_invalid")},
 		// The kid is known, so nothing is fetched until the provider has a new
 		// key.
 		{row: "K5", faults: []middlewaretest.Fault{middlewaretest.OtherKeyAlgorithm}, rotate: true, want: bad("signature_invalid")},
 		one("K7", middlewaretest.UnknownKeyID, bad("signature_invalid")),
 		one("K7", middlewaretest.WithdrawnKey, bad("signature_invalid")),
-		one("K7", middlewaretest.EmptyKeySet, out("provider_unavailable", 1)),
+		one("K7", middlewaretest.EmptyKeySet, out("keys_unusable", 1)),
 		at("K7", middlewaretest.EndpointDown, "jwks", out("provider_unavailable", 1)),
 		at("K7", middlewaretest.AuthorizationServerHangs, "jwks", out("provider_unavailable", 1)),
 	}

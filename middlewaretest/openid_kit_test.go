@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,8 +191,11 @@ func (s *service) get(b *middlewaretest.Browser, path string) (int, string) {
 	if resp.StatusCode >= 400 && resp.Header.Get("Cache-Control") != "no-store" {
 		s.t.Errorf("%s: %d may be cached", path, resp.StatusCode)
 	}
-	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "" {
-		s.t.Errorf("%s: 503 without Retry-After", path)
+	s.mu.Lock()
+	mistake := len(s.codes) > 0 && slices.Contains([]string{"metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "keys_unusable"}, s.codes[len(s.codes)-1])
+	s.mu.Unlock()
+	if waits := resp.StatusCode == http.StatusServiceUnavailable && !mistake; waits != (resp.Header.Get("Retry-After") != "") {
+		s.t.Errorf("%s: %d with Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
 	return resp.StatusCode, page
 }

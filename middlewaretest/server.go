@@ -87,7 +87,11 @@ func newServer(t testing.TB, c opserver.Config) *Server {
 func makeServer(t testing.TB, c opserver.Config) *Server {
 	t.Helper()
 	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, net: &offline.Net{}}
-	c.Now, c.Title = s.clock.Now, "Test provider"
+	keys, err := opserver.KnownKeys() // making an RSA key takes longer than most tests
+	if err != nil {
+		t.Fatal("middlewaretest: ", err)
+	}
+	c.Now, c.Title, c.Keys = s.clock.Now, "Test provider", keys
 	op, err := opserver.New(c)
 	if err != nil {
 		t.Fatal("middlewaretest: ", strings.TrimPrefix(err.Error(), "opserver: "))

@@ -9,12 +9,12 @@
 package main
 
 import (
-	"errors"
 	"html/template"
 	"log"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"example.com/gatehouse"
 	"github.com/alexedwards/scs/v2"
@@ -22,12 +22,18 @@ import (
 
 func main() {
 	provider, err := gatehouse.NewProvider(os.Getenv("ISSUER"), nil)
-	client := gatehouse.Client{ID: os.Getenv("CLIENT_ID"), Secret: gatehouse.NewSecret(os.Getenv("CLIENT_SECRET"))}
-	shop, err2 := newShop(provider, client, "http://127.0.0.1:8080")
-	if err := errors.Join(err, err2); err != nil {
+	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", shop))
+	client := gatehouse.Client{ID: os.Getenv("CLIENT_ID"), Secret: gatehouse.NewSecret(os.Getenv("CLIENT_SECRET"))}
+	shop, err := newShop(provider, client, "http://127.0.0.1:8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{Addr: "127.0.0.1:8080", Handler: shop, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	if err := server.ListenAndServe(); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // newShop makes the shop at base, an origin.
@@ -52,8 +58,7 @@ func newShop(provider *gatehouse.Provider, client gatehouse.Client, base string)
 	}
 	s := shop{cart: cart}
 	mux := http.NewServeMux()
-	mux.Handle("/auth/callback", login.CallbackHandler())
-	mux.Handle("/auth/logout", login.LogoutHandler())
+	mux.Handle("/auth/", login.Handler())
 	mux.Handle("GET /{$}", login.OptionalLogin(http.HandlerFunc(s.show)))
 	mux.Handle("POST /cart", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.add)))
 	mux.Handle("GET /pay", login.RequireLogin(http.HandlerFunc(s.show)))

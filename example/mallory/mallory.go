@@ -77,7 +77,7 @@ func New(c Config) (*Site, error) {
 	mux.HandleFunc("/u/{user}/albums/{rest...}", s.album)
 	mux.HandleFunc("GET /.well-known/{document}", s.metadata)
 	mux.HandleFunc("POST /token", s.token)
-	s.handler = mux
+	s.handler = s.look.Routes(mux)
 	return s, nil
 }
 

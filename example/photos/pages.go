@@ -1,6 +1,7 @@
 package photos
 
 import (
+	"cmp"
 	"errors"
 	"html/template"
 	"net/http"
@@ -150,6 +151,10 @@ func (s *Site) ownAlbum(w http.ResponseWriter, r *http.Request, p Person, a Albu
 	if s.config.PrintShop != "" {
 		shop = s.config.PrintShop + "?album=" + url.QueryEscape(s.config.Base+address(a))
 	}
+	inbox := ""
+	if s.config.SharingURL != "" {
+		inbox = "/inbox"
+	}
 	s.look.Write(w, r, http.StatusOK, "album", look.Page{Title: a.Title, User: p.Name, Data: struct {
 		Album
 		List             []photo
@@ -158,7 +163,7 @@ func (s *Site) ownAlbum(w http.ResponseWriter, r *http.Request, p Person, a Albu
 		Inbox            string
 		Unregistered     bool
 		Lost             bool
-	}{a, list, address(a), s.config.Base + address(a), share, shop, s.config.SharingURL,
+	}{a, list, address(a), s.config.Base + address(a), share, shop, inbox,
 		err != nil, gatehouse.ErrorCode(err) == gatehouse.CodeOwnerGrantMissing}})
 }
 
@@ -186,4 +191,29 @@ func (s *Site) remove(r *http.Request) error {
 		return storeError(err)
 	}
 	return nil
+}
+
+// inbox sends an owner to the page where people ask for albums. The account
+// that is signed in there may be somebody else's.
+func (s *Site) inbox(w http.ResponseWriter, r *http.Request) {
+	me, err := s.me(r)
+	switch {
+	case err != nil:
+		s.look.Fail(w, r, err)
+	case s.config.SharingURL == "":
+		http.NotFound(w, r)
+	case s.config.InboxURL != nil:
+		http.Redirect(w, r, s.config.InboxURL(me.Handle), http.StatusSeeOther)
+	default:
+		http.Redirect(w, r, s.config.SharingURL, http.StatusSeeOther)
+	}
+}
+
+// Person returns the handle of the person who is signed in, "" for nobody.
+func (s *Site) Person(r *http.Request) string {
+	id, err := s.login.Check(r)
+	if err != nil || id == nil {
+		return ""
+	}
+	return cmp.Or(id.ClaimString("preferred_username"), id.Subject)
 }

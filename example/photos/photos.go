@@ -28,6 +28,8 @@ type Config struct {
 	// Sharing is the authorization server for sharing. If it is nil, that is
 	// Provider.
 	Sharing *Sharing
+	// InboxURL is the page of one owner, if it is another for each.
+	InboxURL func(handle string) string
 	// SharingURL is the page where owners see requests, "" for none. It also is
 	// the link for albums for which the server names no page.
 	SharingURL string
@@ -109,7 +111,7 @@ func (s *Site) lookConfig() look.Config {
 	c := s.config
 	links := []look.Link{{Label: "My albums", Path: "/albums"}}
 	if c.SharingURL != "" {
-		links = append(links, look.Link{Label: "Who asks", Path: c.SharingURL})
+		links = append(links, look.Link{Label: "Who asks", Path: "/inbox"})
 	}
 	origins := []string{originOf(c.Provider.Issuer())}
 	if c.Sharing != nil {
@@ -226,6 +228,7 @@ func (s *Site) routes() http.Handler {
 	mux.Handle("/auth/logout", s.look.SignOut(s.config.Reachable, s.login, s.sessions[0], s.login.LogoutHandler()))
 	mux.Handle("GET /albums", s.login.RequireLogin(http.HandlerFunc(s.albums)))
 	mux.Handle("POST /albums", s.login.RequireLogin(http.HandlerFunc(s.createAlbum)))
+	mux.Handle("GET /inbox", s.login.RequireLogin(http.HandlerFunc(s.inbox)))
 	mux.Handle("GET /connect", s.login.RequireLogin(s.connect()))
 	if s.config.Sharing != nil {
 		mux.Handle("/share/callback", s.owner.CallbackHandler())
@@ -249,7 +252,7 @@ func (s *Site) routes() http.Handler {
 
 	// A form cannot send DELETE, so the owner's button has its own address.
 	mux.Handle("POST /u/{user}/albums/{album}/remove", mine.RequireLogin(http.HandlerFunc(s.removeAlbum)))
-	return mux
+	return s.look.Routes(mux)
 }
 
 // ServeHTTP implements http.Handler.

@@ -51,10 +51,30 @@ type picture struct {
 }
 
 func (s *Shop) home(w http.ResponseWriter, r *http.Request) {
+	s.propose(w, r, s.config.Photos+s.config.Suggest)
+}
+
+// form shows the form with the album that a link names.
+func (s *Shop) form(w http.ResponseWriter, r *http.Request) {
+	if !r.URL.Query().Has("album") {
+		s.home(w, r)
+		return
+	}
+	album, err := s.albumAt(r.URL.Query().Get("album"))
+	if err != nil {
+		res := &result{}
+		res.fail(err)
+		s.answer(w, r, res)
+		return
+	}
+	s.propose(w, r, album)
+}
+
+func (s *Shop) propose(w http.ResponseWriter, r *http.Request, album string) {
 	s.look.Write(w, r, http.StatusOK, "home", look.Page{Title: "Prints on paper, from the album of a friend", User: person(r), Data: struct {
 		Suggest string
 		Photos  string
-	}{s.config.Photos + s.config.Suggest, s.config.Photos}})
+	}{album, s.config.Photos}})
 }
 
 // person is the name of the person who is signed in.
@@ -72,14 +92,21 @@ func (s *Shop) order(do func(*http.Request, *result) error) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		res := &result{status: http.StatusOK}
 		var err error
-		if res.Album, err = s.albumAt(r.FormValue("album")); err == nil {
+		if res.Album, err = s.albumAt(r.PostFormValue("album")); err == nil {
 			err = do(r, res)
 		}
 		if err != nil {
 			res.fail(err)
 		}
-		s.look.Write(w, r, res.status, "order", look.Page{Title: res.heading(), User: person(r), Data: res})
+		if s.config.Seen != nil {
+			s.config.Seen(handle(gatehouse.IdentityFrom(r.Context())), res.Act, res.State)
+		}
+		s.answer(w, r, res)
 	})
+}
+
+func (s *Shop) answer(w http.ResponseWriter, r *http.Request, res *result) {
+	s.look.Write(w, r, res.status, "order", look.Page{Title: res.heading(), User: person(r), Data: res})
 }
 
 // albumAt accepts the address of an album, complete or from the slash on.

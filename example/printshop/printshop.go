@@ -8,6 +8,7 @@
 package printshop
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -49,6 +50,9 @@ type Config struct {
 	// Transport carries the requests to the sites, nil for
 	// http.DefaultTransport.
 	Transport http.RoundTripper
+	// Seen, if not nil, is told how each order of a person ended, before the
+	// page is written.
+	Seen func(person, act, state string)
 	// Aside makes the content beside every page; it may be nil.
 	Aside func(*http.Request) template.HTML
 	// Reachable, if not nil, is called before a browser is sent away to sign
@@ -127,6 +131,8 @@ func (s *Shop) wire() error {
 		Base:          c.Transport,
 		Claims:        s.login.ClaimToken, // who asks: the person's ID Token
 		SubmitRequest: true,               // the owner may be asked
+
+		ClaimsWhenAsked: true, // so that the story shows how the server asks
 	})
 	if err != nil {
 		return err
@@ -142,10 +148,30 @@ func (s *Shop) routes() http.Handler {
 	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.login.LoginHandler()))
 	mux.Handle("/auth/callback", s.login.CallbackHandler())
 	mux.Handle("/auth/logout", s.forgetAtLogout(s.look.SignOut(s.config.Reachable, s.login, s.sessions, s.login.LogoutHandler())))
-	mux.Handle("GET /order", s.login.RequireLogin(s.order(s.show)))
+	// A link only fills in the form. A request to the photo site, and so perhaps
+	// a question to an owner, takes a form of this site.
+	mux.Handle("GET /order", s.login.RequireLogin(http.HandlerFunc(s.form)))
+	mux.Handle("POST /order", s.login.RequireLogin(s.order(s.show)))
 	mux.Handle("POST /order/print", s.login.RequireLogin(s.order(s.print)))
 	mux.Handle("POST /order/delete", s.login.RequireLogin(s.order(s.delete)))
-	return mux
+	return s.look.Routes(mux)
+}
+
+// Person returns the handle of the person who is signed in, "" for nobody.
+func (s *Shop) Person(r *http.Request) string {
+	id, err := s.login.Check(r)
+	if err != nil {
+		return ""
+	}
+	return handle(id)
+}
+
+// handle is the short name of a person.
+func handle(id *gatehouse.Identity) string {
+	if id == nil {
+		return ""
+	}
+	return cmp.Or(id.ClaimString("preferred_username"), id.Subject)
 }
 
 // ServeHTTP implements http.Handler.

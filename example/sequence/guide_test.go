@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -20,24 +19,6 @@ func TestDiagramsAreShown(t *testing.T) {
 	}
 }
 
-var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
-
-// The Go code of docs/uma.md comes from code that is compiled and run: all
-// lines of a block are in one file, in the same order. A line of "…" leaves
-// something out.
-func TestSnippetsAreRealCode(t *testing.T) {
-	sources := sourceLines(t)
-	blocks := goBlock.FindAllStringSubmatch(guide(t), -1)
-	if len(blocks) == 0 {
-		t.Fatal("docs/uma.md has no code")
-	}
-	for _, block := range blocks {
-		if lines := trimmed(block[1]); !slices.ContainsFunc(sources, func(source []string) bool { return follows(lines, source) }) {
-			t.Errorf("no file has these lines in this order:\n%s", block[1])
-		}
-	}
-}
-
 func guide(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(docs, "uma.md"))
@@ -45,66 +26,6 @@ func guide(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// sourceLines are the lines of the examples in the root and of the example.
-func sourceLines(t *testing.T) [][]string {
-	t.Helper()
-	var out [][]string
-	for _, pattern := range []string{"example*_test.go", "example/*.go", "example/photos/*.go", "example/printshop/*.go"} {
-		names, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			text, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, trimmed(string(text)))
-		}
-	}
-	return out
-}
-
-// trimmed returns the lines without indentation and empty lines.
-func trimmed(text string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		if line = strings.Join(strings.Fields(line), " "); line != "" {
-			out = append(out, line)
-		}
-	}
-	return out
-}
-
-// follows reports whether the lines appear in the source together, except for
-// lines of "…".
-func follows(lines, source []string) bool {
-	for begin := range source {
-		at, gap := begin, false
-		for i, line := range lines {
-			if line == "…" {
-				gap = true
-				continue
-			}
-			if gap {
-				rest := slices.Index(source[at:], line)
-				if rest < 0 {
-					break
-				}
-				at += rest
-			}
-			if at >= len(source) || source[at] != line {
-				break
-			}
-			at, gap = at+1, false
-			if i == len(lines)-1 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 var jsonBlock = regexp.MustCompile("(?s)```json\n(.*?)```")

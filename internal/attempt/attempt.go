@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,11 +42,14 @@ var (
 )
 
 // Attempt is one sign-in under way. State, nonce and PKCE verifier are all
-// derived from its seed, which never leaves the seal.
+// derived from its seed, which never leaves the seal. An attempt that starts
+// over keeps its seed and gets a new state, nonce and verifier.
 type Attempt struct {
 	seed     [seedSize]byte
 	state    string // derived from seed
 	restarts byte
+	retried  bool   // it has started over because the provider was unavailable
+	same     bool   // it has started over with the seed of the first attempt
 	carried  []Mark // of the previous attempt
 
 	Begin    time.Time     // to the millisecond
@@ -83,10 +87,33 @@ func (a *Attempt) Nonce() string { return a.derive("nonce", nonceSize) }
 // it (RFC 7636 §4.1).
 func (a *Attempt) Verifier() string { return a.derive("code_verifier", verifierSize) }
 
+// SessionID is the id of the session that the attempt may end in: 256 bits that
+// only who opens the seal knows. So a sign-out in this browser can end that
+// session even before it exists, and also if the attempt is just starting over.
+func (a *Attempt) SessionID() [sha256.Size]byte { return a.sum("session id") }
+
 func (a *Attempt) derive(label string, size int) string {
+	if a.same {
+		label += " " + strconv.Itoa(a.starts())
+	}
+	sum := a.sum(label)
+	return base64.RawURLEncoding.EncodeToString(sum[:size])
+}
+
+// starts is how often the attempt has started over. It only grows.
+func (a *Attempt) starts() int {
+	n := int(a.restarts)
+	if a.retried {
+		n++
+	}
+	return n
+}
+
+func (a *Attempt) sum(label string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, a.seed[:])
 	mac.Write([]byte(label))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:size])
+	mac.Sum(sum[:0])
+	return sum
 }
 
 // ValidState reports whether state has the form of our states.
@@ -128,15 +155,31 @@ func (a *Attempt) AskScopes(scopes ...string) {
 // Carries reports whether the attempt began with knowledge of m.
 func (a *Attempt) Carries(m Mark) bool { return slices.Contains(a.carried, m) }
 
-// Again starts a new attempt that asks for the same as a, with knowledge of the
-// marks. The error is [ErrRestarts].
+// Again starts over with knowledge of the marks. The new attempt asks for the
+// same as a and may end in the same session. The error is [ErrRestarts].
 func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	if a.restarts >= maxRestarts {
 		return nil, ErrRestarts
 	}
-	next := New(now)
+	next := *a
+	next.Grant = false // an attempt for a grant makes no session that a logout could end
 	next.restarts, next.carried = a.restarts+1, slices.Clone(marks)
-	next.Aged, next.MaxAge, next.Scopes = a.Aged, a.MaxAge, a.Scopes
-	next.Asked, next.From, next.ReturnTo = a.Asked, a.From, a.ReturnTo
-	return next, nil
+	return next.begun(now), nil
+}
+
+// Retry is Again after the provider was unavailable, once.
+func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
+	if a.retried {
+		return nil, ErrRestarts
+	}
+	next := *a
+	next.retried = true
+	return next.begun(now), nil
+}
+
+// begun gives an attempt that starts over its time and its state.
+func (a Attempt) begun(now time.Time) *Attempt {
+	a.Begin, a.same = now.Truncate(time.Millisecond), true
+	a.state = a.derive("state", stateSize)
+	return &a
 }

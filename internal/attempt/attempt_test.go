@@ -149,6 +149,40 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+// However an attempt starts over, it may end in the same session, so that a
+// sign-out that knows one of its states ends it. Everything that the provider
+// is told is new.
+func TestStartsOver(t *testing.T) {
+	again := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Again(now, marks...) }
+	retry := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Retry(now) }
+	for name, steps := range map[string][]func(*attempt.Attempt) (*attempt.Attempt, error){
+		"logouts first": {again, again, retry}, "trouble first": {retry, again, again}, "in between": {again, retry, again},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := attempt.New(now)
+			first, seen := a.SessionID(), map[string]bool{a.State(): true, a.Nonce(): true, a.Verifier(): true}
+			for i, step := range steps {
+				next, err := step(a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a, err = attempt.Open(ring(t, "k"), "b", next.Seal(ring(t, "k"), "b")); err != nil {
+					t.Fatal(err)
+				}
+				for _, of := range []*attempt.Attempt{next, a} {
+					if of.SessionID() != first || of.State() != next.State() || of.Check(next.State(), now) != nil {
+						t.Errorf("step %d: another session or state", i)
+					}
+				}
+				seen[a.State()], seen[a.Nonce()], seen[a.Verifier()] = true, true, true
+			}
+			if len(seen) != 3*4 {
+				t.Errorf("%d different values in four attempts", len(seen))
+			}
+		})
+	}
+}
+
 // Opening a value returns what was sealed. It fails under another binding or
 // without the key.
 func TestSealAndOpen(t *testing.T) {
@@ -176,7 +210,7 @@ func TestSealAndOpen(t *testing.T) {
 		"changed":            {ring(t, "k"), "party cookie-1", value[:len(value)-2] + "AA", attempt.ErrUnknown},
 		"shorter":            {ring(t, "k"), "party cookie-1", value[:len(value)-4], attempt.ErrUnknown},
 		"padded":             {ring(t, "k"), "party cookie-1", value + "=", attempt.ErrUnknown},
-		"too long":           {ring(t, "k"), "party cookie-1", strings.Repeat("A", 513), attempt.ErrUnknown},
+		"too long":           {ring(t, "k"), "party cookie-1", strings.Repeat("A", 3073), attempt.ErrUnknown},
 		"empty":              {ring(t, "k"), "party cookie-1", "", attempt.ErrUnknown},
 		"of another use":     {ring(t, "k"), "party cookie-1", plain(ring(t, "k").Seal("gatehouse/session", []byte("party cookie-1"), make([]byte, 50))), attempt.ErrUnknown},
 		"sealed but too few": {ring(t, "k"), "party cookie-1", plain(ring(t, "k").Seal("gatehouse/attempt", []byte("party cookie-1"), make([]byte, 41))), attempt.ErrUnknown},
@@ -190,20 +224,22 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// A value fits into 512 bytes, whatever the attempt holds. Scopes are dropped
-// first, then the path.
+// A value fits into 512 bytes, or into 3 KiB if its path needs it. Scopes are
+// dropped first, then a path that is longer than any.
 func TestSize(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("s", n) }
 	for _, c := range []struct {
 		scopes, path         int
 		keptScopes, keptPath bool
+		size                 int
 	}{
-		{20, 20, true, true}, {60, 60, true, true}, {500, 60, false, true}, {200, 200, false, true}, {500, 500, false, false}, {0, 500, true, false},
+		{20, 20, true, true, 512}, {60, 60, true, true, 512}, {500, 60, false, true, 512}, {200, 200, false, true, 512},
+		{500, 500, false, true, 900}, {0, 500, true, true, 900}, {500, 2000, false, true, 3072}, {20, 2200, false, false, 512},
 	} {
 		a := whole(t)
 		a.Scopes, a.ReturnTo = long(c.scopes), "/"+long(c.path)
 		value := a.Seal(ring(t, "k"), "b")
-		if len(value) > 512 {
+		if len(value) > c.size {
 			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, len(value))
 		}
 		got, err := attempt.Open(ring(t, "k"), "b", value)
@@ -212,6 +248,9 @@ func TestSize(t *testing.T) {
 		}
 		if (got.Scopes == long(c.scopes)) != c.keptScopes || (got.ReturnTo == "/"+long(c.path)) != c.keptPath || got.State() != a.State() || !got.Carries(marks[1]) {
 			t.Errorf("scopes of %d and a path of %d: scopes of %d, a path of %d", c.scopes, c.path, len(got.Scopes), len(got.ReturnTo))
+		}
+		if got.SessionID() != a.SessionID() {
+			t.Error("the attempt would end in another session")
 		}
 	}
 }

@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	// maxValue bounds the value of an attempt's cookie. Eight of them stay
-	// below the header limits of common proxies.
+	// maxValue bounds the value of an attempt's cookie, so that many of them
+	// stay below the header limits of common proxies.
 	maxValue = 512
+	// maxWithPath bounds it where the return path needs more: one of 2,000
+	// bytes fits.
+	maxWithPath = 3 << 10
 
 	// markNameSize is the size of a mark's name: 128 bits of a hash.
 	markNameSize = 16
@@ -26,6 +29,8 @@ const (
 const (
 	flagGrant = 1 << iota
 	flagAged
+	flagRetried
+	flagSame
 )
 
 // because returns ErrUnknown with a reason.
@@ -33,9 +38,9 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 
 // Seal returns the attempt as the value of a cookie. It opens only under the
 // same binding (RFC 9700 §4.7), which names who began the attempt and the
-// cookie. If the value is too long for a cookie, Seal leaves out the scopes,
-// then the path. The scopes matter only for a provider that grants other scopes
-// than requested and does not say which.
+// cookie. If the value is too long, Seal leaves out the scopes, and then, if the
+// path is longer than any that we take, the path. The scopes matter only for a
+// provider that grants other scopes than requested and does not say which.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func() string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
@@ -45,7 +50,7 @@ func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 		a.Scopes = ""
 		value = sealed()
 	}
-	if len(value) > maxValue {
+	if len(value) > maxWithPath {
 		a.ReturnTo = ""
 		value = sealed()
 	}
@@ -55,7 +60,7 @@ func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 // Open reads what [Attempt.Seal] returned. The error is [ErrUnknown]; it also
 // wraps [seal.ErrUnknownKey] if that is the cause.
 func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
-	if len(value) > maxValue {
+	if len(value) > maxWithPath {
 		return nil, because("the cookie is too long")
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)
@@ -85,6 +90,12 @@ func (a *Attempt) encode() []byte {
 	if a.Aged {
 		flags |= flagAged
 	}
+	if a.retried {
+		flags |= flagRetried
+	}
+	if a.same {
+		flags |= flagSame
+	}
 	out = append(out, a.restarts, flags)
 	out = binary.AppendUvarint(out, uint64(a.MaxAge/time.Second))
 	for _, s := range []string{a.Scopes, string(a.Asked), string(a.From), a.ReturnTo} {
@@ -111,6 +122,7 @@ func (a *Attempt) decode(b []byte) bool {
 	b = b[seedSize:]
 	a.Begin = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 	a.restarts, a.Grant, a.Aged = b[8], b[9]&flagGrant != 0, b[9]&flagAged != 0
+	a.retried, a.same = b[9]&flagRetried != 0, b[9]&flagSame != 0
 	b = b[10:]
 	seconds, n := binary.Uvarint(b)
 	if n <= 0 || seconds > uint64(longestAge/time.Second) {

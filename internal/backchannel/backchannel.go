@@ -43,6 +43,8 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	call call // that it answers
 }
 
 // ErrorCode is the error member of an OAuth error object (RFC 6749 §5.2), or ""
@@ -64,26 +66,38 @@ func (a *Answer) RefusesCaller() bool {
 }
 
 // Unexpected returns the error for an answer that cannot be used. It holds the
-// OAuth error code and nothing else of the body.
+// OAuth error code and nothing else of the body. It wraps ErrCaller or ErrMissing
+// if the answer is about that.
 func (a *Answer) Unexpected(what string) *Trouble {
-	return &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, error %q", what, a.Status, a.ErrorCode())}
+	_, t := a.tell(what + ": status")
+	return &Trouble{answered: true, cause: &t}
+}
+
+func (a *Answer) tell(head string) (code string, t told) {
+	var object map[string]json.RawMessage
+	if strictjson.Unmarshal(a.Body, &object) != nil {
+		object = nil
+	}
+	a.call.refused = a.RefusesCaller()
+	return a.call.tell(head, a.Status, object)
 }
 
 // Body is what a call sends. The zero Body sends nothing.
 type Body struct {
 	contentType string
 	data        []byte
+	form        url.Values // what data holds, if that is a form
 }
 
 // Form is the body of an HTML form.
 func Form(values url.Values) Body {
-	return Body{"application/x-www-form-urlencoded", []byte(values.Encode())}
+	return Body{"application/x-www-form-urlencoded", []byte(values.Encode()), values}
 }
 
 // JSON makes a JSON body from v.
 func JSON(v any) (Body, error) {
 	data, err := json.Marshal(v)
-	return Body{"application/json", data}, err
+	return Body{contentType: "application/json", data: data}, err
 }
 
 // AsClient posts a form to an endpoint other than the token endpoint, with the
@@ -93,13 +107,23 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 	header, own := http.Header{}, url.Values{}
 	maps.Copy(own, form)
 	who.authenticate(header, own)
-	return c.call(ctx, http.MethodPost, endpoint, header, Form(own))
+	a, err := c.call(ctx, http.MethodPost, endpoint, header, Form(own))
+	if err != nil {
+		return nil, err
+	}
+	a.call.sent, a.call.secrets = who.sent(), who.secretsIn(form)
+	return a, nil
 }
 
 // AsBearer makes a call with a bearer token in the header (RFC 6750 §2.1). The
 // error is a *Trouble or ErrEndpoint.
 func (c *Channel) AsBearer(ctx context.Context, method, address, token string, body Body) (*Answer, error) {
-	return c.call(ctx, method, address, http.Header{"Authorization": {"Bearer " + token}}, body)
+	a, err := c.call(ctx, method, address, http.Header{"Authorization": {"Bearer " + token}}, body)
+	if err != nil {
+		return nil, err
+	}
+	a.call.sent, a.call.secrets = "a bearer token", append(secretsInForm(body.form), token)
+	return a, nil
 }
 
 // Revoke tells the server that a token is no longer needed (RFC 7009 §2.1). The
@@ -110,7 +134,8 @@ func (c *Channel) Revoke(ctx context.Context, endpoint string, who Credentials, 
 		return err
 	}
 	if a.Status != http.StatusOK {
-		return &Refusal{Status: a.Status, Code: a.ErrorCode(), where: "revocation endpoint", body: a.Body}
+		code, t := a.tell("revocation endpoint answered")
+		return &Refusal{Status: a.Status, Code: code, body: a.Body, told: t}
 	}
 	return nil
 }
@@ -120,7 +145,7 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strings.ToLower(method), ErrEndpoint) // the error of net/url quotes its input
 	}
-	where := strings.ToLower(method) + " " + req.URL.Path
+	where := method + " " + outbound.Address(address)
 	req.Header = header
 	req.Header.Set("Accept", "application/json")
 	if body.contentType != "" {
@@ -145,5 +170,5 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 		// Following it would send the credentials elsewhere (M10).
 		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where, resp.StatusCode)}
 	}
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data, call: call{address: outbound.Address(address)}}, nil
 }

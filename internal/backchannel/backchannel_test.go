@@ -197,15 +197,25 @@ func TestEndpointIsNoURL(t *testing.T) {
 }
 
 func TestUnexpected(t *testing.T) {
-	for body, want := range map[string]string{
-		`{"error":"invalid_scope","error_description":"SECRET"}`: `reading it: status 400, error "invalid_scope"`,
-		`{"error":"a","error":"b"}`:                              `reading it: status 400, error ""`,
-		`<html>SECRET`:                                           `reading it: status 400, error ""`,
-		`{"error":"` + strings.Repeat("x", 300) + `"}`:           `reading it: status 400, error "` + strings.Repeat("x", 200) + `…"`,
+	who := backchannel.NewCredentials("app", secret, backchannel.Basic)
+	for _, tt := range []struct {
+		status     int
+		body, want string // want without the address
+	}{
+		{400, `{"error":"invalid_scope","error_description":"SECRET"}`, "400 invalid_scope from"},
+		{400, `{"error":"a","error":"b"}`, "400 from"},
+		{400, `<html>SECRET`, "400 from"},
+		{400, `{"error":"` + strings.Repeat("x", 300) + `"}`, "400 other (300 bytes) from"},
+		{400, `{"error":"the_opensesame_token"}`, "400 other (20 bytes) from"},
+		{401, `{"error":"invalid_client"}`, "401 invalid_client from, with client authentication client_secret_basic and a secret"},
 	} {
-		a := &backchannel.Answer{Status: 400, Body: []byte(body)}
-		if err := a.Unexpected("reading it"); err.Error() != want || !err.FateKnown() {
-			t.Errorf("%s: %v", body, err)
+		p := newPeer(t, tt.status, tt.body)
+		a, err := channel().AsClient(t.Context(), p.URL+"/i?x=SECRET", who, url.Values{"token": {"opensesame"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err, want := a.Unexpected("reading it"), "reading it: status "+strings.Replace(tt.want, " from", " from "+p.URL+"/i", 1); err.Error() != want || !err.FateKnown() {
+			t.Errorf("%s: %v, want %s", tt.body, err, want)
 		}
 	}
 }
@@ -229,7 +239,7 @@ func TestRevoke(t *testing.T) {
 	}
 	p.status, p.body = 400, `{"error":"invalid_client"}`
 	refusal, ok := errors.AsType[*backchannel.Refusal](channel().Revoke(t.Context(), p.URL, who, "tok", "refresh_token"))
-	if !ok || refusal.Status != 400 || refusal.Code != "invalid_client" || refusal.Error() != "revocation endpoint answered 400 invalid_client" {
+	if !ok || refusal.Status != 400 || refusal.Code != "invalid_client" || refusal.Error() != "revocation endpoint answered 400 invalid_client from "+p.URL+", with client authentication client_secret_post and a secret" {
 		t.Errorf("got %v", refusal)
 	}
 }

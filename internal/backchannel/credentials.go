@@ -43,3 +43,36 @@ func (c Credentials) authenticate(header http.Header, form url.Values) {
 		form.Set("client_id", c.id)
 	}
 }
+
+// sent says for an error how the client authenticated, and whether a secret
+// was sent at all.
+func (c Credentials) sent() string {
+	switch {
+	case c.method == None:
+		return "client authentication none and no secret"
+	case c.secret == nil || *c.secret == "":
+		return "client authentication " + string(c.method) + " and an empty secret"
+	}
+	return "client authentication " + string(c.method) + " and a secret"
+}
+
+// secretsIn lists the values of a call that its answer might repeat: the
+// client's secret, and all of the form that is not public.
+func (c Credentials) secretsIn(form url.Values) []string {
+	secrets := secretsInForm(form)
+	if c.secret != nil {
+		secrets = append(secrets, *c.secret)
+	}
+	return secrets
+}
+
+func secretsInForm(form url.Values) (secrets []string) {
+	for name, values := range form {
+		switch name {
+		case "grant_type", "client_id", "scope", "token_type_hint", "claim_token_format", "audience", "resource", "redirect_uri":
+		default:
+			secrets = append(secrets, values...)
+		}
+	}
+	return secrets
+}

@@ -1,11 +1,15 @@
 package backchannel
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -15,28 +19,106 @@ var (
 	ErrTokenType = errors.New("a token type other than bearer")
 	// ErrEndpoint means that an endpoint is not a URL. Nothing was sent.
 	ErrEndpoint = errors.New("an endpoint is not a URL")
+
+	// ErrCaller means that the server refused the credentials of the call, or
+	// what they may do. Somebody has to mend the registration.
+	ErrCaller = errors.New("the server refuses who calls")
+	// ErrMissing means that the server has nothing at the address of an
+	// endpoint. Somebody has to mend the address.
+	ErrMissing = errors.New("there is nothing at the endpoint")
 )
 
 // Refusal is an answer by which the server refused the request (RFC 6749 §5.2).
 // Asking again does not help.
 type Refusal struct {
 	Status int    // 4xx, but not 429
-	Code   string // the OAuth error, shortened; "" if the body had none
-	where  string
+	Code   string // the OAuth error as sent, shortened; "" if the body had none
 	body   []byte // for Members; never shown
+	told   told
 }
 
-// Error returns the endpoint, the status and the code.
-func (e *Refusal) Error() string {
-	if e.Code == "" {
-		return fmt.Sprintf("%s answered %d", e.where, e.Status)
-	}
-	return fmt.Sprintf("%s answered %d %s", e.where, e.Status, e.Code)
-}
+// Error returns the endpoint, the status, the code, and how the client
+// authenticated.
+func (e *Refusal) Error() string { return e.told.Error() }
+
+// Unwrap returns ErrCaller, ErrMissing or nil.
+func (e *Refusal) Unwrap() error { return e.told.blames }
+
+// Detail returns the error description, redacted, for debugging only.
+func (e *Refusal) Detail() string { return e.told.Detail() }
 
 // Members decodes the JSON body of the refusal. Names are case-sensitive and
 // must be unique (M5).
 func (e *Refusal) Members(v any) error { return strictjson.Unmarshal(e.body, v) }
+
+// told is what a server told about an error: where, with which status, and the
+// members error and error_description of its body.
+type told struct {
+	text   string
+	said   *outbound.Said
+	blames error // ErrCaller, ErrMissing or nil
+}
+
+func (e *told) Error() string { return e.text }
+
+func (e *told) Unwrap() error { return e.blames }
+
+// Detail implements outbound.Detailed.
+func (e *told) Detail() string { return e.said.Detail() }
+
+// call is what the error about a refused call may say, and what it may not.
+type call struct {
+	address string   // without the query
+	sent    string   // how the call was authenticated
+	secrets []string // what it sent
+	refused bool     // the answer is about the credentials, whatever its code
+}
+
+// tell reads the members of an error object (RFC 6749 §5.2). The text begins
+// with head, which names the call.
+func (c call) tell(head string, status int, object map[string]json.RawMessage) (code string, t told) {
+	secrets := append(slices.Clip(c.secrets), secretsOf(object)...)
+	code = strictjson.String(object["error"])
+	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...)
+	text := fmt.Sprintf("%s %d", head, status)
+	if word := said.Word(); word != "" {
+		text += " " + word
+	}
+	text += " from " + c.address
+	blames := blame(status, code)
+	if c.refused {
+		blames = ErrCaller
+	}
+	if c.sent != "" && (blames == ErrCaller || code == "invalid_request") { // some servers say that of credentials too
+		text += ", with " + c.sent
+	}
+	return outbound.Clip(code), told{text, said, blames}
+}
+
+// secretsOf returns the values of an answer that no error may repeat.
+func secretsOf(object map[string]json.RawMessage) (secrets []string) {
+	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct"} {
+		if value := strictjson.String(object[name]); value != "" {
+			secrets = append(secrets, value)
+		}
+	}
+	return secrets
+}
+
+// blame says what an answer is about, if it is the credentials of the call (RFC
+// 6749 §5.2, RFC 6750 §3.1) or its address. A 403 with a code of UMA is neither,
+// nor is a 404 with a code, which a server of OAuth has sent.
+func blame(status int, code string) error {
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden && code == "",
+		slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "insufficient_scope"}, code):
+		return ErrCaller
+	case code != "":
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusGone:
+		return ErrMissing
+	}
+	return nil
+}
 
 // Trouble is a call that the server neither granted nor refused. There was no
 // answer, or the answer cannot be used, or it says only that the server is in

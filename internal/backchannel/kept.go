@@ -28,6 +28,9 @@ type Kept[T comparable] struct {
 type KeptConfig[T comparable] struct {
 	// Fetch gets the value.
 	Fetch func(ctx context.Context) (T, Life, error)
+	// Fetched is called after each successful fetch, under the same rules as
+	// Failed. It may be nil.
+	Fetched func(ctx context.Context, value T)
 	// Failed is called after each failed fetch. It may hang: failures in the
 	// meantime are not reported. It may be nil.
 	Failed func(ctx context.Context, err error)
@@ -84,6 +87,16 @@ func (k *Kept[T]) Get(ctx context.Context) (T, error) {
 // value is thrown away and fetched again, unless another caller has done so
 // already. The zero value refuses nothing.
 func (k *Kept[T]) Instead(ctx context.Context, refused T) (T, error) {
+	return k.get(ctx, refused, k.config.Wait)
+}
+
+// Await is Get for a caller that waits for a flight until its context ends.
+func (k *Kept[T]) Await(ctx context.Context) (T, error) {
+	var none T
+	return k.get(ctx, none, 0)
+}
+
+func (k *Kept[T]) get(ctx context.Context, refused T, wait time.Duration) (T, error) {
 	var none T
 	now, s := k.config.Now(), k.state.Load()
 	switch {
@@ -95,9 +108,9 @@ func (k *Kept[T]) Instead(ctx context.Context, refused T) (T, error) {
 	case s.paused(now):
 		return none, &Paused{s.retryAt.Sub(now), s.err}
 	}
-	if k.config.Wait > 0 {
+	if wait > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, k.config.Wait)
+		ctx, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()
 	}
 	return k.flights.Do(ctx, struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, refused) })
@@ -122,6 +135,9 @@ func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
 	value, life, err := k.config.Fetch(ctx)
 	if err == nil {
 		k.state.Store(&state[T]{value: value, has: true, life: life})
+		if k.config.Fetched != nil {
+			k.report(func(ctx context.Context) { k.config.Fetched(ctx, value) })
+		}
 		return value, nil
 	}
 	after := *before
@@ -132,13 +148,17 @@ func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
 	after.retryAt = k.config.Now().Add(after.pause)
 	k.state.Store(&after)
 	if k.config.Failed != nil {
-		// This runs in a separate flight, so that nobody waits for it.
-		k.reports.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (struct{}, error) {
-			k.config.Failed(ctx, err)
-			return struct{}{}, nil
-		})
+		k.report(func(ctx context.Context) { k.config.Failed(ctx, err) })
 	}
 	return none, err
+}
+
+// report calls f in a separate flight, so that nobody waits for it.
+func (k *Kept[T]) report(f func(context.Context)) {
+	k.reports.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (struct{}, error) {
+		f(ctx)
+		return struct{}{}, nil
+	})
 }
 
 // serves reports whether there is a value that may be returned.

@@ -1,12 +1,16 @@
 package backchannel
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +19,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 // maxExpiresIn bounds expires_in to ten years, so that arithmetic cannot
@@ -28,10 +33,15 @@ type Tokens struct {
 	// one; without one, the scope is as requested.
 	Scope    string
 	HasScope bool
+	// Upgraded is that of UMA Grant §3.3.5.
+	Upgraded bool
 	// Expires is by our clock. It is zero if the server did not say.
 	Expires time.Time
 	// Requested is when the request was sent.
 	Requested time.Time
+	// Defective names the members that make no sense, with commas between. They
+	// count as absent.
+	Defective string
 }
 
 // Token sends one token request of any grant. form holds grant_type and the
@@ -50,73 +60,191 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()
-	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, c.client))
+	client, seen := *c.client, &tokenAnswer{base: c.client.Transport}
+	client.Transport = seen
+	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
 	if err != nil {
-		return nil, tokenError(err)
+		return nil, tokenError(err, endpoint, seen, who, form)
 	}
-	return readTokens(token, sent)
+	return seen.read(token, sent, who.secretsIn(form))
 }
 
-func readTokens(t *oauth2.Token, sent time.Time) (*Tokens, error) {
-	// RFC 6749 §5.1: the client must understand the type; case does not matter.
-	if !strings.EqualFold(t.TokenType, "bearer") {
-		return nil, fmt.Errorf("%w: %q", ErrTokenType, outbound.Clip(t.TokenType))
+// tokenAnswer reads a successful token answer before x/oauth2 does. That package
+// would read other types than JSON (RFC 6749 §5.1), names in any case, and of a
+// name that occurs twice the last. And it refuses an answer whose expires_in
+// makes no sense. So it is given only the members that it has to judge.
+type tokenAnswer struct {
+	base    http.RoundTripper
+	kind    string   // media type
+	plain   []byte   // the answer that x/oauth2 is given
+	tokens  Tokens   // what x/oauth2 does not judge
+	seconds float64  // expires_in
+	defects []string // members that make no sense
+	err     error    // why the answer cannot be read
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.base
+	if base == nil {
+		base = http.DefaultTransport
 	}
-	a := &Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Requested: sent}
-	a.IDToken, _ = t.Extra("id_token").(string)
-	a.Scope, a.HasScope = t.Extra("scope").(string)
+	resp, err := base.RoundTrip(r)
+	if err != nil || resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return resp, err
+	}
+	t.kind, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	switch {
+	case resp.Header.Get("Content-Type") == "":
+		t.kind = "no type"
+	case err != nil || len(t.kind) > maxMediaType:
+		t.kind = "an unreadable type"
+	}
+	resp.Header = resp.Header.Clone()
+	resp.Header.Set("Content-Type", "application/json")
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	t.parse(body)
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(t.plain), failing{err}))
+	return resp, nil
+}
+
+// failing is the end of a body that could not be read.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
+}
+
+// parse reads the answer. plain stays empty if it is not a JSON object.
+func (t *tokenAnswer) parse(body []byte) {
+	t.plain = append(t.plain, '{')
+	if t.err = strictjson.Object(body, t.member); t.err != nil {
+		var object map[string]json.RawMessage
+		_ = json.Unmarshal(body, &object) // what is not an object holds no secrets
+		t.plain, t.err = nil, strictjson.Without(t.err, secretsOf(object)...)
+		return
+	}
+	t.plain = append(t.plain, '}')
+}
+
+// member reads one member. null is absence.
+func (t *tokenAnswer) member(name string, v strictjson.Value) (err error) {
+	if v.Null() {
+		return nil
+	}
+	switch name {
+	case "access_token", "token_type", "refresh_token", "error", "error_description", "error_uri":
+		if _, err = v.Text(); err == nil {
+			if len(t.plain) > 1 {
+				t.plain = append(t.plain, ',')
+			}
+			t.plain = append(append(append(append(t.plain, '"'), name...), `":`...), v...)
+		}
+	case "id_token":
+		t.tokens.IDToken, err = v.Text()
+	case "scope":
+		t.tokens.Scope, err = v.Text()
+		t.tokens.HasScope = err == nil
+	case "upgraded":
+		t.tokens.Upgraded = v == "true"
+		if !t.tokens.Upgraded && v != "false" {
+			err = strictjson.ErrType
+		}
+	case "expires_in":
+		t.seconds, err = secondsOf(v)
+	}
+	if err != nil {
+		t.defects = append(t.defects, name)
+	}
+	return nil
+}
+
+// secondsOf reads expires_in: a number, or a string with one, as some servers
+// send.
+func secondsOf(v strictjson.Value) (float64, error) {
+	n, err := v.Number()
+	if text, e := v.Text(); e == nil && strings.Trim(text, "0123456789.") == "" { // ParseFloat reads "inf" and "0x1" too
+		n, err = strconv.ParseFloat(text, 64)
+	}
+	if err != nil || n < 0 {
+		return 0, strictjson.ErrType
+	}
+	return n, nil
+}
+
+// maxMediaType is the longest media type that an error names, in bytes.
+const maxMediaType = 80
+
+// kindWithout returns the type of the answer, unless it holds one of the values
+// that were sent.
+func (t *tokenAnswer) kindWithout(secrets []string) string {
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(t.kind, strings.ToLower(secret)) {
+			return "another type"
+		}
+	}
+	return t.kind
+}
+
+// read returns what the answer says.
+func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*Tokens, error) {
+	// RFC 6749 §5.1: the client must understand the type; case does not matter.
+	if !strings.EqualFold(o.TokenType, "bearer") {
+		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o, secrets))
+	}
+	a := &t.tokens
+	a.Access, a.Refresh, a.Requested = o.AccessToken, o.RefreshToken, sent
+	slices.Sort(t.defects)
+	a.Defective = strings.Join(t.defects, ", ")
 	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
-	if seconds := secondsOf(t.Extra("expires_in")); seconds > 0 {
-		a.Expires = sent.Add(time.Duration(min(seconds, maxExpiresIn)) * time.Second)
+	if t.seconds > 0 {
+		a.Expires = sent.Add(time.Duration(min(t.seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
 }
 
-// secondsOf reads expires_in: a number, or a string as some servers send.
-func secondsOf(v any) float64 {
-	switch v := v.(type) {
-	case float64:
-		return v
-	case int64:
-		return float64(v)
-	case string:
-		f, err := strconv.ParseFloat(v, 64)
-		if err == nil {
-			return f
-		}
+// typeOf returns the type of a token, if it can be a name, as in "DPoP".
+func (t *tokenAnswer) typeOf(o *oauth2.Token, secrets []string) string {
+	name := strings.ToLower(o.TokenType)
+	word := outbound.NewSaid(name, "", append(secrets, o.AccessToken, o.RefreshToken, t.tokens.IDToken)...).Word()
+	if word == name {
+		return o.TokenType
 	}
-	return 0
+	return word
 }
 
 // tokenError converts an error of x/oauth2. Its RetrieveError prints the whole
 // body (M11), so it is taken apart and dropped.
-func tokenError(err error) error {
+func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, form url.Values) error {
 	var said *oauth2.RetrieveError
 	if !errors.As(err, &said) || said.Response == nil {
 		if errors.Is(err, context.Canceled) {
 			return &Trouble{cause: context.Canceled}
 		}
-		return &Trouble{cause: ownWords("token endpoint", err)}
+		return &Trouble{cause: seen.ownWords("token endpoint "+outbound.Address(endpoint), who.secretsIn(form), err)}
 	}
-	refusal := &Refusal{Status: said.Response.StatusCode, where: "token endpoint", body: said.Body}
-	var body struct {
-		Error string `json:"error"`
+	var object map[string]json.RawMessage
+	if errors.Is(strictjson.Unmarshal(said.Body, &object), strictjson.ErrDuplicate) || json.Unmarshal(said.Body, &object) != nil {
+		object = nil // what is not an object, or can be read in two ways, has no members
 	}
-	if json.Unmarshal(said.Body, &body) == nil {
-		refusal.Code = outbound.Clip(body.Error)
-	}
-	if refusal.Status >= 400 && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests {
-		return refusal
+	status := said.Response.StatusCode
+	code, t := call{address: outbound.Address(endpoint), sent: who.sent(), secrets: who.secretsIn(form)}.tell("token endpoint answered", status, object)
+	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
+		return &Refusal{Status: status, Code: code, body: said.Body, told: t}
 	}
 	// This is trouble of the server, or a redirect, which is never followed
 	// (M10). Some servers refuse with status 200 and an error member.
-	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: errors.New(refusal.Error())}
+	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: &t}
 }
 
 // ownWords keeps from a library's error only what our own client said, which is
 // redacted. Otherwise it keeps only where the error happened, because the
 // library's text may hold the body.
-func ownWords(where string, err error) error {
+func (t *tokenAnswer) ownWords(where string, secrets []string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", where, outbound.Redact(u))
 	}
@@ -125,5 +253,12 @@ func ownWords(where string, err error) error {
 			return fmt.Errorf("%s: %w", where, known)
 		}
 	}
-	return fmt.Errorf("%s: the answer could not be read", where)
+	kind := t.kindWithout(secrets)
+	switch {
+	case t.err != nil && (kind == "" || kind == "application/json"): // its text holds nothing of the answer
+		return fmt.Errorf("%s: the answer could not be read: %w", where, strictjson.Without(t.err, secrets...))
+	case t.err == nil:
+		return fmt.Errorf("%s: the answer could not be read", where)
+	}
+	return fmt.Errorf("%s: the answer could not be read as JSON: it has the type %q", where, kind)
 }

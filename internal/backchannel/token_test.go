@@ -3,6 +3,9 @@ package backchannel_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,10 +22,21 @@ func TestToken(t *testing.T) {
 		`{"access_token":"a","token_type":"Bearer","refresh_token":"r","id_token":"i","scope":"x y","expires_in":300,"pct":"p"}`: {
 			Access: "a", Refresh: "r", IDToken: "i", Scope: "x y", HasScope: true, Expires: noon.Add(5 * time.Minute),
 		},
-		`{"access_token":"a","token_type":"Bearer","scope":""}`:                 {Access: "a", HasScope: true},
-		`{"access_token":"a","token_type":"Bearer","expires_in":"60"}`:          {Access: "a", Expires: noon.Add(time.Minute)},
-		`{"access_token":"a","token_type":"Bearer","expires_in":9000000000000}`: {Access: "a", Expires: noon.Add(10 * 365 * 24 * time.Hour)},
-		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`:            {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","scope":""}`:                                                        {Access: "a", HasScope: true},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"60"}`:                                                 {Access: "a", Expires: noon.Add(time.Minute)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":9000000000000}`:                                        {Access: "a", Expires: noon.Add(10 * 365 * 24 * time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":3600.0}`:                                               {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":3.6e3}`:                                                {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"3600.0"}`:                                             {Access: "a", Expires: noon.Add(time.Hour)},
+		`{"access_token":"a","token_type":"Bearer","expires_in":null,"scope":null}`:                                    {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":0}`:                                                    {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`:                                                   {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":""}`:                                                   {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"never"}`:                                              {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":"inf"}`:                                                {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":1e999}`:                                                {Access: "a", Defective: "expires_in"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":[1],"scope":["x"],"refresh_token":7,"upgraded":"yes"}`: {Access: "a", Defective: "expires_in, refresh_token, scope, upgraded"},
+		`{"access_token":"a","token_type":"Bearer","Access_Token":"b","EXPIRES_IN":"x","Error":"no"}`:                  {Access: "a"},
 	} {
 		p.body, p.asked, p.forms = body, nil, nil
 		got, err := channel().Token(t.Context(), p.URL, who, url.Values{"grant_type": {"password"}, "x": {"1"}})
@@ -43,24 +57,30 @@ func TestToken(t *testing.T) {
 // Whatever the answer is, the request is sent once, and the error contains
 // nothing of the body but the error code.
 func TestTokenRefusals(t *testing.T) {
+	const how = "HOW" // the client authenticated
 	for _, tt := range []struct {
 		status int
 		body   string
-		want   string // of the refusal, "" for *Trouble
+		want   string // of the refusal without the address, "" for *Trouble
 	}{
-		{400, `{"error":"invalid_grant","error_description":"SECRET"}`, "token endpoint answered 400 invalid_grant"},
-		{401, `{"error":"invalid_client"}`, "token endpoint answered 401 invalid_client"},
-		{403, `{"error":"need_info","ticket":"SECRET"}`, "token endpoint answered 403 need_info"},
-		{404, `<html>SECRET`, "token endpoint answered 404"},
-		{400, `{"error":"` + strings.Repeat("x", 1000) + `"}`, "token endpoint answered 400 " + strings.Repeat("x", 200) + "…"},
+		{400, `{"error":"invalid_grant","error_description":"SECRET"}`, "400 invalid_grant from"},
+		{401, `{"error":"invalid_client"}`, "401 invalid_client from, with client authentication " + how},
+		{403, `{"error":"need_info","ticket":"SECRET"}`, "403 need_info from"},
+		{404, `<html>SECRET`, "404 from"},
+		{400, `{"error":"` + strings.Repeat("x", 1000) + `"}`, "400 other (1000 bytes) from"},
+		{400, `{"error":"bad_abcdefgh"}`, "400 other (12 bytes) from"},
+		{400, `{"error":"bad_ticket","ticket":"bad_ticket"}`, "400 other (10 bytes) from"},
 		{200, `{"error":"invalid_grant"}`, ""},
 		{200, `{"token_type":"Bearer"}`, ""},
 		{200, `SECRET`, ""},
 		{503, `{"error":"SECRET"`, ""},
 	} {
-		for _, method := range []backchannel.Method{backchannel.Basic, backchannel.Post, backchannel.None} {
+		for method, sent := range map[backchannel.Method]string{
+			backchannel.Basic: "client_secret_basic and a secret", backchannel.Post: "client_secret_post and a secret", backchannel.None: "none and no secret",
+		} {
 			p := newPeer(t, tt.status, tt.body)
-			_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", secret, method), url.Values{"grant_type": {"x"}})
+			_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", secret, method), url.Values{"grant_type": {"x"}, "code": {"abcdefgh"}})
+			want := "token endpoint answered " + strings.NewReplacer(" from", " from "+p.URL, how, sent).Replace(tt.want)
 			if len(p.asked) != 1 {
 				t.Errorf("%d %s: sent %d times", tt.status, tt.body, len(p.asked))
 			}
@@ -68,8 +88,8 @@ func TestTokenRefusals(t *testing.T) {
 				t.Errorf("%d %s: %v", tt.status, tt.body, err)
 				continue
 			}
-			if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok != (tt.want != "") || ok && refusal.Error() != tt.want {
-				t.Errorf("%d %s: %v, want %q", tt.status, tt.body, err, tt.want)
+			if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok != (tt.want != "") || ok && refusal.Error() != want {
+				t.Errorf("%d %s: %v, want %q", tt.status, tt.body, err, want)
 			}
 			if _, ok := errors.AsType[*backchannel.Trouble](err); ok != (tt.want == "") {
 				t.Errorf("%d %s: %T", tt.status, tt.body, err)
@@ -81,7 +101,8 @@ func TestTokenRefusals(t *testing.T) {
 func TestRefusalMembers(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":"need_info","ticket":"t1"}`:               "t1",
-		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "", // which one is meant?
+		`{"error":"need_info","ticket":"t1","Ticket":"t2"}`: "t1",
+		`{"error":"need_info","ticket":"t1","ticket":"t2"}`: "", // which one is meant?
 	} {
 		p := newPeer(t, 403, body)
 		_, err := channel().Token(t.Context(), p.URL, backchannel.NewCredentials("app", "", backchannel.None), url.Values{})
@@ -92,7 +113,7 @@ func TestRefusalMembers(t *testing.T) {
 		var members struct {
 			Ticket string `json:"ticket"`
 		}
-		if err := refusal.Members(&members); members.Ticket != want || (err == nil) != (want != "") {
+		if err := refusal.Members(&members); (err == nil) != (want != "") || err == nil && members.Ticket != want {
 			t.Errorf("%s: %+v, %v", body, members, err)
 		}
 	}
@@ -113,5 +134,40 @@ func TestTokenCanceled(t *testing.T) {
 	_, err := channel().Token(ctx, p.URL, backchannel.NewCredentials("app", "", backchannel.None), url.Values{})
 	if _, ok := errors.AsType[*backchannel.Trouble](err); !ok || !errors.Is(err, context.Canceled) || backchannel.FateKnown(err) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// RFC 6749 §5.1: a token answer is JSON. The error for one that is not names
+// its type, unless the type repeats what was sent.
+func TestTokenAnswerIsNotJSON(t *testing.T) {
+	const code = "the-code-1234567"
+	for _, c := range []struct{ kind, body, want string }{
+		{"text/html; charset=utf-8", "<p>Sign in at the portal " + code, `"text/html"`},
+		{"application/jwt", "a.b.c", `"application/jwt"`},
+		{"application/x-www-form-urlencoded", "access_token=a&token_type=bearer", `"application/x-www-form-urlencoded"`},
+		{"text/plain", "access_token=a&token_type=bearer", `"text/plain"`},
+		{"TEXT/HTML", "", `"text/html"`},
+		{";;;", "<p>", "unreadable type"},
+		{"text/" + strings.Repeat("x", 500), "<p>", "unreadable type"},
+		{"text/" + code, "<p>", "another type"},
+		{"application/json", "<p>", "could not be read"},
+		{"application/json", `{"access_token":"a","token_type":"bearer"}`, ""},
+		{"text/plain", `{"access_token":"a","token_type":"bearer"}`, ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", c.kind)
+			io.WriteString(w, c.body)
+		}))
+		answer, err := channel().Token(t.Context(), server.URL, backchannel.NewCredentials("app", "s", backchannel.None), url.Values{"grant_type": {"authorization_code"}, "code": {code}})
+		server.Close()
+		if c.want == "" {
+			if err != nil || answer.Access != "a" {
+				t.Errorf("%s: %v", c.kind, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), code) || strings.Contains(err.Error(), "portal") {
+			t.Errorf("%s: error %v, want %s", c.kind, err, c.want)
+		}
 	}
 }

@@ -26,7 +26,7 @@ var ErrMalformed = errors.New("bearer: malformed Authorization header")
 //
 // It ignores tokens in a form or in the query.
 func Unchecked(h http.Header) (token string, ok bool, err error) {
-	values := h.Values("Authorization")
+	values := h["Authorization"]
 	switch len(values) {
 	case 0:
 		return "", false, nil
@@ -34,9 +34,12 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 	default:
 		return "", false, ErrMalformed
 	}
-	scheme, rest := cutScheme(values[0])
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", false, nil
+	rest, usual := strings.CutPrefix(values[0], "Bearer")
+	if !usual || rest != "" && isSchemeByte(rest[0]) {
+		var scheme string
+		if scheme, rest = cutScheme(values[0]); !strings.EqualFold(scheme, "Bearer") {
+			return "", false, nil
+		}
 	}
 	// credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
 	token = strings.TrimLeft(rest, " ")

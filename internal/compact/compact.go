@@ -5,6 +5,7 @@ package compact
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 
 	"example.com/gatehouse/internal/strictjson"
@@ -129,7 +130,10 @@ func ParseHeader(raw string) (Header, error) {
 		}
 		return err
 	})
-	if err != nil || h.Alg == "" { // RFC 7515 §4.1.1
+	switch {
+	case errors.Is(err, strictjson.ErrDuplicate):
+		return Header{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	case err != nil || h.Alg == "": // RFC 7515 §4.1.1
 		return Header{}, ErrMalformed
 	}
 	return h, nil

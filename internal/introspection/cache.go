@@ -3,6 +3,7 @@ package introspection
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -25,6 +26,10 @@ const (
 	// inactiveTTL is how long a refused token is remembered, to slow a client
 	// that repeats it. It is short, because the owner may agree meanwhile.
 	inactiveTTL = 2 * time.Second
+	// activeKept bounds how many keys of tokens seen active are remembered: at
+	// least so many of the newest, at most twice as many, in some 10 MB. If it
+	// matters who asks, a token has its own key and one for each asker.
+	activeKept = 50_000
 )
 
 // Key identifies a token without holding it. If the answer depends on whose
@@ -59,15 +64,17 @@ func hash(s string) (sum Key) {
 // Refused tokens have their own memory, so that a flood of junk pushes out
 // nothing good. A Cache is safe for concurrent use.
 type Cache struct {
-	ttl     time.Duration
-	now     func() time.Time
-	flights flight.Group[Key, *Facts]
-	good    memory
-	bad     memory
+	ttl       time.Duration
+	now       func() time.Time
+	flights   flight.Group[Key, *Facts]
+	strangers flight.Group[Key, look] // about tokens that nobody has seen active, whoever asks
+	good      memory
+	bad       memory
+	active    keySet
 }
 
 // NewCache makes a Cache that uses facts for ttl, but never past the end of
-// their token. With a negative ttl it remembers nothing.
+// their token. With a negative ttl it remembers no good token.
 func NewCache(ttl time.Duration, now func() time.Time) *Cache {
 	return &Cache{ttl: ttl, now: now, good: newMemory(maxGoodFacts), bad: newMemory(maxBadFacts)}
 }
@@ -98,14 +105,74 @@ func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask fun
 	})
 }
 
+// GetAs is Get if the answer depends on who asks. own is the key of the token
+// and the asker, and token that of the token alone. As long as nobody has seen
+// the token active, it is asked about once for all, and what one asker learns
+// of an inactive token holds for all for inactiveTTL. Otherwise strangers could
+// have one token that they made up looked up as often as there are askers.
+func (c *Cache) GetAs(ctx context.Context, own, token Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (*Facts, error) {
+	for !c.active.has(token) {
+		if f := c.bad.get(token, c.now()); f != nil {
+			return f, nil
+		}
+		l, err := c.firstLook(ctx, own, token, timeout, ask)
+		switch {
+		case err != nil:
+			return nil, err
+		case l.own == own && (l.facts != nil || l.err != nil):
+			return l.facts, l.err
+		case l.facts != nil && !l.facts.Active:
+			return l.facts, nil
+		} // else another asker learned nothing that holds for this one
+	}
+	return c.Get(ctx, own, timeout, func(ctx context.Context) (*Facts, error) {
+		was := c.active.has(own)
+		f, err := ask(ctx)
+		if err == nil && !f.Active && was { // it has ended
+			c.active.drop(token)
+		}
+		return f, err
+	})
+}
+
+// look is what one asker learned of a token.
+type look struct {
+	own   Key // of the token and the asker
+	facts *Facts
+	err   error // neither means that the token was seen active meanwhile
+}
+
+// firstLook asks about a token that nobody has seen active, once for all
+// askers.
+func (c *Cache) firstLook(ctx context.Context, own, token Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (look, error) {
+	return c.strangers.Do(ctx, token, timeout, func(ctx context.Context) (look, error) {
+		asked := c.now()
+		if f := c.bad.get(token, asked); f != nil || c.active.has(token) {
+			return look{own: own, facts: f}, nil
+		}
+		f, err := ask(ctx)
+		switch {
+		case err != nil:
+			return look{own: own, err: err}, nil
+		case !f.Active:
+			c.active.drop(own)
+			return look{own: own, facts: c.bad.put(token, f, asked, asked.Add(inactiveTTL))}, nil
+		}
+		c.active.add(token)
+		return look{own: own, facts: c.keep(own, f, asked)}, nil
+	})
+}
+
 // keep remembers what the server answered at the given time. It returns the facts
 // as they are remembered.
 func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
-	switch {
-	case c.ttl < 0:
+	if !f.Active {
+		c.active.drop(key)
+		return c.bad.put(key, f, asked, asked.Add(inactiveTTL))
+	}
+	c.active.add(key)
+	if c.ttl < 0 {
 		return f
-	case !f.Active:
-		return c.bad.put(key, f, asked, asked.Add(min(c.ttl, inactiveTTL)))
 	}
 	until := asked.Add(c.ttl)
 	if expires := f.Expires.Time(); expires.Before(until) && !expires.IsZero() {
@@ -114,12 +181,49 @@ func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
 	return c.good.put(key, f, asked, until)
 }
 
+// WasActive reports whether a token under key was ever active, and has not been
+// refused since. The oldest are forgotten first.
+func (c *Cache) WasActive(key Key) bool { return c.active.has(key) }
+
 // Forget makes the next Get for key ask again, if what is remembered there is
 // still f. Refused tokens stay in memory for their two seconds.
 func (c *Cache) Forget(key Key, f *Facts) { c.good.forget(key, f) }
 
 // Wait returns when no call is under way, or with the error of ctx.
-func (c *Cache) Wait(ctx context.Context) error { return c.flights.Wait(ctx) }
+func (c *Cache) Wait(ctx context.Context) error {
+	return errors.Join(c.strangers.Wait(ctx), c.flights.Wait(ctx))
+}
+
+// keySet is a bounded set of keys. When the newer half is full, the older half
+// is dropped. Only tokens that are active get in, so strangers push out nothing.
+type keySet struct {
+	mu           sync.Mutex
+	newer, older map[Key]struct{}
+}
+
+func (s *keySet) has(key Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, is := s.newer[key]
+	_, was := s.older[key]
+	return is || was
+}
+
+func (s *keySet) add(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newer == nil || len(s.newer) >= activeKept {
+		s.newer, s.older = make(map[Key]struct{}), s.newer
+	}
+	s.newer[key] = struct{}{}
+}
+
+func (s *keySet) drop(key Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.newer, key)
+	delete(s.older, key)
+}
 
 // memory is a bounded map. Expired entries go first, then the oldest.
 type memory struct {

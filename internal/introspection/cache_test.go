@@ -81,9 +81,9 @@ func TestRemembered(t *testing.T) {
 		"good, ends later":            {&introspection.Facts{Active: true, Expires: at(time.Hour)}, ttl, ttl},
 		"good, has ended":             {&introspection.Facts{Active: true, Expires: at(-time.Second)}, ttl, 0},
 		"refused":                     {&introspection.Facts{}, ttl, 2 * time.Second},
-		"refused, short ttl":          {&introspection.Facts{}, time.Second, time.Second},
+		"refused, short ttl":          {&introspection.Facts{}, time.Second, 2 * time.Second},
 		"good, nothing remembered":    {good(), -1, 0},
-		"refused, nothing remembered": {&introspection.Facts{}, -1, 0},
+		"refused, nothing remembered": {&introspection.Facts{}, -1, 2 * time.Second}, // strangers make up tokens
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAsked(c.ttl)
@@ -176,6 +176,67 @@ func TestOneFlight(t *testing.T) {
 		hangs := func(ctx context.Context) (*introspection.Facts, error) { <-ctx.Done(); return nil, ctx.Err() }
 		if f, err := c.Get(t.Context(), introspection.KeyOf("slow", ""), time.Second, hangs); f != nil || err != context.DeadlineExceeded {
 			t.Errorf("a call that never ends: %v, %v", f, err)
+		}
+	})
+}
+
+// TestManyAskers: a token that nobody has seen active is asked about once for
+// all askers. What holds for one asker alone is not told to another.
+func TestManyAskers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := introspection.NewCache(ttl, time.Now)
+		var mu sync.Mutex
+		calls := map[string]int{}
+		get := func(token, asker string, f *introspection.Facts, err error) (*introspection.Facts, error) {
+			return c.GetAs(t.Context(), introspection.KeyOf(token, asker), introspection.KeyOf(token, ""), time.Minute, func(context.Context) (*introspection.Facts, error) {
+				mu.Lock()
+				calls[token]++
+				mu.Unlock()
+				time.Sleep(time.Second) // the bubble's clock
+				return f, err
+			})
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := get("token", "first", nil, errors.New("no grant")); err == nil {
+				t.Error("the first asker has no error")
+			}
+		})
+		synctest.Wait()
+		for i := range 5 { // they join the flight of the first, which fails
+			wg.Go(func() {
+				me := fmt.Sprint("asker ", i)
+				if f, err := get("token", me, &introspection.Facts{Active: true, Expires: introspection.Never, Subject: me}, nil); err != nil || f.Subject != me {
+					t.Errorf("%s: %v, %v", me, f, err)
+				}
+			})
+		}
+		for i := range 5 {
+			wg.Go(func() {
+				if f, err := get("junk", fmt.Sprint("asker ", i), &introspection.Facts{}, nil); err != nil || f.Active {
+					t.Errorf("junk: %v, %v", f, err)
+				}
+			})
+		}
+		wg.Wait()
+		if err := c.Wait(t.Context()); err != nil || calls["token"] != 6 || calls["junk"] != 1 {
+			t.Errorf("%v, calls %v", err, calls)
+		}
+		if f, err := get("token", "asker 9", &introspection.Facts{}, nil); err != nil || f.Active {
+			t.Errorf("not active for another: %v, %v", f, err)
+		}
+		if f, _ := get("token", "asker 3", nil, nil); f == nil || !f.Active || calls["token"] != 7 {
+			t.Errorf("what the third asker knows: %v after %d calls", f, calls["token"])
+		}
+		time.Sleep(ttl)
+		if f, _ := get("token", "asker 3", &introspection.Facts{}, nil); f.Active { // it has ended
+			t.Error("still active")
+		}
+		if f, _ := get("token", "asker 4", &introspection.Facts{}, nil); f.Active || calls["token"] != 9 {
+			t.Errorf("%v after %d calls", f, calls["token"])
+		}
+		if _, _ = get("token", "asker 5", nil, nil); calls["token"] != 9 {
+			t.Error("nobody has seen it active since, but it was asked about for another asker")
 		}
 	})
 }

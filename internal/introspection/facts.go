@@ -9,6 +9,7 @@ package introspection
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 	"unique"
@@ -19,14 +20,30 @@ import (
 // Facts are what introspection said about a token. They decide nothing: every
 // request is judged again. Do not change them once they are remembered.
 type Facts struct {
-	Active   bool // the server says it is active, and it is meant for us
+	Active   bool   // the server says it is active, and it is meant for us
+	Refused  Reason // why it is not active
+	Cut      bool   // the answer has more than [MaxGrants] scopes, and the rest was not read
 	Starts   Seconds
 	Expires  Seconds
 	Grants   []Grant
 	Subject  string
 	ClientID string
-	Claims   json.RawMessage // without the permissions
+	// Claims are the members of the answer without the permissions. If the
+	// token is another issuer's or not meant for us, Claims is what the answer
+	// says instead, shortened.
+	Claims json.RawMessage
 }
+
+// Reason says why a token counts as inactive.
+type Reason uint8
+
+// The values of Reason.
+const (
+	Inactive      Reason = iota // the server says so
+	OtherIssuer                 // iss is not ours
+	OtherAudience               // aud does not name us
+	BadTimes                    // exp or nbf is not a time
+)
 
 // Grant is one scope of one entry in permissions (UMA Federated Authorization
 // §5.1.1).
@@ -44,6 +61,11 @@ const (
 	latest Seconds = 253402300799
 	// Never is the expiry of a token or grant that does not expire.
 	Never = latest + 1
+	// leeway is how far ahead of us the clock of a server may be. It is that
+	// of ID Tokens (package token, ClockSkew). Without it, a server that is a
+	// second ahead would have every fresh token refused. Starts includes it;
+	// an expiry gets none.
+	leeway Seconds = 60
 )
 
 // Time returns the zero time for Never.
@@ -63,21 +85,27 @@ var ErrMalformed = errors.New("the answer is not an introspection answer")
 // give no permission.
 func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	var members map[string]json.RawMessage
-	if err := strictjson.Unmarshal(body, &members); err != nil || members == nil {
+	if err := strictjson.Unmarshal(body, &members); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if members == nil {
 		return nil, ErrMalformed
 	}
 	f := &Facts{Expires: Never}
 	if string(members["active"]) != "true" { // only the boolean, not a string or a number
 		return f, nil
 	}
-	if !issuedBy(members["iss"], issuer) || !meantFor(members["aud"], audience) {
-		return f, nil
+	switch iss, aud := members["iss"], members["aud"]; {
+	case !issuedBy(iss, issuer):
+		return f.refuse(OtherIssuer, iss), nil
+	case !meantFor(aud, audience):
+		return f.refuse(OtherAudience, aud), nil
 	}
 	var startsOK, expiresOK bool
-	f.Starts, startsOK = readTime(members["nbf"], 0)
+	f.Starts, startsOK = readStart(members["nbf"])
 	f.Expires, expiresOK = readTime(members["exp"], Never)
 	if !startsOK || !expiresOK {
-		return f, nil
+		return f.refuse(BadTimes, nil), nil
 	}
 	f.Active = true
 	f.Subject, f.ClientID = strictjson.String(members["sub"]), common(strictjson.String(members["client_id"]))
@@ -92,11 +120,21 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	return f, nil
 }
 
-// maxGrants bounds the scopes that are read from one entry. Once that many have
+// refuse returns f with the reason why it is not active, and what the answer
+// says instead.
+func (f *Facts) refuse(why Reason, says json.RawMessage) *Facts {
+	f.Refused, f.Claims = why, slices.Clone(says[:min(len(says), maxSays)])
+	return f
+}
+
+// maxSays bounds what is kept of a member for the log, in bytes.
+const maxSays = 200
+
+// MaxGrants bounds the scopes that are read from one entry. Once that many have
 // been read in all, further entries are skipped. Each scope is compared with
 // the others, and honest tokens have a few dozen. What is left out gives no
 // permission.
-const maxGrants = 1000
+const MaxGrants = 1000
 
 // readPermissions reads the array entry by entry, so that an entry that makes
 // no sense affects only itself.
@@ -105,9 +143,10 @@ func (f *Facts) readPermissions(raw json.RawMessage) {
 	if json.Unmarshal(raw, &list) != nil {
 		return
 	}
-	for _, item := range list {
+	for i, item := range list {
 		f.readPermission(item)
-		if len(f.Grants) >= maxGrants {
+		if len(f.Grants) >= MaxGrants {
+			f.Cut = f.Cut || i < len(list)-1
 			return
 		}
 	}
@@ -132,12 +171,14 @@ func (f *Facts) readPermission(raw json.RawMessage) {
 	if !has {
 		scopes = members["scopes"]
 	}
-	starts, startsOK := readTime(members["nbf"], 0)
+	starts, startsOK := readStart(members["nbf"])
 	expires, expiresOK := readTime(members["exp"], Never)
 	if !startsOK || !expiresOK {
 		return
 	}
-	names, id := ReadScopes(scopes), common(id)
+	names, all := readScopes(scopes)
+	f.Cut = f.Cut || !all
+	id = common(id)
 	f.Grants = slices.Grow(f.Grants, len(names))
 	for _, scope := range names {
 		f.Grants = append(f.Grants, Grant{id, common(scope), starts, expires})
@@ -150,28 +191,41 @@ func (f *Facts) readPermission(raw json.RawMessage) {
 // TestUMARatios).
 func common(text string) string { return unique.Make(text).Value() }
 
-// ReadScopes reads the scopes of a permission or a resource. They are strings,
-// or objects with a name (K5).
-func ReadScopes(raw json.RawMessage) []string {
+// readScopes reads the scopes of a permission. They are strings, or objects
+// with a name (K5). It reports whether it read them all.
+func readScopes(raw json.RawMessage) (scopes []string, all bool) {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
-		return nil
+		return nil, true
 	}
-	list = list[:min(len(list), maxGrants)]
-	scopes := make([]string, 0, len(list))
+	all = len(list) <= MaxGrants
+	list = list[:min(len(list), MaxGrants)]
+	scopes = make([]string, 0, len(list))
 	for _, item := range list {
-		name := strictjson.String(item)
-		if name == "" {
-			var object map[string]json.RawMessage
-			if strictjson.Unmarshal(item, &object) == nil {
-				name = strictjson.String(object["name"])
-			}
-		}
-		if name != "" && !slices.Contains(scopes, name) {
+		if name := ScopeName(item); name != "" && !slices.Contains(scopes, name) {
 			scopes = append(scopes, name)
 		}
 	}
-	return scopes
+	return scopes, all
+}
+
+// ScopeName reads one scope, which is a string or an object with a name. It
+// returns "" for anything else.
+func ScopeName(raw json.RawMessage) string {
+	if name := strictjson.String(raw); name != "" {
+		return name
+	}
+	var object map[string]json.RawMessage
+	if strictjson.Unmarshal(raw, &object) != nil {
+		return ""
+	}
+	return strictjson.String(object["name"])
+}
+
+// readStart reads an nbf and allows for the server's clock.
+func readStart(raw json.RawMessage) (t Seconds, ok bool) {
+	t, ok = readTime(raw, 0)
+	return t - leeway, ok
 }
 
 // readTime reads a number of seconds since 1970 (RFC 7662 §2.2). A missing or
@@ -199,7 +253,8 @@ func meantFor(raw json.RawMessage, audience []string) bool {
 
 func missing(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
-// live reports whether a grant counts now by its own times: nbf <= now < exp.
+// live reports whether a grant counts now by its own times: nbf <= now < exp,
+// with the leeway at nbf.
 func (g *Grant) live(now Seconds) bool { return g.Starts <= now && now < g.Expires }
 
 // Usable reports whether the token can open anything now. Its own times

@@ -2,6 +2,7 @@ package introspection_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -46,7 +47,10 @@ func TestRead(t *testing.T) {
 		`{"active":true,"exp":1777636801,` + grants + `}`:                       {true, true},
 		`{"active":true,"exp":1777636800,` + grants + `}`:                       {true, false},
 		`{"active":true,"nbf":1777636800,` + grants + `}`:                       {true, true},
-		`{"active":true,"nbf":1777636801,` + grants + `}`:                       {true, false},
+		`{"active":true,"nbf":1777636860,` + grants + `}`:                       {true, true}, // the leeway of ID Tokens
+		`{"active":false,"Active":true,` + grants + `}`:                         {false, false},
+		`{"active":true,"Active":false,` + grants + `}`:                         {true, true},
+		`{"active":true,"nbf":1777636861,` + grants + `}`:                       {true, false},
 		`{"active":true,"exp":"1777636801",` + grants + `}`:                     {false, false},
 		`{"active":true,"exp":-1,` + grants + `}`:                               {false, false},
 		`{"active":true,"exp":1e300,` + grants + `}`:                            {true, true},
@@ -61,9 +65,9 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: active %v, usable %v, want %v", body, f.Active, f.Usable(noon), want)
 		}
 	}
-	for _, body := range []string{``, `null`, `true`, `[]`, `"active"`, `{"active":true`, `{"active":true} {}`, `{"active":false,"active":true}`, `{"active":false,"Active":true}`,
-		`{"active":true,"permissions":[{"resource_id":"r-1","Resource_id":"r-2"}]}`} {
-		if f, err := introspection.Read([]byte(body), issuer, nil); err != introspection.ErrMalformed || f != nil {
+	for _, body := range []string{``, `null`, `true`, `[]`, `"active"`, `{"active":true`, `{"active":true} {}`, `{"active":false,"active":true}`,
+		`{"active":true,"permissions":[{"resource_id":"r-1","resource_id":"r-2"}]}`} {
+		if f, err := introspection.Read([]byte(body), issuer, nil); !errors.Is(err, introspection.ErrMalformed) || f != nil {
 			t.Errorf("%s: %v, %v", body, f, err)
 		}
 	}
@@ -93,7 +97,7 @@ func TestPermissions(t *testing.T) {
 		`{"resource_id":"r-10","resource_scopes":["view"]}`:                                "",
 		`{"resource_id":"r-1","resource_scopes":["view"],"exp":1777636801}`:                "view",
 		`{"resource_id":"r-1","resource_scopes":["view"],"exp":1777636800}`:                "",
-		`{"resource_id":"r-1","resource_scopes":["view"],"nbf":1777636801}`:                "",
+		`{"resource_id":"r-1","resource_scopes":["view"],"nbf":1777636861}`:                "",
 		`{"resource_id":"r-1","resource_scopes":["view"],"exp":"soon"}`:                    "",
 		`7,null,"r-1",[["view"]],{"resource_id":"r-1","resource_scopes":["view"]}`:         "view",
 		`{"resource_id":"r-1","resource_scopes":["a"]},{"rsid":"r-1","scopes":["b","a"]}`:  "a b",

@@ -3,10 +3,12 @@ package keyset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/strictjson"
 )
 
 const (
@@ -180,12 +182,21 @@ func (s *Set) get(ctx context.Context) ([]key, error) {
 		return nil, err
 	}
 	var d document
-	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); err != nil {
+	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); errors.Is(err, strictjson.ErrType) {
+		return nil, fmt.Errorf("keys is not an array: %w", err)
+	} else if err != nil {
 		return nil, err
 	}
-	keys := d.usable()
+	keys, skipped := d.usable()
+	if s.skipped != nil && len(skipped) > 0 {
+		// This runs in a separate flight, so that nobody waits for it.
+		s.reports.Start(struct{}{}, fetchTimeout, func(ctx context.Context) (struct{}, error) {
+			s.skipped(ctx, skipped)
+			return struct{}{}, nil
+		})
+	}
 	if len(keys) == 0 {
-		return nil, errEmptySet
+		return nil, fmt.Errorf("%w among its %d, from %s", errEmptySet, len(d.Keys), outbound.Address(url))
 	}
 	return keys, nil
 }

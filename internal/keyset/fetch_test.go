@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ func TestChoice(t *testing.T) {
 	for i := range 12 {
 		many = append(many, jwk("rsa2", fmt.Sprint("k", i)))
 	}
+	nameless := slices.Repeat([]string{jwk("rsa2", "")}, 9)
 	overfull := make([]string, 0, 70)
 	for i := range 64 {
 		overfull = append(overfull, jwk("rsa2", fmt.Sprint("k", i)))
@@ -47,7 +50,16 @@ func TestChoice(t *testing.T) {
 		{"key_ops with verify", []string{jwk("rsa1", "k", "key_ops", []string{"verify"})}, rs256(t, "rsa1", "k"), nil},
 		{"key_ops without verify", []string{jwk("rsa1", "k", "key_ops", []string{"sign"}), jwk("rsa2", "x")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
 		{"other kid", []string{jwk("rsa1", "k")}, rs256(t, "rsa1", "K"), keyset.ErrUnknownKey},
-		{"key without kid", []string{jwk("rsa1", "")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"key without kid", []string{jwk("rsa1", "")}, rs256(t, "rsa1", "k"), nil},
+		{"key with an empty kid", []string{jwk("rsa1", "", "kid", "")}, rs256(t, "rsa1", "k"), nil},
+		{"key without kid beside others", []string{jwk("rsa2", "a"), jwk("p256", ""), jwk("rsa3", ""), jwk("rsa1", "")}, rs256(t, "rsa1", "k"), nil},
+		{"key without kid beside that kid", []string{jwk("rsa2", "k"), jwk("rsa1", "")}, rs256(t, "rsa1", "k"), nil},
+		{"key without kid, of another kind", []string{jwk("p256", "")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"key without kid, of another alg", []string{jwk("rsa1", "", "alg", "PS256")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"key without kid, for encryption", []string{jwk("rsa1", "", "use", "enc"), jwk("rsa2", "x")}, rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
+		{"another key without kid", []string{jwk("rsa2", "")}, rs256(t, "rsa1", "k"), keyset.ErrBadSignature},
+		{"keys without kid, within the bound", append(nameless[:7:7], jwk("rsa1", "")), rs256(t, "rsa1", "k"), nil},
+		{"keys without kid, beyond the bound", append(nameless[:8:8], jwk("rsa1", "")), rs256(t, "rsa1", "k"), keyset.ErrBadSignature},
 		{"last entry looked at", append(overfull[:63:63], jwk("rsa1", "k")), rs256(t, "rsa1", "k"), nil},
 		{"entry beyond the bound", append(overfull[:64:64], jwk("rsa1", "k")), rs256(t, "rsa1", "k"), keyset.ErrUnknownKey},
 	}
@@ -219,6 +231,71 @@ func TestJK2_Flood(t *testing.T) {
 	}
 	if waited > 30 {
 		t.Error("the rotated key is still refused")
+	}
+}
+
+// A key without kid is tried before a fetch is spent, and a flood of tokens,
+// with or without kid, stays inside the budget.
+func TestJK2_FloodWithoutKid(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("rsa1", ""), jwk("rsa3", "")))
+	good := rs256(t, "rsa1", "")
+	want(t, s, good, nil)
+	wantCount(t, is, 1)
+	for i := range 50 {
+		want(t, s, rs256(t, "rsa3", fmt.Sprint("k", i)), nil)
+	}
+	wantCount(t, is, 0)
+	bad := []string{rs256(t, "rsa2", ""), rs256(t, "rsa2", "x")}
+	for minute := range 3 {
+		for range 60 {
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() { want(t, s, bad[i%2], keyset.ErrBadSignature) })
+			}
+			wg.Wait()
+			want(t, s, good, nil)
+			is.clock.Add(time.Second)
+		}
+		if n := is.count(); n > 2 || n == 0 {
+			t.Errorf("minute %d: %d fetches", minute, n)
+		}
+	}
+	is.set(200, jwks(jwk("rsa2", "")))
+	for range 31 {
+		is.clock.Add(time.Second)
+		if _, err := verify(t.Context(), s, bad[0]); err == nil {
+			return
+		}
+	}
+	t.Error("the rotated key is still refused")
+}
+
+// It is reported why an entry is not used, with its kid.
+func TestSkippedIsReported(t *testing.T) {
+	is := &issuer{status: 200, clock: &clock{now: time.Unix(1_700_000_000, 0)}, asked: make(chan struct{}, 1000)}
+	is.Server = httptest.NewServer(is)
+	defer is.Close()
+	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "enc", "use", "enc"), jwk("rsa2", "ops", "key_ops", []string{"encrypt"}), `5`,
+		private("p256", "private"), jwk("p256", "alg", "alg", "ES256K"), `{"kty":"oct","kid":"oct","k":"AAAA"}`, jwk("rsa2", "n", "n", nil), jwk("rsa2", strings.Repeat("x", 5000), "use", "enc")))
+	var got []keyset.Skipped
+	s := keyset.New(keyset.Config{
+		URL: func(context.Context) (string, error) { return is.URL, nil }, Now: is.clock.Now,
+		Skipped: func(_ context.Context, skipped []keyset.Skipped) { got = skipped },
+	})
+	want(t, s, rs256(t, "rsa1", "k1"), nil)
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range []struct {
+		kid   string
+		other bool
+	}{{"enc", true}, {"ops", true}, {"", false}, {"private", false}, {"alg", false}, {"oct", false}, {"n", false}, {strings.Repeat("x", 200) + "…", true}} {
+		if i >= len(got) || got[i].Place != i+1 || got[i].Kid != w.kid || got[i].Other != w.other || got[i].Reason == "" {
+			t.Errorf("entry %d: want kid %q, for another use: %t; got %+v", i+1, w.kid, w.other, got)
+		}
+	}
+	if len(got) != 8 {
+		t.Errorf("%d reports", len(got))
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/json"
+	"fmt"
 	"slices"
 
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 	"github.com/go-jose/go-jose/v4"
 )
@@ -36,14 +38,34 @@ type document struct {
 	Keys []json.RawMessage `json:"keys"`
 }
 
-func (d document) usable() []key {
-	var keys []key
-	for _, entry := range d.Keys[:min(len(d.Keys), maxKeys)] {
-		if k, ok := parseEntry(entry); ok {
+// Skipped is an entry of a set that is not used.
+type Skipped struct {
+	Place  int    // in the set, from 0
+	Kid    string // shortened; "" if there is none or it cannot be read
+	Reason string
+	// Other means that the key is good, but meant for something else, such as
+	// encryption.
+	Other bool
+}
+
+// skip is why an entry is not used.
+type skip struct {
+	reason string
+	other  bool
+}
+
+func (d document) usable() (keys []key, skipped []Skipped) {
+	for i, entry := range d.Keys {
+		if i == maxKeys {
+			return keys, append(skipped, Skipped{Place: i, Reason: "this and all that follow: too many keys"})
+		}
+		if k, kid, why := parseEntry(entry); why == nil {
 			keys = append(keys, k)
+		} else {
+			skipped = append(skipped, Skipped{i, outbound.Clip(kid), why.reason, why.other})
 		}
 	}
-	return keys
+	return keys, skipped
 }
 
 // entry holds the members of a JWK that verification needs. Certificates and
@@ -66,48 +88,65 @@ type entry struct {
 	K json.RawMessage `json:"k,omitempty"`
 }
 
-func parseEntry(data []byte) (key, bool) {
+func parseEntry(data []byte) (k key, kid string, why *skip) {
 	var e entry
-	if strictjson.Unmarshal(data, &e) != nil || e.D != nil || e.P != nil || e.K != nil {
-		return key{}, false
+	if strictjson.Unmarshal(data, &e) != nil {
+		return key{}, "", &skip{reason: "it cannot be read"}
+	}
+	if e.D != nil || e.P != nil || e.K != nil {
+		return key{}, e.Kid, &skip{reason: "it is not a public key"}
 	}
 	if e.KeyOps != nil && !slices.Contains(e.KeyOps, "verify") { // RFC 7517 §4.3
-		return key{}, false
+		return key{}, e.Kid, &skip{"key_ops has no verify", true}
 	}
 	e.KeyOps = nil
 	public, err := json.Marshal(e)
 	if err != nil {
-		return key{}, false
+		return key{}, e.Kid, &skip{reason: "it cannot be read"}
 	}
 	var j jose.JSONWebKey
 	if j.UnmarshalJSON(public) != nil {
-		return key{}, false
+		if e.Use != "" && e.Use != "sig" {
+			return key{}, e.Kid, &skip{"use is not sig", true}
+		}
+		return key{}, e.Kid, &skip{reason: "kty, crv or a number is missing, wrong or not supported"}
 	}
-	return fromJWK(j)
+	k, why = fromJWK(j)
+	return k, e.Kid, why
 }
 
 // fromJWK returns the public key of j if it may verify signatures.
-func fromJWK(j jose.JSONWebKey) (key, bool) {
-	if !j.Valid() || j.Use != "" && j.Use != "sig" { // RFC 7517 §4.2
-		return key{}, false
+func fromJWK(j jose.JSONWebKey) (key, *skip) {
+	if j.Use != "" && j.Use != "sig" { // RFC 7517 §4.2
+		return key{}, &skip{"use is not sig", true}
+	}
+	if !j.Valid() {
+		return key{}, &skip{reason: "its numbers do not make a key"}
 	}
 	if !j.IsPublic() {
 		j = j.Public() // for a symmetric key this is the zero value
 	}
 	k := key{id: j.KeyID, alg: j.Algorithm, public: j.Key}
 	if k.alg != "" && !fits(jose.SignatureAlgorithm(k.alg), k.public) {
-		return key{}, false
+		return key{}, &skip{reason: "alg is not one that we accept for this kind of key"}
 	}
+	good := false
 	switch p := k.public.(type) {
 	case *rsa.PublicKey:
 		bits := p.N.BitLen()
-		return k, bits >= minRSABits && bits <= maxRSABits && p.E >= 3 && p.E%2 == 1
+		if bits < minRSABits || bits > maxRSABits {
+			return key{}, &skip{reason: fmt.Sprintf("RSA with %d bits, which is not between %d and %d", bits, minRSABits, maxRSABits)}
+		}
+		good = p.E >= 3 && p.E%2 == 1
 	case *ecdsa.PublicKey:
-		return k, p.Curve == elliptic.P256() || p.Curve == elliptic.P384() || p.Curve == elliptic.P521()
+		good = p.Curve == elliptic.P256() || p.Curve == elliptic.P384() || p.Curve == elliptic.P521()
 	case ed25519.PublicKey:
-		return k, len(p) == ed25519.PublicKeySize
+		good = len(p) == ed25519.PublicKeySize
 	}
-	return key{}, false
+	if !good {
+		return key{}, &skip{reason: "not a public key of a kind that we accept"}
+	}
+	return k, nil
 }
 
 // keyFor returns the test for keys of an algorithm, or nil for an algorithm

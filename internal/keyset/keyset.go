@@ -14,7 +14,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// maxTries bounds the signature checks for one token without kid.
+// maxTries bounds the signature checks for one token with keys that its kid does
+// not name: without a kid, or with keys that have none.
 const maxTries = 8
 
 var (
@@ -40,6 +41,16 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return "keyset: keys unavailable: " + e.Err.Error() }
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
+// Unusable reports whether the server has answered, but with nothing that could
+// ever serve: no document, one that is not a key set, or a set without a key
+// that may verify. Somebody has to mend that.
+func (e *UnavailableError) Unusable() bool {
+	if status, ok := errors.AsType[*outbound.StatusError](e.Err); ok {
+		return status.Lasting()
+	}
+	return errors.Is(e.Err, errEmptySet) || errors.Is(e.Err, outbound.ErrNotJSON) || errors.Is(e.Err, outbound.ErrTooLarge)
+}
+
 // Config says where keys come from. [New] copies it.
 type Config struct {
 	// Client makes the fetches; nil means outbound.NewClient(nil, false).
@@ -54,6 +65,10 @@ type Config struct {
 	// public half.
 	Static []jose.JSONWebKey
 
+	// Skipped is called after each fetch of a set with entries that are not
+	// used. It may hang: sets in the meantime are not reported. It may be nil.
+	Skipped func(ctx context.Context, skipped []Skipped)
+
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -66,25 +81,41 @@ type Set struct {
 	now    func() time.Time
 	static bool
 
+	skipped func(context.Context, []Skipped)
+
 	flights flight.Group[struct{}, struct{}]
+	reports flight.Group[struct{}, struct{}]
 	state   state
 }
 
 // New makes a set. It fetches nothing yet.
 func New(c Config) *Set {
-	s := &Set{client: c.Client, url: c.URL, now: c.Now, static: c.Static != nil}
+	s := &Set{client: c.Client, url: c.URL, now: c.Now, static: c.Static != nil, skipped: c.Skipped}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.client == nil {
 		s.client = outbound.NewClient(nil, false)
 	}
-	for _, j := range c.Static {
-		if k, ok := fromJWK(j); ok {
-			s.state.keys = append(s.state.keys, k)
+	s.state.keys, _ = static(c.Static)
+	return s
+}
+
+// Unusable returns the keys of Config.Static that New leaves out, with reasons.
+func Unusable(keys []jose.JSONWebKey) []Skipped {
+	_, skipped := static(keys)
+	return skipped
+}
+
+func static(all []jose.JSONWebKey) (keys []key, skipped []Skipped) {
+	for i, j := range all {
+		if k, why := fromJWK(j); why == nil {
+			keys = append(keys, k)
+		} else {
+			skipped = append(skipped, Skipped{i, outbound.Clip(j.KeyID), why.reason, why.other})
 		}
 	}
-	return s
+	return keys, skipped
 }
 
 // Verify returns the payload of a compact JWS signed by a key of the set. It
@@ -92,9 +123,9 @@ func New(c Config) *Set {
 // [ErrBadSignature], a [*UnavailableError], or the error of ctx if that ended
 // while keys were fetched.
 //
-// The kid, kty and alg of the token select its key (RP-K4). Without kid each
-// fitting key is tried, up to maxTries. Keys in the token's header are never
-// used.
+// The kid, kty and alg of the token select its key (RP-K4). Then the fitting
+// keys that have no kid are tried (RFC 7517 §4.5). For a token without kid each
+// fitting key is tried. Keys in the token's header are never used.
 func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) {
 	t, err := parse(parsed)
 	if err != nil {
@@ -135,8 +166,11 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 	return nil, err
 }
 
-// Wait returns when no fetch is under way, or with the error of ctx.
-func (s *Set) Wait(ctx context.Context) error { return s.flights.Wait(ctx) }
+// Wait returns when no fetch is under way and all are reported, or with the
+// error of ctx.
+func (s *Set) Wait(ctx context.Context) error {
+	return errors.Join(s.flights.Wait(ctx), s.reports.Wait(ctx))
+}
 
 // token is a token that is parsed but not verified.
 type token struct {
@@ -166,22 +200,48 @@ func parse(t compact.Token) (token, error) {
 // fetch (M1).
 func (t token) verify(keys []key) (payload []byte, final bool, err error) {
 	err = ErrUnknownKey
+	for _, k := range keys {
+		if t.kid == "" || k.id != t.kid {
+			continue
+		}
+		final = true
+		if payload, verr := t.try(k); verr == nil {
+			return payload, true, nil
+		} else if verr != errUnfit {
+			err = verr
+		}
+	}
 	tries := 0
 	for _, k := range keys {
-		if t.kid != "" && k.id != t.kid {
+		if t.kid != "" && k.id != "" {
 			continue
 		}
-		final = final || t.kid != ""
-		if k.alg != "" && k.alg != string(t.alg) || !fits(t.alg, k.public) {
-			continue
-		}
-		if tries++; t.kid == "" && tries > maxTries {
-			break
-		}
-		if payload, verr := t.jws.Verify(k.public); verr == nil {
+		payload, verr := t.try(k)
+		if verr == nil {
 			return payload, true, nil
 		}
-		err = ErrBadSignature
+		if verr == errUnfit {
+			continue
+		}
+		err = verr
+		if tries++; tries == maxTries {
+			break
+		}
 	}
 	return nil, final, err
+}
+
+// errUnfit means that a key is of another kind than the token's algorithm.
+var errUnfit = errors.New("keyset: the key does not fit the algorithm")
+
+// try verifies the token with one key.
+func (t token) try(k key) ([]byte, error) {
+	if k.alg != "" && k.alg != string(t.alg) || !fits(t.alg, k.public) {
+		return nil, errUnfit
+	}
+	payload, err := t.jws.Verify(k.public)
+	if err != nil {
+		return nil, ErrBadSignature
+	}
+	return payload, nil
 }

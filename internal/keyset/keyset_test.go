@@ -339,6 +339,16 @@ func TestStatic(t *testing.T) {
 	want(t, s, rs256(t, "rsa2", "k1"), keyset.ErrBadSignature)
 	want(t, s, rs256(t, "rsa2", "enc"), keyset.ErrUnknownKey)
 	want(t, s, sign(t, jose.RS256, small, "small"), keyset.ErrUnknownKey)
+	var skipped []int
+	for _, k := range keyset.Unusable([]jose.JSONWebKey{{}, {Key: keys()["rsa1"].Public()}, {Key: keys()["rsa2"].Public(), KeyID: "enc", Use: "enc"}}) {
+		skipped = append(skipped, k.Place)
+	}
+	if len(skipped) != 2 || skipped[0] != 0 || skipped[1] != 2 {
+		t.Errorf("skipped %v", skipped)
+	}
+	nameless := keyset.New(keyset.Config{Static: []jose.JSONWebKey{{Key: keys()["rsa2"].Public(), KeyID: "k2"}, {Key: keys()["rsa1"].Public()}}})
+	want(t, nameless, rs256(t, "rsa1", "any"), nil) // RFC 7517 §4.5
+	want(t, nameless, rs256(t, "rsa3", "any"), keyset.ErrBadSignature)
 	want(t, keyset.New(keyset.Config{Static: []jose.JSONWebKey{}}), rs256(t, "rsa1", "k1"), keyset.ErrUnknownKey)
 }
 

@@ -8,8 +8,10 @@
 package navigation
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -18,35 +20,88 @@ import (
 const maxReferer = 32 << 10
 
 // Is reports whether a browser opens the address as a page. Only such a request
-// is sent to sign-in; prefetches and frames are not.
-func Is(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && navigates(r)
-}
+// is sent to sign-in; prefetches, frames and scripts are not. HEAD opens
+// nothing.
+func Is(r *http.Request) bool { return r.Method == http.MethodGet && navigates(r) }
+
+// IsForm reports whether a browser posts a form as a page.
+func IsForm(r *http.Request) bool { return r.Method == http.MethodPost && navigates(r) }
 
 func navigates(r *http.Request) bool {
 	h := r.Header
-	if isPrefetch(h) || h.Get("Upgrade") != "" {
+	if IsPrefetch(r) || h.Get("Upgrade") != "" || byScript(h) {
 		return false
 	}
 	if mode := h.Get("Sec-Fetch-Mode"); mode != "" { // Fetch Metadata Request Headers §2.2
 		dest := h.Get("Sec-Fetch-Dest")
 		return mode == "navigate" && (dest == "" || dest == "document")
 	}
+	return accepts(h, "text/html")
+}
+
+func accepts(h http.Header, media string) bool {
 	for _, accept := range h.Values("Accept") {
-		if strings.Contains(accept, "text/html") {
+		if strings.Contains(accept, media) {
 			return true
 		}
 	}
 	return false
 }
 
-func isPrefetch(h http.Header) bool {
-	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
-		if strings.Contains(strings.ToLower(h.Get(name)), "prefetch") {
+// IsPrefetch reports whether the browser loads the address in advance, so that
+// perhaps nobody will see the answer.
+func IsPrefetch(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		for _, value := range r.Header.Values(name) {
+			value = strings.ToLower(value)
+			if strings.Contains(value, "prefetch") || strings.Contains(value, "prerender") || strings.Contains(value, "preview") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// byScript reports whether X-Requested-With says that a script made the
+// request. The name of an Android package, such as "com.example.app", is that
+// of an application, which sends it with every page that it shows.
+func byScript(h http.Header) bool {
+	for _, by := range h.Values("X-Requested-With") {
+		if by != "" && !isPackage(by) {
 			return true
 		}
 	}
 	return false
+}
+
+// isPackage reports whether the name has two or more segments of letters,
+// digits and underscores, each of which begins with a letter.
+func isPackage(name string) bool {
+	for segment := range strings.SplitSeq(name, ".") {
+		for i := range len(segment) {
+			c := segment[i]
+			letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+			if !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+				return false
+			}
+		}
+		if segment == "" {
+			return false
+		}
+	}
+	return strings.Contains(name, ".")
+}
+
+// IsScript reports whether the request says that a script made it, not a link
+// or a form. A client that says nothing is no script.
+func IsScript(r *http.Request) bool {
+	if byScript(r.Header) {
+		return true
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode != "navigate"
+	}
+	return accepts(r.Header, "json") && !accepts(r.Header, "text/html")
 }
 
 // MayOpenPage reports whether the request may open a page of its own: it is not
@@ -54,38 +109,36 @@ func isPrefetch(h http.Header) bool {
 // whole window. Unlike [Is], it allows a client that says nothing.
 func MayOpenPage(r *http.Request) bool {
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	return !isPrefetch(r.Header) && (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
+	return !IsPrefetch(r) && !byScript(r.Header) && (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
 }
 
 // WantsPage reports whether a person will look at the answer.
 func WantsPage(r *http.Request) bool {
+	if byScript(r.Header) {
+		return false
+	}
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"
 	}
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// ComesBackTo reports whether a person may be sent away from the request and
-// come back later, and to which address. A navigation comes back to its own
-// address. A form posted by navigation comes back, without its body, to the
-// page it was on if that page is on this host; otherwise address is empty. The
-// address is what the client sent: check it with [ReturnPath] before sending
-// anybody there.
-func ComesBackTo(r *http.Request) (address string, ok bool) {
-	if Is(r) {
-		return Address(r), true
-	}
-	if r.Method != http.MethodPost || !navigates(r) {
-		return "", false
-	}
+// FormPage returns the path of the page that a posted form was on, or "" if it
+// was not on a page of this site: of our origin, or of the host that was asked.
+// It is what the client sent: check it with [ReturnPath] before sending anybody
+// there.
+func FormPage(r *http.Request, origin string) string {
 	if len(r.Referer()) > maxReferer {
-		return "", true
+		return ""
+	}
+	if own := OwnPath(r.Referer(), origin); own != r.Referer() {
+		return own
 	}
 	page, err := url.Parse(r.Referer())
 	if err != nil || page.Host != r.Host {
-		return "", true
+		return ""
 	}
-	return page.RequestURI(), true
+	return page.RequestURI()
 }
 
 // Address is the path and query as the client sent them. What an outer handler
@@ -101,4 +154,31 @@ func Address(r *http.Request) string {
 		return target
 	}
 	return "/"
+}
+
+// Query reads a query as browsers do: only "&" separates parameters. One whose
+// percent-encoding is broken is left out, so that a foreign parameter does no
+// harm; if it is one of ours, Query returns an error.
+func Query(raw string, ours ...string) (url.Values, error) {
+	values := url.Values{}
+	var broken error
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil || pair == "" {
+			continue
+		}
+		if value, err = url.QueryUnescape(value); err == nil {
+			values.Add(name, value)
+		} else if slices.Contains(ours, name) {
+			broken = fmt.Errorf("%s is malformed", name)
+		}
+	}
+	return values, broken
+}
+
+// Origin returns an origin in the form in which two of them can be compared.
+func Origin(scheme, host string) string {
+	scheme, host = strings.ToLower(scheme), strings.ToLower(host)
+	return scheme + "://" + strings.TrimSuffix(host, defaultPorts[scheme])
 }

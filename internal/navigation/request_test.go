@@ -44,14 +44,21 @@ func TestKinds(t *testing.T) {
 		"older prefetch":   {[]string{"X-Moz: prefetch", html}, false, false, true},
 		"websocket":        {[]string{"Sec-Fetch-Mode: websocket", "Upgrade: websocket"}, false, false, false},
 		"upgrade":          {[]string{"Upgrade: h2c", html}, false, true, true},
+		"preview":          {[]string{"X-Purpose: preview", html}, false, false, true},
+		"second prefetch":  {[]string{"Sec-Purpose: x", "Sec-Purpose: prefetch", html}, false, false, true},
+		"jQuery":           {[]string{"X-Requested-With: XMLHttpRequest", html}, false, false, false},
+		"jQuery, modern":   {[]string{"X-Requested-With: fetch", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", html}, false, false, false},
+		"library, version": {[]string{"X-Requested-With: axios/1.7.2", html}, false, false, false},
+		"version alone":    {[]string{"X-Requested-With: a.1", html}, false, false, false},
+		"dots alone":       {[]string{"X-Requested-With: com..app", html}, false, false, false},
+		"Android app":      {[]string{"X-Requested-With: org.example.app", html}, true, true, true},
 		"curl":             {[]string{"Accept: */*"}, false, true, false},
 		"nothing":          {nil, false, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete} {
 				r := request(method, "/", c.header...)
-				safe := method == http.MethodGet || method == http.MethodHead
-				if navigation.Is(r) != (c.is && safe) || navigation.MayOpenPage(r) != c.mayOpen || navigation.WantsPage(r) != c.wantsPage {
+				if navigation.Is(r) != (c.is && method == http.MethodGet) || navigation.IsForm(r) != (c.is && method == http.MethodPost) || navigation.MayOpenPage(r) != c.mayOpen || navigation.WantsPage(r) != c.wantsPage {
 					t.Errorf("%s: navigation %v, may open a page %v, wants a page %v", method, navigation.Is(r), navigation.MayOpenPage(r), navigation.WantsPage(r))
 				}
 			}
@@ -85,32 +92,43 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// A navigation comes back to itself, and a posted form to the page it was on if
-// that page is on this host. No other request is sent away.
-func TestComesBackTo(t *testing.T) {
-	for name, c := range map[string]struct {
-		r       *http.Request
-		address string
-		ok      bool
-	}{
-		"page":                    {request("GET", "/notes/7?a=b", "Sec-Fetch-Mode: navigate"), "/notes/7?a=b", true},
-		"page, HEAD":              {request("HEAD", "/notes/7", "Accept: text/html"), "/notes/7", true},
-		"script":                  {request("GET", "/notes/7", "Sec-Fetch-Mode: cors"), "", false},
-		"form":                    {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://notes.test/notes/7?a=b#c"), "/notes/7?a=b", true},
-		"form on another page":    {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://evil.example/notes/7"), "", true},
-		"form on another port":    {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://notes.test:8443/notes/7"), "", true},
-		"form without Referer":    {request("POST", "/save", "Sec-Fetch-Mode: navigate"), "", true},
-		"form, Referer malformed": {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://notes.test/%zz"), "", true},
-		"form, Referer long":      {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://notes.test/"+strings.Repeat("a", 32<<10)), "", true},
-		"form in a frame":         {request("POST", "/save", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe", "Referer: https://notes.test/notes/7"), "", false},
-		"script that posts":       {request("POST", "/save", "Sec-Fetch-Mode: cors", "Referer: https://notes.test/notes/7"), "", false},
-		"another method":          {request("PUT", "/save", "Sec-Fetch-Mode: navigate", "Referer: https://notes.test/notes/7"), "", false},
+// A script says so, in one way or another. Who says nothing is none.
+func TestIsScript(t *testing.T) {
+	for line, want := range map[string]bool{
+		"Sec-Fetch-Mode: cors": true, "Sec-Fetch-Mode: same-origin": true, "Sec-Fetch-Mode: no-cors": true, "X-Requested-With: XMLHttpRequest": true, "Accept: application/json": true,
+		"Sec-Fetch-Mode: navigate": false, "Accept: text/html,application/json": false, "Accept: */*": false, "Origin: https://notes.test": false, "X-Requested-With: org.example.app": false,
 	} {
-		t.Run(name, func(t *testing.T) {
-			c.r.Host = "notes.test"
-			if address, ok := navigation.ComesBackTo(c.r); address != c.address || ok != c.ok {
-				t.Errorf("%q, %v, want %q, %v", address, ok, c.address, c.ok)
-			}
-		})
+		if got := navigation.IsScript(request("POST", "/", line)); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
+// A posted form comes back to the page it was on, if that is a page of this
+// site.
+func TestFormPage(t *testing.T) {
+	for referer, want := range map[string]string{
+		"https://notes.test/notes/7?a=b#c": "/notes/7?a=b#c", "http://inner:8080/notes/7?a=b#c": "/notes/7?a=b", "https://notes.test": "/",
+		"https://evil.example/notes/7": "", "https://notes.test:8443/notes/7": "", "": "", "/notes": "", "https://inner:8080/%zz": "",
+		"https://notes.test/" + strings.Repeat("a", 32<<10): "",
+	} {
+		r := request("POST", "/save", "Referer: "+referer)
+		r.Host = "inner:8080"
+		if got := navigation.FormPage(r, "https://notes.test"); got != want {
+			t.Errorf("%.60q: %q, want %q", referer, got, want)
+		}
+	}
+}
+
+// Hosts remembers eight names, each once.
+func TestHosts(t *testing.T) {
+	var h navigation.Hosts
+	for i, name := range []string{"a", "b", "a", "c", "d", "e", "f", "g", "h", "i"} {
+		if got, want := h.Add(name), i != 2 && name != "i"; got != want {
+			t.Errorf("%s, %d: added %v, want %v", name, i, got, want)
+		}
+	}
+	if got := h.List(); got != "a, b, c, d, e, f, g, h" {
+		t.Errorf("got %q", got)
 	}
 }

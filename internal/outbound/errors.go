@@ -55,10 +55,11 @@ func Redact(err error) error {
 	if !errors.As(err, &ue) {
 		return err
 	}
-	return &url.Error{Op: ue.Op, URL: redactURL(ue.URL), Err: quiet(ue.Err)}
+	return &url.Error{Op: ue.Op, URL: Address(ue.URL), Err: quiet(ue.Err)}
 }
 
-func redactURL(raw string) string {
+// Address is what may be shown of a URL: scheme, host and path.
+func Address(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
 		return "(unreadable URL)"

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/strictjson"
@@ -30,10 +32,23 @@ var ErrNotJSON = errors.New("outbound: response is not the expected JSON object"
 type StatusError struct {
 	Code       int
 	RetryAfter time.Duration // 0 if the peer named no time; at most an hour
+	Address    string        // that was asked, without the query
 }
 
 func (e *StatusError) Error() string {
-	return "outbound: unexpected status " + strconv.Itoa(e.Code)
+	return "outbound: unexpected status " + strconv.Itoa(e.Code) + " from " + e.Address
+}
+
+// Lasting reports whether waiting does not help: what was asked for is not to be
+// had there, or has moved for good. No redirect is followed.
+func (e *StatusError) Lasting() bool {
+	switch e.Code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusMovedPermanently, http.StatusPermanentRedirect:
+		return true
+	}
+	return e.Code >= 400 && e.Code < 500
 }
 
 // GetJSON fetches rawURL with c, made by [NewClient], and decodes the JSON
@@ -61,23 +76,36 @@ func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v 
 		// This is best effort: a body that cannot be drained only costs the
 		// connection.
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: RetryAfter(resp.Header)}
+		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: RetryAfter(resp.Header), Address: Address(rawURL)}
 	}
 	// Our client already caps the body, but a caller's own client may not.
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("outbound: reading the response: %w", err)
+		return nil, fmt.Errorf("outbound: reading the response from %s: %w", Address(rawURL), err)
 	}
 	if int64(len(data)) > limit {
-		return nil, ErrTooLarge
+		return nil, fmt.Errorf("%w: more than %d bytes from %s", ErrTooLarge, limit, Address(rawURL))
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
-		return nil, ErrNotJSON
+		return nil, fmt.Errorf("%w, but %s, from %s", ErrNotJSON, kindOf(resp.Header, data), Address(rawURL))
 	}
 	if err := strictjson.Unmarshal(data, v); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotJSON, err)
+		return nil, fmt.Errorf("%w: %w, from %s", ErrNotJSON, err, Address(rawURL))
 	}
 	return resp.Header, nil
+}
+
+// kindOf says what a body is that is no JSON object: a start page in place of a
+// document is a common mistake.
+func kindOf(h http.Header, data []byte) string {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case len(data) == 0:
+		return "empty"
+	case err != nil || strings.Trim(media, "abcdefghijklmnopqrstuvwxyz0123456789-+./") != "" || len(media) > maxWord:
+		return "of no known type"
+	}
+	return media
 }
 
 // RetryAfter reads the header of that name (RFC 9110 §10.2.3). The header holds

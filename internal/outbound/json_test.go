@@ -146,7 +146,8 @@ func TestCheckURL(t *testing.T) {
 func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "LocalHost": true, "127.0.0.1": true, "127.255.0.9": true, "::1": true,
-		"": false, "localhost.": false, "a.localhost": false, "128.0.0.1": false, "::": false, "0.0.0.0": false,
+		"a.localhost": true, "A.B.LocalHost": true, // RFC 6761 §6.3
+		"": false, "localhost.": false, "a.localhost.": false, ".localhost": false, "a..localhost": false, "alocalhost": false, "localhost.test": false, "a.localhost.test": false, "128.0.0.1": false, "::": false, "0.0.0.0": false,
 		"::1%lo": false, "::ffff:127.0.0.1": false, "127.1": false, "[::1]": false, "127.0.0.1:80": false,
 	} {
 		if got := outbound.IsLoopback(host); got != want {

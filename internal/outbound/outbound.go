@@ -8,7 +8,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -78,10 +80,44 @@ func newTransport() *http.Transport {
 		t.TLSClientConfig = &tls.Config{}
 	}
 	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
+	t.DialContext = dialLocalhost(t.DialContext)
+	t.Proxy = proxyOthers(t.Proxy)
 	t.MaxResponseHeaderBytes = maxResponseHeader
 	t.MaxIdleConnsPerHost = maxIdlePerHost
 	return t
 }
+
+// dialLocalhost dials localhost for every name below it, without asking for
+// that name: what a resolver answers might not be this machine (RFC 6761 §6.3).
+func dialLocalhost(dial dialFunc) dialFunc {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && isLocalhost(host) {
+			address = net.JoinHostPort("localhost", port)
+		}
+		return dial(ctx, network, address)
+	}
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// proxyOthers sends no request to this machine through a proxy. The standard
+// library does the same, but does not know the names below localhost.
+func proxyOthers(proxy proxyFunc) proxyFunc {
+	if proxy == nil {
+		return nil
+	}
+	return func(r *http.Request) (*url.URL, error) {
+		if isLocalhost(r.URL.Hostname()) {
+			return nil, nil
+		}
+		return proxy(r)
+	}
+}
+
+type proxyFunc = func(*http.Request) (*url.URL, error)
 
 // transport checks the URL, sets the deadline and caps the body.
 type transport struct {

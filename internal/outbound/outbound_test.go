@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -314,5 +315,37 @@ func TestRedactKeepsOthers(t *testing.T) {
 	}
 	if err := outbound.Redact(nil); err != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A name below localhost is this machine, whatever a resolver says (RFC 6761
+// §6.3), and is not reached through a proxy.
+func TestClientDialsLocalhost(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
+	defer server.Close()
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	std, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		t.Fatal("http.DefaultTransport is not an *http.Transport")
+	}
+	defer func() { http.DefaultTransport = std }()
+	changed := std.Clone()
+	changed.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("the proxy is asked") }
+	http.DefaultTransport = changed
+	client := outbound.NewClient(nil, false)
+	resp, err := client.Get("http://op.localhost:" + port + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "op.localhost:"+port {
+		t.Errorf("%q, %v", body, err)
+	}
+	if resp, err := client.Get("https://op.test/"); err == nil {
+		resp.Body.Close()
+		t.Error("the proxy is not asked for another host")
 	}
 }

@@ -71,13 +71,30 @@ func Origin(u *url.URL) string {
 }
 
 // IsLoopback reports whether host, given without a port and without brackets,
-// is localhost, in 127.0.0.0/8, or ::1. It does not resolve names.
+// is localhost or a name below it (RFC 6761 §6.3), in 127.0.0.0/8, or ::1. It
+// does not resolve names.
 func IsLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
+	if isLocalhost(host) {
 		return true
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.Zone() == "" && !a.Is4In6() && a.IsLoopback()
+}
+
+// isLocalhost reports whether host is localhost or a name below it.
+func isLocalhost(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	below, found := cutSuffixFold(host, ".localhost")
+	return found && below != "" && !strings.HasPrefix(below, ".") && !strings.HasSuffix(below, ".") && !strings.Contains(below, "..")
+}
+
+func cutSuffixFold(s, suffix string) (before string, found bool) {
+	if len(s) < len(suffix) || !strings.EqualFold(s[len(s)-len(suffix):], suffix) {
+		return s, false
+	}
+	return s[:len(s)-len(suffix)], true
 }
 
 // WithSegment appends an id to an endpoint with exactly one slash between them

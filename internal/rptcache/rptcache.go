@@ -1,5 +1,5 @@
-// Package rptcache keeps the requesting party tokens (RPT) of a UMA client, one
-// for each party, authorization server and origin, and it remembers which
+// Package rptcache keeps the requesting party tokens (RPT) of a UMA client, a
+// few for each party, authorization server and origin, and it remembers which
 // requests were denied a moment ago. It knows when a token may be used and who
 // must not see it. It must not know how tokens are obtained: no HTTP, no
 // challenges, no grants.
@@ -8,24 +8,38 @@ package rptcache
 import (
 	"container/list"
 	"crypto/sha256"
+	"hash/maphash"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 const (
 	// maxRPTs bounds the tokens that are kept. At the usual 1 KiB each they
-	// take 4 MiB. A party whose token is dropped pays for one more exchange.
+	// take 4 MiB. A party whose tokens are dropped pays for one more exchange.
 	maxRPTs = 4096
-	// denialTime is how long a denied request is answered from memory, so that
-	// a client that repeats it does not hammer the owner's server.
+	// maxPerKey bounds the tokens of one party at one origin. An authorization
+	// server that does not upgrade tokens gives one for each resource, and a
+	// client may go to and fro between a few.
+	maxPerKey = 4
+	// maxPaths bounds the paths of one key for which it is known which token
+	// served them, 16 bytes each. The oldest is forgotten first.
+	maxPaths = 64
+	// maxUpgrade is below the 4,000 characters over which Keycloak ignores an
+	// rpt (K25). A token of this size is not offered, so that it stops growing.
+	maxUpgrade = 3500
+	// denialTime is how long a denied request is answered from memory, and a
+	// token whose upgrade was refused is not offered again, so that a client
+	// that repeats it does not hammer the owner's server.
 	denialTime = 5 * time.Second
 	// maxDenials bounds that memory. When it is full, denials are not
 	// remembered.
 	maxDenials = 1024
 )
 
-// Key identifies a kept token: the party it is for, the server it is from, and
-// the one origin that may see it.
+// Key identifies kept tokens: the party they are for, the server they are from,
+// and the one origin that may see them.
 type Key struct{ Party, Issuer, Origin string }
 
 // Request identifies one request of a party by a hash of its method and
@@ -40,29 +54,49 @@ func RequestOf(key Key, method, address string) Request {
 	return Request{key, sha256.Sum256([]byte(method + " " + address))}
 }
 
-// Cache holds at most one token for each key and drops the least recently used.
-// It also holds the denials of the last seconds. It is safe for concurrent use.
+// Cache holds the newest tokens of each key and drops the keys that were least
+// recently used. It also holds the denials of the last seconds. It is safe for
+// concurrent use.
 type Cache struct {
-	now func() time.Time
+	now  func() time.Time
+	seed maphash.Seed
 
 	mu      sync.Mutex
-	entries map[Key]*list.Element // of *held
+	entries map[Key]*list.Element // of *entry
 	recent  *list.List            // most recently used first
+	count   int                   // tokens in all entries
+	puts    uint64                // tokens stored so far
 	denials map[Request]time.Time // denied until then
 	writers map[*Writer]struct{}
 }
 
+// entry is what is kept for one key.
+type entry struct {
+	key    Key
+	tokens []*held // newest first, never empty
+	served []served
+}
+
 type held struct {
-	key     Key
 	token   string
 	expires time.Time // zero if the server did not say: valid until refused
-	refused bool      // the resource server challenged it, so it may only be upgraded
+	put     uint64
+	refused bool      // challenged since it last served, so only its own paths get it
+	rests   time.Time // until then it is not offered, because its upgrade was refused
+}
+
+// served says which token last served a path. A hash suffices: two paths with
+// the same hash cost at worst one exchange.
+type served struct {
+	path uint64
+	by   *held
 }
 
 // New makes a Cache.
 func New(now func() time.Time) *Cache {
 	return &Cache{
 		now:     now,
+		seed:    maphash.MakeSeed(),
 		entries: make(map[Key]*list.Element),
 		recent:  list.New(),
 		denials: make(map[Request]time.Time),
@@ -70,56 +104,227 @@ func New(now func() time.Time) *Cache {
 	}
 }
 
-// Usable returns the token to send to the resource server, or "".
-func (c *Cache) Usable(key Key) string {
+// Choice is a token for one request.
+type Choice struct {
+	Token string // "" if there is none
+	known bool   // the token is known to serve the path
+	puts  uint64 // tokens stored before
+}
+
+// Choose returns the token to send to the resource server: the one that last
+// served the path or the longest prefix of it, and otherwise the newest.
+func (c *Cache) Choose(key Key, path string) Choice {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[key]
+	e := c.living(key, now)
+	if e == nil {
+		return Choice{puts: c.puts}
+	}
+	c.recent.MoveToFront(c.entries[key])
+	h, exact := c.choose(e, path)
+	if h == nil {
+		return Choice{puts: c.puts}
+	}
+	return Choice{Token: h.token, known: exact && !h.refused, puts: c.puts}
+}
+
+// Upgradable returns the token to offer for an upgrade, or "" (UMA Grant
+// §3.3.1, rpt). It is the one that was sent, if it is still kept, and otherwise
+// the one to send. A long token is not offered, nor one whose upgrade was
+// refused within denialTime.
+func (c *Cache) Upgradable(key Key, path, sent string) string {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.living(key, now)
 	if e == nil {
 		return ""
 	}
-	c.recent.MoveToFront(e)
-	h := e.Value.(*held)
-	if h.refused || !h.expires.IsZero() && !now.Before(h.expires) {
+	h := e.find(sent)
+	if h == nil {
+		h, _ = c.choose(e, path)
+	}
+	if h == nil {
+		h = e.tokens[0]
+	}
+	if len(h.token) >= maxUpgrade || now.Before(h.rests) {
 		return ""
 	}
 	return h.token
 }
 
-// Last returns the token to offer for an upgrade, or "". The token may have
-// expired or been refused (UMA Grant §3.3.1, rpt).
-func (c *Cache) Last(key Key) string {
+// TooLong reports whether a token is so long that a server may refuse a header
+// that holds it.
+func TooLong(token string) bool { return len(token) > maxUpgrade }
+
+// Newer returns the newest token if it was stored after the choice, and
+// otherwise "".
+func (c *Cache) Newer(key Key, than Choice) string {
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[key]; e != nil {
-		return e.Value.(*held).token
+	if e := c.living(key, now); e != nil && e.tokens[0].put > than.puts {
+		return e.tokens[0].token
 	}
 	return ""
 }
 
-// Refuse records that the resource server challenged token. It is not sent
-// there again unless the authorization server issues it again.
+// Served records that the token of a choice served the path. That costs
+// nothing if it is known.
+func (c *Cache) Served(key Key, path string, by Choice) {
+	if by.known {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.entries[key]
+	if found == nil {
+		return
+	}
+	e := found.Value.(*entry)
+	h := e.find(by.Token)
+	if h == nil {
+		return
+	}
+	h.refused = false
+	sum := maphash.String(c.seed, path)
+	e.served = slices.DeleteFunc(e.served, func(s served) bool { return s.path == sum })
+	if len(e.served) == maxPaths {
+		e.served = slices.Delete(e.served, 0, 1)
+	}
+	e.served = append(e.served, served{sum, h})
+}
+
+// choose returns the token for a path, and whether it last served exactly that
+// path. It returns nil if only the newest could be meant and that was refused.
+func (c *Cache) choose(e *entry, path string) (h *held, exact bool) {
+	if h := e.serves(maphash.String(c.seed, path)); h != nil {
+		return h, true
+	}
+	if len(e.tokens) > 1 || e.tokens[0].refused { // else it makes no difference
+		for rest := range prefixes(path) {
+			if h := e.serves(maphash.String(c.seed, rest)); h != nil {
+				return h, false
+			}
+		}
+	}
+	if e.tokens[0].refused {
+		return nil, false
+	}
+	return e.tokens[0], false
+}
+
+// prefixes yields what precedes each slash of a path, with and without the
+// slash, the longest first.
+func prefixes(path string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := strings.LastIndexByte(path, '/'); i >= 0; i = strings.LastIndexByte(path[:i], '/') {
+			if !yield(path[:i+1]) || i > 0 && !yield(path[:i]) {
+				return
+			}
+		}
+	}
+}
+
+// living returns the entry of a key without the tokens that have expired, or
+// nil if nothing is left. The lock is held.
+func (c *Cache) living(key Key, now time.Time) *entry {
+	found := c.entries[key]
+	if found == nil {
+		return nil
+	}
+	e := found.Value.(*entry)
+	for i := len(e.tokens) - 1; i >= 0; i-- {
+		if h := e.tokens[i]; !h.expires.IsZero() && !now.Before(h.expires) {
+			c.drop(found, h)
+		}
+	}
+	if len(e.tokens) == 0 {
+		return nil
+	}
+	return e
+}
+
+func (e *entry) find(token string) *held {
+	for _, h := range e.tokens {
+		if h.token == token {
+			return h
+		}
+	}
+	return nil
+}
+
+func (e *entry) serves(path uint64) *held {
+	for _, s := range e.served {
+		if s.path == path {
+			return s.by
+		}
+	}
+	return nil
+}
+
+// Refuse records that the resource server challenged token. Until it serves
+// again, or is issued again, it is chosen only for the paths that it served.
 func (c *Cache) Refuse(key Key, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[key]; e != nil && e.Value.(*held).token == token {
-		e.Value.(*held).refused = true
+	if found := c.entries[key]; found != nil {
+		if h := found.Value.(*entry).find(token); h != nil {
+			h.refused = true
+		}
 	}
 }
 
-// Drop removes token, unless another token has replaced it.
+// Rest records that the authorization server has just refused to upgrade token.
+func (c *Cache) Rest(key Key, token string) {
+	until := c.now().Add(denialTime)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found := c.entries[key]; found != nil {
+		if h := found.Value.(*entry).find(token); h != nil {
+			h.rests = until
+		}
+	}
+}
+
+// hand gives the paths of one token to another.
+func (e *entry) hand(from, to *held) {
+	for i := range e.served {
+		if e.served[i].by == from {
+			e.served[i].by = to
+		}
+	}
+}
+
+// Drop removes a token.
 func (c *Cache) Drop(key Key, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[key]; e != nil && e.Value.(*held).token == token {
-		c.remove(e)
+	if found := c.entries[key]; found != nil {
+		if h := found.Value.(*entry).find(token); h != nil {
+			c.drop(found, h)
+		}
 	}
 }
 
-func (c *Cache) remove(e *list.Element) {
-	c.recent.Remove(e)
-	delete(c.entries, e.Value.(*held).key)
+// drop removes a token, and its entry if it was the last one there.
+func (c *Cache) drop(found *list.Element, h *held) {
+	e := found.Value.(*entry)
+	e.tokens = slices.DeleteFunc(e.tokens, func(other *held) bool { return other == h })
+	e.served = slices.DeleteFunc(e.served, func(s served) bool { return s.by == h })
+	c.count--
+	if len(e.tokens) == 0 {
+		c.recent.Remove(found)
+		delete(c.entries, e.key)
+	}
+}
+
+func (c *Cache) remove(found *list.Element) {
+	e := found.Value.(*entry)
+	c.count -= len(e.tokens)
+	c.recent.Remove(found)
+	delete(c.entries, e.key)
 }
 
 // Denied reports whether the request was denied a moment ago.
@@ -140,9 +345,9 @@ func (c *Cache) Denied(r Request) bool {
 func (c *Cache) Forget(party string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, e := range c.entries {
+	for key, found := range c.entries {
 		if key.Party == party {
-			c.remove(e)
+			c.remove(found)
 		}
 	}
 	for r := range c.denials {
@@ -181,20 +386,37 @@ func (w *Writer) End() {
 	delete(w.cache.writers, w)
 }
 
-// Put makes token the current one of the writer's key. A zero expires means
-// that the server did not say when the token expires.
-func (w *Writer) Put(token string, expires time.Time) {
+// Put makes token the newest one of the writer's key. A zero expires means that
+// the server did not say when the token expires. If it upgrades another token,
+// it takes over the paths of that token, which is dropped (UMA Grant §3.3.5).
+func (w *Writer) Put(token string, expires time.Time, upgrades string) {
 	c := w.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.void {
 		return
 	}
-	if e := c.entries[w.key]; e != nil {
-		c.remove(e)
+	found := c.entries[w.key]
+	if found == nil {
+		found = c.recent.PushFront(&entry{key: w.key})
+		c.entries[w.key] = found
 	}
-	c.entries[w.key] = c.recent.PushFront(&held{key: w.key, token: token, expires: expires})
-	if c.recent.Len() > maxRPTs {
+	c.recent.MoveToFront(found)
+	e := found.Value.(*entry)
+	c.puts++
+	h := &held{token: token, expires: expires, put: c.puts}
+	e.tokens = slices.Insert(e.tokens, 0, h)
+	c.count++
+	for i := len(e.tokens) - 1; i > 0; i-- {
+		if old := e.tokens[i]; old.token == token || old.token == upgrades {
+			e.hand(old, h)
+			c.drop(found, old)
+		}
+	}
+	if len(e.tokens) > maxPerKey {
+		c.drop(found, e.tokens[maxPerKey])
+	}
+	for c.count > maxRPTs {
 		c.remove(c.recent.Back())
 	}
 }

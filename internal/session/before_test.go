@@ -13,6 +13,7 @@ import (
 	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/storekey"
 )
 
 // dump is what an earlier build left in a store, together with the cookies it
@@ -25,8 +26,10 @@ type dump struct {
 	Store   map[string]string `json:"store"`
 }
 
-// TestRecordsOfBefore: records written by the build of November 2026, before
-// sessions had their own package, are still read, to the last field.
+// TestRecordsOfBefore: the build of November 2026 kept its sessions under other
+// keys, so everybody signs in once more, and its cookies open nothing. The form
+// of a record is the same: moved to where this build looks, a plain one is read
+// to the last field, and marks are where they were.
 func TestRecordsOfBefore(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	text, err := os.ReadFile("testdata/2026-11.json")
@@ -43,8 +46,27 @@ func TestRecordsOfBefore(t *testing.T) {
 			if err := json.Unmarshal(all[name], &d); err != nil {
 				t.Fatal(err)
 			}
-			k := reopen(t, d, key, at)
-			rec := load(t, k, d.Session)
+			k, store := reopen(t, d, key, at)
+			for _, cookie := range []string{d.Session, d.Leased, d.Ended} {
+				if _, err := k.Load(t.Context(), refOf(t, cookie)); !errors.Is(err, session.ErrNone) {
+					t.Errorf("a cookie of before: %v", err)
+				}
+			}
+			if list, err := k.List(t.Context(), "https://id.example.org", "ana"); err != nil || len(list) != 0 {
+				t.Errorf("the list has %d sessions, %v", len(list), err)
+			}
+			if ring, err := k.Ring(t.Context()); err != nil || ring == nil {
+				t.Errorf("the keys: %v", err)
+			}
+			move(t, store, d.Session, at)
+			move(t, store, d.Leased, at)
+			move(t, store, d.Ended, at)
+			if key != "" {
+				if _, err := k.Load(t.Context(), refOf(t, d.Session)); !errors.Is(err, session.ErrGarbage) {
+					t.Errorf("a record sealed for another key: %v", err)
+				}
+				return
+			}
 			want := &session.Record{
 				Issuer: "https://id.example.org", Subject: "ana", ClientID: "notes", SID: "s1", Begin: at, Seen: at, AuthTime: at.Add(-time.Minute),
 				Claims: []byte(`{"sub":"ana","email":"ana@example.org"}`), Scope: "openid email",
@@ -52,25 +74,39 @@ func TestRecordsOfBefore(t *testing.T) {
 				Marks: session.MarksOf("https://id.example.org", "ana", "s1"), Asked: []byte("asked123"), AskedAt: at,
 			}
 			want.Marks[1].Number = d.Mark
-			sameRecord(t, rec, want)
+			sameRecord(t, load(t, k, d.Session), want)
 			want.Lease = lease.Lease{Holder: "LEASE", Until: at.Add(lease.Life), Takeovers: 2, RetryAt: at.Add(10 * time.Second)}
 			want.Ends = at.Add(time.Hour)
 			sameRecord(t, load(t, k, d.Leased), want)
 			if _, err := k.Load(t.Context(), refOf(t, d.Ended)); !errors.Is(err, session.ErrNone) {
 				t.Errorf("a session that has ended: %v", err)
 			}
-			if list, err := k.List(t.Context(), "https://id.example.org", "ana"); err != nil || len(list) != 1 || list[0].Key != refOf(t, d.Session).Key {
-				t.Errorf("the list has %d sessions, %v", len(list), err)
+			if err := k.RevokeAll(t.Context(), "https://id.example.org", "ana"); err != nil {
+				t.Fatal(err)
 			}
-			if ring, err := k.Ring(t.Context()); err != nil || ring == nil {
-				t.Errorf("the keys: %v", err)
+			if _, err := k.Load(t.Context(), refOf(t, d.Session)); !errors.Is(err, session.ErrNone) {
+				t.Errorf("after RevokeAll over a mark of before: %v", err)
 			}
 		})
 	}
 }
 
+// move puts the record of a cookie where this build looks for it.
+func move(t *testing.T, store *memstore.Store, cookie string, at time.Time) {
+	t.Helper()
+	_, value, _ := strings.Cut(cookie, "=")
+	id, _, _ := strings.Cut(value, ".")
+	record, found, err := store.FindCtx(t.Context(), storekey.Of("gatehouse/session", id))
+	if err != nil || !found {
+		t.Fatalf("no record of %q, %v", cookie, err)
+	}
+	if err := store.CommitCtx(t.Context(), refOf(t, cookie).Key, record, at.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // reopen makes a Keeper over what an earlier build left.
-func reopen(t *testing.T, d dump, key string, at time.Time) *session.Keeper {
+func reopen(t *testing.T, d dump, key string, at time.Time) (*session.Keeper, *memstore.Store) {
 	t.Helper()
 	now := func() time.Time { return at }
 	store := memstore.NewStore(now)
@@ -91,13 +127,13 @@ func reopen(t *testing.T, d dump, key string, at time.Time) *session.Keeper {
 		}
 		c.Keys = ring
 	}
-	return session.New(c)
+	return session.New(c), store
 }
 
 func refOf(t *testing.T, cookie string) session.Ref {
 	t.Helper()
 	_, value, _ := strings.Cut(cookie, "=")
-	ref, ok := session.ParseRef(value)
+	ref, ok := session.ParseRef(session.Home("golden", "https://notes.example.org"), value)
 	if !ok {
 		t.Fatalf("cookie %q", cookie)
 	}

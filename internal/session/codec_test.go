@@ -25,6 +25,7 @@ func fullRecord() *session.Record {
 		Access: session.Token("at"), Expires: at, Requested: at, Refresh: session.Token("rt"), IDToken: session.Token("a.b.c"),
 		Marks: [2]session.Mark{{Name: strings.Repeat("A", 22), Number: 1}, {Name: strings.Repeat("B", 22), Number: 2}},
 		Asked: []byte("asked"), AskedAt: at, Lease: lease.Lease{Holder: "lease", Until: at, Takeovers: 3, RetryAt: at}, Ended: at,
+		Own: []byte(`{"role":null}`), Kept: []byte(`{"acr":"2"}`), Why: 2, Next: []byte(strings.Repeat("N", 43)), App: session.Token("app"),
 	}
 }
 
@@ -81,8 +82,9 @@ func TestRecordFields(t *testing.T) {
 
 // FuzzMark: a mark is a number or an error.
 func FuzzMark(f *testing.F) {
-	f.Add(session.EncodeMark(1))
-	f.Add(session.EncodeMark(1<<64 - 1))
+	f.Add(session.EncodeMark(1, time.UnixMilli(1)))
+	f.Add(session.EncodeMark(1<<64-1, time.UnixMilli(1<<50)))
+	f.Add(session.EncodeMark(1, time.UnixMilli(1))[:session.HeadSize+8])
 	f.Add([]byte{})
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -90,7 +92,7 @@ func FuzzMark(f *testing.F) {
 		if err != nil || len(b) == 0 {
 			return
 		}
-		if again, err := session.DecodeMark(session.EncodeMark(n)); err != nil || again != n {
+		if again, err := session.DecodeMark(session.EncodeMark(n, time.UnixMilli(2))); err != nil || again != n {
 			t.Errorf("%d became %d, %v", n, again, err)
 		}
 	})
@@ -98,14 +100,14 @@ func FuzzMark(f *testing.F) {
 
 // FuzzSessionCookie: a value is accepted only in the exact form that we write.
 func FuzzSessionCookie(f *testing.F) {
-	good := session.NewRef(session.MarksOf("https://op.test", "u1", "s1")).Cookie()
+	good := session.NewRef("home", session.NewID(), session.MarksOf("https://op.test", "u1", "s1")).Cookie()
 	f.Add(good)
 	f.Add(strings.ToLower(good))
 	f.Add(good + ".")
 	f.Add("..")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, value string) {
-		ref, ok := session.ParseRef(value)
+		ref, ok := session.ParseRef("home", value)
 		if !ok {
 			return
 		}
@@ -166,7 +168,7 @@ func TestSE8_SessionIDs(t *testing.T) {
 	seen := map[string]bool{}
 	var ones [8 * session.IDSize]int
 	for range ids {
-		id := session.NewRef([2]session.Mark{}).ID
+		id := session.NewRef("home", session.NewID(), [2]session.Mark{}).ID
 		b, err := base64.RawURLEncoding.DecodeString(id)
 		if err != nil || len(b) != session.IDSize || seen[id] {
 			t.Fatalf("id %q: %d bytes, seen before: %v, error %v", id, len(b), seen[id], err)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"time"
 
 	"example.com/gatehouse/internal/swap"
 )
@@ -16,10 +17,26 @@ const (
 
 var (
 	DecodeRecord  = decodeRecord
-	DecodeMark    = decodeMark
-	EncodeMark    = encodeMark
 	ErrNewVersion = errVersion
 )
+
+// DecodeMark returns the number of a stored mark.
+func DecodeMark(b []byte) (uint64, error) {
+	m, err := decodeMark(b)
+	return m.number, err
+}
+
+// EncodeMark returns the stored form of a mark.
+func EncodeMark(number uint64, end time.Time) []byte { return storedMark{number, end}.encode() }
+
+// MarkEnd returns the end that a stored mark carries.
+func MarkEnd(b []byte) (time.Time, error) {
+	m, err := decodeMark(b)
+	return m.end, err
+}
+
+// MarkKey returns the key of a mark in the store.
+func MarkKey(name string) string { return markKey(name) }
 
 func (r *Record) Encode() []byte { return r.encode() }
 

@@ -27,9 +27,12 @@ var (
 	ErrNone = errors.New("session: no live login")
 	// ErrStore means that the store failed or hangs, so nothing is known.
 	ErrStore = errors.New("session: the store failed")
-	// ErrUnreadable means that this build, or these keys, cannot read a value
-	// that another build or other keys may well read.
+	// ErrUnreadable means that this build cannot read a value that a newer one
+	// has written.
 	ErrUnreadable = errors.New("session: a stored value cannot be read")
+	// ErrSignedOut means that the person signed out in the same browser while
+	// the sign-in was under way.
+	ErrSignedOut = errors.New("session: a sign-out came in between")
 	// ErrTooLarge means that a value is too large for some stores. The sign-in
 	// fails at once instead of looping later.
 	ErrTooLarge = errors.New("session: the record is too large")
@@ -41,7 +44,8 @@ var (
 type Config struct {
 	Store    Store
 	Keys     *seal.Ring    // the configured keys, which seal records too; nil keeps a key in the store
-	Name     string        // separates the generated keys of several keepers on one store
+	Unsealed bool          // with Keys, records that are not sealed are read too
+	Name     string        // separates the keys and the lists of several keepers on one store
 	Lifetime time.Duration // of a session, even one in constant use
 	Idle     time.Duration // of an unused session; negative for no limit
 	Now      func() time.Time
@@ -52,6 +56,7 @@ type Keeper struct {
 	store    Store
 	viewer   Viewer // the store, if it is a Viewer
 	given    *seal.Ring
+	unsealed bool
 	name     string
 	lifetime time.Duration
 	idle     time.Duration
@@ -61,7 +66,7 @@ type Keeper struct {
 
 // New makes a Keeper. It does no I/O.
 func New(c Config) *Keeper {
-	k := &Keeper{store: c.Store, given: c.Keys, name: c.Name, lifetime: c.Lifetime, idle: c.Idle, now: c.Now}
+	k := &Keeper{store: c.Store, given: c.Keys, unsealed: c.Unsealed, name: c.Name, lifetime: c.Lifetime, idle: c.Idle, now: c.Now}
 	k.viewer, _ = c.Store.(Viewer)
 	return k
 }
@@ -81,20 +86,25 @@ func (k *Keeper) pack(key string, r *Record) []byte {
 	return append([]byte{recordVersion, formSealed}, k.given.Seal(sessionDomain, []byte(key), plain)...)
 }
 
-// unpack reads the stored form. It fails with ErrGarbage or ErrUnreadable.
+// unpack reads the stored form. It fails with ErrUnreadable if a newer build
+// may read it, and otherwise with ErrGarbage. Of what only other keys can open
+// nobody can say that we have written it, so that is garbage too.
 func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
-	if len(b) > 2 && b[0] == recordVersion && b[1] == formSealed {
-		if k.given == nil {
-			return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrUnreadable)
-		}
+	sealed := len(b) > 2 && b[0] == recordVersion && b[1] == formSealed
+	switch {
+	case sealed && k.given == nil:
+		return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrGarbage)
+	case sealed:
 		plain, err := k.given.Open(sessionDomain, []byte(key), b[2:])
-		if errors.Is(err, seal.ErrUnknownKey) || errors.Is(err, seal.ErrVersion) {
+		if errors.Is(err, seal.ErrVersion) {
 			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if err != nil {
-			return nil, ErrGarbage
+			return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
 		}
 		b = plain
+	case k.given != nil && !k.unsealed && len(b) > 1 && b[0] == recordVersion: // whoever can write to the store could make one
+		return nil, fmt.Errorf("%w: it is not sealed, and there are keys", ErrGarbage)
 	}
 	r, err := decodeRecord(b)
 	if errors.Is(err, errVersion) {

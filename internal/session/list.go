@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"example.com/gatehouse/internal/storekey"
@@ -12,8 +13,8 @@ import (
 
 const indexDomain = "gatehouse/index"
 
-// maxListed is how many sessions of a person the list holds. It keeps the
-// newest.
+// maxListed is how many live sessions a person may have. A new one beyond it
+// ends the oldest.
 const maxListed = 100
 
 // Listed is a live session in the list of its owner.
@@ -22,26 +23,55 @@ type Listed struct {
 	Record *Record
 }
 
-func indexKey(issuer, subject string) string { return storekey.Of(indexDomain, issuer, subject) }
+func (k *Keeper) indexKey(issuer, subject string) string {
+	return storekey.Of(indexDomain, k.name, issuer, subject)
+}
 
-// Enlist puts a new session at the front of its owner's list.
-func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) error {
-	_, err := k.update(ctx, indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
+// Enlist puts a new session at the front of its owner's list. If the list is
+// full, what has ended leaves it, and if it is still full, the oldest session
+// ends. Enlist returns the records of those. Until the list is full, it looks
+// at no session.
+func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Record, err error) {
+	var over []string
+	_, err = k.update(ctx, k.indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
+		over = nil
 		keys, err := decodeIndex(old)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrGarbage) {
 			return nil, err
 		}
+		if len(keys) >= maxListed {
+			live, newer, err := k.living(ctx, r.Issuer, r.Subject, keys)
+			if err != nil {
+				return nil, err
+			}
+			keys = slices.DeleteFunc(keys, func(key string) bool {
+				return !slices.Contains(newer, key) && !slices.ContainsFunc(live, func(l Listed) bool { return l.Key == key })
+			})
+		}
 		keys = slices.Insert(keys, 0, ref.Key)
-		return &swap.Value{Bytes: encodeIndex(keys[:min(len(keys), maxListed)]), Expiry: k.markExpiry()}, nil
+		if len(keys) > maxListed {
+			over = slices.Clone(keys[maxListed:])
+			keys = keys[:maxListed]
+		}
+		return &swap.Value{Bytes: encodeIndex(keys), Expiry: k.now().Add(k.lifetime + markSlack)}, nil
 	})
-	return err
+	for _, key := range over {
+		if err != nil {
+			break
+		}
+		var gone *Record
+		if gone, err = k.End(ctx, key); gone != nil {
+			ended = append(ended, gone)
+		}
+	}
+	return ended, err
 }
 
 // List returns the live sessions of a person, newest first. It is for display
 // only: no decision depends on it, and a session created just now may be
 // missing.
 func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, error) {
-	raw, err := k.find(ctx, indexKey(issuer, subject))
+	raw, err := k.find(ctx, k.indexKey(issuer, subject))
 	if err != nil || raw == nil {
 		return nil, err
 	}
@@ -49,22 +79,32 @@ func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, er
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
+	live, _, err := k.living(ctx, issuer, subject, keys)
+	return live, err
+}
+
+// living returns those of the sessions under keys that are alive, and the keys
+// of those that only a newer build can judge.
+func (k *Keeper) living(ctx context.Context, issuer, subject string, keys []string) (live []Listed, newer []string, err error) {
 	values, err := k.findMany(ctx, keys...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var live []Listed
 	for i, raw := range values {
 		if raw == nil {
 			continue
 		}
 		r, err := k.unpack(keys[i], raw)
+		if errors.Is(err, ErrUnreadable) {
+			newer = append(newer, keys[i])
+		}
 		if err != nil || r.Issuer != issuer || r.Subject != subject || !k.alive(r, k.now()) {
 			continue
 		}
 		live = append(live, Listed{keys[i], r})
 	}
-	return k.unmarked(ctx, live, markOfSubject(issuer, subject))
+	live, err = k.unmarked(ctx, live, markOfSubject(issuer, subject))
+	return live, newer, err
 }
 
 // unmarked leaves out sessions that a mark has ended, whether the person's mark
@@ -80,8 +120,12 @@ func (k *Keeper) unmarked(ctx context.Context, live []Listed, person string) ([]
 	}
 	numbers := make([]uint64, len(values))
 	for i, v := range values {
-		if numbers[i], err = decodeMark(v); err != nil {
+		m, err := decodeMark(v)
+		if err != nil && !errors.Is(err, ErrGarbage) {
 			return nil, err
+		}
+		if numbers[i] = m.number; err != nil { // no session passes a mark that cannot be read
+			numbers[i] = math.MaxUint64
 		}
 	}
 	kept := live[:0]
@@ -123,11 +167,11 @@ func decodeIndex(b []byte) ([]string, error) {
 		return nil, nil
 	}
 	body, err := valueBody(b)
-	if err == nil && len(body)%storekey.Size != 0 {
-		err = ErrGarbage
-	}
-	if err != nil {
+	if errors.Is(err, errVersion) {
 		return nil, fmt.Errorf("%w: a list of sessions: %w", ErrUnreadable, err)
+	}
+	if err != nil || len(body)%storekey.Size != 0 {
+		return nil, fmt.Errorf("%w: a list of sessions", ErrGarbage)
 	}
 	keys := make([]string, 0, len(body)/storekey.Size)
 	for e := range slices.Chunk(body, storekey.Size) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/storekey"
@@ -19,6 +20,12 @@ const (
 	createFor = 2 * storeWait
 	// createPause is the pause between two tries.
 	createPause = 20 * time.Millisecond
+	// touchTries is how often one request tries to write that the session is in
+	// use. A renewal writes at most three times.
+	touchTries = 4
+	// maxNext is how many logins a tombstone names that took its place: as many
+	// as a person may have.
+	maxNext = maxListed
 )
 
 const usedDomain = "gatehouse/used"
@@ -44,11 +51,11 @@ func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
 		return Stored{}, ErrNone
 	}
 	for i := range r.Marks {
-		number, err := decodeMark(values[i+1])
+		m, err := decodeMark(values[i+1])
 		if err != nil {
 			return Stored{}, err
 		}
-		if number > r.Marks[i].Number { // ended from outside: the first reader deletes it
+		if number := m.number; number > r.Marks[i].Number { // ended from outside: the first reader deletes it
 			k.bury(ctx, ref.Key, values[0])
 			return Stored{}, ErrNone
 		}
@@ -69,26 +76,42 @@ func (k *Keeper) bury(ctx context.Context, key string, raw []byte) {
 
 // Touch records that the session is in use. It writes at most once in a tenth
 // of the idle interval, and only over the bytes that were read, so a login that
-// ended meanwhile stays ended (M13). It returns the record as it is stored now.
+// ended meanwhile stays ended (M13). If somebody else has written, such as a
+// renewal that took its lease or failed, it reads again, so that the use counts
+// all the same. It returns the record as it is stored now.
 func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error) {
-	now := k.now()
-	if k.idle < 0 || now.Before(have.Record.Seen.Add(k.idle/idleParts)) {
-		return have, nil
+	for range touchTries {
+		now := k.now()
+		if k.idle < 0 || now.Before(have.Record.Seen.Add(k.idle/idleParts)) {
+			return have, nil
+		}
+		ctx = context.WithoutCancel(ctx)
+		next := *have.Record
+		next.Seen = now
+		value := k.packed(ref.Key, &next)
+		swapped, err := k.swap(ctx, ref.Key, have.raw, value)
+		if err != nil {
+			return have, err
+		}
+		if swapped {
+			return Stored{&next, value.Bytes}, nil
+		}
+		again, err := k.Load(ctx, ref)
+		if errors.Is(err, ErrNone) {
+			return have, nil
+		}
+		if err != nil {
+			return have, err
+		}
+		have = again
 	}
-	next := *have.Record
-	next.Seen = now
-	value := k.packed(ref.Key, &next)
-	swapped, err := k.swap(context.WithoutCancel(ctx), ref.Key, have.raw, value)
-	if err != nil || !swapped {
-		return have, err
-	}
-	return Stored{&next, value.Bytes}, nil
+	return have, nil
 }
 
 // Create stores a new login whose marks were read at the given time by our
 // clock. If the outcome of a write is unknown, it reads to find out. It fails
-// with ErrOver, ErrTooLarge, ErrStore, or an error saying that the record
-// cannot be read back.
+// with ErrOver, ErrTooLarge, ErrStore, ErrSignedOut, or an error saying that the
+// record cannot be read back.
 func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.Time) error {
 	if !k.alive(r, k.now()) {
 		return ErrOver
@@ -100,6 +123,8 @@ func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.
 	deadline := marksRead.Add(createWithin)
 	_, err := swap.From(ctx, valueCell{k, ref.Key}, swap.Patience{For: createFor, Pause: createPause, Most: createFor}, nil, func(old []byte) (*swap.Value, error) {
 		switch {
+		case old != nil && k.signedOut(ref.Key, old):
+			return nil, ErrSignedOut
 		case old != nil:
 			return nil, fmt.Errorf("%w: %w", ErrStore, errTaken)
 		case !k.now().Before(deadline):
@@ -110,31 +135,121 @@ func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.
 	return err
 }
 
+func (k *Keeper) signedOut(key string, raw []byte) bool {
+	r, err := k.unpack(key, raw)
+	return err == nil && !r.Ended.IsZero() && r.Why == whySignOut
+}
+
 // End replaces the record under key with a tombstone, whatever others write
 // meanwhile, and returns the record that ended. A record that is gone or
 // already ended is not an error.
 func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
-	var ended *Record
+	return k.end(ctx, key, func(r *Record) *Record {
+		if r == nil || !r.Ended.IsZero() {
+			return nil
+		}
+		return r.tombstone(k.now(), whyOther)
+	})
+}
+
+// Replace ends the login under key because next takes its place. It fails with
+// ErrSignedOut if the person has signed out of that login. Several logins may
+// take the place of one: each tab brings its own.
+func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error) {
+	var over bool
+	ended, err := k.end(ctx, key, func(r *Record) *Record {
+		over = r != nil && !r.Ended.IsZero() && r.Why == whySignOut
+		switch {
+		case r == nil || over:
+			return nil
+		case r.Ended.IsZero():
+			r = r.tombstone(k.now(), whyReplaced)
+		}
+		r.Why = whyReplaced
+		r.Ended = k.now() // a sign-out in this browser may still find it
+		r.Next = append(r.Next[:len(r.Next):len(r.Next)], next...)
+		if extra := len(r.Next) - maxNext*storekey.Size; extra > 0 {
+			r.Next = r.Next[extra:]
+		}
+		return r
+	})
+	if err == nil && over {
+		err = ErrSignedOut
+	}
+	return ended, err
+}
+
+// SignOut ends the login under key, whatever the record holds, and the logins
+// that have just taken its place. It leaves a tombstone even where nothing was
+// stored, so that a sign-in under way finds it. It returns the records that
+// ended, also beside an error.
+func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err error) {
+	var next []byte
+	ended, err := k.end(ctx, key, func(r *Record) *Record {
+		if r == nil {
+			r = &Record{}
+		}
+		next = nil
+		if !r.Ended.IsZero() {
+			if next = r.Next; r.Why == whySignOut {
+				return nil
+			}
+		}
+		t := r.tombstone(k.now(), whySignOut)
+		t.Next = next
+		return t
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ended != nil {
+		all = append(all, ended)
+	}
+	for n := range slices.Chunk(next, storekey.Size) {
+		more, err := k.SignOut(ctx, string(n))
+		if all = append(all, more...); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// end replaces the record under key with the tombstone that grave makes of it.
+// grave gets nil if there is no record or none that can be read. It returns nil
+// to leave things as they are. end returns the record that was alive before.
+func (k *Keeper) end(ctx context.Context, key string, grave func(*Record) *Record) (ended *Record, err error) {
 	changed, err := k.update(ctx, key, swap.Patience{}, func(old []byte) (*swap.Value, error) {
 		ended = nil
-		if old == nil {
-			return nil, nil
+		var r *Record
+		garbage := false
+		if old != nil {
+			var err error
+			r, err = k.unpack(key, old)
+			garbage = errors.Is(err, ErrGarbage)
+			if err == nil && r.Ended.IsZero() {
+				ended = r
+			}
 		}
-		r, err := k.unpack(key, old)
-		if errors.Is(err, ErrGarbage) {
+		tombstone := grave(r)
+		switch {
+		case tombstone != nil:
+			value := k.packed(key, tombstone)
+			return &value, nil
+		case garbage: // nobody can use it
 			return &swap.Value{}, nil
 		}
-		if err != nil || !r.Ended.IsZero() {
-			return nil, err
-		}
-		ended = r
-		value := k.packed(key, r.tombstone(k.now()))
-		return &value, nil
+		return nil, nil
 	})
 	if err != nil || !changed {
 		return nil, err
 	}
 	return ended, nil
+}
+
+// Spent reports whether a value has been marked as used.
+func (k *Keeper) Spent(ctx context.Context, value string) (bool, error) {
+	mark, err := k.find(ctx, storekey.Of(usedDomain, value))
+	return mark != nil, err
 }
 
 // Spend marks a value as used until the given time. It reports whether this was

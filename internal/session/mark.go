@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 // numbers that its callback read, and a higher number ends it. Numbers are
 // times in milliseconds, each at least one above the last. After that they are
 // not compared with any clock, except for the second of skew in supersedes.
+//
+// Marks are common to a store, and the keepers on it may have different
+// lifetimes. So the stored mark carries its own end, and no write moves that
+// back.
 type Mark struct {
 	Name   string // 16 bytes, base64url: the form in cookies and records
 	Number uint64
@@ -29,8 +34,12 @@ const (
 	markSkew = time.Second
 	// markNameSize is the size of a mark's name: 128 bits of a hash.
 	markNameSize = 16
-	// markSize is the size of a stored mark: its header and its number.
-	markSize = headSize + 8
+	// markSize is the size of a stored mark: its header, its number and its end.
+	// Older builds stored no end.
+	markSize = headSize + 8 + 8
+	// longestLife is the longest lifetime that any keeper on the store may have.
+	// A mark that somebody raised has to outlive every session.
+	longestLife = 400 * 24 * time.Hour
 )
 
 // markName returns the short hash that names a mark.
@@ -54,51 +63,103 @@ func MarksOf(issuer, subject, sid string) [2]Mark {
 
 func markKey(name string) string { return storekey.Of(markDomain, name) }
 
-func encodeMark(number uint64) []byte {
-	return binary.BigEndian.AppendUint64(newValue(markSize), number)
+// storedMark is a mark as it lies in the store.
+type storedMark struct {
+	number uint64
+	end    time.Time // zero for a mark of an older build
 }
 
-// decodeMark reads a mark's number. No value means 0.
-func decodeMark(b []byte) (uint64, error) {
+func (m storedMark) encode() []byte {
+	out := binary.BigEndian.AppendUint64(newValue(markSize), m.number)
+	return binary.BigEndian.AppendUint64(out, uint64(m.end.UnixMilli()))
+}
+
+// decodeMark reads a mark. No value means the zero mark. The error is ErrGarbage
+// or ErrUnreadable.
+func decodeMark(b []byte) (m storedMark, err error) {
 	if b == nil {
-		return 0, nil
+		return m, nil
 	}
 	body, err := valueBody(b)
-	if err == nil && len(body) != markSize-headSize {
-		err = ErrGarbage
+	if errors.Is(err, errVersion) {
+		return m, fmt.Errorf("%w: a mark: %w", ErrUnreadable, err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: a mark: %w", ErrUnreadable, err)
+	withEnd := len(body) == markSize-headSize
+	if err != nil || !withEnd && len(body) != 8 {
+		return m, fmt.Errorf("%w: a mark", ErrGarbage)
 	}
-	return binary.BigEndian.Uint64(body), nil
+	m.number = binary.BigEndian.Uint64(body)
+	if withEnd {
+		at := binary.BigEndian.Uint64(body[8:])
+		if at > latestTime {
+			return m, fmt.Errorf("%w: a mark", ErrGarbage)
+		}
+		m.end = time.UnixMilli(int64(at))
+	}
+	return m, nil
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
 // before it returns. It does so by raising the person's mark above its current
 // number.
 func (k *Keeper) RevokeAll(ctx context.Context, issuer, subject string) error {
-	return k.writeMark(ctx, markOfSubject(issuer, subject), func(number uint64) uint64 {
-		return max(number+1, uint64(k.now().UnixMilli()))
+	return k.raiseMark(ctx, markOfSubject(issuer, subject))
+}
+
+// raiseMark ends every login that carries the mark. It then lives as long as
+// any session that the store may hold: those of another keeper may live longer
+// than ours.
+func (k *Keeper) raiseMark(ctx context.Context, name string) error {
+	return k.writeMark(ctx, name, func(m storedMark) (uint64, time.Duration) {
+		return max(m.number+1, uint64(k.now().UnixMilli())), longestLife
 	})
 }
 
-// layMark creates a mark if there is none, and otherwise extends its life.
-func (k *Keeper) layMark(ctx context.Context, name string) error {
-	return k.writeMark(ctx, name, func(number uint64) uint64 { return number })
+// layMark creates a mark if there is none, and otherwise extends its life to
+// that of our own sessions. Nobody knows for how long an older build raised
+// one, so that counts as the longest life. A mark that outlives the session
+// anyway is left alone, so that many tabs do not wait for each other.
+func (k *Keeper) layMark(ctx context.Context, name string, session time.Time) error {
+	return k.writeMark(ctx, name, func(m storedMark) (uint64, time.Duration) {
+		switch {
+		case m.end.After(session.Add(markSkew)):
+			return m.number, 0
+		case m.number > 0 && m.end.IsZero():
+			return m.number, longestLife
+		}
+		return m.number, k.lifetime
+	})
 }
 
-func (k *Keeper) writeMark(ctx context.Context, name string, next func(uint64) uint64) error {
+// writeMark gives a mark another number, and lets it live at least that long. It
+// writes nothing if both are so already. A
+// mark that cannot be read may have stood for a logout, so it counts as raised
+// just now.
+func (k *Keeper) writeMark(ctx context.Context, name string, next func(storedMark) (number uint64, life time.Duration)) error {
 	_, err := k.update(ctx, markKey(name), swap.Patience{}, func(old []byte) (*swap.Value, error) {
-		number, err := decodeMark(old)
+		m, err := decodeMark(old)
+		if errors.Is(err, ErrGarbage) {
+			m, err = storedMark{number: uint64(k.now().UnixMilli())}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		return &swap.Value{Bytes: encodeMark(next(number)), Expiry: k.markExpiry()}, nil
+		number, life := next(m)
+		if old != nil && err == nil && number == m.number && life == 0 {
+			return nil, nil
+		}
+		m = storedMark{number, later(m.end, k.now().Add(life+markSlack))}
+		return &swap.Value{Bytes: m.encode(), Expiry: m.end}, nil
 	})
 	return err
 }
 
-func (k *Keeper) markExpiry() time.Time { return k.now().Add(k.lifetime + markSlack) }
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // ReadMarks puts the numbers of the marks into the record of a sign-in that
 // began at begin. It reports whether the sign-in has to start over because a
@@ -106,7 +167,7 @@ func (k *Keeper) markExpiry() time.Time { return k.now().Add(k.lifetime + markSl
 // the sid's mark before reading it, so that the front channel can raise it.
 func (k *Keeper) ReadMarks(ctx context.Context, r *Record, begin time.Time, carries func(Mark) bool) (again bool, err error) {
 	if r.SID != "" {
-		if err := k.layMark(ctx, r.Marks[0].Name); err != nil {
+		if err := k.layMark(ctx, r.Marks[0].Name, k.Ending(r)); err != nil {
 			return false, err
 		}
 	}
@@ -115,9 +176,14 @@ func (k *Keeper) ReadMarks(ctx context.Context, r *Record, begin time.Time, carr
 		return false, err
 	}
 	for i := range r.Marks {
-		if r.Marks[i].Number, err = decodeMark(values[i]); err != nil {
+		m, err := decodeMark(values[i])
+		if errors.Is(err, ErrGarbage) { // raised, it can be read in the next round
+			again, err = true, k.raiseMark(ctx, r.Marks[i].Name)
+		}
+		if err != nil {
 			return false, err
 		}
+		r.Marks[i].Number = m.number
 		again = again || supersedes(r.Marks[i].Number, begin) && !carries(r.Marks[i])
 	}
 	return again, nil

@@ -95,7 +95,7 @@ func (w *world) record(begin time.Time) *session.Record {
 func (w *world) login(t *testing.T) (*session.Record, session.Ref) {
 	t.Helper()
 	rec := w.record(w.clock)
-	ref := session.NewRef(rec.Marks)
+	ref := session.NewRef("home", session.NewID(), rec.Marks)
 	if err := w.a.Create(t.Context(), ref, rec, w.clock); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 		orders.Explore(t, 60_000, func(choices []int) []int {
 			w := newWorld(faults)
 			rec := w.record(w.clock)
-			ref := session.NewRef(rec.Marks)
+			ref := session.NewRef("home", session.NewID(), rec.Marks)
 			var revoked, created bool
 			options := w.store.Run(choices, orders.Actors{
 				"callback": func(ctx context.Context) {
@@ -148,6 +148,176 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 			return options
 		})
 	}
+}
+
+// callbackOf runs what a callback does to sessions: it stores its own, and then
+// replaces the one under old, if there is one. An error means that it did not
+// come through. Then the browser never gets the cookie.
+func (w *world) callbackOf(ctx context.Context, k *session.Keeper, ref session.Ref, rec *session.Record, old string) error {
+	err := k.Create(ctx, ref, rec, w.clock)
+	if err == nil && old != "" {
+		if _, err = k.Replace(ctx, old, ref.Key); err != nil {
+			_, _ = k.End(context.WithoutCancel(ctx), ref.Key)
+		}
+	}
+	return err
+}
+
+// A sign-out runs beside a callback in the same browser. If it was answered,
+// nothing of that browser is signed in afterwards, whatever the order, whether
+// it knows the attempt, the session that the attempt began from, or both.
+func TestModel_SignOutBesideACallback(t *testing.T) {
+	for name, c := range map[string]struct{ session, attempt bool }{
+		"no session before": {false, true}, "from a session": {true, true}, "the session alone": {true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for faults := range 2 {
+				orders.Explore(t, 60_000, func(choices []int) (options []int) {
+					synctest.Test(t, func(t *testing.T) { // pauses take no time
+						w := newWorld(faults)
+						var old session.Ref
+						if c.session {
+							_, old = w.login(t)
+						}
+						w.clock = w.clock.Add(time.Minute)
+						rec := w.record(w.clock)
+						ref := session.NewRef("home", session.NewID(), rec.Marks)
+						var came, answered error = errors.New("not run"), errors.New("not run")
+						options = w.store.Run(choices, orders.Actors{
+							"callback": func(ctx context.Context) { came = w.callbackOf(ctx, w.a, ref, rec, old.Key) },
+							"sign-out": func(ctx context.Context) {
+								answered = nil
+								for _, key := range []string{old.Key, ref.Key} {
+									if key == "" || key == ref.Key && !c.attempt {
+										continue
+									}
+									if _, err := w.b.SignOut(ctx, key); err != nil {
+										answered = err
+										return
+									}
+								}
+							},
+						})
+						if answered == nil && (came == nil || c.attempt) && signedIn(t, w.a, ref) {
+							t.Errorf("signed in after a sign-out was answered; the callback: %v", came)
+						}
+						if answered == nil && c.session && signedIn(t, w.a, old) {
+							t.Error("the old session outlived its sign-out")
+						}
+						if faults == 0 && answered != nil {
+							t.Errorf("sign-out failed though the store works: %v", answered)
+						}
+						if faults == 0 && came != nil && !errors.Is(came, session.ErrSignedOut) {
+							t.Errorf("the callback: %v", came)
+						}
+					})
+					return options
+				})
+			}
+		})
+	}
+}
+
+// Two tabs sign in from one session. Both come through and stay signed in, and
+// a sign-out of the session that they began from ends both.
+func TestModel_TwoTabsFromOneSession(t *testing.T) {
+	orders.Explore(t, 60_000, func(choices []int) []int {
+		w := newWorld(0)
+		_, old := w.login(t)
+		w.clock = w.clock.Add(time.Minute)
+		var refs [2]session.Ref
+		var errs [2]error
+		actors := orders.Actors{}
+		for i, k := range []*session.Keeper{w.a, w.b} {
+			rec := w.record(w.clock)
+			refs[i] = session.NewRef("home", session.NewID(), rec.Marks)
+			actors[[]string{"tab 1", "tab 2"}[i]] = func(ctx context.Context) { errs[i] = w.callbackOf(ctx, k, refs[i], rec, old.Key) }
+		}
+		options := w.store.Run(choices, actors)
+		for i, ref := range refs {
+			if errs[i] != nil || !signedIn(t, w.a, ref) {
+				t.Errorf("tab %d is not signed in: %v", i+1, errs[i])
+			}
+		}
+		if signedIn(t, w.a, old) {
+			t.Error("the session before was not replaced")
+		}
+		if _, err := w.b.SignOut(t.Context(), old.Key); err != nil {
+			t.Fatal(err)
+		}
+		for i, ref := range refs {
+			if signedIn(t, w.a, ref) {
+				t.Errorf("tab %d outlived the sign-out of the session before", i+1)
+			}
+		}
+		return options
+	})
+}
+
+// Keepers with different lifetimes write one mark: sign-ins lay it down, and a
+// logout raises it. Whatever the order and whatever fails, no write moves its
+// end back, no write makes its number smaller, and a completed logout outlives
+// the longest session.
+func TestModel_MarksNeverShorten(t *testing.T) {
+	for i := range 4 {
+		faults, before := i%2, i/2 == 1
+		orders.Explore(t, 60_000, func(choices []int) []int {
+			w := newWorld(faults)
+			now := func() time.Time { return w.clock }
+			rec := w.record(w.clock)
+			key := session.MarkKey(rec.Marks[1].Name)
+			var laid, raised bool
+			watch := &neverBack{Store: w.store.Store, t: t, key: key}
+			w.store.Store = watch
+			long := session.New(session.Config{Store: w.store, Lifetime: 90 * 24 * time.Hour, Idle: -1, Now: now})
+			short := session.New(session.Config{Store: w.store, Lifetime: time.Hour, Idle: -1, Now: now})
+			lay := func(k *session.Keeper) func(context.Context) {
+				return func(ctx context.Context) {
+					r := w.record(w.clock)
+					r.Marks[0] = r.Marks[1] // so that a sign-in lays down the mark that the logout raises
+					_, err := k.ReadMarks(ctx, r, r.Begin, carriesNone)
+					laid = laid || err == nil && k == long
+				}
+			}
+			if before {
+				lay(short)(t.Context())
+			}
+			options := w.store.Run(choices, orders.Actors{
+				"sign-in": lay(long),
+				"logout":  func(ctx context.Context) { raised = short.RevokeAll(ctx, rec.Issuer, rec.Subject) == nil },
+			})
+			if laid && watch.end.Before(w.clock.Add(90*24*time.Hour)) {
+				t.Errorf("the mark ends %v, before the session", watch.end)
+			}
+			if raised && watch.end.Before(w.clock.Add(400*24*time.Hour)) {
+				t.Errorf("the raised mark ends %v, before the longest session", watch.end)
+			}
+			return options
+		})
+	}
+}
+
+// neverBack fails a test if a write moves the end or the number of a mark back.
+type neverBack struct {
+	session.Store
+	t      *testing.T
+	key    string
+	end    time.Time
+	number uint64
+}
+
+func (s *neverBack) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	swapped, err := s.Store.SwapCtx(ctx, key, old, new, expiry)
+	if key != s.key || !swapped || err != nil {
+		return swapped, err
+	}
+	end, err1 := session.MarkEnd(new)
+	number, err2 := session.DecodeMark(new)
+	if err1 != nil || err2 != nil || !end.Equal(expiry) || end.Before(s.end) || number < s.number {
+		s.t.Errorf("from %v, %d to %v (kept until %v), %d, %v, %v", s.end, s.number, end, expiry, number, err1, err2)
+	}
+	s.end, s.number = end, number
+	return swapped, err
 }
 
 // Sign-out runs beside a request on another replica that writes the idle limit.
@@ -281,7 +451,7 @@ func TestModel_TwoLogoutsInOneMillisecond(t *testing.T) {
 	if again, err := w.a.ReadMarks(ctx, rec, rec.Begin, carries); err != nil || again {
 		t.Fatalf("again %v, %v: the attempt carries the mark", again, err)
 	}
-	ref := session.NewRef(rec.Marks)
+	ref := session.NewRef("home", session.NewID(), rec.Marks)
 	if err := w.a.Create(ctx, ref, rec, w.clock); err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,25 @@ type Record struct {
 
 	Lease lease.Lease // who renews the tokens
 
+	Own  []byte // the claims that the application set or, with null, took away: a JSON object; empty in a record of an older build
+	Kept []byte // the protocol claims of earlier ID Tokens that IDToken leaves out: a JSON object
+	App  Token  // of the application's own session, as the sign-in left it
+
 	Ended time.Time // set on a tombstone
+	Why   Why       // on a tombstone, why the login ended
+	Next  []byte    // on a tombstone, the keys of the logins that took its place
 
 	unknown []byte // fields of a newer build
 }
+
+// Why says why a login ended.
+type Why = uint64
+
+const (
+	whyOther    Why = iota // it was revoked, or its tokens were refused
+	whyReplaced            // a sign-in in the same browser took its place
+	whySignOut             // the person signed out in this browser
+)
 
 // Token is a token of a record. It stays a slice of the stored value, because
 // most requests do not look at it. Converting it to a string copies it.
@@ -85,6 +100,13 @@ const (
 	tagTakeovers
 	tagRetryAt
 	tagEnded
+	tagWhy
+	tagNext
+	tagOwn
+	tagKept
+	tagApp
+
+	tagLast = tagApp
 )
 
 var (
@@ -158,15 +180,25 @@ func (r *Record) binding(tag uint64) binding {
 		return binding{when: &r.Lease.RetryAt}
 	case tagEnded:
 		return binding{when: &r.Ended}
+	case tagWhy:
+		return binding{num: &r.Why}
+	case tagNext:
+		return binding{bytes: &r.Next}
+	case tagOwn:
+		return binding{bytes: &r.Own}
+	case tagKept:
+		return binding{bytes: &r.Kept}
+	case tagApp:
+		return binding{bytes: (*[]byte)(&r.App)}
 	}
 	return binding{}
 }
 
 // encode returns the plain form under a fresh write ID.
 func (r *Record) encode() []byte {
-	size := headSize + len(r.Claims) + len(r.Access) + len(r.Refresh) + len(r.IDToken) + len(r.unknown)
+	size := headSize + len(r.Claims) + len(r.Access) + len(r.Refresh) + len(r.IDToken) + len(r.Own) + len(r.Next) + len(r.unknown)
 	out := newValue(size + 512)
-	for tag := tagIssuer; tag <= tagEnded; tag++ {
+	for tag := tagIssuer; tag <= tagLast; tag++ {
 		b := r.binding(tag)
 		switch {
 		case b.str != nil && *b.str != "":
@@ -214,7 +246,7 @@ func decodeRecord(b []byte) (*Record, error) {
 		if !ok {
 			return nil, ErrGarbage
 		}
-		if tag < tagIssuer || tag > tagEnded {
+		if tag < tagIssuer || tag > tagLast {
 			r.unknown = append(r.unknown, body[:len(body)-len(rest)]...)
 		} else if !r.binding(tag).set(value) {
 			return nil, ErrGarbage
@@ -229,8 +261,8 @@ func valueBody(b []byte) ([]byte, error) {
 	switch {
 	case len(b) < headSize:
 		return nil, ErrGarbage
-	case b[0] > recordVersion:
-		return nil, errVersion
+	case b[0] > recordVersion && b[1] <= formSealed && len(b) <= maxValue:
+		return nil, errVersion // only what has the head and the length of a value
 	case b[0] != recordVersion || b[1] != formPlain:
 		return nil, ErrGarbage
 	}
@@ -281,8 +313,8 @@ func (b binding) set(value []byte) bool {
 
 // tombstone takes the place of a record for a minute, so that slow writers find
 // that the login has ended.
-func (r *Record) tombstone(now time.Time) *Record {
-	return &Record{Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Marks: r.Marks, Ended: now}
+func (r *Record) tombstone(now time.Time, why Why) *Record {
+	return &Record{Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Marks: r.Marks, Ended: now, Why: why}
 }
 
 // Serves reports whether the access token can still be used.

@@ -22,12 +22,27 @@ type Ref struct {
 	Marks [2]string
 }
 
-// NewRef makes the Ref of a new login, with a random id.
-func NewRef(marks [2]Mark) Ref {
-	var b [idSize]byte
-	rand.Read(b[:])
-	id := base64.RawURLEncoding.EncodeToString(b[:])
-	return Ref{ID: id, Key: recordKey(id), Marks: [2]string{marks[0].Name, marks[1].Name}}
+// Home says where sessions belong: to the Sessions of that name at that origin.
+// It is part of the key of every record, and so of its seal. A cookie of one
+// home names no session of another.
+func Home(name, origin string) string { return storekey.Of("gatehouse/home", name, origin) }
+
+// NewID returns 256 random bits.
+func NewID() (id [idSize]byte) {
+	rand.Read(id[:])
+	return id
+}
+
+// NewRef makes the Ref of a new login. The id is secret and random.
+func NewRef(home string, id [idSize]byte, marks [2]Mark) Ref {
+	text := base64.RawURLEncoding.EncodeToString(id[:])
+	return Ref{ID: text, Key: recordKey(home, text), Marks: [2]string{marks[0].Name, marks[1].Name}}
+}
+
+// KeyOf returns the key of the record that a login with that id has, whether it
+// exists already or not.
+func KeyOf(home string, id [idSize]byte) string {
+	return recordKey(home, base64.RawURLEncoding.EncodeToString(id[:]))
 }
 
 // Cookie is the text of the session cookie: id "." mark "." mark. The names of
@@ -35,7 +50,7 @@ func NewRef(marks [2]Mark) Ref {
 func (r Ref) Cookie() string { return r.ID + "." + r.Marks[0] + "." + r.Marks[1] }
 
 // ParseRef reads the text of a session cookie. Nothing else parses it.
-func ParseRef(cookie string) (r Ref, ok bool) {
+func ParseRef(home, cookie string) (r Ref, ok bool) {
 	id, rest, ok := strings.Cut(cookie, ".")
 	if !ok || !isBase64URL(id, idSize) {
 		return Ref{}, false
@@ -44,10 +59,10 @@ func ParseRef(cookie string) (r Ref, ok bool) {
 	if !ok || !isBase64URL(first, markNameSize) || !isBase64URL(second, markNameSize) {
 		return Ref{}, false
 	}
-	return Ref{ID: id, Key: recordKey(id), Marks: [2]string{first, second}}, true
+	return Ref{ID: id, Key: recordKey(home, id), Marks: [2]string{first, second}}, true
 }
 
-func recordKey(id string) string { return storekey.Of(sessionDomain, id) }
+func recordKey(home, id string) string { return storekey.Of(sessionDomain, home, id) }
 
 // isBase64URL reports whether s is base64url of size bytes, where size is at
 // most idSize. Decoding is faster than checking each character.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"example.com/gatehouse/internal/lease"
@@ -76,6 +77,24 @@ func (k *Keeper) Renew(ctx context.Context, ref Ref, seen string, r Renewer) (no
 	return rec, merged && run.came != "", nil
 }
 
+// Amend changes a live login that still holds the access token, and returns it
+// as it is stored afterwards. If the login has ended, the error is ErrNone. If
+// it holds another token, somebody else has renewed it, and nothing changes.
+func (k *Keeper) Amend(ctx context.Context, ref Ref, access Token, change func(*Record)) (Stored, error) {
+	cell := recordCell{k, ref}
+	now, _, err := cell.Update(ctx, swap.Patience{}, func(s *Stored) bool {
+		if !bytes.Equal(s.Record.Access, access) {
+			return false
+		}
+		change(s.Record)
+		return true
+	})
+	if errors.Is(err, swap.ErrContended) {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return now, err
+}
+
 // renewal is one call of Renew.
 type renewal struct {
 	k       *Keeper
@@ -120,7 +139,15 @@ func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	if n.came = tokens.Refresh; n.came == "" {
 		n.came = string(sent.Refresh)
 	}
-	return lease.Result[Stored]{Merge: func(s *Stored) bool { return merge(s.Record, sent, tokens) }}
+	return lease.Result[Stored]{Merge: func(s *Stored) bool {
+		if !merge(s.Record, sent, tokens) {
+			return false
+		}
+		if len(n.k.pack(n.ref.Key, s.Record)) > maxValue { // of the tokens, the session can do without this one
+			s.Record.IDToken = nil
+		}
+		return true
+	}}
 }
 
 // merge puts the new tokens into the record if it still holds the ones that
@@ -153,7 +180,7 @@ func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
 		return false
 	}
 	if r.Lease.Takeovers == 0 || !r.Serves(now) {
-		*r = *r.tombstone(now)
+		*r = *r.tombstone(now, whyOther)
 		n.verdict = errors.Join(ErrNone, cause)
 		return true
 	}

@@ -9,8 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// name is a member name within one object of the document, in the form that
-// fold returns.
+// name is a member name within one object of the document.
 type name struct {
 	object int // ordinal of the object
 	text   string
@@ -57,9 +56,10 @@ func unquote(lit string) (string, error) {
 	return unescaped, nil
 }
 
-// fold returns a form that is the same for all names that encoding/json treats
-// as equal.
-func fold(text string) string {
+// Fold returns a form that is the same for all names that a reader without
+// regard to case treats as equal, such as encoding/json. Only a caller that
+// joins documents of different trust needs it.
+func Fold(text string) string {
 	for i := range len(text) {
 		if c := text[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
 			return strings.Map(foldRune, text)

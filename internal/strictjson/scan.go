@@ -79,8 +79,8 @@ func (d *scanner) pair(object int) error {
 	if err != nil {
 		return err
 	}
-	if !d.seen.add(name{object, fold(text)}) {
-		return ErrDuplicate
+	if !d.seen.add(name{object, text}) {
+		return repeats(text)
 	}
 	if d.space(); !d.take(':') {
 		return ErrSyntax

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -39,7 +40,7 @@ func TestObject(t *testing.T) {
 		{`"x"`, nil, strictjson.ErrType},
 		{`null`, nil, strictjson.ErrType},
 		{`{"a":1}{}`, []string{"a=1"}, strictjson.ErrSyntax},
-		{`{"a":1,"b":{"c":1,"C":2}}`, []string{"a=1"}, strictjson.ErrDuplicate},
+		{`{"a":1,"b":{"c":1,"C":2}}`, []string{"a=1", `b={"c":1,"C":2}`}, nil},
 		{`{"a":1,"a":2}`, []string{"a=1"}, strictjson.ErrDuplicate},
 		{``, nil, strictjson.ErrSyntax},
 	}
@@ -68,7 +69,7 @@ func TestManyNames(t *testing.T) {
 		fmt.Fprintf(&many, `{"n":%d},`, i)
 	}
 	for i := range n {
-		twice := fmt.Sprintf(`{%s"N%d":0}`, one.String(), i)
+		twice := fmt.Sprintf(`{%s"n%d":0}`, one.String(), i)
 		if _, err := members(twice); !errors.Is(err, strictjson.ErrDuplicate) {
 			t.Fatalf("the name %d is accepted twice: %v", i, err)
 		}
@@ -174,5 +175,34 @@ func sameValue(t *testing.T, v strictjson.Value) {
 		if stdjson.Unmarshal([]byte(v), &list) != nil || !slices.Equal(got, list) {
 			t.Fatalf("%q: texts %q", v, got)
 		}
+	}
+}
+
+// The log has to say which name an object repeats, and never a random value.
+func TestRepeatedNameIsTold(t *testing.T) {
+	read := func(name string) error {
+		_, err := members(`{"a":{"` + name + `":1,"` + name + `":2}}`)
+		return err
+	}
+	for name, told := range map[string]bool{
+		"issuer": true, "resource_access": true, "http://schemas.openid.net/event/backchannel-logout": true, "x5t#S256": true, "Portal": true,
+		"introspection_endpoint_auth_signing_alg_values_supported": true,
+		"Splx10BeZQQYbYS6WxSbIA":                                   false, "SplxlOBeZQQYbYSXWxSbIA": false, "a b": false, "äöü": false, "": true, strings.Repeat("a", 81): false,
+	} {
+		err := read(name)
+		if !errors.Is(err, strictjson.ErrDuplicate) || strings.Contains(err.Error(), strconv.Quote(name)) != told {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, secret := range []string{"opensesame", "sesame", "OpenSesame"} {
+		if err := strictjson.Without(read("opensesame"), "", secret); !errors.Is(err, strictjson.ErrDuplicate) || strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%v", err)
+		}
+	}
+	if err := strictjson.Without(read("issuer"), "", "opensesame"); !strings.Contains(err.Error(), `"issuer"`) {
+		t.Errorf("%v", err)
+	}
+	if err := strictjson.Without(strictjson.ErrType, "type"); err != strictjson.ErrType {
+		t.Errorf("%v", err)
 	}
 }

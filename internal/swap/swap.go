@@ -14,8 +14,9 @@ import (
 )
 
 // tries bounds the rounds that may be lost to others while the store works.
-// Each lost round means that somebody else has written.
-const tries = 16
+// Each lost round means that somebody else has written, so it is more than the
+// two dozen tabs of a browser that all come at once.
+const tries = 64
 
 // ErrContended means that others kept changing the value.
 var ErrContended = errors.New("swap: others kept changing the value")

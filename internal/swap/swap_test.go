@@ -69,7 +69,7 @@ func TestUpdate(t *testing.T) {
 		"declined":                {cell{value: []byte("old")}, swap.Patience{}, declined, false, nil, "old", 0},
 		"refused by change":       {cell{value: []byte("old")}, patient, func([]byte) (*swap.Value, error) { return nil, errOwn }, false, errOwn, "old", 0},
 		"somebody faster":         {cell{rivals: 3}, swap.Patience{}, to("new"), true, nil, "new", 4},
-		"contended":               {cell{rivals: 99}, patient, to("new"), false, swap.ErrContended, "rivalS", 16},
+		"contended":               {cell{rivals: 99}, patient, to("new"), false, swap.ErrContended, "rival#", 64},
 		"trouble, no patience":    {cell{fails: 1}, swap.Patience{}, to("new"), false, errStore, "", 0},
 		"trouble, patience":       {cell{fails: 3}, patient, to("new"), true, nil, "new", 1},
 		"trouble without end":     {cell{fails: 999}, patient, to("new"), false, errStore, "", 0},

@@ -22,9 +22,10 @@ type claims struct {
 	nonce    *string
 	sid      string
 	atHash   string
-	events   bool // there is an "events" claim
+	logout   bool // "events" holds the one of a logout token
 
-	payload []byte // what was signed
+	payload []byte   // what was signed
+	defects []string // claims that make no sense and count as absent
 }
 
 // read takes the claims from payload by the rules of strictjson, in one pass.
@@ -35,10 +36,13 @@ func (c *claims) read(payload []byte) error {
 		if v.Null() {
 			return nil
 		}
-		return c.set(name, v)
+		if err := c.set(name, v); err != nil { // name is one of those that set knows
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w: claims are not strict JSON of the right types", ErrMalformed)
+		return fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
 	}
 	return nil
 }
@@ -60,19 +64,47 @@ func (c *claims) set(name string, v strictjson.Value) (err error) {
 	case "nbf":
 		c.before, err = present(readNumeric(v))
 	case "auth_time":
-		c.authTime, err = present(readNumeric(v))
+		if c.authTime, err = present(readNumeric(v)); err != nil { // refused only if max_age was requested
+			c.authTime, err = nil, nil
+			c.defects = append(c.defects, name)
+		}
 	case "nonce":
 		c.nonce, err = present(v.Text())
 	case "sid":
-		c.sid, err = v.Text()
+		if c.sid, err = v.Text(); err != nil { // costs the logout by sid alone
+			c.sid, err = "", nil
+			c.defects = append(c.defects, name)
+		}
 	case "at_hash":
 		c.atHash, err = v.Text()
 	case "events":
-		if c.events = v.Object(); !c.events {
-			err = strictjson.ErrType
-		}
+		c.logout = isLogout(v)
 	}
 	return err
+}
+
+// logoutEvent is the member of events in a logout token (Back-Channel Logout
+// §2.4). Other claims of that name are the issuer's own.
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+func isLogout(v strictjson.Value) (is bool) {
+	if !v.Object() {
+		return false
+	}
+	err := strictjson.Object([]byte(v), func(name string, _ strictjson.Value) error {
+		is = is || name == logoutEvent
+		return nil
+	})
+	return is || err != nil
+}
+
+// dropFuture treats an auth_time in the future as absent, because it would meet every
+// limit on its age.
+func (c *claims) dropFuture(now time.Time) {
+	if c.authTime != nil && c.authTime.time().After(now.Add(ClockSkew)) {
+		c.authTime = nil
+		c.defects = append(c.defects, "auth_time")
+	}
 }
 
 // present is a claim that is there, as opposed to nil.
@@ -91,5 +123,10 @@ func readNumeric(v strictjson.Value) (numeric, error) {
 	}
 	return numeric(f), nil
 }
+
+// String is the time for an error.
+func (n numeric) String() string { return stamp(n.time()) }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func (n numeric) time() time.Time { return time.UnixMilli(int64(float64(n) * 1000)) }

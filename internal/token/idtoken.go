@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,6 +41,10 @@ func (t *IDToken) AuthTime() time.Time {
 	return t.claims.authTime.time()
 }
 
+// Defects names the claims that make no sense and were not needed. They count
+// as absent.
+func (t *IDToken) Defects() []string { return t.claims.defects }
+
 // Payload returns the claims as they were signed. Do not modify it.
 func (t *IDToken) Payload() []byte { return t.claims.payload }
 
@@ -61,6 +66,7 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 	if err != nil {
 		return nil, err
 	}
+	t.claims.dropFuture(v.config.Now())
 	if err := t.claims.checkSignIn(v.config.Issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
@@ -72,10 +78,11 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 
 // Refresh is what the ID Token of a refresh is compared with.
 type Refresh struct {
-	Client  string // our client id
-	Subject string // who is signed in
-	First   string // the stored ID Token, "" if none
-	Access  string // the access token beside it
+	Client   string    // our client id
+	Subject  string    // who is signed in
+	First    string    // the stored ID Token, "" if none
+	AuthTime time.Time // that of the sign-in, zero if it said none that makes sense
+	Access   string    // the access token beside it
 }
 
 // Refresh verifies an ID Token that came with a refresh. Issuer, person and
@@ -86,6 +93,7 @@ func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDTo
 	if err != nil {
 		return nil, err
 	}
+	t.claims.dropFuture(v.config.Now())
 	if err := t.claims.checkRefresh(v.config.Issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
@@ -114,17 +122,22 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
 	}
-	if c.nonce == nil || want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)) { // 11
-		return ErrNonce
+	switch {
+	case c.nonce == nil: // 11
+		return fmt.Errorf("%w: the token has no nonce", ErrNonce)
+	case want.Nonce == "" || !hmac.Equal([]byte(*c.nonce), []byte(want.Nonce)):
+		return fmt.Errorf("%w: the nonce is not the one of this sign-in", ErrNonce)
 	}
 	if err := c.checkTimes(now, want.Began); err != nil {
 		return err
 	}
 	switch {
+	case want.Aged && slices.Contains(c.defects, "auth_time"):
+		return fmt.Errorf("%w: max_age was requested, but auth_time is no time, or one in the future", ErrAuthTime)
 	case want.Aged && c.authTime == nil: // 13
 		return fmt.Errorf("%w: max_age was requested, but auth_time is missing", ErrAuthTime)
 	case want.Aged && c.authTime.time().Before(want.Began.Add(-want.MaxAge-ClockSkew-time.Second)):
-		return ErrAuthTime
+		return fmt.Errorf("%w: auth_time is %s, more than max_age of %v before the sign-in began at %s", ErrAuthTime, c.authTime, want.MaxAge, stamp(want.Began))
 	}
 	return nil
 }
@@ -145,8 +158,8 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	switch {
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
 		return fmt.Errorf("%w: nonce differs from that of the sign-in", ErrNonce)
-	case c.authTime != nil && first.authTime != nil && *c.authTime < *first.authTime:
-		return fmt.Errorf("%w: auth_time is before that of the sign-in", ErrAuthTime)
+	case c.authTime != nil && c.authTime.time().Before(want.AuthTime):
+		return fmt.Errorf("%w: auth_time is %s, before that of the sign-in, %s", ErrAuthTime, c.authTime, stamp(want.AuthTime))
 	}
 	return c.checkTimes(now, time.Time{})
 }
@@ -156,17 +169,19 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 func (c *claims) checkParties(issuer, client string) error {
 	switch {
 	case c.issuer != issuer: // 2
-		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, c.issuer)
+		return fmt.Errorf("%w: iss is %.*q, not %q", ErrIssuer, maxQuoted, c.issuer, issuer)
 	case client == "" || !slices.Contains(c.audience, client): // 3
-		return fmt.Errorf("%w: our client is not in aud", ErrAudience)
+		return fmt.Errorf("%w: aud is %.*q, without our client %q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), client)
 	case len(c.audience) > 1 && c.party == nil: // 3, 4: other audiences are trusted only if azp names us
-		return fmt.Errorf("%w: several audiences and no azp", ErrAudience)
+		return fmt.Errorf("%w: aud is %.*q, and there is no azp", ErrAudience, maxQuoted, strings.Join(c.audience, " "))
 	case c.party != nil && *c.party != client: // 5
-		return fmt.Errorf("%w: azp is another client", ErrAudience)
-	case c.subject == "" || len(c.subject) > maxSubject: // §2
-		return fmt.Errorf("%w: sub of %d bytes", ErrSubject, len(c.subject))
-	case c.events: // a logout token (Back-Channel Logout §2.4)
-		return fmt.Errorf("%w: it has an events claim", ErrKind)
+		return fmt.Errorf("%w: azp is %.*q, not our client %q", ErrAudience, maxQuoted, *c.party, client)
+	case c.subject == "": // §2
+		return fmt.Errorf("%w: sub is missing or empty", ErrSubject)
+	case len(c.subject) > maxSubject:
+		return fmt.Errorf("%w: sub has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
+	case c.logout: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has the event of a logout token", ErrKind)
 	}
 	return nil
 }
@@ -180,13 +195,13 @@ func (c *claims) checkTimes(now, began time.Time) error {
 	case c.issued == nil:
 		return fmt.Errorf("%w: no iat", ErrMalformed)
 	case c.issued.time().After(now.Add(ClockSkew)): // 10
-		return fmt.Errorf("%w: iat is in the future", ErrClockSkew)
+		return fmt.Errorf("%w: iat is %s, but now it is %s", ErrClockSkew, c.issued, stamp(now))
 	case c.before != nil && c.before.time().After(now.Add(ClockSkew)): // RFC 7519 §4.1.5
-		return fmt.Errorf("%w: nbf is in the future", ErrClockSkew)
+		return fmt.Errorf("%w: nbf is %s, but now it is %s", ErrClockSkew, c.before, stamp(now))
 	case !began.IsZero() && c.issued.time().Before(began.Add(-maxBackdate-ClockSkew-time.Second)):
-		return fmt.Errorf("%w: iat is before the sign-in began", ErrClockSkew)
+		return fmt.Errorf("%w: iat is %s, but the sign-in began at %s", ErrClockSkew, c.issued, stamp(began))
 	case !now.Before(c.expires.time().Add(ClockSkew)): // 9
-		return ErrExpired
+		return fmt.Errorf("%w: exp is %s, but now it is %s", ErrExpired, c.expires, stamp(now))
 	}
 	return nil
 }
@@ -208,7 +223,7 @@ func (c *claims) checkAccessHash(alg, access string) error {
 	h.Write([]byte(access))
 	half := h.Sum(nil)[:h.Size()/2]
 	if !hmac.Equal([]byte(c.atHash), []byte(base64.RawURLEncoding.EncodeToString(half))) {
-		return ErrAccessHash
+		return fmt.Errorf("%w: at_hash differs from the hash of the access token", ErrAccessHash)
 	}
 	return nil
 }

@@ -61,7 +61,16 @@ func TestSignIn(t *testing.T) {
 		{"nonce absent", signIn(), signed(t, "nonce", nil), token.ErrNonce},
 		{"no nonce wanted, empty", token.SignIn{Client: client}, signed(t, "nonce", ""), token.ErrNonce},
 		{"events", signIn(), signed(t, "events", logoutEvent), token.ErrKind},
-		{"events no object", signIn(), signed(t, "events", "logout"), token.ErrMalformed},
+		{"events no object", signIn(), signed(t, "events", "logout"), nil},
+		{"other events", signIn(), signed(t, "events", map[string]any{"x": map[string]any{}}), nil},
+		{"sid a number", signIn(), signed(t, "sid", 7), nil},
+		{"names in other case", signIn(), signed(t, "AUD", 7, "Exp", "never", "NONCE", nil), nil},
+		{"_claim_names no object", signIn(), signed(t, "_claim_names", 7), nil},
+		{"auth_time no number", signIn(), signed(t, "auth_time", "yesterday"), nil},
+		{"auth_time ahead", signIn(), signed(t, "auth_time", at(61*time.Second)), nil},
+		{"auth_time no number, but asked for", aged, signed(t, "auth_time", "yesterday"), token.ErrAuthTime},
+		{"auth_time ahead, but asked for", aged, signed(t, "auth_time", at(61*time.Second)), token.ErrAuthTime},
+		{"auth_time within the leeway", aged, signed(t, "auth_time", at(60*time.Second)), nil},
 		{"exp absent", signIn(), signed(t, "exp", nil), token.ErrExpired},
 		{"exp 59 s past", signIn(), signed(t, "exp", at(-59*time.Second)), nil},
 		{"exp 60 s past", signIn(), signed(t, "exp", at(-60*time.Second)), token.ErrExpired},
@@ -97,6 +106,59 @@ func TestSignIn(t *testing.T) {
 				t.Errorf("token %v, error %v, want %v", got != nil, err, c.err)
 			}
 		})
+	}
+}
+
+// An error names what differs: both sides of a comparison, the times, the claim
+// or the form. It does not hold the nonce or the token.
+func TestCauses(t *testing.T) {
+	aged := signIn()
+	aged.Aged, aged.MaxAge = true, time.Hour
+	es256 := keys()[jose.ES256]
+	parts := strings.Split(signed(t), ".")
+	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + parts[1] + "."
+	for _, c := range []struct {
+		raw  string
+		want token.SignIn
+		says []string
+	}{
+		{signed(t, "iss", "https://other.test"), signIn(), []string{`"https://other.test"`, `"` + issuer + `"`}},
+		{signed(t, "aud", []string{"a", "b"}), signIn(), []string{`"a b"`, `"` + client + `"`}},
+		{signed(t, "aud", []string{client, "b"}), signIn(), []string{`"` + client + ` b"`, "no azp"}},
+		{signed(t, "azp", "other"), signIn(), []string{`azp is "other"`, `"` + client + `"`}},
+		{signed(t, "sub", nil), signIn(), []string{"sub is missing"}},
+		{signed(t, "sub", strings.Repeat("s", 256)), signIn(), []string{"256 bytes, more than 255"}},
+		{signed(t, "nonce", nil), signIn(), []string{"has no nonce"}},
+		{signed(t, "nonce", "n-2"), signIn(), []string{"not the one of this sign-in"}},
+		{signed(t, "exp", at(-time.Hour)), signIn(), []string{"exp is 2026-05-01T11:00:00Z", "now it is 2026-05-01T12:00:00Z"}},
+		{signed(t, "exp", nil), signIn(), []string{"no exp"}},
+		{signed(t, "iat", at(time.Hour)), signIn(), []string{"iat is 2026-05-01T13:00:00Z", "now it is 2026-05-01T12:00:00Z"}},
+		{signed(t, "iat", at(-time.Hour)), signIn(), []string{"iat is 2026-05-01T11:00:00Z", "began at 2026-05-01T12:00:00Z"}},
+		{signed(t, "nbf", at(time.Hour)), signIn(), []string{"nbf is 2026-05-01T13:00:00Z", "now it is 2026-05-01T12:00:00Z"}},
+		{signed(t, "auth_time", at(-2*time.Hour)), aged, []string{"auth_time is 2026-05-01T10:00:00Z", "max_age of 1h0m0s", "2026-05-01T12:00:00Z"}},
+		{signed(t), aged, []string{"auth_time is missing"}},
+		{signed(t, "sub", 17), signIn(), []string{"sub: "}},
+		{signed(t, "exp", "soon"), signIn(), []string{"exp: "}},
+		{sign(t, jose.ES256, es256, nil, []byte(`{"sub":"u1","sub":"u2"}`)), signIn(), []string{"repeats a member name"}},
+		{unsigned, signIn(), []string{"alg none"}},
+		{unsigned + "AAAA", signIn(), []string{"alg none", `accepted are "ES256"`}},
+		{sign(t, jose.RS256, keys()[jose.RS256], nil, claims()), signIn(), []string{"alg RS256", `"ES256"`}},
+		{sign(t, jose.ES256, es256, map[string]any{"typ": "at+jwt"}, claims()), signIn(), []string{"typ at+jwt"}},
+		{sign(t, jose.ES256, es256, map[string]any{"typ": strings.Repeat("x", 21)}, claims()), signIn(), []string{"typ other (21 bytes)"}},
+		{"a.b.c.d.e", signIn(), []string{"encrypted"}},
+		{"opaque", signIn(), []string{"1 parts"}},
+		{"e30.e30.e30", signIn(), []string{"its header cannot be read"}},
+		{strings.Repeat("x", 16<<10+1), signIn(), []string{"16385 bytes, more than 16384"}},
+	} {
+		_, err := verifier("ES256").SignIn(t.Context(), c.raw, c.want)
+		for _, text := range c.says {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%v does not say %q", err, text)
+			}
+		}
+		if err != nil && (strings.Contains(err.Error(), nonce) || strings.Contains(err.Error(), "n-2") || strings.Contains(err.Error(), c.raw)) {
+			t.Errorf("%v shows the nonce or the token", err)
+		}
 	}
 }
 
@@ -172,6 +234,9 @@ func TestRefresh(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.want.Client, c.want.Subject = client, "u1"
+			if c.want.First == first {
+				c.want.AuthTime = time.Unix(at(-time.Hour), 0)
+			}
 			got, err := verifier("ES256").Refresh(t.Context(), c.raw, c.want)
 			if !errors.Is(err, c.err) || (got != nil) != (c.err == nil) {
 				t.Errorf("token %v, error %v, want %v", got != nil, err, c.err)

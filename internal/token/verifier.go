@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -20,6 +21,9 @@ const (
 	// maxToken bounds a token before anything parses it. Tokens of real servers
 	// stay below 4 KiB.
 	maxToken = 16 << 10
+	// maxName is the longest name from an unsigned header that an error quotes.
+	// Registered ones of algorithms and types have at most 20 characters.
+	maxName = 20
 	// maxQuoted is how much of a token's text an error may contain.
 	maxQuoted = 200
 )
@@ -43,7 +47,8 @@ var (
 	ErrAccessHash = errors.New("made for another access token") // at_hash
 )
 
-// Config says which tokens a [Verifier] accepts. All fields are required.
+// Config says which tokens a [Verifier] accepts. All fields but
+// UserInfoAlgorithms are required.
 type Config struct {
 	// Issuer is compared with iss byte for byte.
 	Issuer string
@@ -56,6 +61,10 @@ type Config struct {
 	// count; if none of them is, RS256 is accepted (OpenID Connect Discovery
 	// §3).
 	Algorithms func(context.Context) ([]string, error)
+
+	// UserInfoAlgorithms returns those that the issuer announces for user info
+	// in addition. nil means none.
+	UserInfoAlgorithms func(context.Context) ([]string, error)
 
 	// Now is the clock.
 	Now func() time.Time
@@ -72,20 +81,52 @@ func NewVerifier(c Config) *Verifier { return &Verifier{c} }
 func (v *Verifier) verify(ctx context.Context, raw string, typ func(string) bool, c *claims) (compact.Header, error) {
 	parsed, err := compact.Parse(raw, maxToken)
 	if err != nil {
-		return compact.Header{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return compact.Header{}, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
 	}
 	header := parsed.Header()
 	if err := v.checkAlgorithm(ctx, header.Alg); err != nil {
 		return header, err
 	}
 	if !typ(header.Typ) { // RFC 8725 §3.11
-		return header, fmt.Errorf("%w: typ %.*q", ErrKind, maxQuoted, header.Typ)
+		return header, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
 	}
 	payload, err := v.checkSignature(ctx, parsed)
 	if err != nil {
 		return header, err
 	}
 	return header, c.read(payload)
+}
+
+// TooLong reports whether a token was refused for its length alone, before
+// anything else was looked at.
+func TooLong(err error) bool { return errors.Is(err, compact.ErrTooLong) }
+
+// unlike says how a token differs from a signed one in compact form, as far as
+// that is a common mistake.
+func unlike(raw string) string {
+	if len(raw) > maxToken {
+		return fmt.Sprintf(": %d bytes, more than %d", len(raw), maxToken)
+	}
+	switch parts := strings.Count(raw, ".") + 1; parts {
+	case 3:
+		if h, err := compact.ParseHeader(raw); err == nil {
+			return ": alg " + nameOf(h.Alg)
+		}
+		return ": its header cannot be read"
+	case 5: // RFC 7516 §7.1
+		return ": it is encrypted"
+	default:
+		return fmt.Sprintf(": %d parts", parts)
+	}
+}
+
+// nameOf returns a member of a header that nobody has signed, if it can
+// be a name such as "none" or "at+jwt".
+func nameOf(s string) string {
+	if len(s) > maxName || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-./") != "" {
+		return fmt.Sprintf("other (%d bytes)", len(s))
+	}
+	return s
 }
 
 // checkAlgorithm accepts only asymmetric algorithms, whatever is announced. The
@@ -99,7 +140,7 @@ func (v *Verifier) checkAlgorithm(ctx context.Context, alg string) error {
 		(slices.Contains(listed, alg) || alg == oidc.RS256 && !slices.ContainsFunc(listed, keyset.Asymmetric)) {
 		return nil
 	}
-	return fmt.Errorf("%w: alg %.*q", ErrAlgorithm, maxQuoted, alg)
+	return fmt.Errorf("%w: alg %s, accepted are %.*q", ErrAlgorithm, nameOf(alg), maxQuoted, strings.Join(listed, " "))
 }
 
 // checkSignature lets go-oidc verify the signature with our key set. Its own
@@ -112,13 +153,17 @@ func (v *Verifier) checkSignature(ctx context.Context, t compact.Token) ([]byte,
 		SkipClientIDCheck:    true, SkipExpiryCheck: true, SkipIssuerCheck: true,
 	})
 	_, err := verifier.Verify(ctx, t.Raw())
+	// go-oidc matches claims in any case and refuses the types of some that
+	// nobody needs. Our key set decides about the signature, and our reading of
+	// the signed bytes about the rest.
+	if err != nil && !seen.asked {
+		_, _ = seen.VerifySignature(ctx, t.Raw())
+	}
 	switch {
 	case seen.err != nil && aboutKeys(seen.err):
 		return nil, seen.err
 	case seen.err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSignature, seen.err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: go-oidc rejected it", ErrMalformed)
 	}
 	return seen.payload, nil
 }
@@ -137,6 +182,7 @@ func aboutKeys(err error) bool {
 type seenPayload struct {
 	keys    *keyset.Set
 	token   compact.Token
+	asked   bool
 	payload []byte
 	err     error
 }
@@ -144,6 +190,7 @@ type seenPayload struct {
 // VerifySignature implements oidc.KeySet. The token it is called with is the
 // one that was parsed, because Verify is given no other.
 func (s *seenPayload) VerifySignature(ctx context.Context, _ string) ([]byte, error) {
+	s.asked = true
 	s.payload, s.err = s.keys.Verify(ctx, s.token)
 	return s.payload, s.err
 }

@@ -19,7 +19,7 @@ import (
 	"example.com/gatehouse"
 )
 
-//go:embed frame.html problem.html
+//go:embed frame.html problem.html signedout.html
 var frames embed.FS
 
 // The style sheet is the palette, the pages and the panel.
@@ -85,8 +85,10 @@ func New(c Config, files fs.FS) (*Look, error) {
 			return nil, err
 		}
 	}
-	if l.pages["problem"], err = parse(frames, "problem.html"); err != nil {
-		return nil, err
+	for _, name := range []string{"problem", "signedout"} {
+		if l.pages[name], err = parse(frames, name+".html"); err != nil {
+			return nil, err
+		}
 	}
 	l.policy = strings.Join([]string{
 		"default-src 'none'", "style-src 'self'", "img-src 'self' data:", "base-uri 'none'", "frame-ancestors 'none'",
@@ -212,7 +214,7 @@ func (l *Look) Reachable(check func(*http.Request) error, next http.Handler) htt
 
 // SignOut ends the session with next, which then sends the browser to the
 // provider. If check fails because the server is down, it ends the person's
-// sessions here instead, and the browser stays.
+// sessions here instead, and the page says what the server was not told.
 func (l *Look) SignOut(check func(*http.Request) error, login *gatehouse.RelyingParty, sessions *gatehouse.Sessions, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || check == nil || check(r) == nil {
@@ -228,7 +230,19 @@ func (l *Look) SignOut(check func(*http.Request) error, login *gatehouse.Relying
 			l.Fail(w, r, err)
 			return
 		}
-		http.Redirect(w, r, l.config.Home, http.StatusSeeOther)
+		l.Write(w, r, http.StatusOK, "signedout", Page{Title: "You are signed out here", Data: struct{ Name, Home string }{l.config.Name, l.config.Home}})
+	})
+}
+
+// Routes serves with mux. A person who opens an address that the site does not
+// have, or only takes forms at, gets a page like all others.
+func (l *Look) Routes(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" && r.Method == http.MethodGet && WantsPage(r) {
+			l.Error(w, r, &gatehouse.Error{Code: "not_found", Status: http.StatusNotFound, Message: "There is no page at this address."})
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
 }
 

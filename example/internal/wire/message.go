@@ -22,6 +22,7 @@ const (
 type Message struct {
 	From, To Actor
 	Kind     Kind
+	Number   int // in its step, in the order in which requests were sent
 	Request  Half
 	Response Half
 	// Inner are the messages that it took to answer this one.

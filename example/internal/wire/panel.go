@@ -78,11 +78,22 @@ func (t *thread) shown(latest bool) []Step {
 	var out []Step
 	for i, s := range t.steps {
 		copied := Step{Title: s.title, Messages: shownCalls(s.calls)}
+		number(copied.Messages, 1)
 		if len(copied.Messages) > 0 || (latest && i == len(t.steps)-1) {
 			out = append(out, copied)
 		}
 	}
 	return out
+}
+
+// number numbers messages as the diagrams do, from next on. It returns the
+// number after the last one.
+func number(messages []Message, next int) int {
+	for i := range messages {
+		messages[i].Number = next
+		next = number(messages[i].Inner, next+1)
+	}
+	return next
 }
 
 // shownCalls copies the calls that say something about the protocol. A request

@@ -51,11 +51,11 @@ func TestSessionOfTheAppKeepsItsDeadline(t *testing.T) {
 
 // appSite is a site with a session manager of its own: /put/ stores a value and
 // /shop shows it. Both are public.
-func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
+func appSite(t testing.TB, outside bool, change ...func(*world.SiteOptions)) (*world.Site, *scs.SessionManager) {
 	app := scs.New()
 	app.Lifetime = 24 * time.Hour
 	app.Cookie.Name, app.Cookie.Secure = "app", true
-	s := world.NewSite(t, func(o *world.SiteOptions) {
+	s := world.NewSite(t, append(change, func(o *world.SiteOptions) {
 		o.Sessions = func(c *gatehouse.SessionsConfig) { c.App = app }
 		o.Mount = func(mux *http.ServeMux, _ *gatehouse.RelyingParty) {
 			mux.Handle("/put/{value}", app.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func appSite(t testing.TB, outside bool) (*world.Site, *scs.SessionManager) {
 				fmt.Fprint(w, app.GetString(r.Context(), "basket"))
 			})))
 		}
-	})
+	})...)
 	if outside { // like an application that wraps its whole mux
 		inner := s.Replicas[0].Mux
 		s.Replicas[0].Mux = http.NewServeMux()
@@ -153,5 +153,50 @@ func TestSessionOfTheAppAndRefusals(t *testing.T) {
 	ana.Do(ana.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "cross-site"))
 	if ana.Cookies()["app"] != before || ana.Get("/shop").Body.String() != "apples" {
 		t.Error("a refusal changed the application's session")
+	}
+}
+
+// A sign-out that was answered while a callback is under way reaches the
+// application's session too, whatever token the callback gives it, before the
+// nth call to either store and just before the answer arrives.
+func TestSignOutBeatsACallbackInTheApp(t *testing.T) {
+	for _, signedIn := range []bool{false, true} {
+		last := false
+		for n := 0; !last; n++ {
+			s, app := appSite(t, false, world.Watched)
+			store := world.Watch(gatehouse.NewMemoryStore(time.Now))
+			app.Store = store
+			ana := s.Visitor("ana")
+			ana.Get("/put/diary")
+			callback := ana.ToCallback("/notes/")
+			if signedIn {
+				second := ana.ToCallback("/notes/")
+				ana.WantServed(ana.Visit(callback))
+				callback = second
+			}
+			browser := s.Visitor("ana") // as it is before the callback is answered
+			for name, value := range ana.Cookies() {
+				browser.SetCookie(name, value)
+			}
+			signOut := func() {
+				if out := browser.Post("/auth/logout", nil); out.Code != http.StatusSeeOther {
+					t.Errorf("call %d: sign-out was answered with %v", n, out)
+				}
+			}
+			reached := interrupt(s, n, signOut, store)
+			a := ana.Get(callback)
+			if last = !reached(); last {
+				signOut()
+				if n < 10 {
+					t.Errorf("a callback made %d store calls", n)
+				}
+			}
+			if got := ana.Get("/shop").Body.String(); got != "" {
+				t.Errorf("signed in before %v, call %d: %q is in the basket after a sign-out; the callback was %v", signedIn, n, got, a)
+			}
+			if page := ana.Get("/notes/"); page.Code == http.StatusOK {
+				t.Errorf("signed in before %v, call %d: signed in after a sign-out", signedIn, n)
+			}
+		}
 	}
 }

@@ -124,15 +124,16 @@ func TestSessionLifeCountsFromBegin(t *testing.T) {
 }
 
 // The store's expiry is garbage collection: nothing needed disappears early,
-// and nothing stays forever.
+// and nothing stays forever. Sign-ins lay nothing down for longer than their
+// own sessions. A mark that was raised outlives any session of the store.
 func TestSessionStoreExpiry(t *testing.T) {
 	s := world.NewSite(t, world.Watched, world.Limits(2*time.Hour, -1))
 	begin := s.Now()
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ben-1")
 	short := 0
-	for key, expiry := range s.Watched().Keys() {
+	signedIn := s.Watched().Keys()
+	for key, expiry := range signedIn {
 		life := expiry.Sub(begin)
 		switch {
 		case life <= 0:
@@ -148,6 +149,12 @@ func TestSessionStoreExpiry(t *testing.T) {
 	}
 	if short != 1 {
 		t.Errorf("%d short-lived keys, want that of the used state", short)
+	}
+	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ben-1")
+	for key, expiry := range s.Watched().Keys() {
+		if life := expiry.Sub(begin); signedIn[key].IsZero() && (life < 400*24*time.Hour || life > 401*24*time.Hour) {
+			t.Errorf("the raised mark lives %v, want as long as the longest session", life)
+		}
 	}
 	ana.Post("/auth/logout", nil)
 	grave := 0

@@ -38,44 +38,68 @@ func overwrite(s *world.Site, key string, change func([]byte) []byte) {
 	s.Must(s.Store.CommitCtx(ctx, key, change(slices.Clone(old)), s.Now().Add(time.Hour)))
 }
 
-// Garbage means "not signed in", with one warning (decision 7).
+// What cannot be read means "not signed in", with one warning, unless it has
+// the head and the length of a record of a newer version (decision 7).
 func TestSessionGarbageRecord(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"empty":           func([]byte) []byte { return []byte{} },
 		"text":            func(b []byte) []byte { return append(b[:18], "not a record at all, but long enough to be one"...) },
+		"only text":       func([]byte) []byte { return []byte("somebody else's value under our key") },
+		"JSON":            func([]byte) []byte { return []byte(`{"user":"ana"}`) },
 		"cut":             func(b []byte) []byte { return b[:len(b)-3] },
 		"head only":       func(b []byte) []byte { return b[:10] },
 		"unknown form":    func(b []byte) []byte { b[1] = 7; return b },
 		"version zero":    func(b []byte) []byte { b[0] = 0; return b },
+		"newer and short": func([]byte) []byte { return []byte{2, 0} },
+		"newer, its form": func(b []byte) []byte { b[0], b[1] = 2, 7; return b },
+		"newer and huge":  func(b []byte) []byte { b[0] = 2; return append(b, make([]byte, 60_000)...) },
 		"length too long": func(b []byte) []byte { return append(b, 1, 0xff, 0xff, 0xff, 0xff, 0x0f) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewSite(t)
 			ana := s.Visitor("ana")
 			ana.SignIn()
-			overwrite(s, recordKey(t, s, ana), change)
-			ana.WantOut(ana.Get("/notes/"))
+			key := recordKey(t, s, ana)
+			overwrite(s, key, change)
+			for range 3 {
+				ana.WantOut(ana.Get("/notes/"))
+			}
 			if got := s.Logged("level=WARN"); got != 1 {
 				t.Errorf("%d warnings, want 1", got)
 			}
+			if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther || ana.SessionName() != "" {
+				t.Errorf("sign-out: %v, cookies %v", a, ana.Cookies())
+			}
 			ana.SignIn()
+			overwrite(s, recordKey(t, s, ana), change)
+			ana.SignIn()
+			ana.WantServed(ana.Get("/notes/"))
 		})
 	}
 }
 
-// What a newer build or another key may be able to read gives 503, never
-// "signed out" (decision 7).
+// What a newer build may be able to read gives 503, never "signed out"
+// (decision 7). Sign-out ends it all the same.
 func TestSessionUnreadableRecord(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
 	key := recordKey(t, s, ana)
 	overwrite(s, key, func(b []byte) []byte { b[0]++; return b })
-	wantStoreTrouble(s, ana)
+	wantUnreadable(s, ana)
 	overwrite(s, key, func(b []byte) []byte { b[0]--; return b })
 	ana.WantServed(ana.Get("/notes/"))
+	overwrite(s, key, func(b []byte) []byte { b[0]++; return b })
+	thief := s.Visitor("ana")
+	thief.SetCookie(ana.SessionName(), ana.SessionCookie())
+	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther || ana.SessionName() != "" {
+		t.Errorf("sign-out: %v, cookies %v", a, ana.Cookies())
+	}
+	thief.WantOut(thief.Get("/notes/"))
 }
 
+// A record that our keys do not open is no session: nobody can say that we have
+// written it.
 func TestSessionUnknownKey(t *testing.T) {
 	s := world.NewSite(t, keys("one"))
 	ana := s.Visitor("ana")
@@ -83,11 +107,69 @@ func TestSessionUnknownKey(t *testing.T) {
 	o := s.Options
 	keys("two")(&o)
 	s.AddReplica(o)
-	wantStoreTrouble(s, ana.On(world.ReplicaB))
 	o.Sessions = nil
 	s.AddReplica(o) // a process without keys
-	wantStoreTrouble(s, ana.On(2))
+	for _, at := range []int{1, 2} {
+		ana.WantOut(ana.On(at).Get("/notes/"))
+		ana.WantOut(ana.On(at).Get("/notes/"))
+		if got := s.Logged("level=WARN"); got != at {
+			t.Errorf("%d warnings of %d processes", got, at)
+		}
+	}
 	ana.WantServed(ana.Get("/notes/"))
+}
+
+// With keys, an unsealed record is not a session: whoever can write to the
+// store could have made it. InsecureUnsealed reads both, for the change to the
+// first key.
+func TestSessionUnsealedRecord(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	key := recordKey(t, s, ana)
+	o := s.Options
+	keys("one")(&o)
+	s.AddReplica(o)
+	with := o.Sessions
+	o.Sessions = func(c *gatehouse.SessionsConfig) { with(c); c.InsecureUnsealed = true }
+	s.AddReplica(o)
+	const strict, both = 1, 2
+	warned := s.Logged("level=WARN") // InsecureUnsealed is on
+	if warned != 1 || s.Logged("insecure_unsealed") != 1 {
+		t.Errorf("%d warnings at start", warned)
+	}
+	for range 3 {
+		ana.WantOut(ana.On(strict).Get("/notes/"))
+	}
+	if got := s.Logged("level=WARN") - warned; got != 1 || s.Logged("not sealed") != 1 {
+		t.Errorf("%d warnings, want one that says why", got)
+	}
+	ana.WantServed(ana.On(both).Get("/notes/"))
+	s.Advance(4 * time.Minute) // the next request writes, and so seals
+	ana.WantServed(ana.On(both).Get("/notes/"))
+	ana.WantServed(ana.On(strict).Get("/notes/"))
+	value, _, err := s.Store.FindCtx(context.Background(), key)
+	s.Must(err)
+	if bytes.Contains(value, []byte("ana-1")) {
+		t.Error("the record is still not sealed")
+	}
+}
+
+// wantUnreadable checks that a person whose record a newer build may read gets
+// an error and not an answer, and keeps the cookie.
+func wantUnreadable(s *world.Site, b *world.Visitor) {
+	s.T.Helper()
+	for _, r := range []*http.Request{
+		b.Request(http.MethodGet, "/notes/", nil, world.Navigation...),
+		b.Request(http.MethodGet, "/open", nil, world.Navigation...),
+		b.Request(http.MethodGet, "/notes/", nil, "Sec-Fetch-Mode", "cors"),
+	} {
+		a := b.Do(r)
+		s.WantRefusal(a, http.StatusServiceUnavailable)
+		if a.Location() != "" || len(a.Result().Cookies()) != 0 {
+			s.T.Errorf("%v: cookies %v with a 503", a, a.Result().Cookies())
+		}
+	}
 }
 
 // wantStoreTrouble checks that a store in trouble gives a signed-in person an
@@ -160,7 +242,7 @@ func TestSessionKeyRotation(t *testing.T) {
 	keys("new")(&o)
 	s.AddReplica(o)
 	underWay.WantServed(underWay.On(3).Get("/notes/"))
-	wantStoreTrouble(s, before.On(3)) // the old key was removed too early
+	before.WantOut(before.On(3).Get("/notes/")) // the old key was removed too early
 }
 
 // SE8: no key in the store reveals a cookie. With configured keys no value

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,6 +40,47 @@ func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
 	ana.SignIn() // one redirect to sign-in, no loop
 	s.ShutdownAll()
 	s.WantQuiet()
+}
+
+// The code of a refresh that failed says what to do: nothing when the person was
+// locked out, to mend the registration, or to wait. Token says the same.
+func TestRefreshFailuresInTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		code   string
+		level  string
+	}{
+		"locked out":     {400, `{"error":"invalid_grant"}`, "login_required", "INFO"},
+		"agreed no more": {400, `{"error":"access_denied"}`, "login_required", "INFO"},
+		"wrong secret":   {401, `{"error":"invalid_client"}`, "client_refused", "ERROR"},
+		"not for us":     {400, `{"error":"unauthorized_client"}`, "client_refused", "ERROR"},
+		"nothing there":  {404, `<html>`, "endpoint_missing", "ERROR"},
+		"down":           {503, ``, "provider_unavailable", "WARN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newAPISite(t)
+			var err error
+			s.use = func(login *gatehouse.RelyingParty, ctx context.Context, _ *http.Client) {
+				token, e := login.Token(ctx)
+				s.Must(e)
+				s.OnRefresh(always(c.status, c.body))
+				err = login.Refused(ctx, token.AccessToken)
+			}
+			s.Visitor("ana").Visit("/call")
+			want := c.code
+			if c.level == "WARN" {
+				want = gatehouse.CodeTokenUnavailable
+			}
+			var e *gatehouse.Error
+			if !errors.As(err, &e) || e.Code != want || (e.RetryAfter > 0) != (c.level == "WARN") {
+				t.Errorf("%+v, want %s", err, want)
+			}
+			if !strings.Contains(s.Log(), "level="+c.level+` msg="gatehouse: refresh" issuer=`+s.Issuer()+" code="+c.code+" ") {
+				t.Errorf("no line with %s at %s: %s", c.code, c.level, s.Log())
+			}
+		})
+	}
 }
 
 // FA11: while the provider is in trouble the session continues to serve. Only

@@ -116,23 +116,29 @@ func TestM13_LogoutBetweenAnyTwoCalls(t *testing.T) {
 	}
 }
 
-// interrupt runs f once, before the nth store call from now.
-func interrupt(s *world.Site, n int, f func()) (reached func() bool) {
+// interrupt runs f once, before the nth call from now to the site's store or to
+// one of the others.
+func interrupt(s *world.Site, n int, f func(), others ...*world.WatchedStore) (reached func() bool) {
 	var mu sync.Mutex
 	calls := 0
-	store := s.Watched()
-	store.Between(func(string, string) {
+	stores := append(others, s.Watched())
+	between := func(f func(string, string)) {
+		for _, store := range stores {
+			store.Between(f)
+		}
+	}
+	between(func(string, string) {
 		mu.Lock()
 		mine := calls == n
 		calls++
 		mu.Unlock()
 		if mine {
-			store.Between(nil)
+			between(nil)
 			f()
 		}
 	})
 	return func() bool {
-		store.Between(nil)
+		between(nil)
 		mu.Lock()
 		defer mu.Unlock()
 		return calls > n

@@ -72,7 +72,7 @@ func TestCB9_ErrorAnswers(t *testing.T) {
 	s := world.NewSite(t)
 	for _, c := range []struct{ code, description string }{
 		{"access_denied", "<script>alert(1)</script>"}, {"login_required", `"'><img src=x>`}, {"<b>", ""},
-		{"temporarily_unavailable", strings.Repeat("x", 4000)},
+		{"server_error", strings.Repeat("x", 4000)},
 	} {
 		t.Run(c.code, func(t *testing.T) {
 			ana := s.Visitor("ana")

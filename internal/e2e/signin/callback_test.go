@@ -66,7 +66,7 @@ func TestCallbackForeignState(t *testing.T) {
 }
 
 // CB4: a callback counts once across all replicas, even if the browser kept its
-// cookies.
+// cookies. Who is signed in goes on to the page; nobody else does.
 func TestCB4_CallbackTwice(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	ana := s.Visitor("ana")
@@ -79,9 +79,16 @@ func TestCB4_CallbackTwice(t *testing.T) {
 			ana.SetCookie(name, value)
 		}
 		ana.At = at
-		a := ana.Get(callback)
-		if a.Code != http.StatusBadRequest || s.LastCode() != "state_used" {
-			t.Errorf("second use: %v, code %q", a, s.LastCode())
+		if a := ana.Get(callback); a.Code != http.StatusSeeOther || a.Location() != "/notes/" {
+			t.Errorf("second use: %v", a)
+		}
+		other := s.Visitor("ana").On(at)
+		for name, value := range before {
+			other.SetCookie(name, value)
+		}
+		s.WantRefusal(other.Get(callback), http.StatusBadRequest)
+		if s.LastCode() != "state_used" || other.SessionName() != "" {
+			t.Errorf("second use by nobody: code %q, cookies %v", s.LastCode(), other.Cookies())
 		}
 	}
 	if ana.SessionCookie() != cookie {
@@ -224,8 +231,9 @@ func TestCallbackBrowserLeaves(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// CB4 as a browser does it: a reload comes without the attempt's cookie and
-// keeps the session. This holds on another replica too.
+// CB4 as a browser does it: a reload comes without the attempt's cookie, keeps
+// the session and goes home. This holds on another replica too. Who has signed
+// out gets the page, and so does a state that no sign-in used.
 func TestCB4_Reload(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	ana := s.Visitor("ana")
@@ -234,12 +242,17 @@ func TestCB4_Reload(t *testing.T) {
 	cookie := ana.SessionCookie()
 	for at := range 2 {
 		a := ana.On(at).Get(callback)
-		s.WantRefusal(a, http.StatusBadRequest)
+		if a.Code != http.StatusSeeOther || a.Location() != "/" {
+			t.Errorf("reload: %v", a)
+		}
+		s.WantRefusal(ana.Get("/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA"), http.StatusBadRequest)
 		if ana.SessionCookie() != cookie || len(a.Result().Cookies()) != 0 {
 			t.Errorf("the reload changes cookies: %v", a.Result().Cookies())
 		}
 		ana.WantServed(ana.On(at).Get("/notes/"))
 	}
+	ana.Post("/auth/logout", nil)
+	s.WantRefusal(ana.Get(callback), http.StatusBadRequest)
 	if got := s.Count(opserver.EndpointToken); got != 1 {
 		t.Errorf("%d token requests, want 1", got)
 	}

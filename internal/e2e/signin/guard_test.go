@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -110,7 +111,8 @@ func TestRequireLoginCrossOrigin(t *testing.T) {
 	}
 }
 
-// RT10: a form of our own page goes to sign-in and comes back to the page.
+// RT10: a form of our own page is told that it was not saved. The link signs in
+// and opens the page.
 func TestRequireLoginForm(t *testing.T) {
 	s := world.NewSite(t)
 	for referer, want := range map[string]string{
@@ -120,18 +122,97 @@ func TestRequireLoginForm(t *testing.T) {
 		t.Run(referer, func(t *testing.T) {
 			ana := s.Visitor("ana")
 			a := ana.Post("/notes/save", url.Values{"text": {"hello"}}, "Referer", referer)
-			ana.WantOut(a)
-			if back := ana.Get(ana.AnswerOf(a)); back.Code != http.StatusSeeOther || back.Location() != want {
+			s.WantRefusal(a, http.StatusUnauthorized)
+			if !strings.Contains(a.Body.String(), "was not saved") || a.Header().Get("WWW-Authenticate") == "" {
+				t.Errorf("got %v, header %v", a, a.Header())
+			}
+			if back := ana.Get(ana.AnswerOf(ana.Get(linkOf(t, a)))); back.Code != http.StatusSeeOther || back.Location() != want {
 				t.Errorf("came back to %q, want %q", back.Location(), want)
 			}
 		})
 	}
 }
 
+// RT10: a form that meets a requirement which one more sign-in can meet is told
+// that it was not saved, too. Its link asks for what is missing, and opens the
+// page of the form.
+func TestRT10_FormNeedsStepUp(t *testing.T) {
+	saved := 0
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			save := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { saved++ })
+			mux.Handle("/save", login.With(gatehouse.MaxAge(5*time.Minute)).RequireLogin(save))
+		}
+	})
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(6 * time.Minute)
+	for referer, want := range map[string]string{s.Origin + "/notes/edit?id=3": "/notes/edit?id=3", "": "/", "https://evil.example/x": "/"} {
+		s.Advance(6 * time.Minute)
+		a := ana.Post("/save", url.Values{"text": {"hello"}}, "Referer", referer)
+		s.WantRefusal(a, http.StatusForbidden)
+		link := linkOf(t, a)
+		if a.Location() != "" || saved != 0 || !strings.Contains(a.Body.String(), "was not saved") || world.QueryOf(t, link).Get("max_age") != "300" {
+			t.Fatalf("%v, saved %d times, link %q", a, saved, link)
+		}
+		a.Header().Set("Location", link) // the person follows it
+		if back := ana.Get(ana.AnswerOf(a)); back.Location() != want {
+			t.Errorf("Referer %q: came back to %q, want %q", referer, back.Location(), want)
+		}
+		if a := ana.Post("/save", nil); a.Code != http.StatusOK || saved != 1 {
+			t.Errorf("afterwards: %v, saved %d times", a, saved)
+		}
+		saved = 0
+	}
+	s.Advance(6 * time.Minute)
+	// A form in a frame cannot sign in there, and a script is told in JSON.
+	if a := ana.Post("/save", nil, "Sec-Fetch-Dest", "iframe", "Referer", s.Origin+"/notes/"); a.Code != http.StatusForbidden || linkOf(t, a) != "/notes/" {
+		t.Errorf("in a frame: %v", a)
+	}
+	if a := ana.Fetch(http.MethodPost, "/save"); a.Code != http.StatusForbidden || !strings.Contains(a.Body.String(), `"step_up_required"`) {
+		t.Errorf("a script: %v", a)
+	}
+	s.SetDown(true)
+	s.Advance(time.Hour)
+	if a := ana.Post("/save", nil, "Referer", s.Origin+"/notes/"); !strings.Contains(a.Body.String(), "was not saved") {
+		t.Errorf("while the provider is down: %v", a)
+	}
+}
+
+// linkOf is the first link of a page.
+func linkOf(t testing.TB, a *world.Page) string {
+	t.Helper()
+	m := regexp.MustCompile(`<a href="([^"]*)"`).FindStringSubmatch(a.Body.String())
+	if m == nil {
+		t.Fatalf("no link in %v", a)
+	}
+	return html.UnescapeString(m[1])
+}
+
+// Without LoginHandler, the link of a form leads to the page itself, whose
+// guard signs in.
+func TestRequireLoginFormWithoutLoginHandler(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.LoginURL = "" }
+	})
+	ana := s.Visitor("ana")
+	a := ana.Post("/notes/save", nil, "Referer", s.Origin+"/notes/edit?id=3")
+	s.WantRefusal(a, http.StatusUnauthorized)
+	if link := linkOf(t, a); link != "/notes/edit?id=3" {
+		t.Errorf("link %q", link)
+	}
+}
+
+// HEAD starts nothing: a program that checks links gets 401 and no cookie.
 func TestRequireLoginHead(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
-	ana.WantOut(ana.Do(ana.Request(http.MethodHead, "/notes/", nil, world.Navigation...)))
+	for _, path := range []string{"/notes/", "/auth/login", "/auth/callback"} {
+		a := ana.Do(ana.Request(http.MethodHead, path, nil, world.Navigation...))
+		if a.Code < 400 || a.Code >= 500 || a.Location() != "" || len(ana.Cookies()) != 0 {
+			t.Errorf("%s: %v, cookies %v", path, a, ana.Cookies())
+		}
+	}
 }
 
 func TestLoginHandlerRefusals(t *testing.T) {

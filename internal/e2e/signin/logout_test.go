@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -73,7 +74,8 @@ func TestLogoutStates(t *testing.T) {
 	}
 }
 
-// RP-L2: returning with the right, a wrong or no state changes nothing.
+// RP-L2: returning with the right, a wrong or no state changes nothing and leads
+// to the same page.
 func TestLogoutWayBack(t *testing.T) {
 	for _, page := range []string{"", "/bye"} {
 		s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -82,22 +84,21 @@ func TestLogoutWayBack(t *testing.T) {
 		for _, c := range []struct {
 			name  string
 			query func(state string) string
-			known bool
 		}{
-			{"right", func(state string) string { return "?state=" + state }, true},
-			{"wrong", func(string) string { return "?state=AAAAAAAAAAAAAAAAAAAAAAAAAA" }, false},
-			{"none", func(string) string { return "" }, false},
-			{"empty", func(string) string { return "?state=" }, false},
+			{"right", func(state string) string { return "?state=" + state }},
+			{"wrong", func(string) string { return "?state=AAAAAAAAAAAAAAAAAAAAAAAAAA" }},
+			{"none", func(string) string { return "" }},
+			{"empty", func(string) string { return "?state=" }},
 			{"hostile", func(string) string {
 				return "?state=%3Cscript%3E&post_logout_redirect_uri=https://evil.example&returnTo=//evil.example"
-			}, false},
+			}},
 		} {
 			t.Run(c.name+page, func(t *testing.T) {
 				ana := s.Visitor("ana")
 				ana.SignIn()
 				state := world.QueryOf(t, ana.Post("/auth/logout", nil).Location()).Get("state")
 				a := ana.Get("/auth/logout" + c.query(state))
-				if c.known && page != "" {
+				if page != "" { // LoggedOutURL serves without a state too
 					if a.Code != http.StatusSeeOther || a.Location() != page {
 						t.Errorf("got %v, want %s", a, page)
 					}
@@ -367,4 +368,105 @@ func TestCK3_ClearedCookiesOnLoopback(t *testing.T) {
 			t.Errorf("%s was never cleared", name)
 		}
 	}
+}
+
+// signOutByScript posts to sign-out as a script and returns the address that it
+// is told to open.
+func signOutByScript(t testing.TB, b *world.Visitor, header ...string) string {
+	t.Helper()
+	a := b.Fetch(http.MethodPost, "/auth/logout", header...)
+	var answer struct {
+		LogoutURL string `json:"logout_url"`
+	}
+	if err := json.Unmarshal(a.Body.Bytes(), &answer); err != nil || a.Code != http.StatusOK || a.Location() != "" || a.Header().Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %v, %v", a, err)
+	}
+	if !staysHere(answer.LogoutURL) || strings.Contains(answer.LogoutURL, ".") { // an ID Token has dots
+		t.Errorf("a script is told %v", a)
+	}
+	return answer.LogoutURL
+}
+
+// A script that signs out gets an address of ours, which redirects to the
+// provider. The hint never reaches the script.
+func TestLogoutByScript(t *testing.T) {
+	s := world.NewSite(t)
+	for _, header := range [][]string{nil, {"Sec-Fetch-Mode", "same-origin"}, {"Sec-Fetch-Mode", "", "Sec-Fetch-Dest", "", "Accept", "application/json"}, {"Sec-Fetch-Mode", "", "Sec-Fetch-Dest", "", "X-Requested-With", "XMLHttpRequest"}} {
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		address := signOutByScript(t, ana, header...)
+		if ana.SessionName() != "" {
+			t.Error("the session did not end")
+		}
+		if a := ana.Fetch(http.MethodGet, address); a.Code != http.StatusForbidden || a.Location() != "" {
+			t.Errorf("a script that opens the address gets %v", a)
+		}
+		s.WantRefusal(ana.Get(address, "Sec-Purpose", "prefetch"), http.StatusForbidden)
+		other := s.Visitor("ben").Get(address)
+		if other.Location() != "" {
+			t.Errorf("the address works in another browser: %v", other)
+		}
+		out := ana.Get(address)
+		q := world.QueryOf(t, out.Location())
+		if !strings.HasPrefix(out.Location(), s.Endpoint("end_session_endpoint")+"?") || world.TokenClaims(t, q.Get("id_token_hint"))["sub"] != "ana-1" || q.Get("post_logout_redirect_uri") != s.Origin+"/auth/logout" {
+			t.Errorf("the address leads to %v", out)
+		}
+		if back := ana.Follow(out, nil); back.URL.Path != "/auth/logout" || !strings.Contains(back.Body.String(), "signed out") {
+			t.Errorf("the way back ends in %v", back)
+		}
+	}
+}
+
+// The address is good for a minute, and only as it was given.
+func TestLogoutByScriptAddress(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	address := signOutByScript(t, ana)
+	for _, changed := range []string{address + "x", address[:len(address)-2], strings.Replace(address, "go=", "go=A", 1), "/auth/logout?go=", "/auth/logout?go=%"} {
+		if a := ana.Get(changed); a.Location() != "" || a.Code != http.StatusOK {
+			t.Errorf("%.40q leads to %v", changed, a)
+		}
+	}
+	ana.SignIn()
+	address = signOutByScript(t, ana)
+	s.Advance(time.Minute)
+	if a := ana.Get(address); a.Location() != "" || a.Code != http.StatusOK {
+		t.Errorf("after a minute: %v", a)
+	}
+	// Who has signed in again is not signed out by an address.
+	ben := s.Visitor("ben")
+	ben.SignIn()
+	address = signOutByScript(t, ben)
+	ben.Visit("/auth/login?return_to=/notes/")
+	if a := ben.Get(address); a.Location() != "" || !strings.Contains(a.Body.String(), "You are signed in") {
+		t.Errorf("signed in again: %v", a)
+	}
+	// Nobody is signed in, or the provider takes no part: the page after sign-out.
+	if got := signOutByScript(t, s.Visitor("ben")); got != "/auth/logout" {
+		t.Errorf("nobody is told %q", got)
+	}
+}
+
+// A LoggedOutURL that is the handler itself does not redirect to itself.
+func TestLoggedOutURLOfTheHandler(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.LoggedOutURL = "/auth/logout" }
+	})
+	if a := s.Visitor("ana").Get("/auth/logout"); a.Code != http.StatusOK {
+		t.Errorf("got %v", a)
+	}
+}
+
+// A sign-out that says neither Origin nor Sec-Fetch-Site is told just that.
+func TestLogoutWithoutOrigin(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	a := ana.Do(ana.Request(http.MethodPost, "/auth/logout", nil, "Accept", "text/html"))
+	s.WantRefusal(a, http.StatusForbidden)
+	if body := a.Body.String(); !strings.Contains(body, "neither Origin nor Sec-Fetch-Site") || s.LastCode() != "cross_origin" || s.Logged("neither Origin nor Sec-Fetch-Site") != 1 {
+		t.Errorf("got %v, code %q", a, s.LastCode())
+	}
+	ana.WantServed(ana.Get("/notes/"))
 }

@@ -1,9 +1,14 @@
 package signin_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/gatehouse"
@@ -163,4 +168,189 @@ func TestStaticMetadataAndKeys(t *testing.T) {
 	if m, j := s.Count(opserver.EndpointMetadata), s.Count(opserver.EndpointJWKS); m+j != 0 {
 		t.Errorf("%d metadata and %d key requests", m, j)
 	}
+}
+
+// discovered returns a site whose discovery document is changed before it is
+// served. A nil value removes the member; a json.RawMessage is taken as it is.
+func discovered(t *testing.T, changes map[string]any, options ...func(*world.SiteOptions)) *world.Site {
+	t.Helper()
+	s := world.NewSite(t, options...)
+	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+			return next(r), nil
+		}
+		return world.RewriteJSON(t, next(r), func(m map[string]any) {
+			for name, value := range changes {
+				if m[name] = value; value == nil {
+					delete(m, name)
+				}
+			}
+		}), nil
+	})
+	return s
+}
+
+// A defect of the metadata costs only what needs that member (RFC 8414 §3.2).
+// It is reported once, by its name.
+func TestMetadataDefects(t *testing.T) {
+	for _, c := range []struct {
+		member string
+		values []any
+	}{
+		{"scopes_supported", []any{"openid", 5, false, []any{"openid", 1}, map[string]any{}}},
+		{"introspection_endpoint", []any{"/introspect", "http://127.0.0.1/introspect", "http://op.test/i", 7, "", []any{}}},
+		{"end_session_endpoint", []any{false, "relative", "javascript:alert(1)", "https://u:p@op.test/x"}},
+		{"revocation_endpoint", []any{false, "//op.test/revoke", map[string]any{"x": 1}}},
+		{"token_endpoint_auth_methods_supported", []any{"client_secret_basic", 1, []any{nil}}},
+		{"userinfo_signing_alg_values_supported", []any{"RS256", true}},
+	} {
+		for _, value := range c.values {
+			t.Run(fmt.Sprint(c.member, " ", value), func(t *testing.T) {
+				s := discovered(t, map[string]any{c.member: value})
+				s.Visitor("ana").SignIn()
+				s.Advance(2 * time.Hour)
+				s.Visitor("ben").SignIn()
+				s.Shutdown(0)
+				var told []string
+				for _, e := range s.Events() {
+					if e.Code == "metadata_defect" {
+						told = append(told, e.Err.Error())
+					}
+				}
+				if len(told) != 1 || !strings.HasPrefix(told[0], c.member+": ") {
+					t.Errorf("told %q, want %s once", told, c.member)
+				}
+			})
+		}
+	}
+}
+
+// What is null or absent is no defect.
+func TestMetadataNull(t *testing.T) {
+	null := json.RawMessage("null")
+	s := discovered(t, map[string]any{"scopes_supported": null, "end_session_endpoint": null, "introspection_endpoint": null, "revocation_endpoint": nil, "unknown": false})
+	s.Visitor("ana").SignIn()
+	s.Shutdown(0)
+	for _, e := range s.Events() {
+		if e.Code == "metadata_defect" {
+			t.Error(e.Err)
+		}
+	}
+}
+
+// A sign-in that cannot end well does not begin, and the log names the member.
+func TestSignInDoesNotBegin(t *testing.T) {
+	for _, c := range []struct {
+		member string
+		values []any
+	}{
+		{"authorization_endpoint", []any{nil, json.RawMessage("null"), "/az", false, "http://127.0.0.1/az"}},
+		{"token_endpoint", []any{nil, json.RawMessage("null"), "/tok", false, 5, "http://op.test/tok", "http://127.0.0.1:1/tok", "http://localhost/tok"}},
+		{"jwks_uri", []any{nil, "keys", []any{}, "http://[::1]/keys", "https://op.test/keys#x"}},
+		{"userinfo_endpoint", []any{"/me", false, "", "http://127.0.0.1/me"}},
+		{"id_token_signing_alg_values_supported", []any{[]any{"none", "HS256"}, []any{"ES256K"}, "RS256", 5, false, []any{"RS256", 1}}},
+		{"issuer", []any{nil, 5, json.RawMessage("null"), []any{world.SiteIssuer}}},
+	} {
+		for _, value := range c.values {
+			t.Run(fmt.Sprintf("%s %s", c.member, value), func(t *testing.T) {
+				s := discovered(t, map[string]any{c.member: value})
+				ana := s.Visitor("ana")
+				a := ana.Get("/notes/")
+				s.WantRefusal(a, http.StatusServiceUnavailable)
+				if len(ana.Cookies()) != 0 || a.Location() != "" || a.Header().Get("Retry-After") != "" {
+					t.Errorf("cookies %v, Location %q, Retry-After %q", ana.Cookies(), a.Location(), a.Header().Get("Retry-After"))
+				}
+				last := refusalOf(t, s)
+				if want := map[bool]string{true: "metadata says", false: c.member}[c.member == "issuer" && last.Code == "metadata_issuer_mismatch"]; !strings.Contains(fmt.Sprint(last.Err), want) {
+					t.Errorf("%s: %v does not name %s", last.Code, last.Err, want)
+				}
+			})
+		}
+	}
+}
+
+// What the sign-in does not need may be missing or bad.
+func TestSignInBegins(t *testing.T) {
+	noUserInfo := func(o *world.SiteOptions) { o.Party = func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = true } }
+	for name, s := range map[string]*world.Site{
+		"bad userinfo_endpoint with SkipUserInfo": discovered(t, map[string]any{"userinfo_endpoint": "/me"}, noUserInfo),
+		"no userinfo_endpoint":                    discovered(t, map[string]any{"userinfo_endpoint": nil}),
+		"one algorithm of ours":                   discovered(t, map[string]any{"id_token_signing_alg_values_supported": []any{"none", "ES256"}}),
+	} {
+		t.Run(name, func(t *testing.T) { s.Visitor("ana").SignIn() })
+	}
+}
+
+// RFC 9207 §3: a provider that meant to announce iss is held to it.
+func TestResponseIssuerAnnounced(t *testing.T) {
+	for value, required := range map[string]bool{"": false, "false": false, "true": true, `"true"`: true, `"false"`: true, "1": true, "0": true, "[]": true, "null": true} {
+		t.Run(value, func(t *testing.T) {
+			change := map[string]any{"authorization_response_iss_parameter_supported": nil}
+			if value != "" {
+				change["authorization_response_iss_parameter_supported"] = json.RawMessage(value)
+			}
+			s := discovered(t, change)
+			ana := s.Visitor("ana")
+			u, err := url.Parse(ana.ToCallback("/notes/"))
+			s.Must(err)
+			q := u.Query()
+			q.Del("iss")
+			u.RawQuery = q.Encode()
+			if a := ana.Get(u.String()); (a.Code == http.StatusSeeOther) == required {
+				t.Errorf("got %v", a)
+			}
+		})
+	}
+}
+
+// A callback waits for metadata as long as its own time allows; a page does
+// not.
+func TestCallbackWaitsForMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := world.NewSite(t, world.TwoReplicas)
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		s.OnRequest(opserver.EndpointMetadata, func(*http.Request) { time.Sleep(6 * time.Second) })
+		ana = ana.On(world.ReplicaB)
+		if a := s.Visitor("ben").On(world.ReplicaB).Get("/notes/"); a.Code != http.StatusServiceUnavailable {
+			t.Errorf("a page: %v", a)
+		}
+		ana.WantServed(ana.Visit(callback))
+	})
+}
+
+// It also waits for the end of the pause after a fetch that failed.
+func TestCallbackWaitsForTheNextFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := world.NewSite(t, world.TwoReplicas)
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		s.Break(opserver.EndpointDown, opserver.EndpointMetadata)
+		if a := s.Visitor("ben").On(world.ReplicaB).Get("/notes/"); a.Code != http.StatusServiceUnavailable {
+			t.Errorf("a page: %v", a)
+		}
+		mended := make(chan struct{})
+		go func() {
+			time.Sleep(2 * time.Second)
+			s.Mend(opserver.EndpointDown)
+			s.Advance(3 * time.Second)
+			close(mended)
+		}()
+		ana = ana.On(world.ReplicaB)
+		a := ana.Visit(callback)
+		<-mended
+		ana.WantServed(a)
+	})
+}
+
+// refusalOf returns the last refusal of a site.
+func refusalOf(t *testing.T, s *world.Site) gatehouse.Event {
+	t.Helper()
+	for _, e := range slices.Backward(s.Events()) {
+		if e.Name == gatehouse.EventRefusal {
+			return e
+		}
+	}
+	t.Fatal("nothing was refused")
+	return gatehouse.Event{}
 }

@@ -55,9 +55,9 @@ func TestRT6_UnknownLogoutHandler(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// RT10: POST without a session. The form of our own page goes to sign-in by 303
-// and comes back by GET to the page it was on, without its body. The form of
-// another site gets 403. A script gets 401, without a redirect or a cookie.
+// RT10: POST without a session. The form of our own page gets 401 and a page
+// that says that it was not saved; its link signs in and comes back by GET to
+// the page of the form, without its body. The form of another site gets 403. A script gets 401, without a redirect or a cookie.
 func TestRT10_PostWithoutSession(t *testing.T) {
 	posted := 0
 	s := world.NewSite(t, func(o *world.SiteOptions) {
@@ -71,11 +71,11 @@ func TestRT10_PostWithoutSession(t *testing.T) {
 
 	ana := s.Visitor("ana")
 	a := ana.Post("/app", form, "Referer", s.Origin+"/form?id=3")
-	ana.WantOut(a)
-	if a.Code != http.StatusSeeOther || a.Header().Get("Vary") != "Cookie" {
-		t.Errorf("status %d, Vary %q", a.Code, a.Header().Get("Vary"))
+	s.WantRefusal(a, http.StatusUnauthorized)
+	if !strings.Contains(a.Body.String(), "was not saved") || a.Header().Get("Vary") != "Cookie" || len(ana.Cookies()) != 0 {
+		t.Errorf("%v, Vary %q, cookies %v", a, a.Header().Get("Vary"), ana.Cookies())
 	}
-	back := ana.Get(ana.AnswerOf(a))
+	back := ana.Get(ana.AnswerOf(ana.Get(linkOf(t, a))))
 	if back.Code != http.StatusSeeOther || back.Location() != "/form?id=3" {
 		t.Errorf("comes back to %q, want the page of the form", back.Location())
 	}
@@ -85,11 +85,14 @@ func TestRT10_PostWithoutSession(t *testing.T) {
 	}
 	// If no page is known to be safe to GET, it comes back to the default.
 	ben := s.Visitor("ben")
-	if back := ben.Get(ben.AnswerOf(ben.Post("/app", form))); back.Location() != "/" {
+	if back := ben.Get(ben.AnswerOf(ben.Get(linkOf(t, ben.Post("/app", form))))); back.Location() != "/" {
 		t.Errorf("without Referer it comes back to %q", back.Location())
 	}
 
 	for name, ask := range map[string]func(b *world.Visitor) (*world.Page, int){
+		"form in a frame": func(b *world.Visitor) (*world.Page, int) {
+			return b.Post("/app", form, "Sec-Fetch-Dest", "iframe"), http.StatusUnauthorized
+		},
 		"form of another site": func(b *world.Visitor) (*world.Page, int) {
 			return b.Post("/app", form, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"), http.StatusForbidden
 		},

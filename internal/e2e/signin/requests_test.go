@@ -1,6 +1,8 @@
 package signin_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -142,6 +144,70 @@ func TestSignInClientAuthentication(t *testing.T) {
 			}
 		})
 	}
+}
+
+// RFC 8414 §2: with Client.Auth unset, the metadata says for each endpoint how
+// the client authenticates. One method is sent, and the other is not tried.
+func TestClientAuthenticationFromMetadata(t *testing.T) {
+	const basic, post = "client_secret_basic", "client_secret_post"
+	for _, c := range []struct {
+		name              string
+		token, revocation any
+		auth              gatehouse.AuthMethod
+		wants             [2]string // at the two endpoints
+	}{
+		{"nothing listed", nil, nil, "", [2]string{basic, basic}},
+		{"null", json.RawMessage("null"), json.RawMessage("null"), "", [2]string{basic, basic}},
+		{"empty lists", []any{}, []any{}, "", [2]string{basic, basic}},
+		{"wrong types", post, 5, "", [2]string{basic, basic}},
+		{"both", []any{post, basic}, []any{post, basic}, "", [2]string{basic, basic}},
+		{"each its own", []any{post}, []any{basic}, "", [2]string{post, basic}},
+		{"each its own, the other way", []any{basic}, []any{"private_key_jwt", post}, "", [2]string{basic, post}},
+		{"only the token endpoint's", []any{post}, nil, "", [2]string{post, basic}},
+		{"Auth is set", []any{post}, []any{post}, gatehouse.AuthBasic, [2]string{basic, basic}},
+		{"Auth is set, nothing fits", []any{"private_key_jwt"}, []any{"none"}, gatehouse.AuthPost, [2]string{post, post}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := discovered(t, map[string]any{"token_endpoint_auth_methods_supported": c.token, "revocation_endpoint_auth_methods_supported": c.revocation}, func(o *world.SiteOptions) {
+				o.Client = func(oc *opserver.Client) { oc.Auth = "" }
+				o.Party = func(pc *gatehouse.RelyingPartyConfig) { pc.Client.Auth = c.auth }
+			})
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			ana.Post("/auth/logout", nil)
+			s.Shutdown(0)
+			for i, endpoint := range []string{"token_endpoint", "revocation_endpoint"} {
+				calls := s.CallsTo(endpoint)
+				if len(calls) != 1 {
+					t.Fatalf("%d calls to the %s", len(calls), endpoint)
+				}
+				call := calls[0]
+				inHeader, inBody := strings.HasPrefix(call.Auth, "Basic "), call.Form.Has("client_secret")
+				if inHeader != (c.wants[i] == basic) || inBody != (c.wants[i] == post) {
+					t.Errorf("%s: in the header %t, in the body %t, want %s", endpoint, inHeader, inBody, c.wants[i])
+				}
+			}
+		})
+	}
+}
+
+// A provider that takes no method of ours gets no sign-in, and the error says
+// so.
+func TestClientAuthenticationUnsupported(t *testing.T) {
+	for _, listed := range [][]any{{"private_key_jwt"}, {"tls_client_auth", "client_secret_jwt"}, {"none"}} {
+		s := discovered(t, map[string]any{"token_endpoint_auth_methods_supported": listed})
+		a := s.Visitor("ana").Get("/notes/")
+		s.WantRefusal(a, http.StatusServiceUnavailable)
+		last := refusalOf(t, s)
+		if last.Code != "client_auth_unsupported" || !strings.Contains(last.Err.Error(), fmt.Sprint(listed[0])) || a.Header().Get("Retry-After") != "" {
+			t.Errorf("%v: %s, %v", listed, last.Code, last.Err)
+		}
+	}
+	public := discovered(t, map[string]any{"token_endpoint_auth_methods_supported": []any{"private_key_jwt"}}, func(o *world.SiteOptions) {
+		o.Client = func(oc *opserver.Client) { oc.Auth, oc.Secret = string(gatehouse.AuthNone), "" }
+		o.Party = func(pc *gatehouse.RelyingPartyConfig) { pc.Client = gatehouse.Client{ID: "notes"} }
+	})
+	public.Visitor("ana").SignIn() // a public client has nothing to choose
 }
 
 // CB12: state, nonce and verifier are new at each of 1,000 sign-ins, and S256

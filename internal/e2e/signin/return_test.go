@@ -44,9 +44,9 @@ func hostileTargets() []string {
 		"/%0d%0aSet-Cookie:x=y", "/\x00/evil.example", "/%00/evil.example", "/\x7f", "/\u00a0/evil.example", "/\u2028/evil.example", "/\u200b/x", "/\ufeff//evil.example",
 		"/.//evil.example", "/..//evil.example", "/a/..//evil.example", "/a/../../evil.example", "/./%2fevil.example", "/%2e%2e//evil.example", "/%2e/%2fevil.example",
 		"https:///evil.example", "https:/evil.example", "https:evil.example", `https:\\evil.example`, "https://notes.test@evil.example/", "//notes.test@evil.example",
-		`https://google.fr\.notes.test/`, "https://notes.test.evil.example/", "https://notes.test/notes/", "//notes.test/notes/", "?x=//evil.example", "#//evil.example",
+		`https://google.fr\.notes.test/`, "https://notes.test.evil.example/", "//notes.test/notes/", "http://notes.test/notes/", "https://notes.test:8443/notes/", "?x=//evil.example", "#//evil.example",
 		"/\\\tevil.example", "/;//evil.example/%2f..", "〱evil.example", "//evil%00.example", "/%", "/%zz", "/%u2215evil",
-		"/" + strings.Repeat("a", 256), "/\xff\xfe", "/%c0%af/evil.example"[:1] + "/evil.example", "http://[::1", "https://evil.example:443/x", "//evil.example:80", "ht\ttps://evil.example",
+		"/" + strings.Repeat("a", 2000), "/\xff\xfe", "/%c0%af/evil.example"[:1] + "/evil.example", "http://[::1", "https://evil.example:443/x", "//evil.example:80", "ht\ttps://evil.example",
 	}
 	return list
 }
@@ -57,11 +57,27 @@ func TestReturnToGood(t *testing.T) {
 	for _, wish := range []string{
 		"/notes/", "/notes/7?page=2&q=a%20b", "/n%C3%B6te?x=%2F%2Fy", "/a;b=c/d", "/notes/?next=https://elsewhere.example/", "/%7Eana/",
 		"/authors", "/auth/loginx", "/x?return_to=//evil.example", "/a%2Fb",
+		"/wiki/L%E2%80%99Avare", "/%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80", "/%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7", "/C:%5Cusers", "/caf%E9", "/100%25", "/notes/" + strings.Repeat("%E0", 664) + "x",
 	} {
 		ana := s.Visitor("ana")
 		a := ana.Get(ana.AnswerOf(ana.Get("/auth/login?return_to=" + url.QueryEscape(wish))))
 		if a.Location() != wish {
 			t.Errorf("return_to %q comes back to %q", wish, a.Location())
+		}
+	}
+}
+
+// The address that a person opens comes back, however it is written.
+func TestReturnToOpened(t *testing.T) {
+	s := world.NewSite(t)
+	for _, address := range []string{
+		"/notes/L%E2%80%99Avare", "/notes/%E0%A4%B9%E0%A4%BF?q=%E0%A4%B9", "/notes/%F0%9F%92%A9", "/notes/a%5Cb", "/notes/%2F", "/notes/?q=" + strings.Repeat("a", 1990), "/notes/?a;b=%",
+	} {
+		ana := s.Visitor("ana")
+		back := ana.Visit(address)
+		ana.WantServed(back)
+		if got := back.URL.RequestURI(); got != address {
+			t.Errorf("%.60q comes back to %.60q", address, got)
 		}
 	}
 }
@@ -110,4 +126,36 @@ func mustParse(t testing.TB, raw string) *url.URL {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// An absolute address of our own origin is taken, from the address and from a
+// form. What is not taken is logged, without its query.
+func TestReturnToAbsolute(t *testing.T) {
+	s := world.NewSite(t)
+	for wish, want := range map[string]string{
+		s.Origin + "/notes/7?a=b": "/notes/7?a=b", "HTTPS://NOTES.TEST/notes/": "/notes/", "https://notes.test:443/x": "/x", s.Origin: "/", "/notes/7": "/notes/7",
+		"https://evil.example/?secret": "/", "https://notes.test.evil.example/": "/", s.Origin + "//evil.example/": "/", s.Origin + "/auth/logout?x": "/auth/logout?x", s.Origin + "/auth/login": "/",
+	} {
+		for how, start := range map[string]func(*world.Visitor) *world.Page{
+			"address": func(b *world.Visitor) *world.Page {
+				return b.Get("/auth/login?;x=%zz&return_to=" + url.QueryEscape(wish) + "&y=%")
+			},
+			"form": func(b *world.Visitor) *world.Page {
+				return b.Post("/auth/login?return_to=/other", url.Values{"return_to": {wish}})
+			},
+		} {
+			ana := s.Visitor("ana")
+			before := s.Logged("dropped_return_path")
+			back := ana.Get(ana.AnswerOf(start(ana)))
+			if back.Location() != want {
+				t.Errorf("%s %q comes back to %q, want %q", how, wish, back.Location(), want)
+			}
+			if dropped := s.Logged("dropped_return_path") - before; (dropped == 1) != (want == "/" && wish != s.Origin) {
+				t.Errorf("%s %q: %d lines", how, wish, dropped)
+			}
+		}
+	}
+	if s.Logged("secret") != 0 {
+		t.Error("the log has the query of a return path")
+	}
 }

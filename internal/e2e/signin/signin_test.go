@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -131,24 +132,176 @@ func TestCC4_TwoTabs(t *testing.T) {
 	}
 }
 
-// One browser has at most eight sign-ins under way; the oldest is dropped.
+// attemptBytes is what the attempts of a browser take in its Cookie header.
+func attemptBytes(b *world.Visitor) (n int) {
+	for _, name := range b.Attempts() {
+		n += len(name) + len("=") + len(b.Cookies()[name]) + len("; ")
+	}
+	return n
+}
+
+// Eight sign-ins with ordinary paths fit whole. Beyond 6 KiB the oldest lose
+// their return path, and then they go.
 func TestSignInManyTabs(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
+	path := func(i int) string { return fmt.Sprintf("/notes/%0249d", i) } // 256 bytes
 	var callbacks []string
-	for range 10 {
-		callbacks = append(callbacks, ana.ToCallback("/notes/"))
+	for i := range 8 {
+		callbacks = append(callbacks, ana.ToCallback(path(i)))
 		s.Advance(time.Second)
 	}
-	if got := ana.Attempts(); len(got) != 8 {
-		t.Errorf("%d attempt cookies, want 8", len(got))
-	}
-	s.WantNo(ana, ana.Get(callbacks[0]), 0)
-	ana.WantServed(ana.Visit(callbacks[9]))
-	for _, value := range ana.Cookies() {
-		if len(value) > 512 {
-			t.Errorf("a cookie of %d bytes", len(value))
+	for i, name := range ana.Attempts() {
+		if n := len(ana.Cookies()[name]); n > 512 {
+			t.Errorf("cookie %d has %d bytes", i, n)
 		}
+	}
+	if a := ana.Get(callbacks[0]); a.Location() != path(0) {
+		t.Errorf("the oldest of eight came back to %v", a)
+	}
+	ana, callbacks = s.Visitor("ana"), nil
+	for i := range 60 {
+		callbacks = append(callbacks, ana.ToCallback(path(i)))
+		s.Advance(time.Second)
+		if n := attemptBytes(ana); n > 6<<10 {
+			t.Fatalf("%d attempts take %d bytes", i, n)
+		}
+	}
+	s.ResetCounts()
+	s.WantNo(ana, ana.Get(callbacks[0]), 0) // the oldest is gone
+	if a := ana.Get(callbacks[59-20]); a.Code != http.StatusSeeOther || a.Location() != "/" {
+		t.Errorf("one in the middle: %v, want it without its path", a)
+	}
+	if a := ana.Get(callbacks[59]); a.Location() != path(59) {
+		t.Errorf("the newest came back to %v", a)
+	}
+	ana.WantServed(ana.Get("/notes/"))
+}
+
+// 24 tabs are opened at once, none with a cookie of another. All end signed in,
+// one after the other or together, and the first answer brings the cookies of
+// all under 6 KiB.
+func TestSignInTabsAtOnce(t *testing.T) {
+	for _, size := range []int{240, 1900} {
+		for _, together := range []bool{false, true} {
+			s := world.NewSite(t)
+			ana := s.Visitor("ana")
+			var callbacks []string
+			cookies := map[string]string{}
+			for i := range 24 {
+				tab := s.Visitor("ana")
+				callbacks = append(callbacks, tab.ToCallback(fmt.Sprintf("/notes/%0*d", size, i)))
+				for _, name := range tab.Attempts() {
+					cookies[name] = tab.Cookies()[name]
+				}
+				s.Advance(time.Second)
+			}
+			for name, value := range cookies {
+				ana.SetCookie(name, value)
+			}
+			if n := attemptBytes(ana); n < 10_000 {
+				t.Fatalf("24 attempts take %d bytes, so nothing is tested", n)
+			}
+			if together {
+				answers := make(chan *world.Page)
+				for _, callback := range callbacks {
+					tab := s.Visitor("ana")
+					for name, value := range cookies {
+						tab.SetCookie(name, value)
+					}
+					go func() {
+						a := tab.Get(callback)
+						if n := attemptBytes(tab); n > 6<<10 {
+							t.Errorf("the attempts take %d bytes", n)
+						}
+						answers <- a
+					}()
+				}
+				for range callbacks {
+					if a := <-answers; a.Code != http.StatusSeeOther {
+						t.Errorf("together: %v", a)
+					}
+				}
+				continue
+			}
+			for i, callback := range callbacks {
+				if a := ana.Get(callback); a.Code != http.StatusSeeOther {
+					t.Fatalf("tab %d: %v", i, a)
+				}
+				ana.WantServed(ana.Get("/notes/"))
+				if n := attemptBytes(ana); n > 6<<10 {
+					t.Errorf("after tab %d the attempts take %d bytes", i, n)
+				}
+			}
+			if left := ana.Attempts(); len(left) != 0 {
+				t.Errorf("attempts left: %v", left)
+			}
+		}
+	}
+}
+
+// Every answer that begins or ends a sign-in brings the attempts under 6 KiB:
+// one that refuses, one to a used state, and a sign-out.
+func TestEveryAnswerBoundsTheAttempts(t *testing.T) {
+	for name, answer := range map[string]func(s *world.Site, ana *world.Visitor, callback string) *world.Page{
+		"sign-in":       func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/auth/login") },
+		"guard":         func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/notes/") },
+		"callback":      func(_ *world.Site, ana *world.Visitor, callback string) *world.Page { return ana.Get(callback) },
+		"state missing": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Get("/auth/callback?code=x") },
+		"state unknown": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page {
+			return ana.Get("/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA")
+		},
+		"refused": func(_ *world.Site, ana *world.Visitor, callback string) *world.Page {
+			return ana.Get(answerWith(t, callback, "access_denied"))
+		},
+		"starts over": func(_ *world.Site, ana *world.Visitor, callback string) *world.Page {
+			return ana.Get(answerWith(t, callback, "temporarily_unavailable"))
+		},
+		"sign-out": func(_ *world.Site, ana *world.Visitor, _ string) *world.Page { return ana.Post("/auth/logout", nil) },
+		"expired": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			s.Advance(time.Hour / 2)
+			return ana.Get(callback)
+		},
+		"a used state": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			cookies := ana.Cookies()
+			ana.Get(callback)
+			for name, value := range cookies { // as if the other tabs had begun just now
+				ana.SetCookie(name, value)
+			}
+			return ana.Get(callback)
+		},
+		"a used state, its attempt gone": func(s *world.Site, ana *world.Visitor, callback string) *world.Page {
+			cookies := ana.Cookies()
+			ana.Get(callback)
+			for name, value := range cookies {
+				if !strings.HasSuffix(name, world.QueryOf(t, callback).Get("state")[:8]) {
+					ana.SetCookie(name, value)
+				}
+			}
+			return ana.Get(callback)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t)
+			ana := s.Visitor("ana")
+			var callback string
+			cookies := map[string]string{}
+			for range 24 {
+				tab := s.Visitor("ana")
+				callback = tab.ToCallback("/notes/" + strings.Repeat("7", 240))
+				for _, name := range tab.Attempts() {
+					cookies[name] = tab.Cookies()[name]
+				}
+			}
+			for name, value := range cookies {
+				ana.SetCookie(name, value)
+			}
+			ana.SetCookie("other", "o")
+			a := answer(s, ana, callback)
+			if n := attemptBytes(ana); n > 6<<10 {
+				t.Errorf("%v leaves %d bytes of attempts", a, n)
+			}
+		})
 	}
 }
 

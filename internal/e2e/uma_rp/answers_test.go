@@ -72,7 +72,7 @@ func rpRows() []rpRow {
 		{name: "need_info without a hint is pushed to", prepare: down(opserver.NeedInfoNoHint), method: "GET", status: 200, tokens: 2},
 		{name: "need_info with a malformed redirect_user", config: nobody, prepare: down(opserver.RedirectUserMalformed), method: "GET", tokens: 1, check: wantNeed(true)},
 		{name: "need_info forever", prepare: down(opserver.NeedInfoForever), method: "GET", tokens: 2, check: wantNeed(false), later: mended},
-		{name: "the ticket again", prepare: down(opserver.SameTicketBack), method: "GET", code: "ticket_reused", tokens: 1, later: mended},
+		{name: "the ticket again", config: func(w *world.Photoz) gatehouse.UMATransportConfig { return world.WhenAsked(w.ShopConfig("bob")) }, prepare: down(opserver.SameTicketBack), method: "GET", code: "ticket_reused", tokens: 1, later: mended},
 		{name: "a part is granted", prepare: down(opserver.PartialGrant), method: "DELETE", code: "too_many_rounds", tokens: 6, later: func(s *world.PrintShop) {
 			mended(s)
 			s.Must(s.Share("alice", s.AlbumID, "bob", "delete"))

@@ -7,7 +7,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
@@ -168,6 +172,109 @@ func TestUMAServerUnreachableFromThere(t *testing.T) {
 		resp := &http.Response{StatusCode: c.status, Header: http.Header{"Warning": {c.warning}}}
 		if got := gatehouse.IsUMAUnreachable(resp); got != c.want {
 			t.Errorf("%d %q: %v", c.status, c.warning, got)
+		}
+	}
+}
+
+// The body of a challenge is read within a bound of bytes and of time, and is
+// closed.
+func TestUMABodyOfAChallenge(t *testing.T) {
+	tests := map[string]struct {
+		body *slowBody
+		most int           // bytes read
+		took time.Duration // on the bubble's clock
+	}{
+		"short":                              {&slowBody{left: 100}, 100, 0},
+		"endless":                            {&slowBody{left: -1}, 64 << 10, 0},
+		"hangs":                              {&slowBody{left: 100, hangs: true}, 100, 250 * time.Millisecond},
+		"hangs and does not end when closed": {&slowBody{left: 100, hangs: true, deaf: true}, 100, 250 * time.Millisecond},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := world.NewShopScript(t)
+				tt.body.closed = make(chan struct{})
+				tt.body.done = t.Context().Done()
+				base := roundTrip(func(r *http.Request) (*http.Response, error) {
+					resp, err := w.Transport().RoundTrip(r)
+					if err == nil && resp.StatusCode == 401 {
+						resp.Body.Close()
+						resp.Body = tt.body
+					}
+					return resp, err
+				})
+				start := time.Now()
+				w.WantPicture(w.Client(gatehouse.UMATransportConfig{Base: base}), world.ShopScriptPhotos)
+				if took := time.Since(start); took != tt.took {
+					t.Errorf("took %v, want %v", took, tt.took)
+				}
+				if tt.body.read.Load() > int64(tt.most) {
+					t.Errorf("read %d bytes, want at most %d", tt.body.read.Load(), tt.most)
+				}
+				<-tt.body.closed
+			})
+		})
+	}
+}
+
+// slowBody is a body of so many bytes (-1: without end) that may hang at the
+// end, even when it is closed.
+type slowBody struct {
+	left        int
+	hangs, deaf bool
+	read        atomic.Int64
+	once        sync.Once
+	closed      chan struct{}
+	done        <-chan struct{}
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	n := len(p)
+	if b.left >= 0 {
+		n = min(n, b.left-int(b.read.Load()))
+	}
+	if n > 0 {
+		b.read.Add(int64(n))
+		return n, nil
+	}
+	if b.hangs && b.deaf {
+		<-b.done
+	} else if b.hangs {
+		<-b.closed
+	}
+	return 0, io.EOF
+}
+
+func (b *slowBody) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
+// untrusted_as names the resource server and both addresses whole, but nothing
+// that a hostile resource server puts into its own.
+func TestUMAUntrustedServerIsNamed(t *testing.T) {
+	w := world.NewShopScript(t)
+	c := w.Client(gatehouse.UMATransportConfig{})
+	w.WantPicture(c, world.ShopScriptPhotos)
+	const there = "https://as.example.org:8443/realms/" + "a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-" +
+		"a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name/"
+	for as, shown := range map[string]string{
+		there: there,
+		"https://evil.example/?token=rpt1&ticket=ticket-9": "https://evil.example/?token=…&ticket=…",
+	} {
+		w.ServePhotos(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("WWW-Authenticate", `UMA as_uri="`+as+`", ticket="ticket-9"`)
+			rw.WriteHeader(401)
+		})
+		_, _, err := world.Get(c, world.ShopScriptPhotos)
+		w.WantNoSecret(err)
+		for _, want := range []string{"photos.example.org", `"` + world.ShopScriptIssuer + `"`, `"` + shown + `"`} {
+			if gatehouse.ErrorCode(err) != "untrusted_as" || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v does not name %s", err, want)
+			}
+			if !strings.Contains(strings.ReplaceAll(w.Log(), `\"`, `"`), want) {
+				t.Errorf("the log does not name %s: %s", want, w.Log())
+			}
 		}
 	}
 }

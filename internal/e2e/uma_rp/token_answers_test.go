@@ -37,7 +37,9 @@ func TestUMARefusals(t *testing.T) {
 		"invalid_scope":            {world.Refused(400, "invalid_scope"), "uma_grant_refused", 1, 1},
 		"invalid_resource":         {world.Refused(400, "invalid_resource"), "uma_grant_refused", 1, 1},
 		"an unknown error":         {world.Refused(400, "remote_code"), "uma_grant_refused", 1, 1},
-		"no OAuth error":           {world.Raw(404, "<html>remote words</html>"), "uma_grant_refused", 1, 1},
+		"no OAuth error":           {world.Raw(400, "<html>remote words</html>"), "uma_grant_refused", 1, 1},
+		"nothing there":            {world.Raw(404, "<html>remote words</html>"), "endpoint_missing", 1, 1},
+		"401 without a word":       {world.Raw(401, ""), "client_refused", 1, 1},
 		"invalid_client":           {world.Refused(401, "invalid_client"), "client_refused", 1, 1},
 		"unauthorized_client":      {world.Refused(401, "unauthorized_client"), "client_refused", 1, 1},
 		"a redirect":               {world.Raw(302, ""), "as_unavailable", 1, 1},
@@ -86,7 +88,7 @@ func TestUMAUnknownMembers(t *testing.T) {
 	w.Permit = func(r *http.Request, token string) bool {
 		return token == "rpt2" && r.Method == "GET" || token == "rpt4"
 	}
-	c := w.Client(world.ForBob())
+	c := w.Client(world.WhenAsked(world.ForBob()))
 	w.WantPicture(c, world.ShopScriptPhotos)
 	r, err := http.NewRequest("DELETE", world.ShopScriptPhotos, nil)
 	if err != nil {
@@ -161,7 +163,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := w.Shop(w.Told(false), world.ForBob()).RoundTrip(r)
+		resp, err := w.Shop(w.Told(false), world.WhenAsked(world.ForBob())).RoundTrip(r)
 		if (resp == nil) == (err == nil) {
 			t.Fatalf("response %v, error %v", resp, err)
 		}
@@ -294,7 +296,7 @@ func TestUMATicketReused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := world.NewShopScript(t)
 			w.Answer = answer
-			w.WantCode(w.Client(world.ForBob()), world.ShopScriptPhotos, "ticket_reused")
+			w.WantCode(w.Client(world.WhenAsked(world.ForBob())), world.ShopScriptPhotos, "ticket_reused")
 			want := 1
 			if name == "the one before" {
 				want = 2

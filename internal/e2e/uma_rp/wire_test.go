@@ -36,7 +36,7 @@ func TestUMASecretsOnTheWire(t *testing.T) {
 		}
 		return world.Granted("rpt1", `"expires_in":300`)
 	}
-	w.WantPicture(w.Client(world.ForBob()), world.ShopScriptPhotos+"/albums/7")
+	w.WantPicture(w.Client(world.WhenAsked(world.ForBob())), world.ShopScriptPhotos+"/albums/7")
 	want := []string{"GET " + world.ShopScriptPhotos + "/albums/7", "POST https://as.example.org/odd/token-9", "POST https://as.example.org/odd/token-9", "GET " + world.ShopScriptPhotos + "/albums/7"}
 	if !slices.Equal(addresses, want) {
 		t.Errorf("requests %q, want %q", addresses, want)
@@ -46,12 +46,12 @@ func TestUMASecretsOnTheWire(t *testing.T) {
 // TestUMABudgetRP counts the cost of a client's request: requests of its own,
 // and those to the authorization server.
 func TestUMABudgetRP(t *testing.T) {
-	for name, push := range map[string]bool{"asked for claims": false, "PushFirst": true} {
+	for name, wait := range map[string]bool{"at once": false, "ClaimsWhenAsked": true} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewPrintShop(t)
 			s.Must(s.Share("alice", s.AlbumID, "bob", "view"))
 			c := s.ShopConfig("bob")
-			c.PushFirst = push
+			c.ClaimsWhenAsked = wait
 			shop := s.Client(c)
 			do := func(toSite int, want string) {
 				t.Helper()
@@ -61,9 +61,9 @@ func TestUMABudgetRP(t *testing.T) {
 					t.Errorf("%d requests to the site, %s; want %d, %s", n, s.Spent(), toSite, want)
 				}
 			}
-			exchanges := 2 // need_info, then with claims
-			if push {
-				exchanges = 1
+			exchanges := 1
+			if wait {
+				exchanges = 2 // need_info, then with claims
 			}
 			// Metadata of both kinds once an hour, plus the site's ticket and
 			// introspection.

@@ -109,31 +109,31 @@ func troubleRows() []rsRow {
 		{name: "introspection: our client refused", prepare: func(w *world.Photoz) {
 			w.Must(w.AddClient(opserver.Client{ID: "photoz", Secret: "another"}))
 			w.ExpirePATs()
-		}, request: with, status: 503, header: "trouble", calls: 3},
+		}, request: with, status: 503, header: "client_refused", calls: 3},
 		{name: "ticket: 503", prepare: fault(opserver.EndpointDown, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
 		{name: "ticket: a page", prepare: fault(opserver.HTMLAnswer, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
 		{name: "ticket: oversize", prepare: fault(opserver.HugeAnswer, opserver.EndpointPermission), request: without, status: 403, header: "Warning", calls: 1},
 		{name: "ticket: nobody listens", prepare: offline, request: without, status: 403, header: "Warning"},
-		{name: "ticket: PAT refused with 401", prepare: patOf(401), request: without, status: 401, header: "ticket", calls: 3},
-		{name: "ticket: PAT refused with 403", prepare: patOf(403), request: without, status: 401, header: "ticket", calls: 3},
-		{name: "ticket: PAT refused with 406", prepare: patOf(406), request: without, status: 401, header: "ticket", calls: 3},
-		{name: "ticket: PAT refused with an odd 400", prepare: patOf(400), request: without, status: 401, header: "ticket", calls: 3},
+		{name: "ticket: PAT refused with 401", prepare: patOf(401), request: without, status: 401, header: "ticket", calls: 4},
+		{name: "ticket: PAT refused with 403", prepare: patOf(403), request: without, status: 401, header: "ticket", calls: 4},
+		{name: "ticket: PAT refused with 406", prepare: patOf(406), request: without, status: 401, header: "ticket", calls: 4},
+		{name: "ticket: PAT refused with an odd 400", prepare: patOf(400), request: without, status: 401, header: "ticket", calls: 4},
 		{name: "ticket: PAT refused, and no other", prepare: func(w *world.Photoz) { w.ExpirePATs(); fault(opserver.ClientRefused)(w) },
 			request: without, status: 403, header: "Warning", calls: 2},
-		{name: "ticket: PAT lost", prepare: fault(opserver.LostPAT), request: without, status: 401, header: "ticket", calls: 3},
+		{name: "ticket: PAT lost", prepare: fault(opserver.LostPAT), request: without, status: 401, header: "ticket", calls: 4},
 		{name: "ticket: invalid_resource_id", prepare: func(w *world.Photoz) { w.ForgetResource(w.Resources("photoz")[0].ID) },
 			request: without, status: 401, header: "ticket", calls: 4},
 		{name: "ticket: invalid_resource_id, and it cannot be registered", prepare: func(w *world.Photoz) {
 			w.ForgetResource(w.Resources("photoz")[0].ID)
 			fault(opserver.EndpointDown, opserver.EndpointResource)(w)
 		}, request: without, status: 403, header: "Warning", calls: 2},
-		{name: "ticket: invalid_scope", prepare: shrink, request: without, status: 401, header: "ticket", calls: 3},
+		{name: "ticket: invalid_scope", prepare: shrink, request: without, status: 401, header: "ticket", calls: 4},
 		{name: "ticket: with padding", prepare: fault(opserver.TicketWithPadding), request: without, status: 401, header: "ticket", calls: 1},
 		{name: "ticket: of 8 KiB", prepare: fault(opserver.LongTicket), request: without, status: 401, header: "ticket", calls: 1},
 		{name: "metadata: nobody listens, no token", cold: true, prepare: offline, request: without, status: 403, header: "Warning"},
 		{name: "metadata: nobody listens, token", cold: true, prepare: offline, request: with, status: 503, header: "trouble"},
 		{name: "metadata: another issuer, no token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: without, status: 403, header: "Warning", calls: 1},
-		{name: "metadata: another issuer, token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: with, status: 503, header: "trouble", calls: 1},
+		{name: "metadata: another issuer, token", cold: true, prepare: fault(opserver.MetadataIssuerMismatch), request: with, status: 503, header: "metadata_issuer_mismatch", calls: 1},
 		{name: "not registered yet", cold: true, request: without, status: 401, header: "ticket", calls: 6},
 	}
 }
@@ -226,6 +226,8 @@ func wantHeader(w *world.Photoz, answer *httptest.ResponseRecorder, header strin
 		if answer.Header().Get("Warning") != world.Unreachable {
 			w.T.Errorf("Warning %q", answer.Header().Get("Warning"))
 		}
+	case "client_refused", "metadata_issuer_mismatch":
+		world.WantMistake(w.T, answer, header)
 	default:
 		if answer.Header().Get("WWW-Authenticate") != "" && answer.Code != http.StatusUnauthorized && answer.Code != http.StatusBadRequest ||
 			answer.Header().Get("Warning") != "" {

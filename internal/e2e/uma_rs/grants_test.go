@@ -3,6 +3,7 @@ package uma_rs_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func TestOwnerGrants(t *testing.T) {
 	w := world.NewPhotoz(t)
 	w.SetTokenLifetime(10 * time.Minute)
 	g := w.Grants(nil)
-	rs := w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g})
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100, PAT: g})
 	h := world.Photos(rs.UMAProtect(album7.AllOf("view")))
 
 	// Nobody has let us in yet.
@@ -474,5 +475,100 @@ func TestOwnerGrantsSameRefreshToken(t *testing.T) {
 	}
 	if !slices.Equal(sent, []any{refresh, refresh}) {
 		t.Error("a refresh token other than the stored one was sent")
+	}
+}
+
+// foreignPAT is a PATSource that says whose tokens it has.
+type foreignPAT struct {
+	gatehouse.PATSource
+	issuer string
+}
+
+func (f foreignPAT) Issuer() string { return f.issuer }
+
+// TestOwnerGrantsOfAnother: wherever an OwnerGrants is given, it must be of the
+// same issuer and client. Otherwise one server's tokens would go to another.
+func TestOwnerGrantsOfAnother(t *testing.T) {
+	w, other := world.TwoServers(t, opserver.RPTOptions{})
+	make := func(p *gatehouse.Provider, c gatehouse.Client) *gatehouse.OwnerGrants {
+		g, err := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{Client: c})
+		w.Must(err)
+		return g
+	}
+	p := w.Process()
+	ours := make(p, world.PhotozClient)
+	for name, c := range map[string]struct {
+		pat  gatehouse.PATSource
+		want string
+	}{
+		"ours":                       {ours, ""},
+		"made from another Provider": {make(w.Provider(), world.PhotozClient), ""},
+		"another issuer":             {make(other.Process(), world.PhotozClient), "as-b.test"},
+		"another client":             {make(p, world.ShopClient), "printshop"},
+		"zero":                       {&gatehouse.OwnerGrants{}, "NewOwnerGrants"},
+		"nil in an interface":        {(*gatehouse.OwnerGrants)(nil), "NewOwnerGrants"},
+		"no issuer":                  {struct{ gatehouse.PATSource }{ours}, ""},
+		"source of ours":             {foreignPAT{ours, w.Issuer()}, ""},
+		"source of another":          {foreignPAT{ours, other.Issuer()}, "as-b.test"},
+		"around another":             {struct{ *gatehouse.OwnerGrants }{make(other.Process(), world.PhotozClient)}, "as-b.test"},
+	} {
+		_, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient, PAT: c.pat})
+		wantProblem(t, name, err, "PAT: ", c.want)
+		grants, is := c.pat.(*gatehouse.OwnerGrants)
+		if !is || grants == nil { // nil means none
+			continue
+		}
+		_, err = gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: world.PhotozClient, RedirectURL: world.PhotozOrigin + "/auth/callback", OwnerGrants: grants})
+		wantProblem(t, name, err, "OwnerGrants: ", c.want)
+	}
+}
+
+// wantProblem checks that a constructor names the field and the reason, or
+// accepts its arguments if want is "".
+func wantProblem(t *testing.T, name string, err error, field, want string) {
+	t.Helper()
+	if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), field) || !strings.Contains(err.Error(), want)) {
+		t.Errorf("%s: %v, want %s%s", name, err, field, want)
+	}
+}
+
+// TestOwnerGrantsPut: who has an owner's refresh token already puts it in, and
+// the owner need not come back.
+func TestOwnerGrantsPut(t *testing.T) {
+	w := world.NewPhotoz(t)
+	before := &grantStore{}
+	from := w.Grants(before)
+	w.Agree(from, "alice")
+	var had struct{ Refresh string }
+	w.Must(json.Unmarshal(before.values[w.Issuer()+" alice"], &had))
+
+	store := &grantStore{}
+	g := w.Grants(store)
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{PAT: g}).UMAProtect(album7.AllOf("view")))
+	world.WantUnreachable(t, world.Send(h, "GET", "/", ""))
+	w.Must(g.Put(t.Context(), "alice", gatehouse.NewSecret(had.Refresh)))
+	if has, err := g.Has(t.Context(), "alice"); !has || err != nil {
+		t.Errorf("Has: %v, %v", has, err)
+	}
+	w.Reset()
+	w.WantTicket(world.Send(h, "GET", "/", ""))
+	if n := w.CountToken("refresh_token"); n != 1 {
+		t.Errorf("%d refreshes, want 1", n)
+	}
+	for name, c := range map[string]struct {
+		owner, token string
+	}{"no owner": {"", "x"}, "no token": {"alice", ""}, "a huge token": {"alice", strings.Repeat("x", 17<<10)}} {
+		if err := g.Put(t.Context(), c.owner, gatehouse.NewSecret(c.token)); gatehouse.ErrorCode(err) != "internal" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A token that the server does not know ends like any grant.
+	w.Must(g.Put(t.Context(), "alice", gatehouse.NewSecret("long-gone")))
+	if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); gatehouse.ErrorCode(err) != "owner_grant_missing" || len(store.values) != 0 {
+		t.Errorf("an unknown token: %v, %d stored", err, len(store.values))
+	}
+	store.err = errors.New("no disk")
+	if err := g.Put(t.Context(), "alice", gatehouse.NewSecret("x")); gatehouse.ErrorCode(err) != "grant_store_unavailable" {
+		t.Errorf("store down: %v", err)
 	}
 }

@@ -321,3 +321,30 @@ func TestUMAKeycloakNamesByCase(t *testing.T) {
 		t.Errorf("left are %q", got)
 	}
 }
+
+// TestUMAKeycloakLongTicket tests K25: a ticket of more than 4,000 characters is
+// passed on, but the log says that Keycloak will ignore it. Other servers take
+// it up to 4 KiB without a word.
+func TestUMAKeycloakLongTicket(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy string // only a Keycloak has this endpoint
+		length int
+		want   string
+	}{
+		"Keycloak, 4000":   {`,"policy_endpoint":"https://as.example.org/policy"`, 4000, ""},
+		"Keycloak, 4001":   {`,"policy_endpoint":"https://as.example.org/policy"`, 4001, "Keycloak ignores"},
+		"standard, 4001":   {"", 4001, ""},
+		"standard, beyond": {"", 4097, "too long for proxies"},
+	} {
+		s := world.NewScript(t, c.policy)
+		s.Says("POST /perm", 201, `{"ticket":"`+strings.Repeat("x", c.length)+`"}`)
+		h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view")))
+		if a := world.Send(h, "GET", "/", ""); a.Code != 401 {
+			t.Errorf("%s: %d", name, a.Code)
+		}
+		codes := s.EventsOf(gatehouse.EventTrouble)
+		if (len(codes) > 0) != (c.want != "") || !strings.Contains(s.Log(), c.want) {
+			t.Errorf("%s: %q in %s, want %q", name, codes, s.Log(), c.want)
+		}
+	}
+}

@@ -17,7 +17,7 @@ func TestUR12_PATExpiresUnderLoad(t *testing.T) {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			w := world.NewPhotoz(t)
 			w.Must(w.SetPATRefusal(status))
-			h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+			h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100}).UMAProtect(world.AlbumRules()))
 			w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 			w.Reset()
 			w.ExpirePATs()

@@ -101,6 +101,18 @@ func TestUMARegisterRace(t *testing.T) {
 	}
 }
 
+// TestUMARegisterRaceKeepsOthers: who loses deletes only what it has made
+// itself. A resource that was there before may be shared already.
+func TestUMARegisterRaceKeepsOthers(t *testing.T) {
+	w := world.NewPhotoz(t)
+	there, err := w.ResourceServer(gatehouse.ResourceServerConfig{}).Register(t.Context(), world.Albums)
+	w.Must(err)
+	out, err := w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: &idStore{race: "r-winner"}}).Register(t.Context(), there)
+	if left := w.Resources("photoz"); err != nil || out.ID != "r-winner" || len(left) != 1 || left[0].ID != there.ID {
+		t.Errorf("%q, %v, left over %v; want the winner's id, and the other kept", out.ID, err, left)
+	}
+}
+
 // TestUMARegisterShares: parallel calls in several processes with one store
 // make one resource that all of them use.
 func TestUMARegisterShares(t *testing.T) {
@@ -252,7 +264,7 @@ func TestUMARegisterErrors(t *testing.T) {
 // once for all who notice.
 func TestUMA_ResourceLost(t *testing.T) {
 	w := world.NewPhotoz(t)
-	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{MaxTicketCalls: 100}).UMAProtect(world.AlbumRules()))
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 	old := w.Resources("photoz")[0].ID
 	w.ForgetResource(old)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"example.com/gatehouse"
@@ -29,7 +30,7 @@ func TestUMARegistrationTrouble(t *testing.T) {
 	}{
 		"the list fails":                 {world.Albums, []says{{"GET /res", 500, `[]`}}, "provider_unavailable", 0},
 		"the list is not an array":       {world.Albums, []says{{"GET /res", 200, `{"ids":[]}`}}, "registration_failed", 0},
-		"the list is refused":            {world.Albums, []says{{"GET /res", 404, ``}}, "provider_unavailable", 0},
+		"the list is refused":            {world.Albums, []says{{"GET /res", 404, ``}}, "endpoint_missing", 0},
 		"a description fails":            {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 500, mine}}, "provider_unavailable", 0},
 		"a description is not an object": {world.Albums, []says{{"GET /res", 200, `["r-1"]`}, {"GET /res/r-1", 200, `[]`}}, "registration_failed", 0},
 		"odd ids are passed over":        {world.Albums, []says{{"GET /res", 200, `["..","a\u0000","r-1"]`}, {"GET /res/r-1", 200, mine}}, "", 0},
@@ -38,7 +39,9 @@ func TestUMARegistrationTrouble(t *testing.T) {
 		"an update is refused":           {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 409, ``}}, "provider_unavailable", 0},
 		"gone before the update":         {kept, []says{{"GET /res/r-1", 200, other}, {"PUT /res/r-1", 404, ``}, {"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"r-2"}`}}, "", 1},
 		"creating fails":                 {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 500, `{"_id":"r-1"}`}}, "provider_unavailable", 1},
-		"creating is refused":            {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "provider_unavailable", 1},
+		"creating is refused":            {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 404, ``}}, "endpoint_missing", 1},
+		"our client may not":             {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 403, `{"error":"insufficient_scope"}`}}, "client_refused", 2},
+		"another media type":             {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 405, ``}}, "endpoint_missing", 1},
 		"created, without a sound id":    {world.Albums, []says{{"GET /res", 200, `[]`}, {"POST /res", 201, `{"_id":"a/../\u0000"}`}}, "registration_failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +82,28 @@ func TestUMANoRegistrationEndpoint(t *testing.T) {
 	}
 }
 
+// TestUMAMetadataByHand: metadata written by hand serve as far as they go, if
+// the server publishes nothing about UMA.
+func TestUMAMetadataByHand(t *testing.T) {
+	s := world.NewScript(t)
+	s.Says("GET /.well-known/uma2-configuration", 404, "")
+	s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`)
+	p := s.Provider(func(c *gatehouse.ProviderConfig) {
+		c.Metadata = &gatehouse.Metadata{IntrospectionEndpoint: world.ScriptIssuer + "/look"}
+	})
+	rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient})
+	s.Must(err)
+	h := world.Photos(rs.UMAProtect(one.AllOf("view")))
+	if a := world.Send(h, "GET", "/", "token"); !world.Served(a) {
+		t.Errorf("with a token: %d %s", a.Code, a.Body)
+	}
+	answer := world.Send(h, "GET", "/", "")
+	world.WantUnreachable(t, answer)
+	if !strings.Contains(answer.Body.String(), "ticket_misconfigured") || !strings.Contains(s.Log(), "no permission_endpoint") {
+		t.Errorf("without a token: %s", answer.Body)
+	}
+}
+
 // patSource returns what a test says.
 type patSource func(refused gatehouse.Secret) (gatehouse.Secret, error)
 
@@ -96,11 +121,11 @@ func TestUMAPATSourceTrouble(t *testing.T) {
 	}{
 		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "pat_unavailable", 0},
 		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "pat_unavailable", 0},
-		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "provider_unavailable", 1},
+		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "client_refused", 1},
 		"no other, error": {func(refused gatehouse.Secret) (gatehouse.Secret, error) {
 			return oneThen(refused, errors.New("db: away"))
 		}, "pat_unavailable", 1},
-		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "provider_unavailable", 2},
+		"another, refused": {func(refused gatehouse.Secret) (gatehouse.Secret, error) { return oneThen(refused, nil) }, "client_refused", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewScript(t)

@@ -56,6 +56,13 @@ func NewPhotoz(t testing.TB) *Photoz {
 	return photoz(New(t, PhotozIssuer))
 }
 
+// NewPhotozKeycloak is [NewPhotoz] with a server that speaks UMA as Keycloak
+// does.
+func NewPhotozKeycloak(t testing.TB) *Photoz {
+	t.Helper()
+	return photoz(NewKeycloak(t, PhotozIssuer))
+}
+
 // NewPhotozListening makes a photo site whose authorization server listens on
 // loopback.
 func NewPhotozListening(t testing.TB) *Photoz {
@@ -299,6 +306,21 @@ func WantTrouble(t testing.TB, r *httptest.ResponseRecorder) {
 	t.Helper()
 	if r.Code != http.StatusServiceUnavailable || r.Header().Get("Retry-After") == "" {
 		t.Errorf("answer %d, Retry-After %q; want 503 and Retry-After", r.Code, r.Header().Get("Retry-After"))
+	}
+	if Served(r) {
+		t.Error("the handler ran although nobody could say whether it may")
+	}
+}
+
+// WantMistake is WantTrouble for what somebody has to mend first, so that nobody
+// is told to come back later.
+func WantMistake(t testing.TB, r *httptest.ResponseRecorder, code string) {
+	t.Helper()
+	if r.Code != http.StatusServiceUnavailable || r.Header().Get("Retry-After") != "" || !strings.Contains(r.Body.String(), `"`+code+`"`) {
+		t.Errorf("answer %d, Retry-After %q, body %s; want 503, no Retry-After and %s", r.Code, r.Header().Get("Retry-After"), r.Body, code)
+	}
+	if r.Header().Get("Warning") != Unreachable {
+		t.Errorf("Warning %q", r.Header().Get("Warning"))
 	}
 	if Served(r) {
 		t.Error("the handler ran although nobody could say whether it may")

@@ -172,7 +172,13 @@ func (w *ShopScript) Tokens() (all []string) {
 // Told is a provider with given metadata, whose addresses nobody can guess.
 // Those of Keycloak have a policy endpoint and none for claims.
 func (w *ShopScript) Told(keycloak bool) *gatehouse.Provider {
-	md := &gatehouse.Metadata{
+	md := ShopScriptMetadata(keycloak)
+	return w.Provider(func(c *gatehouse.ProviderConfig) { c.Metadata = &md })
+}
+
+// ShopScriptMetadata is the metadata of such a provider.
+func ShopScriptMetadata(keycloak bool) gatehouse.Metadata {
+	md := gatehouse.Metadata{
 		TokenEndpoint:             shopScriptServer + shopScriptToken,
 		PermissionEndpoint:        shopScriptServer + "/odd/perm-3",
 		ClaimsInteractionEndpoint: shopScriptServer + "/odd/claims-1",
@@ -180,7 +186,7 @@ func (w *ShopScript) Told(keycloak bool) *gatehouse.Provider {
 	if keycloak {
 		md.ClaimsInteractionEndpoint, md.PolicyEndpoint = "", shopScriptServer+"/odd/policy-2"
 	}
-	return w.Provider(func(c *gatehouse.ProviderConfig) { c.Metadata = md })
+	return md
 }
 
 // Shop makes the transport under test.
@@ -209,6 +215,12 @@ func ForBob() gatehouse.UMATransportConfig {
 			return gatehouse.ClaimToken{Token: gatehouse.NewSecret(ShopScriptIDToken)}, nil
 		},
 	}
+}
+
+// WhenAsked is a config that pushes its claims only when asked.
+func WhenAsked(c gatehouse.UMATransportConfig) gatehouse.UMATransportConfig {
+	c.ClaimsWhenAsked = c.Claims != nil
+	return c
 }
 
 // WantPicture fails the test unless the address is served.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,10 +212,16 @@ func (s *Site) WantRefusal(a *Page, status int) {
 	if got := a.Header().Get("Cache-Control"); got != "no-store" {
 		s.T.Errorf("Cache-Control %q on a refusal, want no-store", got)
 	}
-	if retry := a.Header().Get("Retry-After"); (retry != "") != (status == http.StatusServiceUnavailable) {
-		s.T.Errorf("Retry-After %q with status %d", retry, status)
+	waits := status == http.StatusServiceUnavailable && !slices.Contains(mistakes, s.LastCode())
+	if retry := a.Header().Get("Retry-After"); (retry != "") != waits {
+		s.T.Errorf("Retry-After %q with status %d, %s", retry, status, s.LastCode())
 	}
 }
+
+// mistakes are the codes of what somebody has to mend, so that trying again
+// later does not help.
+var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "record_too_large",
+	"endpoint_missing", "keys_unusable", "userinfo_refused"}
 
 // WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing
 // set, and the given number of token requests.

@@ -30,13 +30,12 @@ var Start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // Keys are the keys of all servers in these tests, because making an RSA key
 // takes longer than most of the tests.
-var Keys = sync.OnceValue(makeKeys)
+var Keys = sync.OnceValue(func() []jose.JSONWebKey { return made(opserver.KnownKeys()) })
 
 // otherKeys take turns with Keys.
-var otherKeys = sync.OnceValue(makeKeys)
+var otherKeys = sync.OnceValue(func() []jose.JSONWebKey { return made(opserver.MakeKeys()) })
 
-func makeKeys() []jose.JSONWebKey {
-	keys, err := opserver.MakeKeys()
+func made(keys []jose.JSONWebKey, err error) []jose.JSONWebKey {
 	if err != nil {
 		panic(err)
 	}
@@ -79,6 +78,13 @@ type Call struct {
 func New(t testing.TB, issuer string) *World {
 	t.Helper()
 	op := middlewaretest.NewOffline(t, issuer)
+	return from(t, op, op.Transport())
+}
+
+// NewKeycloak is [New] with a server that speaks UMA as Keycloak does.
+func NewKeycloak(t testing.TB, issuer string) *World {
+	t.Helper()
+	op := middlewaretest.NewOfflineKeycloak(t, issuer)
 	return from(t, op, op.Transport())
 }
 

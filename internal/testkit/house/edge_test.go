@@ -3,6 +3,7 @@ package house_test
 import (
 	"fmt"
 	"go/ast"
+	"go/types"
 	"maps"
 	"slices"
 	"strconv"
@@ -100,6 +101,74 @@ func troubles(t *testing.T, tr *tree) []string {
 	return append(out, compareRows(errorsDoc, "trouble", rows, found)...)
 }
 
+func TestLevelsDoc(t *testing.T) { hold(t, levels) }
+
+// levels checks the table headed "Level": each code of the map levels stands in
+// the row of its level, and no other code stands there.
+func levels(t *testing.T, tr *tree) []string {
+	tables, out := tr.docTables(t, errorsDoc)
+	rows := map[string][]docRow{}
+	for _, table := range tables {
+		if table.head[0] != "Level" {
+			continue
+		}
+		for _, row := range table.rows {
+			for _, code := range spans(row.cells[len(row.cells)-1]) {
+				rows[row.cells[0]+" "+code] = append(rows[row.cells[0]+" "+code], row)
+			}
+		}
+	}
+	found, named := map[string]string{}, map[string]string{}
+	files := tr.rootFiles(t)
+	for _, f := range files {
+		for _, c := range f.constants() {
+			if lit, ok := c.value.(*ast.BasicLit); ok {
+				named[c.name], _ = strconv.Unquote(lit.Value)
+			}
+		}
+	}
+	for _, f := range files {
+		eachValue(f, func(name string, lit *ast.CompositeLit) {
+			if id := baseType(lit.Type); id != nil && id.Name == "kind" {
+				named[name+".code"], _, _ = kindOf(lit, named)
+			}
+		})
+	}
+	for _, f := range files {
+		eachValue(f, func(name string, lit *ast.CompositeLit) {
+			if name != "levels" {
+				return
+			}
+			for _, e := range lit.Elts {
+				pair, ok := e.(*ast.KeyValueExpr)
+				if !ok {
+					continue
+				}
+				key, level := types.ExprString(pair.Key), strings.ToUpper(strings.TrimPrefix(types.ExprString(pair.Value), "slog.Level"))
+				found[level+" "+named[key]] = fmt.Sprintf("%s:%d", f.name, f.line(pair.Pos()))
+			}
+		})
+	}
+	return append(out, compareRows(errorsDoc, "level", rows, found)...)
+}
+
+// eachValue calls use for each variable of a file whose value is a composite
+// literal.
+func eachValue(f goFile, use func(name string, lit *ast.CompositeLit)) {
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, e := range v.Values {
+			if lit, ok := e.(*ast.CompositeLit); ok {
+				use(v.Names[i].Name, lit)
+			}
+		}
+		return true
+	})
+}
+
 // TestEdgeGuardsReportProblems gives both guards something to find.
 func TestEdgeGuardsReportProblems(t *testing.T) {
 	const pkg = "package gatehouse\n\n"
@@ -116,6 +185,15 @@ func TestEdgeGuardsReportProblems(t *testing.T) {
 		}
 	}
 	const doc = "| Code | Status |\n|---|---|\n| `used` | 503 |\n\n| Trouble | What |\n|---|---|\n| `used` | x |\n| `gone` | x |\n"
+	const table = "| Level | Codes |\n|---|---|\n| ERROR | `a`, `b` |\n| INFO | `c` |\n"
+	source := pkg + "const c = \"c\"\n\nvar errA, errB = kind{\"a\", 500, c}, kind{\"b\", 400, c}\n\n" +
+		"var levels = map[string]slog.Level{errA.code: slog.LevelError, errB.code: slog.LevelInfo, c: slog.LevelInfo}\n"
+	leveled := sampleTree(t, "b.go", source)
+	leveled.fs.(fstest.MapFS)[errorsDoc] = &fstest.MapFile{Data: []byte(table)}
+	leveled.files = append(leveled.files, errorsDoc)
+	if got := levels(t, leveled); len(got) != 2 || !strings.Contains(got[0], "level INFO b has no row") || !strings.Contains(got[1], "level ERROR b is not in the source") {
+		t.Errorf("%q", got)
+	}
 	tr := sampleTree(t, "b.go", pkg+"const (\n\ttroubleA = \"used\"\n\ttroubleB = \"new\"\n)\n")
 	tr.fs.(fstest.MapFS)[errorsDoc] = &fstest.MapFile{Data: []byte(doc)}
 	tr.files = append(tr.files, errorsDoc)

@@ -25,7 +25,7 @@ var sample = map[string]string{
 	".servers/broken.go":     "ignored by .gitignore",
 	"testdata/broken.go":     "ignored by the go command",
 	"kit/kit.go":             "// Package kit is a sample.\npackage kit\n\nimport _ \"golang.org/x/oauth2/jwt\"\n",
-	"README.md":              "# A `house`, really\n\n[up](docs/a.md#to-do-or-not-1) [here](#a-house-really) [web](https://example.org/x)\n",
+	"README.md":              "# A `house`, really\n\n```go\npackage in\n…\n\"testing/synctest\"\n\"time\"\n```\n[up](docs/a.md#to-do-or-not-1) [here](#a-house-really) [web](https://example.org/x)\n",
 	"docs/a.md":              "## To do, or not\n## To do, or not\n\n```\n[no](link)\n# heading\n```\n`[no](link)` <img src=\"../img/a.png\">\n\n[ref]: ../oxd\n",
 	designDoc:                "| Room | What it is | Must not know |\n|---|---|---|\n| `internal/...` | engines | `./...` but `internal/...` |\n| `.` | root | `oxd`, `golang.org/x/oauth2/jwt` |\n\n### The rooms of the root\n\n1. `api*.go`: low,\n   `low.go`\n2. `go.go`: high\n",
 	"img/a.png":              "\x89PNG\x00/ro" + "ot/x",
@@ -36,6 +36,7 @@ var guards = map[string]guard{
 	"directRequirements": directRequirements, "knownImports": knownImports, "direction": direction,
 	"walls": walls, "rooms": rooms, "homesOfTests": homesOfTests, "noClocks": noClocks,
 	"nestedModules": nestedModules, "noMachinePaths": noMachinePaths, "goodLinks": goodLinks,
+	"quotedCode": quotedCode,
 }
 
 // sampleTree is the sample with some files replaced. An empty name changes
@@ -67,6 +68,10 @@ func TestGuardsReportProblems(t *testing.T) {
 	mod := sample["go.mod"]
 	nested := sample["interop/go.mod"]
 	for _, c := range []struct{ guard, file, text, want string }{
+		{"quotedCode", "README.md", "```go\nfunc gone() {}\n```\n", "README.md:1: no .go file has these lines"},
+		{"quotedCode", "README.md", "```go\npackage kit\n…\n// Package kit is a sample.\n```\n", "README.md:1"},
+		{"quotedCode", "README.md", "```go\nimport (\n\"time\"\n```\n", "README.md:1"},
+		{"quotedCode", "README.md", "```js\npackage kit\n```\n", "no .js file"},
 		{"apiSize", "b.go", pkg + "const (\n" + names(maxNames) + ")\n", "exports 151 names"},
 		{"docComments", "b.go", pkg + "func Bare() {}\n", "b.go:3: Bare has no doc comment"},
 		{"docComments", "b.go", pkg + "// T is one.\ntype T struct {\n\tA int // yes\n\tB int\n\n\tC int\n}\n", "b.go:8: C has no"},

@@ -66,7 +66,7 @@ func newWorld(t *testing.T, path string) *world {
 
 // sharedKeys sign in all of these tests, because making an RSA key takes longer
 // than most of the tests.
-var sharedKeys = sync.OnceValues(opserver.MakeKeys)
+var sharedKeys = sync.OnceValues(opserver.KnownKeys)
 
 // newWorldWith adds issuer, clock, title and keys to the config.
 func newWorldWith(t *testing.T, c opserver.Config, path string) *world {

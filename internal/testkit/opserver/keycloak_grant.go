@@ -2,14 +2,25 @@ package opserver
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 )
 
+// longestParameter is how many characters a ticket or rpt may have. Longer ones
+// are ignored (K25).
+const longestParameter = 4000
+
 // umaGrant turns a ticket into an RPT.
 func (s keycloak) umaGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+	form = maps.Clone(form)
+	for _, name := range []string{"ticket", "rpt"} {
+		if len(form.Get(name)) > longestParameter {
+			form.Del(name)
+		}
+	}
 	if !form.Has("ticket") { // K12: audience and permission without a ticket are not supported here
 		return nil, badRequest("invalid_request", "a ticket is required")
 	}

@@ -96,8 +96,9 @@ func (s keycloak) serveResource(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent) // where the specification has 200 and a body (K3)
 }
 
-// replace implements K3: members that are left out are reset, except
-// attributes, and the owner stays.
+// replace implements K3 and K26: members that are left out are reset, except
+// attributes, and the owner stays. What was decided about a scope that is left
+// out is lost for good.
 func (s keycloak) replace(w http.ResponseWriter, r *http.Request, v *resource) *apiError {
 	doc, scopes, bad := readKeycloakDescription(w, r)
 	if bad != nil {
@@ -118,6 +119,12 @@ func (s keycloak) replace(w http.ResponseWriter, r *http.Request, v *resource) *
 		doc["attributes"] = kept
 	}
 	v.doc, v.scopes = doc, scopes
+	for _, decided := range []map[string][]string{v.shares, v.denied} {
+		for who, had := range decided {
+			decided[who] = slices.DeleteFunc(slices.Clone(had), func(scope string) bool { return !contains(scopes, scope) })
+		}
+		maps.DeleteFunc(decided, func(_ string, left []string) bool { return len(left) == 0 })
+	}
 	return nil
 }
 

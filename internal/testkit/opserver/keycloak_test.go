@@ -1,6 +1,7 @@
 package opserver_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -117,4 +118,56 @@ func TestKeycloakPATsEnd(t *testing.T) {
 			t.Errorf("%s ends a token that is not a PAT", name)
 		}
 	}
+}
+
+// TestKeycloakLongParameters: a ticket or an rpt above 4,000 characters is
+// ignored (K25).
+func TestKeycloakLongParameters(t *testing.T) {
+	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
+	pat := w.pat("alice")
+	at := w.endpoint("resource_registration_endpoint")
+	var all []string
+	for i := range 60 {
+		made := w.rs(pat, http.MethodPost, at, fmt.Sprintf(`{"name":"album %d","resource_scopes":["view"]}`, i))
+		made.want(t, 201, "")
+		id := str(made.json["_id"])
+		w.must(w.Share("alice", id, "bob", "view"))
+		all = append(all, fmt.Sprintf(`{"resource_id":%q,"resource_scopes":["view"]}`, id))
+	}
+	ticket := func(n int) string {
+		made := w.rs(pat, http.MethodPost, w.endpoint("permission_endpoint"), "["+strings.Join(all[:n], ",")+"]")
+		made.want(t, 201, "")
+		return str(made.json["ticket"])
+	}
+	long := ticket(60)
+	if len(long) <= 4000 {
+		t.Fatalf("the long ticket has %d characters", len(long))
+	}
+	w.exchange(long, w.claim("bob")...).want(t, 400, "invalid_request")
+	w.exchange(ticket(2), w.claim("bob")...).want(t, 200, "")
+	with := append(w.claim("bob"), "rpt", strings.Repeat("x", 4001))
+	w.exchange(ticket(2), with...).want(t, 200, "")
+	with[len(with)-1] = strings.Repeat("x", 4000)
+	w.exchange(ticket(2), with...).want(t, 403, "invalid_rpt")
+}
+
+// TestKeycloakUpdateDrops: an update drops uris and displayName if they are
+// left out, but not attributes. A scope that is left out loses for good what
+// was decided about it (K26).
+func TestKeycloakUpdateDrops(t *testing.T) {
+	w := newWorldWith(t, opserver.Config{Dialect: opserver.Keycloak}, "")
+	pat := w.pat("alice")
+	at := w.endpoint("resource_registration_endpoint")
+	made := w.rs(pat, http.MethodPost, at, `{"name":"album","displayName":"My album","uris":["/a"],"attributes":{"k":["v"]},"resource_scopes":["view","print"]}`)
+	made.want(t, 201, "")
+	id := str(made.json["_id"])
+	w.must(w.Share("alice", id, "bob", "view", "print"))
+	w.rs(pat, http.MethodPut, at+"/"+id, `{"name":"album","resource_scopes":["view"]}`).want(t, 204, "")
+	have := w.rs(pat, http.MethodGet, at+"/"+id, "").json
+	if uris, _ := have["uris"].([]any); len(uris) > 0 || have["displayName"] != nil || fmt.Sprint(have["attributes"]) != "map[k:[v]]" {
+		t.Errorf("after the update: %v", have)
+	}
+	w.rs(pat, http.MethodPut, at+"/"+id, `{"name":"album","resource_scopes":["view","print"]}`).want(t, 204, "")
+	w.exchange(w.ticket(pat, id, "print"), w.claim("bob")...).want(t, 403, "access_denied")
+	w.exchange(w.ticket(pat, id, "view"), w.claim("bob")...).want(t, 200, "")
 }

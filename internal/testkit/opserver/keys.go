@@ -6,7 +6,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
+	_ "embed" // knownRSA
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"slices"
@@ -36,6 +39,29 @@ func MakeKeys() ([]jose.JSONWebKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	return keysWith(r)
+}
+
+// knownRSA is a key that everybody knows.
+//
+//go:embed testdata/rsa.pem
+var knownRSA []byte
+
+// KnownKeys is [MakeKeys] for tests. It saves the time for an RSA key by taking
+// one that stands in the repository, and so proves nothing to anybody.
+func KnownKeys() ([]jose.JSONWebKey, error) {
+	block, _ := pem.Decode(knownRSA)
+	if block == nil {
+		return nil, errors.New("opserver: the known key is no PEM")
+	}
+	r, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	return keysWith(r)
+}
+
+func keysWith(r *rsa.PrivateKey) ([]jose.JSONWebKey, error) {
 	e, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action "+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action "+
 		strings.Join(append([]string{"'self'"}, origins...), " "))
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin") // no-referrer would make a form's Origin null
@@ -125,14 +125,18 @@ func (s *Server) serveStyle(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) serveHome(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, s.url(pathInbox), http.StatusSeeOther)
+	to := s.url(pathInbox)
+	if user := r.URL.Query().Get("user"); user != "" {
+		to += "?user=" + url.QueryEscape(user)
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // owner returns who is signed in, or shows the sign-in page.
 func (s *Server) owner(w http.ResponseWriter, r *http.Request) *session {
 	current := s.session(r)
 	if current == nil {
-		s.signInPage(w, r, http.StatusOK, signInData{Next: r.URL.EscapedPath()})
+		s.signInPage(w, r, http.StatusOK, signInData{Next: r.URL.EscapedPath(), User: r.URL.Query().Get("user")})
 	}
 	return current
 }
@@ -162,13 +166,19 @@ func homesOf(all []Resource) []homeLink {
 	return out
 }
 
-// serveInbox shows an owner the requests and takes the decision.
+// serveInbox shows an owner the requests and takes the decision. A link may name
+// the owner for whom it is meant, in the parameter user.
 func (s *Server) serveInbox(w http.ResponseWriter, r *http.Request) {
 	current := s.owner(w, r)
 	if current == nil {
 		return
 	}
 	name := current.user.name
+	if user := r.URL.Query().Get("user"); r.Method == http.MethodGet && user != "" && user != name {
+		s.signInPage(w, r, http.StatusForbidden, signInData{Next: r.URL.EscapedPath(), User: user,
+			Problem: "You are signed in here as " + name + ". Sign in as " + user + " to go on."})
+		return
+	}
 	if r.Method == http.MethodPost {
 		var err error
 		switch f := r.PostForm; f.Get("decision") {

@@ -36,7 +36,7 @@ func TestPagesAreGuarded(t *testing.T) {
 	w := newWorld(t, "/realms/demo")
 	page := w.get(w.http, w.authorizeURL())
 	csp := page.Header.Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self' http://rp.test"} {
+	for _, want := range []string{"default-src 'none'", "img-src data:", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self' http://rp.test"} {
 		if !strings.Contains(csp, want) {
 			t.Errorf("policy %q lacks %s", csp, want)
 		}
@@ -260,6 +260,54 @@ func TestInboxPage(t *testing.T) {
 	w.submit(w.http, page, url.Values{"decision": {"takes"}})
 	w.must(w.AddUser("eve", "x", nil))
 	w.exchange(w.ticket(pat, id, "view"), w.claim("eve")...).want(t, 403, "request_denied")
+}
+
+// A request goes with the share of its person, and with its resource.
+func TestInboxFollowsTheShare(t *testing.T) {
+	w := newWorld(t, "")
+	pat := w.pat("alice")
+	id := w.register(pat)
+	asks := func(scope string) {
+		t.Helper()
+		w.exchange(w.ticket(pat, id, scope), w.claim("bob")...).want(t, 403, "request_submitted")
+	}
+	want := func(when string, n int) {
+		t.Helper()
+		if got := w.Pending("alice"); len(got) != n {
+			t.Errorf("%s: %+v in the inbox, want %d", when, got, n)
+		}
+	}
+	w.must(w.Share("alice", id, "bob", "view", "print"))
+	asks("delete")
+	want("he wants more", 1)
+	w.must(w.Unshare("alice", id, "bob", "view"))
+	want("a part is taken back", 1)
+	w.must(w.Unshare("alice", id, "bob", "print"))
+	want("the share is gone", 0)
+	asks("delete")
+	want("he asks again", 1)
+	w.must(w.SetFault(opserver.LostResource, true))
+	want("the resource is gone", 0)
+}
+
+// A link to the inbox may say for whom it is meant.
+func TestInboxOfTheRightPerson(t *testing.T) {
+	w := newWorld(t, "")
+	bobs := w.browser()
+	inbox := w.get(bobs, w.Issuer()+"/").Header.Get("Location")
+	w.page(bobs, inbox, "bob")
+	to := w.get(bobs, w.Issuer()+"/?user=alice").Header.Get("Location")
+	if to != inbox+"?user=alice" {
+		t.Errorf("the address is %s", to)
+	}
+	page := w.get(bobs, to)
+	if page.StatusCode != http.StatusForbidden || !strings.Contains(page.body, "You are signed in here as bob. Sign in as alice") ||
+		!strings.Contains(page.body, `value="alice" required checked`) {
+		t.Errorf("%d %s", page.StatusCode, page.body)
+	}
+	if page := w.get(bobs, inbox+"?user=bob"); page.StatusCode != http.StatusOK {
+		t.Errorf("bob himself: %d", page.StatusCode)
+	}
 }
 
 func TestLogout(t *testing.T) {

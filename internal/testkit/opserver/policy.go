@@ -83,6 +83,14 @@ func (s *Server) AcceptRequests(owner string, on bool) error {
 	return err
 }
 
+// AcceptsRequests reports whether people whom the owner has not let in may ask.
+func (s *Server) AcceptsRequests(owner string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.party(owner)
+	return err == nil && s.takesRequests(p)
+}
+
 // party finds an owner by name. Users take precedence over clients. The lock is
 // held.
 func (s *Server) party(name string) (party, error) {
@@ -155,7 +163,8 @@ func (s *Server) share(v *resource, who string, scopes []string) {
 }
 
 // Unshare takes scopes back, or all of them if none is named, and records that
-// the owner refused them. RPTs that hold them lose them at once.
+// the owner refused them. RPTs that hold them lose them at once. If nothing is
+// left of a share, what that person has asked for leaves the inbox too.
 func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,12 +184,16 @@ func (s *Server) Unshare(owner, resourceID, who string, scopes ...string) error 
 
 func (s *Server) unshare(v *resource, who string, scopes []string) {
 	for _, name := range []string{who, s.canonical(who)} { // who may have got an account since
+		shared := len(v.shares[name]) > 0
 		v.shares[name] = without(v.shares[name], scopes)
-		if len(v.shares[name]) == 0 {
-			delete(v.shares, name)
-		}
 		v.denied[name] = union(v.denied[name], scopes)
 		s.settle(v, name, scopes)
+		if len(v.shares[name]) == 0 {
+			delete(v.shares, name)
+			if shared { // whoever is let in no more is not asking for more
+				s.settle(v, name, v.scopes)
+			}
+		}
 	}
 }
 
@@ -245,7 +258,7 @@ func (s *Server) Pending(owner string) []Request {
 	}
 	var out []Request
 	for _, q := range s.st.requests {
-		if q.owner == p {
+		if v := s.st.resources[q.ResourceID]; q.owner == p && v != nil && !v.lost {
 			copied := *q
 			copied.Scopes = slices.Clone(q.Scopes)
 			copied.ClientTitle = s.titleOf(q.Client)
@@ -272,7 +285,7 @@ func (s *Server) settleRequest(owner, id string, grant bool) error {
 		return err
 	}
 	q := s.st.requests[id]
-	if q == nil || q.owner != p {
+	if q == nil || q.owner != p || s.st.resources[q.ResourceID] == nil {
 		return fmt.Errorf("opserver: %s has no such request", owner)
 	}
 	v := s.st.resources[q.ResourceID]

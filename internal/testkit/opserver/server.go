@@ -27,8 +27,7 @@ type Config struct {
 	// looks.
 	Aside func(*http.Request) template.HTML
 	// Keys sign until the first rotation; nil makes new ones. They come from
-	// [MakeKeys]. Tests give the same ones to many servers, because making them
-	// takes long.
+	// [MakeKeys], or in tests from [KnownKeys], which takes less time.
 	Keys []jose.JSONWebKey
 	// Dialect is how the server speaks UMA. The zero value follows the
 	// specifications.

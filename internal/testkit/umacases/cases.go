@@ -163,6 +163,14 @@ func updateCases() []Case {
 			change(`{"name":"$name","description":"text","resource_scopes":["view"]}`, "200", "400"),
 			read("200 description=text", "200 !description resource_scopes="),
 		}},
+		// What is sent back stays, as far as the server keeps it at all.
+		{"K26 what an update leaves out", []Step{
+			create(`{"name":"$name","displayName":"Mine","uris":["/a"],"attributes":{"k":["v"]},"icon_uri":"https://photoz.example/i","resource_scopes":["view","print"]}`, "201 _id>id", ""),
+			change(`{"name":"$name","displayName":"Mine","uris":["/a"],"attributes":{"k":["v"]},"icon_uri":"https://photoz.example/i","ownerManagedAccess":false,"resource_scopes":["view","print","frame"]}`, "200", "204"),
+			read("200 displayName=Mine uris=/a attributes.k=v icon_uri=https://photoz.example/i resource_scopes=frame,print,view", ""),
+			change(`{"name":"$name","resource_scopes":["view"]}`, "200", "204"),
+			read("200 !displayName !uris !attributes !icon_uri", "200 !displayName uris= attributes.k=v !icon_uri resource_scopes=view"),
+		}},
 		{"K4 a taken name by update", []Step{create(album, "201 _id>id", ""), create(`{"name":"x$name","resource_scopes":["view"]}`, "201", ""),
 			change(`{"name":"x$name","resource_scopes":["view"]}`, "200", "409 error=conflict")}},
 		{"what is not there", []Step{

@@ -1,5 +1,7 @@
 package umacases
 
+import "strings"
+
 func permissionCases() []Case {
 	ask := func(body, want, keycloak string) Step {
 		return Step{Do: "POST permission", As: "pat alice", JSON: body, Want: want, Keycloak: keycloak}
@@ -37,6 +39,14 @@ func ticketCases() []Case {
 			exchange("grant_type=$uma ticket=junk"+asBob, "400 error=invalid_grant", "403 error=invalid_ticket !ticket"),
 			exchange("grant_type=$uma ticket="+asBob, "400 error=invalid_request", "403 error=invalid_ticket"),
 			exchange("grant_type=$uma"+asBob, "400 error=invalid_request", "")}},
+		{"K25 a ticket that is too long is ignored", []Step{
+			exchange("grant_type=$uma ticket="+strings.Repeat("x", 4000)+asBob, "400 error=invalid_grant", "403 error=invalid_ticket"),
+			exchange("grant_type=$uma ticket="+strings.Repeat("x", 4001)+asBob, "400 error=invalid_grant", "400 error=invalid_request")}},
+		{"K26 a scope that an update leaves out", []Step{register(), {Do: "share $id bob view"}, {Do: "share $id bob print"},
+			{Do: "PUT resource/$id", As: "pat alice", JSON: `{"name":"$name","resource_scopes":["view"],"ownerManagedAccess":true}`, Want: "200", Keycloak: "204"},
+			{Do: "PUT resource/$id", As: "pat alice", JSON: `{"name":"$name","resource_scopes":["view","print"],"ownerManagedAccess":true}`, Want: "200", Keycloak: "204"},
+			ticketFor(`[{"resource_id":"$id","resource_scopes":["print"]}]`), exchange(ticketGrant+asBob+quietly, "-", "403 error=access_denied"),
+			ticketFor(view), exchange(ticketGrant+asBob, "200 access_token", "")}},
 		{"K10 a ticket twice", []Step{register(), ticketFor(view), {Do: "share $id bob view"},
 			exchange(ticketGrant+asBob, "200 access_token>rpt", ""), exchange(ticketGrant+asBob, "400 error=invalid_grant", "200 access_token"),
 			introspect(hint+"token=$rpt", "200 active=false", "200 active=true")}},
@@ -143,6 +153,9 @@ func upgradeCases() []Case {
 			exchange(ticketGrant+" rpt="+asBob, "200 access_token !upgraded", "403 error=invalid_rpt"))},
 		{"K24 an ordinary token for an RPT", after(ticketFor(view), exchange(ticketGrant+" rpt=$bob.access"+asBob, "200 !upgraded", "200 upgraded=true"), ticketFor(view),
 			exchange(ticketGrant+" rpt=$carol.access"+asBob, "200 !upgraded", "200 upgraded=true"))},
+		{"K25 an RPT that is too long is ignored", after(Step{Do: "share $id bob print"}, ticketFor(print),
+			exchange(ticketGrant+" rpt="+strings.Repeat("x", 4001)+asBob, "200 access_token !upgraded", "200 access_token upgraded=false"), ticketFor(print),
+			exchange(ticketGrant+" rpt="+strings.Repeat("x", 4000)+asBob, "200 access_token !upgraded", "403 error=invalid_rpt"))},
 		{"K18 refreshed", []Step{register(), {Do: "share $id bob view"}, ticketFor(view),
 			exchange(ticketGrant+asBob, "200 access_token>rpt !refresh_token", "200 access_token>rpt refresh_token>r"),
 			exchange("grant_type=refresh_token refresh_token=$r", "-", "200 access_token>new jwt:authorization.permissions.0.rsid=$id"),

@@ -32,6 +32,8 @@
 //	K22  RPTs live on when the owner changes her mind
 //	K23  scopes that do not exist are ignored in the grant
 //	K24  any token is taken for an RPT, and the old one stays
+//	K25  a ticket or RPT of more than 4,000 characters is ignored
+//	K26  an update drops uris and displayName, and what was decided about scopes
 //
 // # Requests
 //

@@ -1,0 +1,182 @@
+package signin_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+// pipes is a listener in memory, whose connections keep deadlines by the clock
+// of the bubble.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// plainWriter hides everything of a ResponseWriter but its three methods, as
+// many middlewares do.
+type plainWriter struct{ w http.ResponseWriter }
+
+func (p plainWriter) Header() http.Header         { return p.w.Header() }
+func (p plainWriter) Write(b []byte) (int, error) { return p.w.Write(b) }
+func (p plainWriter) WriteHeader(status int)      { p.w.WriteHeader(status) }
+
+func plainly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(plainWriter{w}, r) })
+}
+
+// slowly starts a server in the bubble, and returns a connection to it.
+func slowly(t *testing.T, server *http.Server) net.Conn {
+	p := make(pipes)
+	go func() { _ = server.Serve(p) }()
+	client, conn := net.Pipe()
+	t.Cleanup(func() { _ = client.Close(); close(p) })
+	p <- conn
+	return client
+}
+
+// A body that does not arrive ends within 5 s at each of our handlers, whether
+// its length was announced or not, and what else is wrong with the request.
+// Below a writer that takes no deadline, at least the answer is there.
+func TestSlowBodies(t *testing.T) {
+	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/callback", "/auth/session", "/auth/none"} {
+		for name, header := range map[string]string{
+			"announced": "Content-Length: 100", "chunked": "Transfer-Encoding: chunked", "too large": "Content-Length: 100000",
+			"prefetch": "Content-Length: 100\r\nSec-Purpose: prefetch", "foreign": "Content-Length: 100\r\nSec-Fetch-Site: cross-site",
+		} {
+			for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+				t.Run(path+" "+name+" "+wrapped, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						client := slowly(t, &http.Server{Handler: wrap(quietSite(t))})
+						began := time.Now()
+						send := "POST " + path + " HTTP/1.1\r\nHost: notes.test\r\nOrigin: https://notes.test\r\nContent-Type: application/x-www-form-urlencoded\r\n" + header + "\r\n\r\n"
+						if name == "chunked" {
+							send += "5\r\na=b&c\r\n"
+						}
+						if _, err := io.WriteString(client, send+"x"); err != nil {
+							t.Fatal(err)
+						}
+						answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						_, _ = io.Copy(io.Discard, answer.Body)
+						if wrapped == "bare" {
+							_, _ = io.Copy(io.Discard, client) // until the server hangs up
+						}
+						if took := time.Since(began); took > 6*time.Second || answer.StatusCode >= 500 || !answer.Close {
+							t.Errorf("%s after %v, closes %v", answer.Status, took, answer.Close)
+						}
+						if path == "/auth/login" && name == "announced" && answer.StatusCode != http.StatusRequestTimeout {
+							t.Errorf("got %s, want 408", answer.Status)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Over HTTP/2 the deadline is that of the stream: the others go on.
+func TestSlowBodiesHTTP2(t *testing.T) {
+	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+		t.Run(wrapped, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				both := new(http.Protocols)
+				both.SetUnencryptedHTTP2(true)
+				conn := slowly(t, &http.Server{Handler: wrap(quietSite(t)), Protocols: both})
+				transport := &http.Transport{Protocols: both, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+				defer transport.CloseIdleConnections()
+				hold, release := io.Pipe()
+				defer func() { _ = release.Close() }()
+				slow, err := http.NewRequest(http.MethodPost, "http://notes.test/auth/login", hold)
+				if err != nil {
+					t.Fatal(err)
+				}
+				slow.ContentLength = 100
+				for name, value := range map[string]string{"Origin": "https://notes.test", "Content-Type": "application/x-www-form-urlencoded"} {
+					slow.Header.Set(name, value)
+				}
+				began := time.Now()
+				answer, err := transport.RoundTrip(slow)
+				if err != nil || answer.StatusCode != http.StatusRequestTimeout || time.Since(began) > 6*time.Second {
+					t.Fatalf("%v, %v after %v, want 408", answer, err, time.Since(began))
+				}
+				_ = answer.Body.Close()
+				next, err := http.NewRequest(http.MethodGet, "http://notes.test/auth/session", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer, err = transport.RoundTrip(next)
+				if err != nil || answer.StatusCode != http.StatusOK {
+					t.Fatalf("the next request: %v, %v", answer, err)
+				}
+				_ = answer.Body.Close()
+			})
+		})
+	}
+}
+
+// The deadline ends with the request: a connection whose bodies arrive serves
+// on, also long after.
+func TestHonestBodies(t *testing.T) {
+	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+		t.Run(wrapped, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := slowly(t, &http.Server{Handler: wrap(quietSite(t))})
+				in := bufio.NewReader(client)
+				for range 3 {
+					form := "return_to=/notes/"
+					if _, err := fmt.Fprintf(client, "POST /auth/login HTTP/1.1\r\nHost: notes.test\r\nOrigin: https://notes.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n", len(form)); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(4 * time.Second) // the bubble's clock
+					if _, err := io.WriteString(client, form); err != nil {
+						t.Fatal(err)
+					}
+					answer, err := http.ReadResponse(in, nil)
+					if err != nil || answer.StatusCode != http.StatusSeeOther || answer.Close {
+						t.Fatalf("%v, %v", answer, err)
+					}
+					time.Sleep(time.Minute)
+				}
+			})
+		})
+	}
+}
+
+// quietSite is a site without a log, whose provider needs no network.
+func quietSite(t *testing.T) http.Handler {
+	provider, err := gatehouse.NewProvider(world.SiteIssuer, &gatehouse.ProviderConfig{
+		Logger:   slog.New(slog.DiscardHandler),
+		Metadata: &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/a", TokenEndpoint: "https://op.test/t", JWKSURI: "https://op.test/k", UserInfoEndpoint: "https://op.test/u"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
+		Client: gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)}, RedirectURL: "https://notes.test/auth/callback",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = login.Shutdown(context.Background()) })
+	return login.Handler()
+}

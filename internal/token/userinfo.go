@@ -1,0 +1,146 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"example.com/gatehouse/internal/compact"
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+// maxUserInfo bounds a signed user info answer before anything parses it. It
+// may be larger than other tokens, because it never travels in a header.
+const maxUserInfo = 64 << 10
+
+// UserInfo is a verified user info answer (OpenID Connect Core §5.3.2). Only
+// [Verifier.UserInfo] makes one that is not empty. It is no proof of a sign-in,
+// so it is a type of its own.
+type UserInfo struct{ payload []byte }
+
+// Payload returns the claims as they were signed. Do not modify it.
+func (u *UserInfo) Payload() []byte { return u.payload }
+
+// UserInfo verifies a signed user info answer. Its key is one of the issuer's.
+// iss, aud, exp and nbf are checked if they are present; sub must be the person
+// who is signed in (§5.3.2).
+func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*UserInfo, error) {
+	parsed, err := compact.Parse(raw, maxUserInfo)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
+	}
+	header := parsed.Header()
+	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {
+		return nil, err
+	}
+	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11
+		return nil, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
+	}
+	payload, err := v.config.Keys.Verify(ctx, parsed) // go-oidc would judge the claims as those of an ID Token
+	switch {
+	case err != nil && aboutKeys(err):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	var said userInfoClaims
+	err = strictjson.Object(payload, func(name string, value strictjson.Value) error {
+		if err := said.set(name, value); err != nil { // name is one of those that set knows
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
+	}
+	if err := said.check(v.config.Issuer, client, subject, v.config.Now()); err != nil {
+		return nil, err
+	}
+	return &UserInfo{payload}, nil
+}
+
+// checkUserInfoAlgorithm accepts the asymmetric algorithms that the issuer
+// announces for ID Tokens or for user info.
+func (v *Verifier) checkUserInfoAlgorithm(ctx context.Context, alg string) error {
+	lists := []func(context.Context) ([]string, error){v.config.Algorithms, v.config.UserInfoAlgorithms}
+	none := true
+	for _, list := range lists {
+		if list == nil {
+			continue
+		}
+		listed, err := list(ctx)
+		if err != nil {
+			return err
+		}
+		if keyset.Asymmetric(alg) && slices.Contains(listed, alg) {
+			return nil
+		}
+		none = none && !slices.ContainsFunc(listed, keyset.Asymmetric)
+	}
+	if none && alg == oidc.RS256 {
+		return nil
+	}
+	return fmt.Errorf("%w: alg %s", ErrAlgorithm, nameOf(alg))
+}
+
+// userInfoClaims are the claims of a user info answer that are checked. All
+// others are the application's.
+type userInfoClaims struct {
+	issuer, subject *string
+	audience        []string
+	named           bool // there is an aud
+	expires, before *numeric
+	logout          bool
+}
+
+func (c *userInfoClaims) set(name string, v strictjson.Value) (err error) {
+	if v.Null() {
+		return nil
+	}
+	switch name {
+	case "iss":
+		c.issuer, err = present(v.Text())
+	case "sub":
+		c.subject, err = present(v.Text())
+	case "aud":
+		c.named = true
+		c.audience, err = v.Texts()
+	case "exp":
+		c.expires, err = present(readNumeric(v))
+	case "nbf":
+		c.before, err = present(readNumeric(v))
+	case "events":
+		if v.Object() {
+			err = strictjson.Object([]byte(v), func(name string, _ strictjson.Value) error {
+				c.logout = c.logout || name == logoutEvent
+				return nil
+			})
+		}
+	}
+	return err
+}
+
+func (c *userInfoClaims) check(issuer, client, subject string, now time.Time) error {
+	switch {
+	case c.logout:
+		return fmt.Errorf("%w: a logout token", ErrKind)
+	case c.issuer != nil && *c.issuer != issuer:
+		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, *c.issuer)
+	case c.named && (client == "" || !slices.Contains(c.audience, client)):
+		return fmt.Errorf("%w: our client is not in aud", ErrAudience)
+	case c.subject == nil || *c.subject == "":
+		return fmt.Errorf("%w: no sub", ErrSubject)
+	case *c.subject != subject:
+		return fmt.Errorf("%w: sub is another than that of the ID Token", ErrSubject)
+	case c.expires != nil && !now.Before(c.expires.time().Add(ClockSkew)):
+		return fmt.Errorf("%w: exp", ErrExpired)
+	case c.before != nil && c.before.time().After(now.Add(ClockSkew)):
+		return fmt.Errorf("%w: nbf is in the future", ErrClockSkew)
+	}
+	return nil
+}

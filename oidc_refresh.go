@@ -1,0 +1,221 @@
+package gatehouse
+
+// Tested in internal/e2e/session.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"time"
+
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/token"
+)
+
+// After a refresh the new tokens are stored first, because nothing may lose
+// them. Then the person's claims become those of the new ID Token and of the
+// user info, asked again. What the application set or took away at sign-in is
+// kept apart in the record and lies on top. So a group that was taken away at
+// the provider closes the door within the life of one access token.
+
+// claimsWait bounds the user info request after a refresh. The requests that
+// wait for the refresh wait for it too.
+const claimsWait = 2 * time.Second
+
+// renewClaims replaces the claims of a session whose tokens have just been
+// renewed, and returns the session as it is stored then. If the claims cannot be
+// had or stored, the old ones stay. If OnRefresh refuses, the session ends.
+func (n *renewer) renewClaims(ctx context.Context, ref session.Ref, now session.Stored) (session.Stored, error) {
+	rp, rec := n.party, now.Record
+	if len(rec.Own) == 0 { // of a build that did not keep the application's claims apart
+		return now, nil
+	}
+	if n.proof != nil && len(rec.IDToken) == 0 {
+		n.oldClaims(ctx, rec, errors.New("the new ID Token does not fit into the record and was left out"))
+	}
+	next := *rec
+	err := n.newClaims(ctx, &next)
+	if refused, ok := errors.AsType[*refreshRefusal](err); ok {
+		return session.Stored{}, n.endRefused(ctx, ref, refused.cause)
+	}
+	if err == nil && bytes.Equal(next.Claims, rec.Claims) && bytes.Equal(next.Own, rec.Own) && bytes.Equal(next.Kept, rec.Kept) {
+		return now, nil
+	}
+	var stored session.Stored
+	if err == nil {
+		stored, err = rp.sessions.keeper.Amend(ctx, ref, rec.Access, func(r *session.Record) {
+			r.Claims, r.Own, r.Kept = next.Claims, next.Own, next.Kept
+		})
+	}
+	if errors.Is(err, session.ErrNone) {
+		return session.Stored{}, errLoginRequired.because(err)
+	}
+	if err != nil {
+		n.oldClaims(ctx, rec, err)
+		return now, nil
+	}
+	return stored, nil
+}
+
+// newClaims puts the claims of after the refresh into a copy of the record.
+func (n *renewer) newClaims(ctx context.Context, rec *session.Record) error {
+	was, err := token.ParseClaims(rec.Claims)
+	if err != nil {
+		return err
+	}
+	own, err := token.ParseClaims(rec.Own)
+	if err != nil {
+		return err
+	}
+	all, kept, err := n.signedClaims(was, own)
+	if err != nil {
+		return err
+	}
+	told, err := n.toldClaims(ctx, rec, was, own)
+	if err != nil {
+		return err
+	}
+	if n.proof != nil {
+		n.party.tellDefects(ctx, n.proof)
+	}
+	all.Join(told)
+	all.Overlay(own)
+	if rec.Claims, err = all.Encode(); err != nil {
+		return err
+	}
+	rec.Kept = kept
+	if n.party.config.OnRefresh == nil {
+		return nil
+	}
+	id := identityOf(rec, n.party.sessions.keeper.Ending(rec))
+	id.own = own
+	if err := n.party.config.OnRefresh(ctx, id); err != nil {
+		if e, ok := errors.AsType[*Error](err); (!ok || e.Status < 500) && ctx.Err() == nil {
+			return &refreshRefusal{err}
+		}
+		n.oldClaims(ctx, rec, err) // trouble of the application, and no verdict
+		return nil
+	}
+	return keepClaims(rec, id)
+}
+
+// refreshRefusal means that OnRefresh refused.
+type refreshRefusal struct{ cause error }
+
+func (e *refreshRefusal) Error() string { return "OnRefresh refused: " + e.cause.Error() }
+
+func (e *refreshRefusal) Unwrap() error { return e.cause }
+
+// signedClaims returns the claims that the provider has signed: those of the
+// new ID Token, or of the old one if none came. Protocol claims that the new
+// one leaves out stay as they were signed first; kept has them for the record.
+func (n *renewer) signedClaims(was, own token.Claims) (all token.Claims, kept []byte, err error) {
+	before, err := n.signedBefore(was, own)
+	if err != nil && n.proof == nil {
+		return nil, nil, err
+	}
+	if n.proof == nil {
+		return before, n.before.Kept, nil
+	}
+	if all, err = n.proof.Claims(); err != nil {
+		return nil, nil, err
+	}
+	if stays := all.Keep(before); len(stays) > 0 {
+		kept, err = stays.Encode()
+	}
+	return all, kept, err
+}
+
+// signedBefore returns the claims of the stored ID Token, with the protocol
+// claims of those before it.
+func (n *renewer) signedBefore(was, own token.Claims) (token.Claims, error) {
+	first, err := token.ParseClaims(n.before.Kept)
+	if err != nil {
+		return nil, err
+	}
+	before, err := token.StoredClaims(string(n.before.IDToken))
+	if err != nil {
+		return first, err
+	}
+	const authTime = "auth_time"
+	if _, mine := own[authTime]; !mine && !was.Has(authTime) { // it lay in the future
+		delete(before, authTime)
+	}
+	maps.Copy(before, first) // which are there because the stored one left them out, or had nothing sensible
+	return before, nil
+}
+
+// toldClaims asks for the user info once more. If that fails, what it said last
+// stays. If it is about somebody else, nothing of it may be used (OpenID Connect
+// Core §5.3.2).
+func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own token.Claims) (token.Claims, error) {
+	rp := n.party
+	if rp.config.SkipUserInfo {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimsWait)
+	defer cancel()
+	md, err := rp.provider.Metadata(ctx)
+	if err == nil && md.UserInfoEndpoint == "" {
+		if !rp.provider.defective(memberUserInfo) {
+			return nil, nil
+		}
+		err = errMetadataInvalid.because(rp.provider.lacks(memberUserInfo))
+	}
+	var told token.Claims
+	if err == nil {
+		told, err = rp.provider.userInfo(ctx, md.UserInfoEndpoint, string(rec.Access), rec.Subject, rp.client.ID)
+	}
+	if err == nil {
+		return told, nil
+	}
+	n.oldClaims(ctx, rec, err)
+	if ErrorCode(err) == errUserInfoSub.code {
+		return nil, nil
+	}
+	signed, err := token.StoredClaims(string(n.before.IDToken))
+	if err != nil {
+		return nil, err
+	}
+	// What the user info said last: what neither an ID Token nor the
+	// application has said.
+	maps.DeleteFunc(was, func(name string, _ json.RawMessage) bool {
+		_, mine := own[name]
+		return mine || signed.Has(name) || token.IsProtocolClaim(name)
+	})
+	return was, nil
+}
+
+// oldClaims reports that claims of the session are older than its tokens.
+func (n *renewer) oldClaims(ctx context.Context, rec *session.Record, cause error) {
+	n.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaims, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
+}
+
+// endRefused ends a session that the application no longer wants.
+func (n *renewer) endRefused(ctx context.Context, ref session.Ref, cause error) error {
+	ended, err := n.party.sessions.keeper.End(ctx, ref.Key)
+	if err != nil {
+		return asError(err, errStoreUnavailable)
+	}
+	if ended != nil {
+		n.tell(ctx, ended, asError(cause, errOnRefresh))
+		n.party.ended(ctx, ended, "")
+	}
+	return errLoginRequired.because(cause)
+}
+
+// keepClaims puts the claims of an identity into its record, with those apart
+// that the application set.
+func keepClaims(rec *session.Record, id *Identity) error {
+	own := []byte("{}")
+	if id.own != nil {
+		var err error
+		if own, err = id.own.Encode(); err != nil {
+			return errInternal.because(err)
+		}
+	}
+	rec.Claims, rec.Own = id.claims, own
+	return nil
+}
