@@ -78,9 +78,13 @@ func Scopes(scopes ...string) Requirement {
 //
 // Types must match: the string "true" is not the boolean true. Numbers of every
 // Go type are compared by value, without rounding. A number of more than 40
-// digits, or with an exponent of three, equals none. Claim panics if the type of
-// a value can never match, such as a struct, nil or []string.
+// digits, or with an exponent of three, equals none. Claim panics if the name is
+// empty, and if the type of a value can never match, such as a struct, nil or
+// []string.
 func Claim(name string, values ...any) Requirement {
+	if name == "" {
+		wire("Claim", errors.New("the name is empty"))
+	}
 	return claimAt("Claim", "claim "+name, []string{name}, values)
 }
 
@@ -89,7 +93,7 @@ func Claim(name string, values ...any) Requirement {
 // is empty.
 func ClaimAt(path []string, values ...any) Requirement {
 	if len(path) == 0 {
-		panic("gatehouse: ClaimAt: the path is empty")
+		wire("ClaimAt", errors.New("the path is empty"))
 	}
 	return claimAt("ClaimAt", fmt.Sprintf("claim %q", path), slices.Clone(path), values)
 }

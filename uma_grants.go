@@ -42,6 +42,14 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}, nil
 }
 
+// Issuer returns the issuer of the provider at which the owners sign in.
+func (g *OwnerGrants) Issuer() string {
+	if g == nil || g.provider == nil {
+		return ""
+	}
+	return g.provider.issuer
+}
+
 // fits returns an error if the grants are not those of the client at p. Their
 // tokens would be of no use to another client, and not be meant for it.
 func (g *OwnerGrants) fits(p *Provider, c Client) error {

@@ -98,26 +98,43 @@ func TestAfterOrder(t *testing.T) {
 }
 
 // A run that starts another one does not wait for what that one left, because
-// others wait for the run.
+// others wait for the run. Only the caller that started the outer one does.
 func TestAfterOfARunInARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var outer, inner flight.Group[string, int]
 		hang := make(chan struct{})
 		late := make(chan struct{})
-		v, err := outer.Do(t.Context(), "k", time.Minute, func(ctx context.Context) (int, error) {
-			return inner.Do(ctx, "k", time.Minute, func(inside context.Context) (int, error) {
+		fn := func(ctx context.Context) (int, error) {
+			time.Sleep(time.Second)
+			return inner.Do(ctx, "k", time.Hour, func(inside context.Context) (int, error) {
 				flight.After(inside, func(context.Context) {
 					<-hang
 					flight.After(inside, func(context.Context) { close(late) }) // at once: its run is over
 				})
 				return 7, nil
 			})
-		})
-		if v != 7 || err != nil {
-			t.Errorf("got %d, %v", v, err)
+		}
+		var back atomic.Int32
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if v, err := outer.Do(t.Context(), "k", time.Hour, fn); v != 7 || err != nil {
+					t.Errorf("got %d, %v", v, err)
+				}
+				back.Add(1)
+			})
+		}
+		time.Sleep(2 * time.Second)
+		if n := back.Load(); n != 2 {
+			t.Errorf("%d callers are back, want all but the one who started the run", n)
 		}
 		close(hang)
-		<-late
+		wg.Wait()
+		select {
+		case <-late:
+		default:
+			t.Error("the caller that started the run came back before what the inner one left was done")
+		}
 	})
 }
 

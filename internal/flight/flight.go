@@ -47,8 +47,8 @@ type run[V any] struct {
 // goes on.
 //
 // A caller that started the run also waits for what it left to [After], but no
-// longer than ctx. So it finds its own log lines written. It does not wait if
-// ctx is itself that of a run, because others wait for that one.
+// longer than ctx. So it finds its own log lines written. If ctx is itself that of
+// a run, others wait for that one, so it leaves the waiting to After.
 func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn func(context.Context) (V, error)) (V, error) {
 	var zero V
 	if err := ctx.Err(); err != nil {
@@ -57,11 +57,8 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn f
 	r, mine := g.join(key, timeout, fn)
 	select {
 	case <-r.done:
-		if mine && tailOf(ctx) == nil {
-			select {
-			case <-r.over:
-			case <-ctx.Done():
-			}
+		if mine {
+			After(ctx, r.awaitTail)
 		}
 		return r.v, r.err
 	case <-ctx.Done():
@@ -71,6 +68,14 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, timeout time.Duration, fn f
 		return r.v, r.err
 	default:
 		return zero, ctx.Err()
+	}
+}
+
+// awaitTail returns when what the run left to [After] is done, or when ctx ends.
+func (r *run[V]) awaitTail(ctx context.Context) {
+	select {
+	case <-r.over:
+	case <-ctx.Done():
 	}
 }
 
