@@ -279,29 +279,6 @@ func failure(err error) error {
 	return asError(err, errInternal)
 }
 
-// problems lists what is wrong with the arguments of a constructor, each as
-// "Field: reason".
-type problems []error
-
-func (w *problems) add(field, reason string, args ...any) {
-	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
-}
-
-// wrap adds err, unless it is nil.
-func (w *problems) wrap(field string, err error) {
-	if err != nil {
-		w.add(field, "%w", err)
-	}
-}
-
-// in returns the error of a constructor, or nil if there are no problems.
-func (w problems) in(constructor string) error {
-	if len(w) == 0 {
-		return nil
-	}
-	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
-}
-
 // handleError lets the application answer. The status is that of e unless the
 // handler sends another one, so that a refusal is never sent as 200 by
 // accident.

@@ -3,6 +3,7 @@ package gatehouse
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -662,4 +663,27 @@ func orNow(now func() time.Time) func() time.Time {
 		return time.Now
 	}
 	return now
+}
+
+// problems lists what is wrong with the arguments of a constructor, each as
+// "Field: reason".
+type problems []error
+
+func (w *problems) add(field, reason string, args ...any) {
+	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
+}
+
+// wrap adds err, unless it is nil.
+func (w *problems) wrap(field string, err error) {
+	if err != nil {
+		w.add(field, "%w", err)
+	}
+}
+
+// in returns the error of a constructor, or nil if there are no problems.
+func (w problems) in(constructor string) error {
+	if len(w) == 0 {
+		return nil
+	}
+	return fmt.Errorf("gatehouse: %s: %w", constructor, errors.Join(w...))
 }
