@@ -146,11 +146,12 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
 	}
+	scopes := rp.scopesOf(a) // all of them, whatever fits into the cookie
 	if err := rp.writeAttempt(w, r, a); err != nil {
 		return "", err
 	}
 	config := oauth2.Config{
-		ClientID: rp.client.ID, RedirectURL: rp.config.RedirectURL, Scopes: rp.scopesOf(a),
+		ClientID: rp.client.ID, RedirectURL: rp.config.RedirectURL, Scopes: scopes,
 		Endpoint: oauth2.Endpoint{AuthURL: md.AuthorizationEndpoint},
 	}
 	options := []oauth2.AuthCodeOption{
@@ -212,7 +213,7 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 	if !found {
 		return nil, errStateUnknown.because(errors.New("no attempt cookie for this state"))
 	}
-	a, err := rp.openAttempt(r, name, value)
+	a, err := rp.openAttempt(r, rp.binding+name, value)
 	if err != nil {
 		return nil, err
 	}
@@ -222,25 +223,28 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 	return nil, errStateUnknown.because(errors.New("state does not belong to the attempt"))
 }
 
-func (rp *RelyingParty) openAttempt(r *http.Request, name, value string) (*attempt.Attempt, error) {
+func (rp *RelyingParty) openAttempt(r *http.Request, binding, value string) (*attempt.Attempt, error) {
 	ring, err := rp.sessions.ring(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	a, err := attempt.Open(ring, rp.binding+name, value)
+	a, err := attempt.Open(ring, binding, value)
 	if errors.Is(err, seal.ErrUnknownKey) {
 		if again, ok := rp.sessions.reread(r.Context()); ok {
-			a, err = attempt.Open(again, rp.binding+name, value)
+			a, err = attempt.Open(again, binding, value)
 		}
 	}
 	return a, err
 }
 
-// attemptCookies returns the attempts that the request carries, unopened.
+// attemptCookies returns the attempts that the request carries, unopened: those
+// of every relying party of the Sessions, because a browser sends them all.
 func (rp *RelyingParty) attemptCookies(r *http.Request) (have []attempt.Sealed) {
+	doors := rp.sessions.allDoors()
 	for _, c := range r.Cookies() {
-		if strings.HasPrefix(c.Name, rp.attemptPrefix) && len(have) < maxAttemptsSeen {
-			have = append(have, attempt.Sealed{Name: c.Name, Value: c.Value})
+		i := slices.IndexFunc(doors, func(door *RelyingParty) bool { return strings.HasPrefix(c.Name, door.attemptPrefix) })
+		if i >= 0 && len(have) < maxAttemptsSeen {
+			have = append(have, attempt.Sealed{Name: c.Name, Value: c.Value, Binding: doors[i].binding + c.Name})
 		}
 	}
 	return have
@@ -270,7 +274,7 @@ func (rp *RelyingParty) openAll(r *http.Request, have []attempt.Sealed) error {
 		return err
 	}
 	for i, c := range have {
-		have[i].Attempt, _ = rp.openAttempt(r, c.Name, c.Value)
+		have[i].Attempt, _ = rp.openAttempt(r, c.Binding, c.Value)
 	}
 	return nil
 }
@@ -287,7 +291,7 @@ func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, mor
 	if err != nil {
 		return
 	}
-	changed, gone := attempt.Fit(ring, rp.binding, have, maxAttempts-more)
+	changed, gone := attempt.Fit(ring, have, maxAttempts-more)
 	for _, c := range gone {
 		rp.unsetCookie(w, c.Name)
 		rp.clearCookie(w, c.Name)

@@ -191,15 +191,13 @@ func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err e
 	if ref, ok := rp.sessionRef(r); ok {
 		keys = append(keys, ref.Key)
 	}
-	for _, door := range rp.sessions.allDoors() {
-		under, err := door.attemptsOf(r)
-		if err != nil { // a sign-in under way could not be told that this was answered
-			return nil, err
-		}
-		for _, a := range under {
-			if a.Attempt != nil && rp.sessions.now().Before(a.Attempt.Ends().Add(callbackTimeout+replicaSkew)) {
-				keys = append(keys, session.KeyOf(rp.home, a.Attempt.SessionID()))
-			}
+	under, err := rp.attemptsOf(r)
+	if err != nil { // a sign-in under way could not be told that this was answered
+		return nil, err
+	}
+	for _, a := range under {
+		if a.Attempt != nil && rp.sessions.now().Before(a.Attempt.Ends().Add(callbackTimeout+replicaSkew)) {
+			keys = append(keys, session.KeyOf(rp.home, a.Attempt.SessionID()))
 		}
 	}
 	for _, key := range keys {
@@ -261,10 +259,8 @@ func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *sessio
 // clearAll deletes the session cookie and those of pending sign-ins.
 func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 	rp.clearCookie(w, rp.cookie)
-	for _, door := range rp.sessions.allDoors() {
-		for _, c := range door.attemptCookies(r) {
-			rp.clearCookie(w, c.Name)
-		}
+	for _, c := range rp.attemptCookies(r) {
+		rp.clearCookie(w, c.Name)
 	}
 }
 

@@ -224,8 +224,9 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// A value fits into 512 bytes, or into 3 KiB if its path needs it. Scopes are
-// dropped first, then a path that is longer than any.
+// A cookie fits into 512 bytes with its name, or into 3 KiB if its path needs
+// it. Scopes of ordinary length stay beside any path; longer ones are dropped,
+// and so is a path that is longer than any.
 func TestSize(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("s", n) }
 	for _, c := range []struct {
@@ -234,13 +235,14 @@ func TestSize(t *testing.T) {
 		size                 int
 	}{
 		{20, 20, true, true, 512}, {60, 60, true, true, 512}, {500, 60, false, true, 512}, {200, 200, false, true, 512},
-		{500, 500, false, true, 900}, {0, 500, true, true, 900}, {500, 2000, false, true, 3072}, {20, 2200, false, false, 512},
+		{500, 500, false, true, 900}, {0, 500, true, true, 900}, {500, 2000, false, true, 3072}, {20, 2200, true, false, 512},
+		{100, 256, true, true, 900}, {100, 500, true, true, 1200}, {100, 2000, true, true, 3072}, {250, 10, false, true, 512},
 	} {
 		a := whole(t)
 		a.Scopes, a.ReturnTo = long(c.scopes), "/"+long(c.path)
 		value := a.Seal(ring(t, "k"), "b")
-		if len(value) > c.size {
-			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, len(value))
+		if n := len("__Host-gh-12345678-12345678=") + len(value); n > c.size {
+			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, n)
 		}
 		got, err := attempt.Open(ring(t, "k"), "b", value)
 		if err != nil {

@@ -11,12 +11,18 @@ import (
 )
 
 const (
-	// maxValue bounds the value of an attempt's cookie, so that many of them
+	// maxCookie bounds an attempt's cookie, with its name, so that many of them
 	// stay below the header limits of common proxies.
-	maxValue = 512
+	maxCookie = 512
 	// maxWithPath bounds it where the return path needs more: one of 2,000
 	// bytes fits.
 	maxWithPath = 3 << 10
+	// nameRoom is what the name of the cookie and "=" take of that at most.
+	nameRoom = 32
+	// maxBesidePath bounds the value without the path where the path needs more
+	// than maxCookie. So scopes leave room for a path of 2,000 bytes in one
+	// cookie, and for eight with paths of 256 bytes in one browser.
+	maxBesidePath = 360
 
 	// markNameSize is the size of a mark's name: 128 bits of a hash.
 	markNameSize = 16
@@ -38,21 +44,25 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 
 // Seal returns the attempt as the value of a cookie. It opens only under the
 // same binding (RFC 9700 §4.7), which names who began the attempt and the
-// cookie. If the value is too long, Seal leaves out the scopes, and then, if the
-// path is longer than any that we take, the path. The scopes matter only for a
-// provider that grants other scopes than requested and does not say which.
+// cookie. Scopes that make the cookie too long are left out, and so is a path
+// that is longer than any that we take. The callback needs the scopes only if
+// the provider does not say which it has granted.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
-	sealed := func() string {
+	sealed := func(a *Attempt) string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
 	}
-	value := sealed()
-	if len(value) > maxValue {
-		a.Scopes = ""
-		value = sealed()
+	value := sealed(a)
+	if len(value) > maxCookie-nameRoom && a.Scopes != "" {
+		bare := *a
+		bare.ReturnTo = ""
+		if len(sealed(&bare)) > maxBesidePath {
+			a.Scopes = ""
+			value = sealed(a)
+		}
 	}
-	if len(value) > maxWithPath {
+	if len(value) > maxWithPath-nameRoom {
 		a.ReturnTo = ""
-		value = sealed()
+		value = sealed(a)
 	}
 	return value
 }

@@ -10,6 +10,7 @@ import (
 // Sealed is an attempt as a browser brings it: a value under a name.
 type Sealed struct {
 	Name, Value string
+	Binding     string   // that of [Attempt.Seal]
 	Attempt     *Attempt // nil if it was not opened or cannot be
 }
 
@@ -27,9 +28,8 @@ func (s Sealed) begin() time.Time {
 
 // Fit brings the opened attempts of a browser down to room bytes. What cannot be
 // opened goes first. Then the oldest lose their return path, and their scopes if
-// that is not enough, and then they go. binding is that of [Attempt.Seal]
-// without the name.
-func Fit(ring *seal.Ring, binding string, have []Sealed, room int) (changed, gone []Sealed) {
+// that is not enough, and then they go.
+func Fit(ring *seal.Ring, have []Sealed, room int) (changed, gone []Sealed) {
 	slices.SortStableFunc(have, func(x, y Sealed) int { return y.begin().Compare(x.begin()) })
 	size, opened := 0, 0 // opened: of those that can be
 	for _, s := range have {
@@ -45,7 +45,7 @@ func Fit(ring *seal.Ring, binding string, have []Sealed, room int) (changed, gon
 	for range 2 {
 		for i := opened - 1; i >= 0 && size > room; i-- {
 			before := have[i].Size()
-			if have[i].shorten(ring, binding) {
+			if have[i].shorten(ring) {
 				size, shorter[i] = size-before+have[i].Size(), true
 			}
 		}
@@ -64,14 +64,14 @@ func Fit(ring *seal.Ring, binding string, have []Sealed, room int) (changed, gon
 
 // shorten leaves out the return path, or the scopes if there is no path any
 // more. It reports whether that has made the value shorter.
-func (s *Sealed) shorten(ring *seal.Ring, binding string) bool {
+func (s *Sealed) shorten(ring *seal.Ring) bool {
 	less := *s.Attempt
 	if less.ReturnTo != "" {
 		less.ReturnTo = ""
 	} else {
 		less.Scopes = ""
 	}
-	value := less.Seal(ring, binding+s.Name)
+	value := less.Seal(ring, s.Binding)
 	if len(value) >= len(s.Value) {
 		return false
 	}

@@ -17,7 +17,8 @@ func tabs(t *testing.T, n, path, scopes int) (have []attempt.Sealed) {
 		a.From, a.Asked, a.ReturnTo = []byte("87654321"), []byte("12345678"), "/"+strings.Repeat("p", path-1)
 		a.Scopes = strings.Repeat("s", scopes)
 		s := attempt.Sealed{Name: "__Host-gh-12345678-" + a.State()[:8], Attempt: a}
-		s.Value = a.Seal(ring(t, "k"), "b "+s.Name)
+		s.Binding = "b " + s.Name
+		s.Value = a.Seal(ring(t, "k"), s.Binding)
 		have = append(have, s)
 	}
 	return have
@@ -34,6 +35,7 @@ func TestFit(t *testing.T) {
 	}{
 		{"eight whole", 8, 256, 0, 0, 8, 8, 0},
 		{"eight with long scopes", 8, 256, 400, 0, 8, 8, 0}, // Seal has dropped the scopes
+		{"eight with scopes", 8, 256, 150, 0, 8, 8, 8},
 		{"two dozen", 24, 256, 0, 0, 24, 6, 0},
 		{"two dozen with the longest paths", 24, 2000, 0, 0, 24, 0, 0},
 		{"two dozen with scopes", 24, 40, 200, 0, 24, 0, 8},
@@ -51,7 +53,7 @@ func TestFit(t *testing.T) {
 			}
 			slices.SortFunc(have, func(x, y attempt.Sealed) int { return strings.Compare(x.Name, y.Name) })
 			all := len(have)
-			changed, gone := attempt.Fit(ring(t, "k"), "b ", have, room)
+			changed, gone := attempt.Fit(ring(t, "k"), have, room)
 			left, size := map[string]*attempt.Attempt{}, 0
 			for _, s := range have {
 				left[s.Name] = nil

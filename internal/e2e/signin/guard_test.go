@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -310,6 +311,29 @@ func TestWithScopes(t *testing.T) {
 	ana.WantOut(ana.Get("/strict"))
 	s.SetWire(nil)
 	ana.WantServed(ana.Visit("/strict"))
+}
+
+// However long the address is that needs them, the scopes are asked for, and
+// a provider that grants what it is asked for need not say so (RFC 6749 §5.1).
+func TestWithScopesAtALongAddress(t *testing.T) {
+	s := guarded(t, gatehouse.Scopes("admin"))
+	for _, n := range []int{1, 256, 300, 1900} {
+		s.OnToken(t, func(m map[string]any) { m["scope"] = "openid profile" })
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		s.OnToken(t, func(m map[string]any) { delete(m, "scope") })
+		address := "/strict?q=" + strings.Repeat("x", n)
+		a := ana.Get(address)
+		if got := strings.Fields(world.QueryOf(t, a.Location()).Get("scope")); !slices.Contains(got, "admin") {
+			t.Errorf("%d bytes more: scope %q", n, got)
+		}
+		served := ana.Follow(a, nil)
+		ana.WantServed(served)
+		if got := served.URL.RequestURI(); got != address {
+			t.Errorf("came back to %.40q", got)
+		}
+		s.SetWire(nil)
+	}
 }
 
 // One sign-in asks for everything that is missing.

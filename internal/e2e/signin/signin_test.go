@@ -305,6 +305,55 @@ func TestEveryAnswerBoundsTheAttempts(t *testing.T) {
 	}
 }
 
+// A browser sends the attempts of every relying party of a Sessions, so they are
+// bounded together. Those at one still come back to their page after an answer of
+// the other, and a header full of both is not too large.
+func TestAttemptsOfTwoPartiesTogether(t *testing.T) {
+	s := world.NewSite(t)
+	second, err := gatehouse.NewRelyingParty(s.Replicas[0].Provider, gatehouse.RelyingPartyConfig{
+		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)},
+		RedirectURL: s.Origin + "/second/callback", Sessions: s.Replicas[0].Sessions,
+	})
+	s.Must(err)
+	s.Replicas[0].Mux.Handle("/second/login", second.LoginHandler())
+	path := func(i, size int) string { return fmt.Sprintf("/notes/%0*d", size, i) }
+	ana := s.Visitor("ana")
+	var callbacks []string
+	for i := range 40 {
+		if i%2 == 0 {
+			ana.Get("/second/login?return_to=" + path(i, 249))
+		} else {
+			callbacks = append(callbacks, ana.ToCallback(path(i, 249)))
+		}
+		if n := attemptBytes(ana); n > 6<<10 {
+			t.Fatalf("%d attempts take %d bytes", i+1, n)
+		}
+		s.Advance(time.Second)
+	}
+	if a := ana.Get(callbacks[len(callbacks)-1]); a.Location() != path(39, 249) {
+		t.Errorf("the newest came back to %v", a)
+	}
+	if a := ana.Get(callbacks[len(callbacks)-10]); a.Code != http.StatusSeeOther {
+		t.Errorf("an old one: %v", a)
+	}
+
+	tabs := s.Visitor("ana") // opened at once, with the longest paths
+	for i := range 24 {
+		tab := s.Visitor("ana")
+		at := "/second/login?return_to="
+		if i%2 == 0 {
+			at = "/auth/login?return_to="
+		}
+		tab.Get(at + path(i, 1900))
+		for _, name := range tab.Attempts() {
+			tabs.SetCookie(name, tab.Cookies()[name])
+		}
+	}
+	if a := tabs.Get("/second/login"); a.Code != http.StatusSeeOther || attemptBytes(tabs) > 6<<10 {
+		t.Errorf("%v leaves %d bytes", a, attemptBytes(tabs))
+	}
+}
+
 // AuthURL is for applications that send the link themselves.
 func TestSignInAuthURL(t *testing.T) {
 	s := world.NewSite(t, func(o *world.SiteOptions) {
