@@ -116,7 +116,7 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 }
 
 func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, error) {
-	get := p.Metadata
+	get := func(ctx context.Context) (*Metadata, error) { return p.metadataFor(ctx, p.hasTokenEndpoint) }
 	if grant == umaGrant {
 		get = p.clientMetadata
 	}
@@ -127,10 +127,7 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 	if err != nil {
 		return nil, err
 	}
-	if md.TokenEndpoint == "" {
-		return nil, errMetadataInvalid.because(p.lacks(memberToken))
-	}
-	return md, nil
+	return md, p.hasTokenEndpoint(md)
 }
 
 // revoke tells the provider that a token is no longer needed (RFC 7009 §2.1).

@@ -142,7 +142,7 @@ func (c *callback) read(ctx context.Context) (err error) {
 	if code := c.query.Get("code"); !c.query.Has("error") && (code == "" || len(code) > maxCode) {
 		return errResponse.because(fmt.Errorf("code of %d bytes", len(code)))
 	}
-	if !c.query.Has("error") { // before the state is spent on a code that cannot be sent
+	if !c.query.Has("error") || c.retries() { // before the state is spent, and nothing can be sent
 		_, err = c.rp.provider.awaitMetadata(ctx)
 	}
 	return err
@@ -158,7 +158,7 @@ func (c *callback) spend(ctx context.Context) error {
 		return c.goOn(ctx, errStateUsed.because(nil))
 	}
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
-	if c.query.Get("error") == "temporarily_unavailable" {
+	if c.retries() {
 		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
 			return c.startOver(next)
 		}
@@ -168,6 +168,9 @@ func (c *callback) spend(ctx context.Context) error {
 	}
 	return nil
 }
+
+// retries reports whether the provider asks to be asked again.
+func (c *callback) retries() bool { return c.query.Get("error") == "temporarily_unavailable" }
 
 // redeem sends the code once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
 func (c *callback) redeem(ctx context.Context) (err error) {

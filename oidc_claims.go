@@ -42,16 +42,19 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 // Connect Core §5.3). The ID Token is signed, so its claims take precedence.
 func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
 	rp.tellDefects(ctx, proof)
-	md, err := rp.provider.Metadata(ctx)
-	if err != nil {
-		return nil, err
+	endpoint := ""
+	if !rp.config.SkipUserInfo {
+		var err error
+		if endpoint, err = rp.provider.userInfoEndpoint(ctx); err != nil {
+			return nil, err
+		}
 	}
 	all, err := proof.Claims()
 	if err != nil {
 		return nil, errIDTokenMalformed.because(err)
 	}
-	if !rp.config.SkipUserInfo && md.UserInfoEndpoint != "" {
-		told, err := rp.provider.userInfo(ctx, md.UserInfoEndpoint, access, proof.Subject(), rp.client.ID)
+	if endpoint != "" {
+		told, err := rp.provider.userInfo(ctx, endpoint, access, proof.Subject(), rp.client.ID)
 		if err != nil {
 			return nil, err
 		}

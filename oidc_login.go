@@ -136,11 +136,8 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		return "", err
 	}
 	rp.noteHost(r)
-	md, err := rp.provider.Metadata(r.Context())
+	md, err := rp.provider.signInMetadata(r.Context(), rp.client, rp.config.SkipUserInfo)
 	if err != nil {
-		return "", err
-	}
-	if err := rp.provider.checkSignIn(md, rp.client, rp.config.SkipUserInfo); err != nil {
 		return "", err
 	}
 	if a.Grant {

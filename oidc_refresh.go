@@ -157,16 +157,13 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own 
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimsWait)
 	defer cancel()
-	md, err := rp.provider.Metadata(ctx)
-	if err == nil && md.UserInfoEndpoint == "" {
-		if !rp.provider.defective(memberUserInfo) {
-			return nil, nil
-		}
-		err = errMetadataInvalid.because(rp.provider.lacks(memberUserInfo))
+	endpoint, err := rp.provider.userInfoEndpoint(ctx)
+	if err == nil && endpoint == "" {
+		return nil, nil
 	}
 	var told token.Claims
 	if err == nil {
-		told, err = rp.provider.userInfo(ctx, md.UserInfoEndpoint, string(rec.Access), rec.Subject, rp.client.ID)
+		told, err = rp.provider.userInfo(ctx, endpoint, string(rec.Access), rec.Subject, rp.client.ID)
 	}
 	if err == nil {
 		return told, nil

@@ -31,7 +31,8 @@ const (
 	metadataWait = 900 * time.Millisecond
 	// metadataBackoff and metadataBackoffMax space out the retries after a
 	// failure: 3 s, 6 s, 12 s, then every 24 s. Sign-in therefore works again
-	// within 30 s of the provider's return.
+	// within 30 s of the provider's return. Metadata with which no sign-in can
+	// end well is fetched again at the age of the longest pause.
 	metadataBackoff    = 3 * time.Second
 	metadataBackoffMax = 24 * time.Second
 	// maxTold is how many defects of metadata and keys are reported, so that a
@@ -145,12 +146,9 @@ func (p *Provider) clientMetadata(ctx context.Context) (*Metadata, error) {
 func (p *Provider) now() time.Time { return p.clock() }
 
 func (p *Provider) jwksURI(ctx context.Context) (string, error) {
-	md, err := p.Metadata(ctx)
+	md, err := p.metadataFor(ctx, p.hasKeys)
 	if err != nil {
 		return "", err
-	}
-	if md.JWKSURI == "" {
-		return "", errMetadataInvalid.because(p.lacks(memberKeys))
 	}
 	return md.JWKSURI, nil
 }

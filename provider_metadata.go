@@ -23,11 +23,7 @@ func (p *Provider) kept(fetch func(context.Context) (*Metadata, error)) *backcha
 	return backchannel.NewKept(backchannel.KeptConfig[*Metadata]{
 		Fetch: func(ctx context.Context) (*Metadata, backchannel.Life, error) {
 			md, err := fetch(ctx)
-			life := backchannel.Life{RenewAt: p.now().Add(metadataAge)}
-			if err == nil && p.stopsSignIn() { // a provider that is corrected serves again as soon as one that was away
-				life.Expires = p.now().Add(metadataBackoffMax)
-			}
-			return md, life, err
+			return md, backchannel.Life{RenewAt: p.now().Add(metadataAge)}, err
 		},
 		Fetched: func(ctx context.Context, _ *Metadata) { p.tellDefects(ctx) },
 		Failed: func(ctx context.Context, err error) {
@@ -253,17 +249,63 @@ func (p *Provider) lacks(member string) error {
 	return errors.New("no " + member)
 }
 
-// defective reports whether the document of sign-in has a member that is not
-// used.
-func (p *Provider) defective(member string) bool {
+// mayHaveUserInfo returns an error if the provider has user info, but its
+// address cannot be used. Claims may be missing without it.
+func (p *Provider) mayHaveUserInfo(md *Metadata) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.defects[documentOpenID][member] != nil
+	defect := p.defects[documentOpenID][memberUserInfo]
+	p.mu.Unlock()
+	if md.UserInfoEndpoint == "" && defect != nil {
+		return errMetadataInvalid.because(p.lacks(memberUserInfo))
+	}
+	return nil
 }
 
-// stopsSignIn reports whether a defect stops sign-ins or token requests.
-func (p *Provider) stopsSignIn() bool {
-	return slices.ContainsFunc([]string{memberAuthorization, memberToken, memberUserInfo, memberKeys}, p.defective)
+// userInfoEndpoint returns the address of the user info, or "" if the provider
+// has none.
+func (p *Provider) userInfoEndpoint(ctx context.Context) (string, error) {
+	md, err := p.metadataFor(ctx, p.mayHaveUserInfo)
+	if err != nil {
+		return "", err
+	}
+	return md.UserInfoEndpoint, nil
+}
+
+// signInMetadata returns the metadata for a sign-in that can end well. A
+// provider that was corrected serves again as soon as one that was away.
+func (p *Provider) signInMetadata(ctx context.Context, c Client, skipUserInfo bool) (*Metadata, error) {
+	return p.metadataFor(ctx, func(md *Metadata) error { return p.checkSignIn(md, c, skipUserInfo) })
+}
+
+// metadataFor returns metadata that passes the check. What does not is fetched
+// again now and then, and serves everybody else meanwhile.
+func (p *Provider) metadataFor(ctx context.Context, check func(*Metadata) error) (*Metadata, error) {
+	md, err := p.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = check(md); err == nil {
+		return md, nil
+	}
+	next, e := p.openid.Newer(ctx, metadataBackoffMax)
+	if e != nil || next == md {
+		return nil, err
+	}
+	return next, check(next)
+}
+
+func (p *Provider) hasTokenEndpoint(md *Metadata) error {
+	if md.TokenEndpoint == "" {
+		return errMetadataInvalid.because(p.lacks(memberToken))
+	}
+	return nil
+}
+
+func (p *Provider) hasKeys(md *Metadata) error {
+	if md.JWKSURI == "" {
+		return errMetadataInvalid.because(p.lacks(memberKeys))
+	}
+	return nil
 }
 
 // checkSignIn reports what would stop a sign-in after the person has come back.
@@ -271,12 +313,12 @@ func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error 
 	switch {
 	case md.AuthorizationEndpoint == "":
 		return errMetadataInvalid.because(p.lacks(memberAuthorization))
-	case md.TokenEndpoint == "":
-		return errMetadataInvalid.because(p.lacks(memberToken))
-	case md.JWKSURI == "" && !p.fixed:
-		return errMetadataInvalid.because(p.lacks(memberKeys))
-	case p.defective(memberUserInfo) && !skipUserInfo:
-		return errMetadataInvalid.because(p.lacks(memberUserInfo))
+	case p.hasTokenEndpoint(md) != nil:
+		return p.hasTokenEndpoint(md)
+	case !p.fixed && p.hasKeys(md) != nil:
+		return p.hasKeys(md)
+	case !skipUserInfo && p.mayHaveUserInfo(md) != nil:
+		return p.mayHaveUserInfo(md)
 	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
 		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
 	}

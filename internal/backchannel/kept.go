@@ -56,6 +56,7 @@ type Life struct {
 type state[T comparable] struct {
 	value   T
 	has     bool
+	fetched time.Time
 	life    Life
 	err     error
 	retryAt time.Time
@@ -96,24 +97,41 @@ func (k *Kept[T]) Await(ctx context.Context) (T, error) {
 	return k.get(ctx, none, 0)
 }
 
+// Newer is Get for a caller that can do nothing with what is kept, because
+// somebody has to correct it at the server. It fetches the value again if it is
+// at least that old. If the fetch fails, the old value goes on serving.
+func (k *Kept[T]) Newer(ctx context.Context, age time.Duration) (T, error) {
+	var none T
+	now, s := k.config.Now(), k.state.Load()
+	if !s.has || !s.aged(now, age) || s.paused(now) || k.config.Fetch == nil {
+		return k.Get(ctx)
+	}
+	return k.wait(ctx, k.config.Wait, func(ctx context.Context) (T, error) { return k.fetch(ctx, none, age) })
+}
+
 func (k *Kept[T]) get(ctx context.Context, refused T, wait time.Duration) (T, error) {
 	var none T
 	now, s := k.config.Now(), k.state.Load()
 	switch {
 	case s.serves(now) && !s.is(refused):
 		if s.due(now) && !s.paused(now) {
-			k.flights.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, none) })
+			k.flights.Start(struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, none, 0) })
 		}
 		return s.value, nil
 	case s.paused(now):
 		return none, &Paused{s.retryAt.Sub(now), s.err}
 	}
+	return k.wait(ctx, wait, func(ctx context.Context) (T, error) { return k.fetch(ctx, refused, 0) })
+}
+
+// wait waits for the flight under way, or for a new one that runs fetch.
+func (k *Kept[T]) wait(ctx context.Context, wait time.Duration, fetch func(context.Context) (T, error)) (T, error) {
 	if wait > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()
 	}
-	return k.flights.Do(ctx, struct{}{}, k.config.Timeout, func(ctx context.Context) (T, error) { return k.fetch(ctx, refused) })
+	return k.flights.Do(ctx, struct{}{}, k.config.Timeout, fetch)
 }
 
 // Shutdown waits until the flights that callers have started are over and
@@ -122,19 +140,20 @@ func (k *Kept[T]) Shutdown(ctx context.Context) error {
 	return errors.Join(k.flights.Wait(ctx), k.reports.Wait(ctx))
 }
 
-// fetch is the flight. Only one runs at a time.
-func (k *Kept[T]) fetch(ctx context.Context, refused T) (T, error) {
+// fetch is the flight. Only one runs at a time. A value of that age is fetched
+// again in any case; 0 is no age.
+func (k *Kept[T]) fetch(ctx context.Context, refused T, age time.Duration) (T, error) {
 	var none T
 	now, before := k.config.Now(), k.state.Load()
 	switch { // a flight that ended just before this one began
-	case before.serves(now) && !before.is(refused) && !before.due(now):
+	case before.serves(now) && !before.is(refused) && !before.due(now) && (age == 0 || !before.aged(now, age)):
 		return before.value, nil
 	case before.paused(now):
 		return none, &Paused{before.retryAt.Sub(now), before.err}
 	}
 	value, life, err := k.config.Fetch(ctx)
 	if err == nil {
-		k.state.Store(&state[T]{value: value, has: true, life: life})
+		k.state.Store(&state[T]{value: value, has: true, fetched: now, life: life})
 		if k.config.Fetched != nil {
 			k.report(func(ctx context.Context) { k.config.Fetched(ctx, value) })
 		}
@@ -169,6 +188,11 @@ func (s *state[T]) serves(now time.Time) bool {
 // due reports whether the value should be renewed.
 func (s *state[T]) due(now time.Time) bool {
 	return !s.life.RenewAt.IsZero() && !now.Before(s.life.RenewAt)
+}
+
+// aged reports whether the value is at least that old.
+func (s *state[T]) aged(now time.Time, age time.Duration) bool {
+	return !now.Before(s.fetched.Add(age))
 }
 
 // is reports whether the value is the one that was refused.

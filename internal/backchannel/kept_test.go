@@ -150,6 +150,34 @@ func TestKeptInstead(t *testing.T) {
 	})
 }
 
+// What is kept and of no use to a caller is fetched again once it has that age,
+// by one flight, and stays if that fails.
+func TestKeptNewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{life: time.Hour}
+		k := s.kept()
+		newer := func(want string, asked int) {
+			t.Helper()
+			if got, err := k.Newer(t.Context(), time.Minute); got != want || (err == nil) != (want != "") || s.asked != asked {
+				t.Errorf("got %q, %v, asked %d times; want %q, %d", got, err, s.asked, want, asked)
+			}
+		}
+		newer("a", 1) // nothing is kept yet
+		newer("a", 1)
+		time.Sleep(time.Minute)
+		newer("b", 2)
+		newer("b", 2)
+		s.err = errors.New("down")
+		time.Sleep(time.Minute)
+		newer("", 3)
+		newer("b", 3) // during the pause
+		get(t, k, "", "b")
+	})
+	if got, err := backchannel.Always("x").Newer(t.Context(), 0); got != "x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestKeptWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{takes: 10 * time.Second}

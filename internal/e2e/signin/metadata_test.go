@@ -269,6 +269,78 @@ func TestSignInDoesNotBegin(t *testing.T) {
 	}
 }
 
+// A provider that was corrected serves again as soon as one that was away: the
+// next person who comes is let in.
+func TestSignInBeginsOnceCorrected(t *testing.T) {
+	for member, value := range map[string]any{
+		"authorization_endpoint":                nil,
+		"token_endpoint":                        nil,
+		"jwks_uri":                              "keys",
+		"userinfo_endpoint":                     "/me",
+		"id_token_signing_alg_values_supported": []any{"HS256"},
+	} {
+		t.Run(member, func(t *testing.T) {
+			s := discovered(t, map[string]any{member: value})
+			s.WantRefusal(s.Visitor("ana").Get("/notes/"), http.StatusServiceUnavailable)
+			s.SetWire(nil)
+			asked := s.Count(opserver.EndpointMetadata)
+			s.WantRefusal(s.Visitor("ana").Get("/notes/"), http.StatusServiceUnavailable)
+			if s.Count(opserver.EndpointMetadata) != asked {
+				t.Error("each visitor has the metadata fetched")
+			}
+			s.Advance(24 * time.Second)
+			s.Visitor("ana").SignIn()
+		})
+	}
+}
+
+// A defect that stops the sign-in of others costs nobody else the metadata that
+// is kept, for as long as the provider is away.
+func TestDefectDuringAnOutage(t *testing.T) {
+	for member, value := range map[string]any{"userinfo_endpoint": "/me", "jwks_uri": false} {
+		t.Run(member, func(t *testing.T) {
+			var k *world.Signer
+			s := discovered(t, map[string]any{member: value}, func(o *world.SiteOptions) {
+				o.Party = func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = true }
+				o.Provider = func(c *gatehouse.ProviderConfig) {
+					if member == "jwks_uri" {
+						k = world.NewSigner(t)
+						c.Keys = append(c.Keys, k.Key.Public())
+					}
+				}
+			})
+			s.Visitor("ana").Get("/notes/")
+			s.Break(opserver.EndpointDown, opserver.EndpointMetadata)
+			for range 4 {
+				s.Advance(25 * time.Second)
+				if a := s.Visitor("ben").Get("/notes/"); a.Code != http.StatusSeeOther {
+					t.Fatalf("got %v, %s", a, s.LastCode())
+				}
+				s.Shutdown(0)
+			}
+		})
+	}
+}
+
+// If the address of the user info turns out to be bad after the sign-in has
+// begun, claims may be missing, so nobody is signed in without it.
+func TestUserInfoDefectAtTheCallback(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas)
+	ana := s.Visitor("ana")
+	callback := ana.ToCallback("/notes/")
+	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+			return next(r), nil
+		}
+		return world.RewriteJSON(t, next(r), func(m map[string]any) { m["userinfo_endpoint"] = false }), nil
+	})
+	s.WantRefusal(ana.On(world.ReplicaB).Get(callback), http.StatusServiceUnavailable)
+	if last := refusalOf(t, s); last.Code != "metadata_invalid" || !strings.Contains(last.Err.Error(), "userinfo_endpoint: ") {
+		t.Errorf("%s: %v", last.Code, last.Err)
+	}
+	s.WantNoSession("ana-1")
+}
+
 // What the sign-in does not need may be missing or bad.
 func TestSignInBegins(t *testing.T) {
 	noUserInfo := func(o *world.SiteOptions) { o.Party = func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = true } }
@@ -315,6 +387,21 @@ func TestCallbackWaitsForMetadata(t *testing.T) {
 		if a := s.Visitor("ben").On(world.ReplicaB).Get("/notes/"); a.Code != http.StatusServiceUnavailable {
 			t.Errorf("a page: %v", a)
 		}
+		ana.WantServed(ana.Visit(callback))
+	})
+}
+
+// So does an answer that asks for one new start, because its state is spent then.
+func TestTemporarilyUnavailableWaitsForMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := world.NewSite(t, world.TwoReplicas)
+		ana := s.Visitor("ana")
+		callback := world.WithQuery(t, ana.ToCallback("/notes/"), func(q url.Values) {
+			q.Del("code")
+			q.Set("error", "temporarily_unavailable")
+		})
+		s.OnRequest(opserver.EndpointMetadata, func(*http.Request) { time.Sleep(6 * time.Second) })
+		ana = ana.On(world.ReplicaB)
 		ana.WantServed(ana.Visit(callback))
 	})
 }
