@@ -135,6 +135,7 @@ type call struct {
 	t       *UMATransport
 	r       *http.Request
 	key     rptcache.Key
+	method  string
 	path    string
 	request rptcache.Request
 	first   rptcache.Choice
@@ -142,7 +143,8 @@ type call struct {
 	left    int    // requests of either kind that are still allowed
 	rounds  int    // tickets redeemed
 	rode    bool   // tried a token that another call obtained
-	own     string // the token that this call obtained last
+	had     string // the token that this call obtained last
+	own     string // the same, unless it came of a token from before
 	bare    bool   // offers no token for an upgrade
 	silent  bool   // pushes no claims
 	refusal error  // of the upgrade
@@ -155,11 +157,12 @@ func (t *UMATransport) newCall(r *http.Request) (*call, error) {
 		return nil, errPartyMissing.because(errors.New("Claims is set, but the context names no party"))
 	}
 	key := rptcache.Key{Party: party, Issuer: t.provider.issuer, Origin: requestOrigin(r)}
-	request := rptcache.RequestOf(key, cmp.Or(r.Method, http.MethodGet), r.URL.RequestURI())
+	method := cmp.Or(r.Method, http.MethodGet)
+	request := rptcache.RequestOf(key, method, r.URL.RequestURI())
 	if t.tokens.Denied(request) {
 		return nil, errUMADenied.because(errDeniedBefore)
 	}
-	return &call{t: t, r: r, key: key, path: cmp.Or(r.URL.Path, "/"), request: request, left: maxCallRequests}, nil
+	return &call{t: t, r: r, key: key, method: method, path: cmp.Or(r.URL.Path, "/"), request: request, left: maxCallRequests}, nil
 }
 
 // run sends the request until the response is not a UMA challenge.
@@ -187,7 +190,7 @@ func (c *call) run() (*http.Response, error) {
 			c.t.report(c.r.Context(), err)
 			return nil, err
 		}
-		c.t.tokens.Refuse(c.key, token)
+		c.t.tokens.Refuse(c.key, c.method, c.path, token)
 		if token, err = c.permission(asked.Ticket, token); err != nil {
 			return nil, err
 		}
@@ -204,9 +207,9 @@ func (c *call) learn(status int, token string) {
 		c.t.tokens.Drop(c.key, token)
 	case status >= http.StatusBadRequest: // perhaps refused before the token was looked at
 	case token == c.first.Token:
-		c.t.tokens.Served(c.key, c.path, c.first)
+		c.t.tokens.Served(c.key, c.method, c.path, c.first)
 	default:
-		c.t.tokens.Served(c.key, c.path, rptcache.Choice{Token: token})
+		c.t.tokens.Served(c.key, c.method, c.path, rptcache.Choice{Token: token})
 	}
 }
 
@@ -284,7 +287,7 @@ func (c *call) permission(ticket, used string) (string, error) {
 		if c.t.tokens.Denied(c.request) {
 			return "", errUMADenied.because(errDeniedBefore)
 		}
-		if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != "" && other != used {
+		if other := c.other(used); other != "" {
 			c.rode = true
 			return other, nil
 		}
@@ -301,7 +304,7 @@ func (c *call) permission(ticket, used string) (string, error) {
 			own: c.own, bare: c.bare, silent: c.silent, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
 			// An exchange may have ended after we looked above.
-			if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != "" && other != used {
+			if other := c.other(used); other != "" {
 				return &outcome{token: other, request: c.request}, nil
 			}
 			return x.run(ctx, c.r.Context()), nil
@@ -325,11 +328,23 @@ func (c *call) permission(ticket, used string) (string, error) {
 	}
 }
 
+// other returns a token that another call has obtained meanwhile, if this one
+// has not tried such a token yet.
+func (c *call) other(used string) string {
+	if other := c.t.tokens.Newer(c.key, c.first); !c.rode && other != used && other != c.had {
+		return other
+	}
+	return ""
+}
+
 // conclude evaluates the outcome of the call's own exchange. For each reason
 // why a new ticket may help, it lets the call try once more.
 func (c *call) conclude(o *outcome) (string, error) {
 	if o.err == nil {
-		c.own = o.token
+		c.had, c.own = o.token, o.token
+		if o.by.rpt != o.by.own { // what comes of a kept token may be less than what comes of none
+			c.own = ""
+		}
 		return o.token, nil
 	}
 	if o.again == "" || c.retried[o.again] || o.again != retryTicket && c.rounds == c.t.config.MaxRounds {

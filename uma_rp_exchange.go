@@ -32,7 +32,7 @@ type exchange struct {
 	request       rptcache.Request
 	ticket        string // the latest
 	used          string // the token that was challenged
-	own           string // the token that the call obtained before
+	own           string // the token that the call obtained before, if it owes nothing to earlier ones
 	bare          bool   // offers no token
 	silent        bool   // pushes no claims
 	budget        int    // allowed number of token requests
@@ -107,12 +107,13 @@ func (x *exchange) run(run, asker context.Context) *outcome {
 // (K19). What a request gets must not depend on what was requested before.
 func (x *exchange) again(err error) retry {
 	code := ErrorCode(err)
-	submitted, _ := errors.AsType[*SubmittedError](err)
+	offered := x.rpt != "" && x.rpt != x.own // a token from before this call
 	switch {
 	case err == nil:
-	case x.refusedFormat:
+	case x.refusedFormat && !(offered && code == errGrantRefused.code): // else perhaps the token, not the format
 		return retryFormat
-	case x.rpt != "" && x.rpt != x.own:
+	case offered:
+		submitted, _ := errors.AsType[*SubmittedError](err)
 		if code == errUMADenied.code || code == errGrantRefused.code || code == errTicketRefused.code ||
 			code == errRPTRefused.code || code == errRPTUnusable.code || submitted != nil && submitted.Ticket.IsZero() {
 			return retryUpgrade

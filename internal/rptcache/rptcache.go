@@ -24,7 +24,7 @@ const (
 	// client may go to and fro between a few.
 	maxPerKey = 4
 	// maxPaths bounds the paths of one key for which it is known which token
-	// served them, 16 bytes each. The oldest is forgotten first.
+	// served them, 24 bytes each. The oldest is forgotten first.
 	maxPaths = 64
 	// maxUpgrade is below the 4,000 characters over which Keycloak ignores an
 	// rpt (K25). A token of this size is not offered, so that it stops growing.
@@ -81,15 +81,16 @@ type held struct {
 	token   string
 	expires time.Time // zero if the server did not say: valid until refused
 	put     uint64
-	refused bool      // challenged since it last served, so only its own paths get it
+	refused bool      // challenged where it had served: only its own paths get it
 	rests   time.Time // until then it is not offered, because its upgrade was refused
 }
 
-// served says which token last served a path. A hash suffices: two paths with
-// the same hash cost at worst one exchange.
+// served says which token last served a path, and the first request that it
+// served there. A hash suffices: two paths with the same hash cost at worst one
+// exchange.
 type served struct {
-	path uint64
-	by   *held
+	path, method uint64
+	by           *held
 }
 
 // New makes a Cache.
@@ -172,7 +173,7 @@ func (c *Cache) Newer(key Key, than Choice) string {
 
 // Served records that the token of a choice served the path. That costs
 // nothing if it is known.
-func (c *Cache) Served(key Key, path string, by Choice) {
+func (c *Cache) Served(key Key, method, path string, by Choice) {
 	if by.known {
 		return
 	}
@@ -193,19 +194,19 @@ func (c *Cache) Served(key Key, path string, by Choice) {
 	if len(e.served) == maxPaths {
 		e.served = slices.Delete(e.served, 0, 1)
 	}
-	e.served = append(e.served, served{sum, h})
+	e.served = append(e.served, served{sum, maphash.String(c.seed, method), h})
 }
 
 // choose returns the token for a path, and whether it last served exactly that
 // path. It returns nil if only the newest could be meant and that was refused.
 func (c *Cache) choose(e *entry, path string) (h *held, exact bool) {
-	if h := e.serves(maphash.String(c.seed, path)); h != nil {
-		return h, true
+	if s := e.serves(maphash.String(c.seed, path)); s != nil {
+		return s.by, true
 	}
 	if len(e.tokens) > 1 || e.tokens[0].refused { // else it makes no difference
 		for rest := range prefixes(path) {
-			if h := e.serves(maphash.String(c.seed, rest)); h != nil {
-				return h, false
+			if s := e.serves(maphash.String(c.seed, rest)); s != nil {
+				return s.by, false
 			}
 		}
 	}
@@ -255,23 +256,26 @@ func (e *entry) find(token string) *held {
 	return nil
 }
 
-func (e *entry) serves(path uint64) *held {
-	for _, s := range e.served {
-		if s.path == path {
-			return s.by
+func (e *entry) serves(path uint64) *served {
+	for i := range e.served {
+		if e.served[i].path == path {
+			return &e.served[i]
 		}
 	}
 	return nil
 }
 
-// Refuse records that the resource server challenged token. Until it serves
-// again, or is issued again, it is chosen only for the paths that it served.
-func (c *Cache) Refuse(key Key, token string) {
+// Refuse records that the resource server challenged token. If the token has
+// served this very request, it has lost something: until it serves again, or is
+// issued again, it is chosen only for the paths that it served. A challenge to
+// another method or elsewhere says nothing about third paths.
+func (c *Cache) Refuse(key Key, method, path, token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found := c.entries[key]; found != nil {
-		if h := found.Value.(*entry).find(token); h != nil {
-			h.refused = true
+		s := found.Value.(*entry).serves(maphash.String(c.seed, path))
+		if s != nil && s.by.token == token && s.method == maphash.String(c.seed, method) {
+			s.by.refused = true
 		}
 	}
 }

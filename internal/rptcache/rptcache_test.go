@@ -51,7 +51,7 @@ func (c *cache) want(t *testing.T, what, chosen, offered string) {
 }
 
 // serve records that the token served the path.
-func (c *cache) serve(path, token string) { c.Served(ana, path, rptcache.Choice{Token: token}) }
+func (c *cache) serve(path, token string) { c.Served(ana, "GET", path, rptcache.Choice{Token: token}) }
 
 // TestOneToken: the life of a token under one key.
 func TestOneToken(t *testing.T) {
@@ -69,21 +69,29 @@ func TestOneToken(t *testing.T) {
 	c.want(t, "at the end, the one before", "a", "a")
 	c.Drop(ana, "a")
 	c.want(t, "dropped", "", "")
-	c.Refuse(ana, "a")
+	c.Refuse(ana, "GET", path, "a")
 	c.Drop(ana, "a")
 	c.Rest(ana, "a")
 	c.serve(path, "a")
 	c.want(t, "dropped twice", "", "")
 
 	c.put(ana, "c", time.Time{})
-	c.Refuse(ana, "b")
+	c.Refuse(ana, "GET", path, "b")
 	c.want(t, "an unknown one is refused", "c", "c")
-	c.Refuse(ana, "c")
-	c.want(t, "refused", "", "c")
+	c.Refuse(ana, "GET", path, "c")
+	c.want(t, "refused where it has not served", "c", "c")
+	c.serve("/other/1", "c")
+	c.Refuse(ana, "GET", "/other/1", "c")
+	c.want(t, "refused where it has served", "", "c")
 	c.put(ana, "c", time.Time{})
 	c.want(t, "given anew", "c", "c")
 	c.serve(path, "c")
-	c.Refuse(ana, "c")
+	c.Refuse(ana, "DELETE", path, "c")
+	c.Refuse(ana, "GET", "/other/2", "c")
+	if got := c.Choose(ana, "/other").Token; got != "c" {
+		t.Errorf("other requests are refused: chosen %q", got)
+	}
+	c.Refuse(ana, "GET", path, "c")
 	c.want(t, "refused, but it served this path", "c", "c")
 	if got := c.Choose(ana, "/other").Token; got != "" {
 		t.Errorf("refused: chosen %q for another path", got)
@@ -92,7 +100,7 @@ func TestOneToken(t *testing.T) {
 	if got := c.Choose(ana, "/other").Token; got != "c" {
 		t.Errorf("served again: chosen %q for another path", got)
 	}
-	c.Refuse(ana, "c")
+	c.Refuse(ana, "GET", path, "c")
 	for rest, token := range map[string]string{"/more": "c", "/more/a": "c", path + "/photos/1": "c", "/other": ""} {
 		if got := c.Choose(ana, rest).Token; got != token {
 			t.Errorf("refused once more: %s gets %q, want %q", rest, got, token)
@@ -303,8 +311,8 @@ func TestParallel(t *testing.T) {
 				c.put(ana, fmt.Sprint(i), time.Time{})
 				c.deny(ana, request)
 				c.Denied(request)
-				c.Refuse(ana, c.Choose(ana, path).Token)
-				c.Served(ana, path, c.Choose(ana, path))
+				c.Refuse(ana, "GET", path, c.Choose(ana, path).Token)
+				c.Served(ana, "GET", path, c.Choose(ana, path))
 				c.Drop(ana, c.Upgradable(ana, path, ""))
 				c.Forget("ana")
 			}

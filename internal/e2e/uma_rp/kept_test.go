@@ -107,6 +107,81 @@ func TestUMARefusedUpgradeStays(t *testing.T) {
 	}
 }
 
+// What comes of a kept token may be less than what comes of none, and does not
+// count as this request's own.
+func TestUMARefusedUpgradeOfAnUpgrade(t *testing.T) {
+	w := world.NewShopScript(t)
+	w.Permit = func(r *http.Request, token string) bool { return token == "full" || token == "a" && r.URL.Path == "/a" }
+	w.Answer = func(n int, f url.Values) world.ScriptAnswer {
+		switch {
+		case n == 1:
+			return world.Granted("a")
+		case f.Get("rpt") == "a":
+			return world.Granted("half")
+		case f.Has("rpt"):
+			return world.Refused(403, "request_denied")
+		}
+		return world.Granted("full")
+	}
+	c := w.Client(gatehouse.UMATransportConfig{})
+	w.WantPicture(c, world.ShopScriptPhotos+"/a")
+	w.WantPicture(c, world.ShopScriptPhotos+"/b")
+	if got := w.Tokens(); !slices.Equal(got, []string{"", "a", "a", "half", "", "full"}) {
+		t.Errorf("the resource server saw %q", got)
+	}
+}
+
+// A code that may be about the format of the claims or about the token offered
+// is first taken for the token.
+func TestUMARefusedUpgradeWithClaims(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code   string
+		format bool     // the server takes no claims
+		asked  []string // what went along with each token request, from the second round on
+	}{
+		"the token":            {"invalid_request", false, []string{"rpt claims", "claims"}},
+		"both":                 {"invalid_request", true, []string{"rpt claims", "claims", ""}},
+		"the format, by name":  {"invalid_claim_token_format", true, []string{"rpt claims", "rpt", ""}},
+		"the token, by name":   {"invalid_rpt", false, []string{"rpt claims", "claims"}},
+		"the token is invalid": {"invalid_grant", false, []string{"rpt claims", "claims"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewShopScript(t)
+			w.Permit = func(r *http.Request, token string) bool {
+				return token != "" && (r.URL.Path == "/a" || token != "rpt1")
+			}
+			w.Answer = func(n int, f url.Values) world.ScriptAnswer {
+				switch {
+				case n > 1 && tt.format && f.Has("claim_token"):
+					return world.Refused(400, tt.code)
+				case f.Has("rpt"):
+					return world.Refused(400, map[bool]string{true: "invalid_request", false: tt.code}[tt.format])
+				case !tt.format && !f.Has("claim_token"):
+					return world.Refused(403, "need_info", `"ticket":"new"`)
+				}
+				return world.Granted(fmt.Sprintf("rpt%d", n))
+			}
+			c := w.Client(world.ForBob())
+			w.WantPicture(c, world.ShopScriptPhotos+"/a")
+			w.WantPicture(c, world.ShopScriptPhotos+"/b")
+			var asked []string
+			for _, f := range w.Asked()[1:] {
+				var with []string
+				if f.Has("rpt") {
+					with = append(with, "rpt")
+				}
+				if f.Has("claim_token") {
+					with = append(with, "claims")
+				}
+				asked = append(asked, strings.Join(with, " "))
+			}
+			if !slices.Equal(asked, tt.asked) {
+				t.Errorf("asked with %q, want %q", asked, tt.asked)
+			}
+		})
+	}
+}
+
 // A kept token is offered below 3,500 bytes, and a server that finds a header
 // too long makes us drop it.
 func TestUMALongToken(t *testing.T) {
@@ -208,6 +283,30 @@ func TestUMAChoiceOfTokens(t *testing.T) {
 	} {
 		if got := tokens(step.path); !slices.Equal(got, step.want) {
 			t.Errorf("%s: tokens %q, want %q", step.path, got, step.want)
+		}
+	}
+}
+
+// A denial elsewhere, or of another method, does not take the newest token from
+// a third path.
+func TestUMANewestTokenAfterADenial(t *testing.T) {
+	for _, denied := range []struct{ method, path string }{{"GET", "/b"}, {"DELETE", "/a"}, {"HEAD", "/a/photos/7"}} {
+		w := world.NewShopScript(t)
+		w.Permit = func(r *http.Request, token string) bool {
+			return token != "" && (r.Method != denied.method || r.URL.Path != denied.path)
+		}
+		c := w.Client(gatehouse.UMATransportConfig{})
+		w.WantPicture(c, world.ShopScriptPhotos+"/a")
+		w.Answer = func(int, url.Values) world.ScriptAnswer { return world.Refused(403, "request_denied") }
+		r, err := http.NewRequest(denied.method, world.ShopScriptPhotos+denied.path, nil)
+		w.Must(err)
+		if resp, err := c.Do(r); gatehouse.ErrorCode(err) != "uma_denied" {
+			t.Errorf("%s %s: %v, %v", denied.method, denied.path, resp, err)
+		}
+		before := len(w.Tokens())
+		w.WantPicture(c, world.ShopScriptPhotos+"/c")
+		if got := w.Tokens()[before:]; !slices.Equal(got, []string{"rpt1"}) {
+			t.Errorf("after %s %s: tokens %q", denied.method, denied.path, got)
 		}
 	}
 }
