@@ -134,6 +134,16 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.g
 // (decision 8), unless the server has no other document.
 func (p *Provider) umaMetadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.uma) }
 
+// umaMetadataWith is umaMetadata. If that cannot be had, what was written by
+// hand serves, if it has the endpoint that is needed.
+func (p *Provider) umaMetadataWith(ctx context.Context, endpoint func(*Metadata) string) (*Metadata, error) {
+	md, err := p.umaMetadata(ctx)
+	if err != nil && p.written != nil && endpoint(p.written) != "" {
+		return p.written, nil
+	}
+	return md, err
+}
+
 // clientMetadata returns what a UMA client needs: the given metadata if it has
 // a token endpoint, and otherwise that of umaMetadata.
 func (p *Provider) clientMetadata(ctx context.Context) (*Metadata, error) {

@@ -79,7 +79,7 @@ func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Sec
 }
 
 func (p *Provider) requestPAT(ctx context.Context, c Client) (*backchannel.Tokens, error) {
-	md, err := p.umaMetadata(ctx)
+	md, err := p.umaMetadataWith(ctx, func(md *Metadata) string { return md.TokenEndpoint })
 	if err != nil {
 		return nil, err
 	}

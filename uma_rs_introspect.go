@@ -92,7 +92,7 @@ func (rs *ResourceServer) factsKey(token, owner string) introspection.Key {
 }
 
 func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (*introspection.Facts, error) {
-	md, err := rs.provider.umaMetadata(ctx)
+	md, err := rs.provider.umaMetadataWith(ctx, func(md *Metadata) string { return md.IntrospectionEndpoint })
 	if err != nil {
 		return nil, err
 	}

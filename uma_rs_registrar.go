@@ -46,7 +46,7 @@ type registrar struct {
 }
 
 func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar, error) {
-	md, err := rs.provider.umaMetadata(ctx)
+	md, err := rs.provider.umaMetadataWith(ctx, func(md *Metadata) string { return md.ResourceRegistrationEndpoint })
 	if err != nil {
 		return nil, err
 	}

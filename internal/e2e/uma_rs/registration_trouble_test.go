@@ -82,25 +82,47 @@ func TestUMANoRegistrationEndpoint(t *testing.T) {
 	}
 }
 
-// TestUMAMetadataByHand: metadata written by hand serve as far as they go, if
-// the server publishes nothing about UMA.
+// TestUMAMetadataByHand: metadata written by hand serve as far as they go,
+// whatever the server says where it should publish something about UMA.
 func TestUMAMetadataByHand(t *testing.T) {
-	s := world.NewScript(t)
-	s.Says("GET /.well-known/uma2-configuration", 404, "")
-	s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`)
-	p := s.Provider(func(c *gatehouse.ProviderConfig) {
-		c.Metadata = &gatehouse.Metadata{IntrospectionEndpoint: world.ScriptIssuer + "/look"}
-	})
-	rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient})
-	s.Must(err)
-	h := world.Photos(rs.UMAProtect(one.AllOf("view")))
-	if a := world.Send(h, "GET", "/", "token"); !world.Served(a) {
-		t.Errorf("with a token: %d %s", a.Code, a.Body)
-	}
-	answer := world.Send(h, "GET", "/", "")
-	world.WantUnreachable(t, answer)
-	if !strings.Contains(answer.Body.String(), "ticket_misconfigured") || !strings.Contains(s.Log(), "no permission_endpoint") {
-		t.Errorf("without a token: %s", answer.Body)
+	for name, c := range map[string]struct {
+		status      int
+		body, wants string // the code without a token
+	}{
+		"nothing":              {404, "", "ticket_misconfigured"},
+		"a page for everybody": {200, "<html>", "ticket_misconfigured"},
+		"another issuer":       {200, `{"issuer":"https://other.example.org"}`, "ticket_misconfigured"},
+		"trouble":              {500, "", "ticket_unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			s.Says("GET /.well-known/uma2-configuration", c.status, c.body)
+			s.Says("POST /look", 200, `{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`)
+			s.Says("GET /res", 200, `[]`)
+			s.Says("POST /res", 201, `{"_id":"r-2"}`)
+			p := s.Provider(func(c *gatehouse.ProviderConfig) {
+				c.Metadata = &gatehouse.Metadata{IntrospectionEndpoint: world.ScriptIssuer + "/look", TokenEndpoint: world.ScriptIssuer + "/token",
+					ResourceRegistrationEndpoint: world.ScriptIssuer + "/res"}
+			})
+			rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Client: world.PhotozClient})
+			s.Must(err)
+			t.Cleanup(func() { s.Must(rs.Shutdown(context.Background())) })
+			h := world.Photos(rs.UMAProtect(one.AllOf("view")))
+			if a := world.Send(h, "GET", "/", "token"); !world.Served(a) {
+				t.Errorf("with a token: %d %s", a.Code, a.Body)
+			}
+			if out, err := rs.Register(t.Context(), world.Albums); err != nil || out.ID != "r-2" {
+				t.Errorf("registered: %+v, %v", out, err)
+			}
+			answer := world.Send(h, "GET", "/", "")
+			world.WantUnreachable(t, answer)
+			if !strings.Contains(answer.Body.String(), c.wants) {
+				t.Errorf("without a token: %s", answer.Body)
+			}
+			if c.status == 404 && !strings.Contains(s.Log(), "no permission_endpoint") {
+				t.Error("the log does not name what is missing")
+			}
+		})
 	}
 }
 
