@@ -459,7 +459,7 @@ func TestNextStep(t *testing.T) {
 	for _, address := range []string{s.photosURL + "/", s.photosURL + "/albums", s.shopURL + "/", s.malloryURL + "/", s.serverURL + "/"} {
 		next(s.browser, address, "2. Bob wants prints", "bob")
 	}
-	for _, address := range []string{s.photosURL + "/none", s.shopURL + "/order/print", s.malloryURL + "/none"} {
+	for _, address := range []string{s.photosURL + "/none", s.shopURL + "/order/print", s.malloryURL + "/none", s.serverURL + "/none"} {
 		s.get(address).want(404, "Next in the story: 2. Bob wants prints")
 	}
 	order := next(bob, s.shopURL+"/", "2. Bob wants prints", "bob").link("Print shop")

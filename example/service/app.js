@@ -20,7 +20,7 @@ const session = await (await fetch("/auth/session")).json();
 if (!session.signed_in) {
   signIn(session.login_url);
 } else {
-  document.querySelector("#who").textContent = session.claims.name;
+  document.querySelector("#who").textContent = session.claims.name ?? session.subject;
   await list();
 }
 

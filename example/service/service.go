@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -102,7 +103,7 @@ func show(w http.ResponseWriter, page string, data any) {
 func (s *service) home(w http.ResponseWriter, r *http.Request) {
 	name := ""
 	if id := gatehouse.IdentityFrom(r.Context()); id != nil {
-		name = id.ClaimString("name")
+		name = cmp.Or(id.ClaimString("name"), id.Subject)
 	}
 	show(w, "home", name)
 }

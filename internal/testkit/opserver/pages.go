@@ -67,6 +67,15 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, status int, tex
 	s.message(w, r, status, "That did not work", text)
 }
 
+// serveUnknown answers at an address without anything. People get a page.
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.NotFound(w, r)
+		return
+	}
+	s.problem(w, r, http.StatusNotFound, "There is no page at this address.")
+}
+
 // signInData is what the sign-in page shows.
 type signInData struct {
 	Action, Next string

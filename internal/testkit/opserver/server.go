@@ -180,6 +180,7 @@ func (s *Server) mount() {
 	page(EndpointPages, p+pathInbox, s.guardForm(s.serveInbox), http.MethodGet, http.MethodPost)
 	page(EndpointPages, p+pathStyle, s.serveStyle, http.MethodGet)
 	page(EndpointPages, p+"/{$}", s.serveHome, http.MethodGet)
+	s.mux.HandleFunc(p+"/", s.serveUnknown)
 }
 
 // endpoint counts requests, applies the faults that affect every endpoint, and
