@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/navigation"
@@ -54,21 +51,6 @@ func (rp *RelyingParty) ownHandler(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// postedForm reads the form of a POST. A body of unknown length, or that is no
-// form, is not read: no browser sends a form that way.
-func postedForm(r *http.Request) (url.Values, error) {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if r.Method != http.MethodPost || r.ContentLength <= 0 || strings.TrimSpace(kind) != "application/x-www-form-urlencoded" {
-		return nil, nil
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, errBodySlow.because(err)
-	}
-	form, _ := navigation.Query(string(body))
-	return form, nil
 }
 
 // checkSize refuses a request whose announced size is too large.

@@ -77,21 +77,29 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 // wishOf returns where the client wants to return to: a parameter of the form
 // that was posted, or of the address. A stray ";" or "%" elsewhere does no harm.
 func wishOf(r *http.Request) (string, error) {
-	form, err := postedForm(r)
-	if err != nil || form.Has("return_to") {
-		return form.Get("return_to"), err
+	form, err := navigation.Form(r)
+	if err != nil {
+		return "", errBodySlow.because(err)
 	}
-	query, _ := navigation.Query(r.URL.RawQuery)
-	return query.Get("return_to"), nil
+	if !form.Has("return_to") {
+		form, _ = navigation.Query(r.URL.RawQuery)
+	}
+	return form.Get("return_to"), nil
 }
 
 // AuthURL starts a sign-in and returns the address at the provider to redirect
-// to. It sets the attempt's cookie on w. After sign-in the person returns to
-// the path returnTo, or to HomeURL if returnTo is neither a path nor an absolute
-// address of this site, or longer than 2,000 bytes.
+// to. It sets the attempt's cookie on w, and marks the response "Cache-Control:
+// no-store" and "Vary: Cookie". After sign-in the person returns to the path
+// returnTo, or to HomeURL if returnTo is neither a path nor an absolute address
+// of this site, or longer than 2,000 bytes. For HEAD and for a prefetch, it
+// returns an error and starts nothing.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
 	if err := rp.checkMade(); err != nil {
 		return "", errInternal.because(err)
+	}
+	perBrowser(w.Header())
+	if r.Method == http.MethodHead || navigation.IsPrefetch(r) {
+		return "", errNoNavigation.because(errors.New("HEAD or a prefetch"))
 	}
 	if err := rp.checkMounted(r); err != nil {
 		return "", err
@@ -104,11 +112,7 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 // known who has signed in.
 func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.Attempt {
 	a := attempt.New(rp.sessions.now())
-	a.From, a.Asked = rp.sessionDigest(r), rp.needDigest()
-	var ok bool
-	if a.ReturnTo, ok = rp.returnPath(returnTo); !ok && returnTo != "" {
-		rp.tellDropped(r, returnTo, "it is not a path of this site to which a sign-in may return")
-	}
+	a.From, a.Asked, a.ReturnTo = rp.sessionDigest(r), rp.needDigest(), rp.wayBack(r, returnTo)
 	for _, q := range rp.need {
 		if q.step.aged {
 			a.AskAge(q.step.maxAge)
@@ -127,6 +131,15 @@ func (rp *RelyingParty) returnPath(wish string) (path string, ok bool) {
 		return rp.config.HomeURL, false
 	}
 	return target, true
+}
+
+// wayBack is returnPath for a wish of this request. What is not taken is logged.
+func (rp *RelyingParty) wayBack(r *http.Request, wish string) string {
+	path, ok := rp.returnPath(wish)
+	if !ok && wish != "" {
+		rp.tellDropped(r, wish, "it is not a path of this site to which a sign-in may return")
+	}
+	return path
 }
 
 // begin sets the attempt's cookie and returns the address of the authorization

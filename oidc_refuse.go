@@ -55,8 +55,7 @@ func isForm(r *http.Request) bool { return r.Method == http.MethodPost && naviga
 // begin a plain sign-in at any time. What a requirement asks for is known here
 // alone, so the attempt begins here.
 func (rp *RelyingParty) notSaved(w http.ResponseWriter, r *http.Request, e *Error) error {
-	back := navigation.FormPage(r, siteOf(rp.redirect))
-	page, _ := rp.returnPath(back)
+	page := rp.wayBack(r, navigation.FormPage(r, siteOf(rp.redirect)))
 	if e.Code == errLoginRequired.code {
 		said := errLoginRequired.saying(formNotSaved).because(e.Err)
 		said.page = rp.signInLink(page)
@@ -65,7 +64,7 @@ func (rp *RelyingParty) notSaved(w http.ResponseWriter, r *http.Request, e *Erro
 	said := about(subjectOf(e), errStepUp.saying(formNeedsMore).because(e.Err)).(*Error)
 	said.page = page
 	if navigation.IsForm(r) && rp.config.ErrorHandler == nil {
-		location, err := rp.askFor(w, r, e, back)
+		location, err := rp.askFor(w, r, e, page)
 		if err != nil { // the guard of the page tells the person
 			return also(said, err)
 		}

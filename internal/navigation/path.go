@@ -148,7 +148,7 @@ func c0(c rune) bool { return c < ' ' }
 // decoded once, and decoded twice.
 func readings(escaped string) [3]string {
 	once := unescape(escaped)
-	return [3]string{escaped, once, unescape(once)}
+	return [3]string{escaped, straight(once), straight(unescape(once))}
 }
 
 // unescape decodes every percent-encoding and leaves other percent signs.
@@ -170,36 +170,43 @@ func unescape(s string) string {
 	return b.String()
 }
 
+// straight replaces every long encoding of an ASCII character, which UTF-8
+// forbids and lax decoders accept (RFC 3629 §10), by that character.
+func straight(s string) string {
+	if strings.IndexFunc(s, func(c rune) bool { return c == utf8.RuneError }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for s != "" {
+		c, size := s[0], 1
+		for _, head := range []string{"\xc0", "\xc1", "\xe0\x80", "\xe0\x81", "\xf0\x80\x80", "\xf0\x80\x81"} {
+			if n := len(head); strings.HasPrefix(s, head) && len(s) > n && s[n]&0xc0 == 0x80 {
+				c, size = head[n-1]<<6&0x40|s[n]&0x3f, n+1
+			}
+		}
+		b.WriteByte(c)
+		s = s[size:]
+	}
+	return b.String()
+}
+
 // twoSlashes reports whether a path begins with two slashes of either kind.
 // What some parser drops does not count: controls, blanks, invisible characters
 // and bytes that are not UTF-8.
 func twoSlashes(s string) bool {
 	slashes := 0
-	for s != "" && slashes < 2 {
-		c, size := utf8.DecodeRuneInString(s)
-		if n := overlong(s); n > 0 {
-			c, size = '/', n
-		}
+	for _, c := range s {
 		switch {
 		case c == '/' || c == '\\':
 			slashes++
 		case !dropped(c):
 			return false
 		}
-		s = s[size:]
-	}
-	return slashes == 2
-}
-
-// overlong returns the length of a forbidden long encoding of a slash or a
-// backslash at the start of s, which lax decoders take for one (RFC 3629 §10).
-func overlong(s string) int {
-	for _, slash := range []string{"\xc0\xaf", "\xc1\x9c", "\xe0\x80\xaf", "\xe0\x81\x9c", "\xf0\x80\x80\xaf", "\xf0\x80\x81\x9c"} {
-		if strings.HasPrefix(s, slash) {
-			return len(slash)
+		if slashes == 2 {
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // dropped reports whether some parser drops, trims or does not show the
@@ -210,15 +217,18 @@ func dropped(c rune) bool {
 }
 
 // dotted reports whether a path has a dot segment, which a browser or a server
-// would remove. Either slash ends a segment, parameters and characters that
-// some parser drops do not count, and neither does how wide a dot is.
+// would remove. Either slash ends a segment. What does not count: parameters, a
+// decoded query or fragment, characters that some parser drops, and how wide a
+// character is.
 func dotted(s string) bool {
+	if strings.ContainsFunc(s, func(c rune) bool { return c > 0x7f }) {
+		s = narrow.Replace(s)
+	}
 	for seg := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '/' || c == '\\' }) {
-		seg, _, _ = strings.Cut(seg, ";")
-		if seg = strings.Map(kept, seg); strings.ContainsFunc(seg, func(c rune) bool { return c > 0x7f }) {
-			seg = dots.Replace(seg)
+		if end := strings.IndexAny(seg, ";?#"); end >= 0 {
+			seg = seg[:end]
 		}
-		switch seg {
+		switch strings.Map(kept, seg) {
 		case ".", "..":
 			return true
 		}
@@ -234,8 +244,12 @@ func kept(c rune) rune {
 	return c
 }
 
-// dots are characters that become dots when a text is normalised (NFKC).
-var dots = strings.NewReplacer("\uff0e", ".", "\u2024", ".", "\u2025", "..")
+// narrow replaces the characters that become dots or slashes when a text is
+// normalised (NFKC).
+var narrow = strings.NewReplacer(
+	"\uff0e", ".", "\ufe52", ".", "\u2024", ".", "\u2025", "..", "\ufe30", "..",
+	"\uff0f", "/", "\uff3c", `\`, "\ufe68", `\`,
+)
 
 // The bytes, besides letters and digits, that stay as they are (RFC 3986 §3.3,
 // §3.4). The rest is percent-encoded.

@@ -8,7 +8,11 @@
 package navigation
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"slices"
@@ -156,25 +160,56 @@ func Address(r *http.Request) string {
 	return "/"
 }
 
-// Query reads a query as browsers do: only "&" separates parameters. One whose
-// percent-encoding is broken is left out, so that a foreign parameter does no
-// harm; if it is one of ours, Query returns an error.
+// Query reads a query as browsers do: only "&" separates parameters, and a
+// value whose percent-encoding is broken stays as it is written, so that a
+// foreign parameter does no harm. If it is one of ours, Query returns an error
+// as well.
 func Query(raw string, ours ...string) (url.Values, error) {
 	values := url.Values{}
 	var broken error
 	for pair := range strings.SplitSeq(raw, "&") {
-		name, value, _ := strings.Cut(pair, "=")
+		name, written, _ := strings.Cut(pair, "=")
 		name, err := url.QueryUnescape(name)
 		if err != nil || pair == "" {
 			continue
 		}
-		if value, err = url.QueryUnescape(value); err == nil {
-			values.Add(name, value)
-		} else if slices.Contains(ours, name) {
-			broken = fmt.Errorf("%s is malformed", name)
+		value, err := url.QueryUnescape(written)
+		if err != nil {
+			value = written
+			if slices.Contains(ours, name) {
+				broken = fmt.Errorf("%s is malformed", name)
+			}
 		}
+		values.Add(name, value)
 	}
 	return values, broken
+}
+
+// Form reads the form of a POST into memory; its caller has bounded the body.
+// A body of unknown length, or that is no form, is not read: no browser sends a
+// form that way. The error says that the body could not be read.
+func Form(r *http.Request) (url.Values, error) {
+	written := r.Header.Get("Content-Type")
+	kind, _, _ := strings.Cut(strings.ToLower(written), ";")
+	kind = strings.TrimSpace(kind)
+	const pairs, parts = "application/x-www-form-urlencoded", "multipart/form-data"
+	if r.Method != http.MethodPost || r.ContentLength <= 0 || kind != pairs && kind != parts {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if kind == pairs {
+		values, _ := Query(string(body))
+		return values, nil
+	}
+	_, params, _ := mime.ParseMediaType(written)
+	form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(int64(len(body)))
+	if err != nil { // not a form after all
+		return nil, nil
+	}
+	return form.Value, nil
 }
 
 // Origin returns an origin in the form in which two of them can be compared.

@@ -1,11 +1,13 @@
 package navigation_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"example.com/gatehouse/internal/navigation"
 )
@@ -100,6 +102,44 @@ func TestIsScript(t *testing.T) {
 	} {
 		if got := navigation.IsScript(request("POST", "/", line)); got != want {
 			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
+// A form is read in both encodings. What is none is not read.
+func TestForm(t *testing.T) {
+	const pairs, parts = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+	part := "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb%\r\n--x--\r\n"
+	for _, c := range []struct{ method, kind, body, want string }{
+		{"POST", pairs, "a=b%25&c=;", "b%"}, {"POST", "Application/X-WWW-Form-Urlencoded ; charset=x", "x=%&a=b%", "b%"}, {"POST", parts, part, "b%"}, {"POST", strings.ToUpper("multipart/form-data") + `; Boundary="x"`, part, "b%"},
+		{"PUT", pairs, "a=b", ""}, {"POST", "text/plain", "a=b", ""}, {"POST", "", "a=b", ""}, {"POST", "multipart/form-data", part, ""}, {"POST", parts, "a=b", ""}, {"POST", parts, part[:20], ""}, {"POST", pairs, "", ""},
+	} {
+		r := httptest.NewRequest(c.method, "/", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.kind)
+		if form, err := navigation.Form(r); err != nil || form.Get("a") != c.want {
+			t.Errorf("%s %q %q: %v, %v", c.method, c.kind, c.body, form, err)
+		}
+	}
+	r := httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))
+	r.Header.Set("Content-Type", pairs)
+	r.ContentLength = 3
+	if _, err := navigation.Form(r); err == nil {
+		t.Error("a body that breaks off is no error")
+	}
+	r.ContentLength = -1
+	if form, err := navigation.Form(r); form != nil || err != nil {
+		t.Errorf("unknown length: %v, %v", form, err)
+	}
+}
+
+// A query is read as browsers do. Only a parameter of ours has to be well-formed.
+func TestQuery(t *testing.T) {
+	for raw, want := range map[string]string{"a=b;c&x=%": "b;c", "&&a=+%2B&%zz=1": " +", "a=100%&a=2": "100%", "a": "", "": ""} {
+		if got, _ := navigation.Query(raw); got.Get("a") != want {
+			t.Errorf("%q: %v, want %q", raw, got, want)
+		}
+		if _, err := navigation.Query(raw, "a"); (err != nil) != (want == "100%") {
+			t.Errorf("%q of ours: %v", raw, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,6 +144,14 @@ func TestReturnToAbsolute(t *testing.T) {
 			"form": func(b *world.Visitor) *world.Page {
 				return b.Post("/auth/login?return_to=/other", url.Values{"return_to": {wish}})
 			},
+			"form in another spelling": func(b *world.Visitor) *world.Page {
+				return b.Post("/auth/login", url.Values{"return_to": {wish}}, "Content-Type", "Application/X-WWW-Form-URLencoded; charset=UTF-8")
+			},
+			"form in parts": func(b *world.Visitor) *world.Page {
+				body := "--x\r\nContent-Disposition: form-data; name=\"return_to\"\r\n\r\n" + wish + "\r\n--x--\r\n"
+				return b.Do(b.Request(http.MethodPost, "/auth/login?return_to=/other", strings.NewReader(body), append(slices.Clone(world.Navigation),
+					"Content-Type", "multipart/form-data; boundary=x", "Sec-Fetch-Site", "same-origin")...))
+			},
 		} {
 			ana := s.Visitor("ana")
 			before := s.Logged("dropped_return_path")
@@ -157,5 +166,33 @@ func TestReturnToAbsolute(t *testing.T) {
 	}
 	if s.Logged("secret") != 0 {
 		t.Error("the log has the query of a return path")
+	}
+}
+
+// A return path that cannot be read is logged too, and so is the page of a form
+// to which nobody may be sent back.
+func TestReturnToUnreadable(t *testing.T) {
+	s := world.NewSite(t)
+	for name, start := range map[string]func(*world.Visitor) *world.Page{
+		"address": func(b *world.Visitor) *world.Page { return b.Get("/auth/login?return_to=/notes/100%&x=y") },
+		"form": func(b *world.Visitor) *world.Page {
+			return b.Do(b.Request(http.MethodPost, "/auth/login", strings.NewReader("return_to=%zz"), append(slices.Clone(world.Navigation),
+				"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")...))
+		},
+		"page of a form": func(b *world.Visitor) *world.Page {
+			return b.Get(linkOf(t, b.Post("/notes/save", nil, "Referer", s.Origin+"/notes/%2e%2e/x")))
+		},
+	} {
+		ana := s.Visitor("ana")
+		before := s.Logged("dropped_return_path")
+		if back := ana.Get(ana.AnswerOf(start(ana))); back.Location() != "/" || s.Logged("dropped_return_path") != before+1 {
+			t.Errorf("%s: comes back to %q, %d lines", name, back.Location(), s.Logged("dropped_return_path")-before)
+		}
+	}
+	// Parts that are none are no form.
+	ana := s.Visitor("ana")
+	a := ana.Post("/auth/login?return_to=/notes/", url.Values{"return_to": {"/x"}}, "Content-Type", "multipart/form-data; boundary=x")
+	if back := ana.Get(ana.AnswerOf(a)); back.Location() != "/notes/" {
+		t.Errorf("broken parts: comes back to %q", back.Location())
 	}
 }

@@ -361,7 +361,8 @@ func TestSignInAuthURL(t *testing.T) {
 			mux.HandleFunc("/mail", func(w http.ResponseWriter, r *http.Request) {
 				link, err := login.AuthURL(w, r, r.URL.Query().Get("to"))
 				if err != nil {
-					t.Error(err)
+					http.Error(w, gatehouse.ErrorCode(err), http.StatusForbidden)
+					return
 				}
 				http.Redirect(w, r, link, http.StatusFound)
 			})
@@ -371,6 +372,16 @@ func TestSignInAuthURL(t *testing.T) {
 		ana := s.Visitor("ana")
 		if a := ana.Get(ana.ToCallback("/mail?to=" + url.QueryEscape(wish))); a.Location() != want {
 			t.Errorf("AuthURL with returnTo %q came back to %q, want %q", wish, a.Location(), want)
+		}
+	}
+	ana := s.Visitor("ana")
+	wantUncached(t, ana.Get("/mail"), "no-store")
+	// HEAD and a prefetch start nothing.
+	for _, header := range [][]string{{"HEAD"}, {"GET", "Sec-Purpose", "prefetch"}, {"POST", "Purpose", "prefetch"}} {
+		ana := s.Visitor("ana")
+		a := ana.Do(ana.Request(header[0], "/mail", nil, header[1:]...))
+		if a.Code != http.StatusForbidden || !strings.Contains(a.Body.String(), "not_a_navigation") || len(ana.Cookies()) != 0 {
+			t.Errorf("%v: %v, cookies %v", header, a, ana.Cookies())
 		}
 	}
 }
