@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
 )
 
 // withPAT makes a call that is authorized by a protection API token. If the
@@ -44,6 +45,9 @@ func (rs *ResourceServer) pat(ctx context.Context, owner string, refused Secret)
 	}
 	if err != nil {
 		return Secret{}, asError(err, errPAT)
+	}
+	if !bearer.Valid(pat.Reveal()) {
+		return Secret{}, errTokenUnsendable.because(errors.New("the protection API token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
 	return pat, nil
 }

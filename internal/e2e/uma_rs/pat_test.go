@@ -1,8 +1,11 @@
 package uma_rs_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,5 +52,29 @@ func TestUMA_PATRenewedBeforeExpiry(t *testing.T) {
 		if n := w.CountToken("client_credentials"); n != c.want {
 			t.Errorf("after %v more: %d PAT requests in all, want %d", c.forward, n, c.want)
 		}
+	}
+}
+
+// TestUMAUnsendablePAT: a PAT with characters outside RFC 6750 §2.1 never goes
+// into a header, wherever it comes from.
+func TestUMAUnsendablePAT(t *testing.T) {
+	for name, token := range map[string]string{"blank": "pat pat", "comma": "pat,Basic eA", "letters": "pät", "quote": `pat"`} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewScript(t)
+			body, err := json.Marshal(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 300})
+			s.Must(err)
+			rest := s.Mux
+			s.Mux = http.NewServeMux()
+			s.Mux.Handle("/", rest)
+			s.Says("POST /token", 200, string(body))
+			h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+			world.WantUnreachable(t, world.Send(h, "GET", "/albums/", ""))
+			if n := len(s.Saw("GET /res")) + len(s.Saw("POST /res")) + len(s.Saw("POST /perm")); n != 0 {
+				t.Errorf("the PAT went into %d headers", n)
+			}
+			if !strings.Contains(s.Log(), "RFC 6750") {
+				t.Errorf("log: %s", s.Log())
+			}
+		})
 	}
 }

@@ -141,9 +141,11 @@ func TestUMAPATSourceTrouble(t *testing.T) {
 		code   string
 		calls  int // of the registration endpoint
 	}{
-		"no token": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "pat_unavailable", 0},
-		"an error": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "pat_unavailable", 0},
-		"no other": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "client_refused", 1},
+		"no token":                {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, nil }, "pat_unavailable", 0},
+		"an error":                {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.Secret{}, errors.New("db: away") }, "pat_unavailable", 0},
+		"a token for no header":   {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat, two-pat"), nil }, "token_unsendable", 0},
+		"a token with a line end": {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat\n"), nil }, "token_unsendable", 0},
+		"no other":                {func(gatehouse.Secret) (gatehouse.Secret, error) { return gatehouse.NewSecret("one-pat"), nil }, "client_refused", 1},
 		"no other, error": {func(refused gatehouse.Secret) (gatehouse.Secret, error) {
 			return oneThen(refused, errors.New("db: away"))
 		}, "pat_unavailable", 1},
