@@ -2,10 +2,12 @@ package session
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"example.com/gatehouse/internal/storekey"
 	"example.com/gatehouse/internal/swap"
@@ -35,7 +37,7 @@ func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Recor
 	var over []string
 	_, err = k.update(ctx, k.indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
 		over = nil
-		keys, err := decodeIndex(old)
+		keys, end, err := decodeIndex(old)
 		if err != nil && !errors.Is(err, ErrGarbage) {
 			return nil, err
 		}
@@ -53,7 +55,8 @@ func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Recor
 			over = slices.Clone(keys[maxListed:])
 			keys = keys[:maxListed]
 		}
-		return &swap.Value{Bytes: encodeIndex(keys), Expiry: k.now().Add(k.lifetime + markSlack)}, nil
+		end = later(end, k.now().Add(k.lifetime+markSlack))
+		return &swap.Value{Bytes: encodeIndex(keys, end), Expiry: end}, nil
 	})
 	for _, key := range over {
 		if err != nil {
@@ -75,7 +78,7 @@ func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, er
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	keys, err := decodeIndex(raw)
+	keys, _, err := decodeIndex(raw)
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
@@ -154,28 +157,31 @@ func (k *Keeper) Revoke(ctx context.Context, issuer, subject, key string) (*Reco
 	return k.End(ctx, key)
 }
 
-func encodeIndex(keys []string) []byte {
-	out := newValue(headSize + len(keys)*storekey.Size)
+// encodeIndex returns the stored form of a list. Like a mark, it carries its own
+// end, because sessions of one name may have different lifetimes at different
+// origins.
+func encodeIndex(keys []string, end time.Time) []byte {
+	out := binary.BigEndian.AppendUint64(newValue(headSize+8+len(keys)*storekey.Size), uint64(end.UnixMilli()))
 	for _, k := range keys {
 		out = append(out, k...)
 	}
 	return out
 }
 
-func decodeIndex(b []byte) ([]string, error) {
+func decodeIndex(b []byte) (keys []string, end time.Time, err error) {
 	if b == nil {
-		return nil, nil
+		return nil, end, nil
 	}
 	body, err := valueBody(b)
 	if errors.Is(err, errVersion) {
-		return nil, fmt.Errorf("%w: a list of sessions: %w", ErrUnreadable, err)
+		return nil, end, fmt.Errorf("%w: a list of sessions: %w", ErrUnreadable, err)
 	}
-	if err != nil || len(body)%storekey.Size != 0 {
-		return nil, fmt.Errorf("%w: a list of sessions", ErrGarbage)
+	if err != nil || len(body)%storekey.Size != 8 || binary.BigEndian.Uint64(body) > latestTime {
+		return nil, end, fmt.Errorf("%w: a list of sessions", ErrGarbage)
 	}
-	keys := make([]string, 0, len(body)/storekey.Size)
-	for e := range slices.Chunk(body, storekey.Size) {
+	end = time.UnixMilli(int64(binary.BigEndian.Uint64(body)))
+	for e := range slices.Chunk(body[8:], storekey.Size) {
 		keys = append(keys, string(e))
 	}
-	return keys, nil
+	return keys, end, nil
 }

@@ -10,10 +10,11 @@ import (
 	"example.com/gatehouse/internal/session"
 )
 
-// counted is a store that counts round trips.
+// counted is a store that counts round trips and notes how long values live.
 type counted struct {
 	session.Store
-	calls int
+	calls  int
+	latest time.Time // of all expiries
 }
 
 func (s *counted) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
@@ -23,6 +24,9 @@ func (s *counted) FindManyCtx(ctx context.Context, keys []string) ([][]byte, err
 
 func (s *counted) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
 	s.calls++
+	if expiry.After(s.latest) {
+		s.latest = expiry
+	}
 	return s.Store.SwapCtx(ctx, key, old, new, expiry)
 }
 
@@ -35,6 +39,12 @@ type many struct {
 	clock time.Time
 	keys  []string // of all sessions, oldest first
 	ended []string // by Enlist
+}
+
+// shorter is a keeper of the same name and store at another origin, whose
+// sessions live shorter.
+func (m *many) shorter(life time.Duration) *session.Keeper {
+	return session.New(session.Config{Store: m.store, Name: "site", Lifetime: life, Idle: time.Minute, Now: func() time.Time { return m.clock }})
 }
 
 func newMany(t *testing.T) *many {
@@ -141,6 +151,26 @@ func TestListOfTooMany(t *testing.T) {
 	}
 	if got := m.list("ana"); len(got) != 0 {
 		t.Errorf("%d sessions after RevokeAll", len(got))
+	}
+}
+
+// A sign-in with a shorter life does not shorten that of the list, and lays
+// nothing down for longer than its own.
+func TestListOutlivesAShorterLife(t *testing.T) {
+	m := newMany(t)
+	long, short := m.k, m.shorter(time.Minute)
+	m.signIn("ana")
+	m.k = short
+	m.signIn("ana")
+	m.store.latest = time.Time{}
+	m.signIn("ben")
+	if most := m.clock.Add(2 * time.Minute); m.store.latest.After(most) {
+		t.Errorf("a sign-in of a minute stores something until %v, later than %v", m.store.latest, most)
+	}
+	m.k = long
+	m.clock = m.clock.Add(3 * time.Minute)
+	if got := m.list("ana"); len(got) != 1 || got[0] != m.keys[0] {
+		t.Errorf("%d of one session are listed after the shorter life", len(got))
 	}
 }
 
