@@ -110,6 +110,9 @@ func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
 	if errors.Is(err, errVersion) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
+	if err == nil && !r.whole() {
+		return nil, fmt.Errorf("%w: it lacks what every login has", ErrGarbage)
+	}
 	return r, err
 }
 

@@ -317,6 +317,14 @@ func (r *Record) tombstone(now time.Time, why Why) *Record {
 	return &Record{Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Marks: r.Marks, Ended: now, Why: why}
 }
 
+// whole reports whether a record has what every login has. What was cut between
+// two fields, or is another kind of value, has not. A tombstone may lack it: a
+// sign-out leaves one where nothing was stored.
+func (r *Record) whole() bool {
+	return !r.Ended.IsZero() ||
+		r.Issuer != "" && r.Subject != "" && r.ClientID != "" && !r.Begin.IsZero() && !r.Seen.IsZero() && r.Marks[0].Name != "" && r.Marks[1].Name != ""
+}
+
 // Serves reports whether the access token can still be used.
 func (r *Record) Serves(now time.Time) bool {
 	return len(r.Access) > 0 && (r.Expires.IsZero() || now.Before(r.Expires))

@@ -78,6 +78,32 @@ func TestSessionGarbageRecord(t *testing.T) {
 	}
 }
 
+// A record that was cut anywhere before its last field is none: each length
+// gives one warning and nobody's page. Without the last field it is the record
+// of a build that did not have it yet.
+func TestSessionCutRecord(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	key := recordKey(t, s, ana)
+	var whole []byte
+	overwrite(s, key, func(b []byte) []byte { whole = slices.Clone(b); return b })
+	const last = 2 + len("{}")
+	for n := range len(whole) - last {
+		if n > 600 && n%50 > 0 && n < len(whole)-60 {
+			continue // inside a token
+		}
+		overwrite(s, key, func([]byte) []byte { return whole[:n:n] })
+		s.Replicas = nil // a process that has not warned yet
+		s.AddReplica(s.Options)
+		before := s.Logged("level=WARN")
+		ana.WantOut(ana.Get("/notes/"))
+		if got := s.Logged("level=WARN") - before; got != 1 {
+			t.Errorf("%d of %d bytes: %d warnings", n, len(whole), got)
+		}
+	}
+}
+
 // What a newer build may be able to read gives 503, never "signed out"
 // (decision 7). Sign-out ends it all the same.
 func TestSessionUnreadableRecord(t *testing.T) {
