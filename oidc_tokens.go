@@ -50,10 +50,16 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 
 func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
 	id := IdentityFrom(ctx)
-	if id == nil || id.session == nil || id.session.party.provider != rp.provider || id.session.party.client.ID != rp.client.ID {
+	if id == nil || id.session == nil || !rp.owns(id.session) {
 		return nil, errLoginRequired.because(errors.New("no session of this relying party on the context"))
 	}
 	return id.session, nil
+}
+
+// owns reports whether a session is one of this relying party, or of another
+// with the same provider, client and Sessions.
+func (rp *RelyingParty) owns(l *liveSession) bool {
+	return l.party.provider == rp.provider && l.party.client.ID == rp.client.ID && l.party.home == rp.home
 }
 
 // HTTPClient returns an http.Client that sends the access token of the session

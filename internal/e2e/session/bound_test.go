@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,6 +78,36 @@ func clearedName(t *testing.T, b *world.Visitor) string {
 		}
 	}
 	return ""
+}
+
+// A session's tokens are those of its Sessions too: the relying party of another
+// gives none of them, although provider and client are the same.
+func TestSessionTokensAreBoundToTheirName(t *testing.T) {
+	var staff *gatehouse.RelyingParty
+	s := world.NewSite(t, named("site", time.Hour), func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/token", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for _, rp := range []*gatehouse.RelyingParty{login, staff} {
+					_, err := rp.Token(r.Context())
+					_, errClient := rp.HTTPClient(r.Context(), "https://api.test")
+					_, errClaim := rp.ClaimToken(r.Context())
+					fmt.Fprintf(w, "%q %q %q %q;", gatehouse.ErrorCode(err), gatehouse.ErrorCode(errClient), gatehouse.ErrorCode(errClaim), gatehouse.ErrorCode(rp.Refused(r.Context(), "x")))
+				}
+			})))
+		}
+	})
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: s.Store, Name: "staff", Now: s.Now})
+	s.Must(err)
+	staff, err = gatehouse.NewRelyingParty(s.Replicas[0].Provider, gatehouse.RelyingPartyConfig{
+		Client: gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)}, RedirectURL: s.Origin + "/staff/callback", Sessions: sessions,
+	})
+	s.Must(err)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	const none = `"login_required"`
+	if got, want := ana.Get("/token").Body.String(), `"" "" "" "";`+none+" "+none+" "+none+" "+none+";"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }
 
 // The origin is part of the key as well: the same name and store at another
