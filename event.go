@@ -47,6 +47,7 @@ const (
 	troubleIdle          = "idle_time_loss"
 	troubleList          = "unlisted_session"
 	troubleClaims        = "old_claims"
+	troubleEnd           = "end_loss"
 	troubleTicket        = "long_ticket"
 	troubleClaim         = "defective_claim"
 	troubleAnswer        = "defective_token_answer"

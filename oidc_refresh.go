@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/storekey"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -38,7 +39,7 @@ func (n *renewer) renewClaims(ctx context.Context, ref session.Ref, now session.
 	next := *rec
 	err := n.newClaims(ctx, &next)
 	if refused, ok := errors.AsType[*refreshRefusal](err); ok {
-		return session.Stored{}, n.endRefused(ctx, ref, refused.cause)
+		return session.Stored{}, n.endRefused(ctx, ref, rec, refused.cause)
 	}
 	if err == nil && bytes.Equal(next.Claims, rec.Claims) && bytes.Equal(next.Own, rec.Own) && bytes.Equal(next.Kept, rec.Kept) {
 		return now, nil
@@ -190,17 +191,30 @@ func (n *renewer) oldClaims(ctx context.Context, rec *session.Record, cause erro
 	n.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaims, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
 }
 
-// endRefused ends a session that the application no longer wants.
-func (n *renewer) endRefused(ctx context.Context, ref session.Ref, cause error) error {
-	ended, err := n.party.sessions.keeper.End(ctx, ref.Key)
-	if err != nil {
-		return asError(err, errStoreUnavailable)
-	}
+// endRefused ends a session that the application no longer wants. If the store
+// fails, whoever waits for the refresh is refused all the same, and the end is
+// tried again behind them: nobody asks OnRefresh again for as long as the new
+// token serves.
+func (n *renewer) endRefused(ctx context.Context, ref session.Ref, rec *session.Record, cause error) error {
+	rp := n.party
+	n.tell(ctx, rec, asError(cause, errOnRefresh))
+	ended, err := rp.sessions.keeper.End(context.WithoutCancel(ctx), ref.Key)
 	if ended != nil {
-		n.tell(ctx, ended, asError(cause, errOnRefresh))
-		n.party.ended(ctx, ended, "")
+		rp.ended(ctx, ended, "")
 	}
-	return errLoginRequired.because(cause)
+	if err != nil {
+		rp.sessions.chores.Start(storekey.Of("gatehouse/refused", ref.Key), session.EndFor, func(ctx context.Context) (struct{}, error) {
+			ended, err := rp.sessions.keeper.EndAnyway(ctx, ref.Key)
+			if ended != nil {
+				rp.ended(ctx, ended, "")
+			}
+			if err != nil {
+				rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleEnd, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
+			}
+			return struct{}{}, err
+		})
+	}
+	return errLoginRequired.because(errors.Join(cause, err))
 }
 
 // keepClaims puts the claims of an identity into its record, with those apart

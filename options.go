@@ -178,7 +178,8 @@ type RelyingPartyConfig struct {
 	// OnRefresh, if not nil, runs after the tokens of a session were renewed and
 	// its claims replaced by the provider's newest. What OnSignIn set with
 	// SetClaim, or took away, lies on top of them; OnRefresh may set it anew.
-	// An error ends the session, and the person has to sign in again. Only an
+	// An error ends the session, and the person has to sign in again. If the
+	// store fails just then, the end is tried again for some seconds. Only an
 	// *Error with a status of 500 or above is trouble: what the application
 	// set before then stays until the next refresh.
 	//

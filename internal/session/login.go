@@ -20,6 +20,8 @@ const (
 	createFor = 2 * storeWait
 	// createPause is the pause between two tries.
 	createPause = 20 * time.Millisecond
+	// EndFor is how long EndAnyway goes on while the store fails.
+	EndFor = 10 * time.Second
 	// touchTries is how often one request tries to write that the session is in
 	// use. A renewal writes at most three times.
 	touchTries = 4
@@ -144,12 +146,20 @@ func (k *Keeper) signedOut(key string, raw []byte) bool {
 // meanwhile, and returns the record that ended. A record that is gone or
 // already ended is not an error.
 func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
-	return k.end(ctx, key, func(r *Record) *Record {
-		if r == nil || !r.Ended.IsZero() {
-			return nil
-		}
-		return r.tombstone(k.now(), whyOther)
-	})
+	return k.end(ctx, key, swap.Patience{}, k.plainGrave)
+}
+
+// EndAnyway is End for a caller whose decision nobody repeats. It goes on for a
+// while if the store fails.
+func (k *Keeper) EndAnyway(ctx context.Context, key string) (*Record, error) {
+	return k.end(ctx, key, swap.Patience{For: EndFor, Pause: createPause, Most: time.Second}, k.plainGrave)
+}
+
+func (k *Keeper) plainGrave(r *Record) *Record {
+	if r == nil || !r.Ended.IsZero() {
+		return nil
+	}
+	return r.tombstone(k.now(), whyOther)
 }
 
 // Replace ends the login under key because next takes its place. It fails with
@@ -157,7 +167,7 @@ func (k *Keeper) End(ctx context.Context, key string) (*Record, error) {
 // take the place of one: each tab brings its own.
 func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error) {
 	var over bool
-	ended, err := k.end(ctx, key, func(r *Record) *Record {
+	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
 		over = r != nil && !r.Ended.IsZero() && r.Why == whySignOut
 		switch {
 		case r == nil || over:
@@ -185,7 +195,7 @@ func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error)
 // ended, also beside an error.
 func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err error) {
 	var next []byte
-	ended, err := k.end(ctx, key, func(r *Record) *Record {
+	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
 		if r == nil {
 			r = &Record{}
 		}
@@ -217,8 +227,8 @@ func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err er
 // end replaces the record under key with the tombstone that grave makes of it.
 // grave gets nil if there is no record or none that can be read. It returns nil
 // to leave things as they are. end returns the record that was alive before.
-func (k *Keeper) end(ctx context.Context, key string, grave func(*Record) *Record) (ended *Record, err error) {
-	changed, err := k.update(ctx, key, swap.Patience{}, func(old []byte) (*swap.Value, error) {
+func (k *Keeper) end(ctx context.Context, key string, p swap.Patience, grave func(*Record) *Record) (ended *Record, err error) {
+	changed, err := k.update(ctx, key, p, func(old []byte) (*swap.Value, error) {
 		ended = nil
 		var r *Record
 		garbage := false

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
@@ -201,6 +203,44 @@ func TestOnRefreshRefuses(t *testing.T) {
 			if got := s.RevokedTokens(); len(got) != 1 {
 				t.Errorf("revoked: %v", got)
 			}
+		})
+	}
+}
+
+// The store fails just when OnRefresh refuses. Whoever waits is refused all the
+// same, and the session ends as soon as the store works again.
+func TestOnRefreshRefusesWithoutTheStore(t *testing.T) {
+	for name, away := range map[string]time.Duration{"for a while": 3 * time.Second, "for long": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var s *world.Site
+				s = world.NewSite(t, world.Watched, func(o *world.SiteOptions) {
+					o.Party = func(c *gatehouse.RelyingPartyConfig) {
+						c.OnRefresh = func(context.Context, *gatehouse.Identity) error {
+							s.Watched().Fail(errors.New("away"), false)
+							return errors.New("not here any more")
+						}
+					}
+				})
+				ana := s.Visitor("ana")
+				ana.SignIn()
+				s.Advance(world.Past)
+				ana.WantOut(ana.Get("/notes/"))
+				time.Sleep(away)
+				s.Watched().Fail(nil, false)
+				s.ShutdownAll()
+				lost := s.Logged("end_loss")
+				if away > 10*time.Second {
+					if lost != 1 {
+						t.Errorf("%d warnings that it goes on", lost)
+					}
+					return
+				}
+				s.WantNoSession("ana-1")
+				if got := s.RevokedTokens(); len(got) != 1 || lost != 0 {
+					t.Errorf("revoked: %v, %d warnings", got, lost)
+				}
+			})
 		})
 	}
 }
