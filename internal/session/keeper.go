@@ -107,11 +107,11 @@ func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: it is not sealed, and there are keys", ErrGarbage)
 	}
 	r, err := decodeRecord(b)
-	if errors.Is(err, errVersion) {
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
-	}
 	if err == nil && !r.whole() {
 		return nil, fmt.Errorf("%w: it lacks what every login has", ErrGarbage)
+	}
+	if errors.Is(err, errVersion) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	return r, err
 }
