@@ -235,16 +235,56 @@ func (rules Rules) wire() (needFunc, error) {
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
+	if rules.allFixed() {
+		return func(r *http.Request) (Permission, error) {
+			found := ruleOf(mux, r)
+			if err := found.check(mux, r); err != nil {
+				return Permission{}, err
+			}
+			return found.need(r)
+		}, nil
+	}
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)
-		if found.rule == nil {
-			return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
-		}
-		if written := asWritten(r.URL); written != nil && !found.rule.agrees(reach(mux, r, written).rule) {
-			return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
+		if err := found.rule.check(mux, r); err != nil {
+			return Permission{}, err
 		}
 		return found.rule.need(&found.request)
 	}, nil
+}
+
+// allFixed reports whether no rule looks at the request, so that nobody needs
+// the values in its path.
+func (rules Rules) allFixed() bool {
+	for _, need := range rules {
+		if _, ok := need.(Permission); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// check returns an error if h is nil, or if the request is for another rule as
+// other routers read its path.
+func (h *rule) check(mux *http.ServeMux, r *http.Request) error {
+	if h == nil {
+		return errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
+	}
+	if written := asWritten(r.URL); written != nil && !h.agrees(reach(mux, r, written).rule) {
+		return errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
+	}
+	return nil
+}
+
+// ruleOf returns what reach finds for the request itself, without the values in
+// its path.
+func ruleOf(mux *http.ServeMux, r *http.Request) *rule {
+	if r.RequestURI == "*" || r.Method == http.MethodConnect && !cleanPath(r.URL.EscapedPath()) {
+		return nil
+	}
+	h, _ := mux.Handler(r)
+	found, _ := h.(*rule)
+	return found
 }
 
 // reach runs the mux for the request as if its address were u.
