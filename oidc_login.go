@@ -126,7 +126,10 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 // path, or an absolute address, of this site that a GET may safely open (R1,
 // RT6), and HomeURL otherwise.
 func (rp *RelyingParty) returnPath(wish string) (path string, ok bool) {
-	target, ok := navigation.ReturnPath(navigation.OwnPath(wish, siteOf(rp.redirect)), rp.ownAddresses()...)
+	if !strings.HasPrefix(wish, "/") {
+		wish = navigation.OwnPath(wish, siteOf(rp.redirect))
+	}
+	target, ok := navigation.ReturnPath(wish, rp.ownAddresses()...)
 	if !ok {
 		return rp.config.HomeURL, false
 	}

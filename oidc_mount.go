@@ -132,7 +132,7 @@ func (rp *RelyingParty) checkMounted(r *http.Request) error {
 	if navigation.ServedBy(address, rp.redirect.EscapedPath()) {
 		return errNotMounted.because(fmt.Errorf("nothing serves %q, the path of RedirectURL, before a guard: mount login.Handler(), or login.CallbackHandler(), there", rp.redirect.EscapedPath()))
 	}
-	if len(r.URL.RawQuery) > maxQuery { // too long for an answer of a provider
+	if raw := r.URL.RawQuery; len(raw) > maxQuery || !strings.Contains(raw, "state=") { // not an answer of a provider
 		return nil
 	}
 	query, _ := navigation.Query(r.URL.RawQuery)
@@ -152,6 +152,9 @@ func (rp *RelyingParty) noteHost(r *http.Request) {
 	scheme := rp.redirect.Scheme
 	if navigation.SaysHTTPS(r) {
 		scheme = "https"
+	}
+	if scheme == rp.redirect.Scheme && r.Host == rp.redirect.Host {
+		return
 	}
 	began := navigation.Origin(scheme, r.Host)
 	if began == navigation.Origin(rp.redirect.Scheme, rp.redirect.Host) {

@@ -1,6 +1,7 @@
 package navigation
 
 import (
+	"iter"
 	"net/url"
 	"path"
 	"strings"
@@ -25,7 +26,7 @@ func ReturnPath(wish string, handlers ...string) (string, bool) {
 		return "", false
 	}
 	escaped, _, _ := strings.Cut(target, "?")
-	for _, reading := range readings(escaped) {
+	for reading := range readings(escaped) {
 		served := path.Clean(strings.ReplaceAll(reading, `\`, "/"))
 		for _, h := range handlers {
 			if h != "" && served == servedPath(h) {
@@ -117,7 +118,7 @@ func LocalPath(raw string) (string, bool) {
 	if _, err := url.PathUnescape(escaped); err != nil {
 		return "", false
 	}
-	for _, reading := range readings(escaped) {
+	for reading := range readings(escaped) {
 		if twoSlashes(reading) || dotted(reading) || strings.ContainsFunc(reading, c0) {
 			return "", false
 		}
@@ -145,17 +146,26 @@ func unsafe(c rune) bool {
 func c0(c rune) bool { return c < ' ' }
 
 // readings are the texts that servers may take an escaped path for: as it is,
-// decoded once, and decoded twice.
-func readings(escaped string) [3]string {
-	once := unescape(escaped)
-	return [3]string{escaped, straight(once), straight(unescape(once))}
+// decoded once, and decoded twice, as far as they differ.
+func readings(escaped string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(escaped) {
+			return
+		}
+		for range 2 {
+			if !strings.Contains(escaped, "%") {
+				return
+			}
+			escaped = unescape(escaped)
+			if !yield(straight(escaped)) {
+				return
+			}
+		}
+	}
 }
 
 // unescape decodes every percent-encoding and leaves other percent signs.
 func unescape(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if i+2 < len(s) && s[i] == '%' {
@@ -212,6 +222,9 @@ func twoSlashes(s string) bool {
 // dropped reports whether some parser drops, trims or does not show the
 // character.
 func dropped(c rune) bool {
+	if c < utf8.RuneSelf {
+		return c <= ' ' || c == 0x7f
+	}
 	return c == utf8.RuneError || c == '\u2800' || unicode.IsControl(c) || unicode.IsSpace(c) ||
 		unicode.In(c, unicode.Cf, unicode.Z, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
@@ -223,6 +236,9 @@ func dropped(c rune) bool {
 func dotted(s string) bool {
 	if strings.ContainsFunc(s, func(c rune) bool { return c > 0x7f }) {
 		s = narrow.Replace(s)
+	}
+	if !strings.Contains(s, ".") {
+		return false
 	}
 	for seg := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '/' || c == '\\' }) {
 		if end := strings.IndexAny(seg, ";?#"); end >= 0 {
