@@ -191,7 +191,7 @@ func panicked(value any) error { return fmt.Errorf("panic of type %T", value) }
 
 func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...slog.Attr) {
 	e.Time, e.Issuer = p.now(), p.issuer
-	attrs := []slog.Attr{slog.String("issuer", e.Issuer)}
+	attrs := append(make([]slog.Attr, 0, 9+len(more)), slog.String("issuer", e.Issuer))
 	add := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))

@@ -111,7 +111,7 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 	if err != nil {
 		return nil, err
 	}
-	a.call.sent, a.call.secrets = who.sent(), who.secretsIn(form)
+	a.call.sent, a.call.form, a.call.secret = who.sent(), form, who.reveal()
 	return a, nil
 }
 
@@ -122,7 +122,7 @@ func (c *Channel) AsBearer(ctx context.Context, method, address, token string, b
 	if err != nil {
 		return nil, err
 	}
-	a.call.sent, a.call.secrets = "a bearer token", append(secretsInForm(body.form), token)
+	a.call.sent, a.call.form, a.call.secret = "a bearer token", body.form, token
 	return a, nil
 }
 
@@ -145,7 +145,6 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strings.ToLower(method), ErrEndpoint) // the error of net/url quotes its input
 	}
-	where := method + " " + outbound.Address(address)
 	req.Header = header
 	req.Header.Set("Accept", "application/json")
 	if body.contentType != "" {
@@ -156,19 +155,20 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 		return nil, &Trouble{cause: outbound.Redact(err)}
 	}
 	defer resp.Body.Close()
+	where := func() string { return method + " " + outbound.Address(address) }
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, &Trouble{cause: fmt.Errorf("%s: %w", where, err)}
+		return nil, &Trouble{cause: fmt.Errorf("%s: %w", where(), err)}
 	}
 	switch {
 	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
 		return nil, &Trouble{
 			RetryAfter: outbound.RetryAfter(resp.Header), answered: true,
-			cause: fmt.Errorf("%s: status %d", where, resp.StatusCode),
+			cause: fmt.Errorf("%s: status %d", where(), resp.StatusCode),
 		}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		// Following it would send the credentials elsewhere (M10).
-		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where, resp.StatusCode)}
+		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where(), resp.StatusCode)}
 	}
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data, call: call{address: outbound.Address(address)}}, nil
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data, call: call{address: address}}, nil
 }

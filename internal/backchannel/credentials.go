@@ -56,17 +56,20 @@ func (c Credentials) sent() string {
 	return "client authentication " + string(c.method) + " and a secret"
 }
 
-// secretsIn lists the values of a call that its answer might repeat: the
-// client's secret, and all of the form that is not public.
-func (c Credentials) secretsIn(form url.Values) []string {
-	secrets := secretsInForm(form)
-	if c.secret != nil {
-		secrets = append(secrets, *c.secret)
+// reveal returns the secret, or "".
+func (c Credentials) reveal() string {
+	if c.secret == nil {
+		return ""
 	}
-	return secrets
+	return *c.secret
 }
 
-func secretsInForm(form url.Values) (secrets []string) {
+// secretsIn lists the values of a call that its answer might repeat: the secret,
+// and all of the form that is not public.
+func secretsIn(form url.Values, secret string) (secrets []string) {
+	if secret != "" {
+		secrets = append(secrets, secret)
+	}
 	for name, values := range form {
 		switch name {
 		case "grant_type", "client_id", "scope", "token_type_hint", "claim_token_format", "audience", "resource", "redirect_uri":

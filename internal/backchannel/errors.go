@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -68,23 +69,24 @@ func (e *told) Detail() string { return e.said.Detail() }
 
 // call is what the error about a refused call may say, and what it may not.
 type call struct {
-	address string   // without the query
-	sent    string   // how the call was authenticated
-	secrets []string // what it sent
-	refused bool     // the answer is about the credentials, whatever its code
+	address string
+	sent    string     // how the call was authenticated
+	form    url.Values // what it sent; nil if that was no form
+	secret  string     // with which it was authenticated
+	refused bool       // the answer is about the credentials, whatever its code
 }
 
 // tell reads the members of an error object (RFC 6749 §5.2). The text begins
 // with head, which names the call.
 func (c call) tell(head string, status int, object map[string]json.RawMessage) (code string, t told) {
-	secrets := append(slices.Clip(c.secrets), secretsOf(object)...)
+	secrets := append(secretsIn(c.form, c.secret), secretsOf(object)...)
 	code = strictjson.String(object["error"])
 	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...)
 	text := fmt.Sprintf("%s %d", head, status)
 	if word := said.Word(); word != "" {
 		text += " " + word
 	}
-	text += " from " + c.address
+	text += " from " + outbound.Address(c.address)
 	blames := blame(status, code)
 	if c.refused {
 		blames = ErrCaller

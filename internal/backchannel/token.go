@@ -66,7 +66,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 	if err != nil {
 		return nil, tokenError(err, endpoint, seen, who, form)
 	}
-	return seen.read(token, sent, who.secretsIn(form))
+	return seen.read(token, sent, secretsIn(form, who.reveal()))
 }
 
 // tokenAnswer reads a successful token answer before x/oauth2 does. That package
@@ -225,14 +225,14 @@ func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, 
 		if errors.Is(err, context.Canceled) {
 			return &Trouble{cause: context.Canceled}
 		}
-		return &Trouble{cause: seen.ownWords("token endpoint "+outbound.Address(endpoint), who.secretsIn(form), err)}
+		return &Trouble{cause: seen.ownWords("token endpoint "+outbound.Address(endpoint), secretsIn(form, who.reveal()), err)}
 	}
 	var object map[string]json.RawMessage
 	if errors.Is(strictjson.Unmarshal(said.Body, &object), strictjson.ErrDuplicate) || json.Unmarshal(said.Body, &object) != nil {
 		object = nil // what is not an object, or can be read in two ways, has no members
 	}
 	status := said.Response.StatusCode
-	code, t := call{address: outbound.Address(endpoint), sent: who.sent(), secrets: who.secretsIn(form)}.tell("token endpoint answered", status, object)
+	code, t := call{address: endpoint, sent: who.sent(), form: form, secret: who.reveal()}.tell("token endpoint answered", status, object)
 	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
 		return &Refusal{Status: status, Code: code, body: said.Body, told: t}
 	}
