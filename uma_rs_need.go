@@ -236,20 +236,11 @@ func (rules Rules) wire() (needFunc, error) {
 		return nil, errors.Join(wrong...)
 	}
 	if rules.allFixed() {
-		return func(r *http.Request) (Permission, error) {
-			found := ruleOf(mux, r)
-			if err := found.check(mux, r); err != nil {
-				return Permission{}, err
-			}
-			return found.need(r)
-		}, nil
+		return func(r *http.Request) (Permission, error) { return ruleOf(mux, r).permission(mux, r, r) }, nil
 	}
 	return func(r *http.Request) (Permission, error) {
 		found := reach(mux, r, r.URL)
-		if err := found.rule.check(mux, r); err != nil {
-			return Permission{}, err
-		}
-		return found.rule.need(&found.request)
+		return found.rule.permission(mux, r, &found.request)
 	}, nil
 }
 
@@ -264,16 +255,16 @@ func (rules Rules) allFixed() bool {
 	return true
 }
 
-// check returns an error if h is nil, or if the request is for another rule as
-// other routers read its path.
-func (h *rule) check(mux *http.ServeMux, r *http.Request) error {
+// permission returns what the rule that covers r needs; h is nil if there is
+// none. reached is the request with the values in its path.
+func (h *rule) permission(mux *http.ServeMux, r, reached *http.Request) (Permission, error) {
 	if h == nil {
-		return errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
+		return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
 	}
 	if written := asWritten(r.URL); written != nil && !h.agrees(reach(mux, r, written).rule) {
-		return errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
+		return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
 	}
-	return nil
+	return h.need(reached)
 }
 
 // ruleOf returns what reach finds for the request itself, without the values in
