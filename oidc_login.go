@@ -199,7 +199,7 @@ func (rp *RelyingParty) attemptName(state string) string {
 
 // writeAttempt sets the attempt's cookie and makes room for it.
 func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) error {
-	ring, err := rp.sessions.ring(r.Context())
+	ring, err := rp.ring(r)
 	if err != nil {
 		return err
 	}
@@ -237,17 +237,31 @@ func (rp *RelyingParty) readAttempt(r *http.Request, state string) (*attempt.Att
 }
 
 func (rp *RelyingParty) openAttempt(r *http.Request, binding, value string) (*attempt.Attempt, error) {
-	ring, err := rp.sessions.ring(r.Context())
+	ring, err := rp.ring(r)
 	if err != nil {
 		return nil, err
 	}
 	a, err := attempt.Open(ring, binding, value)
 	if errors.Is(err, seal.ErrUnknownKey) {
-		if again, ok := rp.sessions.reread(r.Context()); ok {
+		if again, ok := rp.sessions.keeper.Reread(r.Context()); ok {
 			a, err = attempt.Open(again, binding, value)
 		}
 	}
 	return a, err
+}
+
+// ring returns the keys that seal cookies, and reports once that the key in the
+// store was garbage.
+func (rp *RelyingParty) ring(r *http.Request) (*seal.Ring, error) {
+	ring, err := rp.sessions.keeper.Ring(r.Context())
+	if err != nil {
+		return nil, asError(err, errStoreUnavailable)
+	}
+	if rp.sessions.keeper.ReplacedKey() {
+		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID,
+			Err: errors.New("what the store held as the key of sign-ins under way was no key; a new one took its place")})
+	}
+	return ring, nil
 }
 
 // attemptCookies returns the attempts that the request carries, unopened: those
@@ -283,7 +297,7 @@ func (rp *RelyingParty) openAll(r *http.Request, have []attempt.Sealed) error {
 	if len(have) == 0 {
 		return nil
 	}
-	if _, err := rp.sessions.ring(r.Context()); err != nil {
+	if _, err := rp.ring(r); err != nil {
 		return err
 	}
 	for i, c := range have {
@@ -300,7 +314,7 @@ func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, mor
 	if more+sizes(have) <= maxAttempts || rp.openAll(r, have) != nil { // without the keys nothing can be told apart
 		return
 	}
-	ring, err := rp.sessions.ring(r.Context())
+	ring, err := rp.ring(r)
 	if err != nil {
 		return
 	}

@@ -136,7 +136,7 @@ type leaving struct {
 
 // sealLeave returns the address of this handler that goes on to the provider.
 func (rp *RelyingParty) sealLeave(r *http.Request, l leaving) (string, error) {
-	ring, err := rp.sessions.ring(r.Context())
+	ring, err := rp.ring(r)
 	if err != nil {
 		return "", err
 	}
@@ -155,7 +155,7 @@ func (rp *RelyingParty) openLeave(r *http.Request) string {
 	if err != nil || len(sealed) == 0 {
 		return ""
 	}
-	ring, err := rp.sessions.ring(r.Context())
+	ring, err := rp.ring(r)
 	if err != nil {
 		return ""
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"example.com/gatehouse/internal/flight"
-	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/session"
 )
 
@@ -195,16 +194,3 @@ func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error
 	}
 	return nil
 }
-
-// ring returns the keys that seal cookies.
-func (s *Sessions) ring(ctx context.Context) (*seal.Ring, error) {
-	ring, err := s.keeper.Ring(ctx)
-	if err != nil {
-		return nil, asError(err, errStoreUnavailable)
-	}
-	return ring, nil
-}
-
-// reread reads the sealing keys from the store again and reports whether they
-// changed.
-func (s *Sessions) reread(ctx context.Context) (*seal.Ring, bool) { return s.keeper.Reread(ctx) }

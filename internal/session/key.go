@@ -3,8 +3,10 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/flight"
@@ -34,6 +36,8 @@ type madeKey struct {
 	mu     sync.Mutex
 	ring   *seal.Ring
 	readAt time.Time
+
+	replaced atomic.Bool // what was no key, and nobody has asked yet
 }
 
 // Ring returns the keys that seal cookies: the configured ones, or else one
@@ -66,31 +70,41 @@ func (k *Keeper) Reread(ctx context.Context) (*seal.Ring, bool) {
 	return ring, err == nil
 }
 
+// ReplacedKey reports, once, that the value in the store was no key of any build
+// and that a new key has taken its place.
+func (k *Keeper) ReplacedKey() bool { return k.made.replaced.Load() && k.made.replaced.Swap(false) }
+
 // Wait waits until no reading of the key is under way, or until ctx ends.
 func (k *Keeper) Wait(ctx context.Context) error { return k.made.flights.Wait(ctx) }
 
-// loadKey reads the key, or makes one if there is none.
+// loadKey reads the key, or makes one if there is none. A value that no build
+// has written is replaced: it seals only sign-ins under way, and nobody could
+// sign in any more.
 func (k *Keeper) loadKey(ctx context.Context) (*seal.Ring, error) {
-	var random [keySize]byte
-	rand.Read(random[:])
-	value := append(newValue(headSize+keySize), random[:]...)
-	_, err := k.update(ctx, storekey.Of(keyDomain, k.name), swap.Patience{}, func(old []byte) (*swap.Value, error) {
-		if old != nil {
-			value = old
+	var body []byte
+	garbage := false
+	made, err := k.update(ctx, storekey.Of(keyDomain, k.name), swap.Patience{}, func(old []byte) (*swap.Value, error) {
+		kept, err := valueBody(old)
+		if errors.Is(err, errVersion) {
+			return nil, fmt.Errorf("%w: the key: %w", ErrUnreadable, err)
+		}
+		if err == nil && len(kept) == keySize {
+			body = kept
 			return nil, nil
 		}
-		return &swap.Value{Bytes: value, Expiry: k.now().Add(keyLife)}, nil
+		body, garbage = make([]byte, keySize), old != nil
+		rand.Read(body)
+		return &swap.Value{Bytes: append(newValue(headSize+keySize), body...), Expiry: k.now().Add(keyLife)}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	body, err := valueBody(value)
-	if err != nil || len(body) != keySize {
-		return nil, fmt.Errorf("%w: the key", ErrUnreadable)
-	}
 	ring, err := seal.NewRing(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the key: %w", ErrUnreadable, err)
+	}
+	if made && garbage {
+		k.made.replaced.Store(true)
 	}
 	now := k.now()
 	k.made.mu.Lock()

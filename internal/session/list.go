@@ -79,6 +79,9 @@ func (k *Keeper) List(ctx context.Context, issuer, subject string) ([]Listed, er
 		return nil, err
 	}
 	keys, _, err := decodeIndex(raw)
+	if errors.Is(err, ErrGarbage) { // the next sign-in begins a new one
+		return nil, nil
+	}
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}

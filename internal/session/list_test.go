@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ type counted struct {
 	session.Store
 	calls  int
 	latest time.Time // of all expiries
+	last   string    // key of the last write
 }
 
 func (s *counted) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
@@ -23,7 +25,7 @@ func (s *counted) FindManyCtx(ctx context.Context, keys []string) ([][]byte, err
 }
 
 func (s *counted) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
-	s.calls++
+	s.calls, s.last = s.calls+1, key
 	if expiry.After(s.latest) {
 		s.latest = expiry
 	}
@@ -171,6 +173,47 @@ func TestListOutlivesAShorterLife(t *testing.T) {
 	m.clock = m.clock.Add(3 * time.Minute)
 	if got := m.list("ana"); len(got) != 1 || got[0] != m.keys[0] {
 		t.Errorf("%d of one session are listed after the shorter life", len(got))
+	}
+}
+
+// A list that cannot be read is empty, and the next sign-in begins a new one.
+// Only that of a newer build is an error.
+func TestListThatCannotBeRead(t *testing.T) {
+	for name, garbage := range map[string]string{"text": "somebody else's value under our key", "none": "", "cut": "cut"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMany(t)
+			m.signIn("ana")
+			key := m.store.last
+			raw, err := m.store.FindManyCtx(t.Context(), []string{key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := []byte(garbage)
+			if name == "cut" {
+				bad = raw[0][:len(raw[0])-1]
+			}
+			if done, err := m.store.SwapCtx(t.Context(), key, raw[0], bad, m.clock.Add(time.Hour)); err != nil || !done {
+				t.Fatalf("%v, %v", done, err)
+			}
+			if got := m.list("ana"); len(got) != 0 {
+				t.Errorf("%d sessions are listed", len(got))
+			}
+			m.signIn("ana")
+			if got := m.list("ana"); len(got) != 1 || got[0] != m.keys[1] {
+				t.Errorf("%d sessions are listed after another sign-in", len(got))
+			}
+		})
+	}
+	m := newMany(t)
+	m.signIn("ana")
+	raw, _ := m.store.FindManyCtx(t.Context(), []string{m.store.last})
+	newer := slices.Clone(raw[0])
+	newer[0]++
+	if done, err := m.store.SwapCtx(t.Context(), m.store.last, raw[0], newer, m.clock.Add(time.Hour)); err != nil || !done {
+		t.Fatalf("%v, %v", done, err)
+	}
+	if _, err := m.k.List(t.Context(), "https://id.example.org", "ana"); !errors.Is(err, session.ErrUnreadable) {
+		t.Errorf("a list of a newer build: %v", err)
 	}
 }
 

@@ -104,6 +104,46 @@ func TestSessionCutRecord(t *testing.T) {
 	}
 }
 
+// The key in the store is no key of any build, or one of a newer build. The
+// first is replaced, with one warning: nobody could sign in any more. The second
+// is 503.
+func TestSessionGarbageKey(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"empty":        func([]byte) []byte { return []byte{} },
+		"text":         func([]byte) []byte { return []byte("somebody else's value under our key") },
+		"cut":          func(b []byte) []byte { return b[:len(b)-1] },
+		"longer":       func(b []byte) []byte { return append(b, 0) },
+		"newer":        func(b []byte) []byte { b[0]++; return b },
+		"newer, short": func(b []byte) []byte { return []byte{2, 0, 1} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t, world.Watched)
+			ana := s.Visitor("ana")
+			ana.ToCallback("/notes/")
+			all := s.Watched().All()
+			if len(all) != 1 {
+				t.Fatalf("keys %q, want that of the key alone", all)
+			}
+			overwrite(s, all[0], change)
+			const other = 1
+			s.AddReplica(s.Options)
+			if name == "newer" {
+				s.WantRefusal(ana.On(other).Get("/notes/"), http.StatusServiceUnavailable)
+				return
+			}
+			s.Advance(time.Minute) // the first process may read the key again
+			for _, way := range [][2]int{{other, other}, {other, 0}, {0, other}} {
+				ben := s.Visitor("ben")
+				callback := ben.On(way[0]).ToCallback("/notes/")
+				ben.WantServed(ben.Follow(ben.On(way[1]).Get(callback), nil))
+			}
+			if got := s.Logged("level=WARN"); got != 1 {
+				t.Errorf("%d warnings, want 1", got)
+			}
+		})
+	}
+}
+
 // What a newer build may be able to read gives 503, never "signed out"
 // (decision 7). Sign-out ends it all the same.
 func TestSessionUnreadableRecord(t *testing.T) {
