@@ -18,6 +18,7 @@ import (
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/seal"
+	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
 )
 
@@ -319,6 +320,7 @@ func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, mor
 		return
 	}
 	changed, gone := attempt.Fit(ring, have, maxAttempts-more)
+	rp.tellTrimmed(r, changed, gone)
 	for _, c := range gone {
 		rp.unsetCookie(w, c.Name)
 		rp.clearCookie(w, c.Name)
@@ -373,10 +375,15 @@ func (c *callback) goOn(ctx context.Context, refusal error) error {
 	if !attempt.ValidState(state) {
 		return refusal
 	}
-	if _, err := c.rp.load(c.r); err != nil {
+	if _, err := c.rp.load(c.r); errors.Is(err, session.ErrNone) {
 		return refusal
+	} else if err != nil { // nobody knows whether they are signed in (R10)
+		return err
 	}
-	if used, err := c.rp.sessions.keeper.Spent(ctx, state); err != nil || !used {
+	switch used, err := c.rp.sessions.keeper.Spent(ctx, state); {
+	case err != nil:
+		return failure(err)
+	case !used:
 		return refusal
 	}
 	c.location = c.rp.config.HomeURL

@@ -95,7 +95,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		rp.leave(w, r, rp.afterLogout(r))
 		return nil
 	}
-	location, state := owner.endSession(r, rec)
+	location, state := owner.endSession(r, rp, rec)
 	if state == "" {
 		rp.leave(w, r, location)
 		return nil
@@ -267,8 +267,9 @@ func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 // endSession returns the address that ends the session at the provider
 // (RP-Initiated Logout §2), and the state in it. If the provider has none or
 // cannot be reached, it returns the page after sign-out without a state,
-// because the session here has already ended.
-func (rp *RelyingParty) endSession(r *http.Request, rec *session.Record) (location, state string) {
+// because the session here has already ended. The request is for the handler of
+// at.
+func (rp *RelyingParty) endSession(r *http.Request, at *RelyingParty, rec *session.Record) (location, state string) {
 	md, err := rp.provider.Metadata(r.Context())
 	if err != nil || md.EndSessionEndpoint == "" {
 		return rp.afterLogout(r), ""
@@ -277,10 +278,14 @@ func (rp *RelyingParty) endSession(r *http.Request, rec *session.Record) (locati
 	if err != nil {
 		return rp.afterLogout(r), ""
 	}
+	back := rp.logoutURL(r)
+	if at.paths != rp.paths && rp.config.LogoutURL == "" && rp.paths.mounted.Load() { // our provider knows our path alone
+		back = siteOf(rp.redirect) + (&url.URL{Path: rp.paths.logout}).EscapedPath()
+	}
 	state = rand.Text()
 	q := u.Query()
 	q.Set("client_id", rp.client.ID)
-	q.Set("post_logout_redirect_uri", rp.logoutURL(r))
+	q.Set("post_logout_redirect_uri", back)
 	q.Set("state", state)
 	if len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
 		q.Set("id_token_hint", string(rec.IDToken))

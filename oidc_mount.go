@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,7 +48,11 @@ func (rp *RelyingParty) Handler() http.Handler {
 		rp.paths.session:  rp.SessionHandler(),
 	}
 	none := rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rp.refuse(w, r, errNotFound.because(nil))
+		err := rp.strayAnswer(r)
+		if err == nil {
+			err = fmt.Errorf("Handler serves %q, %q, %q and %q", rp.paths.callback, rp.paths.login, rp.paths.logout, rp.paths.session)
+		}
+		rp.refuse(w, r, errNotFound.because(err))
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := served[navigation.Path(rp.address(r))]
@@ -128,10 +133,19 @@ func (rp *RelyingParty) ownAddresses() []string {
 // which the provider redirects back. The callback would then never be served,
 // and the browser would go to and fro for ever.
 func (rp *RelyingParty) checkMounted(r *http.Request) error {
-	address := rp.address(r)
-	if navigation.ServedBy(address, rp.redirect.EscapedPath()) {
+	if navigation.ServedBy(rp.address(r), rp.redirect.EscapedPath()) {
 		return errNotMounted.because(fmt.Errorf("nothing serves %q, the path of RedirectURL, before a guard: mount login.Handler(), or login.CallbackHandler(), there", rp.redirect.EscapedPath()))
 	}
+	if err := rp.strayAnswer(r); err != nil {
+		return errNotMounted.because(err)
+	}
+	return nil
+}
+
+// strayAnswer returns an error if the request, at an address that is not the
+// path of RedirectURL, is an answer to a sign-in of this browser. A proxy has
+// stripped something that PathPrefix does not name.
+func (rp *RelyingParty) strayAnswer(r *http.Request) error {
 	if raw := r.URL.RawQuery; len(raw) > maxQuery || !strings.Contains(raw, "state=") { // not an answer of a provider
 		return nil
 	}
@@ -141,9 +155,8 @@ func (rp *RelyingParty) checkMounted(r *http.Request) error {
 	} else if _, ours := navigation.Cookie(r, rp.attemptName(state)); !ours {
 		return nil
 	}
-	// A proxy has stripped something that PathPrefix does not name.
-	return errNotMounted.because(fmt.Errorf("the answer of the provider arrived at %q: mount login.Handler(), or login.CallbackHandler(), there, or set PathPrefix; RedirectURL has the path %q",
-		clip(navigation.Path(address)), rp.redirect.EscapedPath()))
+	return fmt.Errorf("the answer of the provider arrived at %q: mount login.Handler(), or login.CallbackHandler(), there, or set PathPrefix; RedirectURL has the path %q",
+		clip(navigation.Path(rp.address(r))), rp.redirect.EscapedPath())
 }
 
 // noteHost warns of a sign-in that begins at another address than RedirectURL.
@@ -153,10 +166,11 @@ func (rp *RelyingParty) noteHost(r *http.Request) {
 	if navigation.SaysHTTPS(r) {
 		scheme = "https"
 	}
-	if scheme == rp.redirect.Scheme && r.Host == rp.redirect.Host {
+	host := navigation.AskedHost(r)
+	if scheme == rp.redirect.Scheme && host == rp.redirect.Host {
 		return
 	}
-	began := navigation.Origin(scheme, r.Host)
+	began := navigation.Origin(scheme, host)
 	if began == navigation.Origin(rp.redirect.Scheme, rp.redirect.Host) {
 		return
 	}
@@ -184,4 +198,15 @@ func (rp *RelyingParty) tellDropped(r *http.Request, wish, reason string) {
 	path, _, _ := strings.Cut(wish, "?")
 	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
 		Err: fmt.Errorf("return path %q of %d bytes is dropped: %s", clip(path), len(wish), reason)})
+}
+
+// tellTrimmed logs that the sign-ins under way of a browser lose their return
+// path, because together they take too much room.
+func (rp *RelyingParty) tellTrimmed(r *http.Request, changed, gone []attempt.Sealed) {
+	gone = slices.DeleteFunc(slices.Clone(gone), func(c attempt.Sealed) bool { return c.Attempt == nil }) // they had none
+	if len(changed)+len(gone) == 0 {
+		return
+	}
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
+		Err: fmt.Errorf("the sign-ins under way of one browser take more than %d bytes: %d lose their return path, and %d are dropped", maxAttempts, len(changed), len(gone))})
 }

@@ -119,8 +119,8 @@ type RelyingPartyConfig struct {
 	// Client is the identity of this application at the provider. Required.
 	Client Client
 	// RedirectURL is the address of CallbackHandler, exactly as it is
-	// registered at the provider. It must be https, or http on loopback.
-	// Required.
+	// registered at the provider. It must be https, or http on loopback. A host
+	// with other letters has the form that browsers send, "xn--…". Required.
 	RedirectURL string
 	// PathPrefix is what a proxy strips from the path of every request, such
 	// as "/app" if browsers open "/app/notes" and this process is asked for
@@ -145,7 +145,8 @@ type RelyingPartyConfig struct {
 	// LogoutURL is the address of LogoutHandler, as registered at the provider
 	// for redirecting back (post_logout_redirect_uri). "" means the origin of
 	// RedirectURL with the path of the request to LogoutHandler. Handler then
-	// serves it at the path of RedirectURL with "logout" as its last segment.
+	// serves it at the path of RedirectURL with "logout" as its last segment, and
+	// that path counts if the request is to another relying party of Sessions.
 	LogoutURL string
 	// HomeURL is the path to go to after a sign-in without a return path. Our
 	// own pages link to it. "" means "/", after PathPrefix.
@@ -619,6 +620,8 @@ func (w *problems) ownURL(field, raw string) *url.URL {
 		w.add(field, "%w", err)
 	case strings.Contains(raw, "*"):
 		w.add(field, "it has a wildcard; it must be the one exact address")
+	case strings.ContainsFunc(u.Host, func(c rune) bool { return c > 0x7f }): // Origin and Host have the form of RFC 5891 §4.4
+		w.add(field, "the host %q has characters outside ASCII; write it as browsers send it, \"xn--…\"", clip(u.Host))
 	default:
 		return u
 	}

@@ -1,6 +1,7 @@
 package navigation
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -52,20 +53,31 @@ func shown(scheme, host string) string {
 	return fmt.Sprintf("%s://%s", scheme, host)
 }
 
+// AskedHost returns the host that the browser asked, as far as the request
+// shows it. A proxy that changes Host names the one of its client first (RFC
+// 7239 §5.3). Anybody may claim any name, so this is for the log.
+func AskedHost(r *http.Request) string {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Host"), ",")
+	return cmp.Or(strings.TrimSpace(first), forwarded(r, "host"), r.Host)
+}
+
 // SaysHTTPS reports whether the browser asked by https, as far as the request
 // shows it. A proxy that ends TLS names the scheme of its client first (RFC
 // 7239 §5.4).
 func SaysHTTPS(r *http.Request) bool {
 	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
-	if r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https") {
-		return true
-	}
-	first, _, _ = strings.Cut(r.Header.Get("Forwarded"), ",")
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https") || strings.EqualFold(forwarded(r, "proto"), "https")
+}
+
+// forwarded returns the parameter of that name in the first element of
+// Forwarded, or "".
+func forwarded(r *http.Request, parameter string) string {
+	first, _, _ := strings.Cut(r.Header.Get("Forwarded"), ",")
 	for pair := range strings.SplitSeq(first, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-		if strings.EqualFold(name, "proto") && strings.EqualFold(strings.Trim(value, `"`), "https") {
-			return true
+		if strings.EqualFold(name, parameter) {
+			return strings.Trim(value, `"`)
 		}
 	}
-	return false
+	return ""
 }

@@ -27,3 +27,16 @@ func TestWhereFrom(t *testing.T) {
 		}
 	}
 }
+
+func TestAskedHost(t *testing.T) {
+	for _, c := range []struct{ forwardedHost, forwarded, want string }{
+		{"", "", "inner"}, {"a:8443 , b", "host=c", "a:8443"}, {"", `For=x; Host="c:1";proto=https, host=d`, "c:1"}, {" ", "for=x", "inner"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://inner/", nil)
+		r.Header.Set("X-Forwarded-Host", c.forwardedHost)
+		r.Header.Set("Forwarded", c.forwarded)
+		if got := navigation.AskedHost(r); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

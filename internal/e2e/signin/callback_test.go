@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -256,4 +257,39 @@ func TestCB4_Reload(t *testing.T) {
 	if got := s.Count(opserver.EndpointToken); got != 1 {
 		t.Errorf("%d token requests, want 1", got)
 	}
+}
+
+// While the store is in trouble, nobody knows who reloads: 503, never "not
+// signed in" (R10). Afterwards the same reload goes on. Who has no session gets
+// the page without asking the store.
+func TestCB4_ReloadWithoutStore(t *testing.T) {
+	s := world.NewSite(t, world.Watched)
+	ana := s.Visitor("ana")
+	callback := ana.ToCallback("/notes/")
+	before := ana.Cookies()
+	ana.WantServed(ana.Visit(callback))
+	for _, known := range []bool{false, true} {
+		if known {
+			for name, value := range before {
+				ana.SetCookie(name, value)
+			}
+		}
+		s.Watched().Fail(errors.New("down"), false)
+		s.WantRefusal(ana.Get(callback), http.StatusServiceUnavailable)
+		if s.LastCode() != "store_unavailable" {
+			t.Errorf("code %q", s.LastCode())
+		}
+		s.WantRefusal(s.Visitor("ana").Get(callback), http.StatusBadRequest)
+		s.Watched().Fail(nil, false)
+		if a := ana.Get(callback); a.Code != http.StatusSeeOther || a.Location() != map[bool]string{false: "/", true: "/notes/"}[known] {
+			t.Errorf("reload: %v", a)
+		}
+	}
+	// The session can be read, but not whether the state was used.
+	s.Watched().Between(func(op, _ string) {
+		if op == "swap" || op == "find" {
+			s.Watched().Fail(errors.New("down"), false)
+		}
+	})
+	s.WantRefusal(ana.Get(callback), http.StatusServiceUnavailable)
 }

@@ -470,3 +470,34 @@ func TestLogoutWithoutOrigin(t *testing.T) {
 	}
 	ana.WantServed(ana.Get("/notes/"))
 }
+
+// Who signed in at one relying party of a Sessions may sign out at the handler of
+// another. The provider sends them back to the path that it knows.
+func TestLogoutAtAnotherParty(t *testing.T) {
+	s := world.NewSite(t)
+	s.Must(s.AddClient(opserver.Client{ID: "second", Secret: "second-secret", IDTokenAlg: "ES256",
+		RedirectURIs: []string{s.Origin + "/second/callback"}, PostLogoutRedirectURIs: []string{s.Origin + "/second/logout"}}))
+	r := s.Replicas[0]
+	second, err := gatehouse.NewRelyingParty(r.Provider, gatehouse.RelyingPartyConfig{
+		Client:      gatehouse.Client{ID: "second", Secret: gatehouse.NewSecret("second-secret")},
+		RedirectURL: s.Origin + "/second/callback", Sessions: r.Sessions,
+	})
+	s.Must(err)
+	r.Mux.Handle("/second/", second.Handler())
+	r.Mux.Handle("/second/page", second.RequireLogin(world.WhoAmI))
+	for name, out := range map[string]func(*world.Visitor) *world.Page{
+		"page":   func(b *world.Visitor) *world.Page { return b.Post("/auth/logout", nil) },
+		"script": func(b *world.Visitor) *world.Page { return b.Get(signOutByScript(t, b)) },
+		"own":    func(b *world.Visitor) *world.Page { return b.Post("/second/logout", nil) },
+	} {
+		ana := s.Visitor("ana")
+		ana.WantServed(ana.Follow(ana.Get("/second/page"), nil))
+		a := out(ana)
+		if got := world.QueryOf(t, a.Location()).Get("post_logout_redirect_uri"); got != s.Origin+"/second/logout" {
+			t.Errorf("%s: the provider is to send back to %q", name, got)
+		}
+		if back := ana.Follow(a, nil); back.URL.Path != "/second/logout" || !strings.Contains(back.Body.String(), "signed out") {
+			t.Errorf("%s: the way back ends in %v", name, back)
+		}
+	}
+}

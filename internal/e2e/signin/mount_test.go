@@ -63,6 +63,9 @@ func TestHandlerServesEveryPath(t *testing.T) {
 			for _, path := range c.none {
 				s.WantRefusal(ana.Get(path), http.StatusNotFound)
 			}
+			if s.Logged("Handler serves") != len(c.none) {
+				t.Errorf("%d of %d lines say which paths are served", s.Logged("Handler serves"), len(c.none))
+			}
 			out := ana.Post(c.logout, nil)
 			if q := world.QueryOf(t, out.Location()); q.Get("post_logout_redirect_uri") != s.Origin+c.logout {
 				t.Errorf("sign-out: %v", out)
@@ -209,6 +212,15 @@ func TestCallbackNotMountedBehindProxy(t *testing.T) {
 	state := world.QueryOf(t, ana.Get("/app/notes/").Location()).Get("state")
 	s.WantRefusal(ana.Get("/app/auth/callback?error=invalid_scope&state="+state), http.StatusInternalServerError)
 	ana.WantOut(ana.Get("/app/auth/callback?error=invalid_scope&state=AAAAAAAAAAAAAAAAAAAAAA")) // not an answer to this browser
+	// Handler has nothing at the stripped path. Its line in the log says why.
+	mux.Handle("/app/auth/", http.StripPrefix("/app", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.RequestURI = r.URL.RequestURI()
+		login.Handler().ServeHTTP(w, r)
+	})))
+	s.WantRefusal(ana.Visit("/app/notes/"), http.StatusNotFound)
+	if s.LastCode() != "not_found" || s.Logged("set PathPrefix") != 3 {
+		t.Errorf("code %q, %d lines", s.LastCode(), s.Logged("set PathPrefix"))
+	}
 }
 
 // A sign-in that begins at another host is warned of, once for each of eight.
@@ -250,7 +262,8 @@ func TestOtherHosts(t *testing.T) {
 	}
 }
 
-// The scheme counts only where the request says https and RedirectURL is http.
+// The host is that which the browser asked. The scheme counts only where the
+// request says https and RedirectURL is http.
 func TestOtherScheme(t *testing.T) {
 	for _, c := range []struct {
 		origin, target string
@@ -265,6 +278,12 @@ func TestOtherScheme(t *testing.T) {
 		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"Forwarded", `for=192.0.2.1; Proto="https", for=x;proto=http`}, true},
 		{"http://localhost:8080", "http://localhost:8080/notes/", []string{"Forwarded", "for=x;proto=http;by=proto=https"}, false},
 		{"https://notes.test", "http://notes.test/notes/", nil, false},
+		// A proxy that changes Host says what it was.
+		{"https://notes.test", "http://10.0.0.7:8080/notes/", []string{"X-Forwarded-Host", "Notes.test:443, inner"}, false},
+		{"https://notes.test", "http://10.0.0.7:8080/notes/", []string{"Forwarded", `for=x;host="notes.test";proto=https, host=inner`}, false},
+		{"https://notes.test", "http://notes.test/notes/", []string{"X-Forwarded-Host", "www.notes.test"}, true},
+		{"https://notes.test", "http://notes.test/notes/", []string{"Forwarded", "host=www.notes.test"}, true},
+		{"https://notes.test", "http://notes.test/notes/", []string{"X-Forwarded-Host", "", "Forwarded", "for=x"}, false},
 	} {
 		s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = c.origin })
 		r := httptest.NewRequest(http.MethodGet, c.target, nil)

@@ -156,7 +156,7 @@ func TestSignInManyTabs(t *testing.T) {
 			t.Errorf("cookie %d has %d bytes", i, n)
 		}
 	}
-	if a := ana.Get(callbacks[0]); a.Location() != path(0) {
+	if a := ana.Get(callbacks[0]); a.Location() != path(0) || s.Logged("lose their return path") != 0 {
 		t.Errorf("the oldest of eight came back to %v", a)
 	}
 	ana, callbacks = s.Visitor("ana"), nil
@@ -176,6 +176,9 @@ func TestSignInManyTabs(t *testing.T) {
 		t.Errorf("the newest came back to %v", a)
 	}
 	ana.WantServed(ana.Get("/notes/"))
+	if s.Logged("lose their return path") == 0 || s.Logged("code=dropped_return_path") != s.Logged("lose their return path") {
+		t.Errorf("%d lines about lost paths, %d with their code", s.Logged("lose their return path"), s.Logged("code=dropped_return_path"))
+	}
 }
 
 // 24 tabs are opened at once, none with a cookie of another. All end signed in,
