@@ -229,10 +229,13 @@ func classify(err error) error {
 }
 
 // outage returns the kind of a failure to get an answer that can be used. What
-// somebody has to mend first is no outage: a certificate that is not trusted,
-// an address with nothing there, a client that is refused.
+// somebody has to mend first is no outage: a certificate that is not trusted, a
+// server without TLS, an address with nothing there, a client that is refused.
 func outage(err error) kind {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errCertificate
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return errCertificate
 	}
 	switch {

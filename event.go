@@ -216,12 +216,13 @@ func (p *Provider) tell(ctx context.Context, level slog.Level, e Event, more ...
 	})
 }
 
-// describe writes what the provider said about a refused sign-in or refresh to
-// the log, in a line of its own at DEBUG. No hook gets it: it is redacted, but
-// it is still free text of somebody else.
+// describe writes what a server said about a refused request or refresh to the
+// log, in a line of its own at DEBUG. No hook gets it: it is redacted, but it is
+// still free text of somebody else. That of an exchange is left out, because it
+// may be about the person and their claims.
 func (p *Provider) describe(ctx context.Context, e Event) {
 	said, ok := errors.AsType[outbound.Detailed](e.Err)
-	if !ok || e.Name != EventRefusal && e.Name != EventRefresh || !p.logger.Enabled(ctx, slog.LevelDebug) {
+	if !ok || e.Name != EventRefusal && e.Name != EventRefresh && e.Name != EventTicket || !p.logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	if text := said.Detail(); text != "" {

@@ -190,7 +190,7 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 		return asError(err, errProviderUnavailable)
 	}
 	if c.tokens.IDToken == "" {
-		return errIDTokenMissing.because(nil)
+		return errIDTokenMissing.because(errors.New("the token answer has no id_token"))
 	}
 	if len(c.attempt.From) == 0 {
 		// If the browser had a session, the refresh token may belong to the

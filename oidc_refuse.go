@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/challenge"
@@ -127,7 +128,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 // (R13).
 func (c *callback) failed(err error) error {
 	if c.query.Has("error") {
-		said := outbound.NewSaid(c.query.Get("error"), c.query.Get("error_description"), c.secrets()...)
+		said := outbound.NewSaid(c.query.Get("error"), c.query.Get("error_description"), c.secrets()...).Apart(c.public()...)
 		err = also(err, fmt.Errorf("the provider answered with the %w", said))
 	}
 	e := *asError(about(c.subject, err), errInternal)
@@ -158,6 +159,9 @@ func (c *callback) secrets() []string {
 	if c.attempt != nil {
 		secrets = append(secrets, c.attempt.State(), c.attempt.Nonce(), c.attempt.Verifier())
 	}
+	for _, name := range []string{"login_hint", "id_token_hint", "login_hint_token", "request", "request_uri"} {
+		secrets = append(secrets, c.rp.config.AuthParams[name]...)
+	}
 	for name, values := range c.query {
 		if name != "iss" && !strings.HasPrefix(name, "error") {
 			secrets = append(secrets, values...)
@@ -167,6 +171,20 @@ func (c *callback) secrets() []string {
 		secrets = append(secrets, strings.Split(cookie.Value, ".")...)
 	}
 	return secrets
+}
+
+// public lists the other values that the provider was sent.
+func (c *callback) public() []string {
+	words := append(slices.Clip(c.rp.config.Scopes), c.rp.client.ID)
+	if c.attempt != nil {
+		words = append(words, strings.Fields(c.attempt.Scopes)...)
+	}
+	for _, values := range c.rp.config.AuthParams {
+		for _, value := range values {
+			words = append(words, strings.Fields(value)...)
+		}
+	}
+	return words
 }
 
 // challenge sets WWW-Authenticate, which every 401 must have (RFC 9110

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -129,22 +130,27 @@ func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 	now, rec := l.sessions.now(), l.record()
 	switch {
 	case len(rec.Access) == 0:
-		return nil, errNoToken.because(nil)
+		return nil, errNoToken.because(errors.New("the provider gave no access token"))
 	case rec.Serves(now):
 		if rec.Due(now) {
 			l.startRefresh(rec)
 		}
 		return rec, nil
 	case len(rec.Refresh) == 0:
-		return nil, errNoToken.because(errors.New("the access token has expired, and there is no refresh token"))
+		return nil, errNoToken.because(fmt.Errorf("the access token %s, and there is no refresh token", ended(rec.Expires, now)))
 	}
 	if err := l.refresh(ctx, rec); err != nil {
 		return nil, stale(err)
 	}
-	if rec = l.record(); !rec.Serves(l.sessions.now()) {
-		return nil, errNoToken.because(errors.New("the renewed token has already expired"))
+	if rec, now = l.record(), l.sessions.now(); !rec.Serves(now) {
+		return nil, errNoToken.because(fmt.Errorf("the renewed token %s", ended(rec.Expires, now)))
 	}
 	return rec, nil
+}
+
+// ended says when something expired, for the log.
+func ended(at, now time.Time) string {
+	return "expired at " + at.UTC().Format(time.RFC3339) + ", and now it is " + now.UTC().Format(time.RFC3339)
 }
 
 // stale returns the error of Token for a refresh that failed.

@@ -5,6 +5,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -178,9 +179,11 @@ func refusesToken(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return false
 	}
-	challenges, err := challenge.Parse(resp.Header.Values("WWW-Authenticate"))
-	return err == nil && slices.ContainsFunc(challenges, func(c challenge.Challenge) bool {
-		return strings.EqualFold(c.Scheme, "Bearer") && c.Params["error"] == "invalid_token"
+	return slices.ContainsFunc(resp.Header.Values("WWW-Authenticate"), func(line string) bool { // one that cannot be read hides no other
+		challenges, err := challenge.Parse([]string{line})
+		return err == nil && slices.ContainsFunc(challenges, func(c challenge.Challenge) bool {
+			return strings.EqualFold(c.Scheme, "Bearer") && c.Params["error"] == "invalid_token"
+		})
 	})
 }
 
@@ -335,14 +338,14 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 		return ClaimToken{}, err
 	}
 	rec, now := live.record(), rp.sessions.now()
-	if expired(string(rec.IDToken), now) && len(rec.Refresh) > 0 {
+	if claimExpired(string(rec.IDToken), now) != nil && len(rec.Refresh) > 0 {
 		if err := live.refresh(ctx, rec); err != nil {
 			return ClaimToken{}, stale(err)
 		}
 		rec = live.record()
 	}
-	if len(rec.IDToken) == 0 || expired(string(rec.IDToken), now) {
-		return ClaimToken{}, errLoginRequired.because(errors.New("the ID Token has expired"))
+	if err := claimExpired(string(rec.IDToken), now); err != nil {
+		return ClaimToken{}, errLoginRequired.because(err)
 	}
 	return ClaimToken{Token: NewSecret(string(rec.IDToken))}, nil
 }
@@ -353,8 +356,17 @@ func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 // new one. These seconds only last for the exchange that pushes it.
 const claimAhead = 10 * time.Second
 
-// expired reads exp of an ID Token that was verified when it was received.
-func expired(raw string, now time.Time) bool {
-	at, err := token.Expiry(raw)
-	return err != nil || !now.Add(claimAhead).Before(at)
+// claimExpired reads exp of an ID Token that was verified when it was received.
+// It returns an error if there is none, or if it cannot be pushed any more.
+func claimExpired(raw string, now time.Time) error {
+	if raw == "" {
+		return errors.New("there is no ID Token")
+	}
+	switch at, err := token.Expiry(raw); {
+	case err != nil:
+		return err
+	case !now.Add(claimAhead).Before(at):
+		return fmt.Errorf("the ID Token has %s", ended(at, now))
+	}
+	return nil
 }

@@ -229,7 +229,12 @@ func (p *Provider) tellSkipped(ctx context.Context, skipped []keyset.Skipped) {
 		if k.Other {
 			code = troubleKeyUse
 		}
-		if what := fmt.Sprintf("kid %q: %s", k.Kid, k.Reason); p.once(what) {
+		what := fmt.Sprintf("kid %q: %s", k.Kid, k.Reason)
+		told := what
+		if k.Kid == "" { // only its place tells it from others
+			told = fmt.Sprint(k.Place, what)
+		}
+		if p.once(told) {
 			p.emit(ctx, Event{Name: EventTrouble, Code: code, Err: fmt.Errorf("key %d, %s", k.Place, what)})
 		}
 	}

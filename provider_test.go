@@ -367,6 +367,26 @@ func testCertificates(t *testing.T) {
 	}
 }
 
+// A server that does not speak TLS at an https address is no outage either:
+// somebody has to mend the address or the server.
+func TestBackChannelWithoutTLS(t *testing.T) {
+	for _, greeting := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail.example.org ESMTP marker-of-the-peer\r\n"} {
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() {
+				_, _ = there.Read(make([]byte, 1<<16)) // the hello of the client
+				_, _ = there.Write([]byte(greeting))
+				there.Close()
+			}()
+			return here, nil
+		}}
+		err := metadataOf(t, "https://op.test", transport)
+		if e, ok := errors.AsType[*gatehouse.Error](err); !ok || e.Code != "certificate_refused" || e.RetryAfter != 0 || strings.Contains(err.Error(), "marker") {
+			t.Errorf("%q: error %v, want certificate_refused", greeting, err)
+		}
+	}
+}
+
 // The back channel uses at least TLS 1.2 (RFC 9325 §3.1.1), even if the
 // process has lowered that for http.DefaultTransport.
 func TestBackChannelTLSVersion(t *testing.T) {

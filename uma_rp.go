@@ -254,11 +254,11 @@ func (c *call) trust(asked *challenge.UMA, token string, unreadable error) error
 		return errAmbiguousChallenge.because(unreadable)
 	case asked.Issuer != c.t.provider.issuer: // byte for byte
 		return errUntrustedAS.because(fmt.Errorf("%s names the authorization server %q, and this client trusts %q",
-			c.r.URL.Host, strangersAddress(asked, token), c.t.provider.issuer))
+			outbound.Origin(c.r.URL), strangersAddress(asked, token), c.t.provider.issuer))
 	case c.r.URL.Scheme != "https" && !outbound.IsLoopback(c.r.URL.Hostname()):
-		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", c.r.URL.Host))
+		return errInsecureOrigin.because(fmt.Errorf("%s is not reached over https", outbound.Origin(c.r.URL)))
 	case first != nil:
-		return errRedirectedChallenge.because(fmt.Errorf("%s redirected to %s, which asks for permission: request it directly", first.URL.Host, c.r.URL.Host))
+		return errRedirectedChallenge.because(fmt.Errorf("%s redirected to %s, which asks for permission: request it directly", outbound.Origin(first.URL), outbound.Origin(c.r.URL)))
 	}
 	return nil
 }

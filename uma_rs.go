@@ -146,7 +146,7 @@ func (g *umaGuard) check(r *http.Request) (*Identity, error) {
 		return id, nil
 	}
 	if code := ErrorCode(err); code == errResourceIDs.code {
-		return nil, err
+		return nil, about(f.Subject, err)
 	}
 	deadline, _ := ctx.Deadline()
 	return nil, errPermission.because(&umaRefusal{need: need, facts: f, key: key, deadline: deadline, lack: lack, cause: err})

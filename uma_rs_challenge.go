@@ -48,11 +48,15 @@ func (g *umaGuard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (g *umaGuard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	uncached.Vary(w.Header(), "Authorization")
 	rs, e := g.rs, asError(err, errInternal)
-	event := Event{Name: EventRefusal, Err: e.Err}
+	event := Event{Name: EventRefusal, Subject: subjectOf(err), Err: e.Err}
 	refusal, lacks := errors.AsType[*umaRefusal](err)
 	switch {
 	case lacks && navigation.IsPrefetch(r): // perhaps nobody will see the answer, and a ticket would be spent for it
 		e = errNoNavigation.saying(noTicket).because(errors.New("a prefetch"))
+		event.Err = e.Err
+		if refusal.facts != nil {
+			event.Subject = refusal.facts.Subject
+		}
 	case lacks:
 		event, e = rs.challenge(w.Header(), r, refusal)
 	case e.Code == errIntrospection.code, e.Code == errBusy.code, mistake(e) != nil:
@@ -275,10 +279,10 @@ func readTicket(a *backchannel.Answer) (string, error) {
 		return nil
 	})
 	if err != nil {
-		return "", errProviderUnavailable.because(fmt.Errorf("permission request: the answer is not the expected JSON object: %w", strictjson.Without(err, ticket)))
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: the answer from %s is not the expected JSON object: %w", a.Address(), strictjson.Without(err, ticket)))
 	}
 	if ticket == "" || len(ticket) > maxTicket || !challenge.Printable(ticket) {
-		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes that cannot be used", len(ticket)))
+		return "", errProviderUnavailable.because(fmt.Errorf("permission request: a ticket of %d bytes from %s, which cannot be used", len(ticket), a.Address()))
 	}
 	return ticket, nil
 }

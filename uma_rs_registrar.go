@@ -219,10 +219,10 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		id = outbound.LastSegment(a.Header.Get("Location"))
 	}
 	if told == nil && id == "" {
-		return Resource{}, errRegistration.because(fmt.Errorf("registering the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
+		return Resource{}, errRegistration.because(fmt.Errorf("registering the resource: the answer from %s is not the expected JSON object: %w", a.Address(), resource.Why(a.Body)))
 	}
 	if !soundID(id) {
-		return Resource{}, errRegistration.because(errors.New("the answer has no usable _id"))
+		return Resource{}, errRegistration.because(fmt.Errorf("registering the resource: the answer from %s has no usable _id", a.Address()))
 	}
 	if told != nil && g.foreign(told) {
 		err := errRegistration.because(errors.New("the server made the service the owner; a person's resource needs that person's PAT"))
@@ -253,7 +253,7 @@ func (g *registrar) read(ctx context.Context, id string) (*resource.Remote, erro
 	}
 	have := resource.Read(a.Body)
 	if have == nil {
-		return nil, errRegistration.because(fmt.Errorf("reading the resource: the answer is not the expected JSON object: %w", resource.Why(a.Body)))
+		return nil, errRegistration.because(fmt.Errorf("reading the resource: the answer from %s is not the expected JSON object: %w", a.Address(), resource.Why(a.Body)))
 	}
 	if g.foreign(have) {
 		return nil, nil
@@ -319,7 +319,7 @@ func (g *registrar) list(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	if json.Unmarshal(a.Body, &ids) != nil {
-		return nil, errRegistration.because(errors.New("listing resources: the answer is not an array of ids"))
+		return nil, errRegistration.because(fmt.Errorf("listing resources: the answer from %s is not an array of ids", a.Address()))
 	}
 	slices.Sort(ids)
 	return slices.DeleteFunc(ids, func(id string) bool { return !soundID(id) }), nil

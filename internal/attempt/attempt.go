@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,7 +130,7 @@ func (a *Attempt) Check(state string, now time.Time) error {
 		return because("state does not belong to the attempt")
 	}
 	if !now.Before(a.Ends()) {
-		return ErrExpired
+		return fmt.Errorf("%w: it began at %s, and now it is %s", ErrExpired, a.Begin.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,6 +47,9 @@ type Answer struct {
 
 	call call // that it answers
 }
+
+// Address is where the answer came from, without the query.
+func (a *Answer) Address() string { return outbound.Address(a.call.address) }
 
 // ErrorCode is the error member of an OAuth error object (RFC 6749 §5.2), or ""
 // if there is none.
@@ -78,7 +82,7 @@ func (a *Answer) tell(head string) (code string, t told) {
 	if strictjson.Unmarshal(a.Body, &object) != nil {
 		object = nil
 	}
-	a.call.refused = a.RefusesCaller()
+	a.call.refused, a.call.header, a.call.empty = a.RefusesCaller(), a.Header, len(a.Body) == 0
 	return a.call.tell(head, a.Status, object)
 }
 
@@ -111,7 +115,7 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 	if err != nil {
 		return nil, err
 	}
-	a.call.sent, a.call.form, a.call.secret = who.sent(), form, who.reveal()
+	a.call.sent, a.call.client, a.call.form, a.call.secret = who.sent(), who.id, form, who.reveal()
 	return a, nil
 }
 
@@ -168,7 +172,34 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 		}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		// Following it would send the credentials elsewhere (M10).
-		return nil, &Trouble{answered: true, cause: fmt.Errorf("%s: status %d, a redirect, which is not followed", where(), resp.StatusCode)}
+		_, t := call{address: address}.tell(method+": status", resp.StatusCode, nil)
+		return nil, &Trouble{answered: true, cause: &t}
 	}
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: data, call: call{address: address}}, nil
+}
+
+// maxMediaType is the longest media type that an error names, in bytes.
+const maxMediaType = 80
+
+// mediaType returns what an answer says it is, for an error.
+func mediaType(h http.Header) string {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case h.Get("Content-Type") == "":
+		return "no type"
+	case err != nil || len(kind) > maxMediaType:
+		return "an unreadable type"
+	}
+	return kind
+}
+
+// typeWithout returns a media type, unless it holds one of the values that
+// travelled.
+func typeWithout(kind string, secrets []string) string {
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(kind, strings.ToLower(secret)) {
+			return "another type"
+		}
+	}
+	return kind
 }

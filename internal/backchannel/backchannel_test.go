@@ -155,14 +155,18 @@ func TestTrouble(t *testing.T) {
 		url        string
 		known      bool
 		retryAfter time.Duration
+		moved      bool   // for good
+		says       string // besides
 	}{
-		"503":            {answers(503, "Retry-After", "7"), true, 7 * time.Second},
-		"500":            {answers(500, "X", ""), true, 0},
-		"429":            {answers(429, "Retry-After", "3"), true, 3 * time.Second},
-		"redirect":       {answers(307, "Location", "https://evil.example/"), true, 0},
-		"never reached":  {gone.URL, true, 0},
-		"connection cut": {cut.URL, false, 0},
-		"too large":      {large.URL, false, 0},
+		"503":             {answers(503, "Retry-After", "7"), true, 7 * time.Second, false, ""},
+		"500":             {answers(500, "X", ""), true, 0, false, ""},
+		"429":             {answers(429, "Retry-After", "3"), true, 3 * time.Second, false, ""},
+		"redirect":        {answers(307, "Location", "https://evil.example/"), true, 0, false, "/p, a redirect, which is not followed"},
+		"moved":           {answers(301, "Location", "https://evil.example/"), true, 0, true, "/p, a redirect, which is not followed"},
+		"moved, as it is": {answers(308, "Location", "https://evil.example/"), true, 0, true, "/p, a redirect, which is not followed"},
+		"never reached":   {gone.URL, true, 0, false, ""},
+		"connection cut":  {cut.URL, false, 0, false, ""},
+		"too large":       {large.URL, false, 0, false, "more than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			who := backchannel.NewCredentials("app", secret, backchannel.Post)
@@ -178,6 +182,12 @@ func TestTrouble(t *testing.T) {
 				}
 				if trouble.FateKnown() != tt.known || backchannel.FateKnown(fmt.Errorf("x: %w", err)) != tt.known || trouble.RetryAfter != tt.retryAfter {
 					t.Errorf("%s: fate known %v, Retry-After %v: %v", what, trouble.FateKnown(), trouble.RetryAfter, err)
+				}
+				if missing := errors.Is(err, backchannel.ErrMissing); missing != tt.moved {
+					t.Errorf("%s: nothing there %v: %v", what, missing, err)
+				}
+				if s := err.Error(); tt.says != "" && !strings.Contains(s, tt.says) {
+					t.Errorf("%s: %q does not say %q", what, s, tt.says)
 				}
 				if s := err.Error(); strings.Contains(s, "SECRET") || strings.Contains(s, secret) || strings.Contains(s, "evil") {
 					t.Errorf("%s: %q reveals too much", what, s)
@@ -203,8 +213,8 @@ func TestUnexpected(t *testing.T) {
 		body, want string // want without the address
 	}{
 		{400, `{"error":"invalid_scope","error_description":"SECRET"}`, "400 invalid_scope from"},
-		{400, `{"error":"a","error":"b"}`, "400 from"},
-		{400, `<html>SECRET`, "400 from"},
+		{400, `{"error":"a","error":"b"}`, "400 from, not one JSON object"},
+		{400, `<html>SECRET`, "400 from, not one JSON object"},
 		{400, `{"error":"` + strings.Repeat("x", 300) + `"}`, "400 other (300 bytes) from"},
 		{400, `{"error":"the_opensesame_token"}`, "400 other (20 bytes) from"},
 		{401, `{"error":"invalid_client"}`, "401 invalid_client from, with client authentication client_secret_basic and a secret"},

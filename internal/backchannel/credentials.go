@@ -3,6 +3,7 @@ package backchannel
 import (
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Method is how a client authenticates (OpenID Connect Core §9).
@@ -71,11 +72,32 @@ func secretsIn(form url.Values, secret string) (secrets []string) {
 		secrets = append(secrets, secret)
 	}
 	for name, values := range form {
-		switch name {
-		case "grant_type", "client_id", "scope", "token_type_hint", "claim_token_format", "audience", "resource", "redirect_uri":
-		default:
+		if !public(name) {
 			secrets = append(secrets, values...)
 		}
 	}
 	return secrets
+}
+
+// publicIn lists the other values of a call: the client's id, and the words in
+// the parameters that are public.
+func publicIn(form url.Values, client string) []string {
+	words := []string{client}
+	for name, values := range form {
+		if public(name) {
+			for _, value := range values {
+				words = append(words, strings.Fields(value)...)
+			}
+		}
+	}
+	return words
+}
+
+// public reports whether the value of a parameter is no secret.
+func public(name string) bool {
+	switch name {
+	case "grant_type", "client_id", "scope", "token_type_hint", "claim_token_format", "audience", "resource", "redirect_uri":
+		return true
+	}
+	return false
 }

@@ -70,10 +70,13 @@ func (e *told) Detail() string { return e.said.Detail() }
 // call is what the error about a refused call may say, and what it may not.
 type call struct {
 	address string
-	sent    string     // how the call was authenticated
-	form    url.Values // what it sent; nil if that was no form
-	secret  string     // with which it was authenticated
-	refused bool       // the answer is about the credentials, whatever its code
+	sent    string      // how the call was authenticated
+	client  string      // our id there, "" if the call did not send it
+	form    url.Values  // what it sent; nil if that was no form
+	secret  string      // with which it was authenticated
+	refused bool        // the answer is about the credentials, whatever its code
+	header  http.Header // of the answer
+	empty   bool        // the answer has no body
 }
 
 // tell reads the members of an error object (RFC 6749 §5.2). The text begins
@@ -81,12 +84,22 @@ type call struct {
 func (c call) tell(head string, status int, object map[string]json.RawMessage) (code string, t told) {
 	secrets := append(secretsIn(c.form, c.secret), secretsOf(object)...)
 	code = strictjson.String(object["error"])
-	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...)
+	said := outbound.NewSaid(code, strictjson.String(object["error_description"]), secrets...).Apart(publicIn(c.form, c.client)...)
 	text := fmt.Sprintf("%s %d", head, status)
 	if word := said.Word(); word != "" {
 		text += " " + word
 	}
 	text += " from " + outbound.Address(c.address)
+	kind := mediaType(c.header)
+	switch {
+	case status >= 300 && status < 400:
+		text += ", a redirect, which is not followed"
+	case object != nil, c.empty && kind == "no type":
+	case kind == "application/json":
+		text += ", not one JSON object"
+	default:
+		text += fmt.Sprintf(", as %q", typeWithout(kind, secrets))
+	}
 	blames := blame(status, code)
 	if c.refused {
 		blames = ErrCaller
@@ -109,9 +122,12 @@ func secretsOf(object map[string]json.RawMessage) (secrets []string) {
 
 // blame says what an answer is about, if it is the credentials of the call (RFC
 // 6749 §5.2, RFC 6750 §3.1) or its address. A 403 with a code of UMA is neither,
-// nor is a 404 with a code, which a server of OAuth has sent.
+// nor is a 404 with a code, which a server of OAuth has sent. What has moved for
+// good is not at its address either: no redirect is followed.
 func blame(status int, code string) error {
 	switch {
+	case status == http.StatusMovedPermanently, status == http.StatusPermanentRedirect:
+		return ErrMissing
 	case status == http.StatusUnauthorized || status == http.StatusForbidden && code == "",
 		slices.Contains([]string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "insufficient_scope"}, code):
 		return ErrCaller

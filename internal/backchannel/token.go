@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -75,11 +74,13 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 // makes no sense. So it is given only the members that it has to judge.
 type tokenAnswer struct {
 	base    http.RoundTripper
-	kind    string   // media type
+	header  http.Header
+	kind    string   // media type of a successful answer
 	plain   []byte   // the answer that x/oauth2 is given
 	tokens  Tokens   // what x/oauth2 does not judge
 	seconds float64  // expires_in
 	defects []string // members that make no sense
+	broken  error    // why the answer did not arrive whole
 	err     error    // why the answer cannot be read
 }
 
@@ -90,21 +91,21 @@ func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 		base = http.DefaultTransport
 	}
 	resp, err := base.RoundTrip(r)
-	if err != nil || resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return resp, err
+	if err != nil {
+		return nil, err
 	}
-	t.kind, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	switch {
-	case resp.Header.Get("Content-Type") == "":
-		t.kind = "no type"
-	case err != nil || len(t.kind) > maxMediaType:
-		t.kind = "an unreadable type"
+	t.header = resp.Header
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return resp, nil
 	}
 	resp.Header = resp.Header.Clone()
 	resp.Header.Set("Content-Type", "application/json")
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	t.parse(body)
+	t.kind = mediaType(t.header)
+	if t.broken = err; err == nil {
+		t.parse(body)
+	}
 	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(t.plain), failing{err}))
 	return resp, nil
 }
@@ -176,20 +177,6 @@ func secondsOf(v strictjson.Value) (float64, error) {
 	return n, nil
 }
 
-// maxMediaType is the longest media type that an error names, in bytes.
-const maxMediaType = 80
-
-// kindWithout returns the type of the answer, unless it holds one of the values
-// that were sent.
-func (t *tokenAnswer) kindWithout(secrets []string) string {
-	for _, secret := range secrets {
-		if secret != "" && strings.Contains(t.kind, strings.ToLower(secret)) {
-			return "another type"
-		}
-	}
-	return t.kind
-}
-
 // read returns what the answer says.
 func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*Tokens, error) {
 	// RFC 6749 §5.1: the client must understand the type; case does not matter.
@@ -232,7 +219,7 @@ func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, 
 		object = nil // what is not an object, or can be read in two ways, has no members
 	}
 	status := said.Response.StatusCode
-	code, t := call{address: endpoint, sent: who.sent(), form: form, secret: who.reveal()}.tell("token endpoint answered", status, object)
+	code, t := call{address: endpoint, sent: who.sent(), client: who.id, form: form, secret: who.reveal(), header: seen.header, empty: len(said.Body) == 0}.tell("token endpoint answered", status, object)
 	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
 		return &Refusal{Status: status, Code: code, body: said.Body, told: t}
 	}
@@ -248,12 +235,15 @@ func (t *tokenAnswer) ownWords(where string, secrets []string, err error) error 
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", where, outbound.Redact(u))
 	}
-	for _, known := range []error{outbound.ErrTooLarge, context.DeadlineExceeded, context.Canceled} {
+	if t.broken != nil { // the library does not wrap it
+		return fmt.Errorf("%s: %w", where, t.broken)
+	}
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, known) {
 			return fmt.Errorf("%s: %w", where, known)
 		}
 	}
-	kind := t.kindWithout(secrets)
+	kind := typeWithout(t.kind, secrets)
 	switch {
 	case t.err != nil && (kind == "" || kind == "application/json"): // its text holds nothing of the answer
 		return fmt.Errorf("%s: the answer could not be read: %w", where, strictjson.Without(t.err, secrets...))

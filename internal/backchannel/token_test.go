@@ -66,7 +66,7 @@ func TestTokenRefusals(t *testing.T) {
 		{400, `{"error":"invalid_grant","error_description":"SECRET"}`, "400 invalid_grant from"},
 		{401, `{"error":"invalid_client"}`, "401 invalid_client from, with client authentication " + how},
 		{403, `{"error":"need_info","ticket":"SECRET"}`, "403 need_info from"},
-		{404, `<html>SECRET`, "404 from"},
+		{404, `<html>SECRET`, "404 from, not one JSON object"},
 		{400, `{"error":"` + strings.Repeat("x", 1000) + `"}`, "400 other (1000 bytes) from"},
 		{400, `{"error":"bad_abcdefgh"}`, "400 other (12 bytes) from"},
 		{400, `{"error":"bad_ticket","ticket":"bad_ticket"}`, "400 other (10 bytes) from"},
@@ -154,11 +154,21 @@ func TestTokenAnswerIsNotJSON(t *testing.T) {
 		{"application/json", `{"access_token":"a","token_type":"bearer"}`, ""},
 		{"text/plain", `{"access_token":"a","token_type":"bearer"}`, ""},
 	} {
+		status := http.StatusOK
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", c.kind)
+			w.WriteHeader(status)
 			io.WriteString(w, c.body)
 		}))
-		answer, err := channel().Token(t.Context(), server.URL, backchannel.NewCredentials("app", "s", backchannel.None), url.Values{"grant_type": {"authorization_code"}, "code": {code}})
+		ask := func() (*backchannel.Tokens, error) {
+			return channel().Token(t.Context(), server.URL, backchannel.NewCredentials("app", "s", backchannel.None), url.Values{"grant_type": {"authorization_code"}, "code": {code}})
+		}
+		answer, err := ask()
+		for _, status = range []int{400, 401, 404, 410, 502} { // nor is an answer of what stands between us and the server
+			if _, err := ask(); strings.HasPrefix(c.want, `"`) && !strings.Contains(err.Error(), ", as "+c.want) || strings.Contains(err.Error(), code) {
+				t.Errorf("%d %s: error %v, want %s", status, c.kind, err, c.want)
+			}
+		}
 		server.Close()
 		if c.want == "" {
 			if err != nil || answer.Access != "a" {

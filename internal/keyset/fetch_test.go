@@ -276,7 +276,8 @@ func TestSkippedIsReported(t *testing.T) {
 	is.Server = httptest.NewServer(is)
 	defer is.Close()
 	is.set(200, jwks(jwk("rsa1", "k1"), jwk("rsa2", "enc", "use", "enc"), jwk("rsa2", "ops", "key_ops", []string{"encrypt"}), `5`,
-		private("p256", "private"), jwk("p256", "alg", "alg", "ES256K"), `{"kty":"oct","kid":"oct","k":"AAAA"}`, jwk("rsa2", "n", "n", nil), jwk("rsa2", strings.Repeat("x", 5000), "use", "enc")))
+		private("p256", "private"), jwk("p256", "alg", "alg", "ES256K"), `{"kty":"oct","kid":"oct","k":"AAAA"}`, jwk("rsa2", "n", "n", nil), jwk("rsa2", strings.Repeat("x", 5000), "use", "enc"),
+		`{"use":["sig"],"kty":"RSA","kid":"use"}`, `{"kty":"RSA","kid":7}`, `{"kty":"RSA","kid":"ops2","key_ops":"verify"}`))
 	var got []keyset.Skipped
 	s := keyset.New(keyset.Config{
 		URL: func(context.Context) (string, error) { return is.URL, nil }, Now: is.clock.Now,
@@ -289,12 +290,14 @@ func TestSkippedIsReported(t *testing.T) {
 	for i, w := range []struct {
 		kid   string
 		other bool
-	}{{"enc", true}, {"ops", true}, {"", false}, {"private", false}, {"alg", false}, {"oct", false}, {"n", false}, {strings.Repeat("x", 200) + "…", true}} {
-		if i >= len(got) || got[i].Place != i+1 || got[i].Kid != w.kid || got[i].Other != w.other || got[i].Reason == "" {
-			t.Errorf("entry %d: want kid %q, for another use: %t; got %+v", i+1, w.kid, w.other, got)
+		says  string
+	}{{"enc", true, "use"}, {"ops", true, "key_ops"}, {"", false, "not an object"}, {"private", false, "public"}, {"alg", false, "alg"}, {"oct", false, "public"},
+		{"n", false, "a number"}, {strings.Repeat("x", 200) + "…", true, "use"}, {"use", false, "use has the wrong type"}, {"", false, "kid has"}, {"ops2", false, "key_ops has"}} {
+		if i >= len(got) || got[i].Place != i+1 || got[i].Kid != w.kid || got[i].Other != w.other || !strings.Contains(got[i].Reason, w.says) {
+			t.Errorf("entry %d: want %+v; got %+v", i+1, w, got)
 		}
 	}
-	if len(got) != 8 {
+	if len(got) != 11 {
 		t.Errorf("%d reports", len(got))
 	}
 }

@@ -91,7 +91,8 @@ type entry struct {
 func parseEntry(data []byte) (k key, kid string, why *skip) {
 	var e entry
 	if strictjson.Unmarshal(data, &e) != nil {
-		return key{}, "", &skip{reason: "it cannot be read"}
+		kid, reason := unreadable(data)
+		return key{}, kid, &skip{reason: reason}
 	}
 	if e.D != nil || e.P != nil || e.K != nil {
 		return key{}, e.Kid, &skip{reason: "it is not a public key"}
@@ -113,6 +114,25 @@ func parseEntry(data []byte) (k key, kid string, why *skip) {
 	}
 	k, why = fromJWK(j)
 	return k, e.Kid, why
+}
+
+// unreadable says what is wrong with an entry that does not fit the type, and
+// which one it is.
+func unreadable(data []byte) (kid, reason string) {
+	reason = "it is not an object"
+	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+		alone := fmt.Sprintf("{%q:%s}", name, v) // name is one of those that an entry has, if it does not fit
+		if strictjson.Unmarshal([]byte(alone), new(entry)) != nil {
+			reason = name + " has the wrong type"
+		} else if name == "kid" {
+			kid, _ = v.Text()
+		}
+		return nil
+	})
+	if err != nil {
+		kid = ""
+	}
+	return kid, reason
 }
 
 // fromJWK returns the public key of j if it may verify signatures.

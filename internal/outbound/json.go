@@ -84,7 +84,7 @@ func GetJSON(ctx context.Context, c *http.Client, rawURL string, limit int64, v 
 		return nil, fmt.Errorf("outbound: reading the response from %s: %w", Address(rawURL), err)
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes from %s", ErrTooLarge, limit, Address(rawURL))
+		return nil, fmt.Errorf("%w from %s", &SizeError{limit}, Address(rawURL))
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
 		return nil, fmt.Errorf("%w, but %s, from %s", ErrNotJSON, kindOf(resp.Header, data), Address(rawURL))

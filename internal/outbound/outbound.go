@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -33,6 +34,15 @@ const (
 
 // ErrTooLarge means that a response body is larger than its limit.
 var ErrTooLarge = errors.New("outbound: response body too large")
+
+// SizeError is an [ErrTooLarge] that names the limit.
+type SizeError struct{ Limit int64 }
+
+func (e *SizeError) Error() string {
+	return ErrTooLarge.Error() + ": more than " + strconv.FormatInt(e.Limit, 10) + " bytes"
+}
+
+func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
 type limitKey struct{}
 
@@ -138,7 +148,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel()
 		return nil, quiet(err)
 	}
-	resp.Body = &body{rc: resp.Body, left: limitOf(ctx), cancel: cancel}
+	resp.Body = &body{rc: resp.Body, left: limitOf(ctx), limit: limitOf(ctx), cancel: cancel}
 	return resp, nil
 }
 
@@ -154,6 +164,7 @@ func (t *transport) CloseIdleConnections() {
 type body struct {
 	rc     io.ReadCloser
 	left   int64
+	limit  int64
 	err    error // what every further Read returns
 	cancel context.CancelFunc
 }
@@ -168,11 +179,11 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.rc.Read(p)
 	if int64(n) > b.left {
-		n, err = int(b.left), ErrTooLarge
+		n, err = int(b.left), &SizeError{b.limit}
 	}
 	b.left -= int64(n)
 	if err != nil {
-		if err != io.EOF && err != ErrTooLarge {
+		if err != io.EOF {
 			err = quiet(err)
 		}
 		b.err = err

@@ -40,6 +40,32 @@ func NewSaid(code, description string, secrets ...string) *Said {
 	return &Said{word(code, secrets), func() string { return redact(description, secrets) }}
 }
 
+// Apart returns s for a call that also sent values which are no secrets, such as
+// its scopes. A code that holds one of them, as a word or as several, is not
+// shown either, unless it is registered.
+func (s *Said) Apart(values ...string) *Said {
+	if slices.Contains(registered, s.word) {
+		return s
+	}
+	for _, value := range values {
+		if value != "" && strings.Contains("_"+s.word+"_", "_"+strings.ToLower(value)+"_") {
+			return &Said{other(s.word), s.detail}
+		}
+	}
+	return s
+}
+
+// registered are the codes of RFC 6749 §4.1.2.1 and §5.2, OpenID Connect Core
+// §3.1.2.6, RFC 6750 §3.1 and UMA Grant §3.3.6 that have an ordinary word in
+// them, which a parameter may have too, as in prompt=login.
+var registered = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "invalid_scope", "invalid_token", "invalid_target", "insufficient_scope",
+	"unauthorized_client", "unsupported_grant_type", "unsupported_response_type", "access_denied", "server_error", "temporarily_unavailable",
+	"interaction_required", "login_required", "account_selection_required", "consent_required",
+	"invalid_request_uri", "invalid_request_object", "request_not_supported", "request_uri_not_supported", "registration_not_supported",
+	"need_info", "request_denied", "request_submitted",
+}
+
 // Error returns the code as [Said.Word] does.
 func (s *Said) Error() string {
 	if s.word == "" {
@@ -68,10 +94,12 @@ func word(code string, secrets []string) string {
 	}
 	plain := len(code) <= maxWord && strings.IndexFunc(code, func(c rune) bool { return c != '_' && (c < 'a' || c > 'z') }) < 0
 	if !plain || slices.ContainsFunc(secrets, func(s string) bool { return holds(code, strings.ToLower(s)) }) {
-		return "other (" + strconv.Itoa(len(code)) + " bytes)"
+		return other(code)
 	}
 	return code
 }
+
+func other(code string) string { return "other (" + strconv.Itoa(len(code)) + " bytes)" }
 
 // holds reports whether a code holds a secret, or is a long part of one. A very
 // short secret counts only as a whole word.

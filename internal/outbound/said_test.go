@@ -36,6 +36,29 @@ func TestSaidWord(t *testing.T) {
 	}
 }
 
+// Values of the call that are no secrets are not shown as a code either, but the
+// registered codes may have a word of theirs.
+func TestSaidApart(t *testing.T) {
+	values := []string{"login", "photo_site", "Notes", "a", ""}
+	for code, want := range map[string]string{
+		"login_required":   "login_required",
+		"invalid_grant":    "invalid_grant",
+		"photo_site":       "other (10 bytes)",
+		"bad_photo_site":   "other (14 bytes)",
+		"photo_sites":      "photo_sites",
+		"notes":            "other (5 bytes)",
+		"the_notes_client": "other (16 bytes)",
+		"login":            "other (5 bytes)",
+		"not a word":       "other (10 bytes)",
+		"":                 "",
+	} {
+		s := outbound.NewSaid(code, "why").Apart(values...)
+		if s.Word() != want || s.Detail() != "why" {
+			t.Errorf("%q: %q, %q, want %q", code, s.Word(), s.Detail(), want)
+		}
+	}
+}
+
 // A description loses what was sent, whole, in part or encoded, and what looks
 // like a value.
 func TestSaidDetail(t *testing.T) {

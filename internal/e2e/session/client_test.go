@@ -168,7 +168,7 @@ func refuses(tokens map[string]bool, challenge string) func(*http.Request, int) 
 			return world.Answer(r, http.StatusOK, "fine")
 		}
 		resp := world.Answer(r, http.StatusUnauthorized, "no")
-		resp.Header.Set("WWW-Authenticate", challenge)
+		resp.Header["Www-Authenticate"] = strings.Split(challenge, "\n")
 		return resp
 	}
 }
@@ -239,6 +239,8 @@ func TestClientRefusedToken(t *testing.T) {
 	}{
 		{"GET", refusal, "GET", nil, 200, 2},
 		{"other scheme first", `DPoP algs="ES256", bearer error=invalid_token`, "GET", nil, 200, 2},
+		{"a line that cannot be read", "Basic realm=\"api\n" + refusal, "GET", nil, 200, 2},
+		{"a second line", refusal + "\nNTLM TlRMTVNTUAAC==", "GET", nil, 200, 2},
 		{"POST that can be sent again", refusal, "POST", func() io.Reader { return strings.NewReader("a body") }, 200, 2},
 		{"POST that cannot", refusal, "POST", func() io.Reader { return io.MultiReader(strings.NewReader("a body")) }, 401, 1},
 		{"insufficient_scope", `Bearer error="insufficient_scope"`, "GET", nil, 401, 1},

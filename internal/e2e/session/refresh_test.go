@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,6 +191,8 @@ func TestRefreshWithoutRefreshToken(t *testing.T) {
 	ana.WantServed(ana.Get("/token"))
 	if _, errs := seen.Take(); len(errs) != 1 || gatehouse.ErrorCode(errs[0]) != "no_token" {
 		t.Errorf("errors %v, want no_token", errs)
+	} else if text := errs[0].Error(); !strings.Contains(text, "expired at 2026-05-01T12:05:00Z") || !strings.Contains(text, "now it is 2026-05-01T12:05:01Z") {
+		t.Errorf("%q lacks the times", text)
 	}
 	if s.Refreshes() != 0 {
 		t.Error("a refresh without a refresh token")

@@ -56,6 +56,7 @@ func TestRefreshFailuresInTheLog(t *testing.T) {
 		"wrong secret":   {401, `{"error":"invalid_client"}`, "client_refused", "ERROR"},
 		"not for us":     {400, `{"error":"unauthorized_client"}`, "client_refused", "ERROR"},
 		"nothing there":  {404, `<html>`, "endpoint_missing", "ERROR"},
+		"moved":          {301, ``, "endpoint_missing", "ERROR"},
 		"down":           {503, ``, "provider_unavailable", "WARN"},
 	} {
 		t.Run(name, func(t *testing.T) {

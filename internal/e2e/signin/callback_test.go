@@ -135,6 +135,9 @@ func TestCallbackTooLate(t *testing.T) {
 		if !c.good && s.LastCode() != "attempt_expired" {
 			t.Errorf("after %v: code %q", c.wait, s.LastCode())
 		}
+		if log := s.Log(); !c.good && (!strings.Contains(log, "began at 2026-05-01T12:00:00Z") || !strings.Contains(log, "now it is "+s.Now().UTC().Format(time.RFC3339))) {
+			t.Errorf("the log lacks the times: %s", log)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
@@ -212,6 +213,45 @@ func TestJK6_EntriesThroughTheCallback(t *testing.T) {
 			f.refuse(c.forge(f), c.code, 1)
 			f.accept(f.good())
 		})
+	}
+}
+
+// Why a key is not used is in the log, once for each, however often the set is
+// fetched. One that is meant for something else is no warning.
+func TestSkippedKeysInTheLog(t *testing.T) {
+	s := world.NewSite(t)
+	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(s.Endpoint("jwks_uri"), r.URL.Path) {
+			return next(r), nil
+		}
+		return world.RewriteJSON(t, next(r), func(m map[string]any) {
+			keys, _ := m["keys"].([]any)
+			for _, entry := range []string{`{"kty":"OKP","crv":"X448","x":"AA"}`, `{"kty":"OKP","crv":"X448","x":"AA"}`, `{"kty":"RSA","kid":"e","use":"enc","n":"AA","e":"AQAB"}`,
+				`{"kty":"RSA","kid":"w","n":"gAAAAAAAAAAAAAAAAAAAAA","e":"AQAB"}`, `{"kid":"t","kty":5}`} {
+				keys = append(keys, json.RawMessage(entry))
+			}
+			m["keys"] = keys
+		}), nil
+	})
+	for range 2 {
+		s.Visitor("ana").SignIn()
+		s.Shutdown(0)
+		s.Advance(keyset.MaxAge + time.Hour)
+	}
+	s.Visitor("ana").SignIn()
+	s.Shutdown(0)
+	log := strings.ReplaceAll(s.Log(), `\"`, `"`)
+	for want, times := range map[string]int{
+		`code=skipped_key error="key `: 4, `code=other_key_use error="key `: 1, `kid "": kty, crv or a number`: 2,
+		`kid "e": use is not sig`: 1, `kid "w": RSA with 128 bits`: 1, `kid "t": kty has the wrong type`: 1,
+		`level=WARN msg="gatehouse: trouble"`: 4, `level=INFO msg="gatehouse: trouble"`: 1,
+	} {
+		if got := strings.Count(log, want); got != times {
+			t.Errorf("%d lines with %s, want %d", got, want, times)
+		}
+	}
+	if t.Failed() {
+		t.Log(log)
 	}
 }
 

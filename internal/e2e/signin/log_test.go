@@ -39,12 +39,24 @@ func TestProviderErrorInTheLog(t *testing.T) {
 			q.Set("code", "opensesame")
 			q.Set("error_description", "code opensesame of "+q.Get("state")+" and "+url.QueryEscape(world.SiteSecret)+" is bad")
 		}, "provider_refused", "access_denied", "code [redacted] of [redacted] and [redacted] is bad"},
-		"our request": {func(q url.Values) { q.Set("error", "invalid_scope") }, "request_refused", "invalid_scope", ""},
-		"our client":  {func(q url.Values) { q.Set("error", "unauthorized_client") }, "request_refused", "unauthorized_client", ""},
-		"nothing":     {func(q url.Values) { q.Set("error", "") }, "provider_refused", "error without a code", ""},
+		"our request":           {func(q url.Values) { q.Set("error", "invalid_scope") }, "request_refused", "invalid_scope", ""},
+		"our client":            {func(q url.Values) { q.Set("error", "unauthorized_client") }, "request_refused", "unauthorized_client", ""},
+		"nothing":               {func(q url.Values) { q.Set("error", "") }, "provider_refused", "error without a code", ""},
+		"a word of a parameter": {func(q url.Values) { q.Set("error", "login_required") }, "provider_refused", "login_required", ""},
+		"a parameter":           {func(q url.Values) { q.Set("error", "unknown_photo_site") }, "provider_refused", "other (18 bytes)", ""},
+		"the client":            {func(q url.Values) { q.Set("error", "notes") }, "provider_refused", "other (5 bytes)", ""},
+		"a scope":               {func(q url.Values) { q.Set("error", "no_profile_scope") }, "provider_refused", "other (16 bytes)", ""},
+		"the person": {func(q url.Values) {
+			q.Set("error", "ana_of_the_house_is_locked")
+			q.Set("error_description", "ana_of_the_house is locked")
+		}, "provider_refused", "other (26 bytes)", "[redacted] is locked"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := world.NewSite(t)
+			s := world.NewSite(t, func(o *world.SiteOptions) {
+				o.Party = func(c *gatehouse.RelyingPartyConfig) {
+					c.AuthParams = url.Values{"prompt": {"login consent"}, "tenant": {"photo_site"}, "login_hint": {"ana_of_the_house"}}
+				}
+			})
 			ana := s.Visitor("ana")
 			state := ""
 			callback := world.WithQuery(t, ana.ToCallback("/notes/"), func(q url.Values) {

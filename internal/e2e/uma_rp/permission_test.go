@@ -79,6 +79,9 @@ func TestUMAInsecureOrigin(t *testing.T) {
 	w := world.NewShopScript(t, "http://127.0.0.1:8080", "http://localhost:8080", "http://photos.example.org")
 	c := w.Client(gatehouse.UMATransportConfig{})
 	w.WantCode(c, "http://photos.example.org/a", "insecure_origin")
+	if !strings.Contains(w.Log(), "http://photos.example.org is not reached over https") {
+		t.Errorf("the log does not name the scheme: %s", w.Log())
+	}
 	if len(w.Asked()) != 0 {
 		t.Error("a ticket was turned in")
 	}

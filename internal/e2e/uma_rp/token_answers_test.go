@@ -39,6 +39,7 @@ func TestUMARefusals(t *testing.T) {
 		"an unknown error":         {world.Refused(400, "remote_code"), "uma_grant_refused", 1, 1},
 		"no OAuth error":           {world.Raw(400, "<html>remote words</html>"), "uma_grant_refused", 1, 1},
 		"nothing there":            {world.Raw(404, "<html>remote words</html>"), "endpoint_missing", 1, 1},
+		"moved":                    {world.Raw(308, ""), "endpoint_missing", 1, 1},
 		"401 without a word":       {world.Raw(401, ""), "client_refused", 1, 1},
 		"invalid_client":           {world.Refused(401, "invalid_client"), "client_refused", 1, 1},
 		"unauthorized_client":      {world.Refused(401, "unauthorized_client"), "client_refused", 1, 1},

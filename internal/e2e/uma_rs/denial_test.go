@@ -2,9 +2,11 @@ package uma_rs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -148,6 +150,11 @@ func TestUMAMistakes(t *testing.T) {
 		"introspection, another method": {says{"POST /look", 405, ``}, "tok", "endpoint_missing", []string{"405"}},
 		"permission, wrong PAT scope":   {says{"POST /perm", 403, `{"error":"invalid_scope"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_scope", "/perm, with a bearer token"}},
 		"permission, PAT refused":       {says{"POST /perm", 401, `{"error":"invalid_token"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_token", "with a bearer token"}},
+		"introspection, moved":          {says{"POST /look", 308, ``}, "tok", "endpoint_missing", []string{"308", "/look"}},
+		"permission, moved":             {says{"POST /perm", 301, ``}, "", "ticket_misconfigured", []string{"endpoint_missing", "301", "/perm"}},
+		"permission, moved for a while": {says{"POST /perm", 307, ``}, "", "ticket_unavailable", []string{"307", "/perm"}},
+		"permission, a page":            {says{"POST /perm", 200, `<html>`}, "", "ticket_unavailable", []string{"https://as.example.org/perm"}},
+		"PAT, moved":                    {says{"POST as.example.org/token", 308, ``}, "", "ticket_misconfigured", []string{"endpoint_missing", "308", "/token"}},
 		"permission, nothing there":     {says{"POST /perm", 404, ``}, "", "ticket_misconfigured", []string{"endpoint_missing", "/perm"}},
 		"PAT, scope not allowed":        {says{"POST as.example.org/token", 400, `{"error":"invalid_scope"}`}, "", "ticket_misconfigured", []string{"client_refused", "invalid_scope", "/token"}},
 		"PAT, wrong secret":             {says{"POST as.example.org/token", 401, `{"error":"invalid_client"}`}, "", "ticket_misconfigured", []string{"client_refused", "client_secret_basic and a secret"}},
@@ -187,6 +194,65 @@ func TestUMAMistakes(t *testing.T) {
 		})
 	}
 }
+
+// TestUMADescriptionInTheLog: what the server says about a refused call stands
+// in a line of its own at DEBUG, without values.
+func TestUMADescriptionInTheLog(t *testing.T) {
+	for pattern, token := range map[string]string{"POST /perm": "", "POST /look": "opensesame-1234"} {
+		s := world.NewScript(t)
+		s.Says(pattern, 400, `{"error":"invalid_scope","error_description":"no such scope as view, opensesame-1234"}`)
+		world.Send(world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view"))), "GET", "/", token)
+		lines := strings.Split(strings.TrimSpace(s.Log()), "\n")
+		last := lines[len(lines)-1]
+		if !strings.Contains(last, "level=DEBUG") || !strings.Contains(last, "no such scope as view") || token != "" && strings.Contains(last, token) {
+			t.Errorf("%s: %s", pattern, s.Log())
+		}
+	}
+}
+
+// TestUMALineNamesThePerson: a refusal after the token is known names whose it
+// is, whatever the refusal is about.
+func TestUMALineNamesThePerson(t *testing.T) {
+	upstream := gatehouse.IdentityHeaders(map[string]func(*gatehouse.Identity) string{"X-User": func(*gatehouse.Identity) string { return " " }})
+	for code, c := range map[string]struct {
+		config gatehouse.ResourceServerConfig
+		need   gatehouse.Need
+		header string
+	}{
+		"identity_header_refused": {need: one.AllOf("view")},
+		"permission_required":     {need: one.AllOf("print")},
+		"not_a_navigation":        {need: one.AllOf("print"), header: "prefetch"},
+		"resource_ids_unavailable": {gatehouse.ResourceServerConfig{ResourceIDs: noIDs{}},
+			gatehouse.Resource{Name: "album", Scopes: []string{"view"}}.AllOf("view"), ""},
+	} {
+		t.Run(code, func(t *testing.T) {
+			s := world.NewScript(t)
+			s.Says("POST /look", 200, `{"active":true,"sub":"bob-1","permissions":[{"resource_id":"r-1","resource_scopes":["view"]}]}`)
+			s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+			r := httptest.NewRequest("GET", "/x", nil)
+			r.Header.Set("Authorization", "Bearer tok")
+			r.Header.Set("Sec-Purpose", c.header)
+			s.ResourceServer(c.config).UMAProtect(c.need)(upstream(http.NotFoundHandler())).ServeHTTP(httptest.NewRecorder(), r)
+			events := s.Events()
+			if last := events[len(events)-1]; last.Code != code || last.Subject != "bob-1" || last.ID == "" || last.Path != "/x" {
+				t.Errorf("event %+v, want %s of bob-1", last, code)
+			}
+		})
+	}
+}
+
+// noIDs is a store that is down.
+type noIDs struct{}
+
+func (noIDs) ID(context.Context, string, string, string) (string, error) {
+	return "", errors.New("down")
+}
+
+func (noIDs) PutIfAbsent(context.Context, string, string, string, string) (string, error) {
+	return "", errors.New("down")
+}
+
+func (noIDs) Drop(context.Context, string, string, string, string) error { return errors.New("down") }
 
 // TestUMANoRuleNamesTheRequest: the log says which method and path no rule
 // covers, without the query.
