@@ -24,7 +24,8 @@ const (
 	// client may go to and fro between a few.
 	maxPerKey = 4
 	// maxPaths bounds the paths of one key for which it is known which token
-	// served them, 24 bytes each. The oldest is forgotten first.
+	// served them, 32 bytes each. The oldest is forgotten first, but before it
+	// those below a path of the same token, such as the pictures of an album.
 	maxPaths = 64
 	// maxUpgrade is below the 4,000 characters over which Keycloak ignores an
 	// rpt (K25). A token of this size is not offered, so that it stops growing.
@@ -91,6 +92,7 @@ type held struct {
 type served struct {
 	path, method uint64
 	by           *held
+	below        bool // a prefix of the path had the same token
 }
 
 // New makes a Cache.
@@ -192,9 +194,11 @@ func (c *Cache) Served(key Key, method, path string, by Choice) {
 	sum := maphash.String(c.seed, path)
 	e.served = slices.DeleteFunc(e.served, func(s served) bool { return s.path == sum })
 	if len(e.served) == maxPaths {
-		e.served = slices.Delete(e.served, 0, 1)
+		i := max(slices.IndexFunc(e.served, func(s served) bool { return s.below }), 0)
+		e.served = slices.Delete(e.served, i, i+1)
 	}
-	e.served = append(e.served, served{sum, maphash.String(c.seed, method), h})
+	prefix := c.prefix(e, path)
+	e.served = append(e.served, served{sum, maphash.String(c.seed, method), h, prefix != nil && prefix.by == h})
 }
 
 // choose returns the token for a path, and whether it last served exactly that
@@ -204,16 +208,24 @@ func (c *Cache) choose(e *entry, path string) (h *held, exact bool) {
 		return s.by, true
 	}
 	if len(e.tokens) > 1 || e.tokens[0].refused { // else it makes no difference
-		for rest := range prefixes(path) {
-			if s := e.serves(maphash.String(c.seed, rest)); s != nil {
-				return s.by, false
-			}
+		if s := c.prefix(e, path); s != nil {
+			return s.by, false
 		}
 	}
 	if e.tokens[0].refused {
 		return nil, false
 	}
 	return e.tokens[0], false
+}
+
+// prefix returns what is known of the longest prefix of a path, or nil.
+func (c *Cache) prefix(e *entry, path string) *served {
+	for rest := range prefixes(path) {
+		if s := e.serves(maphash.String(c.seed, rest)); s != nil {
+			return s
+		}
+	}
+	return nil
 }
 
 // prefixes yields what precedes each slash of a path, with and without the

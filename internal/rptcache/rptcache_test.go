@@ -187,6 +187,27 @@ func TestPathsAreBounded(t *testing.T) {
 	}
 }
 
+// TestManyPathsBelowOne: an album with more pictures than paths are kept does
+// not lose its token.
+func TestManyPathsBelowOne(t *testing.T) {
+	c := newCache()
+	for _, album := range []string{"/1", "/2"} {
+		c.put(ana, "token of "+album, time.Time{})
+		c.serve(album, "token of "+album)
+		for i := range 200 {
+			c.serve(fmt.Sprint(album, "/photos/", i), "token of "+album)
+		}
+	}
+	c.put(ana, "newest", time.Time{})
+	for _, album := range []string{"/1", "/2"} {
+		for _, path := range []string{"", "/photos/0", "/photos/199", "/photos/new"} {
+			if got := c.Choose(ana, album+path).Token; got != "token of "+album {
+				t.Errorf("%s gets %q", album+path, got)
+			}
+		}
+	}
+}
+
 // TestLongTokens: they are used and not offered.
 func TestLongTokens(t *testing.T) {
 	for size, offered := range map[int]bool{3499: true, 3500: false} {
