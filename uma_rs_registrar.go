@@ -462,6 +462,7 @@ func (rs *ResourceServer) endDuplicates(ctx context.Context, owner string, b *ba
 		failed("", err)
 		return
 	}
+	g.forgetNameless(owner)
 	for _, m := range b.made {
 		reg := *reg
 		reg.r = m.r

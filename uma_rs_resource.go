@@ -202,6 +202,19 @@ func (g *registry) setName(owner, id string, n remoteName) {
 	g.count++
 }
 
+// forgetNameless makes the ids be read again that could not be read. A server
+// may list a resource before it shows it.
+func (g *registry) forgetNameless(owner string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, n := range g.seen[owner] {
+		if n.name == "" {
+			delete(g.seen[owner], id)
+			g.count--
+		}
+	}
+}
+
 func (rs *ResourceServer) key(r Resource) resourceKey {
 	return resourceKey{rs.provider.issuer, r.Owner, r.Name}
 }

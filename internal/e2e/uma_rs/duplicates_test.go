@@ -27,6 +27,8 @@ type registrations struct {
 	ids  []string                  // of the next ones
 	// slow is how long a new resource takes until lists have it.
 	slow time.Duration
+	// hidden is an id that lists have and that cannot be read yet.
+	hidden string
 }
 
 func newRegistrations(t testing.TB, ids ...string) *registrations {
@@ -65,7 +67,7 @@ func (s *registrations) one(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := r.PathValue("id")
-	if s.docs[id] == nil {
+	if s.docs[id] == nil || s.hidden == id {
 		w.WriteHeader(404)
 		return
 	}
@@ -142,6 +144,33 @@ func TestUMAReplicasAgree(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUMAReplicasAgreeAboutWhatIsShownLate: the same at a server that lists a
+// resource a moment before it can be read.
+func TestUMAReplicasAgreeAboutWhatIsShownLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRegistrations(t, "a", "b")
+		first, second := s.replica(), s.replica()
+		s.hidden = "a"
+		for _, rs := range []*gatehouse.ResourceServer{first, second} {
+			if _, err := rs.Register(t.Context(), world.Albums); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.mu.Lock()
+		s.hidden = ""
+		s.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		for _, rs := range []*gatehouse.ResourceServer{first, second} {
+			if out, err := rs.Register(t.Context(), world.Albums); err != nil || out.ID != "a" {
+				t.Errorf("%+v, %v", out, err)
+			}
+		}
+		if got := s.has(); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("the server has %q", got)
+		}
+	})
 }
 
 // TestUMADuplicatesOfMany: the resources that are made together are looked for
