@@ -25,7 +25,7 @@ func (rp *RelyingParty) nameCookies() {
 	}
 	const hashLen = 8
 	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
-	rp.home = session.Home(rp.sessions.name, siteOf(rp.redirect))
+	rp.home = session.Home(rp.sessions.name, outbound.Origin(rp.redirect))
 	whose := mine
 	if rp.sessions.named {
 		whose = rp.home

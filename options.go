@@ -200,8 +200,8 @@ type RelyingPartyConfig struct {
 	// does not say when it expires. Then it is renewed. 0 means until the
 	// session ends or an API refuses it (see Refused).
 	TokenLifetime time.Duration
-	// SkipUserInfo turns off the user info request at sign-in. The claims are
-	// then only those of the ID Token.
+	// SkipUserInfo turns off the user info request at sign-in and after a
+	// refresh. The claims are then only those of the ID Token.
 	SkipUserInfo bool
 	// SessionProtocolClaims makes SessionHandler tell a script the protocol
 	// claims as well ("nonce", "sid", "at_hash", "acr" and others that are about

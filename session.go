@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 )
 
@@ -77,7 +78,7 @@ func (s *Sessions) admits(redirect *url.URL) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clash(siteOf(redirect))
+	return s.clash(outbound.Origin(redirect))
 }
 
 // clash is admits for callers that hold s.mu.
@@ -92,7 +93,7 @@ func (s *Sessions) clash(origin string) error {
 // the same origin, because the name of the session cookie is a hash of it
 // (decision 6).
 func (s *Sessions) attach(rp *RelyingParty) error {
-	origin := siteOf(rp.redirect)
+	origin := outbound.Origin(rp.redirect)
 	s.mu.Lock()
 	err, first := s.clash(origin), s.origin == ""
 	if err == nil {

@@ -133,6 +133,27 @@ func TestSessionsAreBoundToTheirOrigin(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
+// An origin has several spellings (RFC 6454 §4), and they are one: replicas and
+// relying parties that write it differently share the sessions.
+func TestSessionsOfOneOriginInAnySpelling(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	for i, origin := range []string{"https://notes.test:443", "https://NOTES.test", "HTTPS://Notes.Test:443"} {
+		o := s.Options
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.RedirectURL = origin + "/auth/callback" }
+		s.AddReplica(o)
+		ana.WantServed(ana.On(i + 1).Get("/notes/"))
+		_, err := gatehouse.NewRelyingParty(s.Replicas[0].Provider, gatehouse.RelyingPartyConfig{
+			Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)},
+			RedirectURL: origin + "/other/callback", Sessions: s.Replicas[0].Sessions,
+		})
+		if err != nil {
+			t.Errorf("%s on one Sessions: %v", origin, err)
+		}
+	}
+}
+
 // The list is one per name, issuer and subject, and works in a process without
 // a relying party.
 func TestSessionListWithoutARelyingParty(t *testing.T) {
