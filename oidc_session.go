@@ -309,9 +309,7 @@ func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer
 	if tokens.Plausible(answer.IDToken, want) != nil {
 		return nil, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
 	}
-	if token.TooLong(err) {
-		n.oldClaims(ctx, sent, err)
-	}
+	n.oldClaims(ctx, sent, err)
 	return nil, nil
 }
 

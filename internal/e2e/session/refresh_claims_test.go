@@ -282,6 +282,28 @@ func TestRefreshUserInfoInTrouble(t *testing.T) {
 	}
 }
 
+// The keys of the new ID Token cannot be fetched. The tokens are kept, and a
+// warning says that the claims are older, until the next refresh.
+func TestRefreshWithoutTheKeys(t *testing.T) {
+	s := claimed(t, func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = true })
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	before := claims(t, ana)
+	s.RotateKeys()
+	s.Break(opserver.EndpointDown, opserver.EndpointJWKS)
+	s.Advance(world.Past)
+	wantClaims(t, ana, map[string]any{"iat": before["iat"]})
+	s.ShutdownAll()
+	if s.Refreshes() != 1 || s.Logged("old_claims") != 1 {
+		t.Errorf("%d refreshes, %d warnings; want one of each", s.Refreshes(), s.Logged("old_claims"))
+	}
+	s.Mend(opserver.EndpointDown)
+	s.Advance(world.Past)
+	if now := claims(t, ana); now["iat"] == before["iat"] || s.Logged("old_claims") != 1 {
+		t.Errorf("after another refresh: iat %v, was %v; %d warnings", now["iat"], before["iat"], s.Logged("old_claims"))
+	}
+}
+
 // Claims that do not fit leave the old ones and a warning. The new tokens are
 // stored all the same.
 func TestRefreshClaimsTooLarge(t *testing.T) {
