@@ -96,9 +96,9 @@ func TestSessionCutRecord(t *testing.T) {
 		overwrite(s, key, func([]byte) []byte { return whole[:n:n] })
 		s.Replicas = nil // a process that has not warned yet
 		s.AddReplica(s.Options)
-		before := s.Logged("level=WARN")
+		before := s.Logged("garbage_record")
 		ana.WantOut(ana.Get("/notes/"))
-		if got := s.Logged("level=WARN") - before; got != 1 {
+		if got := s.Logged("garbage_record") - before; got != 1 {
 			t.Errorf("%d of %d bytes: %d warnings", n, len(whole), got)
 		}
 	}
