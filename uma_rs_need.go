@@ -11,8 +11,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"example.com/gatehouse/internal/outbound"
 )
 
 // Need is what a request needs to pass: a Permission, a NeedFunc or Rules.
@@ -259,7 +257,7 @@ func (rules Rules) allFixed() bool {
 // none. reached is the request with the values in its path.
 func (h *rule) permission(mux *http.ServeMux, r, reached *http.Request) (Permission, error) {
 	if h == nil {
-		return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", outbound.Clip(r.Method), outbound.Clip(r.URL.EscapedPath())))
+		return Permission{}, errNoRule.because(fmt.Errorf("no rule covers %s %q", clip(r.Method), clip(r.URL.EscapedPath())))
 	}
 	if written := asWritten(r.URL); written != nil && !h.agrees(reach(mux, r, written).rule) {
 		return Permission{}, errPath.because(errors.New("the path reaches one rule when decoded, but another or none as written"))
