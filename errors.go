@@ -282,6 +282,12 @@ func failure(err error) error {
 	return asError(err, errInternal)
 }
 
+// notMade is the error of a zero value, such as new(Sessions), whose method is
+// called.
+func notMade(part string) error {
+	return errInternal.because(fmt.Errorf("the %s was not made by New%[1]s", part))
+}
+
 // handleError lets the application answer. The status is that of e unless the
 // handler sends another one, so that a refusal is never sent as 200 by
 // accident.

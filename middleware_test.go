@@ -113,6 +113,50 @@ func TestWiring(t *testing.T) {
 	}
 }
 
+// A part that no constructor made says so when it is used, and has nothing to
+// shut down.
+func TestPartsThatNobodyMade(t *testing.T) {
+	ctx := t.Context()
+	for _, none := range []bool{false, true} {
+		provider, sessions, login := &gatehouse.Provider{}, &gatehouse.Sessions{}, &gatehouse.RelyingParty{}
+		api, grants, transport := &gatehouse.ResourceServer{}, &gatehouse.OwnerGrants{}, &gatehouse.UMATransport{}
+		if none {
+			provider, sessions, login, api, grants, transport = nil, nil, nil, nil, nil, nil
+		}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		for what, use := range map[string]func() error{
+			"Provider was not made by NewProvider, Metadata":               func() error { _, err := provider.Metadata(ctx); return err },
+			"Sessions was not made by NewSessions, List":                   func() error { _, err := sessions.List(ctx, "i", "s"); return err },
+			"Sessions was not made by NewSessions, Revoke":                 func() error { return sessions.Revoke(ctx, "i", "s", "x") },
+			"Sessions was not made by NewSessions, RevokeAll":              func() error { return sessions.RevokeAll(ctx, "i", "s") },
+			"RelyingParty was not made by NewRelyingParty, Check":          func() error { _, err := login.Check(r); return err },
+			"RelyingParty was not made by NewRelyingParty, AuthURL":        func() error { _, err := login.AuthURL(httptest.NewRecorder(), r, "/"); return err },
+			"ResourceServer was not made by NewResourceServer, Register":   func() error { _, err := api.Register(ctx, gatehouse.Resource{Name: "x"}); return err },
+			"ResourceServer was not made by NewResourceServer, Deregister": func() error { return api.Deregister(ctx, gatehouse.Resource{Name: "x"}) },
+			"OwnerGrants was not made by NewOwnerGrants, PAT":              func() error { _, err := grants.PAT(ctx, "", gatehouse.Secret{}); return err },
+			"OwnerGrants was not made by NewOwnerGrants, Put":              func() error { return grants.Put(ctx, "o", gatehouse.NewSecret("x")) },
+			"OwnerGrants was not made by NewOwnerGrants, Has":              func() error { _, err := grants.Has(ctx, "o"); return err },
+			"OwnerGrants was not made by NewOwnerGrants, Forget":           func() error { return grants.Forget(ctx, "o") },
+			"UMATransport was not made by NewUMATransport, RoundTrip":      func() error { _, err := transport.RoundTrip(r); return err },
+		} {
+			said, _, _ := strings.Cut(what, ", ")
+			if err := use(); gatehouse.ErrorCode(err) != "internal" || !strings.Contains(err.Error(), said) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		transport.Forget(ctx, "x")
+		transport.ForgetIdentity(ctx, &gatehouse.Identity{})
+		if provider.Issuer() != "" || grants.Issuer() != "" {
+			t.Error("an issuer of nobody")
+		}
+		for _, part := range []interface{ Shutdown(context.Context) error }{provider, sessions, login, api, grants, transport} {
+			if err := part.Shutdown(ctx); err != nil {
+				t.Errorf("%T: %v", part, err)
+			}
+		}
+	}
+}
+
 // asks is a guard that is a function.
 type asks func(*http.Request) error
 

@@ -61,7 +61,7 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 			rp.refuse(w, r, errNoNavigation.because(nil))
 			return
 		}
-		wish, err := wishOf(r)
+		wish, err := rp.loginWish(r)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return

@@ -40,6 +40,9 @@ const (
 func (rp *RelyingParty) Handler() http.Handler {
 	wire("Handler", rp.checkMade())
 	wire("Handler", rp.paths.distinct())
+	if navigation.ServedBy(rp.config.HomeURL, (&url.URL{Path: rp.paths.login}).EscapedPath()) {
+		wire("Handler", fmt.Errorf("HomeURL: "+homeBegins, rp.config.HomeURL))
+	}
 	rp.paths.mounted.Store(true)
 	served := map[string]http.Handler{
 		rp.paths.callback: rp.CallbackHandler(),
@@ -99,6 +102,24 @@ func (p *ownPaths) distinct() error {
 		taken[own[1]] = own[0]
 	}
 	return nil
+}
+
+// loginWish returns where the client of LoginHandler wants to return to. That is
+// never the address of LoginHandler itself, where another sign-in would begin.
+func (rp *RelyingParty) loginWish(r *http.Request) (string, error) {
+	wish, err := wishOf(r)
+	if err != nil {
+		return "", err
+	}
+	here := rp.address(r)
+	if path, ok := rp.returnPath(wish); ok && navigation.ServedBy(path, here) {
+		rp.tellDropped(r, wish, "it is the address of LoginHandler")
+		wish = ""
+	}
+	if _, ok := rp.returnPath(wish); !ok && navigation.ServedBy(rp.config.HomeURL, here) {
+		return "", errInternal.because(fmt.Errorf("HomeURL: "+homeBegins, rp.config.HomeURL))
+	}
+	return wish, nil
 }
 
 // address returns the path and query of the request as the browser knows them:

@@ -148,7 +148,8 @@ type RelyingPartyConfig struct {
 	// serves it at the path of RedirectURL with "logout" as its last segment, and
 	// that path counts if the request is to another relying party of Sessions.
 	LogoutURL string
-	// HomeURL is the path to go to after a sign-in without a return path. Our
+	// HomeURL is the path to go to after a sign-in without a return path. It must
+	// not be that of LoginHandler, because sign-ins would then never end. Our
 	// own pages link to it. "" means "/", after PathPrefix.
 	HomeURL string
 	// LoggedOutURL is the path to go to after sign-out. "" means a small page
@@ -242,6 +243,9 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		c.HomeURL = c.PathPrefix + "/"
 	}
 	wrong.ownPath("HomeURL", c.HomeURL)
+	if strings.HasPrefix(c.LoginURL, "/") && navigation.ServedBy(c.HomeURL, c.LoginURL) {
+		wrong.add("HomeURL", homeBegins, c.HomeURL)
+	}
 	wrong.ownPath("LoggedOutURL", c.LoggedOutURL)
 	cross = http.NewCrossOriginProtection()
 	for _, o := range c.TrustedOrigins {
@@ -608,6 +612,9 @@ func needed(p *Provider, c *Client) problems {
 	}
 	return append(wrong, c.complete()...)
 }
+
+// homeBegins says why LoginHandler cannot be at HomeURL.
+const homeBegins = "%q is the path of LoginHandler, so the end of each sign-in would begin another"
 
 // ownURL checks and parses an address of this site. It must be absolute, https
 // or http on loopback, without fragment and wildcard.

@@ -112,6 +112,8 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"home elsewhere", set(func(c *gatehouse.RelyingPartyConfig) { c.HomeURL = "//evil.example" }), []string{"HomeURL"}},
 		{"logged out elsewhere", set(func(c *gatehouse.RelyingPartyConfig) { c.LoggedOutURL = `/\evil.example` }), []string{"LoggedOutURL"}},
 		{"logout path", set(func(c *gatehouse.RelyingPartyConfig) { c.LogoutURL = "/bye" }), []string{"LogoutURL"}},
+		{"home begins", set(func(c *gatehouse.RelyingPartyConfig) { c.HomeURL, c.LoginURL = "/in/?x", "/%69n" }), []string{"HomeURL"}},
+		{"home begins unsaid", set(func(c *gatehouse.RelyingPartyConfig) { c.PathPrefix, c.LoginURL = "/app", "/app" }), []string{"HomeURL"}},
 		{"host of letters", redirect("https://b\u00fccher.example/cb"), []string{"RedirectURL"}},
 		{"trusted nonsense", set(func(c *gatehouse.RelyingPartyConfig) { c.TrustedOrigins = []string{"example.org/x"} }), []string{"TrustedOrigins"}},
 		{"two origins", onShared("https://other.example.org/cb"), []string{"Sessions"}},

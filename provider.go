@@ -122,12 +122,22 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 }
 
 // Issuer returns the issuer as it was passed to NewProvider.
-func (p *Provider) Issuer() string { return p.issuer }
+func (p *Provider) Issuer() string {
+	if p == nil {
+		return ""
+	}
+	return p.issuer
+}
 
 // Metadata returns the provider's metadata and fetches it if necessary. It
 // uses the OpenID Connect Discovery document, or that of RFC 8414 if there is
 // none. The UMA members are empty. The result is shared, so do not modify it.
-func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) { return p.get(ctx, p.openid) }
+func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
+	if p == nil || p.openid == nil {
+		return nil, notMade("Provider")
+	}
+	return p.get(ctx, p.openid)
+}
 
 // umaMetadata returns the OpenID or RFC 8414 metadata with the UMA members
 // added from uma2-configuration. Nothing else is taken from uma2-configuration
@@ -192,6 +202,9 @@ func (p *Provider) userInfoAlgorithms(ctx context.Context) ([]string, error) {
 // Shutdown waits until the fetches of metadata and keys that requests have
 // started are done, or until ctx is done.
 func (p *Provider) Shutdown(ctx context.Context) error {
+	if p == nil || p.openid == nil {
+		return nil // it has started nothing
+	}
 	return errors.Join(p.uma.Shutdown(ctx), p.keys.Wait(ctx), p.openid.Shutdown(ctx)) // the first two start fetches of the last
 }
 

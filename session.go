@@ -142,6 +142,9 @@ func (s *Sessions) allDoors() []*RelyingParty {
 // revocations, and fetches of metadata and keys. If ctx is done first, it
 // returns the error of ctx. Stop serving requests before calling it.
 func (s *Sessions) Shutdown(ctx context.Context) error {
+	if s == nil || s.keeper == nil {
+		return nil // it has started nothing
+	}
 	errs := []error{s.refreshes.Wait(ctx), s.chores.Wait(ctx), s.keeper.Wait(ctx)} // each may start work of those behind it
 	s.mu.Lock()
 	providers := slices.Collect(maps.Keys(s.waits))
@@ -156,6 +159,9 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 // before it returns. A sign-in that is under way does not survive either. It
 // ends those of every Sessions on the same store.
 func (s *Sessions) RevokeAll(ctx context.Context, issuer, subject string) error {
+	if s == nil || s.keeper == nil {
+		return notMade("Sessions")
+	}
 	return failure(s.keeper.RevokeAll(ctx, issuer, subject))
 }
 
@@ -172,6 +178,9 @@ type SessionInfo struct {
 // the oldest. Use it for display only: a session that was just created may be
 // missing.
 func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
+	if s == nil || s.keeper == nil {
+		return nil, notMade("Sessions")
+	}
 	live, err := s.keeper.List(ctx, issuer, subject)
 	if err != nil {
 		return nil, failure(err)
@@ -186,6 +195,9 @@ func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionI
 // Revoke ends the session with the given SessionInfo.ID if it belongs to the
 // person. It returns nil if the session has already ended.
 func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error {
+	if s == nil || s.keeper == nil {
+		return notMade("Sessions")
+	}
 	ended, err := s.keeper.Revoke(ctx, issuer, subject, id)
 	if err != nil || ended == nil {
 		return failure(err)

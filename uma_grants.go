@@ -44,17 +44,20 @@ func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
 
 // Issuer returns the issuer of the provider at which the owners sign in.
 func (g *OwnerGrants) Issuer() string {
-	if g == nil || g.provider == nil {
+	if !g.made() {
 		return ""
 	}
 	return g.provider.issuer
 }
 
+// made reports whether NewOwnerGrants made g.
+func (g *OwnerGrants) made() bool { return g != nil && g.provider != nil }
+
 // fits returns an error if the grants are not those of the client at p. Their
 // tokens would be of no use to another client, and not be meant for it.
 func (g *OwnerGrants) fits(p *Provider, c Client) error {
 	switch {
-	case g == nil || g.provider == nil:
+	case !g.made():
 		return errors.New("it was not made by NewOwnerGrants")
 	case p != nil && g.provider.issuer != p.issuer:
 		return fmt.Errorf("it is of the issuer %q, not of %q", g.provider.issuer, p.issuer)
@@ -67,6 +70,9 @@ func (g *OwnerGrants) fits(p *Provider, c Client) error {
 // Shutdown waits until the renewals under way are done and stored, or until
 // ctx is done. It includes the fetches of the Provider.
 func (g *OwnerGrants) Shutdown(ctx context.Context) error {
+	if !g.made() {
+		return nil // it has started nothing
+	}
 	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.provider.Shutdown(ctx))
 }
 
@@ -112,7 +118,10 @@ func (o *ownerGrant) serving(now time.Time, refused Secret) Secret {
 // PAT implements PATSource. If the owner has no grant, the error has the code
 // "owner_grant_missing"; the owner must then sign in again and agree.
 func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Secret, error) {
-	if owner == "" {
+	switch {
+	case !g.made():
+		return Secret{}, notMade("OwnerGrants")
+	case owner == "":
 		return g.service.PAT(ctx, "", refused)
 	}
 	grant, err := g.cell(owner).Load(ctx)
@@ -374,8 +383,8 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 // KiB, "grant_store_unavailable" if the store fails.
 func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret) error {
 	switch n := len(refreshToken.Reveal()); {
-	case g == nil || g.provider == nil:
-		return errInternal.because(errors.New("the OwnerGrants was not made by NewOwnerGrants"))
+	case !g.made():
+		return notMade("OwnerGrants")
 	case owner == "":
 		return errInternal.because(errors.New("a grant needs an owner"))
 	case n == 0 || n > bearer.MaxToken:
@@ -413,6 +422,9 @@ func (g *OwnerGrants) scopes(ctx context.Context) []string {
 // Has reports whether a usable grant of the owner is stored. The authorization
 // server may have ended it without our knowledge.
 func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
+	if !g.made() {
+		return false, notMade("OwnerGrants")
+	}
 	grant, err := g.cell(owner).Load(ctx)
 	if ErrorCode(err) == CodeOwnerGrantMissing {
 		return false, nil
@@ -427,6 +439,9 @@ func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 // server (RFC 7009). If the tokens cannot be revoked, it returns an error, but
 // the grant is deleted nevertheless.
 func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
+	if !g.made() {
+		return notMade("OwnerGrants")
+	}
 	var had ownerGrant
 	cell := g.cell(owner)
 	changed, err := cell.update(ctx, grantPatience(), func(old []byte) (_ *swap.Value, err error) {

@@ -93,29 +93,39 @@ func identityParty(ctx context.Context) string {
 // either. The tokens stay valid at the authorization server until they expire.
 // A nil id does nothing.
 func (t *UMATransport) ForgetIdentity(ctx context.Context, id *Identity) {
-	if id != nil {
+	if id != nil && t.made() {
 		t.tokens.Forget(t.config.Party(WithIdentity(ctx, id)))
 	}
 }
 
 // Forget is like ForgetIdentity for applications with their own parties. The
 // party is a value that UMATransportConfig.Party returns.
-func (t *UMATransport) Forget(_ context.Context, party string) { t.tokens.Forget(party) }
+func (t *UMATransport) Forget(_ context.Context, party string) {
+	if t.made() {
+		t.tokens.Forget(party)
+	}
+}
+
+// made reports whether NewUMATransport made t.
+func (t *UMATransport) made() bool { return t != nil && t.provider != nil }
 
 // Shutdown waits until no exchange and no fetch of the Provider is under way,
 // or until ctx is done. An exchange may outlive the request that started it by
 // up to half a minute.
 func (t *UMATransport) Shutdown(ctx context.Context) error {
+	if !t.made() {
+		return nil // it has started nothing
+	}
 	return errors.Join(t.flights.Wait(ctx), t.drains.Wait(ctx), t.provider.Shutdown(ctx))
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *UMATransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t == nil || t.provider == nil {
+	if !t.made() {
 		if r.Body != nil {
 			r.Body.Close()
 		}
-		return nil, errInternal.because(errors.New("the UMATransport was not made by NewUMATransport"))
+		return nil, notMade("UMATransport")
 	}
 	if r.URL == nil || hasAuthorization(r.Header) {
 		return t.config.Base.RoundTrip(r)
