@@ -19,6 +19,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -299,6 +300,9 @@ func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer
 	}
 	tokens := n.party.provider.tokens
 	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	if kept, err := token.ParseClaims(sent.Kept); err == nil {
+		want.Nonce = strictjson.String(kept["nonce"])
+	}
 	proof, err := tokens.Refresh(ctx, answer.IDToken, want)
 	if err == nil {
 		return proof, nil

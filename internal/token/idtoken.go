@@ -81,6 +81,7 @@ type Refresh struct {
 	Client   string    // our client id
 	Subject  string    // who is signed in
 	First    string    // the stored ID Token, "" if none
+	Nonce    string    // that of the sign-in, if the stored token leaves it out
 	AuthTime time.Time // that of the sign-in, zero if it said none that makes sense
 	Access   string    // the access token beside it
 }
@@ -154,6 +155,9 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	var first claims
 	if first.readUnverified(want.First) != nil {
 		first = claims{} // there is nothing to compare with
+	}
+	if first.nonce == nil && want.Nonce != "" { // of the token before it
+		first.nonce = &want.Nonce
 	}
 	switch {
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:

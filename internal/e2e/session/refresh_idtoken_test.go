@@ -62,3 +62,41 @@ func TestRefreshIDTokenComparedWithTheFirst(t *testing.T) {
 		})
 	}
 }
+
+// The nonce is that of the sign-in, also if an ID Token in between had none.
+func TestRefreshNonceAfterATokenWithoutOne(t *testing.T) {
+	for other, good := range map[string]bool{"": true, "A": false} {
+		s, seen := world.WithTokens(t)
+		var nonce string
+		s.Retoken(t, func(_, claims map[string]any) {
+			switch s.Refreshes() {
+			case 0:
+				nonce, _ = claims["nonce"].(string)
+			case 1, 2:
+				delete(claims, "nonce")
+			default:
+				claims["nonce"] = nonce + other
+			}
+		})
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		for range 2 {
+			s.Advance(world.Past)
+			ana.WantServed(ana.Get("/token"))
+		}
+		seen.Take()
+		s.Advance(world.Past)
+		if a := ana.Get("/token"); good {
+			ana.WantServed(a)
+		}
+		if s.Refreshes() != 3 || nonce == "" {
+			t.Fatalf("%d refreshes, nonce %q", s.Refreshes(), nonce)
+		}
+		if good {
+			continue
+		}
+		ana.WantOut(ana.Get("/notes/"))
+		s.ShutdownAll()
+		s.WantQuiet()
+	}
+}
