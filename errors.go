@@ -1,6 +1,7 @@
 package gatehouse
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 	"example.com/gatehouse/internal/uncached"
@@ -245,6 +247,15 @@ func outage(err error) kind {
 		return errEndpoint
 	}
 	return errProviderUnavailable
+}
+
+// late returns the error of who gave up waiting for what others wait for too,
+// with the address that is asked for it. Other errors are returned unchanged.
+func late(err error, what, address string) error {
+	if _, ok := errors.AsType[*Error](err); ok || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("no %s in time from %s: %w", what, outbound.Address(address), err)
 }
 
 // mistake returns the *Error in err's chain if it is something that somebody

@@ -63,7 +63,7 @@ func (p *Provider) awaitMetadata(ctx context.Context) (*Metadata, error) {
 		switch {
 		case ctx.Err() != nil || !ok || mistake(err) != nil, // waiting does not help
 			paused && (pause.Left == waited || time.Until(deadline) <= pause.Left): // or the clock stands still
-			return nil, asError(err, errProviderUnavailable)
+			return nil, asError(late(err, "metadata", p.addressOf(p.openid)), errProviderUnavailable)
 		case paused:
 			waited = pause.Left
 			if swap.Pause(ctx, pause.Left) != nil {
@@ -76,9 +76,29 @@ func (p *Provider) awaitMetadata(ctx context.Context) (*Metadata, error) {
 func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata]) (*Metadata, error) {
 	md, err := document.Get(ctx)
 	if err != nil {
-		return nil, asError(err, errProviderUnavailable)
+		return nil, asError(late(err, "metadata", p.addressOf(document)), errProviderUnavailable)
 	}
 	return md, nil
+}
+
+// addressOf returns where a document is asked for first.
+func (p *Provider) addressOf(document *backchannel.Kept[*Metadata]) string {
+	if document == p.uma {
+		return appended(p.issuer, "uma2-configuration")
+	}
+	return appended(p.issuer, "openid-configuration")
+}
+
+// knownEndpoint returns an endpoint of the authorization server for the log,
+// without asking the server. If it is not known yet, that is the document that
+// names it.
+func (p *Provider) knownEndpoint(pick func(*Metadata) string) string {
+	for _, document := range []*backchannel.Kept[*Metadata]{p.uma, p.openid} {
+		if md := document.Known(); md != nil && pick(md) != "" {
+			return pick(md)
+		}
+	}
+	return p.addressOf(p.uma)
 }
 
 // fetchOpenID fetches the OpenID Connect Discovery document (§4). If the

@@ -131,9 +131,13 @@ func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Se
 	if token := grant.fresh(g.provider.now(), refused); !token.IsZero() {
 		return token, nil
 	}
-	return g.flights.Do(ctx, owner, lease.Flight, func(ctx context.Context) (Secret, error) {
+	token, err := g.flights.Do(ctx, owner, lease.Flight, func(ctx context.Context) (Secret, error) {
 		return g.renew(ctx, owner, refused)
 	})
+	if err != nil {
+		return Secret{}, asError(late(err, "protection API token", g.provider.knownEndpoint(tokenEndpoint)), errProviderUnavailable)
+	}
+	return token, nil
 }
 
 func missingGrant(cause error) *Error {

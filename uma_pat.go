@@ -48,10 +48,13 @@ func (md *Metadata) asksProtection() bool {
 // servicePAT is the PATSource for the service's own resources. It obtains a
 // token with client credentials, keeps it in memory, and makes one request for
 // all who wait.
-type servicePAT struct{ token *backchannel.Kept[string] }
+type servicePAT struct {
+	provider *Provider
+	token    *backchannel.Kept[string]
+}
 
 func newServicePAT(p *Provider, c Client) *servicePAT {
-	return &servicePAT{backchannel.NewKept(backchannel.KeptConfig[string]{
+	return &servicePAT{p, backchannel.NewKept(backchannel.KeptConfig[string]{
 		Fetch: func(ctx context.Context) (string, backchannel.Life, error) {
 			a, err := p.requestPAT(ctx, c)
 			if err != nil {
@@ -73,10 +76,12 @@ func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Sec
 	}
 	token, err := s.token.Instead(ctx, refused.Reveal())
 	if err != nil {
-		return Secret{}, asError(err, errProviderUnavailable) // a refusal has its code already
+		return Secret{}, asError(late(err, "protection API token", s.provider.knownEndpoint(tokenEndpoint)), errProviderUnavailable) // a refusal has its code already
 	}
 	return NewSecret(token), nil
 }
+
+func tokenEndpoint(md *Metadata) string { return md.TokenEndpoint }
 
 func (p *Provider) requestPAT(ctx context.Context, c Client) (*backchannel.Tokens, error) {
 	md, err := p.umaMetadataWith(ctx, func(md *Metadata) string { return md.TokenEndpoint })

@@ -139,7 +139,8 @@ func (rs *ResourceServer) register(ctx context.Context, r Resource, refused refu
 		return out, err
 	})
 	if err != nil {
-		return Resource{}, asError(err, errRegistration)
+		place := rs.provider.knownEndpoint(func(md *Metadata) string { return md.ResourceRegistrationEndpoint })
+		return Resource{}, asError(late(err, "registration", place), errRegistration)
 	}
 	return out, nil
 }

@@ -134,6 +134,9 @@ func (k *Kept[T]) wait(ctx context.Context, wait time.Duration, fetch func(conte
 	return k.flights.Do(ctx, struct{}{}, k.config.Timeout, fetch)
 }
 
+// Known returns what is kept, or the zero value. It fetches nothing.
+func (k *Kept[T]) Known() T { return k.state.Load().value }
+
 // Shutdown waits until the flights that callers have started are over and
 // reported, or until ctx ends.
 func (k *Kept[T]) Shutdown(ctx context.Context) error {

@@ -87,6 +87,9 @@ func testProviderHangs(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("a hanging provider was waited for %v", took)
 	}
+	if !strings.Contains(s.Log(), "from "+world.SiteIssuer+"/.well-known/openid-configuration: ") {
+		t.Errorf("the log lacks the address: %s", s.Log())
+	}
 	s.Mend(opserver.AuthorizationServerHangs)
 	s.Shutdown(0)
 	s.Advance(30 * time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -67,6 +68,45 @@ func TestUR3_ServerDownIs403WithWarning(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUMAHangingServerIsNamed: a request that gave up waiting names the address
+// that did not answer, also if it waited for the work of others.
+func TestUMAHangingServerIsNamed(t *testing.T) {
+	const start = "GET as.example.org/.well-known/uma2-configuration"
+	for _, c := range []struct{ pattern, owner, token, code, address string }{
+		{start, "", "", "ticket_unavailable", "/.well-known/uma2-configuration"},
+		{"POST as.example.org/token", "", "", "ticket_unavailable", "/token"},
+		{"POST as.example.org/token", "ana", "", "ticket_unavailable", "/token"}, // for her grant
+		{"POST /perm", "", "", "ticket_unavailable", "/perm"},
+		{"POST /look", "", "tok", "introspection_unavailable", "/look"},
+		{"GET /res", "", "", "ticket_unavailable", "/res"},
+		{"POST /res", "", "", "ticket_unavailable", "/res"},
+	} {
+		inBubble(t, c.pattern+" "+c.owner, func(t *testing.T) {
+			s := world.NewScript(t)
+			if c.pattern != "GET /res" {
+				s.Says("GET /res", 200, `[]`)
+			}
+			s.Mux.HandleFunc(c.pattern, func(http.ResponseWriter, *http.Request) { time.Sleep(time.Minute) })
+			grants, err := gatehouse.NewOwnerGrants(s.Process, gatehouse.OwnerGrantsConfig{Client: world.PhotozClient})
+			s.Must(err)
+			s.Must(grants.Put(t.Context(), "ana", gatehouse.NewSecret("a-refresh-token")))
+			need := gatehouse.Resource{ID: "r-1", Owner: c.owner}.AllOf("view")
+			if strings.HasSuffix(c.pattern, "/res") {
+				need = world.Albums.AllOf("view")
+			}
+			h := world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{PAT: grants}).UMAProtect(need))
+			began := time.Now()
+			world.Send(h, "GET", "/", c.token)
+			wantPromise(t, began)
+			if log := s.Log(); !strings.Contains(log, "code="+c.code+" ") || strings.Count(log, "\n") != 1 || !strings.Contains(log, world.ScriptIssuer+c.address) {
+				t.Errorf("the log lacks %s or %s: %s", c.code, c.address, log)
+			}
+			time.Sleep(2 * time.Minute) // the handler
+			s.Must(grants.Shutdown(t.Context()))
+		})
 	}
 }
 
