@@ -2,8 +2,13 @@ package mutation_test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,8 +40,13 @@ func TestDocument(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if changed, err := m.Apply(string(text)); err != nil || changed == string(text) {
+		changed, err := m.Apply(string(text))
+		if err != nil || changed == string(text) {
 			t.Errorf("%s: changed %v, %v", m.Name, changed != string(text), err)
+			continue
+		}
+		if unused := unusedImports(t, changed); len(unused) > 0 {
+			t.Errorf("%s does not compile: nothing uses %q", m.Name, unused)
 		}
 		for _, test := range m.Tests {
 			if !hasTest(t, test) {
@@ -50,6 +60,42 @@ func TestDocument(t *testing.T) {
 		}
 	}
 }
+
+// unusedImports returns the names of the packages that a file imports and does
+// not use. It is the usual reason why a changed file does not compile.
+func unusedImports(t *testing.T, text string) (unused []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "changed.go", text, 0)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	used := map[string]bool{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := s.X.(*ast.Ident); ok {
+				used[x.Name] = true
+			}
+		}
+		return true
+	})
+	for _, i := range f.Imports {
+		at, name := strings.Trim(i.Path.Value, `"`), ""
+		if name = path.Base(at); version.MatchString(name) {
+			name = path.Base(path.Dir(at))
+		}
+		name = strings.TrimPrefix(name, "go-")
+		if i.Name != nil {
+			name = i.Name.Name
+		}
+		if name != "_" && !used[name] {
+			unused = append(unused, name)
+		}
+	}
+	return unused
+}
+
+var version = regexp.MustCompile(`^v[0-9]+$`)
 
 func hasTest(t *testing.T, test mutation.Test) bool {
 	t.Helper()
