@@ -134,7 +134,10 @@ func (c *callback) read(ctx context.Context) (err error) {
 		return errStateMissing.because(nil)
 	}
 	if c.attempt, err = c.rp.readAttempt(c.r, c.query.Get("state")); err != nil {
-		return c.goOn(ctx, err)
+		if err = c.goOn(ctx, err); errors.Is(err, attempt.ErrExpired) && c.retries() {
+			return c.tooLate(ctx, err)
+		}
+		return err
 	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err

@@ -360,6 +360,23 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	return err
 }
 
+// tooLate gives an attempt that has expired its one new start, if the provider
+// asks for it: one whose page was open for too long often says so only then.
+func (c *callback) tooLate(ctx context.Context, refusal error) error {
+	next, err := c.attempt.Retry(c.rp.sessions.now())
+	if err != nil {
+		return refusal
+	}
+	if err := c.checkIssuer(ctx); err != nil {
+		return err
+	}
+	if _, err := c.rp.provider.awaitMetadata(ctx); err != nil {
+		return err
+	}
+	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	return c.startOver(next)
+}
+
 // startOver puts the next attempt in the place of this one.
 func (c *callback) startOver(next *attempt.Attempt) (err error) {
 	c.location, err = c.rp.begin(c.w, c.r, next)

@@ -168,13 +168,17 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 	return next.begun(now), nil
 }
 
-// Retry is Again after the provider was unavailable, once.
+// Retry is Again after the provider was unavailable, once. Of an attempt that has
+// expired only what it asks for is left, so the next one has a seed of its own.
 func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	if a.retried {
 		return nil, ErrRestarts
 	}
 	next := *a
 	next.retried = true
+	if !now.Before(a.Ends()) {
+		rand.Read(next.seed[:])
+	}
 	return next.begun(now), nil
 }
 

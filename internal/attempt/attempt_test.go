@@ -183,6 +183,23 @@ func TestStartsOver(t *testing.T) {
 	}
 }
 
+// Of an attempt that has expired, the new start has what it asks for and nothing
+// that could end in its session.
+func TestRetryTooLate(t *testing.T) {
+	a := whole(t)
+	late := a.Ends()
+	next, err := a.Retry(late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != a.Scopes {
+		t.Errorf("%+v after %+v", next, a)
+	}
+	if _, err := next.Retry(next.Ends()); err != attempt.ErrRestarts {
+		t.Errorf("a second retry: %v", err)
+	}
+}
+
 // Opening a value returns what was sealed. It fails under another binding or
 // without the key.
 func TestSealAndOpen(t *testing.T) {

@@ -53,6 +53,42 @@ func TestTemporarilyUnavailable(t *testing.T) {
 	s.WantRefusal(ben.Get(answerWith(t, ben.ToCallback("/notes/"), "server_error")), http.StatusForbidden)
 }
 
+// A page at the provider may be open for longer than the attempt lives. It gets
+// the new start all the same, and nothing else of it counts.
+func TestTemporarilyUnavailableTooLate(t *testing.T) {
+	s := world.NewSite(t)
+	ana := s.Visitor("ana")
+	start := ana.Get("/notes/7?page=2")
+	late := answerWith(t, ana.AnswerOf(start), "temporarily_unavailable")
+	s.Advance(31 * time.Minute)
+	s.WantRefusal(ana.Get(world.WithQuery(t, late, func(q url.Values) { q.Set("iss", "https://evil.example") })), http.StatusBadRequest)
+	s.WantRefusal(ana.Get(strings.Replace(late, "temporarily_unavailable", "server_error", 1)), http.StatusBadRequest)
+	if s.LastCode() != "attempt_expired" {
+		t.Errorf("code %q", s.LastCode())
+	}
+	again := ana.Get(late)
+	ana.WantOut(again)
+	if got := len(ana.Attempts()); got != 1 {
+		t.Errorf("%d attempts after the new start", got)
+	}
+	s.WantRefusal(ana.Get(late), http.StatusBadRequest) // it gets one
+	s.Advance(31 * time.Minute)
+	s.WantRefusal(ana.Get(answerWith(t, ana.AnswerOf(again), "temporarily_unavailable")), http.StatusBadRequest)
+	if s.LastCode() != "attempt_expired" || s.Count(opserver.EndpointToken) != 0 {
+		t.Errorf("code %q, %d token requests", s.LastCode(), s.Count(opserver.EndpointToken))
+	}
+
+	// Who is signed in and comes back to the page is on the same way.
+	ben := s.Visitor("ben")
+	late = answerWith(t, ben.ToCallback("/notes/8"), "temporarily_unavailable")
+	s.Advance(31 * time.Minute)
+	back := ben.Visit(late)
+	ben.WantServed(back)
+	if got := back.URL.RequestURI(); got != "/notes/8" {
+		t.Errorf("came back to %q", got)
+	}
+}
+
 // "Try again" comes back to the page, also when the attempt has expired, for up
 // to an hour. The expired attempt itself is good for nothing else.
 func TestTryAgain(t *testing.T) {
