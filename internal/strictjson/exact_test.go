@@ -75,3 +75,85 @@ func TestDecodeIsExact(t *testing.T) {
 		t.Error("no target is accepted")
 	}
 }
+
+type deep struct {
+	X struct {
+		A int `json:"a"`
+	} `json:"x"`
+}
+
+type middle struct{ deep }
+
+type shallow struct {
+	X struct {
+		B int `json:"b"`
+	} `json:"x"`
+}
+
+type first struct {
+	Same string `json:"same"`
+	Twin string `json:"twin"`
+}
+
+type second struct {
+	Same string `json:"same"`
+	Twin string
+}
+
+type self []self
+
+// A target of any shape: embedded structs of several depths, a name that two
+// of them have, names that are no tags, and what an interface holds.
+func TestDecodeIsExactInAnyShape(t *testing.T) {
+	var outer struct {
+		middle
+		shallow
+	}
+	if err := strictjson.Decode([]byte(`{"x":{"b":4,"B":5,"a":3},"X":{"b":6}}`), &outer); err != nil || outer.shallow.X.B != 4 || outer.deep.X.A != 0 {
+		t.Errorf("%+v, %v; want the outermost field", outer, err)
+	}
+	var both struct {
+		*first
+		second
+		Odd string `json:"o\"dd"`
+		Two string `json:"two words"`
+	}
+	both.first = &first{}
+	if err := strictjson.Decode([]byte(`{"same":"x","twin":"y","Twin":"z","Odd":"o","odd":"x","o\"dd":"x","two words":"w","Two":"x"}`), &both); err != nil ||
+		both.first.Same+both.second.Same != "" || both.Odd != "o" || both.Two != "w" || both.first.Twin != "y" || both.second.Twin != "z" {
+		t.Errorf("%+v %+v, %v", both, both.first, err)
+	}
+	held := &base{Email: "kept"}
+	for name, into := range map[string]any{
+		"field":   &struct{ P any }{held},
+		"slice":   &[]any{held},
+		"array":   &[1]any{held},
+		"pointer": ptr[any](ptr[any](held)),
+		"deeper":  &struct{ P any }{&[]any{held}},
+		"map":     &map[string]any{"P": held},
+	} {
+		doc := `{"P":{"EMAIL":"x","Email":"y"}}`
+		switch name {
+		case "slice", "array":
+			doc = `[{"EMAIL":"x","Email":"y"}]`
+		case "pointer":
+			doc = `{"EMAIL":"x","Email":"y"}`
+		case "deeper":
+			doc = `{"P":[{"EMAIL":"x","Email":"y"}]}`
+		}
+		if err := strictjson.Decode([]byte(doc), into); err != nil || held.Email != "kept" {
+			t.Errorf("%s: %+v, %v", name, held, err)
+		}
+		held.Email = "kept"
+	}
+	var s self
+	if err := strictjson.Decode([]byte(`[[],[[]]]`), &s); err != nil || len(s) != 2 {
+		t.Errorf("%v, %v", s, err)
+	}
+	var nothing *claims
+	if err := strictjson.Decode([]byte(`{}`), nothing); err == nil {
+		t.Error("a nil pointer is accepted")
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
