@@ -172,14 +172,14 @@ func stale(err error) error {
 // startRefresh starts a refresh, unless one is under way, and does not wait
 // for it.
 func (l *liveSession) startRefresh(rec *session.Record) {
-	l.sessions.refreshes.Start(l.ref.Key, lease.Flight, l.refreshOf(rec))
+	l.sessions.refreshes.Start(l.ref.Key, lease.Flight, l.refreshOf(rec, false))
 }
 
 // refresh waits for a refresh. All callers in this process share one, which
 // runs outside any request. If the session has ended, the error is
 // errLoginRequired.
 func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
-	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
+	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec, false))
 	if err != nil {
 		return err
 	}
@@ -188,8 +188,8 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 }
 
 // refreshOf returns a function that makes one refresh of the session for a
-// caller who has seen rec.
-func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (session.Stored, error) {
+// caller who has seen rec. refused says that an API did not accept its token.
+func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.Context) (session.Stored, error) {
 	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.ref, string(rec.Access)
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
@@ -201,7 +201,7 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 		if _, err := rp.provider.Metadata(ctx); err != nil {
 			return session.Stored{}, err // do not take a lease if nothing can be sent
 		}
-		run := &renewer{party: rp}
+		run := &renewer{party: rp, refused: refused}
 		now, renewed, err := keeper.Renew(ctx, ref, seen, run)
 		if errors.Is(err, session.ErrNone) {
 			return session.Stored{}, errLoginRequired.because(err)
@@ -219,9 +219,10 @@ func (l *liveSession) refreshOf(rec *session.Record) func(context.Context) (sess
 
 // renewer implements session.Renewer for a relying party.
 type renewer struct {
-	party  *RelyingParty
-	before *session.Record // as it was when the refresh token was sent
-	proof  *token.IDToken  // the new ID Token, nil if none came or none could be verified
+	party   *RelyingParty
+	refused bool            // an API did not accept the access token
+	before  *session.Record // as it was when the refresh token was sent
+	proof   *token.IDToken  // the new ID Token, nil if none came or none could be verified
 }
 
 // finalRefusals are the error codes that mean the refresh token no longer
@@ -254,6 +255,9 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Toke
 	}
 	if n.proof != nil {
 		t.IDToken = answer.IDToken
+	}
+	if n.refused {
+		t.Refused = rp.sessions.now()
 	}
 	return t, nil
 }

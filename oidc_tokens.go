@@ -242,11 +242,15 @@ const refusedFlight = " refused"
 
 // renewRefused renews the tokens unless that was just tried for the same reason.
 func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (session.Stored, error) {
-	refused, token := l.party.refused, string(rec.Access)
-	if left := refused.wait(l.ref.Key, token, l.sessions.now()); left > 0 {
+	refused, token, now := l.party.refused, string(rec.Access), l.sessions.now()
+	left := rec.Refused.Add(refusedEvery).Sub(now) // on whatever replica
+	if left <= 0 {
+		left = refused.wait(l.ref.Key, token, now)
+	}
+	if left > 0 {
 		return session.Stored{}, errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
 	}
-	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec))
+	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec, true))
 	if err != nil || string(next.Record.Access) == token { // some servers send the old one again
 		refused.failed(l.ref.Key)
 	}
@@ -255,7 +259,8 @@ func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (se
 
 const (
 	// refusedEvery is the least time between two renewals of a session's tokens
-	// that an API caused. A session has one on each replica.
+	// that an API caused. The record says when the last one was, for all replicas.
+	// What failed there, each replica remembers by itself.
 	refusedEvery = 30 * time.Second
 	// maxRefused is how many sessions are remembered for that. If there are
 	// more, no API causes a renewal for another session.

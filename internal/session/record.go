@@ -45,6 +45,8 @@ type Record struct {
 	Kept []byte // the protocol claims of earlier ID Tokens that IDToken leaves out: a JSON object
 	App  Token  // of the application's own session, as the sign-in left it
 
+	Refused time.Time // when Access was renewed because somebody refused the one before, if ever
+
 	Ended time.Time // set on a tombstone
 	Why   Why       // on a tombstone, why the login ended
 	Next  []byte    // on a tombstone, the keys of the logins that took its place
@@ -105,8 +107,9 @@ const (
 	tagOwn
 	tagKept
 	tagApp
+	tagRefused
 
-	tagLast = tagApp
+	tagLast = tagRefused
 )
 
 var (
@@ -190,6 +193,8 @@ func (r *Record) binding(tag uint64) binding {
 		return binding{bytes: &r.Kept}
 	case tagApp:
 		return binding{bytes: (*[]byte)(&r.App)}
+	case tagRefused:
+		return binding{when: &r.Refused}
 	}
 	return binding{}
 }

@@ -17,6 +17,7 @@ type Tokens struct {
 	Expires, Requested       time.Time
 	Scope                    string
 	HasScope                 bool
+	Refused                  time.Time // now, if somebody refused the token before
 }
 
 // Renewer gets new tokens from the server that issued the old ones.
@@ -165,6 +166,9 @@ func merge(r, sent *Record, t Tokens) bool {
 	}
 	if t.HasScope {
 		r.Scope = t.Scope
+	}
+	if !t.Refused.IsZero() {
+		r.Refused = t.Refused
 	}
 	return true
 }

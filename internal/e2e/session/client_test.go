@@ -279,10 +279,10 @@ func TestClientRefusedToken(t *testing.T) {
 	}
 }
 
-// An API that refuses everything causes one refresh in 30 seconds, and the
-// caller gets its 401.
+// An API that refuses everything causes one refresh in 30 seconds on all
+// replicas together, and the caller gets its 401.
 func TestClientRefusedAlways(t *testing.T) {
-	s := newAPISite(t)
+	s := newAPISite(t, world.TwoReplicas)
 	s.api.answer = func(r *http.Request, _ int) *http.Response {
 		resp := world.Answer(r, http.StatusUnauthorized, "no")
 		resp.Header.Set("WWW-Authenticate", refusal)
@@ -302,6 +302,7 @@ func TestClientRefusedAlways(t *testing.T) {
 	}{{0, 1}, {29 * time.Second, 1}, {time.Second, 2}, {29 * time.Second, 2}} {
 		s.Advance(c.after)
 		ana.Visit("/call")
+		ana.On(world.ReplicaB).Visit("/call")
 		if got := s.Refreshes(); got != c.refreshes {
 			t.Errorf("after %v: %d refreshes, want %d", c.after, got, c.refreshes)
 		}
