@@ -342,10 +342,10 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 
 // among finds the resource with our name and type. If there is none, one with
 // our name will do where only one side names a type, because an administrator
-// may have set it. It reads only those ids
-// whose names are not known yet. If the time ends before all are read, that is
-// an error, because the resource may be among the others, and must not be made
-// twice. The next registration reads on.
+// may have set it. It reads only those ids whose names are not known yet. If
+// the time ends before all are read, that is an error, because the resource may
+// be among the others, and must not be made twice. The next registration reads
+// on.
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 	near := ""
 	for i, id := range ids {

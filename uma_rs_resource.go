@@ -45,8 +45,8 @@ type Resource struct {
 	Exact bool
 	// Type, Description and IconURI are optional. The authorization server
 	// shows them to the owner. Like Name, Type must not change from one value to
-	// another, because a resource whose id was lost is found again by both. Description is not
-	// sent to Keycloak, which does not accept it.
+	// another, because a resource whose id was lost is found again by both.
+	// Description is not sent to Keycloak, which does not accept it.
 	Type, Description, IconURI string
 	// ID is the id that the authorization server gave to the resource.
 	// Register sets it. A Resource with an ID but no Name works as long as the
