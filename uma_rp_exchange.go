@@ -53,6 +53,9 @@ const (
 	retryFormat  retry = "the format of the claims was refused"
 )
 
+// errWithOldToken says in the log what a refusal is about.
+var errWithOldToken = errors.New("this was an upgrade of a token from before, and is tried once more without it if there are tickets left")
+
 // outcome is the result of an exchange, for all callers that waited for it.
 type outcome struct {
 	by      *exchange
@@ -80,7 +83,11 @@ func (x *exchange) run(run, asker context.Context) *outcome {
 		x.rpt = tokens.Upgradable(x.key, x.path, x.used)
 	}
 	answer, err := x.obtain(run, values)
-	o.sent, o.err, o.again = x.sent, err, x.again(err)
+	o.sent, o.again = x.sent, x.again(err)
+	if o.again == retryUpgrade && ErrorCode(err) != "" { // what follows may end well
+		err = also(err, errWithOldToken)
+	}
+	o.err = err
 	switch code := ErrorCode(err); {
 	case err == nil:
 		// Unless the response says upgraded, the new token is what this request

@@ -78,6 +78,9 @@ func TestUMARefusedUpgrade(t *testing.T) {
 			if !slices.Equal(offered, tt.asked) {
 				t.Errorf("offered %q, want %q", offered, tt.asked)
 			}
+			if tt.code == "" && name != "Keycloak, owner asked" && w.Logged("this was an upgrade of a token from before") != 1 {
+				t.Errorf("the log does not say what was refused:\n%s", w.Log())
+			}
 		})
 	}
 }
