@@ -230,9 +230,8 @@ func dropped(c rune) bool {
 }
 
 // dotted reports whether a path has a dot segment, which a browser or a server
-// would remove. Either slash ends a segment. What does not count: parameters, a
-// decoded query or fragment, characters that some parser drops, and how wide a
-// character is.
+// would remove. Either slash ends a segment. What does not count: parameters,
+// characters that some parser drops, and how wide a character is.
 func dotted(s string) bool {
 	if strings.ContainsFunc(s, func(c rune) bool { return c > 0x7f }) {
 		s = narrow.Replace(s)
@@ -241,9 +240,7 @@ func dotted(s string) bool {
 		return false
 	}
 	for seg := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '/' || c == '\\' }) {
-		if end := strings.IndexAny(seg, ";?#"); end >= 0 {
-			seg = seg[:end]
-		}
+		seg, _, _ = strings.Cut(seg, ";")
 		switch strings.Map(kept, seg) {
 		case ".", "..":
 			return true

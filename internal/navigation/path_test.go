@@ -15,7 +15,7 @@ func TestLocalPath(t *testing.T) {
 		"/", "/notes/", "/notes/7?page=2&q=a%20b", "/n%C3%B6te?x=%2F%2Fy", "/a;b=c/d", "/notes/?next=https://elsewhere.example/", "/%7Eana/", "/a%2Fb", "/?", "/...", "/.well-known/x",
 		"/" + strings.Repeat("a", navigation.MaxPath-1),
 		"/wiki/L%E2%80%99Avare", "/%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80?q=%E0%A4%95", "/%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7/x", "/a%5Cb", "/C:%5Cusers%5Cana", "/caf%E9", "/%E9tudes", "/100%25", "/a%2520b", "/a%2fb%2F",
-		"/%c2%a0", "/a%7Fb", "/a%C2%85b", "/a//b", "/a%2F%2Fb", "/x?q=%0d%0a%00%5c//", "/x?a;b=%", "/%2Ex", "/..x/...", "/a%E2%80%8Bb", "/%C0%A9t%C1", "/why%3F../%C0%2F", "/a/%E2%80%A6/b", "/~ana/!$&'()*+,;=:@[]",
+		"/%c2%a0", "/a%7Fb", "/a%C2%85b", "/a//b", "/a%2F%2Fb", "/x?q=%0d%0a%00%5c//", "/x?a;b=%", "/%2Ex", "/..x/...", "/a%E2%80%8Bb", "/%C0%A9t%C1", "/why%3F../%C0%2F", "/wiki/..%3F", "/a/.%23", "/a/%E2%80%A6/b", "/~ana/!$&'()*+,;=:@[]",
 	} {
 		want := strings.TrimSuffix(path, "?")
 		if got, ok := navigation.LocalPath(path); !ok || got != want {
@@ -26,7 +26,7 @@ func TestLocalPath(t *testing.T) {
 		"", "notes", "?x", "#x", " /", "//", "//x", "/\\x", "/a\\b", "/%5cx", "/%2fx", "/%2f%2fx", "/\tx", "/%09x", "/\x00", "/\x7f", "/\u00a0", "/\u2028", "/\u200b", "/\u3000", "/\ufeff", "/a\u2044b", "/a?b\u202ec", "/a?b\\c", "/a?b\nc",
 		"/%c2%a0/x", "/%e2%a0%80/x", "/%e3%85%a4/x", "/%e2%80%8b%2fx", "/%20/x", "/%7f/x", "/%c2%ad%5Cx", "/%ff/x", "/%c0%afx", "/%c1%9cx", "/%e0%80%afx", "/%252fx", "/%255Cx", "/%2509/x", "/%25e2%2580%258b/x", "%2f/x",
 		"/a%0ab", "/a%00", "/a%250d", "/a/%252e%252e/b", "/a/%2e%2E", "/a%2F..%2Fb", "/a%5C..%5Cb", "/a/..;x/b", "/a/.%00/b", "/a/..%c0%2fb", "/a/%ef%bc%8e/b", "/a/%e2%80%a5/b", "/a/.%e2%80%8b./b",
-		"/a/%c0%ae%c0%ae/b", "/a/%C0%AE.", "/a/%e0%80%ae/b", "/a/%f0%80%80%ae./b", "/a/%25c0%25ae%25c0%25ae/b", "/a%c0%af..%c1%9cb", "/a/.%ef%b9%92/b", "/a/%ef%b8%b0/b", "/a%ef%bc%8f..%ef%bc%bcb", "/a/%2e%2e%3fx/b", "/a/.%23", "/a%c0%80",
+		"/a/%c0%ae%c0%ae/b", "/a/%C0%AE.", "/a/%e0%80%ae/b", "/a/%f0%80%80%ae./b", "/a/%25c0%25ae%25c0%25ae/b", "/a%c0%af..%c1%9cb", "/a/.%ef%b9%92/b", "/a/%ef%b8%b0/b", "/a%ef%bc%8f..%ef%bc%bcb", "/a%c0%80",
 		"/\xff", "/..", "/.", "/a/../b", "/a/./b", "/%2e%2e/b", "/a/%2E/b", "/..//x", "/%", "/%zz", "https://notes.test/", "http:x", "javascript:x",
 		"/" + strings.Repeat("a", navigation.MaxPath), "/" + strings.Repeat("\u00f6", navigation.MaxPath/3),
 	} {
