@@ -176,7 +176,7 @@ func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	}
 	next := *a
 	next.retried = true
-	if !now.Before(a.Ends()) {
+	if a.Ends().Compare(now) <= 0 {
 		rand.Read(next.seed[:])
 	}
 	return next.begun(now), nil
