@@ -373,6 +373,7 @@ func (c *callback) tooLate(ctx context.Context, refusal error) error {
 	if _, err := c.rp.provider.awaitMetadata(ctx); err != nil {
 		return err
 	}
+	next.From = c.rp.sessionDigest(c.r)
 	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
 	return c.startOver(next)
 }

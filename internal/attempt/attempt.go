@@ -169,16 +169,18 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 }
 
 // Retry is Again after the provider was unavailable, once. Of an attempt that has
-// expired only what it asks for is left, so the next one has a seed of its own.
+// expired only the return path is left; the next one has a seed of its own, and
+// From is for the caller to set.
 func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	if a.retried {
 		return nil, ErrRestarts
 	}
 	next := *a
-	next.retried = true
 	if a.Ends().Compare(now) <= 0 {
+		next = Attempt{ReturnTo: a.ReturnTo}
 		rand.Read(next.seed[:])
 	}
+	next.retried = true
 	return next.begun(now), nil
 }
 
