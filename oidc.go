@@ -235,7 +235,12 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	return errStepUp.because(&refusal{unmet})
 }
 
-func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (bool, error) {
+func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (ok bool, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the line about it names the person
+			ok, err = false, rp.provider.panicIn(r.Context(), p)
+		}
+	}()
 	if q.step.grant {
 		return rp.config.OwnerGrants.Has(r.Context(), id.Subject)
 	}

@@ -95,6 +95,17 @@ func (p *Provider) panicIn(ctx context.Context, value any) error {
 	return errInternal.because(panicked(value))
 }
 
+// safely calls f. A panic becomes its error, so that what is known about the
+// request by then, such as the person, stays known.
+func (p *Provider) safely(ctx context.Context, f func(context.Context) error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = p.panicIn(ctx, value)
+		}
+	}()
+	return f(ctx)
+}
+
 // recovered answers a panic with 500 (RL8). http.ErrAbortHandler is passed on.
 // Use it with defer.
 func (rp *RelyingParty) recovered(w http.ResponseWriter, r *http.Request) {

@@ -90,7 +90,7 @@ type callback struct {
 func (c *callback) run(ctx context.Context) (err error) {
 	defer c.undo(context.WithoutCancel(ctx))
 	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
-		if err = step(ctx); err != nil || c.location != "" {
+		if err = c.rp.provider.safely(ctx, step); err != nil || c.location != "" {
 			break
 		}
 	}

@@ -133,6 +133,9 @@ func TestOnSignInPanicIsLogged(t *testing.T) {
 	if s.Logged("marker-of-panic") != 0 {
 		t.Error("what the hook panicked with is in the log")
 	}
+	if last := refusalOf(t, s); last.Subject != "ana-1" || last.Code != "internal" {
+		t.Errorf("the line %+v does not name the person", last)
+	}
 	if strings.Contains(a.Body.String(), "goroutine") || strings.Contains(a.Body.String(), "hooks_test") {
 		t.Errorf("the stack is on the page: %v", a)
 	}

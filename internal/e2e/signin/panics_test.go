@@ -274,6 +274,9 @@ func TestRL8_PanicElsewhere(t *testing.T) {
 			if s.Logged("panics_test.go") == 0 {
 				t.Error("no stack in the log")
 			}
+			if last := refusalOf(t, s); c.part == "requirement" && last.Subject != "ana-1" {
+				t.Errorf("the line %+v does not name the person", last)
+			}
 			if c.signedIn {
 				ana.WantServed(ana.Get("/notes/"))
 				return
