@@ -466,6 +466,7 @@ func TestLineOfARefusal(t *testing.T) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 			page := login.With(gatehouse.Claim("groups", "staff")).RequireLogin(world.WhoAmI)
 			mux.Handle("/staff/", http.StripPrefix("/staff", page))
+			mux.Handle("/fresh/", login.With(gatehouse.MaxAge(time.Minute)).RequireLogin(world.WhoAmI))
 		}
 	}
 	for name, c := range map[string]struct {
@@ -483,6 +484,10 @@ func TestLineOfARefusal(t *testing.T) {
 		"a method": {func(ana *world.Visitor) *world.Page { return ana.Fetch("PUT", "/auth/callback?code=x") }, "INFO", "method_not_allowed", "PUT", "/auth/callback", ""},
 		"a long path": {func(ana *world.Visitor) *world.Page { return ana.Get("/staff/" + strings.Repeat("a", 300)) }, "WARN", "forbidden", "GET",
 			"/staff/" + strings.Repeat("a", 193) + "…", "ana-1"},
+		"a step-up that cannot begin": {func(ana *world.Visitor) *world.Page {
+			ana.Site.Advance(3 * time.Minute)
+			return ana.Get("/fresh/", "X-Large", strings.Repeat("x", 33<<10))
+		}, "WARN", "header_too_large", "GET", "/fresh/", "ana-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewSite(t, staff)

@@ -86,6 +86,9 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = rp.destroyApp(r.Context(), ended)
 	}
+	if err != nil && len(ended) > 0 {
+		return about(ended[0].Subject, err)
+	}
 	if err != nil {
 		return failure(err)
 	}

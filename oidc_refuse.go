@@ -40,7 +40,7 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 	case asks && navigation.Is(r):
 		location, err := rp.askFor(w, r, e, rp.address(r))
 		if err != nil {
-			rp.refuse(w, r, err)
+			rp.refuse(w, r, about(subjectOf(e), err))
 			return
 		}
 		redirect(w, location)
