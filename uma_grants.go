@@ -199,7 +199,7 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 	next := newOwnerGrant(a) // if the server sends no new refresh token, x/oauth2 returns the old one (RFC 6749 §6)
 	r.brought = &next
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
-		if now.Refresh != o.Refresh || now.Access != o.Access {
+		if now.Refresh != o.Refresh || now.Access != o.Access && next.Refresh == o.Refresh {
 			return false // a new sign-in has replaced it
 		}
 		*now = next
@@ -374,7 +374,7 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 }
 
 // Put stores a refresh token that the application has already, for example from
-// oxd, as the grant of owner. It replaces a grant that is there. owner is the
+// oxd, as the grant of owner. It replaces a grant with another token. owner is the
 // subject of the person at the issuer. The token must have been issued to the
 // client of this OwnerGrants, with the scope uma_protection where the server has
 // it.
@@ -382,7 +382,8 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 // Put asks nobody whether the token is good. The first need of a PAT exchanges
 // it; if the server refuses it then, the grant is deleted and the owner has to
 // agree as usual. From Put on the token is ours: servers that rotate refresh
-// tokens end the whole grant if it is used elsewhere too. Errors are *Error:
+// tokens end the whole grant if it is used elsewhere too. So put each token once
+// and not at every start, when a newer one may be stored. Errors are *Error:
 // "internal" for an empty owner and for a token that is empty or longer than 16
 // KiB, "grant_store_unavailable" if the store fails.
 func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret) error {
@@ -397,7 +398,8 @@ func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret
 	cell := g.cell(owner)
 	_, err := cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
 		if old != nil {
-			if _, err := cell.decode(old); err != nil { // perhaps of a newer version: keep it
+			had, err := cell.decode(old)
+			if err != nil || had.Refresh == refreshToken.Reveal() { // perhaps of a newer version: keep it
 				return nil, err
 			}
 		}

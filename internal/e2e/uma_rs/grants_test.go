@@ -572,3 +572,66 @@ func TestOwnerGrantsPut(t *testing.T) {
 		t.Errorf("store down: %v", err)
 	}
 }
+
+// TestOwnerGrantsDuringARenewal: what a server sends for a refresh token counts
+// as long as that token is stored, whatever else was stored meanwhile. Another
+// token is not replaced.
+func TestOwnerGrantsDuringARenewal(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(g *gatehouse.OwnerGrants, raw map[string]any) error
+		rotated   string // what the server sends
+		want      string // what is stored at the end
+	}{
+		"nothing":                         {func(*gatehouse.OwnerGrants, map[string]any) error { return nil }, "r1", "r1"},
+		"the same token":                  {putting("r0"), "r1", "r1"},
+		"another token":                   {putting("r9"), "r1", "r9"},
+		"a sign-in without refresh token": {signingIn, "r1", "r1"},
+		"the same, and none is rotated":   {signingIn, "r0", "r0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			store := &grantStore{}
+			g := w.Grants(store)
+			key := w.Issuer() + " alice"
+			w.Must(g.Put(t.Context(), "alice", gatehouse.NewSecret("r0")))
+			stored := func() map[string]any {
+				var raw map[string]any
+				w.Must(json.Unmarshal(store.values[key], &raw))
+				return raw
+			}
+			w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				if r.Method != http.MethodPost {
+					return next(r), nil
+				}
+				raw := stored()
+				w.Must(c.meanwhile(g, raw))
+				if raw["access"] == "of-the-sign-in" {
+					changed, err := json.Marshal(raw)
+					w.Must(err)
+					store.values[key] = changed
+				}
+				return world.Answer(r, http.StatusOK, `{"access_token":"pat1","token_type":"Bearer","refresh_token":"`+c.rotated+`"}`), nil
+			})
+			if _, err := g.PAT(t.Context(), "alice", gatehouse.Secret{}); err != nil {
+				t.Error(err)
+			}
+			if got := stored()["refresh"]; got != c.want {
+				t.Errorf("the refresh token %v is stored, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func putting(token string) func(*gatehouse.OwnerGrants, map[string]any) error {
+	return func(g *gatehouse.OwnerGrants, _ map[string]any) error {
+		return g.Put(context.Background(), "alice", gatehouse.NewSecret(token))
+	}
+}
+
+// signingIn is what a sign-in stores that brings no refresh token.
+func signingIn(_ *gatehouse.OwnerGrants, raw map[string]any) error {
+	raw["access"] = "of-the-sign-in"
+	delete(raw, "holder")
+	delete(raw, "lease")
+	return nil
+}
