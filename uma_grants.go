@@ -374,18 +374,18 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 }
 
 // Put stores a refresh token that the application has already, for example from
-// oxd, as the grant of owner. It replaces a grant with another token. owner is the
-// subject of the person at the issuer. The token must have been issued to the
-// client of this OwnerGrants, with the scope uma_protection where the server has
-// it.
+// oxd, as the grant of owner. It replaces a grant with another token. owner is
+// the subject of the person at the issuer. The token must have been issued to
+// the client of this OwnerGrants, with the scope uma_protection where the
+// server has it.
 //
 // Put asks nobody whether the token is good. The first need of a PAT exchanges
 // it; if the server refuses it then, the grant is deleted and the owner has to
 // agree as usual. From Put on the token is ours: servers that rotate refresh
-// tokens end the whole grant if it is used elsewhere too. So put each token once
-// and not at every start, when a newer one may be stored. Errors are *Error:
-// "internal" for an empty owner and for a token that is empty or longer than 16
-// KiB, "grant_store_unavailable" if the store fails.
+// tokens end the whole grant if it is used elsewhere too. So put each token
+// once and not at every start, when a newer one may be stored. Errors are
+// *Error: "internal" for an empty owner and for a token that is empty or longer
+// than 16 KiB, "grant_store_unavailable" if the store fails.
 func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret) error {
 	switch n := len(refreshToken.Reveal()); {
 	case !g.made():
