@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// maxAttempts bounds the attempt cookies of one browser together, in bytes
-	// of the Cookie header. With the rest of a header they stay below the 8 KiB
+	// maxAttempts bounds the attempt cookies of one browser together, at all
+	// relying parties of a Sessions, in bytes of the Cookie header. With the rest of a header they stay below the 8 KiB
 	// of common proxies. Eight with ordinary paths fit whole, and two dozen
 	// without their paths.
 	maxAttempts = 6 << 10
