@@ -114,7 +114,7 @@ func (c *callback) undo(ctx context.Context) {
 	c.rp.revokeLater(c.bought)
 	if c.created {
 		c.rp.unsetCookie(c.w, c.rp.cookie)
-		_, _ = c.rp.sessions.keeper.End(ctx, c.ref.Key)
+		_ = c.rp.endNow(ctx, c.ref.Key, c.record, func(context.Context, *session.Record) {}) // nobody was told of it
 	}
 }
 

@@ -198,23 +198,31 @@ func (n *renewer) oldClaims(ctx context.Context, rec *session.Record, cause erro
 func (n *renewer) endRefused(ctx context.Context, ref session.Ref, rec *session.Record, cause error) error {
 	rp := n.party
 	n.tell(ctx, rec, asError(cause, errOnRefresh))
-	ended, err := rp.sessions.keeper.End(context.WithoutCancel(ctx), ref.Key)
-	if ended != nil {
-		rp.ended(ctx, ended, "")
-	}
-	if err != nil {
-		rp.sessions.chores.Start(storekey.Of("gatehouse/refused", ref.Key), session.EndFor, func(ctx context.Context) (struct{}, error) {
-			ended, err := rp.sessions.keeper.EndAnyway(ctx, ref.Key)
-			if ended != nil {
-				rp.ended(ctx, ended, "")
-			}
-			if err != nil {
-				rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleEnd, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
-			}
-			return struct{}{}, err
-		})
-	}
+	err := rp.endNow(context.WithoutCancel(ctx), ref.Key, rec, func(ctx context.Context, ended *session.Record) { rp.ended(ctx, ended, "") })
 	return errLoginRequired.because(errors.Join(cause, err))
+}
+
+// endNow ends a session and tells what ended. If the store fails, it returns the
+// error and goes on behind the request; Sessions.Shutdown waits for that.
+func (rp *RelyingParty) endNow(ctx context.Context, key string, rec *session.Record, tell func(context.Context, *session.Record)) error {
+	ended, err := rp.sessions.keeper.End(ctx, key)
+	if ended != nil {
+		tell(ctx, ended)
+	}
+	if err == nil {
+		return nil
+	}
+	rp.sessions.chores.Start(storekey.Of("gatehouse/end", key), session.EndFor, func(ctx context.Context) (struct{}, error) {
+		ended, err := rp.sessions.keeper.EndAnyway(ctx, key)
+		if ended != nil {
+			tell(ctx, ended)
+		}
+		if err != nil {
+			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleEnd, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
+		}
+		return struct{}{}, err
+	})
+	return err
 }
 
 // keepClaims puts the claims of an identity into its record, with those apart

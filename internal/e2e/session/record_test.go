@@ -454,3 +454,42 @@ func TestFA6_StoreFailsDuringCallback(t *testing.T) {
 		ana.WantServed(ana.Visit("/notes/"))
 	}
 }
+
+// The store fails after the new session is stored, when the one that the browser
+// had is to end. The sign-in fails, the old session goes on, and the new one,
+// which nobody has, ends as soon as the store works again.
+func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
+	ghosts := 0
+	for n := 0; ; n++ {
+		s := world.NewSite(t, world.Watched)
+		ana := s.Visitor("ana")
+		callback := ana.ToCallback("/notes/")
+		other := ana.ToCallback("/notes/")
+		ana.WantServed(ana.Visit(callback))
+		sessions := func() (stored int) { // listed or not
+			for _, key := range s.Watched().All() {
+				if v, _, _ := s.Store.FindCtx(t.Context(), key); bytes.Contains(v, []byte("ana@example.org")) {
+					stored++
+				}
+			}
+			return stored
+		}
+		reached := interrupt(s, n, func() { s.Watched().Fail(errors.New("refused"), false) })
+		a := ana.Get(other)
+		if !reached() {
+			break
+		}
+		s.Watched().Fail(nil, false)
+		if a.Code == http.StatusServiceUnavailable && sessions() == 2 {
+			ghosts++
+		}
+		s.ShutdownAll()
+		if got := sessions(); got != 1 {
+			t.Errorf("call %d: %d sessions are stored after %v", n, got, a)
+		}
+		ana.WantServed(ana.Get("/notes/"))
+	}
+	if ghosts == 0 {
+		t.Error("the store never failed at that moment, so nothing is tested")
+	}
+}
