@@ -184,9 +184,12 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// refusal lists the unmet requirements, from which Refuse learns what a
-// sign-in must ask for.
-type refusal struct{ unmet []Requirement }
+// refusal lists the unmet requirements, and the scopes that the session has.
+// From both Refuse learns what a sign-in must ask for.
+type refusal struct {
+	unmet  []Requirement
+	scopes []string
+}
 
 func (e *refusal) Error() string { return "unmet: " + requirementNames(e.unmet) }
 
@@ -230,9 +233,9 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 		return nil
 	}
 	if !helps || again && !onlyGrant(unmet) {
-		return errForbidden.because(&refusal{unmet})
+		return errForbidden.because(&refusal{unmet: unmet})
 	}
-	return errStepUp.because(&refusal{unmet})
+	return errStepUp.because(&refusal{unmet, id.Scopes})
 }
 
 func (rp *RelyingParty) isMet(r *http.Request, q Requirement, id *Identity, now time.Time) (ok bool, err error) {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/navigation"
@@ -81,8 +82,13 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 		return "", err
 	}
 	a := rp.newAttempt(r, returnTo)
-	if missing, ok := errors.AsType[*refusal](e); ok && onlyGrant(missing.unmet) {
+	missing, ok := errors.AsType[*refusal](e)
+	switch {
+	case ok && onlyGrant(missing.unmet):
 		a.Grant, a.Aged, a.Asked = true, false, nil
+	case ok: // a guard around this one may need them, and the two would ask in turn for ever
+		usual := rp.scopesOf(&attempt.Attempt{})
+		a.AskScopes(slices.DeleteFunc(slices.Clone(missing.scopes), func(s string) bool { return slices.Contains(usual, s) })...)
 	}
 	return rp.begin(w, r, a)
 }

@@ -353,6 +353,33 @@ func TestWithSeveral(t *testing.T) {
 	}
 }
 
+// A guard inside another asks for what the session has as well, so that the two
+// do not ask in turn for ever.
+func TestWithScopesInScopes(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			inner := login.With(gatehouse.Scopes("print")).RequireLogin(world.WhoAmI)
+			mux.Handle("/strict", login.With(gatehouse.Scopes("admin")).RequireLogin(inner))
+		}
+	})
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	outer := ana.Get("/strict")
+	inner := ana.Get(ana.Get(ana.AnswerOf(outer)).Location())
+	if got := world.QueryOf(t, outer.Location()).Get("scope"); got != "openid profile email admin" {
+		t.Errorf("the outer guard asks for %q", got)
+	}
+	if got := world.QueryOf(t, inner.Location()).Get("scope"); got != "openid profile email admin print" {
+		t.Errorf("the inner guard asks for %q", got)
+	}
+	ana.WantServed(ana.Follow(inner, nil))
+	// A provider that grants one of them alone is not asked for ever either.
+	s.OnToken(t, func(m map[string]any) { m["scope"] = "openid profile admin" })
+	ben := s.Visitor("ben")
+	ben.SignIn()
+	s.WantRefusal(ben.Visit("/strict"), http.StatusForbidden)
+}
+
 func TestWithClaimAndFunc(t *testing.T) {
 	teapot := &gatehouse.Error{Code: "teapot", Status: http.StatusTeapot, Message: "Short and stout."}
 	is := func(ok bool, err error) gatehouse.Requirement {
