@@ -262,13 +262,18 @@ func concernsAll(err error) bool {
 // Grant §3.2.2). Nothing was decided, so try again later. UMATransport returns
 // such a response unchanged.
 //
-// It returns false if the body says "owner_grant_missing", as that of a
-// ResourceServer does: trying again helps only after the owner has signed in
-// and agreed there. The body can still be read afterwards.
+// It returns false if a second Warning or the body says "owner_grant_missing",
+// as those of a ResourceServer do: trying again helps only after the owner has
+// signed in and agreed there. The body can still be read afterwards.
 func IsUMAUnreachable(resp *http.Response) bool {
-	return resp.StatusCode == http.StatusForbidden && slices.ContainsFunc(resp.Header.Values("Warning"), func(v string) bool {
-		return strings.HasPrefix(v, "199 ")
-	}) && !saysOwnerMissing(resp)
+	unreachable := false
+	for _, v := range resp.Header.Values("Warning") {
+		if strings.Contains(v, ownerMissing) {
+			return false
+		}
+		unreachable = unreachable || strings.HasPrefix(v, "199 ")
+	}
+	return resp.StatusCode == http.StatusForbidden && unreachable && !saysOwnerMissing(resp)
 }
 
 // maxRefusal is how much of the body of a refusal is read for its code.

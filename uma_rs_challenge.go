@@ -19,6 +19,10 @@ import (
 const (
 	// unreachable is the Warning of UMA Grant §3.2.2, word for word.
 	unreachable = `199 - "UMA Authorization Server Unreachable"`
+	// ownerMissing tells a client that the owner has to act, also where there is
+	// no body or an ErrorHandler wrote it. 299 is a warning that stays (RFC 7234
+	// §5.5.7).
+	ownerMissing = `299 - "` + CodeOwnerGrantMissing + `"`
 	// maxTicket caps a ticket, in bytes. Longer ones do not fit the header
 	// buffers of proxies. Tickets that are JWTs have 0.6 to 3 KiB.
 	maxTicket = 8 << 10
@@ -99,6 +103,7 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 		case errBusy.code:
 			return event, asError(err, errInternal)
 		case CodeOwnerGrantMissing: // asking again does not help: the owner has to act
+			h.Add("Warning", ownerMissing)
 			return event, errOwnerGrantMissing.because(event.Err)
 		}
 		if mistake(err) != nil {

@@ -296,10 +296,26 @@ func TestUMAOwnerNotConnected(t *testing.T) {
 		t.Errorf("with a token: %q: %s", codes, answer.Body)
 	}
 
+	// Where there is no body to say so, or another one, the headers do.
+	for name, c := range map[string]struct {
+		method string
+		config gatehouse.ResourceServerConfig
+	}{
+		"HEAD":            {"HEAD", gatehouse.ResourceServerConfig{PAT: noPAT{}}},
+		"an ErrorHandler": {"GET", gatehouse.ResourceServerConfig{PAT: noPAT{}, ErrorHandler: func(http.ResponseWriter, *http.Request, *gatehouse.Error) {}}},
+	} {
+		answer := world.Send(world.Photos(w.ResourceServer(c.config).UMAProtect(album7.AllOf("view"))), c.method, "/", "")
+		world.WantUnreachable(t, answer)
+		answer.Body.Reset()
+		if gatehouse.IsUMAUnreachable(answer.Result()) {
+			t.Errorf("%s: the helper takes it for an outage: %q", name, answer.Header())
+		}
+	}
+
 	w.SetDown(true)
 	down := world.Send(world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules())), "GET", "/albums/", "")
 	world.WantUnreachable(t, down)
-	if codes := w.EventsOf(gatehouse.EventTicket); codes[2] != gatehouse.CodeTicketUnavailable || !gatehouse.IsUMAUnreachable(down.Result()) {
+	if codes := w.EventsOf(gatehouse.EventTicket); codes[len(codes)-1] != gatehouse.CodeTicketUnavailable || !gatehouse.IsUMAUnreachable(down.Result()) {
 		t.Errorf("server down: %q", codes)
 	}
 }
