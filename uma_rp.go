@@ -41,8 +41,9 @@ const (
 // memory for their party, the newest four for each origin. They are sent only
 // to the origin they were obtained for, and only over https or to loopback.
 // They do not appear in the response. A request takes the token that last
-// served its path or the longest prefix of it, and otherwise the newest. A
-// request that already has an Authorization header is passed on unchanged.
+// served its path or the longest prefix of it, and otherwise the newest, unless
+// that was challenged where it had served. A request that already has an
+// Authorization header is passed on unchanged.
 //
 // A resource server decides what its ticket asks for. A hostile one can pass
 // on a ticket from another resource server and so receive a token that is
