@@ -135,7 +135,8 @@ func (rp *RelyingParty) upgrades() []string { return rp.config.AllowUpgrades }
 
 // Check implements Guard. It returns the identity of the request's session. A
 // request with an Upgrade is judged as an unsafe method. A caller that serves
-// the request itself has to remove an Upgrade that it does not want.
+// the request itself has to remove an Upgrade that it does not want, as
+// IdentityHeaders does.
 func (rp *RelyingParty) Check(r *http.Request) (id *Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {

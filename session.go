@@ -20,8 +20,10 @@ import (
 )
 
 // Sessions keeps the sign-ins. It holds the store, the keys, the time limits
-// and the cookie name. Several relying parties of one origin may share it. It
-// is safe for concurrent use. Call Shutdown before the process ends.
+// and the cookie name. Several relying parties of one origin may share it. A
+// browser has one session in it, of whichever signed it in last, so do not put
+// the guard of one of them inside that of another. It is safe for concurrent
+// use. Call Shutdown before the process ends.
 type Sessions struct {
 	keeper *session.Keeper
 	name   string
