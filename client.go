@@ -64,14 +64,14 @@ func (c *Client) complete() (wrong problems) {
 	return wrong
 }
 
-// at returns the client's credentials for an endpoint at which the metadata
-// lists those methods (RFC 8414 §2). The methods are never tried in turn: a
-// server may lock the client out, and the secret would be sent twice.
-func (c Client) at(listed []string) (backchannel.Credentials, error) {
+// at returns the client's credentials for an endpoint for which that member of
+// the metadata lists those methods (RFC 8414 §2). The methods are never tried in
+// turn: a server may lock the client out, and the secret would be sent twice.
+func (c Client) at(member string, listed []string) (backchannel.Credentials, error) {
 	method := cmp.Or(c.Auth, AuthBasic)
 	if c.Auth == "" && len(listed) > 0 && !slices.Contains(listed, string(AuthBasic)) {
 		if !slices.Contains(listed, string(AuthPost)) {
-			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("the metadata lists only %q, and gatehouse can send a secret by client_secret_basic or client_secret_post", clip(strings.Join(listed, " "))))
+			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("%s lists only %q, and gatehouse can send a secret by client_secret_basic or client_secret_post", member, clip(strings.Join(listed, " "))))
 		}
 		method = AuthPost
 	}
@@ -83,9 +83,9 @@ func (c Client) at(listed []string) (backchannel.Credentials, error) {
 // guess.
 func (c Client) atIntrospection(md *Metadata) (backchannel.Credentials, error) {
 	if len(md.IntrospectionAuthMethods) > 0 {
-		return c.at(md.IntrospectionAuthMethods)
+		return c.at("introspection_endpoint_auth_methods_supported", md.IntrospectionAuthMethods)
 	}
-	return c.at(md.TokenAuthMethods)
+	return c.at(memberTokenAuth, md.TokenAuthMethods)
 }
 
 // umaGrant is the grant type of UMA Grant §3.3.1.
@@ -101,7 +101,7 @@ func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) 
 	if err != nil {
 		return nil, err
 	}
-	who, err := c.at(md.TokenAuthMethods)
+	who, err := c.at(memberTokenAuth, md.TokenAuthMethods)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) err
 	if err != nil || md.RevocationEndpoint == "" {
 		return err
 	}
-	who, err := c.at(md.RevocationAuthMethods)
+	who, err := c.at("revocation_endpoint_auth_methods_supported", md.RevocationAuthMethods)
 	if err != nil {
 		return err
 	}

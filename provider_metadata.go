@@ -247,7 +247,7 @@ func readMetadata(d *discovery.Document) *Metadata {
 		IDTokenAlgorithms:            d.List(memberAlgorithms),
 		ResponseIssuer:               d.Promised("authorization_response_iss_parameter_supported"), // a downgrade would go unnoticed
 		UserInfoAlgorithms:           d.List("userinfo_signing_alg_values_supported"),
-		TokenAuthMethods:             d.List("token_endpoint_auth_methods_supported"),
+		TokenAuthMethods:             d.List(memberTokenAuth),
 		RevocationAuthMethods:        d.List("revocation_endpoint_auth_methods_supported"),
 		IntrospectionAuthMethods:     d.List("introspection_endpoint_auth_methods_supported"),
 		PermissionEndpoint:           d.Endpoint(memberPermission),
@@ -342,7 +342,7 @@ func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error 
 	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
 		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
 	}
-	_, err := c.at(md.TokenAuthMethods)
+	_, err := c.at(memberTokenAuth, md.TokenAuthMethods)
 	return err
 }
 
@@ -403,6 +403,7 @@ const (
 	memberAlgorithms    = "id_token_signing_alg_values_supported"
 	memberAuthorization = "authorization_endpoint"
 	memberToken         = "token_endpoint"
+	memberTokenAuth     = "token_endpoint_auth_methods_supported"
 	memberUserInfo      = "userinfo_endpoint"
 	memberKeys          = "jwks_uri"
 	memberEndSession    = "end_session_endpoint"

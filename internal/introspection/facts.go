@@ -30,7 +30,7 @@ type Facts struct {
 	ClientID string
 	// Claims are the members of the answer without the permissions. If the
 	// token is another issuer's or not meant for us, Claims is what the answer
-	// says instead, shortened.
+	// says instead, shortened. If a time is bad, it is the name of its member.
 	Claims json.RawMessage
 }
 
@@ -104,8 +104,11 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	var startsOK, expiresOK bool
 	f.Starts, startsOK = readStart(members["nbf"])
 	f.Expires, expiresOK = readTime(members["exp"], Never)
-	if !startsOK || !expiresOK {
-		return f.refuse(BadTimes, nil), nil
+	switch {
+	case !startsOK:
+		return f.refuse(BadTimes, json.RawMessage("nbf")), nil
+	case !expiresOK:
+		return f.refuse(BadTimes, json.RawMessage("exp")), nil
 	}
 	f.Active = true
 	f.Subject, f.ClientID = strictjson.String(members["sub"]), common(strictjson.String(members["client_id"]))

@@ -16,7 +16,7 @@ func (f *Facts) Why(now Seconds) string {
 	case !f.Active && f.Refused == OtherAudience:
 		return fmt.Sprintf("audience: the token is meant for %q", f.Claims)
 	case !f.Active && f.Refused == BadTimes:
-		return "inactive: exp or nbf of the token is not a time"
+		return fmt.Sprintf("inactive: %s of the token is not a time", f.Claims)
 	case !f.Active:
 		return "inactive: the server says that the token is not active"
 	case now >= f.Expires:

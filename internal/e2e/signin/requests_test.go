@@ -199,7 +199,7 @@ func TestClientAuthenticationUnsupported(t *testing.T) {
 		a := s.Visitor("ana").Get("/notes/")
 		s.WantRefusal(a, http.StatusServiceUnavailable)
 		last := refusalOf(t, s)
-		if last.Code != "client_auth_unsupported" || !strings.Contains(last.Err.Error(), fmt.Sprint(listed[0])) || a.Header().Get("Retry-After") != "" {
+		if last.Code != "client_auth_unsupported" || !strings.HasPrefix(last.Err.Error(), "token_endpoint_auth_methods_supported lists only") || !strings.Contains(last.Err.Error(), fmt.Sprint(listed[0])) || a.Header().Get("Retry-After") != "" {
 			t.Errorf("%v: %s, %v", listed, last.Code, last.Err)
 		}
 	}

@@ -32,6 +32,8 @@ func TestUMADenialSaysWhy(t *testing.T) {
 		"audience":       {`{"active":true,"aud":["account"],` + view + `}`, []string{"audience", "account"}},
 		"expired":        {fmt.Sprintf(`{"active":true,"exp":%d,%s}`, now-90, view), []string{"expired", "2026-05-01T11:58:30Z", "90 s ago"}},
 		"not yet":        {fmt.Sprintf(`{"active":true,"nbf":%d,%s}`, now+90, view), []string{"2026-05-01T12:01:30Z", "in 90 s"}},
+		"exp is no time": {`{"active":true,"exp":"soon",` + view + `}`, []string{"inactive", "exp of the token"}},
+		"nbf is no time": {`{"active":true,"nbf":[],` + view + `}`, []string{"inactive", "nbf of the token"}},
 		"no permissions": {`{"active":true}`, []string{"no permissions"}},
 		"one scope":      {`{"active":true,` + view + `}`, []string{"r-1", `"print" (missing)`}},
 		"permission expired": {fmt.Sprintf(`{"active":true,"permissions":[{"resource_id":"r-1","resource_scopes":["view","print"],"exp":%d}]}`, now),
