@@ -43,15 +43,16 @@ func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
 	return true
 }
 
-// settle adds the session to the person's list, ends the browser's old session
-// and renews the application's session.
+// settle ends the browser's old session, adds the new one to the person's list
+// and renews the application's session. The old session ends first, so that it
+// does not count when the list is full.
 func (c *callback) settle(ctx context.Context) error {
 	rp := c.rp
-	rp.enlist(ctx, c.ref, c.record)
 	old, err := rp.replaceOld(ctx, c.r, c.ref, c.record)
 	if err != nil {
 		return err
 	}
+	rp.enlist(ctx, c.ref, c.record)
 	return rp.renewApp(ctx, c.ref, c.record, old)
 }
 

@@ -27,7 +27,7 @@ import (
 // 5. identify: gather the claims and let the application refuse.
 // 6. mark: read the marks. If a logout came in between, start over.
 // 7. create: store the session under a new id.
-// 8. settle: list the session, end the one that the browser had before, and
+// 8. settle: end the session that the browser had before, list the new one, and
 //    give the application's own session a new token.
 // 9. hand over: emit the event, set the cookie, and redirect.
 //

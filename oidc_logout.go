@@ -251,11 +251,13 @@ func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *sessio
 	if err != nil {
 		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleList, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
 	}
-	for _, old := range oldest {
-		old.Refresh = nil
-		if owner := rp.sessions.partyOf(old); owner != nil {
-			owner.ended(ctx, old, logoutOldest)
-		}
+	for _, key := range oldest {
+		_ = rp.endNow(ctx, key, rec, func(ctx context.Context, old *session.Record) {
+			old.Refresh = nil
+			if owner := rp.sessions.partyOf(old); owner != nil {
+				owner.ended(ctx, old, logoutOldest)
+			}
+		})
 	}
 }
 

@@ -31,10 +31,9 @@ func (k *Keeper) indexKey(issuer, subject string) string {
 
 // Enlist puts a new session at the front of its owner's list. If the list is
 // full, what has ended leaves it, and if it is still full, the oldest session
-// ends. Enlist returns the records of those. Until the list is full, it looks
-// at no session.
-func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Record, err error) {
-	var over []string
+// leaves it. Enlist returns the keys of those, which the caller has to end.
+// Until the list is full, it looks at no session.
+func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (over []string, err error) {
 	_, err = k.update(ctx, k.indexKey(r.Issuer, r.Subject), swap.Patience{}, func(old []byte) (*swap.Value, error) {
 		over = nil
 		keys, end, err := decodeIndex(old)
@@ -58,16 +57,10 @@ func (k *Keeper) Enlist(ctx context.Context, ref Ref, r *Record) (ended []*Recor
 		end = later(end, k.now().Add(k.lifetime+markSlack))
 		return &swap.Value{Bytes: encodeIndex(keys, end), Expiry: end}, nil
 	})
-	for _, key := range over {
-		if err != nil {
-			break
-		}
-		var gone *Record
-		if gone, err = k.End(ctx, key); gone != nil {
-			ended = append(ended, gone)
-		}
+	if err != nil {
+		return nil, err
 	}
-	return ended, err
+	return over, nil
 }
 
 // List returns the live sessions of a person, newest first. It is for display
