@@ -91,7 +91,7 @@ func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
 		rs.provider.emit(ctx, Event{Name: EventRegistration, Code: err.Code, Subject: r.Owner, Resource: id, Err: err})
 		return err
 	}
-	rs.registry.forget(rs.key(r))
+	rs.registry.Forget(rs.key(r))
 	rs.provider.emit(ctx, Event{Name: EventRegistration, Subject: r.Owner, Resource: id})
 	if r.Name == "" {
 		return nil
@@ -207,7 +207,7 @@ func (rs *ResourceServer) registerAgain(ctx context.Context, r Resource, refused
 		}
 		r.ID = ""
 	} else {
-		refused.policy = rs.registry.forget(rs.key(r)) // so that it is read or written again
+		refused.policy = rs.registry.Forget(rs.key(r)) // so that it is read or written again
 	}
 	r.Exact = false // a request withdraws nothing
 	out, err := rs.register(ctx, r, refused, rs.takePlace)

@@ -63,8 +63,8 @@ func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused 
 		return Resource{}, err
 	}
 	if id != "" && !r.Exact { // to withdraw scopes, read what there is now
-		if w, ok := rs.registry.known(rs.key(r), r.sum(), id); ok {
-			return r.registered(id, w.policy), nil
+		if w, ok := rs.registry.Known(rs.key(r), r.sum(), id); ok {
+			return r.registered(id, w.Policy), nil
 		}
 	}
 	reg, err := rs.registrar(ctx, r)
@@ -117,7 +117,7 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 		return Resource{}, err
 	}
 	if winner == "" || winner == id {
-		g.rs.registry.remember(g.rs.key(g.r), written{g.r.sum(), id, policy})
+		g.rs.registry.Remember(g.rs.key(g.r), resource.Written{Sum: g.r.sum(), ID: id, Policy: policy})
 		return g.r.registered(id, policy), nil
 	}
 	if !g.made { // it was there before us, and somebody may have shared it
@@ -229,7 +229,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 		return Resource{}, asError(errors.Join(err, g.delete(ctx, id)), errRegistration)
 	}
 	g.made = true
-	g.rs.registry.setName(g.r.Owner, id, remoteName{g.r.Name, g.r.Type})
+	g.rs.registry.SetName(g.r.Owner, id, resource.Named{Name: g.r.Name, Type: g.r.Type})
 	out, err := g.done(ctx, id, policy)
 	if err == nil && g.rs.lists && !g.keycloak && out.ID == id {
 		g.rs.lookForDuplicates(g.r, id)
@@ -349,7 +349,7 @@ func (g *registrar) exactly(ctx context.Context, ids []string) (string, error) {
 func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 	near := ""
 	for i, id := range ids {
-		name, ok := g.rs.registry.nameOf(g.r.Owner, id)
+		name, ok := g.rs.registry.NameOf(g.r.Owner, id)
 		if !ok {
 			have, err := g.read(ctx, id)
 			if ctx.Err() != nil {
@@ -359,15 +359,15 @@ func (g *registrar) among(ctx context.Context, ids []string) (string, error) {
 				return "", err
 			}
 			if have != nil {
-				name = remoteName{have.Name, have.Type}
+				name = resource.Named{Name: have.Name, Type: have.Type}
 			}
-			g.rs.registry.setName(g.r.Owner, id, name)
+			g.rs.registry.SetName(g.r.Owner, id, name)
 		}
 		switch {
-		case name.name != g.r.Name:
-		case name.kind == g.r.Type:
+		case name.Name != g.r.Name:
+		case name.Type == g.r.Type:
 			return id, nil
-		case near == "" && (name.kind == "" || g.r.Type == ""):
+		case near == "" && (name.Type == "" || g.r.Type == ""):
 			near = id
 		}
 	}
@@ -462,7 +462,7 @@ func (rs *ResourceServer) endDuplicates(ctx context.Context, owner string, b *ba
 		failed("", err)
 		return
 	}
-	g.forgetNameless(owner)
+	g.ForgetHidden(owner)
 	for _, m := range b.made {
 		reg := *reg
 		reg.r = m.r

@@ -14,16 +14,12 @@ import (
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/resource"
 )
 
-const (
-	// descriptionsKept bounds how many registered descriptions are remembered:
-	// about 20 MB. They only save calls.
-	descriptionsKept = 100_000
-	// maxNameLength bounds names, scopes and ids, in bytes, because they are
-	// sent in messages and are keys of stores.
-	maxNameLength = 1024
-)
+// maxNameLength bounds names, scopes and ids, in bytes, because they are sent
+// in messages and are keys of stores.
+const maxNameLength = 1024
 
 // Resource is something that the authorization server protects, such as an
 // album or the collection of all albums. Its Owner and Name identify it at its
@@ -103,18 +99,14 @@ func soundID(id string) bool {
 	return id != "" && len(id) <= maxNameLength && id != "." && id != ".." && challenge.Printable(id)
 }
 
-// resourceKey identifies a resource in the same way as ResourceIDs.
-type resourceKey struct{ issuer, owner, name string }
-
-// registry remembers what is registered.
+// registry is the registrations under way and the memory of those that were
+// made.
 type registry struct {
+	resource.Memory
 	flights flight.Group[registrationKey, Resource]
 
-	mu      sync.Mutex                       // guards the fields below
-	written map[resourceKey]written          // what the server has, as far as we know
-	seen    map[string]map[string]remoteName // names found by listing, by owner and id
-	count   int                              // number of ids in seen
-	open    map[string]*batch                // that still gathers new resources, by owner
+	mu   sync.Mutex        // guards open
+	open map[string]*batch // that still gathers new resources, by owner
 
 	looks flight.Group[*batch, struct{}] // for duplicates
 	ended chan struct{}                  // closed by shut
@@ -144,79 +136,12 @@ func (g *registry) shut(ctx context.Context) error {
 // registrationKey identifies a registration. Two with the same key are the
 // same.
 type registrationKey struct {
-	resource resourceKey
+	resource resource.Key
 	sum      [sha256.Size]byte
 }
 
-type written struct {
-	sum    [sha256.Size]byte
-	id     string
-	policy string
-}
-
-func (g *registry) known(key resourceKey, sum [sha256.Size]byte, id string) (written, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	w, ok := g.written[key]
-	return w, ok && w.sum == sum && w.id == id
-}
-
-func (g *registry) remember(key resourceKey, w written) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.written == nil || len(g.written) >= descriptionsKept {
-		g.written = make(map[resourceKey]written)
-	}
-	g.written[key] = w
-}
-
-// forget drops what is remembered of the resource and returns its policy page.
-func (g *registry) forget(key resourceKey) (policy string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	policy = g.written[key].policy
-	delete(g.written, key)
-	return policy
-}
-
-// remoteName identifies a resource in a listing.
-type remoteName struct{ name, kind string }
-
-func (g *registry) nameOf(owner, id string) (remoteName, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, ok := g.seen[owner][id]
-	return n, ok
-}
-
-func (g *registry) setName(owner, id string, n remoteName) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.seen == nil || g.count >= descriptionsKept {
-		g.seen, g.count = make(map[string]map[string]remoteName), 0
-	}
-	if g.seen[owner] == nil {
-		g.seen[owner] = make(map[string]remoteName)
-	}
-	g.seen[owner][id] = n
-	g.count++
-}
-
-// forgetNameless makes the ids be read again that could not be read. A server
-// may list a resource before it shows it.
-func (g *registry) forgetNameless(owner string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for id, n := range g.seen[owner] {
-		if n.name == "" {
-			delete(g.seen[owner], id)
-			g.count--
-		}
-	}
-}
-
-func (rs *ResourceServer) key(r Resource) resourceKey {
-	return resourceKey{rs.provider.issuer, r.Owner, r.Name}
+func (rs *ResourceServer) key(r Resource) resource.Key {
+	return resource.Key{Issuer: rs.provider.issuer, Owner: r.Owner, Name: r.Name}
 }
 
 // sum returns a hash of what the server is told about the resource.
