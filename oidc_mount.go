@@ -213,10 +213,11 @@ func (rp *RelyingParty) strayed(e *Error) {
 	e.Err = fmt.Errorf("%w; sign-ins began at %s, but RedirectURL is at %q", cmp.Or(e.Err, errors.New("unknown")), others, siteOf(rp.redirect))
 }
 
-// tellDropped logs a return path that is not taken. Its query is left out,
-// because it may hold what others must not read.
+// tellDropped logs a return path that is not taken. Its query and its fragment
+// are left out, because they may hold what others must not read.
 func (rp *RelyingParty) tellDropped(r *http.Request, wish, reason string) {
 	path, _, _ := strings.Cut(wish, "?")
+	path, _, _ = strings.Cut(path, "#")
 	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
 		Err: fmt.Errorf("return path %q of %d bytes is dropped: %s", clip(path), len(wish), reason)})
 }

@@ -135,7 +135,7 @@ func TestReturnToAbsolute(t *testing.T) {
 	s := world.NewSite(t)
 	for wish, want := range map[string]string{
 		s.Origin + "/notes/7?a=b": "/notes/7?a=b", "HTTPS://NOTES.TEST/notes/": "/notes/", "https://notes.test:443/x": "/x", s.Origin: "/", "/notes/7": "/notes/7",
-		"https://evil.example/?secret": "/", "https://notes.test.evil.example/": "/", s.Origin + "//evil.example/": "/", s.Origin + "/auth/logout?x": "/auth/logout?x", s.Origin + "/auth/login": "/",
+		"https://evil.example/?secret": "/", "https://evil.example/#id_token=secret": "/", "/a/../b#secret?x": "/", "https://notes.test.evil.example/": "/", s.Origin + "//evil.example/": "/", s.Origin + "/auth/logout?x": "/auth/logout?x", s.Origin + "/auth/login": "/",
 	} {
 		for how, start := range map[string]func(*world.Visitor) *world.Page{
 			"address": func(b *world.Visitor) *world.Page {
@@ -165,7 +165,7 @@ func TestReturnToAbsolute(t *testing.T) {
 		}
 	}
 	if s.Logged("secret") != 0 {
-		t.Error("the log has the query of a return path")
+		t.Error("the log has the query or the fragment of a return path")
 	}
 }
 
