@@ -7,13 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/outbound"
 )
 
 // Client is the identity of this application at a provider. One value serves
@@ -121,7 +119,7 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 		get = p.clientMetadata
 	}
 	md, err := get(ctx)
-	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+	if ErrorCode(err) == errMetadataMissing.code {
 		md, err = p.umaMetadata(ctx) // a UMA server that is not an OpenID provider
 	}
 	if err != nil {

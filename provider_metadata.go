@@ -127,7 +127,7 @@ func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
 	}
 	base, err := p.Metadata(ctx)
 	if err != nil {
-		if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+		if ErrorCode(err) == errMetadataMissing.code {
 			return uma, nil // a UMA server that is not an OpenID provider
 		}
 		return nil, err

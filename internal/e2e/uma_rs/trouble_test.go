@@ -110,6 +110,28 @@ func TestUMAHangingServerIsNamed(t *testing.T) {
 	}
 }
 
+// TestUMAServerWithoutOpenID: a server that publishes uma2-configuration alone
+// serves, whichever 4xx it has for the other documents. While they are only in
+// trouble, nothing is guessed.
+func TestUMAServerWithoutOpenID(t *testing.T) {
+	for _, openid := range []int{404, 403, 401, 400, 410, 308, 503, 429, 302} {
+		for _, oauth := range []int{404, 403, 503} {
+			lasting := oauth != 503
+			if openid != 404 { // then nobody asks for the other one
+				lasting = openid != 503 && openid != 429 && openid != 302
+			}
+			s := world.NewScript(t)
+			s.Says("GET as.example.org/.well-known/openid-configuration", openid, ``)
+			s.Says("GET as.example.org/.well-known/oauth-authorization-server", oauth, ``)
+			s.Says("POST /perm", 201, `{"ticket":"t1"}`)
+			answer := world.Send(world.Photos(s.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(one.AllOf("view"))), "GET", "/", "")
+			if got := answer.Code == 401; got != lasting {
+				t.Errorf("%d and %d: %d %s", openid, oauth, answer.Code, s.Log())
+			}
+		}
+	}
+}
+
 // TestUMA_ServerComesBack: after an outage the next requests work again.
 func TestUMA_ServerComesBack(t *testing.T) {
 	w := world.NewPhotoz(t)
