@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
@@ -19,7 +17,6 @@ import (
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
-	"example.com/gatehouse/internal/uncached"
 )
 
 // Error is the error type of every guard and handler of this package. Message
@@ -298,47 +295,6 @@ func failure(err error) error {
 func notMade(part string) error {
 	return errInternal.because(fmt.Errorf("the %s was not made by New%[1]s", part))
 }
-
-// handleError lets the application answer. The status is that of e unless the
-// handler sends another one, so that a refusal is never sent as 200 by
-// accident.
-func handleError(handler func(http.ResponseWriter, *http.Request, *Error), w http.ResponseWriter, r *http.Request, e *Error) {
-	own := uncached.NewStatus(w, e.Status)
-	handler(own, r, e)
-	own.Begin()
-}
-
-// writeErrorHeader sets the headers that every refusal has.
-func writeErrorHeader(w http.ResponseWriter, e *Error) {
-	w.Header().Set("Cache-Control", "no-store")
-	if e.RetryAfter > 0 {
-		seconds := (e.RetryAfter + time.Second - 1) / time.Second
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10)) // RFC 9110 §10.2.3
-	}
-}
-
-type errorBody struct {
-	Error    string `json:"error"`
-	Message  string `json:"message"`
-	ID       string `json:"id,omitempty"`
-	LoginURL string `json:"login_url,omitempty"`
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
-}
-
-// defaultRetryAfter is the Retry-After of a 503 if nobody knows when the
-// outage will end.
-const defaultRetryAfter = 5 * time.Second
 
 // The table of failures: the code, status and sentence of each. What a browser
 // or client sent wrong is answered with 4xx. Our own failures and a peer's are

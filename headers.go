@@ -99,15 +99,6 @@ func (id *Identity) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// refuseAlone answers a request that no guard of this package answers for.
-func refuseAlone(w http.ResponseWriter, r *http.Request, err error) {
-	defer lastAnswer(w)
-	e := asError(err, errInternal).answered()
-	logAlone(r, e)
-	writeErrorHeader(w, e)
-	writeJSON(w, e.Status, errorBody{Error: e.Code, Message: e.Message, ID: e.ID})
-}
-
 // ownedHeaders returns the names to set, keyed by the part that all spellings
 // share. Its error lists every problem.
 func ownedHeaders(headers map[string]func(*Identity) string) (map[string]string, error) {

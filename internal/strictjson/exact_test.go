@@ -115,6 +115,7 @@ func TestDecodeIsExactInAnyShape(t *testing.T) {
 	var both struct {
 		*first
 		second
+		//lint:ignore SA5008 encoding/json does not take such a name, and neither does Decode
 		Odd string `json:"o\"dd"`
 		Two string `json:"two words"`
 	}
