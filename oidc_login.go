@@ -24,9 +24,9 @@ import (
 
 const (
 	// maxAttempts bounds the attempt cookies of one browser together, at all
-	// relying parties of a Sessions, in bytes of the Cookie header. With the rest of a header they stay below the 8 KiB
-	// of common proxies. Eight with ordinary paths fit whole, and two dozen
-	// without their paths.
+	// relying parties of a Sessions, in bytes of the Cookie header. With the
+	// rest of a header they stay below the 8 KiB of common proxies. Eight with
+	// ordinary paths fit whole, and two dozen without their paths.
 	maxAttempts = 6 << 10
 	// maxAttemptsSeen bounds how many attempt cookies of one request are
 	// looked at: as many cookies as browsers keep for one host.

@@ -200,6 +200,16 @@ func TestRetryTooLate(t *testing.T) {
 	}
 }
 
+// flipped changes one character in the middle, so that it decodes to other
+// bytes.
+func flipped(value string) string {
+	i, c := len(value)/2, "A"
+	if value[i] == 'A' {
+		c = "B"
+	}
+	return value[:i] + c + value[i+1:]
+}
+
 // Opening a value returns what was sealed. It fails under another binding or
 // without the key.
 func TestSealAndOpen(t *testing.T) {
@@ -224,7 +234,7 @@ func TestSealAndOpen(t *testing.T) {
 		"another cookie":     {ring(t, "k"), "party cookie-2", value, attempt.ErrUnknown},
 		"another party":      {ring(t, "k"), "other cookie-1", value, attempt.ErrUnknown},
 		"another key":        {ring(t, "j"), "party cookie-1", value, seal.ErrUnknownKey},
-		"changed":            {ring(t, "k"), "party cookie-1", value[:len(value)-2] + "AA", attempt.ErrUnknown},
+		"changed":            {ring(t, "k"), "party cookie-1", flipped(value), attempt.ErrUnknown},
 		"shorter":            {ring(t, "k"), "party cookie-1", value[:len(value)-4], attempt.ErrUnknown},
 		"padded":             {ring(t, "k"), "party cookie-1", value + "=", attempt.ErrUnknown},
 		"too long":           {ring(t, "k"), "party cookie-1", strings.Repeat("A", 3073), attempt.ErrUnknown},
