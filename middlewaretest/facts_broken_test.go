@@ -313,16 +313,22 @@ func TestHangOfFactsIsSeen(t *testing.T) {
 	grants.stuck, ids.stuck = make(chan struct{}), make(chan struct{})
 	never := StoreHang(func() func() { return func() {} })
 	hangs := func(part string) []error {
-		g, i := &grantRun{grants, newSuite(never)}, &idsRun{ids, newSuite(never)}
-		return []error{partOf(grantParts(), part).run(t.Context(), g), partOf(idsParts(), part).run(t.Context(), i)}
+		return atOnce(
+			func() error { return partOf(grantParts(), part).run(t.Context(), &grantRun{grants, newSuite(never)}) },
+			func() error { return partOf(idsParts(), part).run(t.Context(), &idsRun{ids, newSuite(never)}) },
+		)
 	}
+	var waits sync.WaitGroup // each part waits for a second
 	for _, part := range []string{"cancelled context", "hang"} {
-		for _, err := range hangs(part) {
-			if err == nil || !strings.Contains(err.Error(), "goes on") {
-				t.Errorf("%s: a store that ignores its context: %v", part, err)
+		waits.Go(func() {
+			for _, err := range hangs(part) {
+				if err == nil || !strings.Contains(err.Error(), "goes on") {
+					t.Errorf("%s: a store that ignores its context: %v", part, err)
+				}
 			}
-		}
+		})
 	}
+	waits.Wait()
 	close(grants.stuck) // releases the calls that nobody waits for any longer
 	close(ids.stuck)
 	for _, err := range hangs("hang") {
@@ -330,6 +336,17 @@ func TestHangOfFactsIsSeen(t *testing.T) {
 			t.Errorf("a store that does not hang: %v", err)
 		}
 	}
+}
+
+// atOnce calls the functions at the same time, because each waits.
+func atOnce(functions ...func() error) []error {
+	errs := make([]error, len(functions))
+	var all sync.WaitGroup
+	for i, f := range functions {
+		all.Go(func() { errs[i] = f() })
+	}
+	all.Wait()
+	return errs
 }
 
 func partOf[R any](parts []part[R], name string) part[R] {

@@ -257,15 +257,19 @@ func TestHangIsSeen(t *testing.T) {
 	t.Parallel()
 	store := newSimple()
 	store.stuck = make(chan struct{})
-	s := newStoreRun(store)
-	if err := cancelledCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "goes on") {
-		t.Errorf("a store that ignores its context: %v", err)
-	}
-	if err := hangCase(t.Context(), newStoreRun(store, StoreHang(func() func() { return func() {} }))); err == nil || !strings.Contains(err.Error(), "goes on") {
-		t.Errorf("a store that hangs beyond its context: %v", err)
+	errs := atOnce(
+		func() error { return cancelledCase(t.Context(), newStoreRun(store)) },
+		func() error {
+			return hangCase(t.Context(), newStoreRun(store, StoreHang(func() func() { return func() {} })))
+		},
+	)
+	for i, what := range []string{"ignores its context", "hangs beyond its context"} {
+		if err := errs[i]; err == nil || !strings.Contains(err.Error(), "goes on") {
+			t.Errorf("a store that %s: %v", what, err)
+		}
 	}
 	close(store.stuck) // releases the calls that nobody waits for any longer
-	s = newStoreRun(store, StoreHang(func() func() { return func() {} }))
+	s := newStoreRun(store, StoreHang(func() func() { return func() {} }))
 	if err := hangCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "succeeds") {
 		t.Errorf("a store that does not hang: %v", err)
 	}

@@ -426,6 +426,7 @@ func TestFA6_StoreDownAtStart(t *testing.T) {
 // If the store fails at the nth call of a callback, the browser gets no
 // session, and the next sign-in works.
 func TestFA6_StoreFailsDuringCallback(t *testing.T) {
+	t.Parallel() // it waits
 	for n := 0; ; n++ {
 		s := world.NewSite(t, world.Watched)
 		s.Visitor("ben").SignIn()
@@ -459,6 +460,7 @@ func TestFA6_StoreFailsDuringCallback(t *testing.T) {
 // had is to end. The sign-in fails, the old session goes on, and the new one,
 // which nobody has, ends as soon as the store works again.
 func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
+	t.Parallel() // it waits
 	ghosts := 0
 	for n := 0; ; n++ {
 		s := world.NewSite(t, world.Watched)
