@@ -111,13 +111,9 @@ func (rp *RelyingParty) loginWish(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	here := rp.address(r)
-	if path, ok := rp.returnPath(wish); ok && navigation.ServedBy(path, here) {
+	if path, ok := rp.returnPath(wish); ok && navigation.ServedBy(path, rp.address(r)) {
 		rp.tellDropped(r, wish, "it is the address of LoginHandler")
 		wish = ""
-	}
-	if _, ok := rp.returnPath(wish); !ok && navigation.ServedBy(rp.config.HomeURL, here) {
-		return "", errInternal.because(fmt.Errorf("HomeURL: "+homeBegins, rp.config.HomeURL))
 	}
 	return wish, nil
 }
