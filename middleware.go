@@ -282,11 +282,12 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 			mark.Control = said // a guard or handler around this one knows better
 		}
 	}
-	p := &passage{Context: r.Context(), id: id}
-	if !bare {
-		r = r.WithContext(p)
+	if bare {
+		new(uncached.Writer).Serve(w, r, next, mark)
+		return
 	}
-	p.out.Serve(w, r, next, mark)
+	p := &passage{Context: r.Context(), id: id}
+	p.out.Serve(w, r.WithContext(p), next, mark)
 }
 
 // passage is what a guard puts around the next handler: the context with the

@@ -79,25 +79,25 @@ func Vary(h http.Header, name string) {
 // of the writer below that handlers look for (http.Flusher, http.Hijacker,
 // http.Pusher); http.ResponseController finds all others.
 type Writer struct {
-	w     http.ResponseWriter
-	mark  Mark
-	begun bool
+	w http.ResponseWriter
 	// The usual values of Vary and Cache-Control. They lie here because every
 	// request that a guard lets pass needs them.
-	vary, control [1]string
+	vary, control         [1]string
+	cookie, authorization bool // of the mark; its Control is in control
+	begun                 bool
 }
 
 // Serve runs next with the writer.
 func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Handler, m Mark) {
-	w.w, w.mark = below, m
-	w.putFirst(below.Header())
+	w.w, w.cookie, w.authorization, w.control[0] = below, m.Cookie, m.Authorization, m.Control
+	w.putFirst(m, below.Header())
 	next.ServeHTTP(w.as(), r)
 	w.begin(http.StatusOK) // if next has written nothing
 }
 
-// putFirst is mark.Put without an allocation where h has no such headers yet.
-func (w *Writer) putFirst(h http.Header) {
-	rest, fresh := w.mark, len(h) == 0
+// putFirst is m.Put without an allocation where h has no such headers yet.
+func (w *Writer) putFirst(m Mark, h http.Header) {
+	rest, fresh := m, len(h) == 0
 	if rest.Cookie != rest.Authorization && (fresh || h["Vary"] == nil) {
 		w.vary[0] = "Cookie"
 		if rest.Authorization {
@@ -107,7 +107,6 @@ func (w *Writer) putFirst(h http.Header) {
 		rest.Cookie, rest.Authorization = false, false
 	}
 	if rest.Control != "" && (fresh || h["Cache-Control"] == nil) {
-		w.control[0] = rest.Control
 		h["Cache-Control"] = w.control[:]
 		rest.Control = ""
 	}
@@ -139,7 +138,7 @@ func (w *Writer) as() http.ResponseWriter {
 func (w *Writer) begin(status int) {
 	if !w.begun && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.begun = true
-		w.mark.Put(w.w.Header())
+		Mark{w.control[0], w.cookie, w.authorization}.Put(w.w.Header())
 	}
 }
 
