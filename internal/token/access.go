@@ -1,0 +1,264 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/compact"
+	"example.com/gatehouse/internal/strictjson"
+)
+
+// AccessRules say which access tokens an API accepts.
+type AccessRules struct {
+	// Audience lists the names of the API. aud must have one of them.
+	Audience []string
+	// AnyAudience accepts any aud, and none.
+	AnyAudience bool
+	// Types are what typ may be besides at+jwt: "JWT", or "" if it is absent.
+	Types []string
+	// Subjects are the claims that may hold the subject, the first that is
+	// there. Without any it is sub.
+	Subjects []string
+	// Scopes is the claim with the scopes. "" means scope, or scp if there is no
+	// scope.
+	Scopes string
+}
+
+// AccessToken is a verified access token. Only [Verifier.Access] makes one that
+// is not empty. It is no proof of a sign-in, so it is a type of its own.
+type AccessToken struct{ claims accessClaims }
+
+// Subject is who the token is about. It is "" if the token does not say, as that
+// of a service may not.
+func (t *AccessToken) Subject() string { return t.claims.subject }
+
+// Client is the client that got the token, "" if the token does not say.
+func (t *AccessToken) Client() string { return t.claims.client }
+
+// Scopes are the scopes of the token. Do not modify them.
+func (t *AccessToken) Scopes() []string { return t.claims.scopes }
+
+// AuthTime is when the person authenticated. It is zero if the token does not
+// say.
+func (t *AccessToken) AuthTime() time.Time {
+	if t.claims.authTime == nil {
+		return time.Time{}
+	}
+	return t.claims.authTime.time()
+}
+
+// Expires is when the token ends.
+func (t *AccessToken) Expires() time.Time { return t.claims.expires.time() }
+
+// Payload returns the claims as they were signed. Do not modify it.
+func (t *AccessToken) Payload() []byte { return t.claims.payload }
+
+// Access verifies an access token in the form of a JWT (RFC 9068 §4). Its
+// signature is checked with the key set itself: go-oidc's Verify would judge the
+// claims as those of an ID Token.
+func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (*AccessToken, error) {
+	parsed, err := compact.Parse(raw, maxToken)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
+	}
+	header := parsed.Header()
+	if err := v.checkAlgorithm(ctx, header.Alg); err != nil {
+		return nil, err
+	}
+	declared := isAccessType(header.Typ)
+	if !declared && !rules.admits(header.Typ) {
+		return nil, fmt.Errorf("%w: typ %s, accepted are at+jwt and those of TokenTypes", ErrKind, nameOrNone(header.Typ))
+	}
+	payload, err := v.config.Keys.Verify(ctx, parsed)
+	switch {
+	case err != nil && aboutKeys(err):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	t := &AccessToken{accessClaims{rules: rules}}
+	if err := t.claims.read(payload); err != nil {
+		return nil, err
+	}
+	if err := t.claims.check(v.config.Issuer, v.config.Now(), declared); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// isAccessType reports whether typ declares an access token (RFC 9068 §2.1). The
+// case of a media type does not count (RFC 7515 §4.1.9).
+func isAccessType(typ string) bool {
+	return strings.EqualFold(typ, "at+jwt") || strings.EqualFold(typ, "application/at+jwt")
+}
+
+func (r *AccessRules) admits(typ string) bool {
+	return slices.ContainsFunc(r.Types, func(t string) bool {
+		return typ == "" && t == "" || typ != "" && strings.EqualFold(t, typ)
+	})
+}
+
+func nameOrNone(typ string) string {
+	if typ == "" {
+		return "absent"
+	}
+	return nameOf(typ)
+}
+
+// accessClaims holds what the checks read from an access token. A claim that is
+// null counts as absent.
+type accessClaims struct {
+	rules    *AccessRules
+	issuer   string
+	subject  string
+	place    int // of the subject's claim in rules.Subjects
+	client   string
+	party    string // azp
+	audience []string
+	scopes   []string
+	scp      []string
+	expires  *numeric
+	issued   *numeric
+	before   *numeric
+	authTime *numeric
+	foreign  string // a claim that shows a token of another kind
+	bound    bool   // cnf
+	payload  []byte
+}
+
+// read takes the claims from payload in one pass, as claims.read does.
+func (c *accessClaims) read(payload []byte) error {
+	c.payload = payload
+	err := strictjson.Object(payload, func(name string, v strictjson.Value) error {
+		if v.Null() {
+			return nil
+		}
+		if err := c.set(name, v); err != nil { // name is one of those that set knows
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+func (c *accessClaims) set(name string, v strictjson.Value) (err error) {
+	if err := c.setNamed(name, v); err != nil {
+		return err
+	}
+	switch name {
+	case "iss":
+		c.issuer, err = v.Text()
+	case "aud":
+		c.audience, err = v.Texts() // RFC 7519 §4.1.3
+	case "exp":
+		c.expires, err = present(readNumeric(v))
+	case "iat":
+		c.issued, err = present(readNumeric(v))
+	case "nbf":
+		c.before, err = present(readNumeric(v))
+	case "auth_time":
+		if c.authTime, err = present(readNumeric(v)); err != nil { // meets no limit on its age
+			c.authTime, err = nil, nil
+		}
+	case "client_id": // RFC 9068 §2.2
+		c.client, err = v.Text()
+	case "azp":
+		c.party, err = v.Text()
+	case "cnf": // RFC 7800 §3.1
+		c.bound = true
+	case "nonce", "at_hash", "c_hash", "s_hash", "events", "authorization":
+		c.foreign = name
+	case "token_use", "typ":
+		if use, e := v.Text(); e != nil || use != "access" && use != "Bearer" {
+			c.foreign = name
+		}
+	}
+	return err
+}
+
+// setNamed reads the claims whose names are settings.
+func (c *accessClaims) setNamed(name string, v strictjson.Value) (err error) {
+	switch {
+	case c.rules.Scopes != "":
+		if name == c.rules.Scopes {
+			c.scopes, err = scopesOf(v)
+		}
+	case name == "scope":
+		c.scopes, err = scopesOf(v)
+	case name == "scp":
+		c.scp, err = scopesOf(v)
+	}
+	if err != nil {
+		return err
+	}
+	place := 0
+	if len(c.rules.Subjects) > 0 {
+		if place = slices.Index(c.rules.Subjects, name); place < 0 {
+			return nil
+		}
+	} else if name != "sub" {
+		return nil
+	}
+	if c.subject == "" || place < c.place {
+		c.subject, err = v.Text()
+		c.place = place
+	}
+	return err
+}
+
+// scopesOf reads scopes as one text with spaces between them (RFC 8693 §4.2), or
+// as a list with one in each text.
+func scopesOf(v strictjson.Value) ([]string, error) {
+	if text, err := v.Text(); err == nil {
+		return strings.FieldsFunc(text, func(c rune) bool { return c == ' ' }), nil
+	}
+	return v.Texts()
+}
+
+// check judges the claims (RFC 9068 §4). Unless declared, the token does not say
+// in its header that it is an access token, so nothing in it may show another
+// kind.
+func (c *accessClaims) check(issuer string, now time.Time, declared bool) error {
+	if c.scopes == nil {
+		c.scopes = c.scp
+	}
+	if c.client == "" {
+		c.client = c.party
+	}
+	switch {
+	case !declared && c.foreign != "": // an ID Token, a logout token, a permission token
+		return fmt.Errorf("%w: it has no typ of an access token, and the claim %s of another kind", ErrKind, c.foreign)
+	case c.issuer != issuer:
+		return fmt.Errorf("%w: iss is %.*q, not %q", ErrIssuer, maxQuoted, c.issuer, issuer)
+	case !c.rules.AnyAudience && !slices.ContainsFunc(c.audience, func(name string) bool { return slices.Contains(c.rules.Audience, name) }):
+		return fmt.Errorf("%w: aud is %.*q, without one of %.*q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), maxQuoted, strings.Join(c.rules.Audience, " "))
+	case len(c.subject) > maxSubject:
+		return fmt.Errorf("%w: the subject has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
+	case c.bound:
+		return ErrBound
+	}
+	return c.checkTimes(now)
+}
+
+func (c *accessClaims) checkTimes(now time.Time) error {
+	switch {
+	case c.expires == nil:
+		return fmt.Errorf("%w: no exp", ErrExpired)
+	case c.issued != nil && c.issued.time().After(now.Add(ClockSkew)):
+		return fmt.Errorf("%w: iat is %s, but now it is %s", ErrClockSkew, c.issued, stamp(now))
+	case c.before != nil && c.before.time().After(now.Add(ClockSkew)):
+		return fmt.Errorf("%w: nbf is %s, but now it is %s", ErrClockSkew, c.before, stamp(now))
+	case !now.Before(c.expires.time().Add(ClockSkew)):
+		return fmt.Errorf("%w: exp is %s, but now it is %s", ErrExpired, c.expires, stamp(now))
+	}
+	if c.authTime != nil && c.authTime.time().After(now.Add(ClockSkew)) { // it would meet every limit on its age
+		c.authTime = nil
+	}
+	return nil
+}
