@@ -130,6 +130,8 @@ const (
 	CodeStoreUnavailable    = "store_unavailable"    // the session store cannot be reached
 	CodeNoToken             = "no_token"             // the session has no valid access token
 	CodeTokenUnavailable    = "token_unavailable"    // the access token has expired and cannot be renewed now
+	CodeTokenRequired       = "token_required"       // the request has no access token
+	CodeTokenInvalid        = "token_invalid"        // the access token of the request is no good
 	CodePermissionRequired  = "permission_required"  // the request lacks a permission of the owner
 	CodeTicketUnavailable   = "ticket_unavailable"   // no permission ticket can be obtained now
 	CodeOwnerGrantMissing   = "owner_grant_missing"  // the owner must sign in and agree
@@ -398,7 +400,11 @@ const badToken = "The sign-in service gave an answer that cannot be trusted."
 // Failures of a resource server. A missing permission is answered with a
 // ticket, or with 403 if no ticket can be obtained (UMA Grant §3.2.2).
 var (
-	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."} // RFC 6750 §3.1, invalid_request
+	errTokenRequired     = kind{CodeTokenRequired, 401, "This needs an access token."}
+	errTokenInvalid      = kind{CodeTokenInvalid, 401, "The access token of this request is not valid."} // RFC 6750 §3.1, invalid_token
+	errTokenScope        = kind{"insufficient_scope", 403, "The access token does not allow this."}
+	errTokenStepUp       = kind{"insufficient_authentication", 401, "The sign-in behind the access token is not enough for this."} // RFC 9470 §3
+	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."}               // RFC 6750 §3.1, invalid_request
 	errPath              = kind{"path_refused", 400, "This address has characters that are not allowed here."}
 	errNoRule            = kind{"no_rule", 403, "Nothing here may be reached this way."}
 	errNeed              = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}

@@ -23,6 +23,7 @@ type Via string
 const (
 	ViaSession Via = "session" // a sign-in of this browser
 	ViaUMA     Via = "uma"     // a requesting party token
+	ViaToken   Via = "token"   // an access token
 )
 
 // Identity is the person or client that a request is made for, as established
@@ -318,7 +319,7 @@ func markOf(g Guard, id *Identity) uncached.Mark {
 	if id != nil && id.Via == ViaSession {
 		m = uncached.Mark{Control: noStore, Cookie: true}
 	}
-	if id != nil && id.Via == ViaUMA {
+	if id != nil && (id.Via == ViaUMA || id.Via == ViaToken) {
 		m = uncached.Mark{Control: noStore, Authorization: true}
 	}
 	switch g.(type) {

@@ -378,11 +378,31 @@ func (c *SessionsConfig) complete() (ring *seal.Ring, err error) {
 // ResourceServerConfig holds the settings of NewResourceServer.
 type ResourceServerConfig struct {
 	// Client introspects tokens and requests permission tickets. Unless PAT is
-	// set, it also obtains the protection API token. Required.
+	// set, it also obtains the protection API token. RequireToken does not need
+	// it. UMAProtect and UMAGuard panic without.
 	Client Client
-	// Audience lists the names of this API. If a token has an aud, it must
-	// contain one of them or Client.ID.
+	// Audience lists the names of this API. The aud of an access token must have
+	// one of them. If an answer about a requesting party token has an aud, that
+	// must have one of them or Client.ID. Client.ID is otherwise no audience:
+	// the ID Tokens of the same client have it. Required without Client, unless
+	// InsecureAnyAudience is set.
 	Audience []string
+	// InsecureAnyAudience accepts access tokens for any audience, and for none.
+	// It is for authorization servers that send no aud. A token that was meant
+	// for another API of the issuer then opens this one.
+	InsecureAnyAudience bool
+	// TokenTypes are values of typ in the header of an access token that are
+	// accepted besides "at+jwt" (RFC 9068 §2.1): "JWT", or "" for a header
+	// without typ. Keycloak, Entra ID, Auth0 and Cognito need one of them. Such
+	// a token is refused if a claim shows that it is another kind of token, such
+	// as an ID Token.
+	TokenTypes []string
+	// ScopeClaim is the claim with the scopes of an access token, a text with
+	// spaces or a list. "" means "scope", or "scp" in a token without it.
+	ScopeClaim string
+	// SubjectClaims are the claims that may hold the subject of an access token;
+	// the first that is there does. nil means "sub".
+	SubjectClaims []string
 	// Realm is the realm of challenges. "" means the host of the first
 	// Audience if that is a URL, and otherwise Client.ID.
 	Realm string
@@ -449,12 +469,11 @@ const (
 // complete checks the settings and fills in the defaults. It reports whether
 // the ids are kept in our own memory.
 func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
-	wrong := needed(p, &c.Client)
-	for i, name := range c.Audience {
-		if name == "" {
-			wrong.add(fmt.Sprintf("Audience[%d]", i), "empty")
-		}
+	wrong := made(p)
+	if c.Client != (Client{}) {
+		wrong = needed(p, &c.Client)
 	}
+	wrong.tokens(c)
 	if !challenge.Printable(c.Realm) {
 		wrong.add("Realm", "it has characters that are not allowed in a header")
 	}
@@ -467,7 +486,7 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 	if err := wrong.in("NewResourceServer"); err != nil {
 		return false, err
 	}
-	c.Audience = slices.Clone(c.Audience)
+	c.Audience, c.TokenTypes, c.SubjectClaims = slices.Clone(c.Audience), slices.Clone(c.TokenTypes), slices.Clone(c.SubjectClaims)
 	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
 	c.CacheTTL = cmp.Or(c.CacheTTL, defaultFactsTTL)
 	if c.PAT == nil {
@@ -477,6 +496,31 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 		c.ResourceIDs, lists = &memstore.IDs{}, true
 	}
 	return lists, nil
+}
+
+// tokens checks which access tokens are accepted.
+func (w *problems) tokens(c *ResourceServerConfig) {
+	if c.Client.ID == "" && len(c.Audience) == 0 && !c.InsecureAnyAudience {
+		w.add("Audience", "empty: no access token could be meant for this API")
+	}
+	if len(c.Audience) > 0 && c.InsecureAnyAudience {
+		w.add("InsecureAnyAudience", "set, but there is an Audience")
+	}
+	for i, name := range c.Audience {
+		if name == "" {
+			w.add(fmt.Sprintf("Audience[%d]", i), "empty")
+		}
+	}
+	for i, name := range c.SubjectClaims {
+		if name == "" {
+			w.add(fmt.Sprintf("SubjectClaims[%d]", i), "empty")
+		}
+	}
+	for i, typ := range c.TokenTypes {
+		if typ != "" && !strings.EqualFold(typ, "JWT") {
+			w.add(fmt.Sprintf("TokenTypes[%d]", i), "%q is neither \"JWT\" nor empty; at+jwt is always accepted", clip(typ))
+		}
+	}
 }
 
 // bounds checks the bounds of calls and fills in their defaults.
@@ -515,7 +559,7 @@ func (c *ResourceServerConfig) defaultRealm() string {
 			return u.Host
 		}
 	}
-	return c.Client.ID
+	return cmp.Or(c.Client.ID, append(c.Audience, "api")[0])
 }
 
 // UMATransportConfig holds the settings of NewUMATransport.
@@ -602,15 +646,17 @@ func (c *OwnerGrantsConfig) complete(p *Provider) error {
 }
 
 // needed checks the arguments that most constructors take.
-func needed(p *Provider, c *Client) problems {
-	var wrong problems
+func needed(p *Provider, c *Client) problems { return append(made(p), c.complete()...) }
+
+// made checks the provider.
+func made(p *Provider) (wrong problems) {
 	switch {
 	case p == nil:
 		wrong.add("provider", "nil")
 	case p.channel == nil:
 		wrong.add("provider", "it was not made by NewProvider")
 	}
-	return append(wrong, c.complete()...)
+	return wrong
 }
 
 // homeBegins says why LoginHandler cannot be at HomeURL.

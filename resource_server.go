@@ -6,25 +6,36 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/memstore"
+	"example.com/gatehouse/internal/token"
 )
 
 // ResourceServer protects an API whose tokens come from one authorization
-// server. It is safe for concurrent use.
+// server. It is a Guard that lets a request pass with an access token. It is
+// safe for concurrent use.
 type ResourceServer struct {
+	*resourceServer
+	need []Requirement // set by With; never modified
+}
+
+// resourceServer is what a ResourceServer shares with those that With derives
+// from it.
+type resourceServer struct {
 	provider *Provider
 	client   Client
-	audience []string // accepted values of a token's aud, including the client's id
+	audience []string // accepted values of aud in an introspection answer, including the client's id
+	rules    token.AccessRules
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
 	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
-	upgrades []string // protocols that requests may be upgraded to
+	allowed  []string // protocols that requests may be upgraded to
 	facts    *introspection.Cache
 	budget   time.Duration // of one request
 	tickets  int           // calls for tickets and registrations at a time
@@ -41,30 +52,49 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 	if err != nil {
 		return nil, err
 	}
-	rs := &ResourceServer{
+	rs := &resourceServer{
 		provider: p,
 		client:   c.Client,
-		audience: append(c.Audience, c.Client.ID),
-		realm:    c.Realm,
-		pats:     c.PAT,
-		ids:      c.ResourceIDs,
-		lists:    lists,
-		onError:  c.ErrorHandler,
-		budget:   c.RequestBudget,
-		tickets:  c.MaxTicketCalls,
-		tokens:   c.MaxTokenCalls,
-		upgrades: c.AllowUpgrades,
+		audience: slices.Concat(c.Audience, named(c.Client.ID)),
+		rules: token.AccessRules{
+			Audience: c.Audience, AnyAudience: c.InsecureAnyAudience, Types: c.TokenTypes,
+			Subjects: c.SubjectClaims, Scopes: c.ScopeClaim,
+		},
+		realm:   c.Realm,
+		pats:    c.PAT,
+		ids:     c.ResourceIDs,
+		lists:   lists,
+		onError: c.ErrorHandler,
+		budget:  c.RequestBudget,
+		tickets: c.MaxTicketCalls,
+		tokens:  c.MaxTokenCalls,
+		allowed: c.AllowUpgrades,
 	}
 	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
 	rs.facts = introspection.NewCache(c.CacheTTL, p.now)
-	return rs, nil
+	if c.InsecureAnyAudience {
+		p.emit(context.Background(), Event{
+			Name: EventInsecureOption, Code: "insecure_any_audience",
+			Err: errors.New("InsecureAnyAudience is set: an access token for any other API of the issuer is accepted here"),
+		})
+	}
+	return &ResourceServer{resourceServer: rs}, nil
 }
 
+// named returns a list with the name, unless that is empty.
+func named(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return []string{name}
+}
+
+// checkMade implements madeGuard.
 func (rs *ResourceServer) checkMade() error {
-	if rs == nil || rs.provider == nil {
+	if rs == nil || rs.resourceServer == nil {
 		return errors.New("the ResourceServer was not made by NewResourceServer")
 	}
 	return nil

@@ -75,15 +75,15 @@ func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 
 // identityParty is the default Party. It joins issuer and subject with a
 // space. An issuer contains no space, so no two people share a key. A person
-// who is known from a requesting party token shares none with the same person
-// signed in: another client speaks for them.
+// who is known from a token shares none with the same person signed in: another
+// client speaks for them.
 func identityParty(ctx context.Context) string {
 	id := IdentityFrom(ctx)
 	switch {
 	case id == nil || id.Subject == "":
 		return ""
-	case id.Via == ViaUMA:
-		return string(ViaUMA) + " " + id.Issuer + " " + id.Subject
+	case id.Via == ViaUMA, id.Via == ViaToken:
+		return string(id.Via) + " " + id.Issuer + " " + id.Subject
 	}
 	return id.Issuer + " " + id.Subject
 }

@@ -53,6 +53,9 @@ func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
 	if err := rs.checkMade(); err != nil {
 		return nil, err
 	}
+	if rs.client.ID == "" {
+		return nil, errors.New("UMA needs ResourceServerConfig.Client, which asks for permission tickets")
+	}
 	if need == nil {
 		return nil, errors.New("the Need is nil: give Rules, a Permission or a NeedFunc")
 	}
@@ -92,7 +95,7 @@ func (e *umaRefusal) Error() string {
 func (e *umaRefusal) Unwrap() error { return e.cause }
 
 // upgrades implements upgrader.
-func (g *umaGuard) upgrades() []string { return g.rs.upgrades }
+func (g *umaGuard) upgrades() []string { return g.rs.allowed }
 
 // Check implements Guard.
 func (g *umaGuard) Check(r *http.Request) (id *Identity, err error) {

@@ -48,6 +48,14 @@ var (
 	ErrBound      = errors.New("bound to a key of its client")  // cnf: it is of use only with a proof (RFC 7800 §3.1)
 )
 
+// Reasons are all of them.
+func Reasons() []error {
+	return []error{
+		ErrMalformed, ErrAlgorithm, ErrKind, ErrSignature, ErrIssuer, ErrAudience, ErrSubject,
+		ErrNonce, ErrExpired, ErrClockSkew, ErrAuthTime, ErrAccessHash, ErrBound,
+	}
+}
+
 // Config says which tokens a [Verifier] accepts. All fields but
 // UserInfoAlgorithms are required.
 type Config struct {

@@ -1,0 +1,243 @@
+package gatehouse
+
+// Tested in internal/e2e/api.
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/keyset"
+	"example.com/gatehouse/internal/token"
+	"example.com/gatehouse/internal/uncached"
+)
+
+// RequireToken serves next only to requests with an access token for this API
+// that meets the requirements of With. The token is a JWT (RFC 9068), signed by
+// the authorization server and sent in the Authorization header. One in a form
+// or in the query is ignored (RFC 9700 §4.3.2).
+//
+// A request without a token gets 401, and one with a token that is no good too,
+// with "invalid_token" in WWW-Authenticate (RFC 6750 §3). If a scope is missing,
+// the answer is 403 and names all scopes that the route needs. If the sign-in
+// behind the token does not meet MaxAge, it is 401 with
+// "insufficient_user_authentication" (RFC 9470 §3). Any other requirement that
+// is not met is 403. While the keys of the server cannot be fetched, a token
+// with an unknown key gets 503.
+//
+// OPTIONS is judged like any other method, so put CORS middleware outside.
+// RequireToken panics if next is nil.
+func (rs *ResourceServer) RequireToken(next http.Handler) http.Handler {
+	wire("RequireToken", rs.checkMade())
+	return protect("RequireToken", rs)(next)
+}
+
+// With returns a ResourceServer that additionally asks for the requirements. It
+// shares everything else with rs and does not change rs. UMAProtect ignores
+// them. With panics if a requirement cannot work for an access token.
+func (rs *ResourceServer) With(requirements ...Requirement) *ResourceServer {
+	wire("With", rs.checkMade())
+	for _, q := range requirements {
+		wire("With", checkTokenRequirement(q))
+	}
+	return &ResourceServer{rs.resourceServer, append(slices.Clip(slices.Clone(rs.need)), requirements...)}
+}
+
+func checkTokenRequirement(q Requirement) error {
+	switch {
+	case q.step.grant:
+		return errors.New("OwnerGrant is for pages: it sends a person to the authorization server")
+	case q.met == nil:
+		return errors.New("the Requirement is the zero value, which requires nothing")
+	}
+	return nil
+}
+
+// upgrades implements upgrader.
+func (rs *ResourceServer) upgrades() []string { return rs.resourceServer.allowed }
+
+// Check implements Guard. It returns the identity that the access token of the
+// request names. Its Subject is "" if the token is about no person.
+func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil { // of a RequirementFunc, for example
+			id, err = nil, rs.provider.panicIn(r.Context(), p)
+		}
+	}()
+	if err := rs.checkMade(); err != nil {
+		return nil, errInternal.because(err)
+	}
+	if id, err = rs.bearer(r); err != nil {
+		return nil, err
+	}
+	if err := rs.meet(r, id); err != nil {
+		return nil, about(id.Subject, err)
+	}
+	return id, nil
+}
+
+// bearer returns the identity of the request's access token.
+func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
+	if len(rs.rules.Audience) == 0 && !rs.rules.AnyAudience {
+		return nil, errInternal.because(errors.New("RequireToken needs ResourceServerConfig.Audience"))
+	}
+	raw, ok, err := bearer.Unchecked(r.Header)
+	if err == nil && ok && !bearer.Valid(raw) {
+		err = bearer.ErrMalformed
+	}
+	if err != nil {
+		return nil, errBearer.because(err)
+	}
+	if !ok {
+		return nil, errTokenRequired.because(nil)
+	}
+	t, err := rs.provider.tokens.Access(r.Context(), raw, &rs.rules)
+	if err != nil {
+		return nil, accessFailure(err)
+	}
+	return &Identity{
+		Issuer: rs.provider.issuer, Subject: t.Subject(), ClientID: t.Client(), Via: ViaToken, AuthTime: t.AuthTime(),
+		Scopes: t.Scopes(), Expires: t.Expires(), claims: t.Payload(), api: rs,
+	}, nil
+}
+
+// accessFailure returns the *Error for an access token that was not accepted.
+// Nothing is said about it while the keys or the metadata cannot be had.
+func accessFailure(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err // of the metadata
+	}
+	if _, ok := errors.AsType[*keyset.UnavailableError](err); ok {
+		return tokenFailure(err)
+	}
+	if slices.ContainsFunc(token.Reasons(), func(reason error) bool { return errors.Is(err, reason) }) {
+		return errTokenInvalid.because(err)
+	}
+	return outage(err).because(err)
+}
+
+// tokenRefusal lists the requirements that an access token does not meet.
+type tokenRefusal struct{ unmet []Requirement }
+
+func (e *tokenRefusal) Error() string { return "unmet: " + requirementNames(e.unmet) }
+
+// meet checks the requirements.
+func (rs *ResourceServer) meet(r *http.Request, id *Identity) error {
+	var unmet []Requirement
+	now := rs.provider.now()
+	for _, q := range rs.need {
+		ok, err := q.met(r, id, now)
+		if err != nil {
+			return asError(err, errRequirement)
+		}
+		if !ok {
+			unmet = append(unmet, q)
+		}
+	}
+	if len(unmet) == 0 {
+		return nil
+	}
+	cause := &tokenRefusal{unmet}
+	switch {
+	case slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.aged && len(q.step.scopes) == 0 }):
+		return errForbidden.because(cause) // no other token would help
+	case slices.ContainsFunc(unmet, func(q Requirement) bool { return q.step.aged }):
+		return errTokenStepUp.because(cause)
+	}
+	return errTokenScope.because(cause)
+}
+
+// Refuse implements Guard. It answers with a challenge for an access token.
+func (rs *ResourceServer) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if made := rs.checkMade(); made != nil {
+		refuseAlone(w, r, errInternal.because(made))
+		return
+	}
+	defer func() {
+		switch p := recover(); p { // of an ErrorHandler, for example
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			defer lastAnswer(w)
+			rs.refuse(w, r, rs.provider.panicIn(r.Context(), p))
+		}
+	}()
+	rs.refuse(w, r, err)
+}
+
+func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	uncached.Vary(w.Header(), "Authorization")
+	e := asError(err, errInternal).answered()
+	if params := rs.challengeOf(e); params != nil {
+		header, ferr := challenge.Format("Bearer", append([]string{"realm", rs.realm}, params...)...)
+		if ferr != nil { // a scope that no header can carry is refused when it is wired
+			e = errInternal.because(ferr).answered()
+		} else {
+			w.Header().Set("WWW-Authenticate", header)
+		}
+	}
+	rs.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rs.client.ID, Err: e.Err})
+	rs.answer(w, r, e)
+}
+
+// challengeOf returns the parameters of the challenge besides the realm (RFC
+// 6750 §3), or nil if e is no reason for one.
+func (rs *ResourceServer) challengeOf(e *Error) []string {
+	switch e.Code {
+	case errTokenRequired.code: // §3.1: without an error code
+		return []string{}
+	case errBearer.code:
+		return []string{"error", "invalid_request"}
+	case errTokenInvalid.code:
+		return []string{"error", "invalid_token"}
+	case errForbidden.code: // other scopes would not help
+		return []string{"error", "insufficient_scope"}
+	case errTokenScope.code:
+		return []string{"error", "insufficient_scope", "scope", strings.Join(rs.scopes(), " ")}
+	case errTokenStepUp.code:
+		return rs.stepUpOf(e)
+	}
+	return nil
+}
+
+// scopes returns every scope that the route needs.
+func (rs *ResourceServer) scopes() (all []string) {
+	for _, q := range rs.need {
+		for _, s := range q.step.scopes {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// stepUpOf says what a sign-in has to bring (RFC 9470 §3). The scopes are there
+// only if one is missing too.
+func (rs *ResourceServer) stepUpOf(e *Error) []string {
+	params := []string{"error", "insufficient_user_authentication"}
+	missing, ok := errors.AsType[*tokenRefusal](e)
+	if !ok {
+		return params
+	}
+	age, scope := time.Duration(-1), false
+	for _, q := range missing.unmet {
+		scope = scope || len(q.step.scopes) > 0
+		if q.step.aged && (age < 0 || q.step.maxAge < age) {
+			age = q.step.maxAge
+		}
+	}
+	if age >= 0 {
+		params = append(params, "max_age", strconv.FormatInt(int64(age/time.Second), 10))
+	}
+	if scope {
+		params = append(params, "scope", strings.Join(rs.scopes(), " "))
+	}
+	return params
+}
