@@ -13,9 +13,10 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// Requirement is a condition that a guard checks in addition to sign-in. If it
-// is not met and signing in again can help (MaxAge, Scopes, OwnerGrant), a
-// page sends the person to sign in again. Otherwise the answer is 403.
+// Requirement is a condition that a guard checks in addition to sign-in or the
+// access token. If it is not met and signing in again can help (MaxAge, Scopes,
+// AnyScope, OwnerGrant), a page sends the person to sign in again. Otherwise the
+// answer is 403. An API answers as RequireToken says.
 type Requirement struct {
 	name string
 	met  func(r *http.Request, id *Identity, now time.Time) (bool, error)
@@ -47,25 +48,35 @@ func MaxAge(d time.Duration) Requirement {
 	}
 }
 
-// Scopes requires that all of the scopes were granted to the session. It
-// panics without scopes, and if one is not a valid scope (RFC 6749 §3.3).
+// Scopes requires that all of the scopes were granted to the session or the
+// access token. It panics without scopes, and if one is not a valid scope (RFC
+// 6749 §3.3).
 func Scopes(scopes ...string) Requirement {
+	return scopesOf("Scopes", "scopes", scopes, func(has func(string) bool, scopes []string) bool {
+		return !slices.ContainsFunc(scopes, func(s string) bool { return !has(s) })
+	})
+}
+
+// AnyScope requires that at least one of the scopes was granted to the session
+// or the access token. It panics like Scopes.
+func AnyScope(scopes ...string) Requirement {
+	return scopesOf("AnyScope", "any scope", scopes, func(has func(string) bool, scopes []string) bool {
+		return slices.ContainsFunc(scopes, has)
+	})
+}
+
+func scopesOf(caller, name string, scopes []string, enough func(has func(string) bool, scopes []string) bool) Requirement {
 	if len(scopes) == 0 {
-		wire("Scopes", errors.New("there are none, so every session would do"))
+		wire(caller, errors.New("there are none, so every session would do"))
 	}
 	for _, s := range scopes {
-		wire("Scopes", checkScope(s))
+		wire(caller, checkScope(s))
 	}
 	scopes = slices.Clone(scopes)
 	return Requirement{
-		name: "scopes",
+		name: name,
 		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
-			for _, s := range scopes {
-				if !slices.Contains(id.Scopes, s) {
-					return false, nil
-				}
-			}
-			return true, nil
+			return enough(func(s string) bool { return slices.Contains(id.Scopes, s) }, scopes), nil
 		},
 		step: stepUp{helps: true, scopes: scopes},
 	}

@@ -32,9 +32,10 @@ type authRequest struct {
 	prompt      []string
 	maxAge      time.Duration // negative if not requested
 	loginHint   string
-	acr         string // the requested class, "" if none that we know
-	subject     string // of the id_token_hint
-	query       string // the request itself
+	acr         string   // the requested class, "" if none that we know
+	subject     string   // of the id_token_hint
+	resources   []string // RFC 8707
+	query       string   // the request itself
 }
 
 // authError is a refusal of an authorization request. If the request does not
@@ -113,7 +114,7 @@ func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
 	req := &authRequest{
 		client: c, redirectURI: v.Get("redirect_uri"), state: v.Get("state"), nonce: v.Get("nonce"),
 		challenge: v.Get("code_challenge"), scope: strings.Fields(v.Get("scope")), prompt: strings.Fields(v.Get("prompt")),
-		maxAge: -1, loginHint: v.Get("login_hint"), query: v.Encode(),
+		maxAge: -1, loginHint: v.Get("login_hint"), resources: v["resource"], query: v.Encode(),
 	}
 	for _, class := range strings.Fields(v.Get("acr_values")) {
 		if req.acr == "" && (class == acrPassword || class == acrStronger) {
@@ -216,7 +217,7 @@ func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authReq
 	c.tainted = s.spoilAnswer(answer)
 	s.mu.Lock()
 	c.grant = &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
-		authTime: current.authTime, sid: current.sid, acr: current.acr}
+		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources}
 	s.st.codes[value] = c
 	s.put()
 	s.mu.Unlock()

@@ -23,8 +23,10 @@ type jws struct {
 // compact signs.
 func (j jws) compact(payload []byte) (string, error) {
 	options := &jose.SignerOptions{ExtraHeaders: j.header}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: j.alg, Key: jose.JSONWebKey{Key: j.key, KeyID: j.kid}},
-		options.WithType(jose.ContentType(j.typ)))
+	if j.typ != "" {
+		options = options.WithType(jose.ContentType(j.typ))
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: j.alg, Key: jose.JSONWebKey{Key: j.key, KeyID: j.kid}}, options)
 	if err != nil {
 		return "", err
 	}

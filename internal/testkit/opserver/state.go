@@ -48,6 +48,7 @@ type state struct {
 	tokenLife, idTokenLife, ticketLife time.Duration
 	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
 	rpt                                RPTOptions
+	access                             AccessTokenOptions
 	patRefusal                         int
 	relativeLocation                   bool
 	resourceLife                       time.Duration // 0: until deleted
@@ -93,13 +94,14 @@ type session struct {
 
 // grant is one authorization. Everything issued from it ends with it.
 type grant struct {
-	client   string
-	user     *user // nil if the client acts for itself
-	scope    []string
-	nonce    string
-	authTime time.Time
-	sid, acr string
-	revoked  bool
+	client    string
+	user      *user // nil if the client acts for itself
+	scope     []string
+	nonce     string
+	authTime  time.Time
+	sid, acr  string
+	resources []string // RFC 8707: the aud of access tokens
+	revoked   bool
 }
 
 // offline reports whether the grant outlives the session. OpenID Connect Core

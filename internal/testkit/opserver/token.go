@@ -130,7 +130,7 @@ func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.issue(c, &grant{client: c.ID, scope: scope}, scope, false), nil
+	return s.issue(c, &grant{client: c.ID, scope: scope, resources: form["resource"]}, scope, false), nil
 }
 
 // refreshGrant implements RFC 6749 §6. Every use gives a new refresh token, and
@@ -188,8 +188,9 @@ func (s *Server) takeRefresh(c *client, value string) (*refreshToken, *apiError)
 // held.
 func (s *Server) issue(c *client, g *grant, scope []string, refresh bool) map[string]any {
 	now := s.now()
-	access := newSecret()
-	s.st.tokens[access] = &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife)}
+	t := &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife)}
+	access := s.newAccess(g, t)
+	s.st.tokens[access] = t
 	s.put()
 	body := map[string]any{"access_token": access, "token_type": "Bearer",
 		"expires_in": int(s.st.tokenLife.Seconds()), "scope": strings.Join(scope, " ")}

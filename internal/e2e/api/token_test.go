@@ -1,0 +1,264 @@
+// Package api_test tells the stories of an API that takes access tokens.
+package api_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+const audience = "https://api.test"
+
+var shop = gatehouse.Client{ID: "shop", Secret: gatehouse.NewSecret("shop-secret-1234")}
+
+// newWorld is a provider whose access tokens are JWTs for the API, and its
+// person Ana.
+func newWorld(t *testing.T) *world.World {
+	t.Helper()
+	w := world.New(t, "https://op.test/realm")
+	w.Must(w.AddUser("ana", "pass-word-of-ana", map[string]any{"sub": "ana-1"}))
+	w.Must(w.AddClient(opserver.Client{ID: shop.ID, Secret: shop.Secret.Reveal(), IDTokenAlg: "ES256"}))
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256", Audience: []string{audience}}))
+	t.Cleanup(w.CheckSilence)
+	return w
+}
+
+func newAPI(t *testing.T, w *world.World, change ...func(*gatehouse.ResourceServerConfig)) *gatehouse.ResourceServer {
+	t.Helper()
+	c := gatehouse.ResourceServerConfig{Audience: []string{audience}}
+	for _, f := range change {
+		f(&c)
+	}
+	api, err := gatehouse.NewResourceServer(w.Provider(), c)
+	w.Must(err)
+	return api
+}
+
+func accessToken(t *testing.T, w *world.World, user string, scopes ...string) string {
+	t.Helper()
+	raw, err := w.AccessToken(user, shop.ID, scopes...)
+	w.Must(err)
+	w.Mint("access token", raw)
+	return raw
+}
+
+// send sends a request with these Authorization headers.
+func send(h http.Handler, method, target string, authorization ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	for _, v := range authorization {
+		r.Header.Add("Authorization", v)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestRequireToken(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w)
+	h := api.With(gatehouse.Scopes("notes:read")).RequireToken(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		id := gatehouse.IdentityFrom(r.Context())
+		if id.Issuer != w.Issuer() || id.ClientID != "shop" || strings.Join(id.Scopes, " ") != "notes:read notes:write" || !id.Expires.Equal(w.Now().Add(5*time.Minute)) {
+			t.Errorf("identity %+v", id)
+		}
+		var claims struct {
+			Client string `json:"client_id"`
+		}
+		if err := id.Claims(&claims); err != nil || claims.Client != "shop" {
+			t.Errorf("claims %+v, %v", claims, err)
+		}
+		world.WhoAmI(rw, r)
+	}))
+	a := send(h, "GET", "/v1/notes", "Bearer "+accessToken(t, w, "ana", "notes:read", "notes:write"))
+	if a.Code != 200 || a.Body.String() != "served ana-1 by token" || a.Header().Get("Cache-Control") != "no-store" || a.Header().Get("Vary") != "Authorization" {
+		t.Errorf("%d %q %v", a.Code, a.Body, a.Header())
+	}
+	if a := send(h, "GET", "/v1/notes", "Bearer "+accessToken(t, w, "", "notes:read", "notes:write")); a.Body.String() != "served shop by token" {
+		t.Errorf("a service: %d %q", a.Code, a.Body)
+	}
+}
+
+// Each answer says what kind of token would help (RFC 6750 §3, RFC 9470 §3).
+func TestRequireTokenAnswers(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w)
+	read, old := gatehouse.Scopes("read"), gatehouse.MaxAge(time.Minute)
+	no := gatehouse.RequirementFunc("owner", func(*http.Request, *gatehouse.Identity) (bool, error) { return false, nil })
+	broken := gatehouse.RequirementFunc("owner", func(*http.Request, *gatehouse.Identity) (bool, error) { return false, errors.New("db: away") })
+	good := accessToken(t, w, "ana", "read", "write")
+	none := accessToken(t, w, "ana")
+	for name, c := range map[string]struct {
+		need          []gatehouse.Requirement
+		authorization []string
+		target        string
+		status        int
+		challenge     string // after the realm
+	}{
+		"no token":                   {nil, nil, "/", 401, ``},
+		"another scheme":             {nil, []string{"Basic YTpi"}, "/", 401, ``},
+		"JW12: in the query":         {nil, nil, "/?access_token=" + good, 401, ``},
+		"JW12: lower case":           {nil, []string{"bearer " + good}, "/", 200, ``},
+		"JW12: two headers":          {nil, []string{"Bearer " + good, "Bearer " + good}, "/", 400, `, error="invalid_request"`},
+		"JW12: two tokens":           {nil, []string{"Bearer " + good + ", Bearer " + good}, "/", 400, `, error="invalid_request"`},
+		"scheme without a token":     {nil, []string{"Bearer"}, "/", 400, `, error="invalid_request"`},
+		"no JWT":                     {nil, []string{"Bearer b9f2c4"}, "/", 401, `, error="invalid_token"`},
+		"another signature":          {nil, []string{"Bearer " + good[:len(good)-6] + "AAAAAA"}, "/", 401, `, error="invalid_token"`},
+		"JW14: without the scope":    {[]gatehouse.Requirement{read}, []string{"Bearer " + none}, "/", 403, `, error="insufficient_scope", scope="read"`},
+		"all scopes of the route":    {[]gatehouse.Requirement{read, gatehouse.Scopes("admin", "read")}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope", scope="read admin"`},
+		"one of several":             {[]gatehouse.Requirement{gatehouse.AnyScope("admin", "write")}, []string{"Bearer " + good}, "/", 200, ``},
+		"none of several":            {[]gatehouse.Requirement{gatehouse.AnyScope("admin", "delete")}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope", scope="admin delete"`},
+		"old authentication":         {[]gatehouse.Requirement{read, old}, []string{"Bearer " + good}, "/", 401, `, error="insufficient_user_authentication", max_age="60"`},
+		"old, and a scope":           {[]gatehouse.Requirement{gatehouse.Scopes("admin"), old, gatehouse.MaxAge(time.Second)}, []string{"Bearer " + good}, "/", 401, `, error="insufficient_user_authentication", max_age="1", scope="admin"`},
+		"a function says no":         {[]gatehouse.Requirement{no}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
+		"a function and a scope":     {[]gatehouse.Requirement{no, gatehouse.Scopes("admin"), old}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
+		"a claim":                    {[]gatehouse.Requirement{gatehouse.Claim("role", "admin")}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
+		"requirement that fails":     {[]gatehouse.Requirement{broken}, []string{"Bearer " + good}, "/", 503, `-`},
+		"requirements are in order ": {[]gatehouse.Requirement{read}, []string{"Bearer " + good}, "/", 200, ``},
+	} {
+		t.Run(name, func(t *testing.T) {
+			served := false
+			h := api.With(c.need...).RequireToken(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true }))
+			a := send(h, "GET", c.target, c.authorization...)
+			if a.Code != c.status || served != (c.status == 200) {
+				t.Errorf("%d %q, served %v; want %d", a.Code, a.Body, served, c.status)
+			}
+			want := []string{`Bearer realm="api.test"` + c.challenge}
+			if c.status == 200 || c.challenge == "-" {
+				want = nil
+			}
+			if got := a.Header()["Www-Authenticate"]; strings.Join(got, "|") != strings.Join(want, "|") {
+				t.Errorf("challenge %q, want %q", got, want)
+			}
+			if a.Header().Get("Cache-Control") != "no-store" || a.Header().Get("Vary") != "Authorization" {
+				t.Errorf("headers %v", a.Header())
+			}
+		})
+	}
+}
+
+// The log says why a token was refused, and names the setting that would accept
+// it. The client learns only that it is no good.
+func TestRequireTokenRefusalInTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		options opserver.AccessTokenOptions
+		change  func(*gatehouse.ResourceServerConfig)
+		wait    time.Duration
+		want    string // in the cause; "" if the token is good
+	}{
+		"good":                     {opserver.AccessTokenOptions{Audience: []string{audience}}, nil, 0, ""},
+		"typ JWT":                  {opserver.AccessTokenOptions{Audience: []string{audience}, Type: "JWT"}, nil, 0, "typ JWT, accepted are at+jwt and those of TokenTypes"},
+		"typ JWT, accepted":        {opserver.AccessTokenOptions{Audience: []string{audience}, Type: "JWT"}, func(c *gatehouse.ResourceServerConfig) { c.TokenTypes = []string{"JWT"} }, 0, ""},
+		"no typ":                   {opserver.AccessTokenOptions{Audience: []string{audience}, Type: "none"}, nil, 0, "typ absent"},
+		"no typ, accepted":         {opserver.AccessTokenOptions{Audience: []string{audience}, Type: "none"}, func(c *gatehouse.ResourceServerConfig) { c.TokenTypes = []string{""} }, 0, ""},
+		"another audience":         {opserver.AccessTokenOptions{Audience: []string{"https://other.test"}}, nil, 0, `aud is "https://other.test"`},
+		"no audience":              {opserver.AccessTokenOptions{}, nil, 0, `aud is ""`},
+		"no audience, accepted":    {opserver.AccessTokenOptions{}, func(c *gatehouse.ResourceServerConfig) { c.Audience, c.InsecureAnyAudience = nil, true }, 0, ""},
+		"the client's id as aud":   {opserver.AccessTokenOptions{Audience: []string{"shop"}}, func(c *gatehouse.ResourceServerConfig) { c.Client = shop }, 0, `aud is "shop"`},
+		"expired":                  {opserver.AccessTokenOptions{Audience: []string{audience}}, nil, 6 * time.Minute, "exp is 2026-05-01T12:05:00Z"},
+		"expired, within the skew": {opserver.AccessTokenOptions{Audience: []string{audience}}, nil, 5*time.Minute + 59*time.Second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.options.JWT, c.options.Algorithm = true, "ES256"
+			w.Must(w.SetAccessTokens(c.options))
+			raw := accessToken(t, w, "ana")
+			var change []func(*gatehouse.ResourceServerConfig)
+			if c.change != nil {
+				change = append(change, c.change)
+			}
+			h := newAPI(t, w, change...).RequireToken(world.WhoAmI)
+			w.Advance(c.wait)
+			a := send(h, "GET", "/notes/7?secret=1", "Bearer "+raw)
+			if c.want == "" {
+				if a.Code != 200 {
+					t.Errorf("%d %q: %s", a.Code, a.Body, w.Log())
+				}
+				return
+			}
+			events := w.Events()
+			last := events[len(events)-1]
+			if a.Code != 401 || !strings.Contains(a.Body.String(), gatehouse.CodeTokenInvalid) || last.Name != gatehouse.EventRefusal ||
+				last.Code != gatehouse.CodeTokenInvalid || last.Path != "/notes/7" || !strings.Contains(last.Err.Error(), c.want) {
+				t.Errorf("%d %q, event %+v; want %q", a.Code, a.Body, last, c.want)
+			}
+		})
+	}
+}
+
+// An ID Token of a client is no access token for an API of the same client.
+func TestRequireTokenRefusesIDTokens(t *testing.T) {
+	w := newWorld(t)
+	raw, err := w.IDToken("ana", shop.ID)
+	w.Must(err)
+	h := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
+		c.Client, c.TokenTypes = shop, []string{"JWT", ""}
+	}).RequireToken(world.WhoAmI)
+	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"` {
+		t.Errorf("%d %v", a.Code, a.Header())
+	}
+}
+
+// FA1: tokens with known keys serve while the provider is away. Nothing is said
+// about the others.
+func TestFA1_RequireTokenWithoutTheProvider(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w)
+	h := api.RequireToken(world.WhoAmI)
+	raw := accessToken(t, w, "ana")
+	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 {
+		t.Fatalf("%d %q", a.Code, a.Body)
+	}
+	w.RotateKeys()
+	other := accessToken(t, w, "ana")
+	w.SetDown(true)
+	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 {
+		t.Errorf("a known key: %d %q", a.Code, a.Body)
+	}
+	w.Advance(time.Minute)
+	if a := send(h, "GET", "/", "Bearer "+other); a.Code != 503 || a.Header().Get("Retry-After") == "" || a.Header().Get("WWW-Authenticate") != "" {
+		t.Errorf("an unknown key: %d %v", a.Code, a.Header())
+	}
+	cold := newAPI(t, w).RequireToken(world.WhoAmI)
+	if a := send(cold, "GET", "/", "Bearer "+raw); a.Code != 503 || a.Header().Get("Retry-After") == "" {
+		t.Errorf("cold: %d %v", a.Code, a.Header())
+	}
+	w.SetDown(false)
+	w.Advance(time.Minute)
+	if a := send(h, "GET", "/", "Bearer "+other); a.Code != 200 {
+		t.Errorf("afterwards: %d %q", a.Code, a.Body)
+	}
+}
+
+// What needs the client says so when it is wired.
+func TestResourceServerWithoutClient(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w)
+	defer func() {
+		if got, _ := recover().(string); got != "gatehouse: UMAProtect: UMA needs ResourceServerConfig.Client, which asks for permission tickets" {
+			t.Errorf("panic %q", got)
+		}
+	}()
+	api.UMAProtect(gatehouse.Public())
+}
+
+// Either serves a page to its owner and an API to clients.
+func TestEitherPageOrToken(t *testing.T) {
+	s := world.NewSite(t)
+	s.Must(s.AddClient(opserver.Client{ID: shop.ID, Secret: shop.Secret.Reveal()}))
+	s.Must(s.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256", Audience: []string{audience}}))
+	api := newAPI(t, s.World)
+	h := gatehouse.Require(gatehouse.Either(s.Replicas[0].Login, api))(world.WhoAmI)
+	if a := send(h, "GET", "/notes", "Bearer "+accessToken(t, s.World, "ana")); a.Body.String() != "served ana-1 by token" {
+		t.Errorf("%d %q", a.Code, a.Body)
+	}
+	if a := send(h, "GET", "/notes"); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test"` {
+		t.Errorf("%d %v", a.Code, a.Header())
+	}
+}
