@@ -123,6 +123,7 @@ var levels = map[string]slog.Level{
 	troubleRevoker:          slog.LevelError,
 
 	errLoginRequired.code:  slog.LevelInfo,
+	errTokenRequired.code:  slog.LevelInfo,
 	errStepUp.code:         slog.LevelInfo,
 	errNoNavigation.code:   slog.LevelInfo,
 	errNotFound.code:       slog.LevelInfo,

@@ -44,6 +44,14 @@ var weakening = map[string]struct {
 		_, err := gatehouse.NewProvider("http://id.example.org", &c)
 		return err
 	}},
+	"ResourceServerConfig.InsecureAnyAudience": {"insecure_any_audience", func(c gatehouse.ProviderConfig) error {
+		p, err := gatehouse.NewProvider("https://id.example.org", &c)
+		if err != nil {
+			return err
+		}
+		_, err = gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{InsecureAnyAudience: true})
+		return err
+	}},
 	"SessionsConfig.InsecureUnsealed": {"insecure_unsealed", func(c gatehouse.ProviderConfig) error {
 		p, err := gatehouse.NewProvider("https://id.example.org", &c)
 		if err != nil {

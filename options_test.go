@@ -133,7 +133,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"idle too short", sessions(gatehouse.SessionsConfig{IdleTimeout: time.Second}), []string{"IdleTimeout"}},
 		{"sessions, all at once", sessions(gatehouse.SessionsConfig{Lifetime: -1, Keys: []gatehouse.Secret{{}, {}}}), []string{"Lifetime", "Keys[0]", "Keys[1]"}},
 
-		{"resource server of nothing", emptyServer, []string{"provider", "Client.ID"}},
+		{"resource server of nothing", emptyServer, []string{"provider", "Audience"}},
 		{"resource server, all at once", badServer, []string{"Audience[1]", "Realm", "CacheTTL"}},
 		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},
 		{"transport, all at once", badTransport, []string{"ClaimsWhenAsked", "Scopes", `"a b" is not one scope`}},
