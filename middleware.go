@@ -325,6 +325,10 @@ func markOf(g Guard, id *Identity) uncached.Mark {
 	switch g.(type) {
 	case *either: // the cookie decides, whoever lets the request pass
 		m.Control, m.Cookie = noStore, true
+	case optionalToken: // the same address gives another response with a token
+		if id == nil {
+			m = uncached.Mark{Control: "private", Authorization: true}
+		}
 	case optional:
 		if id == nil { // the same address gives another response with a session (CK8)
 			m = uncached.Mark{Control: "private", Cookie: true}

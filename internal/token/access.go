@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -261,4 +262,30 @@ func (c *accessClaims) checkTimes(now time.Time) error {
 		c.authTime = nil
 	}
 	return nil
+}
+
+// UnverifiedIssuer returns the iss of a token that nobody has verified, or "" if
+// it cannot be read. It may only choose who verifies the token: that one
+// compares iss again.
+func UnverifiedIssuer(raw string) string {
+	if compact.Check(raw, maxToken) != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(raw, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	data, err := base64.RawURLEncoding.Strict().DecodeString(payload)
+	if err != nil {
+		return ""
+	}
+	issuer := ""
+	err = strictjson.Object(data, func(name string, v strictjson.Value) (err error) {
+		if name == "iss" {
+			issuer, err = v.Text()
+		}
+		return err
+	})
+	if err != nil {
+		return ""
+	}
+	return issuer
 }

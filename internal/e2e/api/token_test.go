@@ -2,7 +2,9 @@
 package api_test
 
 import (
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -261,4 +263,63 @@ func TestEitherPageOrToken(t *testing.T) {
 	if a := send(h, "GET", "/notes"); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test"` {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
+}
+
+func TestOptionalToken(t *testing.T) {
+	w := newWorld(t)
+	h := newAPI(t, w).OptionalToken(world.WhoAmI)
+	if a := send(h, "GET", "/"); a.Body.String() != "served nobody" || a.Header().Get("Cache-Control") != "private" || a.Header().Get("Vary") != "Authorization" {
+		t.Errorf("nobody: %d %q %v", a.Code, a.Body, a.Header())
+	}
+	if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Body.String() != "served ana-1 by token" {
+		t.Errorf("ana: %d %q", a.Code, a.Body)
+	}
+	for name, status := range map[string]int{"Bearer nonsense": 401, "Bearer": 400} {
+		if a := send(h, "GET", "/", name); a.Code != status || a.Header().Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %d %q", name, a.Code, a.Body)
+		}
+	}
+}
+
+// The iss of a token chooses who judges it. One that nobody knows costs no call.
+func TestByIssuer(t *testing.T) {
+	w := newWorld(t)
+	var apis []*gatehouse.ResourceServer
+	for _, issuer := range []string{"https://other.test", w.Issuer()} {
+		api, err := gatehouse.NewResourceServer(w.ProviderOf(issuer), gatehouse.ResourceServerConfig{Audience: []string{audience}, Realm: issuer})
+		w.Must(err)
+		apis = append(apis, api.With(gatehouse.Scopes("read")))
+	}
+	h := gatehouse.Require(gatehouse.ByIssuer(apis...))(world.WhoAmI)
+	good := accessToken(t, w, "ana", "read")
+	for name, c := range map[string]struct {
+		authorization []string
+		status        int
+		challenge     string
+	}{
+		"good":            {[]string{"Bearer " + good}, 200, ``},
+		"without a scope": {[]string{"Bearer " + accessToken(t, w, "ana")}, 403, `Bearer realm="https://op.test/realm", error="insufficient_scope", scope="read"`},
+		"no token":        {nil, 401, `Bearer realm="https://other.test"`},
+		"no JWT":          {[]string{"Bearer nonsense"}, 401, `Bearer realm="https://other.test", error="invalid_token"`},
+		"two":             {[]string{"Bearer a", "Bearer b"}, 400, `Bearer realm="https://other.test", error="invalid_request"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := send(h, "GET", "/", c.authorization...)
+			if a.Code != c.status || a.Header().Get("WWW-Authenticate") != c.challenge {
+				t.Errorf("%d %v", a.Code, a.Header())
+			}
+		})
+	}
+	before := len(w.CallsTo("jwks_uri"))
+	parts := strings.Split(good, ".")
+	foreign := parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"https://evil.test","aud":"https://api.test"}`)) + "." + parts[2]
+	if a := send(h, "GET", "/", "Bearer "+foreign); a.Code != 401 || len(w.CallsTo("jwks_uri")) != before {
+		t.Errorf("an unknown issuer: %d, %d fetches", a.Code, len(w.CallsTo("jwks_uri"))-before)
+	}
+	defer func() {
+		if got := fmt.Sprint(recover()); got != `gatehouse: ByIssuer: two resource servers have the issuer "https://other.test"` {
+			t.Errorf("panic %q", got)
+		}
+	}()
+	gatehouse.ByIssuer(apis[0], apis[0])
 }
