@@ -30,6 +30,7 @@ type resourceServer struct {
 	client   Client
 	audience []string // accepted values of aud in an introspection answer, including the client's id
 	rules    token.AccessRules
+	seen     *token.AccessMemory
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
@@ -60,6 +61,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 			Audience: c.Audience, AnyAudience: c.InsecureAnyAudience, Types: c.TokenTypes,
 			Subjects: c.SubjectClaims, Scopes: c.ScopeClaim,
 		},
+		seen:    token.NewAccessMemory(),
 		realm:   c.Realm,
 		pats:    c.PAT,
 		ids:     c.ResourceIDs,

@@ -37,6 +37,27 @@ func (rs *ResourceServer) RequireToken(next http.Handler) http.Handler {
 	return protect("RequireToken", rs)(next)
 }
 
+// OptionalToken serves next also to requests without an access token. There is
+// then no identity on the context. A token that is no good, or that does not
+// meet the requirements, is refused as by RequireToken. OptionalToken panics if
+// next is nil.
+func (rs *ResourceServer) OptionalToken(next http.Handler) http.Handler {
+	wire("OptionalToken", rs.checkMade())
+	return protect("OptionalToken", optionalToken{rs})(next)
+}
+
+// optionalToken is a guard that also lets a request without a token pass.
+type optionalToken struct{ *ResourceServer }
+
+// Check implements Guard.
+func (o optionalToken) Check(r *http.Request) (*Identity, error) {
+	id, err := o.ResourceServer.Check(r)
+	if ErrorCode(err) == errTokenRequired.code {
+		return nil, nil
+	}
+	return id, err
+}
+
 // With returns a ResourceServer that additionally asks for the requirements. It
 // shares everything else with rs and does not change rs. UMAProtect ignores
 // them. With panics if a requirement cannot work for an access token.
@@ -96,7 +117,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	if !ok {
 		return nil, errTokenRequired.because(nil)
 	}
-	t, err := rs.provider.tokens.Access(r.Context(), raw, &rs.rules)
+	t, err := rs.provider.tokens.AccessOnce(r.Context(), raw, &rs.rules, rs.seen)
 	if err != nil {
 		return nil, accessFailure(err)
 	}

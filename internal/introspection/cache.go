@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/flight"
 )
 
@@ -34,30 +35,16 @@ const (
 
 // Key identifies a token without holding it. If the answer depends on whose
 // credentials asked, it identifies those too.
-type Key [sha256.Size]byte
+type Key = bounded.Key
 
 // KeyOf makes the key of a token. asker is "" if everybody gets the same
 // answer.
 func KeyOf(token, asker string) Key {
-	key := hash(token)
+	key := bounded.KeyOf(token)
 	if asker == "" {
 		return key
 	}
 	return sha256.Sum256(append(key[:], asker...)) // the token's part has a fixed length
-}
-
-// hash is the SHA-256 of s. It works in pieces, so that a request does not copy
-// its token to the heap.
-func hash(s string) (sum Key) {
-	h := sha256.New()
-	var piece [512]byte
-	for s != "" {
-		n := copy(piece[:], s)
-		h.Write(piece[:n])
-		s = s[n:]
-	}
-	h.Sum(sum[:0])
-	return sum
 }
 
 // Cache remembers facts for a short time and asks once for all who wait.
@@ -225,70 +212,40 @@ func (s *keySet) drop(key Key) {
 	delete(s.older, key)
 }
 
-// memory is a bounded map. Expired entries go first, then the oldest.
-type memory struct {
-	limit int // in bytes
-
-	mu    sync.RWMutex
-	byKey map[Key]*entry
-	queue []*entry // oldest first; entries replaced or forgotten since are still in it
-	bytes int      // of all entries in queue
-}
-
-// entry keeps the first grants beside the facts, so that a usual token is read
-// from one place in memory.
-type entry struct {
-	until time.Time
+// remembered keeps the first grants beside the facts, so that a usual token is
+// read from one place in memory.
+type remembered struct {
 	facts Facts
 	room  [2]Grant
-	key   Key
 }
 
-func newMemory(limit int) memory { return memory{limit: limit, byKey: make(map[Key]*entry)} }
+// memory is a bounded memory of facts.
+type memory struct{ *bounded.Memory[remembered] }
 
-func (m *memory) get(key Key, now time.Time) *Facts {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if e := m.byKey[key]; e != nil && now.Before(e.until) {
-		return &e.facts
+func newMemory(limit int) memory { return memory{bounded.New[remembered](limit)} }
+
+func (m memory) get(key Key, now time.Time) *Facts {
+	if r := m.Get(key, now); r != nil {
+		return &r.facts
 	}
 	return nil
 }
 
-// put remembers f until the given time. It drops expired entries, then the
-// oldest, until f fits. It returns the facts that get will return.
-func (m *memory) put(key Key, f *Facts, now, until time.Time) *Facts {
-	e := &entry{until: until, facts: *f, key: key}
-	if len(f.Grants) <= len(e.room) {
-		e.facts.Grants = e.room[:copy(e.room[:], f.Grants)]
-	}
-	size := e.facts.Size()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for len(m.queue) > 0 && (m.bytes+size > m.limit || !now.Before(m.queue[0].until)) {
-		m.dropOldest()
-	}
-	m.byKey[key] = e
-	m.queue = append(m.queue, e)
-	m.bytes += size
-	return &e.facts
+// put remembers f until the given time. It returns the facts that get will
+// return.
+func (m memory) put(key Key, f *Facts, now, until time.Time) *Facts {
+	return &m.Put(key, f.Size(), now, until, func(r *remembered) {
+		r.facts = *f
+		if len(f.Grants) <= len(r.room) {
+			r.facts.Grants = r.room[:copy(r.room[:], f.Grants)]
+		}
+	}).facts
 }
 
-// forget leaves the entry in queue.
-func (m *memory) forget(key Key, f *Facts) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.byKey[key]; e != nil && &e.facts == f {
-		delete(m.byKey, key)
-	}
-}
-
-func (m *memory) dropOldest() {
-	old := m.queue[0]
-	m.queue[0], m.queue = nil, m.queue[1:]
-	m.bytes -= old.facts.Size()
-	if m.byKey[old.key] == old {
-		delete(m.byKey, old.key)
+// forget forgets what is under key, if that is still f.
+func (m memory) forget(key Key, f *Facts) {
+	if r := m.Get(key, time.Time{}); r != nil && &r.facts == f {
+		m.Forget(key, r)
 	}
 }
 

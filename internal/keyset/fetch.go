@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,28 +48,30 @@ var (
 
 // view is the state that one verification works with.
 type view struct {
-	keys       []key // never modified; nil if no keys may be used
-	generation int   // counts successful fetches
-	aged       bool  // older than MaxAge
+	keys        []key // never modified; nil if no keys may be used
+	generation  int   // counts successful fetches
+	withdrawals int
+	aged        bool // older than MaxAge
 }
 
 // state is what a Set knows about its keys.
 type state struct {
-	mu         sync.Mutex
-	keys       []key     // of the last successful fetch
-	fetched    time.Time // time of the last successful fetch
-	generation int
-	failure    error     // error of the last fetch, nil if it succeeded
-	retryAt    time.Time // no fetch before then
-	tried      time.Time // start of the last fetch
-	asked      time.Time // start of the last fetch caused by an unknown key
+	mu          sync.Mutex
+	keys        []key     // of the last successful fetch
+	fetched     time.Time // time of the last successful fetch
+	generation  int
+	withdrawals int       // fetches without a key of the fetch before
+	failure     error     // error of the last fetch, nil if it succeeded
+	retryAt     time.Time // no fetch before then
+	tried       time.Time // start of the last fetch
+	asked       time.Time // start of the last fetch caused by an unknown key
 }
 
 func (st *state) view(now time.Time) view {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	age := now.Sub(st.fetched)
-	v := view{generation: st.generation, aged: age > MaxAge}
+	v := view{generation: st.generation, withdrawals: st.withdrawals, aged: age > MaxAge}
 	if age <= StaleLimit {
 		v.keys = st.keys
 	}
@@ -110,8 +113,24 @@ func (st *state) calm(now time.Time) bool {
 func (st *state) succeed(now time.Time, keys []key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if slices.ContainsFunc(st.keys, func(old key) bool { return !slices.ContainsFunc(keys, old.equals) }) {
+		st.withdrawals++
+	}
 	st.keys, st.fetched, st.failure = keys, now, nil
 	st.generation++
+}
+
+// Standing says whether a token that the set has verified before would still be
+// verified. It is so as long as ok is true and withdrawals is the same: no key
+// has left the set since, and the set is not too old. Standing starts a fetch if
+// the keys are due for one, and does not wait.
+func (s *Set) Standing() (withdrawals int, ok bool) {
+	if s.static {
+		return 0, true
+	}
+	v := s.state.view(s.now())
+	s.refreshAged(v)
+	return v.withdrawals, v.keys != nil
 }
 
 // fail keeps the last good set (M2).

@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -30,6 +31,11 @@ type key struct {
 	id     string
 	alg    string // empty: any algorithm that fits the key
 	public any    // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+}
+
+func (k key) equals(other key) bool {
+	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.id == other.id && k.alg == other.alg && public.Equal(other.public)
 }
 
 // document is a JWK Set (RFC 7517 §5). Its entries are decoded one by one, so

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/compact"
 	"example.com/gatehouse/internal/strictjson"
 )
@@ -87,6 +88,49 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	if err := t.claims.check(v.config.Issuer, v.config.Now(), declared); err != nil {
 		return nil, err
 	}
+	return t, nil
+}
+
+const (
+	// maxSeen bounds the memory of accepted access tokens, in bytes: over 50,000
+	// of usual size.
+	maxSeen = 128 << 20
+	// seenOverhead is what a remembered token takes besides its text: its
+	// structs, its claims in parts, and its share of the map and queue.
+	seenOverhead = 700
+)
+
+// AccessMemory remembers the access tokens that were accepted, so that each is
+// verified once. It is for one verifier and one set of rules. It is safe for
+// concurrent use.
+type AccessMemory struct{ kept *bounded.Memory[seenAccess] }
+
+// NewAccessMemory makes an AccessMemory.
+func NewAccessMemory() *AccessMemory { return &AccessMemory{bounded.New[seenAccess](maxSeen)} }
+
+// seenAccess is a token that was accepted, and how many keys had been withdrawn
+// before.
+type seenAccess struct {
+	token       *AccessToken
+	withdrawals int
+}
+
+// AccessOnce is [Verifier.Access] for a caller that remembers what it accepted.
+// A token is verified again if a key of its issuer was withdrawn since.
+func (v *Verifier) AccessOnce(ctx context.Context, raw string, rules *AccessRules, m *AccessMemory) (*AccessToken, error) {
+	if len(raw) > maxToken {
+		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, compact.ErrTooLong, unlike(raw))
+	}
+	now, key := v.config.Now(), bounded.KeyOf(raw)
+	withdrawals, standing := v.config.Keys.Standing() // before the token is verified
+	if s := m.kept.Get(key, now); s != nil && standing && s.withdrawals == withdrawals {
+		return s.token, nil
+	}
+	t, err := v.Access(ctx, raw, rules)
+	if err != nil {
+		return nil, err
+	}
+	m.kept.Put(key, seenOverhead+len(raw), now, t.Expires().Add(ClockSkew), func(s *seenAccess) { *s = seenAccess{t, withdrawals} })
 	return t, nil
 }
 

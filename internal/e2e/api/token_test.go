@@ -323,3 +323,46 @@ func TestByIssuer(t *testing.T) {
 	}()
 	gatehouse.ByIssuer(apis[0], apis[0])
 }
+
+// A key that leaves the set takes its tokens along, also those that were
+// accepted before.
+func TestWithdrawnKeyTakesItsTokensAlong(t *testing.T) {
+	w := newWorld(t)
+	h := newAPI(t, w).RequireToken(world.WhoAmI)
+	old := accessToken(t, w, "ana")
+	if a := send(h, "GET", "/", "Bearer "+old); a.Code != 200 {
+		t.Fatalf("%d %q", a.Code, a.Body)
+	}
+	w.RotateKeys()
+	w.Advance(time.Minute)
+	if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Code != 200 { // fetches the set, which still has the old key
+		t.Fatalf("%d %q", a.Code, a.Body)
+	}
+	if a := send(h, "GET", "/", "Bearer "+old); a.Code != 200 {
+		t.Errorf("a key that is still published: %d", a.Code)
+	}
+	w.RotateKeys()
+	w.Advance(time.Minute)
+	if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Code != 200 {
+		t.Fatalf("%d %q", a.Code, a.Body)
+	}
+	if a := send(h, "GET", "/", "Bearer "+old); a.Code != 401 {
+		t.Errorf("a withdrawn key: %d", a.Code)
+	}
+}
+
+// A token is verified once and judged at each request: it ends when it expires.
+func TestSeenTokenExpires(t *testing.T) {
+	w := newWorld(t)
+	h := newAPI(t, w).RequireToken(world.WhoAmI)
+	raw := accessToken(t, w, "ana")
+	for _, c := range []struct {
+		wait   time.Duration
+		status int
+	}{{0, 200}, {5*time.Minute + 59*time.Second, 200}, {time.Second, 401}} {
+		w.Advance(c.wait)
+		if a := send(h, "GET", "/", "Bearer "+raw); a.Code != c.status {
+			t.Errorf("after %v more: %d, want %d", c.wait, a.Code, c.status)
+		}
+	}
+}

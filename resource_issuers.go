@@ -13,27 +13,6 @@ import (
 	"example.com/gatehouse/internal/uncached"
 )
 
-// OptionalToken serves next also to requests without an access token. There is
-// then no identity on the context. A token that is no good, or that does not
-// meet the requirements, is refused as by RequireToken. OptionalToken panics if
-// next is nil.
-func (rs *ResourceServer) OptionalToken(next http.Handler) http.Handler {
-	wire("OptionalToken", rs.checkMade())
-	return protect("OptionalToken", optionalToken{rs})(next)
-}
-
-// optionalToken is a guard that also lets a request without a token pass.
-type optionalToken struct{ *ResourceServer }
-
-// Check implements Guard.
-func (o optionalToken) Check(r *http.Request) (*Identity, error) {
-	id, err := o.ResourceServer.Check(r)
-	if ErrorCode(err) == errTokenRequired.code {
-		return nil, nil
-	}
-	return id, err
-}
-
 // ByIssuer returns a guard for an API whose access tokens come from several
 // issuers. The iss of a token, which nobody has verified yet, chooses one of
 // apis, and that one judges the token. A token of any other issuer is refused,
