@@ -87,6 +87,8 @@ func (rp *RelyingParty) checkRequirement(q Requirement) error {
 	switch {
 	case q.met == nil && !q.step.grant:
 		return errors.New("the Requirement is the zero value, which requires nothing")
+	case q.fresh:
+		return errors.New("NotRevoked is for access tokens; a session ends with Sessions.Revoke")
 	case q.step.grant && rp.config.OwnerGrants == nil:
 		return errors.New("OwnerGrant needs RelyingPartyConfig.OwnerGrants")
 	}

@@ -21,6 +21,9 @@ type Requirement struct {
 	name string
 	met  func(r *http.Request, id *Identity, now time.Time) (bool, error)
 	step stepUp
+	// fresh means that the authorization server is asked about the access token
+	// at each request.
+	fresh bool
 }
 
 // stepUp is what a sign-in must ask for to meet a requirement.

@@ -36,12 +36,13 @@ type resourceServer struct {
 	ids      ResourceIDs
 	lists    bool // ids is our own memory, which is refilled by listing
 	onError  func(http.ResponseWriter, *http.Request, *Error)
-	allowed  []string // protocols that requests may be upgraded to
-	facts    *introspection.Cache
-	budget   time.Duration // of one request
-	tickets  int           // calls for tickets and registrations at a time
-	tokens   int           // introspections at a time of tokens never seen active
-	byPAT    atomic.Bool   // introspection requires the protection API token instead of client authentication
+	allowed  []string             // protocols that requests may be upgraded to
+	facts    *introspection.Cache // about requesting party tokens
+	opaque   *introspection.Cache // about access tokens that are not JWTs
+	budget   time.Duration        // of one request
+	tickets  int                  // calls for tickets and registrations at a time
+	tokens   int                  // introspections at a time of tokens never seen active
+	byPAT    atomic.Bool          // introspection requires the protection API token instead of client authentication
 	registry registry
 }
 
@@ -76,7 +77,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true
 	}
-	rs.facts = introspection.NewCache(c.CacheTTL, p.now)
+	rs.facts, rs.opaque = introspection.NewCache(c.CacheTTL, p.now), introspection.NewCache(c.CacheTTL, p.now)
 	if c.InsecureAnyAudience {
 		p.emit(context.Background(), Event{
 			Name: EventInsecureOption, Code: "insecure_any_audience",
@@ -110,7 +111,7 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	if rs.checkMade() != nil {
 		return nil // it has started nothing
 	}
-	errs := []error{rs.facts.Wait(ctx), rs.registry.shut(ctx)}
+	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.registry.shut(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))

@@ -64,13 +64,15 @@ func (o optionalToken) Check(r *http.Request) (*Identity, error) {
 func (rs *ResourceServer) With(requirements ...Requirement) *ResourceServer {
 	wire("With", rs.checkMade())
 	for _, q := range requirements {
-		wire("With", checkTokenRequirement(q))
+		wire("With", rs.checkRequirement(q))
 	}
 	return &ResourceServer{rs.resourceServer, append(slices.Clip(slices.Clone(rs.need)), requirements...)}
 }
 
-func checkTokenRequirement(q Requirement) error {
+func (rs *ResourceServer) checkRequirement(q Requirement) error {
 	switch {
+	case q.fresh && rs.client.ID == "":
+		return errors.New("NotRevoked needs ResourceServerConfig.Client, which asks the authorization server")
 	case q.step.grant:
 		return errors.New("OwnerGrant is for pages: it sends a person to the authorization server")
 	case q.met == nil:
@@ -117,9 +119,17 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	if !ok {
 		return nil, errTokenRequired.because(nil)
 	}
+	if rs.client.ID != "" && !token.IsJWT(raw) {
+		return rs.askAboutAccess(r.Context(), raw)
+	}
 	t, err := rs.provider.tokens.AccessOnce(r.Context(), raw, &rs.rules, rs.seen)
 	if err != nil {
 		return nil, accessFailure(err)
+	}
+	if rs.fresh() {
+		if _, err := rs.askNow(r.Context(), raw); err != nil {
+			return nil, about(t.Subject(), err)
+		}
 	}
 	return &Identity{
 		Issuer: rs.provider.issuer, Subject: t.Subject(), ClientID: t.Client(), Via: ViaToken, AuthTime: t.AuthTime(),

@@ -33,15 +33,9 @@ const (
 // errIntrospection, errBusy or errOwnerGrantMissing, or a mistake that somebody
 // has to mend.
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
-	timeout := rs.budget - min(introspectionEarly, rs.budget/10)
+	timeout := rs.introspectionTime()
 	ask := func(ctx context.Context) (*introspection.Facts, error) {
-		if !rs.facts.WasActive(key) { // anybody can make up a token
-			if !rs.provider.tokenCalls.Try(rs.tokens) {
-				return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
-			}
-			defer rs.provider.tokenCalls.Leave()
-		}
-		return rs.introspect(ctx, token, owner)
+		return rs.inPlace(rs.facts.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, token, owner, forUMA) })
 	}
 	var f *introspection.Facts
 	var err error
@@ -54,6 +48,23 @@ func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, to
 		return nil, unanswered(err)
 	}
 	return f, nil
+}
+
+// introspectionTime is how long an introspection may take.
+func (rs *ResourceServer) introspectionTime() time.Duration {
+	return rs.budget - min(introspectionEarly, rs.budget/10)
+}
+
+// inPlace takes a place for the look-up of a token that was never seen active,
+// because anybody can make up a token.
+func (rs *ResourceServer) inPlace(known bool, look func() (*introspection.Facts, error)) (*introspection.Facts, error) {
+	if !known {
+		if !rs.provider.tokenCalls.Try(rs.tokens) {
+			return nil, errBusy.after(0, fmt.Errorf("%d unknown tokens are being looked up, as many as may be", rs.tokens))
+		}
+		defer rs.provider.tokenCalls.Leave()
+	}
+	return look()
 }
 
 // unanswered returns the error of an introspection that did not say anything
@@ -91,7 +102,13 @@ func (rs *ResourceServer) factsKey(token, owner string) introspection.Key {
 	return introspection.KeyOf(token, owner)
 }
 
-func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (*introspection.Facts, error) {
+// What the answer about a token is for.
+const (
+	forUMA    = true
+	forAccess = false
+)
+
+func (rs *ResourceServer) introspect(ctx context.Context, token, owner string, uma bool) (*introspection.Facts, error) {
 	md, err := rs.provider.umaMetadataWith(ctx, func(md *Metadata) string { return md.IntrospectionEndpoint })
 	if err != nil {
 		return nil, err
@@ -101,7 +118,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string) (
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if rs.provider.isKeycloak(md) {
+	if uma && rs.provider.isKeycloak(md) {
 		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)

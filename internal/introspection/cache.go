@@ -22,6 +22,8 @@ const (
 	// factsOverhead is what an entry takes besides its strings and grants: its
 	// structs, and its share of the map and queue.
 	factsOverhead = 400
+	// scopeSize is what a scope or an audience takes. Equal ones share their text.
+	scopeSize = 16
 	// grantSize is what a grant takes besides the name of its resource.
 	grantSize = 48
 	// inactiveTTL is how long a refused token is remembered, to slow a client
@@ -254,6 +256,9 @@ func (f *Facts) Size() int {
 	n := factsOverhead + len(f.Subject) + len(f.Claims) + cap(f.Grants)*grantSize
 	for i := range f.Grants {
 		n += len(f.Grants[i].Resource)
+	}
+	if f.Access != nil {
+		n += (len(f.Access.Scopes) + len(f.Access.Audience)) * scopeSize
 	}
 	return n
 }

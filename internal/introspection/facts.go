@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -32,6 +33,17 @@ type Facts struct {
 	// token is another issuer's or not meant for us, Claims is what the answer
 	// says instead, shortened. If a time is bad, it is the name of its member.
 	Claims json.RawMessage
+	// Access is what an ordinary access token says. It is nil for a requesting
+	// party token, which has permissions instead.
+	Access *Access
+}
+
+// Access is what the server said about an ordinary access token.
+type Access struct {
+	Scopes   []string
+	AuthTime Seconds // when the person authenticated, 0 if the server does not say
+	Audience []string
+	Bound    bool // the token is bound to a key of its client (RFC 7800 §3.1)
 }
 
 // Reason says why a token counts as inactive.
@@ -112,7 +124,11 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	}
 	f.Active = true
 	f.Subject, f.ClientID = strictjson.String(members["sub"]), common(strictjson.String(members["client_id"]))
-	f.readPermissions(members["permissions"])
+	if missing(members["permissions"]) {
+		f.Access = readAccess(members)
+	} else {
+		f.readPermissions(members["permissions"])
+	}
 	delete(members, "permissions") // they name other resources of the same owner
 	delete(members, "active")
 	claims, err := json.Marshal(members)
@@ -121,6 +137,22 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	}
 	f.Claims = claims
 	return f, nil
+}
+
+func readAccess(members map[string]json.RawMessage) *Access {
+	a := &Access{Bound: !missing(members["cnf"])}
+	for _, name := range strictjson.Strings(members["aud"]) {
+		a.Audience = append(a.Audience, common(name))
+	}
+	for scope := range strings.SplitSeq(strictjson.String(members["scope"]), " ") { // RFC 7662 §2.2
+		if scope != "" {
+			a.Scopes = append(a.Scopes, common(scope))
+		}
+	}
+	if t, ok := readTime(members["auth_time"], 0); ok {
+		a.AuthTime = t
+	}
+	return a
 }
 
 // refuse returns f with the reason why it is not active, and what the answer

@@ -27,6 +27,19 @@ func (f *Facts) Why(now Seconds) string {
 	return "the token has no permissions: it is an ordinary access token"
 }
 
+// Opens reports whether the token is an access token that is good now.
+func (f *Facts) Opens(now Seconds) bool {
+	return f.Active && f.Access != nil && f.Starts <= now && now < f.Expires
+}
+
+// WhyShut says why the token is no access token that is good now, for the log.
+func (f *Facts) WhyShut(now Seconds) string {
+	if f.Active && f.Access == nil {
+		return "kind: it is a requesting party token"
+	}
+	return f.Why(now)
+}
+
 // WhyNot says why the token does not give scope on the resource now.
 func (f *Facts) WhyNot(resource, scope string, now Seconds) string {
 	why := "missing"

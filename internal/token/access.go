@@ -308,6 +308,10 @@ func (c *accessClaims) checkTimes(now time.Time) error {
 	return nil
 }
 
+// IsJWT reports whether an access token has the form of a signed JWT. If not,
+// only its issuer can read it.
+func IsJWT(raw string) bool { return compact.Check(raw, maxToken) == nil }
+
 // UnverifiedIssuer returns the iss of a token that nobody has verified, or "" if
 // it cannot be read. It may only choose who verifies the token: that one
 // compares iss again.

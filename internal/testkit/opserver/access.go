@@ -25,6 +25,14 @@ func (s *Server) SetAccessTokens(o AccessTokenOptions) error {
 	return nil
 }
 
+// audienceOf returns the aud of access tokens from a grant. The lock is held.
+func (s *Server) audienceOf(g *grant) []string {
+	if len(g.resources) > 0 {
+		return g.resources
+	}
+	return s.st.access.Audience
+}
+
 // newAccess returns a new access token. The lock is held.
 func (s *Server) newAccess(g *grant, t *token) string {
 	o := s.st.access
@@ -39,10 +47,8 @@ func (s *Server) newAccess(g *grant, t *token) string {
 	if g.user != nil {
 		claims["sub"] = g.user.subject
 	}
-	if aud := g.resources; len(aud) > 0 {
+	if aud := s.audienceOf(g); len(aud) > 0 {
 		claims["aud"] = aud
-	} else if len(o.Audience) > 0 {
-		claims["aud"] = o.Audience
 	}
 	if !g.authTime.IsZero() { // RFC 9068 §2.2.1
 		claims["auth_time"], claims["acr"] = g.authTime.Unix(), g.acr

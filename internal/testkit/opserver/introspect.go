@@ -66,6 +66,12 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 	}
 	if t.rights == nil {
 		body["scope"] = strings.Join(t.scope, " ")
+		if aud := s.audienceOf(t.grant); len(aud) > 0 {
+			body["aud"] = aud
+		}
+		if !t.grant.authTime.IsZero() {
+			body["auth_time"], body["acr"] = t.grant.authTime.Unix(), t.grant.acr
+		}
 		return body
 	}
 	// Federated Authorization §5.1.1: permissions, and no scope.

@@ -1,0 +1,180 @@
+package api_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// newOpaque is a provider whose access tokens only it can read, and an API that
+// may ask about them.
+func newOpaque(t *testing.T, change ...func(*gatehouse.ResourceServerConfig)) (*world.World, *gatehouse.ResourceServer) {
+	t.Helper()
+	w := newWorld(t)
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{Audience: []string{audience}}))
+	w.Must(w.AddClient(opserver.Client{ID: "api", Secret: "api-secret-1234567"}))
+	change = append([]func(*gatehouse.ResourceServerConfig){func(c *gatehouse.ResourceServerConfig) {
+		c.Client = gatehouse.Client{ID: "api", Secret: gatehouse.NewSecret("api-secret-1234567")}
+	}}, change...)
+	return w, newAPI(t, w, change...)
+}
+
+func introspections(w *world.World) int { return len(w.CallsTo("introspection_endpoint")) }
+
+// onIntrospection answers every introspection.
+func onIntrospection(w *world.World, status int, body string) {
+	w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(w.Endpoint("introspection_endpoint"), r.URL.Path) {
+			return next(r), nil
+		}
+		return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	})
+}
+
+func TestOpaqueToken(t *testing.T) {
+	w, api := newOpaque(t)
+	h := api.With(gatehouse.Scopes("notes:read")).RequireToken(world.WhoAmI)
+	raw := accessToken(t, w, "ana", "notes:read", "notes:write")
+	for range 3 {
+		if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 || a.Body.String() != "served ana-1 by token" {
+			t.Fatalf("%d %q", a.Code, a.Body)
+		}
+	}
+	if n := introspections(w); n != 1 {
+		t.Errorf("%d introspections, want one", n)
+	}
+	if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Code != 403 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="insufficient_scope", scope="notes:read"` {
+		t.Errorf("without a scope: %d %v", a.Code, a.Header())
+	}
+	w.Advance(11 * time.Second)
+	if send(h, "GET", "/", "Bearer "+raw); introspections(w) != 3 {
+		t.Errorf("%d introspections after CacheTTL", introspections(w))
+	}
+}
+
+// What the server does not call active for this API is no good, and the log says
+// why.
+func TestOpaqueTokenRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		want   string // in the cause; "" if the token is good
+	}{
+		"good":                    {`{"active":true,"aud":"https://api.test","sub":"u1"}`, ""},
+		"one audience of several": {`{"active":true,"aud":["other","https://api.test"]}`, ""},
+		"IN1: inactive":           {`{"active":false}`, "not active"},
+		"IN1: active is missing":  {`{}`, "not active"},
+		"IN1: active is a text":   {`{"active":"true","aud":"https://api.test"}`, "not active"},
+		"IN1: active is a number": {`{"active":1,"aud":"https://api.test"}`, "not active"},
+		"IN1: expired":            {`{"active":true,"aud":"https://api.test","exp":1777636799}`, "expired"},
+		"another issuer":          {`{"active":true,"aud":"https://api.test","iss":"https://evil.test"}`, "another issuer"},
+		"no audience":             {`{"active":true}`, "audience"},
+		"another audience":        {`{"active":true,"aud":"https://other.test"}`, "audience"},
+		"our client as audience":  {`{"active":true,"aud":"api"}`, "audience"},
+		"permission token":        {`{"active":true,"aud":"https://api.test","permissions":[]}`, "requesting party token"},
+		"bound to a key":          {`{"active":true,"aud":"https://api.test","cnf":{"jkt":"x"}}`, "bound"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, api := newOpaque(t)
+			onIntrospection(w, http.StatusOK, c.answer)
+			a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque-token")
+			if c.want == "" {
+				if a.Code != 200 {
+					t.Errorf("%d %q", a.Code, a.Body)
+				}
+				return
+			}
+			events := w.Events()
+			last := events[len(events)-1]
+			if a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"` || !strings.Contains(fmt.Sprint(last.Err), c.want) {
+				t.Errorf("%d %v, %v; want %q", a.Code, a.Header(), last.Err, c.want)
+			}
+		})
+	}
+}
+
+// IN2, IN8: a server that is away or answers nonsense says nothing about a token.
+func TestIN2_OpaqueTokenWithoutAnAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+	}{
+		"down":       {500, ``},
+		"page":       {200, `<html>`},
+		"our secret": {401, `{"error":"invalid_client"}`},
+		"2 MiB":      {200, `{"active":true,"x":"` + strings.Repeat("a", 2<<20) + `"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, api := newOpaque(t)
+			onIntrospection(w, c.status, c.body)
+			a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque-token")
+			if a.Code != 503 || a.Header().Get("WWW-Authenticate") != "" || (a.Header().Get("Retry-After") == "") != (c.status == 401) {
+				t.Errorf("%d %v", a.Code, a.Header())
+			}
+		})
+	}
+}
+
+// NotRevoked asks at each request. It counts no answer to a question that was
+// asked before.
+func TestNotRevoked(t *testing.T) {
+	for _, jwt := range []bool{false, true} {
+		t.Run(fmt.Sprintf("JWT %v", jwt), func(t *testing.T) {
+			w, api := newOpaque(t)
+			w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: jwt, Algorithm: "ES256", Audience: []string{audience}}))
+			h := api.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI)
+			raw := accessToken(t, w, "ana")
+			for i := range 3 {
+				if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 || introspections(w) != i+1 {
+					t.Fatalf("%d %q, %d introspections", a.Code, a.Body, introspections(w))
+				}
+			}
+			w.RevokeGrants("ana")
+			if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 401 {
+				t.Errorf("after it was revoked: %d %q", a.Code, a.Body)
+			}
+		})
+	}
+	w, api := newOpaque(t)
+	for what, wire := range map[string]func(){
+		"With: NotRevoked needs ResourceServerConfig.Client, which asks the authorization server": func() { newAPI(t, w).With(gatehouse.NotRevoked()) },
+		"With: NotRevoked is for access tokens; a session ends with Sessions.Revoke":              func() { world.NewSite(t).Replicas[0].Login.With(gatehouse.NotRevoked()) },
+		"With: the Requirement is the zero value, which requires nothing":                         func() { api.With(gatehouse.Requirement{}) },
+		"With: OwnerGrant is for pages: it sends a person to the authorization server":            func() { api.With(gatehouse.OwnerGrant()) },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); got != "gatehouse: "+what {
+					t.Errorf("panic %q, want %q", got, what)
+				}
+			}()
+			wire()
+		}()
+	}
+}
+
+// Sixty-four requests with one token make one call.
+func TestOpaqueTokenAskedOnce(t *testing.T) {
+	w, api := newOpaque(t)
+	h := api.RequireToken(world.WhoAmI)
+	raw := accessToken(t, w, "ana")
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 {
+				t.Errorf("%d %q", a.Code, a.Body)
+			}
+		})
+	}
+	all.Wait()
+	if n := introspections(w); n != 1 {
+		t.Errorf("%d introspections, want one", n)
+	}
+}
