@@ -92,6 +92,8 @@ func (id *Identity) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case id.session != nil:
 		id.session.party.Refuse(w, r, err)
+	case id.Via == ViaToken && id.api != nil:
+		id.api.Refuse(w, r, err)
 	case id.api != nil:
 		(&umaGuard{rs: id.api}).Refuse(w, r, err)
 	default:

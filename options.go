@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
 
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/memstore"
@@ -204,6 +205,9 @@ type RelyingPartyConfig struct {
 	// SkipUserInfo turns off the user info request at sign-in and after a
 	// refresh. The claims are then only those of the ID Token.
 	SkipUserInfo bool
+	// RoleClaim is the path to the claim with the roles that Role requires, as in
+	// ResourceServerConfig.
+	RoleClaim []string
 	// SessionProtocolClaims makes SessionHandler tell a script the protocol
 	// claims as well ("nonce", "sid", "at_hash", "acr" and others that are about
 	// the sign-in). Otherwise it leaves them out.
@@ -257,6 +261,10 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
 	}
 	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
+	if slices.Contains(c.RoleClaim, "") {
+		wrong.add("RoleClaim", "it has an empty name")
+	}
+	c.RoleClaim = slices.Clone(c.RoleClaim)
 	if redirect != nil { // what the browser calls this site (RFC 6454 §6.1)
 		if err := cross.AddTrustedOrigin(outbound.Origin(redirect)); err != nil {
 			wrong.add("RedirectURL", "%w", err)
@@ -397,6 +405,16 @@ type ResourceServerConfig struct {
 	// a token is refused if a claim shows that it is another kind of token, such
 	// as an ID Token.
 	TokenTypes []string
+	// Schemes are schemes of the Authorization header that are accepted besides
+	// "Bearer", in any case, such as "token" for clients of itsyou.online.
+	Schemes []string
+	// TokenHeader is another header that holds the access token alone, set by a
+	// proxy in front that has removed what clients send there. Authorization is
+	// then ignored. "" means Authorization.
+	TokenHeader string
+	// RoleClaim is the path to the claim with the roles that Role requires, such
+	// as "realm_access", "roles" at Keycloak. nil means "roles".
+	RoleClaim []string
 	// ScopeClaim is the claim with the scopes of an access token, a text with
 	// spaces or a list. "" means "scope", or "scp" in a token without it.
 	ScopeClaim string
@@ -515,6 +533,20 @@ func (w *problems) tokens(c *ResourceServerConfig) {
 		if name == "" {
 			w.add(fmt.Sprintf("SubjectClaims[%d]", i), "empty")
 		}
+	}
+	for i, scheme := range c.Schemes {
+		if !bearer.IsScheme(scheme) || strings.EqualFold(scheme, "Basic") || strings.EqualFold(scheme, "DPoP") {
+			w.add(fmt.Sprintf("Schemes[%d]", i), "%q cannot be the scheme of an access token", clip(scheme))
+		}
+	}
+	if c.TokenHeader != "" && (!headerName(c.TokenHeader) || strings.EqualFold(c.TokenHeader, "Authorization")) {
+		w.add("TokenHeader", "%q is not the name of another header", clip(c.TokenHeader))
+	}
+	if c.TokenHeader != "" && len(c.Schemes) > 0 {
+		w.add("Schemes", "set, but TokenHeader holds the token alone")
+	}
+	if slices.Contains(c.RoleClaim, "") {
+		w.add("RoleClaim", "it has an empty name")
 	}
 	for i, typ := range c.TokenTypes {
 		if typ != "" && !strings.EqualFold(typ, "JWT") {

@@ -131,6 +131,50 @@ func claimAt(caller, name string, path []string, values []any) Requirement {
 	}
 }
 
+// Role requires one of the roles. They are in the claim that RoleClaim of
+// ResourceServerConfig or RelyingPartyConfig names, a list or one text. Role
+// panics without roles, and if one is empty.
+func Role(roles ...string) Requirement {
+	if len(roles) == 0 {
+		wire("Role", errors.New("there are none, so everybody would do"))
+	}
+	wanted := make([]any, 0, len(roles))
+	for _, role := range roles {
+		if role == "" {
+			wire("Role", errors.New("a role is empty"))
+		}
+		w, err := jsonvalue.Of(role)
+		wire("Role", err)
+		wanted = append(wanted, w)
+	}
+	return Requirement{
+		name: "role",
+		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
+			raw := id.claim(id.rolePath())
+			return raw != nil && !token.IsNull(raw) && jsonvalue.Any(raw, wanted), nil
+		},
+	}
+}
+
+// rolePath returns the path to the roles of an identity, as its guard is
+// configured.
+func (id *Identity) rolePath() []string {
+	switch {
+	case id.api != nil:
+		return id.api.roles
+	case id.session != nil:
+		return rolePath(id.session.party.config.RoleClaim)
+	}
+	return rolePath(nil)
+}
+
+func rolePath(configured []string) []string {
+	if len(configured) == 0 {
+		return []string{"roles"}
+	}
+	return slices.Clone(configured)
+}
+
 // RequirementFunc requires f to return true. The name appears in the log. If f
 // returns an *Error, that is the answer. Any other error is answered with 503.
 // RequirementFunc panics if f is nil.

@@ -45,7 +45,7 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string) (*Iden
 		within, cancel := context.WithTimeout(ctx, rs.budget)
 		defer cancel()
 		f, err = rs.opaque.Get(within, key, rs.introspectionTime(), func(ctx context.Context) (*introspection.Facts, error) {
-			return rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, raw, "", forAccess) })
+			return rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, raw, "", hintAccess) })
 		})
 		if err != nil {
 			return nil, unanswered(err)
@@ -59,7 +59,7 @@ func (rs *ResourceServer) askNow(ctx context.Context, raw string) (*Identity, er
 	ctx, cancel := context.WithTimeout(ctx, rs.introspectionTime())
 	defer cancel()
 	f, err := rs.inPlace(rs.opaque.WasActive(introspection.KeyOf(raw, "")), func() (*introspection.Facts, error) {
-		return rs.introspect(ctx, raw, "", forAccess)
+		return rs.introspect(ctx, raw, "", hintAccess)
 	})
 	if err != nil {
 		return nil, unanswered(err)

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/token"
@@ -31,6 +33,9 @@ type resourceServer struct {
 	audience []string // accepted values of aud in an introspection answer, including the client's id
 	rules    token.AccessRules
 	seen     *token.AccessMemory
+	source   bearer.Source
+	roles    []string // the path to the roles
+	resource *url.URL // the address of the API, nil without one
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
@@ -62,16 +67,19 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 			Audience: c.Audience, AnyAudience: c.InsecureAnyAudience, Types: c.TokenTypes,
 			Subjects: c.SubjectClaims, Scopes: c.ScopeClaim,
 		},
-		seen:    token.NewAccessMemory(),
-		realm:   c.Realm,
-		pats:    c.PAT,
-		ids:     c.ResourceIDs,
-		lists:   lists,
-		onError: c.ErrorHandler,
-		budget:  c.RequestBudget,
-		tickets: c.MaxTicketCalls,
-		tokens:  c.MaxTokenCalls,
-		allowed: c.AllowUpgrades,
+		seen:     token.NewAccessMemory(),
+		source:   bearer.Source{Header: http.CanonicalHeaderKey(c.TokenHeader), Schemes: slices.Clone(c.Schemes)},
+		roles:    rolePath(c.RoleClaim),
+		resource: resourceOf(c.Audience),
+		realm:    c.Realm,
+		pats:     c.PAT,
+		ids:      c.ResourceIDs,
+		lists:    lists,
+		onError:  c.ErrorHandler,
+		budget:   c.RequestBudget,
+		tickets:  c.MaxTicketCalls,
+		tokens:   c.MaxTokenCalls,
+		allowed:  c.AllowUpgrades,
 	}
 	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {

@@ -109,7 +109,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	if len(rs.rules.Audience) == 0 && !rs.rules.AnyAudience {
 		return nil, errInternal.because(errors.New("RequireToken needs ResourceServerConfig.Audience"))
 	}
-	raw, ok, err := bearer.Unchecked(r.Header)
+	raw, ok, err := rs.source.Unchecked(r.Header)
 	if err == nil && ok && !bearer.Valid(raw) {
 		err = bearer.ErrMalformed
 	}
@@ -206,6 +206,9 @@ func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err err
 	uncached.Vary(w.Header(), "Authorization")
 	e := asError(err, errInternal).answered()
 	if params := rs.challengeOf(e); params != nil {
+		if address := metadataAddress(rs.resource); address != "" { // RFC 9728 §5.1
+			params = append(params, "resource_metadata", address)
+		}
 		header, ferr := challenge.Format("Bearer", append([]string{"realm", rs.realm}, params...)...)
 		if ferr != nil { // a scope that no header can carry is refused when it is wired
 			e = errInternal.because(ferr).answered()

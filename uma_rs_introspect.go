@@ -35,7 +35,7 @@ const (
 func (rs *ResourceServer) factsOf(ctx context.Context, key introspection.Key, token, owner string) (*introspection.Facts, error) {
 	timeout := rs.introspectionTime()
 	ask := func(ctx context.Context) (*introspection.Facts, error) {
-		return rs.inPlace(rs.facts.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, token, owner, forUMA) })
+		return rs.inPlace(rs.facts.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, token, owner, hintRPT) })
 	}
 	var f *introspection.Facts
 	var err error
@@ -102,13 +102,13 @@ func (rs *ResourceServer) factsKey(token, owner string) introspection.Key {
 	return introspection.KeyOf(token, owner)
 }
 
-// What the answer about a token is for.
+// The kinds of tokens that are introspected (RFC 7662 §2.1, K17).
 const (
-	forUMA    = true
-	forAccess = false
+	hintAccess = "access_token"
+	hintRPT    = "requesting_party_token"
 )
 
-func (rs *ResourceServer) introspect(ctx context.Context, token, owner string, uma bool) (*introspection.Facts, error) {
+func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint string) (*introspection.Facts, error) {
 	md, err := rs.provider.umaMetadataWith(ctx, func(md *Metadata) string { return md.IntrospectionEndpoint })
 	if err != nil {
 		return nil, err
@@ -117,9 +117,9 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner string, u
 		return nil, errMetadataInvalid.because(rs.provider.lacks(memberIntrospection))
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
-	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	if uma && rs.provider.isKeycloak(md) {
-		form.Set("token_type_hint", "requesting_party_token") // makes Keycloak answer in the UMA form (K17)
+	form := url.Values{"token": {token}, "token_type_hint": {hintAccess}}
+	if hint == hintRPT && rs.provider.isKeycloak(md) {
+		form.Set("token_type_hint", hintRPT) // makes Keycloak answer in the UMA form (K17)
 	}
 	a, err := rs.askAbout(ctx, md, form, owner)
 	if errors.Is(err, outbound.ErrTooLarge) {

@@ -4,6 +4,7 @@ package bearer
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,50 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 		return "", false, ErrMalformed
 	}
 	return token, true, nil
+}
+
+// A Source says where an API looks for the token of a request. The zero value is
+// the Authorization header with the scheme Bearer.
+type Source struct {
+	// Header is another header that holds the token alone, "" for
+	// Authorization.
+	Header string
+	// Schemes are accepted besides Bearer, in lower case.
+	Schemes []string
+}
+
+// Unchecked is [Unchecked] for a source. A header of its own has one value, the
+// token; Authorization is then ignored.
+func (s *Source) Unchecked(h http.Header) (token string, ok bool, err error) {
+	if s.Header != "" {
+		switch values := h[s.Header]; {
+		case len(values) == 0:
+			return "", false, nil
+		case len(values) > 1 || values[0] == "" || len(values[0]) > MaxToken:
+			return "", false, ErrMalformed
+		default:
+			return values[0], true, nil
+		}
+	}
+	token, ok, err = Unchecked(h)
+	if ok || err != nil || len(s.Schemes) == 0 || len(h["Authorization"]) == 0 {
+		return token, ok, err
+	}
+	scheme, rest := cutScheme(h["Authorization"][0])
+	if !slices.ContainsFunc(s.Schemes, func(own string) bool { return strings.EqualFold(own, scheme) }) {
+		return "", false, nil
+	}
+	if token = strings.TrimLeft(rest, " "); len(token) == len(rest) || len(token) > MaxToken {
+		return "", false, ErrMalformed
+	}
+	return token, true, nil
+}
+
+// IsScheme reports whether s can be the scheme of an Authorization header (RFC
+// 9110 §11.1).
+func IsScheme(s string) bool {
+	scheme, rest := cutScheme(s)
+	return scheme != "" && rest == ""
 }
 
 // cutScheme cuts after the leading token characters. Whatever follows "Bearer",

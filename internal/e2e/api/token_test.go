@@ -18,6 +18,9 @@ import (
 
 const audience = "https://api.test"
 
+// metadata is the parameter that ends every challenge of the API.
+const metadata = `, resource_metadata="https://api.test/.well-known/oauth-protected-resource"`
+
 var shop = gatehouse.Client{ID: "shop", Secret: gatehouse.NewSecret("shop-secret-1234")}
 
 // newWorld is a provider whose access tokens are JWTs for the API, and its
@@ -131,7 +134,7 @@ func TestRequireTokenAnswers(t *testing.T) {
 			if a.Code != c.status || served != (c.status == 200) {
 				t.Errorf("%d %q, served %v; want %d", a.Code, a.Body, served, c.status)
 			}
-			want := []string{`Bearer realm="api.test"` + c.challenge}
+			want := []string{`Bearer realm="api.test"` + c.challenge + metadata}
 			if c.status == 200 || c.challenge == "-" {
 				want = nil
 			}
@@ -202,7 +205,7 @@ func TestRequireTokenRefusesIDTokens(t *testing.T) {
 	h := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
 		c.Client, c.TokenTypes = shop, []string{"JWT", ""}
 	}).RequireToken(world.WhoAmI)
-	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"` {
+	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"`+metadata {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
 }
@@ -260,7 +263,7 @@ func TestEitherPageOrToken(t *testing.T) {
 	if a := send(h, "GET", "/notes", "Bearer "+accessToken(t, s.World, "ana")); a.Body.String() != "served ana-1 by token" {
 		t.Errorf("%d %q", a.Code, a.Body)
 	}
-	if a := send(h, "GET", "/notes"); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test"` {
+	if a := send(h, "GET", "/notes"); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test"`+metadata {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
 }
@@ -305,7 +308,11 @@ func TestByIssuer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := send(h, "GET", "/", c.authorization...)
-			if a.Code != c.status || a.Header().Get("WWW-Authenticate") != c.challenge {
+			want := ""
+			if c.challenge != "" {
+				want = c.challenge + metadata
+			}
+			if a.Code != c.status || a.Header().Get("WWW-Authenticate") != want {
 				t.Errorf("%d %v", a.Code, a.Header())
 			}
 		})

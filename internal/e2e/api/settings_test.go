@@ -1,0 +1,192 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
+)
+
+// The header of a signing proxy holds the token alone, and Authorization counts
+// no more. A scheme of its own stands beside Bearer.
+func TestWhereTheTokenIs(t *testing.T) {
+	w := newWorld(t)
+	raw := accessToken(t, w, "ana")
+	proxied := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.TokenHeader = "x-access-token" }).RequireToken(world.WhoAmI)
+	token := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Schemes = []string{"token"} }).RequireToken(world.WhoAmI)
+	plain := newAPI(t, w).RequireToken(world.WhoAmI)
+	for name, c := range map[string]struct {
+		h      http.Handler
+		header http.Header
+		status int
+	}{
+		"proxy's header":             {proxied, http.Header{"X-Access-Token": {raw}}, 200},
+		"proxy's header, with Basic": {proxied, http.Header{"X-Access-Token": {raw}, "Authorization": {"Basic YTpi"}}, 200},
+		"proxy's header missing":     {proxied, http.Header{"Authorization": {"Bearer " + raw}}, 401},
+		"proxy's header twice":       {proxied, http.Header{"X-Access-Token": {raw, raw}}, 400},
+		"proxy's header empty":       {proxied, http.Header{"X-Access-Token": {""}}, 400},
+		"with a scheme":              {proxied, http.Header{"X-Access-Token": {"Bearer " + raw}}, 400},
+		"another header":             {plain, http.Header{"X-Access-Token": {raw}}, 401},
+		"token":                      {token, http.Header{"Authorization": {"token " + raw}}, 200},
+		"Token":                      {token, http.Header{"Authorization": {"Token " + raw}}, 200},
+		"Bearer beside it":           {token, http.Header{"Authorization": {"Bearer " + raw}}, 200},
+		"token alone":                {token, http.Header{"Authorization": {"token"}}, 400},
+		"token twice":                {token, http.Header{"Authorization": {"token " + raw, "token " + raw}}, 400},
+		"token, not set":             {plain, http.Header{"Authorization": {"token " + raw}}, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header = c.header
+			a := httptest.NewRecorder()
+			if c.h.ServeHTTP(a, r); a.Code != c.status {
+				t.Errorf("%d %q, want %d", a.Code, a.Body, c.status)
+			}
+		})
+	}
+}
+
+func TestRole(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims map[string]any
+		path   []string
+		status int
+	}{
+		"list":            {map[string]any{"roles": []string{"user", "admin"}}, nil, 200},
+		"text":            {map[string]any{"roles": "admin"}, nil, 200},
+		"other case":      {map[string]any{"roles": "Admin"}, nil, 403},
+		"words":           {map[string]any{"roles": "user admin"}, nil, 403},
+		"none":            {map[string]any{}, nil, 403},
+		"null":            {map[string]any{"roles": nil}, nil, 403},
+		"at a path":       {map[string]any{"realm_access": map[string]any{"roles": []string{"admin"}}}, []string{"realm_access", "roles"}, 200},
+		"beside the path": {map[string]any{"roles": []string{"admin"}}, []string{"realm_access", "roles"}, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			onIntrospection(w, http.StatusOK, introspected(t, c.claims))
+			api := newAPI(t, w, func(cfg *gatehouse.ResourceServerConfig) { cfg.Client, cfg.RoleClaim = shop, c.path })
+			if a := send(api.With(gatehouse.Role("admin", "root")).RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque"); a.Code != c.status {
+				t.Errorf("%d %q, want %d", a.Code, a.Body, c.status)
+			}
+			site := world.NewSite(t, func(o *world.SiteOptions) {
+				o.Party = func(p *gatehouse.RelyingPartyConfig) {
+					p.RoleClaim = c.path
+					p.OnSignIn = setClaims(c.claims)
+				}
+				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+					mux.Handle("/admin", login.With(gatehouse.Role("admin")).RequireLogin(world.WhoAmI))
+				}
+			})
+			ana := site.Visitor("ana")
+			ana.SignIn()
+			if a := ana.Get("/admin"); a.Code != c.status {
+				t.Errorf("page: %d, want %d", a.Code, c.status)
+			}
+		})
+	}
+}
+
+// The metadata of an API name it and all its authorization servers (RFC 9728).
+func TestResourceMetadata(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Audience = []string{"notes", "https://api.test/v1/"} })
+	other, err := gatehouse.NewResourceServer(w.ProviderOf("https://other.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}})
+	w.Must(err)
+	if got := api.MetadataPath(); got != "/.well-known/oauth-protected-resource/v1" {
+		t.Errorf("path %q", got)
+	}
+	h := api.MetadataHandler(other)
+	a := send(h, "GET", api.MetadataPath())
+	var doc struct {
+		Resource string   `json:"resource"`
+		Servers  []string `json:"authorization_servers"`
+		Methods  []string `json:"bearer_methods_supported"`
+	}
+	w.Must(json.Unmarshal(a.Body.Bytes(), &doc))
+	if a.Code != 200 || doc.Resource != "https://api.test/v1/" || !slices.Equal(doc.Servers, []string{w.Issuer(), "https://other.test"}) ||
+		!slices.Equal(doc.Methods, []string{"header"}) || a.Header().Get("Access-Control-Allow-Origin") != "*" || a.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%d %+v %v", a.Code, doc, a.Header())
+	}
+	if a := send(h, "POST", api.MetadataPath()); a.Code != 405 || a.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: %d %v", a.Code, a.Header())
+	}
+	if a := send(api.RequireToken(world.WhoAmI), "GET", "/"); a.Header().Get("WWW-Authenticate") != `Bearer realm="notes", resource_metadata="https://api.test/.well-known/oauth-protected-resource/v1"` {
+		t.Errorf("challenge %q", a.Header().Get("WWW-Authenticate"))
+	}
+	nameless := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Audience = []string{"notes"} })
+	if a := send(nameless.RequireToken(world.WhoAmI), "GET", "/"); a.Header().Get("WWW-Authenticate") != `Bearer realm="notes"` {
+		t.Errorf("without an address: %q", a.Header().Get("WWW-Authenticate"))
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an API without an address has metadata")
+		}
+	}()
+	nameless.MetadataPath()
+}
+
+// RFC 8707: the resource that a client names decides about aud.
+func TestResourceIndicator(t *testing.T) {
+	w := newWorld(t)
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256"}))
+	for resource, status := range map[string]int{audience: 200, "https://other.test": 401, "": 401} {
+		raw := clientToken(t, w, resource)
+		if a := send(newAPI(t, w).RequireToken(world.WhoAmI), "GET", "/", "Bearer "+raw); a.Code != status {
+			t.Errorf("%q: %d, want %d", resource, a.Code, status)
+		}
+	}
+}
+
+// introspected is an answer about an active token with these claims.
+func introspected(t *testing.T, claims map[string]any) string {
+	t.Helper()
+	all := map[string]any{"active": true, "aud": audience}
+	maps.Copy(all, claims)
+	b, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// setClaims is an OnSignIn that sets them.
+func setClaims(claims map[string]any) func(context.Context, *gatehouse.Identity) error {
+	return func(_ context.Context, id *gatehouse.Identity) error {
+		for name, v := range claims {
+			if err := id.SetClaim(name, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// clientToken obtains an access token as a service, for a resource if there is
+// one.
+func clientToken(t *testing.T, w *world.World, resource string) string {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if resource != "" {
+		form.Set("resource", resource)
+	}
+	r := httptest.NewRequest("POST", w.Endpoint("token_endpoint"), strings.NewReader(form.Encode()))
+	r.RequestURI = ""
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth(shop.ID, shop.Secret.Reveal())
+	resp, err := w.Transport().RoundTrip(r)
+	w.Must(err)
+	defer resp.Body.Close()
+	var body struct {
+		Access string `json:"access_token"`
+	}
+	w.Must(json.NewDecoder(resp.Body).Decode(&body))
+	return body.Access
+}

@@ -1,0 +1,87 @@
+package gatehouse
+
+// Tested in internal/e2e/api.
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// protectedResource is the well-known name of RFC 9728 §3.
+const protectedResource = "/.well-known/oauth-protected-resource"
+
+// MetadataPath returns the path of the API's metadata (RFC 9728 §3.1), for
+// MetadataHandler. It follows from the first https address in Audience. Without
+// one it panics, because such an API has no metadata.
+//
+//	mux.Handle(api.MetadataPath(), api.MetadataHandler())
+func (rs *ResourceServer) MetadataPath() string {
+	wire("MetadataPath", rs.checkMetadata())
+	return metadataPath(rs.resource)
+}
+
+// MetadataHandler serves what a client has to know about the API: its address
+// and its authorization servers, those of also included (RFC 9728 §2). Scripts
+// of every origin may read it. Challenges name its address. It panics like
+// MetadataPath.
+func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler {
+	wire("MetadataHandler", rs.checkMetadata())
+	doc := resourceMetadata{Resource: rs.resource.String(), Servers: []string{rs.provider.issuer}, Methods: []string{"header"}}
+	for _, other := range also {
+		wire("MetadataHandler", other.checkMade())
+		doc.Servers = append(doc.Servers, other.provider.issuer)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and is sent without credentials
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			rs.refuse(w, r, errMethod.because(nil))
+			return
+		}
+		writeJSON(w, http.StatusOK, doc)
+	})
+}
+
+var errNoResource = errors.New("Audience has no https address, so the API has no metadata (RFC 9728 §1.2)")
+
+type resourceMetadata struct {
+	Resource string   `json:"resource"`
+	Servers  []string `json:"authorization_servers"`
+	Methods  []string `json:"bearer_methods_supported"`
+}
+
+func (rs *ResourceServer) checkMetadata() error {
+	if err := rs.checkMade(); err != nil {
+		return err
+	}
+	if rs.resource == nil {
+		return errNoResource
+	}
+	return nil
+}
+
+// resourceOf returns the first https address, or nil. RFC 9728 §1.2: it has no
+// fragment.
+func resourceOf(audience []string) *url.URL {
+	for _, name := range audience {
+		if u, err := url.Parse(name); err == nil && u.Scheme == "https" && u.Host != "" && u.Fragment == "" && u.RawQuery == "" && u.User == nil {
+			return u
+		}
+	}
+	return nil
+}
+
+// metadataPath inserts the well-known name before the path (RFC 9728 §3.1).
+func metadataPath(u *url.URL) string {
+	return protectedResource + strings.TrimSuffix(u.EscapedPath(), "/")
+}
+
+// metadataAddress is where the metadata are, "" without an address of the API.
+func metadataAddress(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + metadataPath(u)
+}
