@@ -1,5 +1,6 @@
-// Package gatehouse signs people in with OpenID Connect and lets owners share
-// their resources with UMA 2.0. It works by wrapping net/http handlers. Most
+// Package gatehouse signs people in with OpenID Connect, protects APIs with
+// access tokens, and lets owners share their resources with UMA 2.0. It works by
+// wrapping net/http handlers. Most
 // services need only [NewProvider], [NewRelyingParty] and
 // [RelyingParty.RequireLogin]:
 //
@@ -17,7 +18,8 @@
 //
 // The terms are those of the specifications. A relying party ([RelyingParty])
 // relies on an OpenID provider ([Provider]) to authenticate people. A resource
-// server ([ResourceServer]) protects resources with UMA. There a resource owner
+// server ([ResourceServer]) protects an API with access tokens
+// ([ResourceServer.RequireToken]) or with UMA. There a resource owner
 // decides at the authorization server who may do what with them. A client
 // without permission gets a permission ticket. Its [UMATransport] exchanges the
 // ticket at the authorization server for a requesting party token (RPT). The
@@ -30,8 +32,9 @@
 //     refuses unsafe requests from other sites. It then reads the login record
 //     that the session cookie names, together with the marks that would end
 //     it, renews tokens that are about to expire, and checks the requirements.
-//     The guard of an API ([ResourceServer.UMAGuard]) finds the rule for the
-//     request and introspects the RPT, or uses what it remembers of it.
+//     The guard of an API ([ResourceServer]) verifies the access token, or uses
+//     what it remembers of it. That of UMA ([ResourceServer.UMAGuard]) finds
+//     the rule for the request and introspects the RPT.
 //  2. If the request may pass, the next handler runs with the [Identity] on its
 //     context ([IdentityFrom]).
 //  3. If not, the guard answers. A navigation is sent to sign-in and comes

@@ -45,7 +45,8 @@ type ProviderConfig struct {
 	// Keys, if not nil, are the provider's signing keys. Then none are
 	// fetched.
 	Keys []jose.JSONWebKey
-	// SigningAlgorithms are the algorithms accepted for ID Tokens. nil means
+	// SigningAlgorithms are the algorithms accepted for ID Tokens and access
+	// tokens. nil means
 	// those that the metadata announces, out of RS256, RS384, RS512, PS256,
 	// PS384, PS512, ES256, ES384, ES512 and EdDSA. If it announces none, nil
 	// means RS256.
