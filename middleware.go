@@ -59,6 +59,7 @@ type Identity struct {
 	own     token.Claims // what SetClaim set or, with null, took away
 	session *liveSession
 	api     *ResourceServer // that judged the token; nil for a session
+	raw     Secret          // the access token itself, for ResourceServer.HTTPClient
 }
 
 // Claims decodes the claims about the person into v. For a session they come

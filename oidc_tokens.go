@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +15,7 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
-	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/lease"
-	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -77,131 +72,20 @@ func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*htt
 	if _, err := rp.liveFrom(ctx); err != nil {
 		return nil, err
 	}
-	t := &userTransport{party: rp, identity: IdentityFrom(ctx), origins: map[string]bool{}}
-	var wrong problems
-	for _, o := range origins {
-		u, err := outbound.CheckURL(o, false)
-		if err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
-			err = errors.New("it has more than scheme, host and port")
-		}
+	identity := IdentityFrom(ctx)
+	t, wrong := newTokenTransport(rp.config.APITransport, origins)
+	t.token = func(ctx context.Context) (string, error) {
+		token, err := rp.Token(WithIdentity(ctx, identity))
 		if err != nil {
-			wrong.add("origins", "%q: %w", clip(o), err)
-			continue
+			return "", err
 		}
-		t.origins[outbound.Origin(u)] = true
+		return token.AccessToken, nil
 	}
-	if len(origins) == 0 {
-		wrong.add("origins", "none: the token would never be sent")
-	}
+	t.refused = func(ctx context.Context, token string) error { return rp.Refused(WithIdentity(ctx, identity), token) }
 	if err := wrong.in("HTTPClient"); err != nil {
 		return nil, err
 	}
 	return &http.Client{Transport: t}, nil
-}
-
-type userTransport struct {
-	party    *RelyingParty
-	identity *Identity
-	origins  map[string]bool
-}
-
-func (t *userTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !t.trusts(r) {
-		return t.send(r, "")
-	}
-	ctx := WithIdentity(r.Context(), t.identity)
-	token, err := t.party.Token(ctx)
-	if err != nil {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, err
-	}
-	resp, err := t.send(r, token.AccessToken)
-	if err != nil || !refusesToken(resp) {
-		return resp, err
-	}
-	again, ok := repeatable(r)
-	if !ok || t.party.Refused(ctx, token.AccessToken) != nil {
-		return resp, nil
-	}
-	next, err := t.party.Token(ctx)
-	if err != nil || next.AccessToken == token.AccessToken {
-		return resp, nil
-	}
-	// This is best effort: a body that cannot be drained only costs the
-	// connection.
-	_, _ = io.CopyN(io.Discard, resp.Body, maxUnwanted)
-	resp.Body.Close()
-	return t.send(again, next.AccessToken)
-}
-
-// maxUnwanted is how much of the body of a 401 is read to keep the connection.
-const maxUnwanted = 4 << 10
-
-// trusts reports whether the token may go along: the request is for a named
-// origin, and no other origin has led to it.
-func (t *userTransport) trusts(r *http.Request) bool {
-	for {
-		if !t.origins[outbound.Origin(r.URL)] {
-			return false
-		}
-		if r.Response == nil {
-			return true
-		}
-		if r = r.Response.Request; r == nil {
-			return false
-		}
-	}
-}
-
-// send sends a request with the token, or without one if it is "".
-func (t *userTransport) send(r *http.Request, token string) (*http.Response, error) {
-	sent := r
-	if token != "" {
-		sent = r.Clone(r.Context())
-		sent.Header.Set("Authorization", "Bearer "+token) // RFC 6750 §2.1
-	}
-	base := t.party.config.APITransport
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	resp, err := base.RoundTrip(sent)
-	if resp != nil {
-		resp.Request = r // without the token; trusts needs it after a redirect
-	}
-	return resp, err
-}
-
-// refusesToken reports whether an API answered that the token is no longer
-// good (RFC 6750 §3.1).
-func refusesToken(resp *http.Response) bool {
-	if resp.StatusCode != http.StatusUnauthorized {
-		return false
-	}
-	return slices.ContainsFunc(resp.Header.Values("WWW-Authenticate"), func(line string) bool { // one that cannot be read hides no other
-		challenges, err := challenge.Parse([]string{line})
-		return err == nil && slices.ContainsFunc(challenges, func(c challenge.Challenge) bool {
-			return strings.EqualFold(c.Scheme, "Bearer") && c.Params["error"] == "invalid_token"
-		})
-	})
-}
-
-// repeatable returns a copy of a request that was sent, to be sent again.
-func repeatable(r *http.Request) (*http.Request, bool) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return r, true
-	}
-	if r.GetBody == nil {
-		return nil, false
-	}
-	body, err := r.GetBody()
-	if err != nil {
-		return nil, false
-	}
-	again := r.Clone(r.Context())
-	again.Body = body
-	return again, true
 }
 
 // Refused says that an API did not accept the token of the session on ctx,

@@ -457,6 +457,9 @@ type ResourceServerConfig struct {
 	// AllowUpgrades are protocols, besides "websocket", that a request behind
 	// the guard may be upgraded to, as in RelyingPartyConfig.
 	AllowUpgrades []string
+	// APITransport carries the requests of ResourceServer.HTTPClient. nil means
+	// http.DefaultTransport.
+	APITransport http.RoundTripper
 	// ErrorHandler, if not nil, answers every request that is refused. The
 	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
 	// already set on w. The status is e.Status unless the handler sends

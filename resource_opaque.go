@@ -51,7 +51,7 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string) (*Iden
 			return nil, unanswered(err)
 		}
 	}
-	return rs.identityOf(f)
+	return rs.identityOf(f, raw)
 }
 
 // askNow asks the server and joins no call that began before.
@@ -64,11 +64,11 @@ func (rs *ResourceServer) askNow(ctx context.Context, raw string) (*Identity, er
 	if err != nil {
 		return nil, unanswered(err)
 	}
-	return rs.identityOf(f)
+	return rs.identityOf(f, raw)
 }
 
 // identityOf judges what the server said about an access token.
-func (rs *ResourceServer) identityOf(f *introspection.Facts) (*Identity, error) {
+func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) (*Identity, error) {
 	now := introspection.Seconds(rs.provider.now().Unix())
 	if !f.Opens(now) {
 		return nil, errTokenInvalid.because(errors.New(f.WhyShut(now)))
@@ -82,7 +82,7 @@ func (rs *ResourceServer) identityOf(f *introspection.Facts) (*Identity, error) 
 	}
 	id := &Identity{
 		Issuer: rs.provider.issuer, Subject: f.Subject, ClientID: f.ClientID, Via: ViaToken,
-		Scopes: slices.Clip(a.Scopes), Expires: f.Expires.Time(), claims: f.Claims, api: rs,
+		Scopes: slices.Clip(a.Scopes), Expires: f.Expires.Time(), claims: f.Claims, api: rs, raw: NewSecret(raw),
 	}
 	if a.AuthTime != 0 && a.AuthTime <= now+introspection.Seconds(token.ClockSkew/time.Second) {
 		id.AuthTime = a.AuthTime.Time()

@@ -34,8 +34,9 @@ type resourceServer struct {
 	rules    token.AccessRules
 	seen     *token.AccessMemory
 	source   bearer.Source
-	roles    []string // the path to the roles
-	resource *url.URL // the address of the API, nil without one
+	roles    []string          // the path to the roles
+	onward   http.RoundTripper // of HTTPClient
+	resource *url.URL          // the address of the API, nil without one
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
@@ -71,6 +72,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		source:   bearer.Source{Header: http.CanonicalHeaderKey(c.TokenHeader), Schemes: slices.Clone(c.Schemes)},
 		roles:    rolePath(c.RoleClaim),
 		resource: resourceOf(c.Audience),
+		onward:   c.APITransport,
 		realm:    c.Realm,
 		pats:     c.PAT,
 		ids:      c.ResourceIDs,

@@ -3,6 +3,7 @@ package gatehouse
 // Tested in internal/e2e/api.
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -133,7 +134,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	}
 	return &Identity{
 		Issuer: rs.provider.issuer, Subject: t.Subject(), ClientID: t.Client(), Via: ViaToken, AuthTime: t.AuthTime(),
-		Scopes: t.Scopes(), Expires: t.Expires(), claims: t.Payload(), api: rs,
+		Scopes: t.Scopes(), Expires: t.Expires(), claims: t.Payload(), api: rs, raw: NewSecret(raw),
 	}, nil
 }
 
@@ -274,4 +275,25 @@ func (rs *ResourceServer) stepUpOf(e *Error) []string {
 		params = append(params, "scope", strings.Join(rs.scopes(), " "))
 	}
 	return params
+}
+
+// HTTPClient returns an http.Client that sends the access token of the request
+// that ctx belongs to on, to the given origins and to no others. It is for a
+// service that calls another API of the same authorization server for its own
+// caller. The other API has to accept the audience of the token. A token cannot
+// be renewed here, so a 401 is the caller's.
+//
+// Errors are *Error. The code is "token_required" if no guard of this
+// ResourceServer has accepted a token of the request.
+func (rs *ResourceServer) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
+	id := IdentityFrom(ctx)
+	if id == nil || id.api == nil || rs.checkMade() != nil || id.api.resourceServer != rs.resourceServer || id.Via != ViaToken {
+		return nil, errTokenRequired.because(errors.New("no access token of this resource server on the context"))
+	}
+	t, wrong := newTokenTransport(rs.onward, origins)
+	if err := wrong.in("HTTPClient"); err != nil {
+		return nil, err
+	}
+	t.token = func(context.Context) (string, error) { return id.raw.Reveal(), nil }
+	return &http.Client{Transport: t}, nil
 }

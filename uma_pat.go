@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/lease"
-	"example.com/gatehouse/internal/outbound"
 )
 
 const (
@@ -54,19 +52,7 @@ type servicePAT struct {
 }
 
 func newServicePAT(p *Provider, c Client) *servicePAT {
-	return &servicePAT{p, backchannel.NewKept(backchannel.KeptConfig[string]{
-		Fetch: func(ctx context.Context) (string, backchannel.Life, error) {
-			a, err := p.requestPAT(ctx, c)
-			if err != nil {
-				return "", backchannel.Life{}, err
-			}
-			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
-		},
-		Failed: func(ctx context.Context, err error) {
-			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleServiceToken, troubleServiceClient), ClientID: c.ID, Err: err})
-		},
-		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
-	})}
+	return &servicePAT{p, p.keepServiceToken(c, func(ctx context.Context) (*backchannel.Tokens, error) { return p.requestPAT(ctx, c) })}
 }
 
 // PAT implements PATSource for the owner "".

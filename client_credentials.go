@@ -1,0 +1,131 @@
+package gatehouse
+
+// Tested in internal/e2e/api.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/oauth2"
+
+	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/outbound"
+)
+
+// ClientCredentials is the access token of an application itself, for calls on
+// behalf of nobody (RFC 6749 §4.4). The token is obtained on first use, kept in
+// memory and renewed before it expires, by one request for all who wait. It is
+// an oauth2.TokenSource. It is safe for concurrent use.
+type ClientCredentials struct {
+	token *backchannel.Kept[string]
+	last  atomic.Pointer[backchannel.Tokens] // that the server gave
+}
+
+// ClientCredentials returns the token of client with those scopes, none for what
+// the server gives by default. It does no I/O. Its error lists every problem of
+// the arguments. The client must have a secret.
+func (p *Provider) ClientCredentials(client Client, scopes ...string) (*ClientCredentials, error) {
+	wrong := needed(p, &client)
+	if client.Auth == AuthNone {
+		wrong.add("Client.Secret", "empty: a public client has no token of its own")
+	}
+	wrong.scopes(scopes)
+	if err := wrong.in("ClientCredentials"); err != nil {
+		return nil, err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}} // RFC 6749 §4.4.2
+	if len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
+	s := &ClientCredentials{}
+	s.token = p.keepServiceToken(client, func(ctx context.Context) (*backchannel.Tokens, error) {
+		a, err := p.requestToken(ctx, client, form)
+		if err != nil {
+			return nil, asError(fmt.Errorf("client credentials: %w", err), errClientRefused)
+		}
+		s.last.Store(a)
+		return a, nil
+	})
+	return s, nil
+}
+
+// keepServiceToken keeps the token that request obtains.
+func (p *Provider) keepServiceToken(c Client, request func(context.Context) (*backchannel.Tokens, error)) *backchannel.Kept[string] {
+	return backchannel.NewKept(backchannel.KeptConfig[string]{
+		Fetch: func(ctx context.Context) (string, backchannel.Life, error) {
+			a, err := request(ctx)
+			if err != nil {
+				return "", backchannel.Life{}, err
+			}
+			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
+		},
+		Failed: func(ctx context.Context, err error) {
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleServiceToken, troubleServiceClient), ClientID: c.ID, Err: err})
+		},
+		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
+	})
+}
+
+// Token implements oauth2.TokenSource. It waits at most ten seconds. Errors are
+// *Error.
+func (s *ClientCredentials) Token() (*oauth2.Token, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), outbound.Timeout)
+	defer cancel()
+	return s.TokenFor(ctx)
+}
+
+// TokenFor is Token for a caller that waits as long as ctx lasts.
+func (s *ClientCredentials) TokenFor(ctx context.Context) (*oauth2.Token, error) {
+	access, err := s.instead(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	t := &oauth2.Token{AccessToken: access, TokenType: "Bearer"}
+	if last := s.last.Load(); last != nil && last.Access == access {
+		t.Expiry = last.Expires
+	}
+	return t, nil
+}
+
+// instead returns the token, or another one than refused.
+func (s *ClientCredentials) instead(ctx context.Context, refused string) (string, error) {
+	access, err := s.token.Instead(ctx, refused)
+	if err != nil {
+		return "", asError(err, errProviderUnavailable)
+	}
+	if !bearer.Valid(access) {
+		return "", errTokenUnsendable.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
+	}
+	return access, nil
+}
+
+// HTTPClient returns an http.Client that sends the token to the given origins,
+// such as "https://api.example.org", and to no others, as
+// RelyingParty.HTTPClient does. If an API answers 401 with the error
+// invalid_token, the client obtains another token and repeats the request once.
+// Its Transport is the http.RoundTripper to build other clients on. Calling it
+// without origins is an error. base carries the requests; nil is
+// http.DefaultTransport.
+func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string) (*http.Client, error) {
+	t, wrong := newTokenTransport(base, origins)
+	if err := wrong.in("HTTPClient"); err != nil {
+		return nil, err
+	}
+	t.token = func(ctx context.Context) (string, error) { return s.instead(ctx, "") }
+	t.refused = func(ctx context.Context, access string) error {
+		_, err := s.instead(ctx, access)
+		return err
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// Shutdown waits until no request for a token is under way, or until ctx is
+// done.
+func (s *ClientCredentials) Shutdown(ctx context.Context) error { return s.token.Shutdown(ctx) }
