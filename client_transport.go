@@ -1,6 +1,6 @@
 package gatehouse
 
-// Tested in internal/e2e/session and internal/e2e/api.
+// Tested in internal/e2e/session.
 
 import (
 	"context"
