@@ -30,7 +30,7 @@ func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler 
 	wire("MetadataHandler", rs.checkMetadata())
 	doc := resourceMetadata{Resource: rs.resource.String(), Servers: []string{rs.provider.issuer}, Methods: []string{"header"}}
 	for _, other := range also {
-		wire("MetadataHandler", other.checkMade())
+		wire("MetadataHandler", other.isMade())
 		doc.Servers = append(doc.Servers, other.provider.issuer)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +44,7 @@ func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler 
 	})
 }
 
-var errNoResource = errors.New("Audience has no https address, so the API has no metadata (RFC 9728 §1.2)")
+var errNoResource = errors.New("no https address in Audience, so the API has no metadata (RFC 9728 §1.2)")
 
 type resourceMetadata struct {
 	Resource string   `json:"resource"`
@@ -53,7 +53,7 @@ type resourceMetadata struct {
 }
 
 func (rs *ResourceServer) checkMetadata() error {
-	if err := rs.checkMade(); err != nil {
+	if err := rs.isMade(); err != nil {
 		return err
 	}
 	if rs.resource == nil {

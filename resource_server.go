@@ -105,8 +105,18 @@ func named(name string) []string {
 	return []string{name}
 }
 
-// checkMade implements madeGuard.
+// checkMade implements madeGuard: as a guard it judges access tokens.
 func (rs *ResourceServer) checkMade() error {
+	switch err := rs.isMade(); {
+	case err != nil:
+		return err
+	case len(rs.rules.Audience) == 0 && !rs.rules.AnyAudience:
+		return errors.New("access tokens need ResourceServerConfig.Audience")
+	}
+	return nil
+}
+
+func (rs *ResourceServer) isMade() error {
 	if rs == nil || rs.resourceServer == nil {
 		return errors.New("the ResourceServer was not made by NewResourceServer")
 	}
@@ -118,7 +128,7 @@ func (rs *ResourceServer) checkMade() error {
 // the wait for duplicates (see ResourceServerConfig.ResourceIDs), but does not
 // stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
-	if rs.checkMade() != nil {
+	if rs.isMade() != nil {
 		return nil // it has started nothing
 	}
 	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.registry.shut(ctx)}

@@ -19,20 +19,22 @@ import (
 )
 
 // RequireToken serves next only to requests with an access token for this API
-// that meets the requirements of With. The token is a JWT (RFC 9068), signed by
-// the authorization server and sent in the Authorization header. One in a form
-// or in the query is ignored (RFC 9700 §4.3.2).
+// that meets the requirements of With. The token is a JWT that the authorization
+// server has signed (RFC 9068), or, with ResourceServerConfig.Client, one that
+// the server knows (RFC 7662). It is read from the Authorization header. One in
+// a form or in the query is ignored (RFC 9700 §4.3.2).
 //
 // A request without a token gets 401, and one with a token that is no good too,
 // with "invalid_token" in WWW-Authenticate (RFC 6750 §3). If a scope is missing,
 // the answer is 403 and names all scopes that the route needs. If the sign-in
 // behind the token does not meet MaxAge, it is 401 with
 // "insufficient_user_authentication" (RFC 9470 §3). Any other requirement that
-// is not met is 403. While the keys of the server cannot be fetched, a token
-// with an unknown key gets 503.
+// is not met is 403. While the server cannot be asked for a key or about a
+// token, a token that needs it gets 503.
 //
 // OPTIONS is judged like any other method, so put CORS middleware outside.
-// RequireToken panics if next is nil.
+// RequireToken panics if next is nil, and without ResourceServerConfig.Audience
+// or InsecureAnyAudience.
 func (rs *ResourceServer) RequireToken(next http.Handler) http.Handler {
 	wire("RequireToken", rs.checkMade())
 	return protect("RequireToken", rs)(next)
@@ -63,7 +65,7 @@ func (o optionalToken) Check(r *http.Request) (*Identity, error) {
 // shares everything else with rs and does not change rs. UMAProtect ignores
 // them. With panics if a requirement cannot work for an access token.
 func (rs *ResourceServer) With(requirements ...Requirement) *ResourceServer {
-	wire("With", rs.checkMade())
+	wire("With", rs.isMade())
 	for _, q := range requirements {
 		wire("With", rs.checkRequirement(q))
 	}
@@ -107,9 +109,6 @@ func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
 
 // bearer returns the identity of the request's access token.
 func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
-	if len(rs.rules.Audience) == 0 && !rs.rules.AnyAudience {
-		return nil, errInternal.because(errors.New("RequireToken needs ResourceServerConfig.Audience"))
-	}
 	raw, ok, err := rs.source.Unchecked(r.Header)
 	if err == nil && ok && !bearer.Valid(raw) {
 		err = bearer.ErrMalformed
@@ -287,7 +286,7 @@ func (rs *ResourceServer) stepUpOf(e *Error) []string {
 // ResourceServer has accepted a token of the request.
 func (rs *ResourceServer) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	id := IdentityFrom(ctx)
-	if id == nil || id.api == nil || rs.checkMade() != nil || id.api.resourceServer != rs.resourceServer || id.Via != ViaToken {
+	if id == nil || id.api == nil || rs.isMade() != nil || id.api.resourceServer != rs.resourceServer || id.Via != ViaToken {
 		return nil, errTokenRequired.because(errors.New("no access token of this resource server on the context"))
 	}
 	t, wrong := newTokenTransport(rs.onward, origins)

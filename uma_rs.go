@@ -50,7 +50,7 @@ func (rs *ResourceServer) UMAGuard(need Need) Guard {
 
 // newGuard returns the guard, or an error that says why need cannot work.
 func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
-	if err := rs.checkMade(); err != nil {
+	if err := rs.isMade(); err != nil {
 		return nil, err
 	}
 	if rs.client.ID == "" {

@@ -29,7 +29,7 @@ const registerTimeout = 15 * time.Second
 // "resource_ids_unavailable", "registration_failed", or that of a failed call
 // to the authorization server.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
-	if err := rs.checkMade(); err != nil {
+	if err := rs.isMade(); err != nil {
 		return Resource{}, errInternal.because(err)
 	}
 	if r.Name == "" {
@@ -54,7 +54,7 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 // the process crashes in between, the next request registers the resource
 // again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
-	if err := rs.checkMade(); err != nil {
+	if err := rs.isMade(); err != nil {
 		return errInternal.because(err)
 	}
 	if err := r.check(); err != nil {

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -198,4 +199,54 @@ func TestAccessTokenSubjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzAccess: whatever claims are signed, an accepted token is for this API, of
+// this issuer and valid now, as an ordinary JSON reader reads it.
+func FuzzAccess(f *testing.F) {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: keys()[jose.ES256]}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	v, rules := verifier("ES256"), lax()
+	const good = `{"iss":"https://op.test","sub":"u1","aud":"https://api.test","exp":1777637100,"iat":1777636800,"scope":"read"}`
+	for _, change := range [][2]string{
+		{"", ""}, {`"https://api.test"`, `["x","https://api.test"]`}, {`"https://api.test"`, `[["https://api.test"]]`}, {`"aud"`, `"AUD"`},
+		{`"sub"`, `"nonce"`}, {`"sub":"u1"`, `"typ":"ID"`}, {`"sub":"u1"`, `"typ":"Bearer"`}, {`"sub":"u1"`, `"cnf":{}`}, {`"sub":"u1"`, `"events":null`},
+		{`1777637100`, `1e300`}, {`1777637100`, `1777636740`}, {`"read"`, `["read","a b"]`}, {`"read"`, `{"read":1}`}, {`}`, `,"scope":"x"}`}, {`}`, `}x`}, {`{`, `[`},
+	} {
+		f.Add([]byte(strings.Replace(good, change[0], change[1], 1)))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		signed, err := signer.Sign(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := signed.CompactSerialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := v.Access(t.Context(), raw, rules)
+		if err != nil {
+			if !isReason(err) {
+				t.Errorf("%q: error %v", payload, err)
+			}
+			return
+		}
+		var m map[string]any
+		if json.Unmarshal(payload, &m) != nil {
+			t.Fatalf("%q is accepted and is no JSON", payload)
+		}
+		audience := m["aud"] == "https://api.test"
+		if list, ok := m["aud"].([]any); ok {
+			audience = slices.Contains(list, any("https://api.test"))
+		}
+		ends, _ := m["exp"].(float64)
+		if m["iss"] != "https://op.test" || !audience || ends < float64(now.Unix()-60) || m["nonce"] != nil || m["cnf"] != nil || m["events"] != nil || m["authorization"] != nil {
+			t.Errorf("%q is accepted", payload)
+		}
+		if sub, _ := m["sub"].(string); sub != got.Subject() {
+			t.Errorf("%q: subject %q", payload, got.Subject())
+		}
+	})
 }

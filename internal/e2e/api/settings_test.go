@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -208,5 +209,31 @@ func TestFixedKeys(t *testing.T) {
 	before := len(w.Calls())
 	if a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer "+raw); a.Code != 200 || len(w.Calls()) != before {
 		t.Errorf("%d %q, %d calls", a.Code, a.Body, len(w.Calls())-before)
+	}
+}
+
+// An API without an audience serves UMA alone. As a guard of access tokens it
+// panics at wiring.
+func TestResourceServerWithoutAudience(t *testing.T) {
+	w := newWorld(t)
+	rs, err := gatehouse.NewResourceServer(w.Provider(), gatehouse.ResourceServerConfig{Client: shop})
+	w.Must(err)
+	rs.UMAProtect(gatehouse.Public())
+	for caller, wire := range map[string]func(){
+		"RequireToken":  func() { rs.RequireToken(world.WhoAmI) },
+		"OptionalToken": func() { rs.OptionalToken(world.WhoAmI) },
+		"Require":       func() { gatehouse.Require(rs) },
+		"Either, page":  func() { gatehouse.Either(rs, rs) },
+		"ByIssuer":      func() { gatehouse.ByIssuer(rs) },
+	} {
+		func() {
+			defer func() {
+				want := "gatehouse: " + caller + ": access tokens need ResourceServerConfig.Audience"
+				if got := fmt.Sprint(recover()); got != want {
+					t.Errorf("panic %q, want %q", got, want)
+				}
+			}()
+			wire()
+		}()
 	}
 }

@@ -373,3 +373,65 @@ func TestSeenTokenExpires(t *testing.T) {
 		}
 	}
 }
+
+// JW12: a token counts in the Authorization header alone, once.
+func TestJW12_TokenInTheHeaderAlone(t *testing.T) {
+	w := newWorld(t)
+	h := newAPI(t, w).RequireToken(world.WhoAmI)
+	good := accessToken(t, w, "ana")
+	form := httptest.NewRequest("POST", "/", strings.NewReader("access_token="+good))
+	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	query := httptest.NewRequest("GET", "/?access_token="+good, nil)
+	in := func(values ...string) *http.Request {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Authorization"] = values
+		return r
+	}
+	for name, c := range map[string]struct {
+		r         *http.Request
+		status    int
+		challenge string
+	}{
+		"bearer":     {in("bearer " + good), 200, ""},
+		"BEARER":     {in("BEARER " + good), 200, ""},
+		"two":        {in("Bearer "+good, "Bearer "+good), 400, `Bearer realm="api.test", error="invalid_request"` + metadata},
+		"two in one": {in("Bearer " + good + ", Bearer " + good), 400, `Bearer realm="api.test", error="invalid_request"` + metadata},
+		"query":      {query, 401, `Bearer realm="api.test"` + metadata},
+		"form":       {form, 401, `Bearer realm="api.test"` + metadata},
+		"none":       {in(), 401, `Bearer realm="api.test"` + metadata},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := httptest.NewRecorder()
+			if h.ServeHTTP(a, c.r); a.Code != c.status || a.Header().Get("WWW-Authenticate") != c.challenge {
+				t.Errorf("%d %v", a.Code, a.Header())
+			}
+		})
+	}
+}
+
+// JW14: a scope is a whole word, and the refusal names what would do.
+func TestJW14_MissingScope(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims map[string]any
+		status int
+	}{
+		"longer word": {map[string]any{"scope": "readwrite"}, 403},
+		"empty":       {map[string]any{"scope": ""}, 403},
+		"none":        {map[string]any{}, 403},
+		"other case":  {map[string]any{"scope": "Read"}, 403},
+		"in the list": {map[string]any{"scope": "a read b"}, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, api := newOpaque(t)
+			onIntrospection(w, http.StatusOK, introspected(t, c.claims))
+			a := send(api.With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque")
+			want := ""
+			if c.status == 403 {
+				want = `Bearer realm="api.test", error="insufficient_scope", scope="read"` + metadata
+			}
+			if a.Code != c.status || a.Header().Get("WWW-Authenticate") != want {
+				t.Errorf("%d %v", a.Code, a.Header())
+			}
+		})
+	}
+}
