@@ -16,12 +16,13 @@ import (
 // ByIssuer returns a guard for an API whose access tokens come from several
 // issuers. The iss of a token, which nobody has verified yet, chooses one of
 // apis, and that one judges the token. A token of any other issuer is refused,
-// and no key is fetched for it. A request without a token gets the challenge of
-// the first api.
+// and no key is fetched for it. A token that is no JWT goes to the one api with
+// ResourceServerConfig.Client, because a token is never shown to a second
+// server. A request without a token gets the challenge of the first api.
 //
 // Each api has its own requirements: give each what the route needs by With.
-// ByIssuer panics without apis, if one was not made by NewResourceServer, and if
-// two have one issuer.
+// ByIssuer panics without apis, if one was not made by NewResourceServer, if two
+// have one issuer, and if two have a Client.
 func ByIssuer(apis ...*ResourceServer) Guard {
 	if len(apis) == 0 {
 		wire("ByIssuer", errors.New("there are no resource servers"))
@@ -32,6 +33,12 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 		if g.of[api.provider.issuer] != nil {
 			wire("ByIssuer", fmt.Errorf("two resource servers have the issuer %q", api.provider.issuer))
 		}
+		if api.client.ID != "" && g.opaque != nil {
+			wire("ByIssuer", errors.New("two resource servers have a Client, so nobody knows who judges a token that is no JWT"))
+		}
+		if api.client.ID != "" {
+			g.opaque = api
+		}
 		g.of[api.provider.issuer] = api
 	}
 	return g
@@ -39,8 +46,9 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 
 // byIssuer is the guard of ByIssuer.
 type byIssuer struct {
-	first *ResourceServer
-	of    map[string]*ResourceServer // by issuer
+	first  *ResourceServer
+	opaque *ResourceServer            // that asks about tokens that are no JWTs, nil if none does
+	of     map[string]*ResourceServer // by issuer
 }
 
 // issuerRefusal is an error with the resource server that answers it.
@@ -70,6 +78,9 @@ func (g *byIssuer) choose(r *http.Request) (*ResourceServer, error) {
 	raw, ok, err := g.first.source.Unchecked(r.Header)
 	if err != nil || !ok || !bearer.Valid(raw) {
 		return g.first, nil
+	}
+	if g.opaque != nil && !token.IsJWT(raw) {
+		return g.opaque, nil
 	}
 	issuer := token.UnverifiedIssuer(raw)
 	if api := g.of[issuer]; api != nil {

@@ -82,7 +82,7 @@ func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) (*Ident
 	}
 	id := &Identity{
 		Issuer: rs.provider.issuer, Subject: f.Subject, ClientID: f.ClientID, Via: ViaToken,
-		Scopes: slices.Clip(a.Scopes), Expires: f.Expires.Time(), claims: f.Claims, api: rs, raw: NewSecret(raw),
+		Scopes: slices.Clone(a.Scopes), Expires: f.Expires.Time(), claims: f.Claims, api: rs, raw: NewSecret(raw),
 	}
 	if a.AuthTime != 0 && a.AuthTime <= now+introspection.Seconds(token.ClockSkew/time.Second) {
 		id.AuthTime = a.AuthTime.Time()

@@ -133,7 +133,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	}
 	return &Identity{
 		Issuer: rs.provider.issuer, Subject: t.Subject(), ClientID: t.Client(), Via: ViaToken, AuthTime: t.AuthTime(),
-		Scopes: t.Scopes(), Expires: t.Expires(), claims: t.Payload(), api: rs, raw: NewSecret(raw),
+		Scopes: slices.Clone(t.Scopes()), Expires: t.Expires(), claims: t.Payload(), api: rs, raw: NewSecret(raw),
 	}, nil
 }
 

@@ -174,22 +174,10 @@ type accessClaims struct {
 	payload  []byte
 }
 
-// read takes the claims from payload in one pass, as claims.read does.
+// read takes the claims from payload in one pass. It does not judge them.
 func (c *accessClaims) read(payload []byte) error {
 	c.payload = payload
-	err := strictjson.Object(payload, func(name string, v strictjson.Value) error {
-		if v.Null() {
-			return nil
-		}
-		if err := c.set(name, v); err != nil { // name is one of those that set knows
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
-	}
-	return nil
+	return readClaims(payload, c.set)
 }
 
 func (c *accessClaims) set(name string, v strictjson.Value) (err error) {

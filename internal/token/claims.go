@@ -32,11 +32,17 @@ type claims struct {
 // It does not judge them.
 func (c *claims) read(payload []byte) error {
 	c.payload = payload
+	return readClaims(payload, c.set)
+}
+
+// readClaims calls set for each claim in payload that is not null. An error of
+// set is about a claim that set knows, so the name may be told.
+func readClaims(payload []byte, set func(name string, v strictjson.Value) error) error {
 	err := strictjson.Object(payload, func(name string, v strictjson.Value) error {
 		if v.Null() {
 			return nil
 		}
-		if err := c.set(name, v); err != nil { // name is one of those that set knows
+		if err := set(name, v); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		return nil

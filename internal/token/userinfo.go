@@ -49,14 +49,8 @@ func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var said userInfoClaims
-	err = strictjson.Object(payload, func(name string, value strictjson.Value) error {
-		if err := said.set(name, value); err != nil { // name is one of those that set knows
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: claims are not strict JSON of the right types: %w", ErrMalformed, err)
+	if err := readClaims(payload, said.set); err != nil {
+		return nil, err
 	}
 	if err := said.check(v.config.Issuer, client, subject, v.config.Now()); err != nil {
 		return nil, err
@@ -99,9 +93,6 @@ type userInfoClaims struct {
 }
 
 func (c *userInfoClaims) set(name string, v strictjson.Value) (err error) {
-	if v.Null() {
-		return nil
-	}
 	switch name {
 	case "iss":
 		c.issuer, err = present(v.Text())

@@ -178,3 +178,47 @@ func TestOpaqueTokenAskedOnce(t *testing.T) {
 		t.Errorf("%d introspections, want one", n)
 	}
 }
+
+// Among several issuers an opaque token goes to the one that may ask about it,
+// wherever it stands.
+func TestByIssuerOpaqueToken(t *testing.T) {
+	w, asking := newOpaque(t)
+	other, err := gatehouse.NewResourceServer(w.ProviderOf("https://other.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}})
+	w.Must(err)
+	for name, apis := range map[string][]*gatehouse.ResourceServer{"first": {asking, other}, "second": {other, asking}} {
+		h := gatehouse.Require(gatehouse.ByIssuer(apis...))(world.WhoAmI)
+		if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Body.String() != "served ana-1 by token" {
+			t.Errorf("%s: %d %q", name, a.Code, a.Body)
+		}
+	}
+	second, err := gatehouse.NewResourceServer(w.ProviderOf("https://other.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}, Client: shop})
+	w.Must(err)
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, "ByIssuer: two resource servers have a Client") {
+			t.Errorf("panic %q", got)
+		}
+	}()
+	gatehouse.ByIssuer(asking, second)
+}
+
+// What a handler does to the scopes of its request reaches no other request.
+func TestScopesOfARequestAreItsOwn(t *testing.T) {
+	for _, jwt := range []bool{false, true} {
+		w, api := newOpaque(t)
+		w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: jwt, Algorithm: "ES256", Audience: []string{audience}}))
+		raw := accessToken(t, w, "ana", "read")
+		h := api.RequireToken(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			scopes := gatehouse.IdentityFrom(r.Context()).Scopes
+			if scopes[0] != "read" {
+				t.Errorf("JWT %v: scopes %q", jwt, scopes)
+			}
+			scopes[0] = "admin"
+		}))
+		for range 2 {
+			send(h, "GET", "/", "Bearer "+raw)
+		}
+		if a := send(api.With(gatehouse.Scopes("admin")).RequireToken(world.WhoAmI), "GET", "/", "Bearer "+raw); a.Code != 403 {
+			t.Errorf("JWT %v: %d", jwt, a.Code)
+		}
+	}
+}
