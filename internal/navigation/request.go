@@ -67,33 +67,10 @@ func IsPrefetch(r *http.Request) bool {
 }
 
 // byScript reports whether X-Requested-With says that a script made the
-// request. The name of an Android package, such as "com.example.app", is that
-// of an application, which sends it with every page that it shows.
+// request. The name of an app, which old Android WebViews send, counts too:
+// people sign in with a browser, not inside of an app (RFC 8252 §8.12).
 func byScript(h http.Header) bool {
-	for _, by := range h.Values("X-Requested-With") {
-		if by != "" && !isPackage(by) {
-			return true
-		}
-	}
-	return false
-}
-
-// isPackage reports whether the name has two or more segments of letters,
-// digits and underscores, each of which begins with a letter.
-func isPackage(name string) bool {
-	for segment := range strings.SplitSeq(name, ".") {
-		for i := range len(segment) {
-			c := segment[i]
-			letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-			if !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
-				return false
-			}
-		}
-		if segment == "" {
-			return false
-		}
-	}
-	return strings.Contains(name, ".")
+	return slices.ContainsFunc(h.Values("X-Requested-With"), func(by string) bool { return by != "" })
 }
 
 // IsScript reports whether the request says that a script made it, not a link

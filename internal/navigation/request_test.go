@@ -53,7 +53,7 @@ func TestKinds(t *testing.T) {
 		"library, version": {[]string{"X-Requested-With: axios/1.7.2", html}, false, false, false},
 		"version alone":    {[]string{"X-Requested-With: a.1", html}, false, false, false},
 		"dots alone":       {[]string{"X-Requested-With: com..app", html}, false, false, false},
-		"Android app":      {[]string{"X-Requested-With: org.example.app", html}, true, true, true},
+		"Android app":      {[]string{"X-Requested-With: org.example.app", html}, false, false, false},
 		"curl":             {[]string{"Accept: */*"}, false, true, false},
 		"nothing":          {nil, false, true, false},
 	} {
@@ -98,7 +98,7 @@ func TestAddress(t *testing.T) {
 func TestIsScript(t *testing.T) {
 	for line, want := range map[string]bool{
 		"Sec-Fetch-Mode: cors": true, "Sec-Fetch-Mode: same-origin": true, "Sec-Fetch-Mode: no-cors": true, "X-Requested-With: XMLHttpRequest": true, "Accept: application/json": true,
-		"Sec-Fetch-Mode: navigate": false, "Accept: text/html,application/json": false, "Accept: */*": false, "Origin: https://notes.test": false, "X-Requested-With: org.example.app": false,
+		"Sec-Fetch-Mode: navigate": false, "Accept: text/html,application/json": false, "Accept: */*": false, "Origin: https://notes.test": false, "X-Requested-With: org.example.app": true,
 	} {
 		if got := navigation.IsScript(request("POST", "/", line)); got != want {
 			t.Errorf("%s: %v", line, got)
