@@ -1,0 +1,24 @@
+//go:build !race
+
+package bench
+
+import (
+	"flag"
+	"testing"
+)
+
+var allPeers = flag.Bool("peers", false, "measure the APIs with access tokens beside every peer, also those without a limit")
+
+// TestAPISeenRatios: a request with a token that was accepted before.
+func TestAPISeenRatios(t *testing.T) {
+	n := newNotary(t)
+	for _, alg := range algorithms {
+		t.Run(string(alg), func(t *testing.T) {
+			list := n.seenSubjects(t, alg, *allPeers)
+			hold(t, subjects(t, list...), seenLimits(alg), apiFloorName, peerGolangJWT)
+			for _, one := range list {
+				one.check(t)
+			}
+		})
+	}
+}

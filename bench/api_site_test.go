@@ -1,0 +1,156 @@
+package bench
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"example.com/gatehouse"
+)
+
+const apiAudience = "https://api.example.org"
+
+// algorithms are those that are measured.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
+
+// notary issues access tokens in the form of RFC 9068, with one key for each
+// algorithm.
+type notary struct {
+	server  *httptest.Server
+	keys    map[jose.SignatureAlgorithm]crypto.Signer
+	signers map[jose.SignatureAlgorithm]jose.Signer
+	set     jose.JSONWebKeySet
+	began   time.Time
+}
+
+func newNotary(t testing.TB) *notary {
+	t.Helper()
+	n := &notary{
+		keys: map[jose.SignatureAlgorithm]crypto.Signer{}, signers: map[jose.SignatureAlgorithm]jose.Signer{},
+		began: time.Now(),
+	}
+	for _, alg := range algorithms {
+		private, err := newKey(alg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := "key-" + strings.ToLower(string(alg))
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: private, KeyID: id}},
+			(&jose.SignerOptions{}).WithType("at+jwt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.keys[alg], n.signers[alg] = private, signer
+		n.set.Keys = append(n.set.Keys, jose.JSONWebKey{Key: private.Public(), KeyID: id, Algorithm: string(alg), Use: "sig"})
+	}
+	mux := http.NewServeMux()
+	n.server = httptest.NewServer(mux)
+	t.Cleanup(n.server.Close)
+	at := n.server.URL
+	for path, answer := range map[string]any{
+		"/.well-known/openid-configuration": map[string]any{
+			"issuer": at, "authorization_endpoint": at + "/a", "token_endpoint": at + "/t", "jwks_uri": at + "/keys",
+			"id_token_signing_alg_values_supported": algorithms,
+			"response_types_supported":              []string{"code"}, "subject_types_supported": []string{"public"},
+		},
+		"/keys": n.set,
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer)
+		})
+	}
+	return n
+}
+
+func newKey(alg jose.SignatureAlgorithm) (crypto.Signer, error) {
+	switch alg {
+	case jose.ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case jose.EdDSA:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	}
+	return rsa.GenerateKey(rand.Reader, 2048)
+}
+
+// token is the access token of person i.
+func (n *notary) token(t testing.TB, alg jose.SignatureAlgorithm, i int) string {
+	t.Helper()
+	payload, err := json.Marshal(map[string]any{
+		"iss": n.server.URL, "aud": []string{apiAudience}, "sub": fmt.Sprintf("f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:%d", i),
+		"client_id": "printshop", "scope": "openid notes:read notes:write", "jti": rand.Text(),
+		"iat": n.began.Unix(), "exp": n.began.Add(time.Hour).Unix(), "auth_time": n.began.Unix(), "acr": "1",
+		"roles": []string{"offline_access", "notes-editors", "billing-readers"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := n.signers[alg].Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func (n *notary) tokens(t testing.TB, alg jose.SignatureAlgorithm, count int) (list []string) {
+	for i := range count {
+		list = append(list, n.token(t, alg, i))
+	}
+	return list
+}
+
+// api is an API that accepts the notary's tokens. Its clock is the real one, as
+// in a service.
+func (n *notary) api(t testing.TB, logger *slog.Logger) *gatehouse.ResourceServer {
+	t.Helper()
+	provider, err := gatehouse.NewProvider(n.server.URL, &gatehouse.ProviderConfig{
+		Transport: inside{n.server.Config.Handler}, Logger: logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Audience: []string{apiAudience}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := rs.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	return rs
+}
+
+// call is a request to the API.
+func call(token string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "https://api.example.org/v1/notes", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "printshop/1.4")
+	return r
+}
+
+func calls(tokens []string) (list []*http.Request) {
+	for _, token := range tokens {
+		list = append(list, call(token))
+	}
+	return list
+}
