@@ -32,33 +32,29 @@ func (rs *ResourceServer) fresh() bool {
 	return slices.ContainsFunc(rs.need, func(q Requirement) bool { return q.fresh })
 }
 
-// askAboutAccess returns the identity of an access token that is no JWT. What
-// the server says is remembered for CacheTTL, and one call serves all who wait.
-func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string) (*Identity, error) {
+// askAboutAccess returns the identity of an access token that is no JWT and is
+// not remembered. What the server says is remembered for CacheTTL, and one call
+// serves all who wait.
+func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key introspection.Key) (*Identity, error) {
 	if rs.fresh() {
-		return rs.askNow(ctx, raw)
+		return rs.askNow(ctx, raw, key)
 	}
-	key := introspection.KeyOf(raw, "")
-	f := rs.opaque.Known(key)
-	if f == nil {
-		var err error
-		within, cancel := context.WithTimeout(ctx, rs.budget)
-		defer cancel()
-		f, err = rs.opaque.Get(within, key, rs.introspectionTime(), func(ctx context.Context) (*introspection.Facts, error) {
-			return rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, raw, "", hintAccess) })
-		})
-		if err != nil {
-			return nil, unanswered(err)
-		}
+	within, cancel := context.WithTimeout(ctx, rs.budget)
+	defer cancel()
+	f, err := rs.opaque.Get(within, key, rs.introspectionTime(), func(ctx context.Context) (*introspection.Facts, error) {
+		return rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) { return rs.introspect(ctx, raw, "", hintAccess) })
+	})
+	if err != nil {
+		return nil, unanswered(err)
 	}
 	return rs.identityOf(f, raw)
 }
 
 // askNow asks the server and joins no call that began before.
-func (rs *ResourceServer) askNow(ctx context.Context, raw string) (*Identity, error) {
+func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspection.Key) (*Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, rs.introspectionTime())
 	defer cancel()
-	f, err := rs.inPlace(rs.opaque.WasActive(introspection.KeyOf(raw, "")), func() (*introspection.Facts, error) {
+	f, err := rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) {
 		return rs.introspect(ctx, raw, "", hintAccess)
 	})
 	if err != nil {
@@ -80,10 +76,8 @@ func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) (*Ident
 	case !rs.rules.AnyAudience && !slices.ContainsFunc(a.Audience, func(name string) bool { return slices.Contains(rs.rules.Audience, name) }):
 		return nil, errTokenInvalid.because(fmt.Errorf("audience: the token is meant for %q, not for one of %q", a.Audience, rs.rules.Audience))
 	}
-	id := &Identity{
-		Issuer: rs.provider.issuer, Subject: f.Subject, ClientID: f.ClientID, Via: ViaToken,
-		Scopes: slices.Clone(a.Scopes), Expires: f.Expires.Time(), claims: f.Claims, api: rs, raw: NewSecret(raw),
-	}
+	id := rs.identity(raw, a.Scopes)
+	id.Subject, id.ClientID, id.Expires, id.claims = f.Subject, f.ClientID, f.Expires.Time(), f.Claims
 	if a.AuthTime != 0 && a.AuthTime <= now+introspection.Seconds(token.ClockSkew/time.Second) {
 		id.AuthTime = a.AuthTime.Time()
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/token"
@@ -107,34 +108,59 @@ func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
 	return id, nil
 }
 
-// bearer returns the identity of the request's access token.
+// bearer returns the identity of the request's access token. A token that is
+// remembered is compared by its sum alone, because its form was checked when it
+// was new.
 func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	raw, ok, err := rs.source.Unchecked(r.Header)
-	if err == nil && ok && !bearer.Valid(raw) {
-		err = bearer.ErrMalformed
-	}
 	if err != nil {
 		return nil, errBearer.because(err)
 	}
 	if !ok {
 		return nil, errTokenRequired.because(nil)
 	}
-	if rs.client.ID != "" && !token.IsJWT(raw) {
-		return rs.askAboutAccess(r.Context(), raw)
-	}
-	t, err := rs.provider.tokens.AccessOnce(r.Context(), raw, &rs.rules, rs.seen)
-	if err != nil {
-		return nil, accessFailure(err)
+	key := bounded.KeyOf(raw)
+	t := rs.provider.tokens.Recall(key, rs.seen)
+	if t == nil {
+		if rs.client.ID != "" && !rs.fresh() {
+			if f := rs.opaque.Known(key); f != nil {
+				return rs.identityOf(f, raw)
+			}
+		}
+		if !bearer.Valid(raw) {
+			return nil, errBearer.because(bearer.ErrMalformed)
+		}
+		if rs.client.ID != "" && !token.IsJWT(raw) {
+			return rs.askAboutAccess(r.Context(), raw, key)
+		}
+		if t, err = rs.provider.tokens.AccessOnce(r.Context(), raw, key, &rs.rules, rs.seen); err != nil {
+			return nil, accessFailure(err)
+		}
 	}
 	if rs.fresh() {
-		if _, err := rs.askNow(r.Context(), raw); err != nil {
+		if _, err := rs.askNow(r.Context(), raw, key); err != nil {
 			return nil, about(t.Subject(), err)
 		}
 	}
-	return &Identity{
-		Issuer: rs.provider.issuer, Subject: t.Subject(), ClientID: t.Client(), Via: ViaToken, AuthTime: t.AuthTime(),
-		Scopes: slices.Clone(t.Scopes()), Expires: t.Expires(), claims: t.Payload(), api: rs, raw: NewSecret(raw),
-	}, nil
+	id := rs.identity(raw, t.Scopes())
+	id.Subject, id.ClientID, id.AuthTime, id.Expires, id.claims = t.Subject(), t.Client(), t.AuthTime(), t.Expires(), t.Payload()
+	return id, nil
+}
+
+// identity returns the identity behind a token, with nothing about its person.
+// It owns its scopes. All of it is one allocation if there are few.
+func (rs *ResourceServer) identity(raw string, scopes []string) *Identity {
+	whole := &struct {
+		Identity
+		raw  string
+		room [4]string
+	}{raw: raw}
+	id := &whole.Identity
+	id.Issuer, id.Via, id.api, id.raw = rs.provider.issuer, ViaToken, rs, Secret{&whole.raw}
+	if len(scopes) > 0 {
+		id.Scopes = append(whole.room[:0], scopes...)
+	}
+	return id
 }
 
 // accessFailure returns the *Error for an access token that was not accepted.
@@ -159,6 +185,9 @@ func (e *tokenRefusal) Error() string { return "unmet: " + requirementNames(e.un
 
 // meet checks the requirements.
 func (rs *ResourceServer) meet(r *http.Request, id *Identity) error {
+	if len(rs.need) == 0 {
+		return nil
+	}
 	var unmet []Requirement
 	now := rs.provider.now()
 	for _, q := range rs.need {

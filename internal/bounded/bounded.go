@@ -27,15 +27,27 @@ func KeyOf(token string) (sum Key) {
 	return sum
 }
 
+// shards is how many maps a Memory has. Requests on different cores seldom meet
+// in one.
+const shards = 64
+
 // Memory is a bounded map. Expired values go first, then the oldest. It is safe
 // for concurrent use. [New] makes one.
 type Memory[V any] struct {
-	limit int // in bytes
+	limit  int // in bytes
+	shards [shards]shard[V]
 
-	mu    sync.RWMutex
-	byKey map[Key]*entry[V]
+	mu    sync.Mutex  // taken before that of a shard
 	queue []*entry[V] // oldest first; entries replaced or forgotten since are still in it
 	bytes int         // of all entries in queue
+}
+
+// shard has the entries whose keys begin alike. Only look-ups are divided: the
+// order and the bound are those of all.
+type shard[V any] struct {
+	mu    sync.RWMutex
+	byKey map[Key]*entry[V]
+	_     [32]byte // so that no two shards are in one line of a processor's cache
 }
 
 type entry[V any] struct {
@@ -47,15 +59,25 @@ type entry[V any] struct {
 
 // New makes a Memory of at most limit bytes.
 func New[V any](limit int) *Memory[V] {
-	return &Memory[V]{limit: limit, byKey: make(map[Key]*entry[V])}
+	m := &Memory[V]{limit: limit}
+	for i := range m.shards {
+		m.shards[i].byKey = make(map[Key]*entry[V])
+	}
+	return m
 }
+
+// of returns the shard of a key. Keys are sums, so any byte of them is as good
+// as random.
+func (m *Memory[V]) of(key *Key) *shard[V] { return &m.shards[key[0]%shards] }
 
 // Get returns what is remembered under key and still counts now, or nil. Many
 // callers share the value, so do not change it.
 func (m *Memory[V]) Get(key Key, now time.Time) *V {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if e := m.byKey[key]; e != nil && now.Before(e.until) {
+	s := m.of(&key)
+	s.mu.RLock()
+	e := s.byKey[key]
+	s.mu.RUnlock()
+	if e != nil && now.Before(e.until) {
 		return &e.value
 	}
 	return nil
@@ -72,7 +94,7 @@ func (m *Memory[V]) Put(key Key, size int, now, until time.Time, fill func(*V)) 
 	for len(m.queue) > 0 && (m.bytes+size > m.limit || !now.Before(m.queue[0].until)) {
 		m.dropOldest()
 	}
-	m.byKey[key] = e
+	m.of(&key).set(e)
 	m.queue = append(m.queue, e)
 	m.bytes += size
 	return &e.value
@@ -81,18 +103,27 @@ func (m *Memory[V]) Put(key Key, size int, now, until time.Time, fill func(*V)) 
 // Forget forgets what is under key, if that is still v. It leaves the entry in
 // the queue.
 func (m *Memory[V]) Forget(key Key, v *V) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.byKey[key]; e != nil && &e.value == v {
-		delete(m.byKey, key)
-	}
+	m.of(&key).drop(key, v)
 }
 
 func (m *Memory[V]) dropOldest() {
 	old := m.queue[0]
 	m.queue[0], m.queue = nil, m.queue[1:]
 	m.bytes -= old.size
-	if m.byKey[old.key] == old {
-		delete(m.byKey, old.key)
+	m.of(&old.key).drop(old.key, &old.value)
+}
+
+func (s *shard[V]) set(e *entry[V]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byKey[e.key] = e
+}
+
+// drop removes what is under key, if that is v.
+func (s *shard[V]) drop(key Key, v *V) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.byKey[key]; e != nil && &e.value == v {
+		delete(s.byKey, key)
 	}
 }

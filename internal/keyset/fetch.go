@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/outbound"
@@ -56,24 +57,40 @@ type view struct {
 
 // state is what a Set knows about its keys.
 type state struct {
-	mu          sync.Mutex
-	keys        []key     // of the last successful fetch
-	fetched     time.Time // time of the last successful fetch
+	// published is replaced whole under mu. Every request reads it, so it is
+	// read without.
+	published atomic.Pointer[published]
+
+	mu      sync.Mutex
+	failure error     // error of the last fetch, nil if it succeeded
+	retryAt time.Time // no fetch before then
+	tried   time.Time // start of the last fetch
+	asked   time.Time // start of the last fetch caused by an unknown key
+}
+
+// published is what the last successful fetch brought. It is never modified.
+type published struct {
+	keys        []key
+	fetched     time.Time
 	generation  int
-	withdrawals int       // fetches without a key of the fetch before
-	failure     error     // error of the last fetch, nil if it succeeded
-	retryAt     time.Time // no fetch before then
-	tried       time.Time // start of the last fetch
-	asked       time.Time // start of the last fetch caused by an unknown key
+	withdrawals int // fetches without a key of the fetch before
+}
+
+// last returns what the last successful fetch brought; before the first, that is
+// nothing.
+func (st *state) last() published {
+	if p := st.published.Load(); p != nil {
+		return *p
+	}
+	return published{}
 }
 
 func (st *state) view(now time.Time) view {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	age := now.Sub(st.fetched)
-	v := view{generation: st.generation, withdrawals: st.withdrawals, aged: age > MaxAge}
+	p := st.last()
+	age := now.Sub(p.fetched)
+	v := view{generation: p.generation, withdrawals: p.withdrawals, aged: age > MaxAge}
 	if age <= StaleLimit {
-		v.keys = st.keys
+		v.keys = p.keys
 	}
 	return v
 }
@@ -84,7 +101,7 @@ func (st *state) view(now time.Time) view {
 func (st *state) mayFetch(now time.Time, generation int, asked bool) (done bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.generation != generation {
+	if st.last().generation != generation {
 		return true, nil
 	}
 	if wait := st.retryAt.Sub(now); st.failure != nil && wait > 0 {
@@ -113,22 +130,26 @@ func (st *state) calm(now time.Time) bool {
 func (st *state) succeed(now time.Time, keys []key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if slices.ContainsFunc(st.keys, func(old key) bool { return !slices.ContainsFunc(keys, old.equals) }) {
-		st.withdrawals++
+	p := st.last()
+	if slices.ContainsFunc(p.keys, func(old key) bool { return !slices.ContainsFunc(keys, old.equals) }) {
+		p.withdrawals++
 	}
-	st.keys, st.fetched, st.failure = keys, now, nil
-	st.generation++
+	p.keys, p.fetched = keys, now
+	p.generation++
+	st.published.Store(&p)
+	st.failure = nil
 }
 
 // Standing says whether a token that the set has verified before would still be
 // verified. It is so as long as ok is true and withdrawals is the same: no key
 // has left the set since, and the set is not too old. Standing starts a fetch if
-// the keys are due for one, and does not wait.
-func (s *Set) Standing() (withdrawals int, ok bool) {
+// the keys are due for one, and does not wait. It takes no lock, because every
+// request with a known token calls it. now is the time by the clock of the set.
+func (s *Set) Standing(now time.Time) (withdrawals int, ok bool) {
 	if s.static {
 		return 0, true
 	}
-	v := s.state.view(s.now())
+	v := s.state.view(now)
 	s.refreshAged(v)
 	return v.withdrawals, v.keys != nil
 }

@@ -97,7 +97,10 @@ func New(c Config) *Set {
 	if s.client == nil {
 		s.client = outbound.NewClient(nil, false)
 	}
-	s.state.keys, _ = static(c.Static)
+	if s.static {
+		keys, _ := static(c.Static)
+		s.state.published.Store(&published{keys: keys})
+	}
 	return s
 }
 
@@ -132,7 +135,7 @@ func (s *Set) Verify(ctx context.Context, parsed compact.Token) ([]byte, error) 
 		return nil, err
 	}
 	if s.static {
-		payload, _, err := t.verify(s.state.keys)
+		payload, _, err := t.verify(s.state.last().keys)
 		return payload, err
 	}
 	v := s.state.view(s.now())

@@ -30,33 +30,35 @@ type AccessRules struct {
 }
 
 // AccessToken is a verified access token. Only [Verifier.Access] makes one that
-// is not empty. It is no proof of a sign-in, so it is a type of its own.
-type AccessToken struct{ claims accessClaims }
+// is not empty. It is no proof of a sign-in, so it is a type of its own. It holds
+// what a request needs side by side: with many tokens in memory, what a request
+// costs is the reading of cold memory.
+type AccessToken struct {
+	subject, client   string
+	scopes            []string
+	expires, authTime time.Time
+	payload           []byte
+}
 
 // Subject is who the token is about. It is "" if the token does not say, as that
 // of a service may not.
-func (t *AccessToken) Subject() string { return t.claims.subject }
+func (t *AccessToken) Subject() string { return t.subject }
 
 // Client is the client that got the token, "" if the token does not say.
-func (t *AccessToken) Client() string { return t.claims.client }
+func (t *AccessToken) Client() string { return t.client }
 
 // Scopes are the scopes of the token. Do not modify them.
-func (t *AccessToken) Scopes() []string { return t.claims.scopes }
+func (t *AccessToken) Scopes() []string { return t.scopes }
 
 // AuthTime is when the person authenticated. It is zero if the token does not
 // say.
-func (t *AccessToken) AuthTime() time.Time {
-	if t.claims.authTime == nil {
-		return time.Time{}
-	}
-	return t.claims.authTime.time()
-}
+func (t *AccessToken) AuthTime() time.Time { return t.authTime }
 
 // Expires is when the token ends.
-func (t *AccessToken) Expires() time.Time { return t.claims.expires.time() }
+func (t *AccessToken) Expires() time.Time { return t.expires }
 
 // Payload returns the claims as they were signed. Do not modify it.
-func (t *AccessToken) Payload() []byte { return t.claims.payload }
+func (t *AccessToken) Payload() []byte { return t.payload }
 
 // Access verifies an access token in the form of a JWT (RFC 9068 §4). Its
 // signature is checked with the key set itself: go-oidc's Verify would judge the
@@ -81,12 +83,16 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
-	t := &AccessToken{accessClaims{rules: rules}}
-	if err := t.claims.read(payload); err != nil {
+	c := accessClaims{rules: rules}
+	if err := c.read(payload); err != nil {
 		return nil, err
 	}
-	if err := t.claims.check(v.config.Issuer, v.config.Now(), declared); err != nil {
+	if err := c.check(v.config.Issuer, v.config.Now(), declared); err != nil {
 		return nil, err
+	}
+	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time(), payload: payload}
+	if c.authTime != nil {
+		t.authTime = c.authTime.time()
 	}
 	return t, nil
 }
@@ -109,29 +115,43 @@ type AccessMemory struct{ kept *bounded.Memory[seenAccess] }
 func NewAccessMemory() *AccessMemory { return &AccessMemory{bounded.New[seenAccess](maxSeen)} }
 
 // seenAccess is a token that was accepted, and how many keys had been withdrawn
-// before.
+// before. The first scopes lie beside the token.
 type seenAccess struct {
-	token       *AccessToken
 	withdrawals int
+	token       AccessToken
+	room        [4]string
 }
 
-// AccessOnce is [Verifier.Access] for a caller that remembers what it accepted.
-// A token is verified again if a key of its issuer was withdrawn since.
-func (v *Verifier) AccessOnce(ctx context.Context, raw string, rules *AccessRules, m *AccessMemory) (*AccessToken, error) {
-	if len(raw) > maxToken {
-		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, compact.ErrTooLong, unlike(raw))
+// Recall returns the token with that key if m remembers it and [Verifier.Access]
+// would still accept it, or nil. A token has to be verified again if a key of
+// its issuer was withdrawn since.
+func (v *Verifier) Recall(key bounded.Key, m *AccessMemory) *AccessToken {
+	now := v.config.Now()
+	s := m.kept.Get(key, now)
+	if s == nil {
+		return nil
 	}
-	now, key := v.config.Now(), bounded.KeyOf(raw)
-	withdrawals, standing := v.config.Keys.Standing() // before the token is verified
-	if s := m.kept.Get(key, now); s != nil && standing && s.withdrawals == withdrawals {
-		return s.token, nil
+	if withdrawals, standing := v.config.Keys.Standing(now); !standing || s.withdrawals != withdrawals {
+		return nil
 	}
+	return &s.token
+}
+
+// AccessOnce is [Verifier.Access] for a caller that remembers what it accepted,
+// under the token's key, and has asked Recall before.
+func (v *Verifier) AccessOnce(ctx context.Context, raw string, key bounded.Key, rules *AccessRules, m *AccessMemory) (*AccessToken, error) {
+	now := v.config.Now()
+	withdrawals, _ := v.config.Keys.Standing(now) // before the token is verified
 	t, err := v.Access(ctx, raw, rules)
 	if err != nil {
 		return nil, err
 	}
-	m.kept.Put(key, seenOverhead+len(raw), now, t.Expires().Add(ClockSkew), func(s *seenAccess) { *s = seenAccess{t, withdrawals} })
-	return t, nil
+	return &m.kept.Put(key, seenOverhead+len(raw), now, t.expires.Add(ClockSkew), func(s *seenAccess) {
+		s.withdrawals, s.token = withdrawals, *t
+		if n := len(t.scopes); n <= len(s.room) {
+			s.token.scopes = s.room[:copy(s.room[:], t.scopes):n]
+		}
+	}).token, nil
 }
 
 // isAccessType reports whether typ declares an access token (RFC 9068 §2.1). The
