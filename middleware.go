@@ -83,6 +83,12 @@ func (id *Identity) ClaimString(name string) string {
 	return strictjson.String(id.claim([]string{name}))
 }
 
+// ACR returns the way in which the person authenticated, as the provider names
+// it (acr in OpenID Connect Core §2, RFC 9470 §6), or "" if it did not say. It
+// is read from the claims. In a session only an ID Token can have set it, or
+// SetClaim.
+func (id *Identity) ACR() string { return id.ClaimString("acr") }
+
 // claim returns the claim at the end of path, which goes through objects. It is
 // nil if there is none.
 func (id *Identity) claim(path []string) json.RawMessage {

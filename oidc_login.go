@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -120,6 +121,8 @@ func (rp *RelyingParty) newAttempt(r *http.Request, returnTo string) *attempt.At
 		}
 		a.AskScopes(q.step.scopes...)
 	}
+	acr, _ := acrOf(rp.need)
+	a.ACR = strings.Join(acr, " ")
 	return a
 }
 
@@ -160,7 +163,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
 	}
-	scopes := rp.scopesOf(a) // all of them, whatever fits into the cookie
+	scopes, acr := rp.scopesOf(a), a.ACR // all of them, whatever fits into the cookie
 	if err := rp.writeAttempt(w, r, a); err != nil {
 		return "", err
 	}
@@ -175,9 +178,15 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.Aged {
 		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.MaxAge/time.Second))))
 	}
+	more := rp.config.AuthParams
+	if acr != "" { // what a page requires counts, and no parameter may be repeated (RFC 6749 §3.1)
+		options = append(options, oauth2.SetAuthURLParam("acr_values", acr))
+		more = maps.Clone(more)
+		delete(more, "acr_values")
+	}
 	location := config.AuthCodeURL(a.State(), options...)
-	if len(rp.config.AuthParams) > 0 { // appended, because resource may be repeated (RFC 8707 §2)
-		location += "&" + rp.config.AuthParams.Encode()
+	if len(more) > 0 { // appended, because resource may be repeated (RFC 8707 §2)
+		location += "&" + more.Encode()
 	}
 	return location, nil
 }

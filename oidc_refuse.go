@@ -85,10 +85,13 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 	missing, ok := errors.AsType[*refusal](e)
 	switch {
 	case ok && onlyGrant(missing.unmet):
-		a.Grant, a.Aged, a.Asked = true, false, nil
+		a.Grant, a.Aged, a.ACR, a.Asked = true, false, "", nil
 	case ok: // a guard around this one may need them, and the two would ask in turn for ever
 		usual := rp.scopesOf(&attempt.Attempt{})
 		a.AskScopes(slices.DeleteFunc(slices.Clone(missing.scopes), func(s string) bool { return slices.Contains(usual, s) })...)
+		if before := append(slices.Clip(a.Asked), missing.asked...); a.ACR != "" {
+			a.Asked = before[:min(len(before), maxAsked*digestSize)]
+		}
 	}
 	return rp.begin(w, r, a)
 }
@@ -183,7 +186,7 @@ func (c *callback) secrets() []string {
 func (c *callback) public() []string {
 	words := append(slices.Clip(c.rp.config.Scopes), c.rp.client.ID)
 	if c.attempt != nil {
-		words = append(words, strings.Fields(c.attempt.Scopes)...)
+		words = append(words, strings.Fields(c.attempt.Scopes+" "+c.attempt.ACR)...)
 	}
 	for _, values := range c.rp.config.AuthParams {
 		for _, value := range values {

@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/jsonvalue"
 	"example.com/gatehouse/internal/token"
 )
 
 // Requirement is a condition that a guard checks in addition to sign-in or the
-// access token. If it is not met and signing in again can help (MaxAge, Scopes,
-// AnyScope, OwnerGrant), a page sends the person to sign in again. Otherwise the
-// answer is 403. An API answers as RequireToken says.
+// access token. If it is not met and signing in again can help (MaxAge, ACR,
+// Scopes, AnyScope, OwnerGrant), a page sends the person to sign in again.
+// Otherwise the answer is 403. An API answers as RequireToken says.
 type Requirement struct {
 	name string
 	met  func(r *http.Request, id *Identity, now time.Time) (bool, error)
@@ -30,7 +32,8 @@ type Requirement struct {
 type stepUp struct {
 	helps  bool // signing in again can help
 	maxAge time.Duration
-	aged   bool // maxAge is set
+	aged   bool     // maxAge is set
+	acr    []string // one of them, the most wanted first
 	scopes []string
 	grant  bool // the owner's grant for the protection API
 }
@@ -49,6 +52,54 @@ func MaxAge(d time.Duration) Requirement {
 		},
 		step: stepUp{helps: true, maxAge: d, aged: true},
 	}
+}
+
+// ACR requires that the person authenticated in one of the ways that the values
+// name, the most wanted first: acr is exactly one of them (acr_values in OpenID
+// Connect Core §3.1.2.1 and RFC 9470 §3). Which there are, the provider says in
+// acr_values_supported of its metadata. ACR panics without values, and if one is
+// empty or has a space or a character that no header can carry.
+func ACR(values ...string) Requirement {
+	if len(values) == 0 {
+		wire("ACR", errors.New("there are none, so every authentication would do"))
+	}
+	for _, v := range values {
+		if v == "" || strings.Contains(v, " ") || !challenge.Printable(v) {
+			wire("ACR", fmt.Errorf("%q is not one value of acr", v))
+		}
+	}
+	values = slices.Clone(values)
+	return Requirement{
+		name: "acr " + strings.Join(values, " "),
+		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
+			acr := id.ACR()
+			return acr != "" && slices.Contains(values, acr), nil
+		},
+		step: stepUp{helps: true, acr: values},
+	}
+}
+
+// acrOf returns the values of acr that meet all of the requirements, in the
+// order of the first that asks for one, and whether any does ask.
+func acrOf(need []Requirement) (values []string, asks bool) {
+	for _, q := range need {
+		switch {
+		case len(q.step.acr) == 0:
+		case !asks:
+			values, asks = slices.Clone(q.step.acr), true
+		default:
+			values = slices.DeleteFunc(values, func(v string) bool { return !slices.Contains(q.step.acr, v) })
+		}
+	}
+	return values, asks
+}
+
+// checkNeed finds requirements that nobody could meet together.
+func checkNeed(need []Requirement) error {
+	if values, asks := acrOf(need); asks && len(values) == 0 {
+		return errors.New("no acr is among the values of every ACR")
+	}
+	return nil
 }
 
 // Scopes requires that all of the scopes were granted to the session or the

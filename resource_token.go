@@ -28,7 +28,7 @@ import (
 // A request without a token gets 401, and one with a token that is no good too,
 // with "invalid_token" in WWW-Authenticate (RFC 6750 §3). If a scope is missing,
 // the answer is 403 and names all scopes that the route needs. If the sign-in
-// behind the token does not meet MaxAge, it is 401 with
+// behind the token does not meet MaxAge or ACR, it is 401 with
 // "insufficient_user_authentication" (RFC 9470 §3). Any other requirement that
 // is not met is 403. While the server cannot be asked for a key or about a
 // token, a token that needs it gets 503.
@@ -70,7 +70,9 @@ func (rs *ResourceServer) With(requirements ...Requirement) *ResourceServer {
 	for _, q := range requirements {
 		wire("With", rs.checkRequirement(q))
 	}
-	return &ResourceServer{rs.resourceServer, append(slices.Clip(slices.Clone(rs.need)), requirements...)}
+	need := append(slices.Clip(slices.Clone(rs.need)), requirements...)
+	wire("With", checkNeed(need))
+	return &ResourceServer{rs.resourceServer, need}
 }
 
 func (rs *ResourceServer) checkRequirement(q Requirement) error {
@@ -204,9 +206,9 @@ func (rs *ResourceServer) meet(r *http.Request, id *Identity) error {
 	}
 	cause := &tokenRefusal{unmet}
 	switch {
-	case slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.aged && len(q.step.scopes) == 0 }):
+	case slices.ContainsFunc(unmet, func(q Requirement) bool { return !q.step.helps }):
 		return errForbidden.because(cause) // no other token would help
-	case slices.ContainsFunc(unmet, func(q Requirement) bool { return q.step.aged }):
+	case slices.ContainsFunc(unmet, func(q Requirement) bool { return q.step.aged || len(q.step.acr) > 0 }):
 		return errTokenStepUp.because(cause)
 	}
 	return errTokenScope.because(cause)
@@ -281,17 +283,20 @@ func (rs *ResourceServer) scopes() (all []string) {
 	return all
 }
 
-// stepUpOf says what a sign-in has to bring (RFC 9470 §3). The scopes are there
-// only if one is missing too.
+// stepUpOf says what a sign-in has to bring (RFC 9470 §3): all that the route
+// needs, so that the next token is enough. The scopes are there only if one is
+// missing too.
 func (rs *ResourceServer) stepUpOf(e *Error) []string {
 	params := []string{"error", "insufficient_user_authentication"}
 	missing, ok := errors.AsType[*tokenRefusal](e)
 	if !ok {
 		return params
 	}
-	age, scope := time.Duration(-1), false
-	for _, q := range missing.unmet {
-		scope = scope || len(q.step.scopes) > 0
+	if acr, asks := acrOf(rs.need); asks {
+		params = append(params, "acr_values", strings.Join(acr, " "))
+	}
+	age := time.Duration(-1)
+	for _, q := range rs.need {
 		if q.step.aged && (age < 0 || q.step.maxAge < age) {
 			age = q.step.maxAge
 		}
@@ -299,7 +304,7 @@ func (rs *ResourceServer) stepUpOf(e *Error) []string {
 	if age >= 0 {
 		params = append(params, "max_age", strconv.FormatInt(int64(age/time.Second), 10))
 	}
-	if scope {
+	if slices.ContainsFunc(missing.unmet, func(q Requirement) bool { return len(q.step.scopes) > 0 }) {
 		params = append(params, "scope", strings.Join(rs.scopes(), " "))
 	}
 	return params

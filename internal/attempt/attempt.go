@@ -58,7 +58,8 @@ type Attempt struct {
 	Aged     bool          // max_age was requested
 	MaxAge   time.Duration // whole seconds
 	Scopes   string        // requested beyond the configured ones
-	Asked    []byte        // identifies the requirements to meet
+	ACR      string        // acr_values: the ways to authenticate of which one is asked for
+	Asked    []byte        // identifies the requirements to meet, and those of the sign-ins just before
 	From     []byte        // identifies the session it started from
 	ReturnTo string        // the path to return to
 }

@@ -115,7 +115,7 @@ func TestAsk(t *testing.T) {
 func whole(t testing.TB) *attempt.Attempt {
 	t.Helper()
 	first := attempt.New(now)
-	first.Aged, first.MaxAge, first.Scopes = true, time.Hour, "admin"
+	first.Aged, first.MaxAge, first.Scopes, first.ACR = true, time.Hour, "admin", "2 urn:example:gold"
 	first.Asked, first.From, first.ReturnTo = []byte("12345678"), []byte("87654321"), "/notes/?a=b"
 	a, err := first.Again(now, marks...)
 	if err != nil {
@@ -141,7 +141,7 @@ func TestAgain(t *testing.T) {
 	if next.State() == a.State() || next.Carries(marks[0]) || !next.Begin.Equal(now.Add(time.Minute)) || next.Grant {
 		t.Errorf("%+v after %+v", next, a)
 	}
-	if !next.Aged || next.MaxAge != a.MaxAge || next.Scopes != a.Scopes || !bytes.Equal(next.Asked, a.Asked) || !bytes.Equal(next.From, a.From) || next.ReturnTo != a.ReturnTo {
+	if !next.Aged || next.MaxAge != a.MaxAge || next.Scopes != a.Scopes || next.ACR != a.ACR || !bytes.Equal(next.Asked, a.Asked) || !bytes.Equal(next.From, a.From) || next.ReturnTo != a.ReturnTo {
 		t.Errorf("%+v asks for less than %+v", next, a)
 	}
 	if _, err := next.Again(now); err != attempt.ErrRestarts {
@@ -192,7 +192,7 @@ func TestRetryTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.Aged || next.Grant || next.Asked != nil || next.From != nil {
+	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Asked != nil || next.From != nil {
 		t.Errorf("%+v after %+v", next, a)
 	}
 	if _, err := next.Retry(next.Ends()); err != attempt.ErrRestarts {
@@ -266,7 +266,7 @@ func TestSize(t *testing.T) {
 		{100, 256, true, true, 900}, {100, 500, true, true, 1200}, {100, 2000, true, true, 3072}, {250, 10, false, true, 512},
 	} {
 		a := whole(t)
-		a.Scopes, a.ReturnTo = long(c.scopes), "/"+long(c.path)
+		a.Scopes, a.ACR, a.ReturnTo = long(c.scopes), "", "/"+long(c.path)
 		value := a.Seal(ring(t, "k"), "b")
 		if n := len("__Host-gh-12345678-12345678=") + len(value); n > c.size {
 			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, n)
@@ -280,6 +280,27 @@ func TestSize(t *testing.T) {
 		}
 		if got.SessionID() != a.SessionID() {
 			t.Error("the attempt would end in another session")
+		}
+	}
+}
+
+// The acr_values stay beside any path as well, before the scopes do.
+func TestSizeOfACR(t *testing.T) {
+	for _, c := range []struct {
+		acr, scopes, path   int
+		keptACR, keptScopes bool
+	}{
+		{30, 30, 20, true, true}, {80, 0, 2000, true, true}, {80, 500, 2000, true, false}, {80, 500, 20, true, false}, {500, 500, 20, false, false}, {500, 0, 2000, false, true},
+	} {
+		a := whole(t)
+		a.ACR, a.Scopes, a.ReturnTo = strings.Repeat("a", c.acr), strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
+		value := a.Seal(ring(t, "k"), "b")
+		got, err := attempt.Open(ring(t, "k"), "b", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (len(got.ACR) == c.acr) != c.keptACR || (len(got.Scopes) == c.scopes) != c.keptScopes || len(got.ReturnTo) != c.path+1 || len(value) > 3040 || c.path < 100 && len(value) > 480 {
+			t.Errorf("%+v: acr_values of %d, scopes of %d, a path of %d, in %d bytes", c, len(got.ACR), len(got.Scopes), len(got.ReturnTo), len(value))
 		}
 	}
 }

@@ -37,6 +37,7 @@ const (
 	flagAged
 	flagRetried
 	flagSame
+	flagACR // a field more
 )
 
 // because returns ErrUnknown with a reason.
@@ -44,19 +45,23 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 
 // Seal returns the attempt as the value of a cookie. It opens only under the
 // same binding (RFC 9700 §4.7), which names who began the attempt and the
-// cookie. Scopes that make the cookie too long are left out, and so is a path
-// that is longer than any that we take. The callback needs the scopes only if
-// the provider does not say which it has granted.
+// cookie. Scopes that make the cookie too long are left out, then the acr_values,
+// and so is a path that is longer than any that we take. The callback needs the
+// scopes only if the provider does not say which it has granted, and the
+// acr_values only if it starts over.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func(a *Attempt) string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
 	}
 	value := sealed(a)
-	if len(value) > maxCookie-nameRoom && a.Scopes != "" {
+	for _, field := range []*string{&a.Scopes, &a.ACR} {
+		if len(value) <= maxCookie-nameRoom || *field == "" {
+			continue
+		}
 		bare := *a
 		bare.ReturnTo = ""
 		if len(sealed(&bare)) > maxBesidePath {
-			a.Scopes = ""
+			*field = ""
 			value = sealed(a)
 		}
 	}
@@ -106,9 +111,14 @@ func (a *Attempt) encode() []byte {
 	if a.same {
 		flags |= flagSame
 	}
+	varying := []string{a.Scopes, string(a.Asked), string(a.From), a.ReturnTo}
+	if a.ACR != "" {
+		flags |= flagACR
+		varying = append(varying, a.ACR)
+	}
 	out = append(out, a.restarts, flags)
 	out = binary.AppendUvarint(out, uint64(a.MaxAge/time.Second))
-	for _, s := range []string{a.Scopes, string(a.Asked), string(a.From), a.ReturnTo} {
+	for _, s := range varying {
 		out = binary.AppendUvarint(out, uint64(len(s)))
 		out = append(out, s...)
 	}
@@ -133,21 +143,25 @@ func (a *Attempt) decode(b []byte) bool {
 	a.Begin = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 	a.restarts, a.Grant, a.Aged = b[8], b[9]&flagGrant != 0, b[9]&flagAged != 0
 	a.retried, a.same = b[9]&flagRetried != 0, b[9]&flagSame != 0
+	fields := 4
+	if b[9]&flagACR != 0 {
+		fields++
+	}
 	b = b[10:]
 	seconds, n := binary.Uvarint(b)
 	if n <= 0 || seconds > uint64(longestAge/time.Second) {
 		return false
 	}
 	a.MaxAge, b = time.Duration(seconds)*time.Second, b[n:]
-	var varying [4]string
-	for i := range varying {
+	var varying [5]string
+	for i := range fields {
 		size, n := binary.Uvarint(b)
 		if n <= 0 || size > uint64(len(b)-n) {
 			return false
 		}
 		varying[i], b = string(b[n:n+int(size)]), b[n+int(size):]
 	}
-	a.Scopes, a.Asked, a.From, a.ReturnTo = varying[0], []byte(varying[1]), []byte(varying[2]), varying[3]
+	a.Scopes, a.Asked, a.From, a.ReturnTo, a.ACR = varying[0], []byte(varying[1]), []byte(varying[2]), varying[3], varying[4]
 	if len(b)%markSize != 0 {
 		return false
 	}

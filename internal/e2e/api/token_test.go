@@ -99,6 +99,7 @@ func TestRequireTokenAnswers(t *testing.T) {
 	broken := gatehouse.RequirementFunc("owner", func(*http.Request, *gatehouse.Identity) (bool, error) { return false, errors.New("db: away") })
 	good := accessToken(t, w, "ana", "read", "write")
 	none := accessToken(t, w, "ana")
+	w.Advance(2 * time.Minute)
 	for name, c := range map[string]struct {
 		need          []gatehouse.Requirement
 		authorization []string

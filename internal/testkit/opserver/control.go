@@ -65,8 +65,9 @@ func (s *Server) IDToken(userName, clientID string) (string, error) {
 	return s.idToken(c, g, "", "", false)
 }
 
-// AccessToken makes an access token of a user for a client. With the scope
-// uma_protection it is a PAT. An empty user name stands for the client itself.
+// AccessToken makes an access token of a user for a client, as after a sign-in
+// with a password just now. With the scope uma_protection it is a PAT. An empty
+// user name stands for the client itself.
 func (s *Server) AccessToken(userName, clientID string, scopes ...string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +75,11 @@ func (s *Server) AccessToken(userName, clientID string, scopes ...string) (strin
 	if c == nil || (u == nil && userName != "") {
 		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
 	}
-	body := s.issue(c, &grant{client: c.ID, user: u, scope: scopes}, scopes, false)
+	g := &grant{client: c.ID, user: u, scope: scopes}
+	if u != nil {
+		g.authTime, g.acr = s.now(), acrPassword
+	}
+	body := s.issue(c, g, scopes, false)
 	value, _ := body["access_token"].(string)
 	return value, nil
 }
