@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
@@ -43,13 +44,23 @@ type ProviderConfig struct {
 	// show it. Metadata from discovery shows it.
 	Dialect Dialect
 	// Keys, if not nil, are the provider's signing keys. Then none are
-	// fetched.
+	// fetched. ParseKeys reads them from PEM or JSON.
 	Keys []jose.JSONWebKey
+	// KeysFile is a file with the provider's signing keys, in any form that
+	// ParseKeys reads. It is read at the first token, every 10 minutes while
+	// tokens arrive, and when a token names a key that is not in it, at most
+	// twice a minute. While it cannot be read, the keys read last count, for a
+	// day.
+	KeysFile string
+	// JWKSURI is the address of the provider's keys, instead of the one in its
+	// metadata. At most one of Keys, KeysFile and JWKSURI may be set.
+	JWKSURI string
 	// SigningAlgorithms are the algorithms accepted for ID Tokens and access
-	// tokens. nil means
-	// those that the metadata announces, out of RS256, RS384, RS512, PS256,
-	// PS384, PS512, ES256, ES384, ES512 and EdDSA. If it announces none, nil
-	// means RS256.
+	// tokens, out of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384,
+	// ES512 and EdDSA. nil means those that the metadata announces, and RS256
+	// if it announces none. With Keys, KeysFile or JWKSURI, and without
+	// Metadata, nil means all that a key fits, so no metadata is fetched for an
+	// access token.
 	SigningAlgorithms []string
 	// Logger receives the log lines. nil means slog.Default.
 	Logger *slog.Logger
@@ -71,21 +82,16 @@ type Dialect string
 // of its own for introspection and registration.
 const Keycloak Dialect = "keycloak"
 
-// complete checks the settings and fills in the defaults.
-func (c *ProviderConfig) complete(issuer string) error {
+// complete checks the settings and fills in the defaults. It reports whether the
+// issuer is a name, from which no metadata can be fetched.
+func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 	var wrong problems
-	u, err := outbound.CheckURL(issuer, c.InsecureHTTP)
-	switch {
-	case issuer == "":
-		wrong.add("issuer", "empty")
-	case err != nil:
-		wrong.add("issuer", "%w", err)
-	case u.RawQuery != "" || u.ForceQuery: // Discovery §3
-		wrong.add("issuer", "it has a query")
+	name, err = issuerOf(issuer, c.InsecureHTTP)
+	wrong.wrap("issuer", err)
+	if name && c.Metadata == nil && !c.fixesKeys() {
+		wrong.add("issuer", "it is no address from which metadata could be fetched: set Keys, KeysFile, JWKSURI or Metadata")
 	}
-	if c.Keys != nil && len(c.Keys) == 0 {
-		wrong.add("Keys", "empty but not nil: no token could ever be verified")
-	}
+	wrong.keys(c)
 	for _, alg := range c.SigningAlgorithms {
 		if !keyset.Asymmetric(alg) {
 			wrong.add("SigningAlgorithms", "%q is not an asymmetric signature algorithm", alg)
@@ -95,6 +101,12 @@ func (c *ProviderConfig) complete(issuer string) error {
 		wrong.add("Dialect", "%q is not one of keycloak", c.Dialect)
 	}
 	c.Keys, c.SigningAlgorithms = slices.Clone(c.Keys), slices.Clone(c.SigningAlgorithms)
+	if len(c.SigningAlgorithms) == 0 && c.Metadata == nil && c.fixesKeys() {
+		c.SigningAlgorithms = keyset.Algorithms()
+	}
+	if c.Metadata == nil && name {
+		c.Metadata = &Metadata{}
+	}
 	if c.Metadata != nil {
 		for _, err := range c.Metadata.checkEndpoints(c.InsecureHTTP) {
 			wrong.wrap("Metadata", err)
@@ -113,7 +125,47 @@ func (c *ProviderConfig) complete(issuer string) error {
 		c.Logger = slog.Default()
 	}
 	c.Now = orNow(c.Now)
-	return wrong.in("NewProvider")
+	return name, wrong.in("NewProvider")
+}
+
+// issuerOf checks an issuer. It may be a name instead of an address, such as
+// "itsyouonline" (a StringOrURI in RFC 7519 §4.1.1).
+func issuerOf(issuer string, insecureHTTP bool) (name bool, err error) {
+	switch scheme, _, hasScheme := strings.Cut(issuer, ":"); {
+	case issuer == "":
+		return false, errors.New("empty")
+	case hasScheme && strings.HasPrefix(strings.ToLower(scheme), "http"):
+	case strings.ContainsFunc(issuer, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
+		return false, errors.New("it has a space or a control character")
+	case !hasScheme && strings.Contains(issuer, "/"):
+		return false, errors.New("it is neither an address, which begins with https://, nor a name")
+	default:
+		return true, nil
+	}
+	u, err := outbound.CheckURL(issuer, insecureHTTP)
+	if err == nil && (u.RawQuery != "" || u.ForceQuery) { // Discovery §3
+		err = errors.New("it has a query")
+	}
+	return false, err
+}
+
+// fixesKeys reports whether the keys come from elsewhere than the metadata.
+func (c *ProviderConfig) fixesKeys() bool {
+	return c.Keys != nil || c.KeysFile != "" || c.JWKSURI != ""
+}
+
+// keys checks where the keys of a provider come from.
+func (w *problems) keys(c *ProviderConfig) {
+	if c.Keys != nil && len(c.Keys) == 0 {
+		w.add("Keys", "empty but not nil: no token could ever be verified")
+	}
+	if c.Keys != nil && c.KeysFile != "" || (c.Keys != nil || c.KeysFile != "") && c.JWKSURI != "" {
+		w.add("Keys", "more than one of Keys, KeysFile and JWKSURI is set")
+	}
+	if c.JWKSURI != "" {
+		_, err := outbound.CheckURL(c.JWKSURI, c.InsecureHTTP)
+		w.wrap("JWKSURI", err)
+	}
 }
 
 // RelyingPartyConfig holds the settings of NewRelyingParty.

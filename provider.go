@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/discovery"
 	"example.com/gatehouse/internal/keyset"
@@ -62,7 +64,7 @@ type Provider struct {
 	// resource servers: for tickets and registrations, and about tokens that
 	// were never seen active.
 	ticketCalls, tokenCalls places.Pool
-	fixed                   bool // the keys are given, so none are fetched
+	fixed                   bool // the keys do not come from the metadata
 
 	mu      sync.Mutex
 	defects [2]discovery.Defects // of each document as last fetched; guarded by mu
@@ -78,8 +80,9 @@ const (
 )
 
 // NewProvider returns a Provider for issuer. The issuer must equal, byte for
-// byte, the one in the provider's metadata and tokens. A nil config means all
-// defaults.
+// byte, the one in the provider's metadata and tokens. It is an https address,
+// or, for a provider without metadata, a name such as "itsyouonline"; that needs
+// Keys, KeysFile, JWKSURI or Metadata. A nil config means all defaults.
 //
 // NewProvider does no I/O, so the provider may be down when the process
 // starts. Its error lists every problem of the arguments at once.
@@ -88,7 +91,8 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	if config != nil {
 		c = *config
 	}
-	if err := c.complete(issuer); err != nil {
+	name, err := c.complete(issuer)
+	if err != nil {
 		return nil, err
 	}
 	p := &Provider{
@@ -99,7 +103,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		logger:   c.Logger,
 		events:   c.Events,
 		algs:     c.SigningAlgorithms,
-		fixed:    c.Keys != nil,
+		fixed:    c.fixesKeys(),
 		told:     map[string]bool{},
 		dialect:  c.Dialect,
 		written:  c.Metadata,
@@ -108,11 +112,18 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	p.openid, p.uma = p.kept(p.fetchOpenID), p.kept(p.fetchUMA)
 	if c.Metadata != nil {
 		p.openid = backchannel.Always(c.Metadata)
-		if c.Metadata.PermissionEndpoint != "" {
+		if c.Metadata.PermissionEndpoint != "" || name {
 			p.uma = backchannel.Always(c.Metadata)
 		}
 	}
-	p.keys = keyset.New(keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Skipped: p.tellSkipped, Now: p.clock})
+	from := keyset.Config{Client: p.client, URL: p.jwksURI, Static: c.Keys, Skipped: p.tellSkipped, Now: p.clock}
+	if c.JWKSURI != "" {
+		from.URL = func(context.Context) (string, error) { return c.JWKSURI, nil }
+	}
+	if c.KeysFile != "" {
+		from.Read = keyset.File(c.KeysFile)
+	}
+	p.keys = keyset.New(from)
 	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, Now: p.clock})
 	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
@@ -173,8 +184,9 @@ func (p *Provider) jwksURI(ctx context.Context) (string, error) {
 	return md.JWKSURI, nil
 }
 
-// algorithms returns the algorithms that an ID Token may be signed with: the
-// configured ones, or else those the provider announces.
+// algorithms returns the algorithms that a token may be signed with: the
+// configured ones, or else those the provider announces. If the application
+// gives the keys and no metadata, each key says what it is for.
 func (p *Provider) algorithms(ctx context.Context) ([]string, error) {
 	if len(p.algs) > 0 {
 		return p.algs, nil
@@ -263,6 +275,15 @@ func (p *Provider) once(what string) bool {
 	p.told[what] = true
 	return true
 }
+
+// ParseKeys reads public keys for ProviderConfig.Keys: a JWK Set, one JWK (RFC
+// 7517), or PEM with blocks PUBLIC KEY, RSA PUBLIC KEY and CERTIFICATE. Of a
+// certificate only the key counts. Keys that are for encryption are left out.
+// Every other key that cannot verify signatures is an error, and so is a private
+// key in PEM or JSON. The limit is 512 KiB and 64 keys.
+//
+//	keys, err := gatehouse.ParseKeys(pem)
+func ParseKeys(data []byte) ([]jose.JSONWebKey, error) { return keyset.Parse(data) }
 
 // clip shortens a string from a peer for use in an error.
 func clip(s string) string { return outbound.Clip(s) }

@@ -214,20 +214,10 @@ func (s *Set) run(v view, asked bool, began *bool) func(context.Context) (struct
 }
 
 func (s *Set) get(ctx context.Context) ([]key, error) {
-	if s.url == nil {
-		return nil, errNoURL
-	}
-	url, err := s.url(ctx)
+	keys, skipped, from, err := s.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var d document
-	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); errors.Is(err, strictjson.ErrType) {
-		return nil, fmt.Errorf("keys is not an array: %w", err)
-	} else if err != nil {
-		return nil, err
-	}
-	keys, skipped := d.usable()
 	if s.skipped != nil && len(skipped) > 0 {
 		// This runs in a separate flight, so that nobody waits for it.
 		s.reports.Start(struct{}{}, fetchTimeout, func(ctx context.Context) (struct{}, error) {
@@ -236,7 +226,34 @@ func (s *Set) get(ctx context.Context) ([]key, error) {
 		})
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%w among its %d, from %s", errEmptySet, len(d.Keys), outbound.Address(url))
+		return nil, fmt.Errorf("%w among its %d, from %s", errEmptySet, len(skipped), from)
 	}
 	return keys, nil
+}
+
+// load asks for the set where it comes from.
+func (s *Set) load(ctx context.Context) (keys []key, skipped []Skipped, from string, err error) {
+	if s.read != nil {
+		data, err := s.read(ctx)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		keys, skipped, err = decode(data)
+		return keys, skipped, "a file", err
+	}
+	if s.url == nil {
+		return nil, nil, "", errNoURL
+	}
+	url, err := s.url(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	var d document
+	if _, err := outbound.GetJSON(ctx, s.client, url, maxDocument, &d); errors.Is(err, strictjson.ErrType) {
+		return nil, nil, "", fmt.Errorf("keys is not an array: %w", err)
+	} else if err != nil {
+		return nil, nil, "", err
+	}
+	keys, skipped = d.usable()
+	return keys, skipped, outbound.Address(url), nil
 }

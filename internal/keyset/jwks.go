@@ -175,9 +175,13 @@ func fromJWK(j jose.JSONWebKey) (key, *skip) {
 	return k, nil
 }
 
+// Algorithms lists the algorithms that we accept.
+func Algorithms() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+}
+
 // keyFor returns the test for keys of an algorithm, or nil for an algorithm
-// that we do not accept (RFC 7518 §3.1, RFC 8037 §3.1). It is the only list of
-// algorithms. It has no symmetric algorithm and not "none": the key of an HMAC
+// that we do not accept (RFC 7518 §3.1, RFC 8037 §3.1). It has no symmetric algorithm and not "none": the key of an HMAC
 // would be the client's secret, or a public key.
 func keyFor(alg jose.SignatureAlgorithm) func(public any) bool {
 	switch alg {

@@ -57,8 +57,12 @@ type Config struct {
 	Client *http.Client
 
 	// URL returns the jwks_uri. It is called for each fetch, with the context
-	// of the fetch. It is required unless Static is set.
+	// of the fetch. It is required unless Static or Read is set.
 	URL func(context.Context) (string, error)
+
+	// Read, if not nil, is called for each fetch instead. It returns what
+	// [Parse] reads.
+	Read func(context.Context) ([]byte, error)
 
 	// Static, if not nil, is the whole set, and nothing is ever fetched. Keys
 	// that may not verify are left out, and private keys are reduced to their
@@ -78,6 +82,7 @@ type Config struct {
 type Set struct {
 	client *http.Client
 	url    func(context.Context) (string, error)
+	read   func(context.Context) ([]byte, error)
 	now    func() time.Time
 	static bool
 
@@ -90,7 +95,7 @@ type Set struct {
 
 // New makes a set. It fetches nothing yet.
 func New(c Config) *Set {
-	s := &Set{client: c.Client, url: c.URL, now: c.Now, static: c.Static != nil, skipped: c.Skipped}
+	s := &Set{client: c.Client, url: c.URL, read: c.Read, now: c.Now, static: c.Static != nil, skipped: c.Skipped}
 	if s.now == nil {
 		s.now = time.Now
 	}

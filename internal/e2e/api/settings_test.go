@@ -15,7 +15,6 @@ import (
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
-	"github.com/go-jose/go-jose/v4"
 )
 
 // The header of a signing proxy holds the token alone, and Authorization counts
@@ -191,25 +190,6 @@ func clientToken(t *testing.T, w *world.World, resource string) string {
 	}
 	w.Must(json.NewDecoder(resp.Body).Decode(&body))
 	return body.Access
-}
-
-// With keys and algorithms in the config nothing is ever fetched, and the issuer
-// need not be reachable.
-func TestFixedKeys(t *testing.T) {
-	w := newWorld(t)
-	raw := accessToken(t, w, "ana")
-	var keys []jose.JSONWebKey
-	for _, k := range world.Keys() {
-		keys = append(keys, k.Public())
-	}
-	provider := w.Provider(func(c *gatehouse.ProviderConfig) { c.Keys, c.SigningAlgorithms = keys, []string{"ES256"} })
-	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Audience: []string{audience}})
-	w.Must(err)
-	w.SetDown(true)
-	before := len(w.Calls())
-	if a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer "+raw); a.Code != 200 || len(w.Calls()) != before {
-		t.Errorf("%d %q, %d calls", a.Code, a.Body, len(w.Calls())-before)
-	}
 }
 
 // An API without an audience serves UMA alone. As a guard of access tokens it
