@@ -203,6 +203,19 @@ func upgradesOf(g Guard) []string {
 	return nil
 }
 
+// tokenReader is a guard that knows which header holds the token.
+type tokenReader interface{ tokenHeader() string }
+
+// tokenHeaderOf returns the name of the header in which g looks for a token.
+func tokenHeaderOf(g Guard) string {
+	if own, ok := g.(tokenReader); ok {
+		return own.tokenHeader()
+	}
+	return authorization
+}
+
+const authorization = "Authorization"
+
 type upgradeKey struct{}
 
 // upgradable tells IdentityHeaders which protocol a guard has let pass, besides
@@ -327,14 +340,14 @@ func markOf(g Guard, id *Identity) uncached.Mark {
 		m = uncached.Mark{Control: noStore, Cookie: true}
 	}
 	if id != nil && (id.Via == ViaUMA || id.Via == ViaToken) {
-		m = uncached.Mark{Control: noStore, Authorization: true}
+		m = uncached.Mark{Control: noStore, Token: tokenHeaderOf(g)}
 	}
 	switch g.(type) {
 	case *either: // the cookie decides, whoever lets the request pass
 		m.Control, m.Cookie = noStore, true
 	case optionalToken: // the same address gives another response with a token
 		if id == nil {
-			m = uncached.Mark{Control: "private", Authorization: true}
+			m = uncached.Mark{Control: "private", Token: tokenHeaderOf(g)}
 		}
 	case optional:
 		if id == nil { // the same address gives another response with a session (CK8)
@@ -370,8 +383,8 @@ func perBrowser(h http.Header) {
 // Either combines two guards for one handler: page for its owner's browser,
 // and api for everybody the owner shared it with.
 //
-// A request with an Authorization header is checked by api only. For any other
-// request the session decides. If the session does not let the request in, a
+// A request with an Authorization header, or the TokenHeader of api, is checked by
+// api only. For any other request the session decides. If the session does not let the request in, a
 // navigation is sent to sign-in, or gets 403 if somebody is signed in. A form
 // gets the page of RequireLogin, and a prefetch gets no ticket. Every other
 // request gets the challenge of api. Requests from other sites and
@@ -396,7 +409,7 @@ func (e eitherRefusal) Unwrap() error { return e.error }
 
 // Check implements Guard.
 func (e *either) Check(r *http.Request) (*Identity, error) {
-	if len(r.Header.Values("Authorization")) > 0 {
+	if len(r.Header[tokenHeaderOf(e.api)]) > 0 {
 		return judge(e.api, r)
 	}
 	id, err := e.page.Check(r)
@@ -425,6 +438,9 @@ func judge(g Guard, r *http.Request) (*Identity, error) {
 	}
 	return id, nil
 }
+
+// tokenHeader implements tokenReader.
+func (e *either) tokenHeader() string { return tokenHeaderOf(e.api) }
 
 // upgrades implements upgrader: which half lets the request pass is not known
 // before both are asked.

@@ -463,7 +463,8 @@ type ResourceServerConfig struct {
 	Schemes []string
 	// TokenHeader is another header that holds the access token alone, set by a
 	// proxy in front that has removed what clients send there. Authorization is
-	// then ignored. "" means Authorization.
+	// then ignored. "" means Authorization. UMAProtect always reads
+	// Authorization.
 	TokenHeader string
 	// RoleClaim is the path to the claim with the roles that Role requires, such
 	// as "realm_access", "roles" at Keycloak. nil means "roles".

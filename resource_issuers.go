@@ -3,12 +3,14 @@ package gatehouse
 // Tested in internal/e2e/api.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/tenants"
 	"example.com/gatehouse/internal/token"
 	"example.com/gatehouse/internal/uncached"
 )
@@ -22,7 +24,8 @@ import (
 //
 // Each api has its own requirements: give each what the route needs by With.
 // ByIssuer panics without apis, if one was not made by NewResourceServer, if two
-// have one issuer, and if two have a Client.
+// have one issuer, if two have a Client, and if they differ in TokenHeader or
+// Schemes.
 func ByIssuer(apis ...*ResourceServer) Guard {
 	if len(apis) == 0 {
 		wire("ByIssuer", errors.New("there are no resource servers"))
@@ -30,6 +33,7 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 	g := &byIssuer{first: apis[0], of: make(map[string]*ResourceServer, len(apis))}
 	for _, api := range apis {
 		wire("ByIssuer", api.checkMade())
+		wire("ByIssuer", g.reads(api))
 		if g.of[api.provider.issuer] != nil {
 			wire("ByIssuer", fmt.Errorf("two resource servers have the issuer %q", api.provider.issuer))
 		}
@@ -44,11 +48,67 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 	return g
 }
 
-// byIssuer is the guard of ByIssuer.
+// reads checks that api finds a token where the first api finds it. Otherwise one
+// token would be chosen by and another judged.
+func (g *byIssuer) reads(api *ResourceServer) error {
+	if !api.source.Equal(&g.first.source) {
+		return fmt.Errorf("the resource server of %q has another TokenHeader or other Schemes than that of %q", api.provider.issuer, g.first.provider.issuer)
+	}
+	return nil
+}
+
+// ByIssuerFunc is ByIssuer for issuers that come and go, such as those of
+// tenants. find returns the ResourceServer for an issuer, or nil if nobody has
+// it. It should return the same one as long as an issuer stands, because that
+// one keeps the keys. The requirements of first also apply to what find returns.
+// first judges the tokens of its own issuer, answers a request without a token,
+// and is the only one that judges tokens that are no JWTs.
+//
+// An answer of find counts for one minute, and nil for 5 seconds, for up to
+// 1,000 issuers each. The context of find ends after the RequestBudget of first.
+// find is asked once for all who wait, and about at most MaxTokenCalls unknown
+// issuers at a time; what is more gets 503. If find returns an error, the answer
+// is 503. A token never chooses an address: find decides which issuers there
+// are. ByIssuerFunc panics if first was not made by NewResourceServer or if find
+// is nil.
+func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer string) (*ResourceServer, error)) Guard {
+	wire("ByIssuerFunc", first.checkMade())
+	if find == nil {
+		wire("ByIssuerFunc", errors.New("the function is nil"))
+	}
+	g := &byIssuer{first: first, of: map[string]*ResourceServer{first.provider.issuer: first}}
+	if first.client.ID != "" {
+		g.opaque = first
+	}
+	g.others = tenants.New(func(ctx context.Context, issuer string) (*ResourceServer, error) {
+		api, err := find(ctx, issuer)
+		switch {
+		case err != nil || api == nil:
+			return nil, err
+		case api.checkMade() != nil:
+			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: what find returned for %q: %w", clip(issuer), api.checkMade()))
+		case g.reads(api) != nil:
+			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: %w", g.reads(api)))
+		case api.provider.issuer != issuer:
+			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: find returned the issuer %q for %q", api.provider.issuer, clip(issuer)))
+		}
+		for _, q := range first.need {
+			if err := api.checkRequirement(q); err != nil {
+				return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: what find returned for %q: %w", clip(issuer), err))
+			}
+		}
+		return api.With(first.need...), nil
+	}, first.budget, first.tokens, first.provider.now)
+	first.lookups.Add(g.others)
+	return g
+}
+
+// byIssuer is the guard of ByIssuer and ByIssuerFunc.
 type byIssuer struct {
 	first  *ResourceServer
-	opaque *ResourceServer            // that asks about tokens that are no JWTs, nil if none does
-	of     map[string]*ResourceServer // by issuer
+	opaque *ResourceServer                    // that asks about tokens that are no JWTs, nil if none does
+	of     map[string]*ResourceServer         // by issuer
+	others *tenants.Directory[ResourceServer] // of ByIssuerFunc, or nil
 }
 
 // issuerRefusal is an error with the resource server that answers it.
@@ -89,18 +149,31 @@ func (g *byIssuer) choose(r *http.Request) (*ResourceServer, error) {
 	if issuer == "" {
 		return nil, errTokenInvalid.because(errors.New("the token has no readable iss"))
 	}
+	if g.others != nil {
+		switch api, err := g.others.Of(r.Context(), issuer); {
+		case errors.Is(err, tenants.ErrBusy):
+			return nil, errBusy.after(0, fmt.Errorf("%d unknown issuers are being looked up, as many as may be", g.first.tokens))
+		case err != nil:
+			return nil, asError(err, errIssuerLookup)
+		case api != nil:
+			return api, nil
+		}
+	}
 	return nil, errTokenInvalid.because(fmt.Errorf("no resource server has the issuer %q", clip(issuer)))
 }
 
 // Refuse implements Guard.
 func (g *byIssuer) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	uncached.Vary(w.Header(), "Authorization")
+	uncached.Vary(w.Header(), g.tokenHeader())
 	by := g.first
 	if chosen, ok := errors.AsType[issuerRefusal](err); ok {
 		by, err = chosen.by, chosen.error
 	}
 	by.Refuse(w, r, err)
 }
+
+// tokenHeader implements tokenReader.
+func (g *byIssuer) tokenHeader() string { return g.first.tokenHeader() }
 
 // upgrades implements upgrader: which one judges the request is not known before
 // its token is read.

@@ -14,6 +14,7 @@ import (
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/memstore"
+	"example.com/gatehouse/internal/tenants"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -50,6 +51,7 @@ type resourceServer struct {
 	tokens   int                  // introspections at a time of tokens never seen active
 	byPAT    atomic.Bool          // introspection requires the protection API token instead of client authentication
 	registry registry
+	lookups  tenants.Waits // of ByIssuerFunc
 }
 
 // NewResourceServer returns a ResourceServer for an API whose tokens come from
@@ -131,7 +133,7 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	if rs.isMade() != nil {
 		return nil // it has started nothing
 	}
-	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.registry.shut(ctx)}
+	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.lookups.Wait(ctx), rs.registry.shut(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))

@@ -90,6 +90,14 @@ func (rs *ResourceServer) checkRequirement(q Requirement) error {
 // upgrades implements upgrader.
 func (rs *ResourceServer) upgrades() []string { return rs.resourceServer.allowed }
 
+// tokenHeader implements tokenReader.
+func (rs *ResourceServer) tokenHeader() string {
+	if rs.isMade() != nil || rs.source.Header == "" {
+		return authorization
+	}
+	return rs.source.Header
+}
+
 // Check implements Guard. It returns the identity that the access token of the
 // request names. Its Subject is "" if the token is about no person.
 func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
@@ -234,7 +242,7 @@ func (rs *ResourceServer) Refuse(w http.ResponseWriter, r *http.Request, err err
 }
 
 func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	uncached.Vary(w.Header(), "Authorization")
+	uncached.Vary(w.Header(), rs.tokenHeader())
 	e := asError(err, errInternal).answered()
 	if params := rs.challengeOf(e); params != nil {
 		if address := metadataAddress(rs.resource); address != "" { // RFC 9728 §5.1

@@ -60,6 +60,16 @@ type Source struct {
 	Schemes []string
 }
 
+// Equal reports whether both look in the same place.
+func (s *Source) Equal(other *Source) bool {
+	accepts := func(a, b []string) bool {
+		return !slices.ContainsFunc(a, func(scheme string) bool {
+			return !slices.ContainsFunc(b, func(own string) bool { return strings.EqualFold(own, scheme) })
+		})
+	}
+	return s.Header == other.Header && accepts(s.Schemes, other.Schemes) && accepts(other.Schemes, s.Schemes)
+}
+
 // Unchecked is [Unchecked] for a source. A header of its own has one value, the
 // token; Authorization is then ignored.
 func (s *Source) Unchecked(h http.Header) (token string, ok bool, err error) {

@@ -16,9 +16,9 @@ import (
 
 // Mark says what caches have to know about a response.
 type Mark struct {
-	Control       string // Cache-Control, unless the handler sets its own
-	Cookie        bool   // the response depends on the request's cookies
-	Authorization bool   // the response depends on its Authorization
+	Control string // Cache-Control, unless the handler sets its own
+	Cookie  bool   // the response depends on the request's cookies
+	Token   string // the response depends on this header, which holds the token
 }
 
 // Put sets what is missing in h. A Cache-Control that is there takes
@@ -27,8 +27,8 @@ func (m Mark) Put(h http.Header) {
 	if m.Cookie {
 		Vary(h, "Cookie")
 	}
-	if m.Authorization {
-		Vary(h, "Authorization")
+	if m.Token != "" {
+		Vary(h, m.Token)
 	}
 	if m.Control != "" && !filled(h["Cache-Control"]) {
 		h.Set("Cache-Control", m.Control)
@@ -38,8 +38,10 @@ func (m Mark) Put(h http.Header) {
 // Of returns the mark that h has.
 func Of(h http.Header) Mark {
 	var m Mark
-	m.Control = h.Get("Cache-Control")
-	m.Cookie, m.Authorization = varies(h, "Cookie"), varies(h, "Authorization")
+	m.Control, m.Cookie = h.Get("Cache-Control"), varies(h, "Cookie")
+	if varies(h, "Authorization") {
+		m.Token = "Authorization"
+	}
 	return m
 }
 
@@ -82,14 +84,15 @@ type Writer struct {
 	w http.ResponseWriter
 	// The usual values of Vary and Cache-Control. They lie here because every
 	// request that a guard lets pass needs them.
-	vary, control         [1]string
-	cookie, authorization bool // of the mark; its Control is in control
-	begun                 bool
+	vary, control [1]string
+	token         string // of the mark; its Control is in control
+	cookie        bool
+	begun         bool
 }
 
 // Serve runs next with the writer.
 func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Handler, m Mark) {
-	w.w, w.cookie, w.authorization, w.control[0] = below, m.Cookie, m.Authorization, m.Control
+	w.w, w.cookie, w.token, w.control[0] = below, m.Cookie, m.Token, m.Control
 	w.putFirst(m, below.Header())
 	next.ServeHTTP(w.as(), r)
 	w.begin(http.StatusOK) // if next has written nothing
@@ -98,13 +101,13 @@ func (w *Writer) Serve(below http.ResponseWriter, r *http.Request, next http.Han
 // putFirst is m.Put without an allocation where h has no such headers yet.
 func (w *Writer) putFirst(m Mark, h http.Header) {
 	rest, fresh := m, len(h) == 0
-	if rest.Cookie != rest.Authorization && (fresh || h["Vary"] == nil) {
+	if rest.Cookie != (rest.Token != "") && (fresh || h["Vary"] == nil) {
 		w.vary[0] = "Cookie"
-		if rest.Authorization {
-			w.vary[0] = "Authorization"
+		if rest.Token != "" {
+			w.vary[0] = rest.Token
 		}
 		h["Vary"] = w.vary[:]
-		rest.Cookie, rest.Authorization = false, false
+		rest.Cookie, rest.Token = false, ""
 	}
 	if rest.Control != "" && (fresh || h["Cache-Control"] == nil) {
 		h["Cache-Control"] = w.control[:]
@@ -138,7 +141,7 @@ func (w *Writer) as() http.ResponseWriter {
 func (w *Writer) begin(status int) {
 	if !w.begun && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.begun = true
-		Mark{w.control[0], w.cookie, w.authorization}.Put(w.w.Header())
+		Mark{w.control[0], w.cookie, w.token}.Put(w.w.Header())
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"example.com/gatehouse/internal/uncached"
 )
 
-var mark = uncached.Mark{Control: "no-store", Cookie: true, Authorization: true}
+var mark = uncached.Mark{Control: "no-store", Cookie: true, Token: "Authorization"}
 
 // However a handler begins its response, the mark is on it.
 func TestServe(t *testing.T) {

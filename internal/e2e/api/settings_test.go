@@ -45,10 +45,7 @@ func TestWhereTheTokenIs(t *testing.T) {
 		"token, not set":             {plain, http.Header{"Authorization": {"token " + raw}}, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
-			r.Header = c.header
-			a := httptest.NewRecorder()
-			if c.h.ServeHTTP(a, r); a.Code != c.status {
+			if a := serve(c.h, c.header); a.Code != c.status {
 				t.Errorf("%d %q, want %d", a.Code, a.Body, c.status)
 			}
 		})

@@ -65,6 +65,14 @@ func send(h http.Handler, method, target string, authorization ...string) *httpt
 	return w
 }
 
+// serve sends a GET with this header.
+func serve(h http.Handler, header http.Header) *httptest.ResponseRecorder {
+	r, a := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+	r.Header = header
+	h.ServeHTTP(a, r)
+	return a
+}
+
 func TestRequireToken(t *testing.T) {
 	w := newWorld(t)
 	api := newAPI(t, w)
