@@ -149,7 +149,9 @@ func TestWhereTheMetadataAre(t *testing.T) {
 		"https://api.test/a%2Fb":        {well + "/a%2Fb", "https://api.test" + well + "/a%2Fb"},
 		"https://api.test/a?tenant=one": {well + "/a", "https://api.test" + well + "/a?tenant=one"},
 	} {
-		api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Audience = []string{"notes", "http://api.test", "https://api.test/#a", name} })
+		api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
+			c.Audience = []string{"notes", "http://api.test", "https://api.test/#a", name}
+		})
 		challenge := send(api.RequireToken(world.WhoAmI), "GET", "/").Header().Get("WWW-Authenticate")
 		if got := api.MetadataPath(); got != want[0] || !strings.HasSuffix(challenge, ` resource_metadata="`+want[1]+`"`) {
 			t.Errorf("%s: %s, %s", name, got, challenge)
