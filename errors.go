@@ -423,6 +423,16 @@ var (
 	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
 )
 
+// Failures of the proof that belongs to a token, and of a token that has one
+// (RFC 9449 §7.1, §9, §11.1).
+var (
+	errProof      = kind{"dpop_proof_invalid", 401, "The proof that belongs to the access token of this request is not valid."}
+	errProofUsed  = kind{"dpop_proof_replayed", 401, "The proof that belongs to the access token of this request was used before."}
+	errProofNonce = kind{"dpop_nonce_required", 401, "The proof that belongs to the access token of this request needs a new nonce."}
+	errProofStore = kind{"dpop_store_unavailable", 503, "The proof that belongs to the access token of this request cannot be checked right now."}
+	errTokenBound = kind{"token_bound", 403, "The access token of this request cannot be used at another service."}
+)
+
 // Failures of the UMA client. The person behind the application gets 403 if
 // they lack permission. A peer that violates the protocol is 502.
 var (

@@ -60,6 +60,7 @@ type Identity struct {
 	session *liveSession
 	api     *ResourceServer // that judged the token; nil for a session
 	raw     Secret          // the access token itself, for ResourceServer.HTTPClient
+	proven  *proven         // with a token that is bound to a key; nil otherwise
 }
 
 // Claims decodes the claims about the person into v. For a session they come
@@ -185,6 +186,7 @@ func protect(caller string, g Guard) func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r, protocol := navigation.Upgrade(r, allowed)
 			if id, ok := decide(g, w, r); ok {
+				id.tellNonce(w)
 				serveAs(w, upgradable(r, protocol), next, id, markOf(g, id))
 			}
 		})

@@ -18,6 +18,7 @@ import (
 
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/dpop"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/navigation"
@@ -422,17 +423,7 @@ func (c *SessionsConfig) complete() (ring *seal.Ring, err error) {
 	if c.Store == nil {
 		c.Store = NewMemoryStore(c.Now)
 	}
-	before, keys := len(wrong), make([][]byte, 0, len(c.Keys))
-	for i, k := range c.Keys {
-		if n := len(k.Reveal()); n < seal.MinKey {
-			wrong.add(fmt.Sprintf("Keys[%d]", i), "it has %d bytes, fewer than %d", n, seal.MinKey)
-		}
-		keys = append(keys, []byte(k.Reveal()))
-	}
-	if len(keys) > 0 && len(wrong) == before {
-		ring, err = seal.NewRing(keys...)
-		wrong.wrap("Keys", err)
-	}
+	ring = wrong.ring("Keys", c.Keys)
 	return ring, wrong.in("NewSessions")
 }
 
@@ -466,6 +457,9 @@ type ResourceServerConfig struct {
 	// then ignored. "" means Authorization. UMAProtect always reads
 	// Authorization.
 	TokenHeader string
+	// DPoP accepts access tokens that are bound to a key of their client, each
+	// request with a proof (RFC 9449). The zero value refuses such tokens.
+	DPoP DPoPConfig
 	// RoleClaim is the path to the claim with the roles that Role requires, such
 	// as "realm_access", "roles" at Keycloak. nil means "roles".
 	RoleClaim []string
@@ -543,7 +537,7 @@ const (
 
 // complete checks the settings and fills in the defaults. It reports whether
 // the ids are kept in our own memory.
-func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
+func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs, err error) {
 	wrong := made(p)
 	if c.Client != (Client{}) {
 		wrong = needed(p, &c.Client)
@@ -552,6 +546,7 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 	if !challenge.Printable(c.Realm) {
 		wrong.add("Realm", "it has characters that are not allowed in a header")
 	}
+	proofs = wrong.proofs(c, p)
 	wrong.wrap("PAT", c.fits(p))
 	if c.CacheTTL > maxFactsTTL {
 		wrong.add("CacheTTL", "%v is longer than %v: a permission that was taken back would still work for that long", c.CacheTTL, maxFactsTTL)
@@ -559,7 +554,7 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 	wrong.bounds(c)
 	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
 	if err := wrong.in("NewResourceServer"); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	c.Audience, c.TokenTypes, c.SubjectClaims = slices.Clone(c.Audience), slices.Clone(c.TokenTypes), slices.Clone(c.SubjectClaims)
 	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
@@ -570,7 +565,7 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, err error) {
 	if c.ResourceIDs == nil {
 		c.ResourceIDs, lists = &memstore.IDs{}, true
 	}
-	return lists, nil
+	return lists, proofs, nil
 }
 
 // tokens checks which access tokens are accepted.
@@ -610,6 +605,98 @@ func (w *problems) tokens(c *ResourceServerConfig) {
 			w.add(fmt.Sprintf("TokenTypes[%d]", i), "%q is neither \"JWT\" nor empty; at+jwt is always accepted", clip(typ))
 		}
 	}
+}
+
+// DPoPUse says which access tokens an API takes.
+type DPoPUse int
+
+// The values of DPoPUse.
+const (
+	DPoPOff      DPoPUse = iota // none that is bound to a key
+	DPoPAllowed                 // those that are bound to a key, with a proof, and all others as Bearer
+	DPoPRequired                // only those that are bound to a key, with a proof
+)
+
+// DPoPConfig says how an API takes access tokens that are bound to a key of
+// their client (RFC 9449).
+type DPoPConfig struct {
+	// Use turns it on.
+	Use DPoPUse
+	// BaseURL is the address by which clients call this process: scheme, host,
+	// and the path that a proxy in front strips, if it does. A proof must name
+	// BaseURL and the path with which the request came, whatever Host and
+	// X-Forwarded-… say. http.StripPrefix and routers need nothing here. It must
+	// be https, or http on loopback. Required if Use is on.
+	BaseURL string
+	// Store remembers proofs, so that each counts once: some 60 bytes for up to
+	// three minutes. Nothing is stored for a request without a good token and a
+	// good proof. While it fails, requests with a proof get 503. nil means the
+	// memory of this process. Several processes need a store that they share. It
+	// may be that of SessionsConfig.
+	Store Store
+	// Keys, if set, make clients prove that they have the key now, and not when
+	// they made the proofs: each proof needs a nonce that is not older than five
+	// minutes (RFC 9449 §9). Clients get nonces in the header DPoP-Nonce. Nonces
+	// are sealed with Keys and stored nowhere. Each key needs at least 32 random
+	// bytes; all replicas need the same. The first key seals and all open, as
+	// those of SessionsConfig, which may be the same.
+	Keys []Secret
+}
+
+// proofs checks the settings of DPoP. It returns nil if it is off.
+func (w *problems) proofs(c *ResourceServerConfig, p *Provider) *proofs {
+	d := &c.DPoP
+	if d.Use < DPoPOff || d.Use > DPoPRequired {
+		w.add("DPoP.Use", "%d is not one of DPoPOff, DPoPAllowed and DPoPRequired", d.Use)
+	}
+	if d.Use == DPoPOff {
+		if d.BaseURL != "" || d.Store != nil || len(d.Keys) > 0 {
+			w.add("DPoP.Use", "DPoPOff, but there are other settings of DPoP")
+		}
+		return nil
+	}
+	if c.TokenHeader != "" {
+		w.add("DPoP.Use", "on, but TokenHeader holds the token without the scheme that says whether there is a proof")
+	}
+	before := len(*w)
+	u, err := outbound.CheckURL(d.BaseURL, false)
+	switch {
+	case d.BaseURL == "":
+		w.add("DPoP.BaseURL", "empty: a proof names the address by which the client calls the API")
+	case err != nil:
+		w.wrap("DPoP.BaseURL", err)
+	case u.RawQuery != "" || u.ForceQuery:
+		w.add("DPoP.BaseURL", "it has a query")
+	}
+	ring := w.ring("DPoP.Keys", d.Keys)
+	if len(*w) > before {
+		return nil
+	}
+	made := &proofs{use: d.Use, base: dpop.NewBase(u), store: d.Store}
+	if made.store == nil && p != nil {
+		made.store = NewMemoryStore(p.clock)
+	}
+	if ring != nil {
+		made.nonces = dpop.NewNonces(ring, made.base)
+	}
+	return made
+}
+
+// ring checks keys that seal. It returns nil if there are none.
+func (w *problems) ring(field string, keys []Secret) *seal.Ring {
+	before, all := len(*w), make([][]byte, 0, len(keys))
+	for i, k := range keys {
+		if n := len(k.Reveal()); n < seal.MinKey {
+			w.add(fmt.Sprintf("%s[%d]", field, i), "it has %d bytes, fewer than %d", n, seal.MinKey)
+		}
+		all = append(all, []byte(k.Reveal()))
+	}
+	if len(all) == 0 || len(*w) > before {
+		return nil
+	}
+	ring, err := seal.NewRing(all...)
+	w.wrap(field, err)
+	return ring
 }
 
 // bounds checks the bounds of calls and fills in their defaults.

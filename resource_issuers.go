@@ -135,8 +135,8 @@ func (g *byIssuer) Check(r *http.Request) (*Identity, error) {
 // choose returns the resource server for the token. Only the first one judges
 // what is no token at all.
 func (g *byIssuer) choose(r *http.Request) (*ResourceServer, error) {
-	raw, ok, err := g.first.source.Unchecked(r.Header)
-	if err != nil || !ok || !bearer.Valid(raw) {
+	raw, came, err := g.first.source.Unchecked(r.Header)
+	if err != nil || came == bearer.None || !bearer.Valid(raw) {
 		return g.first, nil
 	}
 	if g.opaque != nil && !token.IsJWT(raw) {

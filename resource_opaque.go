@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/token"
 )
@@ -32,10 +33,28 @@ func (rs *ResourceServer) fresh() bool {
 	return slices.ContainsFunc(rs.need, func(q Requirement) bool { return q.fresh })
 }
 
-// askAboutAccess returns the identity of an access token that is no JWT and is
-// not remembered. What the server says is remembered for CacheTTL, and one call
-// serves all who wait.
-func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key introspection.Key) (*Identity, error) {
+// opaqueIdentity returns the identity of an access token about which the server
+// said f.
+func (rs *ResourceServer) opaqueIdentity(r *http.Request, f *introspection.Facts, raw string, came bearer.Scheme) (*Identity, error) {
+	if err := rs.judgeAccess(f); err != nil {
+		return nil, err
+	}
+	made, err := rs.prove(r, raw, came, f.Access.Thumbprint)
+	if err == nil {
+		err = rs.spend(r.Context(), made)
+	}
+	if err != nil {
+		return nil, about(f.Subject, err)
+	}
+	id := rs.identityOf(f, raw)
+	id.proven = made
+	return id, nil
+}
+
+// askAboutAccess returns what the server says about an access token that is no
+// JWT and is not remembered. It is remembered for CacheTTL, and one call serves
+// all who wait.
+func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key introspection.Key) (*introspection.Facts, error) {
 	if rs.fresh() {
 		return rs.askNow(ctx, raw, key)
 	}
@@ -47,11 +66,24 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key in
 	if err != nil {
 		return nil, unanswered(err)
 	}
-	return rs.identityOf(f, raw)
+	return f, nil
+}
+
+// confirm asks the server about a JWT that was verified. It must not contradict
+// the token about its key.
+func (rs *ResourceServer) confirm(ctx context.Context, raw string, key introspection.Key, thumbprint string) error {
+	f, err := rs.askNow(ctx, raw, key)
+	if err == nil {
+		err = rs.judgeAccess(f)
+	}
+	if err == nil && f.Access.Thumbprint != "" && f.Access.Thumbprint != thumbprint {
+		err = errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, errOtherKey))
+	}
+	return err
 }
 
 // askNow asks the server and joins no call that began before.
-func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspection.Key) (*Identity, error) {
+func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspection.Key) (*introspection.Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, rs.introspectionTime())
 	defer cancel()
 	f, err := rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) {
@@ -60,26 +92,33 @@ func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspect
 	if err != nil {
 		return nil, unanswered(err)
 	}
-	return rs.identityOf(f, raw)
+	return f, nil
 }
 
-// identityOf judges what the server said about an access token.
-func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) (*Identity, error) {
+// judgeAccess judges what the server said about an access token, but not the
+// proof that belongs to it.
+func (rs *ResourceServer) judgeAccess(f *introspection.Facts) error {
 	now := introspection.Seconds(rs.provider.now().Unix())
 	if !f.Opens(now) {
-		return nil, errTokenInvalid.because(errors.New(f.WhyShut(now)))
+		return errTokenInvalid.because(errors.New(f.WhyShut(now)))
 	}
 	a := f.Access
 	switch {
-	case a.Bound:
-		return nil, errTokenInvalid.because(token.ErrBound)
+	case a.Unproven != nil:
+		return errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, a.Unproven))
 	case !rs.rules.AnyAudience && !slices.ContainsFunc(a.Audience, func(name string) bool { return slices.Contains(rs.rules.Audience, name) }):
-		return nil, errTokenInvalid.because(fmt.Errorf("audience: the token is meant for %q, not for one of %q", a.Audience, rs.rules.Audience))
+		return errTokenInvalid.because(fmt.Errorf("audience: the token is meant for %q, not for one of %q", a.Audience, rs.rules.Audience))
 	}
+	return nil
+}
+
+// identityOf returns the identity of an access token that was judged good.
+func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) *Identity {
+	a, now := f.Access, introspection.Seconds(rs.provider.now().Unix())
 	id := rs.identity(raw, a.Scopes)
 	id.Subject, id.ClientID, id.Expires, id.claims = f.Subject, f.ClientID, f.Expires.Time(), f.Claims
 	if a.AuthTime != 0 && a.AuthTime <= now+introspection.Seconds(token.ClockSkew/time.Second) {
 		id.AuthTime = a.AuthTime.Time()
 	}
-	return id, nil
+	return id
 }

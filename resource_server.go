@@ -35,6 +35,7 @@ type resourceServer struct {
 	rules    token.AccessRules
 	seen     *token.AccessMemory
 	source   bearer.Source
+	proofs   *proofs           // of DPoP, nil if it is off
 	roles    []string          // the path to the roles
 	onward   http.RoundTripper // of HTTPClient
 	resource *url.URL          // the address of the API, nil without one
@@ -58,7 +59,7 @@ type resourceServer struct {
 // p. It does no I/O, so the authorization server may be down when the process
 // starts. Its error lists every problem of the arguments.
 func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, error) {
-	lists, err := c.complete(p)
+	lists, proofs, err := c.complete(p)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +73,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		},
 		seen:     token.NewAccessMemory(),
 		source:   bearer.Source{Header: http.CanonicalHeaderKey(c.TokenHeader), Schemes: slices.Clone(c.Schemes)},
+		proofs:   proofs,
 		roles:    rolePath(c.RoleClaim),
 		resource: resourceOf(c.Audience),
 		onward:   c.APITransport,

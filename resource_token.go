@@ -14,6 +14,7 @@ import (
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/challenge"
+	"example.com/gatehouse/internal/dpop"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/token"
 	"example.com/gatehouse/internal/uncached"
@@ -122,11 +123,11 @@ func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
 // remembered is compared by its sum alone, because its form was checked when it
 // was new.
 func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
-	raw, ok, err := rs.source.Unchecked(r.Header)
+	raw, came, err := rs.source.Unchecked(r.Header)
 	if err != nil {
 		return nil, errBearer.because(err)
 	}
-	if !ok {
+	if came == bearer.None {
 		return nil, errTokenRequired.because(nil)
 	}
 	key := bounded.KeyOf(raw)
@@ -134,26 +135,36 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	if t == nil {
 		if rs.client.ID != "" && !rs.fresh() {
 			if f := rs.opaque.Known(key); f != nil {
-				return rs.identityOf(f, raw)
+				return rs.opaqueIdentity(r, f, raw, came)
 			}
 		}
 		if !bearer.Valid(raw) {
 			return nil, errBearer.because(bearer.ErrMalformed)
 		}
 		if rs.client.ID != "" && !token.IsJWT(raw) {
-			return rs.askAboutAccess(r.Context(), raw, key)
+			f, err := rs.askAboutAccess(r.Context(), raw, key)
+			if err != nil {
+				return nil, err
+			}
+			return rs.opaqueIdentity(r, f, raw, came)
 		}
 		if t, err = rs.provider.tokens.AccessOnce(r.Context(), raw, key, &rs.rules, rs.seen); err != nil {
 			return nil, accessFailure(err)
 		}
 	}
-	if rs.fresh() {
-		if _, err := rs.askNow(r.Context(), raw, key); err != nil {
-			return nil, about(t.Subject(), err)
-		}
+	made, err := rs.prove(r, raw, came, t.Thumbprint())
+	if err == nil && rs.fresh() {
+		err = rs.confirm(r.Context(), raw, key, t.Thumbprint())
+	}
+	if err == nil {
+		err = rs.spend(r.Context(), made)
+	}
+	if err != nil {
+		return nil, about(t.Subject(), err)
 	}
 	id := rs.identity(raw, t.Scopes())
 	id.Subject, id.ClientID, id.AuthTime, id.Expires, id.claims = t.Subject(), t.Client(), t.AuthTime(), t.Expires(), t.Payload()
+	id.proven = made
 	return id, nil
 }
 
@@ -245,18 +256,41 @@ func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err err
 	uncached.Vary(w.Header(), rs.tokenHeader())
 	e := asError(err, errInternal).answered()
 	if params := rs.challengeOf(e); params != nil {
-		if address := metadataAddress(rs.resource); address != "" { // RFC 9728 §5.1
-			params = append(params, "resource_metadata", address)
-		}
-		header, ferr := challenge.Format("Bearer", append([]string{"realm", rs.realm}, params...)...)
+		headers, ferr := rs.challenges(r, params)
 		if ferr != nil { // a scope that no header can carry is refused when it is wired
 			e = errInternal.because(ferr).answered()
 		} else {
-			w.Header().Set("WWW-Authenticate", header)
+			w.Header()["Www-Authenticate"] = headers
 		}
+	}
+	if p := rs.proofs; p != nil && p.nonces != nil && e.Code == errProofNonce.code {
+		w.Header().Set(headerNonce, p.nonces.Make(rs.provider.now()))
 	}
 	rs.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rs.client.ID, Err: e.Err})
 	rs.answer(w, r, e)
+}
+
+// challenges returns one challenge for each scheme that serves. The parameters
+// are those of the scheme that the request used, or of the only one.
+func (rs *ResourceServer) challenges(r *http.Request, params []string) (headers []string, err error) {
+	for i, scheme := range rs.schemes(bearer.IsDPoP(r.Header)) {
+		all := []string{"realm", rs.realm}
+		if i == 0 {
+			all = append(all, params...)
+		}
+		if scheme == "DPoP" { // RFC 9449 §7.1
+			all = append(all, "algs", strings.Join(dpop.Algorithms(), " "))
+		}
+		if address := metadataAddress(rs.resource); address != "" { // RFC 9728 §5.1
+			all = append(all, "resource_metadata", address)
+		}
+		header, err := challenge.Format(scheme, all...)
+		if err != nil {
+			return nil, err
+		}
+		headers = append(headers, header)
+	}
+	return headers, nil
 }
 
 // challengeOf returns the parameters of the challenge besides the realm (RFC
@@ -269,6 +303,10 @@ func (rs *ResourceServer) challengeOf(e *Error) []string {
 		return []string{"error", "invalid_request"}
 	case errTokenInvalid.code:
 		return []string{"error", "invalid_token"}
+	case errProof.code, errProofUsed.code: // RFC 9449 §7.1
+		return []string{"error", "invalid_dpop_proof"}
+	case errProofNonce.code: // RFC 9449 §9
+		return []string{"error", "use_dpop_nonce"}
 	case errForbidden.code: // other scopes would not help
 		return []string{"error", "insufficient_scope"}
 	case errTokenScope.code:
@@ -325,11 +363,15 @@ func (rs *ResourceServer) stepUpOf(e *Error) []string {
 // be renewed here, so a 401 is the caller's.
 //
 // Errors are *Error. The code is "token_required" if no guard of this
-// ResourceServer has accepted a token of the request.
+// ResourceServer has accepted a token of the request, and "token_bound" if the
+// token is bound to a key of the caller: nobody else can use it.
 func (rs *ResourceServer) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	id := IdentityFrom(ctx)
 	if id == nil || id.api == nil || rs.isMade() != nil || id.api.resourceServer != rs.resourceServer || id.Via != ViaToken {
 		return nil, errTokenRequired.because(errors.New("no access token of this resource server on the context"))
+	}
+	if id.proven != nil {
+		return nil, errTokenBound.because(errors.New("the access token is bound to a key of the caller (DPoP), which alone can use it: get a token of our own for the other service"))
 	}
 	t, wrong := newTokenTransport(rs.onward, origins)
 	if err := wrong.in("HTTPClient"); err != nil {

@@ -51,12 +51,12 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 }
 
 // A Source says where an API looks for the token of a request. The zero value is
-// the Authorization header with the scheme Bearer.
+// the Authorization header with the scheme Bearer or DPoP.
 type Source struct {
 	// Header is another header that holds the token alone, "" for
 	// Authorization.
 	Header string
-	// Schemes are accepted besides Bearer, in lower case.
+	// Schemes are accepted besides Bearer and DPoP, in lower case.
 	Schemes []string
 }
 
@@ -70,32 +70,63 @@ func (s *Source) Equal(other *Source) bool {
 	return s.Header == other.Header && accepts(s.Schemes, other.Schemes) && accepts(other.Schemes, s.Schemes)
 }
 
+// Scheme is how a token came.
+type Scheme uint8
+
+// The values of Scheme.
+const (
+	None   Scheme = iota // there is no token
+	Bearer               // by itself: as Bearer, under one of Source.Schemes, or in a header of its own
+	DPoP                 // under DPoP, with a proof in another header (RFC 9449 §7.1)
+)
+
 // Unchecked is [Unchecked] for a source. A header of its own has one value, the
 // token; Authorization is then ignored.
-func (s *Source) Unchecked(h http.Header) (token string, ok bool, err error) {
+func (s *Source) Unchecked(h http.Header) (token string, came Scheme, err error) {
 	if s.Header != "" {
 		switch values := h[s.Header]; {
 		case len(values) == 0:
-			return "", false, nil
+			return "", None, nil
 		case len(values) > 1 || values[0] == "" || len(values[0]) > MaxToken:
-			return "", false, ErrMalformed
+			return "", None, ErrMalformed
 		default:
-			return values[0], true, nil
+			return values[0], Bearer, nil
 		}
 	}
-	token, ok, err = Unchecked(h)
-	if ok || err != nil || len(s.Schemes) == 0 || len(h["Authorization"]) == 0 {
-		return token, ok, err
+	token, ok, err := Unchecked(h)
+	if ok {
+		return token, Bearer, nil
+	}
+	if err != nil || len(h["Authorization"]) == 0 {
+		return "", None, err
 	}
 	scheme, rest := cutScheme(h["Authorization"][0])
-	if !slices.ContainsFunc(s.Schemes, func(own string) bool { return strings.EqualFold(own, scheme) }) {
-		return "", false, nil
+	switch {
+	case strings.EqualFold(scheme, dpop):
+		came = DPoP
+	case slices.ContainsFunc(s.Schemes, func(own string) bool { return strings.EqualFold(own, scheme) }):
+		came = Bearer
+	default:
+		return "", None, nil
 	}
 	if token = strings.TrimLeft(rest, " "); len(token) == len(rest) || len(token) > MaxToken {
-		return "", false, ErrMalformed
+		return "", None, ErrMalformed
 	}
-	return token, true, nil
+	return token, came, nil
 }
+
+// IsDPoP reports whether the Authorization header has the scheme DPoP, in any
+// case (RFC 9449 §7.1).
+func IsDPoP(h http.Header) bool {
+	values := h["Authorization"]
+	if len(values) != 1 {
+		return false
+	}
+	scheme, _ := cutScheme(values[0])
+	return strings.EqualFold(scheme, dpop)
+}
+
+const dpop = "DPoP"
 
 // IsScheme reports whether s can be the scheme of an Authorization header (RFC
 // 9110 §11.1).

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unique"
 
+	"example.com/gatehouse/internal/confirmation"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -43,7 +44,11 @@ type Access struct {
 	Scopes   []string
 	AuthTime Seconds // when the person authenticated, 0 if the server does not say
 	Audience []string
-	Bound    bool // the token is bound to a key of its client (RFC 7800 §3.1)
+	// Thumbprint is that of the key to which the token is bound, "" if it is
+	// bound to none. Unproven is why nobody can prove to what it is bound (RFC
+	// 7800 §3.1).
+	Thumbprint string
+	Unproven   error
 }
 
 // Reason says why a token counts as inactive.
@@ -55,6 +60,7 @@ const (
 	OtherIssuer                 // iss is not ours
 	OtherAudience               // aud does not name us
 	BadTimes                    // exp or nbf is not a time
+	Bound                       // a requesting party token with cnf: nothing proves it there
 )
 
 // Grant is one scope of one entry in permissions (UMA Federated Authorization
@@ -122,6 +128,9 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	case !expiresOK:
 		return f.refuse(BadTimes, json.RawMessage("exp")), nil
 	}
+	if !missing(members["cnf"]) && !missing(members["permissions"]) {
+		return f.refuse(Bound, nil), nil
+	}
 	f.Active = true
 	f.Subject, f.ClientID = strictjson.String(members["sub"]), common(strictjson.String(members["client_id"]))
 	if missing(members["permissions"]) {
@@ -140,7 +149,10 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 }
 
 func readAccess(members map[string]json.RawMessage) *Access {
-	a := &Access{Bound: !missing(members["cnf"])}
+	a := &Access{}
+	if cnf := members["cnf"]; !missing(cnf) {
+		a.Thumbprint, a.Unproven = confirmation.Thumbprint(strictjson.Value(cnf))
+	}
 	for _, name := range strictjson.Strings(members["aud"]) {
 		a.Audience = append(a.Audience, common(name))
 	}

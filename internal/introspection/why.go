@@ -17,6 +17,8 @@ func (f *Facts) Why(now Seconds) string {
 		return fmt.Sprintf("audience: the token is meant for %q", f.Claims)
 	case !f.Active && f.Refused == BadTimes:
 		return fmt.Sprintf("inactive: %s of the token is not a time", f.Claims)
+	case !f.Active && f.Refused == Bound:
+		return "bound: the token is bound to its client (cnf), and a requesting party token has no proof"
 	case !f.Active:
 		return "inactive: the server says that the token is not active"
 	case now >= f.Expires:

@@ -10,6 +10,7 @@ import (
 
 	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/compact"
+	"example.com/gatehouse/internal/confirmation"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -35,6 +36,7 @@ type AccessRules struct {
 // costs is the reading of cold memory.
 type AccessToken struct {
 	subject, client   string
+	key               string // the thumbprint of the one to which the token is bound
 	scopes            []string
 	expires, authTime time.Time
 	payload           []byte
@@ -53,6 +55,10 @@ func (t *AccessToken) Scopes() []string { return t.scopes }
 // AuthTime is when the person authenticated. It is zero if the token does not
 // say.
 func (t *AccessToken) AuthTime() time.Time { return t.authTime }
+
+// Thumbprint is that of the key to which the token is bound, "" if it is bound to
+// none. A token that is bound is worth nothing without a proof (RFC 9449 §7.2).
+func (t *AccessToken) Thumbprint() string { return t.key }
 
 // Expires is when the token ends.
 func (t *AccessToken) Expires() time.Time { return t.expires }
@@ -90,7 +96,7 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	if err := c.check(v.config.Issuer, v.config.Now(), declared); err != nil {
 		return nil, err
 	}
-	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time(), payload: payload}
+	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time(), payload: payload, key: c.key}
 	if c.authTime != nil {
 		t.authTime = c.authTime.time()
 	}
@@ -190,7 +196,8 @@ type accessClaims struct {
 	before   *numeric
 	authTime *numeric
 	foreign  string // a claim that shows a token of another kind
-	bound    bool   // cnf
+	key      string // of the client, to which the token is bound: cnf.jkt
+	unproven error  // why nobody can prove to what it is bound
 	payload  []byte
 }
 
@@ -224,7 +231,7 @@ func (c *accessClaims) set(name string, v strictjson.Value) (err error) {
 	case "azp":
 		c.party, err = v.Text()
 	case "cnf": // RFC 7800 §3.1
-		c.bound = true
+		c.key, c.unproven = confirmation.Thumbprint(v)
 	case "nonce", "at_hash", "c_hash", "s_hash", "events", "authorization":
 		c.foreign = name
 	case "token_use", "typ":
@@ -293,8 +300,8 @@ func (c *accessClaims) check(issuer string, now time.Time, declared bool) error 
 		return fmt.Errorf("%w: aud is %.*q, without one of %.*q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), maxQuoted, strings.Join(c.rules.Audience, " "))
 	case len(c.subject) > maxSubject:
 		return fmt.Errorf("%w: the subject has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
-	case c.bound:
-		return ErrBound
+	case c.unproven != nil:
+		return fmt.Errorf("%w: %w", ErrBound, c.unproven)
 	}
 	return c.checkTimes(now)
 }

@@ -45,7 +45,7 @@ var (
 	ErrClockSkew  = errors.New("times do not fit")              // made in the future, or before it was requested
 	ErrAuthTime   = errors.New("wrong time of authentication")  // auth_time is too old or missing
 	ErrAccessHash = errors.New("made for another access token") // at_hash
-	ErrBound      = errors.New("bound to a key of its client")  // cnf: it is of use only with a proof (RFC 7800 §3.1)
+	ErrBound      = errors.New("bound to its client")           // cnf: to something of which there is no proof here (RFC 7800 §3.1)
 )
 
 // Reasons are all of them.

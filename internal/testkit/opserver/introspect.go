@@ -56,7 +56,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 		return inactive
 	}
 	body := map[string]any{
-		"active": true, "iss": s.issuer, "client_id": t.grant.client, "token_type": "Bearer",
+		"active": true, "iss": s.issuer, "client_id": t.grant.client, "token_type": t.grant.tokenType(),
 		"iat": t.iat.Unix(), "exp": t.exp.Unix(),
 	}
 	if t.grant.user != nil {
@@ -65,6 +65,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 		body["sub"] = t.grant.client
 	}
 	if t.rights == nil {
+		t.grant.bind(body)
 		body["scope"] = strings.Join(t.scope, " ")
 		if aud := s.audienceOf(t.grant); len(aud) > 0 {
 			body["aud"] = aud

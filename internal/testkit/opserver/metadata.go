@@ -40,6 +40,7 @@ func (s *Server) metadata() map[string]any {
 func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m := s.metadata()
 	m["userinfo_endpoint"] = s.url(pathUserInfo)
+	m["dpop_signing_alg_values_supported"] = []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} // RFC 9449 §5.1
 	m["end_session_endpoint"] = s.url(pathEndSession)
 	m["subject_types_supported"] = []string{"public"}
 	m["id_token_signing_alg_values_supported"] = []string{"RS256", "ES256", "EdDSA"}

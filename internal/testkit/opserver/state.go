@@ -101,6 +101,7 @@ type grant struct {
 	authTime  time.Time
 	sid, acr  string
 	resources []string // RFC 8707: the aud of access tokens
+	key       string   // RFC 9449: access tokens are bound to it, "" to none
 	revoked   bool
 }
 

@@ -35,8 +35,13 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	case !c.mayUse(kind):
 		bad = badRequest("unauthorized_client", "the client is not registered for this grant")
 	default:
+		ctx, wrong := s.withProof(r)
+		if wrong != nil {
+			writeError(w, wrong)
+			return
+		}
 		var body map[string]any
-		body, bad = serve(r.Context(), c, form)
+		body, bad = serve(ctx, c, form)
 		body, bad = s.spoilTokens(kind, body, bad)
 		reply(w, http.StatusOK, body, bad)
 		return
@@ -73,12 +78,13 @@ func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (m
 }
 
 // redeemCode implements RFC 6749 §4.1.3 with RFC 7636 §4.6.
-func (s *Server) redeemCode(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+func (s *Server) redeemCode(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	g, bad := s.takeCode(c, form)
 	if bad != nil {
 		return nil, bad
 	}
 	s.mu.Lock()
+	g.key = provenKey(ctx)
 	body := s.issue(c, g, g.scope, contains(g.scope, "offline_access") || c.Auth != AuthNone)
 	s.mu.Unlock()
 	return s.withIDToken(body, c, g, g.nonce, false)
@@ -120,7 +126,7 @@ func (s *Server) takeCode(c *client, form url.Values) (*grant, *apiError) {
 
 // clientGrant implements RFC 6749 §4.4: the client acts for itself. With the
 // scope uma_protection the token is its PAT.
-func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+func (s *Server) clientGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	if c.Auth == AuthNone {
 		return nil, badRequest("unauthorized_client", "a public client has no grant of its own")
 	}
@@ -130,12 +136,12 @@ func (s *Server) clientGrant(_ context.Context, c *client, form url.Values) (map
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.issue(c, &grant{client: c.ID, scope: scope, resources: form["resource"]}, scope, false), nil
+	return s.issue(c, &grant{client: c.ID, scope: scope, resources: form["resource"], key: provenKey(ctx)}, scope, false), nil
 }
 
 // refreshGrant implements RFC 6749 §6. Every use gives a new refresh token, and
 // a used one ends the whole family (R9700 §4.14.2).
-func (s *Server) refreshGrant(_ context.Context, c *client, form url.Values) (map[string]any, *apiError) {
+func (s *Server) refreshGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	s.mu.Lock()
 	v, bad := s.takeRefresh(c, form.Get("refresh_token"))
 	if bad != nil {
@@ -157,6 +163,7 @@ func (s *Server) refreshGrant(_ context.Context, c *client, form url.Values) (ma
 		s.mu.Unlock()
 		return body, bad
 	}
+	v.grant.key = provenKey(ctx)
 	body := s.issue(c, v.grant, scope, true)
 	s.mu.Unlock()
 	if !contains(v.grant.scope, "openid") {
@@ -192,7 +199,7 @@ func (s *Server) issue(c *client, g *grant, scope []string, refresh bool) map[st
 	access := s.newAccess(g, t)
 	s.st.tokens[access] = t
 	s.put()
-	body := map[string]any{"access_token": access, "token_type": "Bearer",
+	body := map[string]any{"access_token": access, "token_type": g.tokenType(),
 		"expires_in": int(s.st.tokenLife.Seconds()), "scope": strings.Join(scope, " ")}
 	if refresh && c.mayUse(grantRefresh) {
 		body["refresh_token"] = s.issueRefresh(g, scope, nil)

@@ -1,0 +1,145 @@
+package gatehouse
+
+// Tested in internal/e2e/api.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/dpop"
+	"example.com/gatehouse/internal/token"
+)
+
+// proofs is how a resource server judges the proofs that belong to access tokens
+// (RFC 9449). A nil one takes no token that needs a proof.
+type proofs struct {
+	use    DPoPUse
+	base   dpop.Base
+	store  Store
+	nonces *dpop.Nonces // nil if no nonce is needed
+}
+
+// proofWait bounds the one call to the store, so that a request is answered
+// within a second while the store hangs.
+const proofWait = 900 * time.Millisecond
+
+// The headers of a proof and of a nonce, as net/http writes them.
+const (
+	headerProof = "Dpop"
+	headerNonce = "Dpop-Nonce"
+)
+
+// The reasons why a token does not fit the scheme under which it came.
+var (
+	errNotBound   = errors.New("the scheme is DPoP, but the token is bound to no key (it has no cnf)")
+	errMustBind   = errors.New("the token is bound to no key (it has no cnf), and ResourceServerConfig.DPoP requires that")
+	errBoundHere  = errors.New("it is bound to a key (cnf.jkt), and ResourceServerConfig.DPoP is off")
+	errBoundAlone = errors.New("it is bound to a key (cnf.jkt), but the scheme is not DPoP")
+	errOtherKey   = errors.New("the server says that it is bound to another key than its own cnf")
+)
+
+// proven is what a request brought with its token.
+type proven struct {
+	proof *dpop.Proof
+	nonce string // for the client's next proof, "" if its own still serves
+}
+
+// prove judges whether the request may use the token under its scheme. It
+// returns nil for a token without a proof. The proof still has to be spent.
+func (rs *ResourceServer) prove(r *http.Request, raw string, scheme bearer.Scheme, thumbprint string) (*proven, error) {
+	p := rs.proofs
+	switch {
+	case thumbprint == "" && scheme == bearer.DPoP:
+		return nil, errTokenInvalid.because(errNotBound)
+	case thumbprint == "" && p != nil && p.use == DPoPRequired:
+		return nil, errTokenInvalid.because(errMustBind)
+	case thumbprint == "":
+		return nil, nil
+	case p == nil:
+		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, errBoundHere))
+	case scheme != bearer.DPoP: // RFC 9449 §7.2: never as Bearer
+		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, errBoundAlone))
+	}
+	now := rs.provider.now()
+	proof, err := dpop.Verify(r.Header[headerProof], dpop.Request{
+		Method: methodOf(r), Address: dpop.NewAddress(p.base, pathOf(r)), Token: raw, Thumbprint: thumbprint, Now: now,
+	})
+	if err != nil {
+		return nil, errProof.because(err)
+	}
+	made := &proven{proof: proof}
+	if p.nonces != nil {
+		good, aged := p.nonces.Judge(proof.Nonce(), now)
+		if !good {
+			return nil, errProofNonce.because(nil)
+		}
+		if aged {
+			made.nonce = p.nonces.Make(now)
+		}
+	}
+	return made, nil
+}
+
+// tellNonce tells the client a nonce for its next proof.
+func (id *Identity) tellNonce(w http.ResponseWriter) {
+	if id != nil && id.proven != nil && id.proven.nonce != "" {
+		w.Header().Set(headerNonce, id.proven.nonce) // RFC 9449 §8.2
+	}
+}
+
+// spend uses up the proof, after everything else about the token was good. So
+// nobody else can fill the store.
+func (rs *ResourceServer) spend(ctx context.Context, made *proven) error {
+	if made == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, proofWait)
+	defer cancel()
+	first, err := made.proof.Use(ctx, rs.proofs.store)
+	switch {
+	case err != nil: // it is not known whether it was used
+		return errProofStore.because(err)
+	case !first:
+		return errProofUsed.because(nil)
+	}
+	return nil
+}
+
+// methodOf returns the method as it was sent.
+func methodOf(r *http.Request) string {
+	if r.Method == "" {
+		return http.MethodGet // as net/http reads it
+	}
+	return r.Method
+}
+
+// pathOf returns the path with which the request came, as it was written,
+// whatever a router or http.StripPrefix has made of its URL since.
+func pathOf(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI
+	}
+	if u, err := url.Parse(r.RequestURI); err == nil && u.Host != "" { // RFC 9112 §3.2.2
+		return "/" + strings.TrimPrefix(u.EscapedPath(), "/")
+	}
+	return r.URL.EscapedPath()
+}
+
+// schemes returns the schemes of challenges. The one of the request comes first.
+func (rs *ResourceServer) schemes(usesDPoP bool) []string {
+	switch {
+	case rs.proofs == nil:
+		return []string{"Bearer"}
+	case rs.proofs.use == DPoPRequired:
+		return []string{"DPoP"}
+	case usesDPoP:
+		return []string{"DPoP", "Bearer"}
+	}
+	return []string{"Bearer", "DPoP"}
+}
