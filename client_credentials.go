@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -24,8 +26,11 @@ import (
 // memory and renewed before it expires, by one request for all who wait. It is
 // an oauth2.TokenSource. It is safe for concurrent use.
 type ClientCredentials struct {
-	token *backchannel.Kept[string]
-	last  atomic.Pointer[backchannel.Tokens] // that the server gave
+	provider *Provider
+	client   Client
+	form     url.Values // of the token request; never modified
+	token    *backchannel.Kept[string]
+	last     atomic.Pointer[backchannel.Tokens] // that the server gave
 }
 
 // ClientCredentials returns the token of client with those scopes, none for what
@@ -44,7 +49,29 @@ func (p *Provider) ClientCredentials(client Client, scopes ...string) (*ClientCr
 	if len(scopes) > 0 {
 		form.Set("scope", strings.Join(scopes, " "))
 	}
-	s := &ClientCredentials{}
+	return p.clientCredentials(client, form), nil
+}
+
+// WithParams returns a ClientCredentials whose token requests also have these
+// parameters, such as the resource of RFC 8707, or the audience of Auth0. Its
+// token is another one, and s does not change. It panics if a parameter is one
+// that gatehouse sets: grant_type, scope, or one that authenticates the client.
+func (s *ClientCredentials) WithParams(params url.Values) *ClientCredentials {
+	if s == nil || s.provider == nil {
+		wire("WithParams", errUnmade)
+	}
+	form := maps.Clone(s.form)
+	for name, values := range params {
+		if slices.Contains([]string{"grant_type", "scope", "client_id", "client_secret", "client_assertion", "client_assertion_type"}, name) {
+			wire("WithParams", fmt.Errorf("%q is set by gatehouse", name))
+		}
+		form[name] = slices.Clone(values)
+	}
+	return s.provider.clientCredentials(s.client, form)
+}
+
+func (p *Provider) clientCredentials(client Client, form url.Values) *ClientCredentials {
+	s := &ClientCredentials{provider: p, client: client, form: form}
 	s.token = p.keepServiceToken(client, func(ctx context.Context) (*backchannel.Tokens, error) {
 		a, err := p.requestToken(ctx, client, form)
 		if err != nil {
@@ -53,7 +80,7 @@ func (p *Provider) ClientCredentials(client Client, scopes ...string) (*ClientCr
 		s.last.Store(a)
 		return a, nil
 	})
-	return s, nil
+	return s
 }
 
 // keepServiceToken keeps the token that request obtains.
@@ -94,8 +121,13 @@ func (s *ClientCredentials) TokenFor(ctx context.Context) (*oauth2.Token, error)
 	return t, nil
 }
 
+var errUnmade = errors.New("the ClientCredentials was not made by Provider.ClientCredentials")
+
 // instead returns the token, or another one than refused.
 func (s *ClientCredentials) instead(ctx context.Context, refused string) (string, error) {
+	if s == nil || s.token == nil {
+		return "", errInternal.because(errUnmade)
+	}
 	access, err := s.token.Instead(ctx, refused)
 	if err != nil {
 		return "", asError(err, errProviderUnavailable)
@@ -128,4 +160,9 @@ func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string
 
 // Shutdown waits until no request for a token is under way, or until ctx is
 // done.
-func (s *ClientCredentials) Shutdown(ctx context.Context) error { return s.token.Shutdown(ctx) }
+func (s *ClientCredentials) Shutdown(ctx context.Context) error {
+	if s == nil || s.token == nil {
+		return nil // it has started nothing
+	}
+	return s.token.Shutdown(ctx)
+}

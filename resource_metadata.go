@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"example.com/gatehouse/internal/dpop"
@@ -25,35 +26,47 @@ func (rs *ResourceServer) MetadataPath() string {
 }
 
 // MetadataHandler serves what a client has to know about the API: its address
-// and its authorization servers, those of also included (RFC 9728 §2). Scripts
-// of every origin may read it. Challenges name its address. It panics like
+// and its authorization servers, those of also included (RFC 9728 §2). A server
+// whose issuer is a name is left out, because a client could not find it.
+// Scripts of every origin may read it, also with headers of their own, so
+// OPTIONS is answered too. Challenges name its address. It panics like
 // MetadataPath.
 func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler {
 	wire("MetadataHandler", rs.checkMetadata())
-	doc := resourceMetadata{Resource: rs.resource.String(), Servers: []string{rs.provider.issuer}, Methods: []string{"header"}}
+	doc := resourceMetadata{Resource: rs.resource.String(), Methods: []string{"header"}}
 	if p := rs.proofs; p != nil {
 		doc.Algs, doc.Bound = dpop.Algorithms(), p.use == DPoPRequired
 	}
-	for _, other := range also {
-		wire("MetadataHandler", other.isMade())
-		doc.Servers = append(doc.Servers, other.provider.issuer)
+	for _, one := range append([]*ResourceServer{rs}, also...) {
+		wire("MetadataHandler", one.isMade())
+		if issuer := one.provider.issuer; strings.Contains(issuer, "://") && !slices.Contains(doc.Servers, issuer) {
+			doc.Servers = append(doc.Servers, issuer)
+		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and is sent without credentials
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+			writeJSON(w, http.StatusOK, doc)
+		case http.MethodOptions:
+			w.Header().Set("Allow", metadataMethods)
+			w.Header().Set("Access-Control-Allow-Methods", metadataMethods)
+			w.Header().Set("Access-Control-Allow-Headers", "*")
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.Header().Set("Allow", metadataMethods)
 			rs.refuse(w, r, errMethod.because(nil))
-			return
 		}
-		writeJSON(w, http.StatusOK, doc)
 	})
 }
+
+const metadataMethods = "GET, HEAD, OPTIONS"
 
 var errNoResource = errors.New("no https address in Audience, so the API has no metadata (RFC 9728 §1.2)")
 
 type resourceMetadata struct {
 	Resource string   `json:"resource"`
-	Servers  []string `json:"authorization_servers"`
+	Servers  []string `json:"authorization_servers,omitempty"`
 	Methods  []string `json:"bearer_methods_supported"`
 	Algs     []string `json:"dpop_signing_alg_values_supported,omitempty"`
 	Bound    bool     `json:"dpop_bound_access_tokens_required,omitempty"`
@@ -73,16 +86,20 @@ func (rs *ResourceServer) checkMetadata() error {
 // fragment.
 func resourceOf(audience []string) *url.URL {
 	for _, name := range audience {
-		if u, err := url.Parse(name); err == nil && u.Scheme == "https" && u.Host != "" && u.Fragment == "" && u.RawQuery == "" && u.User == nil {
+		if u, err := url.Parse(name); err == nil && u.Scheme == "https" && u.Host != "" && !strings.Contains(name, "#") && u.User == nil {
 			return u
 		}
 	}
 	return nil
 }
 
-// metadataPath inserts the well-known name before the path (RFC 9728 §3.1).
+// metadataPath inserts the well-known name between host and path (RFC 9728
+// §3.1). A path that is only a slash does not count.
 func metadataPath(u *url.URL) string {
-	return protectedResource + strings.TrimSuffix(u.EscapedPath(), "/")
+	if path := u.EscapedPath(); path != "/" {
+		return protectedResource + path
+	}
+	return protectedResource
 }
 
 // metadataAddress is where the metadata are, "" without an address of the API.
@@ -90,5 +107,9 @@ func metadataAddress(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
-	return u.Scheme + "://" + u.Host + metadataPath(u)
+	address := u.Scheme + "://" + u.Host + metadataPath(u)
+	if u.RawQuery != "" {
+		address += "?" + u.RawQuery
+	}
+	return address
 }

@@ -2,8 +2,10 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // serviceTokens counts the tokens that the service obtained for itself.
@@ -62,6 +65,37 @@ func TestClientCredentials(t *testing.T) {
 	}
 }
 
+// A token for one resource is another token than that without (RFC 8707).
+func TestClientCredentialsForAResource(t *testing.T) {
+	w := newWorld(t)
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256"}))
+	h := newAPI(t, w).With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI)
+	plain, err := w.Provider().ClientCredentials(shop, "read")
+	w.Must(err)
+	params := url.Values{"resource": {audience}}
+	for name, c := range map[string]struct {
+		own    *gatehouse.ClientCredentials
+		status int
+	}{"none": {plain, 401}, "ours": {plain.WithParams(params), 200}, "another": {plain.WithParams(url.Values{"resource": {"https://other.test"}}), 401}} {
+		params.Set("resource", "https://changed.test")
+		token, err := c.own.Token()
+		w.Must(err)
+		if a := send(h, "GET", "/", "Bearer "+token.AccessToken); a.Code != c.status {
+			t.Errorf("%s: %d", name, a.Code)
+		}
+	}
+	for _, name := range []string{"grant_type", "scope", "client_id", "client_secret"} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, name) {
+					t.Errorf("%s: panic %q", name, got)
+				}
+			}()
+			plain.WithParams(url.Values{name: {"x"}})
+		}()
+	}
+}
+
 // An API that refuses the token gets another one, once.
 func TestClientCredentialsRefused(t *testing.T) {
 	w := newWorld(t)
@@ -97,6 +131,9 @@ func TestClientCredentialsTrouble(t *testing.T) {
 	}
 	wrong, err := w.Provider().ClientCredentials(gatehouse.Client{ID: shop.ID, Secret: gatehouse.NewSecret("not-the-secret")})
 	w.Must(err)
+	if _, err := new(gatehouse.ClientCredentials).Token(); gatehouse.ErrorCode(err) != "internal" {
+		t.Errorf("one that was not made: %v", err)
+	}
 	var e *gatehouse.Error
 	if _, err := wrong.Token(); !errors.As(err, &e) || e.Code != "client_refused" {
 		t.Errorf("wrong secret: %v", err)

@@ -95,13 +95,16 @@ func TestRole(t *testing.T) {
 // The metadata of an API name it and all its authorization servers (RFC 9728).
 func TestResourceMetadata(t *testing.T) {
 	w := newWorld(t)
-	api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Audience = []string{"notes", "https://api.test/v1/"} })
+	api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Audience = []string{"notes", "https://api.test/v1"} })
 	other, err := gatehouse.NewResourceServer(w.ProviderOf("https://other.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}})
 	w.Must(err)
 	if got := api.MetadataPath(); got != "/.well-known/oauth-protected-resource/v1" {
 		t.Errorf("path %q", got)
 	}
-	h := api.MetadataHandler(other)
+	named := w.ProviderOf("itsyouonline", func(c *gatehouse.ProviderConfig) { c.KeysFile = "unread" })
+	hidden, err := gatehouse.NewResourceServer(named, gatehouse.ResourceServerConfig{Audience: []string{audience}})
+	w.Must(err)
+	h := api.MetadataHandler(other, api, hidden)
 	a := send(h, "GET", api.MetadataPath())
 	var doc struct {
 		Resource string   `json:"resource"`
@@ -109,12 +112,15 @@ func TestResourceMetadata(t *testing.T) {
 		Methods  []string `json:"bearer_methods_supported"`
 	}
 	w.Must(json.Unmarshal(a.Body.Bytes(), &doc))
-	if a.Code != 200 || doc.Resource != "https://api.test/v1/" || !slices.Equal(doc.Servers, []string{w.Issuer(), "https://other.test"}) ||
+	if a.Code != 200 || doc.Resource != "https://api.test/v1" || !slices.Equal(doc.Servers, []string{w.Issuer(), "https://other.test"}) ||
 		!slices.Equal(doc.Methods, []string{"header"}) || a.Header().Get("Access-Control-Allow-Origin") != "*" || a.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%d %+v %v", a.Code, doc, a.Header())
 	}
-	if a := send(h, "POST", api.MetadataPath()); a.Code != 405 || a.Header().Get("Allow") != "GET, HEAD" {
+	if a := send(h, "POST", api.MetadataPath()); a.Code != 405 || a.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("POST: %d %v", a.Code, a.Header())
+	}
+	if a := send(h, "OPTIONS", api.MetadataPath()); a.Code != 204 || a.Header().Get("Access-Control-Allow-Origin") != "*" || a.Header().Get("Access-Control-Allow-Headers") != "*" {
+		t.Errorf("OPTIONS: %d %v", a.Code, a.Header())
 	}
 	if a := send(api.RequireToken(world.WhoAmI), "GET", "/"); a.Header().Get("WWW-Authenticate") != `Bearer realm="notes", resource_metadata="https://api.test/.well-known/oauth-protected-resource/v1"` {
 		t.Errorf("challenge %q", a.Header().Get("WWW-Authenticate"))
@@ -129,6 +135,28 @@ func TestResourceMetadata(t *testing.T) {
 		}
 	}()
 	nameless.MetadataPath()
+}
+
+// RFC 9728 §3.1: where the metadata of an address are. A challenge names the same.
+func TestWhereTheMetadataAre(t *testing.T) {
+	w := newWorld(t)
+	const well = "/.well-known/oauth-protected-resource"
+	for name, want := range map[string][2]string{
+		"https://api.test":              {well, "https://api.test" + well},
+		"https://api.test/":             {well, "https://api.test" + well},
+		"https://api.test:8443/a/b":     {well + "/a/b", "https://api.test:8443" + well + "/a/b"},
+		"https://api.test/a/":           {well + "/a/", "https://api.test" + well + "/a/"},
+		"https://api.test/a%2Fb":        {well + "/a%2Fb", "https://api.test" + well + "/a%2Fb"},
+		"https://api.test/a?tenant=one": {well + "/a", "https://api.test" + well + "/a?tenant=one"},
+	} {
+		api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
+			c.Audience = []string{"notes", "http://api.test", "https://api.test/#a", name}
+		})
+		challenge := send(api.RequireToken(world.WhoAmI), "GET", "/").Header().Get("WWW-Authenticate")
+		if got := api.MetadataPath(); got != want[0] || !strings.HasSuffix(challenge, ` resource_metadata="`+want[1]+`"`) {
+			t.Errorf("%s: %s, %s", name, got, challenge)
+		}
+	}
 }
 
 // RFC 8707: the resource that a client names decides about aud.
