@@ -92,12 +92,11 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 		case api.provider.issuer != issuer:
 			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: find returned the issuer %q for %q", api.provider.issuer, clip(issuer)))
 		}
-		for _, q := range first.need {
-			if err := api.checkRequirement(q); err != nil {
-				return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: what find returned for %q: %w", clip(issuer), err))
-			}
+		more, err := api.join(first.need)
+		if err != nil {
+			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: what find returned for %q: %w", clip(issuer), err))
 		}
-		return api.With(first.need...), nil
+		return more, nil
 	}, first.budget, first.tokens, first.provider.now)
 	first.lookups.Add(g.others)
 	return g

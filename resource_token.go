@@ -68,12 +68,23 @@ func (o optionalToken) Check(r *http.Request) (*Identity, error) {
 // them. With panics if a requirement cannot work for an access token.
 func (rs *ResourceServer) With(requirements ...Requirement) *ResourceServer {
 	wire("With", rs.isMade())
+	more, err := rs.join(requirements)
+	wire("With", err)
+	return more
+}
+
+// join is With with an error in place of a panic.
+func (rs *ResourceServer) join(requirements []Requirement) (*ResourceServer, error) {
 	for _, q := range requirements {
-		wire("With", rs.checkRequirement(q))
+		if err := rs.checkRequirement(q); err != nil {
+			return nil, err
+		}
 	}
 	need := append(slices.Clip(slices.Clone(rs.need)), requirements...)
-	wire("With", checkNeed(need))
-	return &ResourceServer{rs.resourceServer, need}
+	if err := checkNeed(need); err != nil {
+		return nil, err
+	}
+	return &ResourceServer{rs.resourceServer, need}, nil
 }
 
 func (rs *ResourceServer) checkRequirement(q Requirement) error {

@@ -92,6 +92,15 @@ func TestByIssuerFunc(t *testing.T) {
 			}
 		})
 	}
+	for name, q := range map[string]gatehouse.Requirement{"NotRevoked": gatehouse.NotRevoked(), "ACR": gatehouse.ACR("1")} {
+		asking, err := gatehouse.NewResourceServer(w.ProviderOf("https://first.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}, Client: shop})
+		w.Must(err)
+		g := &register{of: map[string]*gatehouse.ResourceServer{w.Issuer(): tenant.With(gatehouse.ACR("2"))}}
+		h := gatehouse.Require(gatehouse.ByIssuerFunc(asking.With(q), g.find))(world.WhoAmI)
+		if a := send(h, "GET", "/", "Bearer "+good); a.Code != 500 {
+			t.Errorf("a tenant that cannot meet %s: %d %s", name, a.Code, a.Body)
+		}
+	}
 	g.err = nil
 	delete(g.of, w.Issuer()) // the tenant goes
 	w.Advance(time.Minute)
