@@ -165,6 +165,22 @@ func (p *Provider) umaMetadataWith(ctx context.Context, endpoint func(*Metadata)
 	return md, err
 }
 
+// introspectionMetadata returns where to ask about a token. The UMA document
+// says nothing about an access token, and most servers have none, so that is
+// read only where there is no other.
+func (p *Provider) introspectionMetadata(ctx context.Context, access bool) (*Metadata, error) {
+	if access {
+		if md, err := p.metadataFor(ctx, p.hasIntrospection); ErrorCode(err) != errMetadataMissing.code {
+			return md, err
+		}
+	}
+	md, err := p.umaMetadataWith(ctx, func(md *Metadata) string { return md.IntrospectionEndpoint })
+	if err != nil {
+		return nil, err
+	}
+	return md, p.hasIntrospection(md)
+}
+
 // clientMetadata returns what a UMA client needs: the given metadata if it has
 // a token endpoint, and otherwise that of umaMetadata.
 func (p *Provider) clientMetadata(ctx context.Context) (*Metadata, error) {

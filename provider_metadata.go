@@ -321,6 +321,13 @@ func (p *Provider) hasTokenEndpoint(md *Metadata) error {
 	return nil
 }
 
+func (p *Provider) hasIntrospection(md *Metadata) error {
+	if md.IntrospectionEndpoint == "" {
+		return errMetadataInvalid.because(p.lacks(memberIntrospection))
+	}
+	return nil
+}
+
 func (p *Provider) hasKeys(md *Metadata) error {
 	if md.JWKSURI == "" {
 		return errMetadataInvalid.because(p.lacks(memberKeys))

@@ -109,12 +109,9 @@ const (
 )
 
 func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint string) (*introspection.Facts, error) {
-	md, err := rs.provider.umaMetadataWith(ctx, func(md *Metadata) string { return md.IntrospectionEndpoint })
+	md, err := rs.provider.introspectionMetadata(ctx, hint == hintAccess)
 	if err != nil {
 		return nil, err
-	}
-	if md.IntrospectionEndpoint == "" {
-		return nil, errMetadataInvalid.because(rs.provider.lacks(memberIntrospection))
 	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {hintAccess}}

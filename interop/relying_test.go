@@ -29,6 +29,7 @@ type metadata struct {
 	Authorization string `json:"authorization_endpoint"`
 	Token         string `json:"token_endpoint"`
 	EndSession    string `json:"end_session_endpoint"`
+	Revocation    string `json:"revocation_endpoint"`
 
 	// Of uma2-configuration.
 	Registration string `json:"resource_registration_endpoint"`

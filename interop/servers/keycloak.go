@@ -29,7 +29,9 @@ const (
 //     may own resources), bob and carol; clients notes (code flow), photoz
 //     (resource server; code flow, service account, password grant) and
 //     printshop (UMA client; the same grants). A policy of photoz lets
-//     printshop do brochure:read on whatever has that scope.
+//     printshop do brochure:read on whatever has that scope. Client api (code
+//     flow, service account, password grant) gets access tokens for
+//     https://api.example.test, about which it may ask.
 //   - rotate: alice and notes (code flow, password grant); a refresh token
 //     works once.
 //

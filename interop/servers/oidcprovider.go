@@ -29,6 +29,18 @@ type OIDCProviderClient struct {
 	AuthMethod string `json:"token_endpoint_auth_method,omitempty"`
 }
 
+// An OIDCProviderResource is an API for which clients can ask a token (RFC 8707).
+type OIDCProviderResource struct {
+	// URI is the resource parameter, and the aud of the tokens.
+	URI string `json:"uri"`
+	// Scope lists the scopes of the API, with spaces in between.
+	Scope string `json:"scope"`
+	// Opaque tokens are no JWTs.
+	Opaque bool `json:"opaque"`
+	// Algorithm signs the JWTs. It is RS256 if empty, and can be ES256.
+	Algorithm string `json:"algorithm,omitempty"`
+}
+
 // An OIDCProviderConfig says how oidc-provider behaves. The zero value is a
 // provider without clients that lets its access tokens live for five minutes.
 type OIDCProviderConfig struct {
@@ -38,6 +50,9 @@ type OIDCProviderConfig struct {
 	// AlwaysRefresh issues a refresh token to every client that may use one.
 	// Otherwise a client needs the scope offline_access with prompt=consent.
 	AlwaysRefresh bool
+	// Resources are the APIs with tokens of their own. A token for none of them
+	// is opaque and has no audience.
+	Resources []OIDCProviderResource
 }
 
 // json returns the settings as op.mjs reads them.
@@ -49,10 +64,11 @@ func (c OIDCProviderConfig) json() ([]byte, error) {
 		}
 	}
 	return json.Marshal(struct {
-		Clients        []OIDCProviderClient `json:"clients"`
-		AccessTokenTTL int                  `json:"accessTokenTTL,omitempty"`
-		AlwaysRefresh  bool                 `json:"alwaysRefresh"`
-	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh})
+		Clients        []OIDCProviderClient   `json:"clients"`
+		AccessTokenTTL int                    `json:"accessTokenTTL,omitempty"`
+		AlwaysRefresh  bool                   `json:"alwaysRefresh"`
+		Resources      []OIDCProviderResource `json:"resources,omitempty"`
+	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh, c.Resources})
 }
 
 // An OIDCProvider is a running oidc-provider. Every login name exists there,

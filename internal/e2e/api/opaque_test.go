@@ -60,6 +60,40 @@ func TestOpaqueToken(t *testing.T) {
 	}
 }
 
+// Most servers have no UMA: what is asked about an access token needs only the
+// OpenID document, or that of RFC 8414.
+func TestOpaqueTokenWithoutUMA(t *testing.T) {
+	for _, here := range []string{"openid-configuration", "oauth-authorization-server"} {
+		t.Run(here, func(t *testing.T) {
+			w, api := newOpaque(t)
+			document := map[string]any{}
+			w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				_, name, found := strings.Cut(r.URL.Path, "/.well-known/")
+				if !found {
+					return next(r), nil
+				}
+				name, _, _ = strings.Cut(name, "/")
+				document[name] = true
+				if name == here && here == "oauth-authorization-server" {
+					r.URL.Path = "/realm/.well-known/openid-configuration" // the kit has no such document
+				} else if name != here {
+					return &http.Response{StatusCode: 404, Body: http.NoBody, Request: r}, nil
+				}
+				return next(r), nil
+			})
+			raw := accessToken(t, w, "ana")
+			for _, h := range []http.Handler{api.RequireToken(world.WhoAmI), api.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI)} {
+				if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 200 || a.Body.String() != "served ana-1 by token" {
+					t.Errorf("%d %s", a.Code, a.Body)
+				}
+			}
+			if document["uma2-configuration"] != nil {
+				t.Error("uma2-configuration was asked for")
+			}
+		})
+	}
+}
+
 // What the server does not call active for this API is no good, and the log says
 // why.
 func TestOpaqueTokenRefused(t *testing.T) {

@@ -4,7 +4,7 @@
 // keys at each start. Settings come as JSON in OP_CONFIG, see OIDCProviderConfig in oidcprovider.go. When it listens it
 // writes one line to standard output: {"issuer":"http://127.0.0.1:PORT"}.
 import http from 'node:http';
-import { Provider } from 'oidc-provider';
+import { Provider, errors } from 'oidc-provider';
 import { generateKeyPair, exportJWK } from 'jose';
 
 // oidc-provider 9 calls URL.parse, which Node has from 22.1 on.
@@ -27,6 +27,16 @@ function account(ctx, id) {
     claims: () => ({
       sub: id, name: `User ${id}`, preferred_username: id, email: `${id}@example.test`, email_verified: true,
     }),
+  };
+}
+
+// resourceServer says how the access tokens for a resource (RFC 8707) are made.
+function resourceServer(ctx, indicator) {
+  const found = (config.resources ?? []).find(({ uri }) => uri === indicator);
+  if (!found) throw new errors.InvalidTarget();
+  return {
+    audience: indicator, scope: found.scope, accessTokenFormat: found.opaque ? 'opaque' : 'jwt',
+    jwt: { sign: { alg: found.algorithm || 'RS256' } },
   };
 }
 
@@ -56,6 +66,7 @@ async function provider(issuer) {
     features: {
       devInteractions: on, rpInitiatedLogout: on, backchannelLogout: on, introspection: on, revocation: on,
       clientCredentials: on, registration: on, registrationManagement: on,
+      resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
     },
   });
 }
