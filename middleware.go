@@ -310,16 +310,18 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 		return
 	}
 	p := &passage{Context: r.Context(), id: id}
-	p.out.Serve(w, r.WithContext(p), next, mark)
+	p.request = *r.WithContext(p)
+	p.out.Serve(w, &p.request, next, mark)
 }
 
 // passage is what a guard puts around the next handler: the context with the
-// identity, and the writer. They are one value, because every request that
-// passes needs both.
+// identity, the writer, and the request with that context. They are one value,
+// because every request that passes needs all of them.
 type passage struct {
 	context.Context
-	id  *Identity
-	out uncached.Writer
+	id      *Identity
+	out     uncached.Writer
+	request http.Request
 }
 
 // Value implements context.Context.

@@ -22,3 +22,13 @@ func TestAPISeenRatios(t *testing.T) {
 		})
 	}
 }
+
+// TestAPIManyRatios: many tokens cost little more than one.
+func TestAPIManyRatios(t *testing.T) {
+	list, each := newNotary(t).manySubjects(t, manyHolders)
+	hold(t, list, manyLimits(), apiOne, apiFloorMany, apiFloorOne)
+	t.Logf("%.0f bytes of the heap for each token", each)
+	if each > maxTokenBytes {
+		t.Errorf("%.0f bytes for each token, stated are at most %d", each, maxTokenBytes)
+	}
+}

@@ -154,3 +154,10 @@ func calls(tokens []string) (list []*http.Request) {
 	}
 	return list
 }
+
+// holders are people with an access token each.
+type holders []string
+
+func (h holders) count() int                    { return len(h) }
+func (h holders) request(i int) *http.Request   { return call(h[i]) }
+func (h holders) fillIn(r *http.Request, i int) { r.Header["Authorization"][0] = "Bearer " + h[i] }

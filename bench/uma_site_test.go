@@ -204,7 +204,9 @@ func (g *gallery) request(i int) *http.Request {
 	return r
 }
 
-// fillIn turns a request into one with token i.
+func (g *gallery) count() int { return g.tokens }
+
+// fillIn implements crowd.
 func (g *gallery) fillIn(r *http.Request, i int) {
 	r.URL.Path = photoPath(i % g.grantor.photos)
 	r.Header["Authorization"][0] = "Bearer " + rpt(i)

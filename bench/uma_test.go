@@ -123,11 +123,18 @@ func sum(token string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// spreadSubject requests one photo after the other, far apart, each with its
+// crowd is a set of requests with different tokens.
+type crowd interface {
+	count() int
+	request(i int) *http.Request
+	fillIn(r *http.Request, i int) // turns a request into one with token i
+}
+
+// spreadSubject makes one request after the other, far apart, each with its
 // token. While the watch is stopped, a batch of requests is filled in. They are
 // always the same ones, so the tokens are as warm as those from a connection
 // that was just read.
-func spreadSubject(t *testing.T, name string, middleware func(http.Handler) http.Handler, g *gallery) paired.Subject {
+func spreadSubject(t *testing.T, name string, middleware func(http.Handler) http.Handler, g crowd) paired.Subject {
 	const batch, stride = 32, 7919 // a prime: all tokens come in turn
 	served, w := 0, writer{header: http.Header{}}
 	handler := middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
@@ -142,10 +149,11 @@ func spreadSubject(t *testing.T, name string, middleware func(http.Handler) http
 			now := requests[:min(batch, left)]
 			for _, r := range now {
 				g.fillIn(r, next)
-				next = (next + stride) % g.tokens
+				next = (next + stride) % g.count()
 			}
 			watch.Start()
 			for _, r := range now {
+				clear(w.header)
 				handler.ServeHTTP(&w, r)
 			}
 			watch.Stop()

@@ -36,7 +36,7 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 		return "", false, ErrMalformed
 	}
 	rest, usual := strings.CutPrefix(values[0], "Bearer")
-	if !usual || rest != "" && isSchemeByte(rest[0]) {
+	if !usual || rest != "" && rest[0] != ' ' && isSchemeByte(rest[0]) {
 		var scheme string
 		if scheme, rest = cutScheme(values[0]); !strings.EqualFold(scheme, "Bearer") {
 			return "", false, nil

@@ -3,7 +3,10 @@ package bounded_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,5 +71,53 @@ func TestMemoryForgets(t *testing.T) {
 	m.Forget(bounded.KeyOf("a"), m.Get(bounded.KeyOf("a"), now))
 	if len(kept(m, now, "a")) != 0 {
 		t.Error("it is still there")
+	}
+}
+
+// Whatever was put, replaced and forgotten before, the newest value of each key
+// is found, also by those who read meanwhile.
+func TestMemoryFindsTheNewest(t *testing.T) {
+	const keys, puts = 300, 20_000
+	m := bounded.New[string](200) // holds 200 of size 1
+	random := rand.New(rand.NewPCG(1, 2))
+	newest, order := map[string]*string{}, []string{}
+	var readers sync.WaitGroup
+	done := make(chan struct{})
+	readers.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			name := fmt.Sprint(n % keys)
+			if v := m.Get(bounded.KeyOf(name), now); v != nil && *v != name {
+				t.Errorf("under %s is %s", name, *v)
+				return
+			}
+		}
+	})
+	for range puts {
+		name := fmt.Sprint(random.IntN(keys))
+		if random.IntN(4) == 0 {
+			m.Forget(bounded.KeyOf(name), newest[name])
+			delete(newest, name)
+			continue
+		}
+		newest[name] = put(m, name, 1, now.Add(time.Hour))
+		if order = append(order, name); len(order) > 200 {
+			gone := order[0]
+			if order = order[1:]; !slices.Contains(order, gone) {
+				delete(newest, gone)
+			}
+		}
+	}
+	close(done)
+	readers.Wait()
+	for n := range keys {
+		name := fmt.Sprint(n)
+		if got := m.Get(bounded.KeyOf(name), now); got != newest[name] {
+			t.Errorf("%s: another value than the newest", name)
+		}
 	}
 }

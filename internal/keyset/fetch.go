@@ -71,25 +71,24 @@ type state struct {
 // published is what the last successful fetch brought. It is never modified.
 type published struct {
 	keys        []key
-	fetched     time.Time
+	aged, stale time.Time // MaxAge and StaleLimit after the fetch
 	generation  int
 	withdrawals int // fetches without a key of the fetch before
 }
 
 // last returns what the last successful fetch brought; before the first, that is
 // nothing.
-func (st *state) last() published {
+func (st *state) last() *published {
 	if p := st.published.Load(); p != nil {
-		return *p
+		return p
 	}
-	return published{}
+	return new(published)
 }
 
 func (st *state) view(now time.Time) view {
 	p := st.last()
-	age := now.Sub(p.fetched)
-	v := view{generation: p.generation, withdrawals: p.withdrawals, aged: age > MaxAge}
-	if age <= StaleLimit {
+	v := view{generation: p.generation, withdrawals: p.withdrawals, aged: now.After(p.aged)}
+	if !now.After(p.stale) {
 		v.keys = p.keys
 	}
 	return v
@@ -130,11 +129,11 @@ func (st *state) calm(now time.Time) bool {
 func (st *state) succeed(now time.Time, keys []key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	p := st.last()
+	p := *st.last()
 	if slices.ContainsFunc(p.keys, func(old key) bool { return !slices.ContainsFunc(keys, old.equals) }) {
 		p.withdrawals++
 	}
-	p.keys, p.fetched = keys, now
+	p.keys, p.aged, p.stale = keys, now.Add(MaxAge), now.Add(StaleLimit)
 	p.generation++
 	st.published.Store(&p)
 	st.failure = nil
@@ -149,9 +148,11 @@ func (s *Set) Standing(now time.Time) (withdrawals int, ok bool) {
 	if s.static {
 		return 0, true
 	}
-	v := s.state.view(now)
-	s.refreshAged(v)
-	return v.withdrawals, v.keys != nil
+	p := s.state.last()
+	if now.After(p.aged) {
+		s.refreshAged(s.state.view(now))
+	}
+	return p.withdrawals, p.keys != nil && !now.After(p.stale)
 }
 
 // fail keeps the last good set (M2).

@@ -38,7 +38,7 @@ type AccessToken struct {
 	subject, client   string
 	key               string // the thumbprint of the one to which the token is bound
 	scopes            []string
-	expires, authTime time.Time
+	expires, authTime int64 // in Unix milliseconds; authTime is 0 if it is not known
 	payload           []byte
 }
 
@@ -54,14 +54,19 @@ func (t *AccessToken) Scopes() []string { return t.scopes }
 
 // AuthTime is when the person authenticated. It is zero if the token does not
 // say.
-func (t *AccessToken) AuthTime() time.Time { return t.authTime }
+func (t *AccessToken) AuthTime() time.Time {
+	if t.authTime == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.authTime)
+}
 
 // Thumbprint is that of the key to which the token is bound, "" if it is bound to
 // none. A token that is bound is worth nothing without a proof (RFC 9449 §7.2).
 func (t *AccessToken) Thumbprint() string { return t.key }
 
 // Expires is when the token ends.
-func (t *AccessToken) Expires() time.Time { return t.expires }
+func (t *AccessToken) Expires() time.Time { return time.UnixMilli(t.expires) }
 
 // Payload returns the claims as they were signed. Do not modify it.
 func (t *AccessToken) Payload() []byte { return t.payload }
@@ -96,9 +101,9 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	if err := c.check(v.config.Issuer, v.config.Now(), declared); err != nil {
 		return nil, err
 	}
-	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time(), payload: payload, key: c.key}
+	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time().UnixMilli(), payload: payload, key: c.key}
 	if c.authTime != nil {
-		t.authTime = c.authTime.time()
+		t.authTime = c.authTime.time().UnixMilli()
 	}
 	return t, nil
 }
@@ -152,7 +157,7 @@ func (v *Verifier) AccessOnce(ctx context.Context, raw string, key bounded.Key, 
 	if err != nil {
 		return nil, err
 	}
-	return &m.kept.Put(key, seenOverhead+len(raw), now, t.expires.Add(ClockSkew), func(s *seenAccess) {
+	return &m.kept.Put(key, seenOverhead+len(raw), now, t.Expires().Add(ClockSkew), func(s *seenAccess) {
 		s.withdrawals, s.token = withdrawals, *t
 		if n := len(t.scopes); n <= len(s.room) {
 			s.token.scopes = s.room[:copy(s.room[:], t.scopes):n]

@@ -141,8 +141,18 @@ func (w *Writer) as() http.ResponseWriter {
 func (w *Writer) begin(status int) {
 	if !w.begun && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.begun = true
-		Mark{w.control[0], w.cookie, w.token}.Put(w.w.Header())
+		if h := w.w.Header(); !w.asPut(h) {
+			Mark{w.control[0], w.cookie, w.token}.Put(h)
+		}
 	}
+}
+
+// asPut reports whether h still has exactly what putFirst has put there, the usual
+// case.
+func (w *Writer) asPut(h http.Header) bool {
+	vary, control := h["Vary"], h["Cache-Control"]
+	return len(vary) == 1 && &vary[0] == &w.vary[0] && (vary[0] == w.token || w.cookie && vary[0] == "Cookie") &&
+		len(control) == 1 && &control[0] == &w.control[0] && control[0] != ""
 }
 
 // Header implements http.ResponseWriter.
