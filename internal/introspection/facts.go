@@ -61,7 +61,19 @@ const (
 	OtherAudience               // aud does not name us
 	BadTimes                    // exp or nbf is not a time
 	Bound                       // a requesting party token with cnf: nothing proves it there
+	OtherKind                   // not an access token, such as a refresh token
 )
+
+// Names are the members of an answer in which a server puts what has a usual
+// name elsewhere. The zero value is the usual names.
+type Names struct {
+	// Subjects are the members that may hold the subject; the first that is
+	// there does. Without any it is sub.
+	Subjects []string
+	// Scopes is the member with the scopes. "" means scope, or scp if there is
+	// no scope.
+	Scopes string
+}
 
 // Grant is one scope of one entry in permissions (UMA Federated Authorization
 // §5.1.1).
@@ -99,9 +111,9 @@ var ErrMalformed = errors.New("the answer is not an introspection answer")
 
 // Read reads an introspection answer (RFC 7662 §2.2, UMA Federated
 // Authorization §5.1.1). A token of another issuer, or one that is not meant
-// for audience, is treated as inactive. Entries that Read cannot understand
-// give no permission.
-func Read(body []byte, issuer string, audience []string) (*Facts, error) {
+// for audience, is treated as inactive, and so is one that is no access token.
+// Entries that Read cannot understand give no permission.
+func Read(body []byte, issuer string, audience []string, names Names) (*Facts, error) {
 	var members map[string]json.RawMessage
 	if err := strictjson.Unmarshal(body, &members); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -131,10 +143,13 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	if !missing(members["cnf"]) && !missing(members["permissions"]) {
 		return f.refuse(Bound, nil), nil
 	}
+	if kind := otherKind(members); kind != nil && missing(members["permissions"]) {
+		return f.refuse(OtherKind, kind), nil
+	}
 	f.Active = true
-	f.Subject, f.ClientID = strictjson.String(members["sub"]), common(strictjson.String(members["client_id"]))
+	f.Subject, f.ClientID = names.subject(members), common(strictjson.String(members["client_id"]))
 	if missing(members["permissions"]) {
-		f.Access = readAccess(members)
+		f.Access = readAccess(members, names)
 	} else {
 		f.readPermissions(members["permissions"])
 	}
@@ -148,7 +163,56 @@ func Read(body []byte, issuer string, audience []string) (*Facts, error) {
 	return f, nil
 }
 
-func readAccess(members map[string]json.RawMessage) *Access {
+// otherKind returns what says that the token is no access token, or nil. A server
+// calls its refresh tokens and ID Tokens active too (RFC 7662 §4).
+func otherKind(members map[string]json.RawMessage) json.RawMessage {
+	for _, name := range []string{"token_type", "token_use", "typ"} { // RFC 7662 §2.2; Hydra; Keycloak
+		raw := members[name]
+		if missing(raw) {
+			continue
+		}
+		switch strings.ToLower(strictjson.String(raw)) {
+		case "bearer", "dpop", "access", "access_token", "at+jwt", "application/at+jwt", "jwt":
+		default:
+			return raw
+		}
+	}
+	return nil
+}
+
+func (n *Names) subject(members map[string]json.RawMessage) string {
+	for _, name := range n.Subjects {
+		if raw := members[name]; !missing(raw) {
+			return strictjson.String(raw)
+		}
+	}
+	if len(n.Subjects) > 0 {
+		return ""
+	}
+	return strictjson.String(members["sub"])
+}
+
+// scopes reads one text with spaces between the scopes (RFC 7662 §2.2), or a list
+// with one in each text.
+func (n *Names) scopes(members map[string]json.RawMessage) (scopes []string) {
+	name := n.Scopes
+	if name == "" {
+		name = "scope"
+		if missing(members[name]) {
+			name = "scp"
+		}
+	}
+	all := strictjson.Strings(members[name])
+	if text := strictjson.String(members[name]); text != "" {
+		all = strings.FieldsFunc(text, func(c rune) bool { return c == ' ' })
+	}
+	for _, scope := range all {
+		scopes = append(scopes, common(scope))
+	}
+	return scopes
+}
+
+func readAccess(members map[string]json.RawMessage, names Names) *Access {
 	a := &Access{}
 	if cnf := members["cnf"]; !missing(cnf) {
 		a.Thumbprint, a.Unproven = confirmation.Thumbprint(strictjson.Value(cnf))
@@ -156,11 +220,7 @@ func readAccess(members map[string]json.RawMessage) *Access {
 	for _, name := range strictjson.Strings(members["aud"]) {
 		a.Audience = append(a.Audience, common(name))
 	}
-	for scope := range strings.SplitSeq(strictjson.String(members["scope"]), " ") { // RFC 7662 §2.2
-		if scope != "" {
-			a.Scopes = append(a.Scopes, common(scope))
-		}
-	}
+	a.Scopes = names.scopes(members)
 	if t, ok := readTime(members["auth_time"], 0); ok {
 		a.AuthTime = t
 	}

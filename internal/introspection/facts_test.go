@@ -18,7 +18,7 @@ const (
 
 func read(t *testing.T, body string) *introspection.Facts {
 	t.Helper()
-	f, err := introspection.Read([]byte(body), issuer, []string{"photoz"})
+	f, err := introspection.Read([]byte(body), issuer, []string{"photoz"}, introspection.Names{})
 	if err != nil {
 		t.Fatalf("%s: %v", body, err)
 	}
@@ -67,7 +67,7 @@ func TestRead(t *testing.T) {
 	}
 	for _, body := range []string{``, `null`, `true`, `[]`, `"active"`, `{"active":true`, `{"active":true} {}`, `{"active":false,"active":true}`,
 		`{"active":true,"permissions":[{"resource_id":"r-1","resource_id":"r-2"}]}`} {
-		if f, err := introspection.Read([]byte(body), issuer, nil); !errors.Is(err, introspection.ErrMalformed) || f != nil {
+		if f, err := introspection.Read([]byte(body), issuer, nil, introspection.Names{}); !errors.Is(err, introspection.ErrMalformed) || f != nil {
 			t.Errorf("%s: %v, %v", body, f, err)
 		}
 	}
@@ -189,7 +189,7 @@ func FuzzReadFacts(f *testing.F) {
 		f.Add([]byte(`{"active":"true","iss":"x","exp":"1","permissions":` + e + `}`))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		facts, err := introspection.Read(body, issuer, []string{"photoz"})
+		facts, err := introspection.Read(body, issuer, []string{"photoz"}, introspection.Names{})
 		if err != nil || !facts.Usable(noon) || !facts.Holds("r-1", "view", noon) {
 			return
 		}

@@ -19,6 +19,8 @@ func (f *Facts) Why(now Seconds) string {
 		return fmt.Sprintf("inactive: %s of the token is not a time", f.Claims)
 	case !f.Active && f.Refused == Bound:
 		return "bound: the token is bound to its client (cnf), and a requesting party token has no proof"
+	case !f.Active && f.Refused == OtherKind:
+		return fmt.Sprintf("kind: it is no access token but %q", f.Claims)
 	case !f.Active:
 		return "inactive: the server says that the token is not active"
 	case now >= f.Expires:

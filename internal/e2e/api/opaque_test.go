@@ -112,6 +112,13 @@ func TestOpaqueTokenRefused(t *testing.T) {
 		"no audience":             {`{"active":true}`, "audience"},
 		"another audience":        {`{"active":true,"aud":"https://other.test"}`, "audience"},
 		"our client as audience":  {`{"active":true,"aud":"api"}`, "audience"},
+		"token_type":              {`{"active":true,"aud":"https://api.test","token_type":"bearer"}`, ""},
+		"access token of Hydra":   {`{"active":true,"aud":"https://api.test","token_type":"Bearer","token_use":"access_token"}`, ""},
+		"refresh token of Hydra":  {`{"active":true,"aud":"https://api.test","token_use":"refresh_token"}`, "refresh_token"},
+		"refresh token":           {`{"active":true,"aud":"https://api.test","token_type":"refresh_token"}`, "refresh_token"},
+		"refresh of Keycloak":     {`{"active":true,"aud":"https://api.test","typ":"Refresh"}`, "Refresh"},
+		"ID Token of Keycloak":    {`{"active":true,"aud":"https://api.test","typ":"ID"}`, "ID"},
+		"token_type is no text":   {`{"active":true,"aud":"https://api.test","token_type":1}`, "no access token"},
 		"permission token":        {`{"active":true,"aud":"https://api.test","permissions":[]}`, "requesting party token"},
 		"bound to a key":          {`{"active":true,"aud":"https://api.test","cnf":{"jkt":"x"}}`, "bound"},
 	} {
@@ -129,6 +136,43 @@ func TestOpaqueTokenRefused(t *testing.T) {
 			last := events[len(events)-1]
 			if a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"`+metadata || !strings.Contains(fmt.Sprint(last.Err), c.want) {
 				t.Errorf("%d %v, %v; want %q", a.Code, a.Header(), last.Err, c.want)
+			}
+		})
+	}
+}
+
+// The settings for JWTs hold for opaque tokens too.
+func TestOpaqueTokenByItsSettings(t *testing.T) {
+	claims := func(c *gatehouse.ResourceServerConfig) {
+		c.ScopeClaim, c.SubjectClaims = "perm", []string{"username", "globalid"}
+	}
+	for name, c := range map[string]struct {
+		change func(*gatehouse.ResourceServerConfig)
+		answer string
+		want   string // of the subject and scopes
+	}{
+		"scope":                 {nil, `"sub":"u1","scope":" a  b ","scp":"c"`, "u1 [a b]"},
+		"scope as a list":       {nil, `"sub":"u1","scope":["a","b"]`, "u1 [a b]"},
+		"scp":                   {nil, `"sub":"u1","scp":["a","b"]`, "u1 [a b]"},
+		"scope of another kind": {nil, `"sub":"u1","scope":7,"scp":"a"`, "u1 []"},
+		"named":                 {claims, `"sub":"u1","username":"ana","perm":"a b","scope":"c"`, "ana [a b]"},
+		"second name":           {claims, `"sub":"u1","username":null,"globalid":"g7","perm":["a"]`, "g7 [a]"},
+		"none of the names":     {claims, `"sub":"u1","scope":"c"`, " []"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := newOpaque(t)
+			onIntrospection(w, http.StatusOK, `{"active":true,"aud":"https://api.test",`+c.answer+`}`)
+			api := newAPI(t, w, func(s *gatehouse.ResourceServerConfig) {
+				if s.Client = shop; c.change != nil {
+					c.change(s)
+				}
+			})
+			a := send(api.RequireToken(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				id := gatehouse.IdentityFrom(r.Context())
+				fmt.Fprint(rw, id.Subject, " ", id.Scopes)
+			})), "GET", "/", "Bearer opaque-token")
+			if a.Body.String() != c.want {
+				t.Errorf("%d %q, want %q", a.Code, a.Body, c.want)
 			}
 		})
 	}
