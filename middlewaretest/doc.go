@@ -20,6 +20,14 @@
 // misbehave; see [Fault] for which fault tests which behaviour of a relying
 // party. Time stands still until [Clock.Advance] moves it.
 //
+// An API that takes access tokens is tested with one line: [Server.NewRequest] is
+// a request with a person's token for it. [Server.SetAccessTokens] makes the
+// tokens JWTs, and [Server.Token] makes one by hand, with claims and faults of
+// your choice:
+//
+//	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Algorithm: "ES384"})
+//	api.ServeHTTP(w, op.NewRequest(t, "ana", client, "GET", "https://api.example.org/v1/notes", "notes:read"))
+//
 // [NewKeycloak] starts a server that speaks UMA as Keycloak does. Keycloak
 // departs from the specifications in many places. Run the tests of a resource
 // server or a UMA client against both kinds; a test with two issuers needs two

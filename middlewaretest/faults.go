@@ -70,6 +70,9 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //
 // [Server.Violations] lists what a relying party did wrong although its
 // requests succeeded.
+//
+// [Server.Token] puts faults of the claims, the form and the signature of an ID
+// Token into one access token.
 type Fault string
 
 // Faults of the metadata. OpenID Connect Discovery §3, §4.

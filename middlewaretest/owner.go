@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"example.com/gatehouse"
-	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // Owner is a resource owner who makes decisions at the authorization server, as
@@ -124,36 +123,6 @@ func (s *Server) IDToken(user string, c gatehouse.Client) string {
 	raw, err := s.op.IDToken(user, c.ID)
 	s.check(err)
 	return raw
-}
-
-// AccessToken returns an access token of a user for a client. With the scope
-// uma_protection it is the user's PAT. An empty user stands for the client
-// itself.
-func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) string {
-	s.t.Helper()
-	value, err := s.op.AccessToken(user, c.ID, scopes...)
-	s.check(err)
-	return value
-}
-
-// AccessTokenOptions set the form of access tokens. In the zero value they are
-// opaque, and only introspection tells what they say.
-type AccessTokenOptions struct {
-	// JWT makes them JWTs, as RFC 9068 describes them.
-	JWT bool
-	// Algorithm is RS256, ES256 or EdDSA. "" means RS256.
-	Algorithm string
-	// Type is typ in their header. "" means "at+jwt", and "none" means a header
-	// without typ. Keycloak sends "JWT".
-	Type string
-	// Audience is their aud if the request names no resource (RFC 8707).
-	Audience []string
-}
-
-// SetAccessTokens sets the form of access tokens from now on.
-func (s *Server) SetAccessTokens(o AccessTokenOptions) {
-	s.t.Helper()
-	s.check(s.op.SetAccessTokens(opserver.AccessTokenOptions(o)))
 }
 
 // RevokeGrants revokes everything that a user has allowed clients. A refresh

@@ -94,7 +94,7 @@ func makeServer(t testing.TB, c opserver.Config) *Server {
 	c.Now, c.Title, c.Keys = s.clock.Now, "Test provider", keys
 	op, err := opserver.New(c)
 	if err != nil {
-		t.Fatal("middlewaretest: ", strings.TrimPrefix(err.Error(), "opserver: "))
+		t.Fatal("middlewaretest: ", withoutPackage(err))
 	}
 	s.op = op
 	s.net.Serve(originOf(c.Issuer), op)
@@ -187,9 +187,12 @@ func (s *Server) Start() {
 func (s *Server) check(err error) {
 	s.t.Helper()
 	if err != nil {
-		s.t.Fatal("middlewaretest: ", strings.TrimPrefix(err.Error(), "opserver: "))
+		s.t.Fatal("middlewaretest: ", withoutPackage(err))
 	}
 }
+
+// withoutPackage is an error as users of the kit read it.
+func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "opserver: ") }
 
 // Issuer returns the issuer identifier.
 func (s *Server) Issuer() string { return s.op.Issuer() }

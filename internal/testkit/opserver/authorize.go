@@ -150,6 +150,9 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 	case contains(req.prompt, "none") && len(req.prompt) > 1:
 		return invalid("prompt none stands alone")
 	}
+	if !areResources(req.resources) {
+		return &authError{code: "invalid_target"}
+	}
 	if v.Has("max_age") {
 		n, err := strconv.ParseUint(v.Get("max_age"), 10, 31)
 		if err != nil {

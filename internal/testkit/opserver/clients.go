@@ -32,7 +32,7 @@ type Client struct {
 	PostLogoutOrigins      []string
 	GrantTypes             []string // nil: all
 	Scopes                 []string // nil: all
-	IDTokenAlg             string   // "": RS256; or ES256, EdDSA
+	IDTokenAlg             string   // "": RS256; or another of RS, PS, ES and EdDSA
 }
 
 // AddClient registers a client, replacing one with the same ID.
@@ -52,7 +52,7 @@ func (s *Server) AddClient(c Client) error {
 	if u, err := url.Parse(c.HomeURI); c.HomeURI != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		return fmt.Errorf("opserver: client %q: HomeURI is not an http or https URL", c.ID)
 	}
-	alg, err := idTokenAlg(c.IDTokenAlg)
+	alg, err := s.signsWith(c.IDTokenAlg)
 	if err != nil {
 		return err
 	}
@@ -67,15 +67,25 @@ func (s *Server) AddClient(c Client) error {
 	return nil
 }
 
-// idTokenAlg returns the algorithm of that name, or RS256 for "".
-func idTokenAlg(name string) (jose.SignatureAlgorithm, error) {
+// signingAlg returns the asymmetric algorithm of that name, or RS256 for "".
+func signingAlg(name string) (jose.SignatureAlgorithm, error) {
 	switch alg := jose.SignatureAlgorithm(name); alg {
 	case "":
 		return jose.RS256, nil
-	case jose.RS256, jose.ES256, jose.EdDSA:
+	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA:
 		return alg, nil
 	}
-	return "", fmt.Errorf("opserver: ID Tokens cannot be signed with %q", name)
+	return "", fmt.Errorf("opserver: tokens cannot be signed with %q", name)
+}
+
+// signsWith is signingAlg for an algorithm from now on in use: its key is in the
+// key set before the first token.
+func (s *Server) signsWith(name string) (jose.SignatureAlgorithm, error) {
+	alg, err := signingAlg(name)
+	if err == nil && name != "" && !slices.Contains(firstAlgs(), name) {
+		_, err = s.keys.signing(alg)
+	}
+	return alg, err
 }
 
 func (c *client) title() string {

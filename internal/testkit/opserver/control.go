@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -69,17 +70,27 @@ func (s *Server) IDToken(userName, clientID string) (string, error) {
 // with a password just now. With the scope uma_protection it is a PAT. An empty
 // user name stands for the client itself.
 func (s *Server) AccessToken(userName, clientID string, scopes ...string) (string, error) {
+	return s.AccessTokenFor(userName, clientID, nil, scopes...)
+}
+
+// AccessTokenFor is AccessToken for the given resources (RFC 8707), or for
+// Audience of [AccessTokenOptions] without any.
+func (s *Server) AccessTokenFor(userName, clientID string, resources []string, scopes ...string) (string, error) {
+	return s.accessOf(userName, &grant{client: clientID, scope: scopes, resources: slices.Clone(resources)})
+}
+
+// accessOf makes an access token of a user from a grant.
+func (s *Server) accessOf(userName string, g *grant) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, c := s.st.users[userName], s.st.clients[clientID]
+	u, c := s.st.users[userName], s.st.clients[g.client]
 	if c == nil || (u == nil && userName != "") {
-		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
+		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, g.client)
 	}
-	g := &grant{client: c.ID, user: u, scope: scopes}
 	if u != nil {
-		g.authTime, g.acr = s.now(), acrPassword
+		g.user, g.authTime, g.acr = u, s.now(), acrPassword
 	}
-	body := s.issue(c, g, scopes, false)
+	body := s.issue(c, g, g.scope, nil, false)
 	value, _ := body["access_token"].(string)
 	return value, nil
 }
@@ -93,14 +104,14 @@ func (s *Server) SetIDTokenLifetime(d time.Duration) { s.set(func(st *state) { s
 // SetTicketLifetime sets how long permission tickets live from now on.
 func (s *Server) SetTicketLifetime(d time.Duration) { s.set(func(st *state) { st.ticketLife = d }) }
 
-// SignWith sets the algorithm of all ID Tokens from now on: RS256, ES256 or
+// SignWith sets the algorithm of all ID Tokens from now on, one of RS, PS, ES and
 // EdDSA; "" goes back to what each client is registered for.
 func (s *Server) SignWith(alg string) error {
 	if alg == "" {
 		s.set(func(st *state) { st.signWith = "" })
 		return nil
 	}
-	found, err := idTokenAlg(alg)
+	found, err := s.signsWith(alg)
 	if err == nil {
 		s.set(func(st *state) { st.signWith = found })
 	}

@@ -2,7 +2,6 @@ package opserver
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	"example.com/gatehouse/internal/testkit/proofkit"
@@ -36,15 +35,7 @@ func provenKey(ctx context.Context) string {
 // BoundAccessToken is [Server.AccessToken] for a token that is bound to the key
 // with this thumbprint. RFC 9449 §6.
 func (s *Server) BoundAccessToken(userName, clientID, thumbprint string, scopes ...string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	u, c := s.st.users[userName], s.st.clients[clientID]
-	if c == nil || (u == nil && userName != "") {
-		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, clientID)
-	}
-	body := s.issue(c, &grant{client: c.ID, user: u, scope: scopes, key: thumbprint}, scopes, false)
-	value, _ := body["access_token"].(string)
-	return value, nil
+	return s.accessOf(userName, &grant{client: clientID, scope: scopes, key: thumbprint})
 }
 
 // bind says in claims, or in an introspection answer, to which key a token is

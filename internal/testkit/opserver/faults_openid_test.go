@@ -98,7 +98,7 @@ func (v *seen) verifies() bool {
 }
 
 func verifies(raw string, key any) bool {
-	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA, jose.HS256})
+	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.PS256, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA, jose.HS256})
 	if err != nil {
 		return false
 	}
@@ -410,7 +410,7 @@ func TestTrap(t *testing.T) {
 // TestSignWith signs with every algorithm.
 func TestSignWith(t *testing.T) {
 	w := newWorld(t, "")
-	for _, alg := range []string{"ES256", "EdDSA", "RS256", ""} {
+	for _, alg := range []string{"ES256", "EdDSA", "ES384", "ES512", "PS256", "RS512", "RS256", ""} {
 		w.must(w.SignWith(alg))
 		v := w.look()
 		if want := alg; want != "" && v.header["alg"] != want || !v.verifies() {

@@ -74,22 +74,26 @@ func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bo
 	if nonce != "" {
 		claims["nonce"] = nonce
 	}
+	m := maker{Server: s, has: s.wrong.has, alg: s.algOf(c), typ: "JWT", audience: c.ID, secret: c.Secret, refreshed: refreshed}
 	if access != "" {
-		claims["at_hash"] = accessHash(s.algOf(c), access)
+		claims["at_hash"] = accessHash(m.signingAlg(), access)
 	}
-	s.spoilClaims(claims, c, refreshed)
-	return s.signIDToken(c, claims)
+	m.spoilClaims(claims)
+	return m.sign(claims)
 }
 
 // accessHash is at_hash: the left half of the hash that goes with the
 // algorithm. OpenID Connect Core §3.1.3.6.
 func accessHash(alg jose.SignatureAlgorithm, access string) string {
-	if alg == jose.EdDSA { // Ed25519 hashes with SHA-512
-		sum := sha512.Sum512([]byte(access))
-		return base64.RawURLEncoding.EncodeToString(sum[:sha512.Size/2])
+	h := sha256.New()
+	switch {
+	case strings.HasSuffix(string(alg), "384"):
+		h = sha512.New384()
+	case strings.HasSuffix(string(alg), "512"), alg == jose.EdDSA: // Ed25519 hashes with SHA-512
+		h = sha512.New()
 	}
-	sum := sha256.Sum256([]byte(access))
-	return base64.RawURLEncoding.EncodeToString(sum[:sha256.Size/2])
+	_, _ = h.Write([]byte(access))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:h.Size()/2])
 }
 
 // ownToken reads a JWT that we have signed, expired or not.

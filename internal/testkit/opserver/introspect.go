@@ -1,6 +1,7 @@
 package opserver
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -55,6 +56,14 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 	if t == nil || t.lost || !t.live(s.now()) {
 		return inactive
 	}
+	if t.minted != nil {
+		body := maps.Clone(t.minted)
+		body["active"], body["token_type"] = true, "Bearer"
+		if body["cnf"] != nil {
+			body["token_type"] = "DPoP"
+		}
+		return body
+	}
 	body := map[string]any{
 		"active": true, "iss": s.issuer, "client_id": t.grant.client, "token_type": t.grant.tokenType(),
 		"iat": t.iat.Unix(), "exp": t.exp.Unix(),
@@ -67,7 +76,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 	if t.rights == nil {
 		t.grant.bind(body)
 		body["scope"] = strings.Join(t.scope, " ")
-		if aud := s.audienceOf(t.grant); len(aud) > 0 {
+		if aud := s.audienceOf(t); len(aud) > 0 {
 			body["aud"] = aud
 		}
 		if !t.grant.authTime.IsZero() {

@@ -37,19 +37,19 @@ func (j jws) compact(payload []byte) (string, error) {
 	return signed.CompactSerialize()
 }
 
-// signIDToken signs the claims of an ID Token and spoils form and signature as
-// the faults say.
-func (s *Server) signIDToken(c *client, claims map[string]any) (string, error) {
-	payload, err := s.spoilNamesTwice(claims, c)
+// sign signs the claims of a token and spoils form and signature as the faults
+// say.
+func (m maker) sign(claims map[string]any) (string, error) {
+	payload, err := m.spoilNamesTwice(claims)
 	if err != nil {
 		return "", err
 	}
 	for fault, alg := range map[Fault]string{UnsignedIDToken: "none", UnsignedOddCase: "None"} {
-		if s.wrong.has(fault) {
+		if m.has(fault) {
 			return unsigned(alg, payload), nil
 		}
 	}
-	form, err := s.form(c)
+	form, err := m.form()
 	if err != nil {
 		return "", err
 	}
@@ -57,101 +57,105 @@ func (s *Server) signIDToken(c *client, claims map[string]any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.spoilSerialization(signed), nil
+	return m.spoilSerialization(signed), nil
 }
 
 // form chooses key and header.
-func (s *Server) form(c *client) (jws, error) {
-	key, err := s.keys.signing(s.algOf(c))
+func (m maker) form() (jws, error) {
+	key, err := m.keys.signing(m.signingAlg())
 	if err != nil {
 		return jws{}, err
 	}
-	j := jws{alg: jose.SignatureAlgorithm(key.Algorithm), key: key.Key, kid: key.KeyID, typ: "JWT", header: map[jose.HeaderKey]any{}}
-	if s.wrong.has(KeyInHeader) || s.wrong.has(KeyURLInHeader) {
-		stranger, err := s.keys.stranger()
+	j := jws{alg: jose.SignatureAlgorithm(key.Algorithm), key: key.Key, kid: key.KeyID, typ: m.typ, header: map[jose.HeaderKey]any{}}
+	if m.has(KeyInHeader) || m.has(KeyURLInHeader) {
+		stranger, err := m.keys.stranger()
 		if err != nil {
 			return jws{}, err
 		}
 		j.alg, j.key, j.kid = jose.SignatureAlgorithm(stranger.Algorithm), stranger.Key, ""
-		if s.wrong.has(KeyInHeader) {
+		if m.has(KeyInHeader) {
 			j.header["jwk"] = stranger.Public()
 		} else {
-			j.header["jku"], j.header["x5u"] = s.url(pathTrap)+trapKeys, s.url(pathTrap)+trapKeys
+			j.header["jku"], j.header["x5u"] = m.url(pathTrap)+trapKeys, m.url(pathTrap)+trapKeys
 		}
 	}
-	if s.wrong.has(HMACWithSecret) {
-		j.alg, j.key, j.kid = jose.HS256, []byte(c.Secret), ""
+	if m.has(HMACWithSecret) {
+		j.alg, j.key, j.kid = jose.HS256, []byte(m.secret), ""
 	}
-	if s.wrong.has(HMACWithPublicKey) { // the text that people copy into a configuration
+	if m.has(HMACWithPublicKey) { // the text that people copy into a configuration
 		der, err := x509.MarshalPKIXPublicKey(key.Public().Key)
 		if err != nil {
 			return jws{}, err
 		}
 		j.alg, j.key = jose.HS256, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	}
-	s.spoilHeader(&j)
+	m.spoilHeader(&j)
 	return j, nil
 }
 
-// algOf is the algorithm of a client's ID Tokens or, with [OtherAlgorithm], one
-// that the client is not registered for.
+// algOf is the algorithm of a client's ID Tokens.
 func (s *Server) algOf(c *client) jose.SignatureAlgorithm {
 	s.mu.Lock()
-	alg := c.alg
+	defer s.mu.Unlock()
 	if s.st.signWith != "" {
-		alg = s.st.signWith
+		return s.st.signWith
 	}
-	s.mu.Unlock()
+	return c.alg
+}
+
+// signingAlg is the algorithm of the token or, with [OtherAlgorithm], another
+// one.
+func (m maker) signingAlg() jose.SignatureAlgorithm {
 	switch {
-	case !s.wrong.has(OtherAlgorithm):
-		return alg
-	case alg == jose.ES256:
+	case !m.has(OtherAlgorithm):
+		return m.alg
+	case m.alg == jose.ES256:
 		return jose.RS256
 	}
 	return jose.ES256
 }
 
-func (s *Server) spoilHeader(j *jws) {
-	if s.wrong.has(UnknownCriticalHeader) {
+func (m maker) spoilHeader(j *jws) {
+	if m.has(UnknownCriticalHeader) {
 		j.header["crit"], j.header["urn:example:odd"] = []string{"urn:example:odd"}, true
 	}
-	if s.wrong.has(WrongTokenType) {
+	if m.has(WrongTokenType) {
 		j.typ = "logout+jwt"
 	}
-	if s.wrong.has(NoKeyID) {
+	if m.has(NoKeyID) {
 		j.kid = ""
 	}
-	if s.wrong.has(UnknownKeyID) {
+	if m.has(UnknownKeyID) {
 		j.kid = newSecret()[:12]
 	}
 }
 
 // spoilNamesTwice writes the claims, with repeated names if the faults say so.
 // Parsers differ in which of the two they use.
-func (s *Server) spoilNamesTwice(claims map[string]any, c *client) ([]byte, error) {
-	if s.wrong.has(OtherCaseClaim) {
-		claims["aud"], claims["AUD"] = c.ID+"-other", c.ID
+func (m maker) spoilNamesTwice(claims map[string]any) ([]byte, error) {
+	if m.has(OtherCaseClaim) {
+		claims["aud"], claims["AUD"] = m.audience+"-other", m.audience
 	}
 	payload, err := json.Marshal(claims)
-	if err == nil && s.wrong.has(RepeatedClaim) {
+	if err == nil && m.has(RepeatedClaim) {
 		payload = append([]byte(`{"sub":"someone-else",`), payload[1:]...)
 	}
 	return payload, err
 }
 
 // spoilSerialization changes the text of a signed JWT.
-func (s *Server) spoilSerialization(signed string) string {
+func (m maker) spoilSerialization(signed string) string {
 	parts := strings.Split(signed, ".")
 	switch {
-	case s.wrong.has(WrongSignature):
+	case m.has(WrongSignature):
 		return otherSignature(signed)
-	case s.wrong.has(EmptySignature):
+	case m.has(EmptySignature):
 		return parts[0] + "." + parts[1] + "."
-	case s.wrong.has(FivePartIDToken):
+	case m.has(FivePartIDToken):
 		return signed + ".e30.e30"
-	case s.wrong.has(PaddedIDToken):
-		return signed + strings.Repeat("=", (4-len(parts[2])%4)%4)
-	case s.wrong.has(JSONSerializedIDToken):
+	case m.has(PaddedIDToken): // some signatures need no padding, and get one all the same
+		return signed + strings.Repeat("=", max(1, (4-len(parts[2])%4)%4))
+	case m.has(JSONSerializedIDToken):
 		return `{"protected":"` + parts[0] + `","payload":"` + parts[1] + `","signature":"` + parts[2] + `"}`
 	}
 	return signed

@@ -24,7 +24,8 @@ const rsaBits = 2048
 
 // keyRing holds the signing keys and those of the previous rotation. There is
 // one RSA, one P-256 and one Ed25519 key, made on first use because an RSA key
-// takes about 50 ms.
+// takes about 50 ms. Those of other algorithms join them when they are first
+// needed.
 type keyRing struct {
 	mu     sync.Mutex
 	now    []jose.JSONWebKey
@@ -77,19 +78,78 @@ func keysWith(r *rsa.PrivateKey) ([]jose.JSONWebKey, error) {
 	}, nil
 }
 
+// firstAlgs are the algorithms of the keys that are always there.
+func firstAlgs() []string {
+	return []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
+}
+
+// keyFor makes a key for an algorithm that is not among the first. RSA keys have
+// one modulus for all of their algorithms, but each has a kid of its own, because
+// a key is used with its alg alone (RFC 7517 §4.4).
+func keyFor(alg jose.SignatureAlgorithm, have []jose.JSONWebKey) (jose.JSONWebKey, error) {
+	made := jose.JSONWebKey{KeyID: newSecret()[:12], Algorithm: string(alg), Use: "sig"}
+	var err error
+	switch alg {
+	case jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
+		for _, key := range have {
+			if key.Algorithm == string(jose.RS256) {
+				made.Key = key.Key
+			}
+		}
+	case jose.ES384:
+		made.Key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case jose.ES512:
+		made.Key, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	}
+	if err == nil && made.Key == nil {
+		err = errors.New("opserver: no key for " + string(alg))
+	}
+	return made, err
+}
+
+// algs lists what the keys sign with.
+func (k *keyRing) algs() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := firstAlgs()
+	for _, key := range k.now {
+		if !slices.Contains(out, key.Algorithm) {
+			out = append(out, key.Algorithm)
+		}
+	}
+	return out
+}
+
+// replace puts new keys in the place of the present ones, which it returns. The
+// algorithms stay. The lock is held.
+func (k *keyRing) replace(keys []jose.JSONWebKey) (before []jose.JSONWebKey) {
+	before, k.now = k.now, slices.Clone(keys)
+	for _, old := range before {
+		alg := jose.SignatureAlgorithm(old.Algorithm)
+		if slices.Contains(firstAlgs(), old.Algorithm) || slices.ContainsFunc(keys, func(key jose.JSONWebKey) bool { return key.Algorithm == old.Algorithm }) {
+			continue
+		}
+		if key, err := keyFor(alg, k.now); err == nil {
+			k.now = append(k.now, key)
+		}
+	}
+	return before
+}
+
 // SetKeys signs with these keys, which come from [MakeKeys], from now on. The
 // server forgets the previous keys.
 func (s *Server) SetKeys(keys []jose.JSONWebKey) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	s.keys.now, s.keys.before = slices.Clone(keys), nil
+	s.keys.replace(keys)
+	s.keys.before = nil
 }
 
 // RotateTo is [Server.RotateKeys] with existing keys.
 func (s *Server) RotateTo(keys []jose.JSONWebKey) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	s.keys.before, s.keys.now = s.keys.now, slices.Clone(keys)
+	s.keys.before = s.keys.replace(keys)
 }
 
 // current returns the keys that sign.
@@ -131,7 +191,7 @@ func (k *keyRing) rotate() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.before, k.now = k.now, made
+	k.before = k.replace(made)
 	return nil
 }
 
@@ -146,7 +206,18 @@ func (k *keyRing) signing(alg jose.SignatureAlgorithm) (jose.JSONWebKey, error) 
 			return key, nil
 		}
 	}
-	return jose.JSONWebKey{}, errors.New("opserver: no key for " + string(alg))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range k.now {
+		if key.Algorithm == string(alg) { // made meanwhile
+			return key, nil
+		}
+	}
+	made, err := keyFor(alg, k.now)
+	if err == nil {
+		k.now = append(slices.Clip(k.now), made)
+	}
+	return made, err
 }
 
 // stranger returns a key that is in no key set. It is always the same key.

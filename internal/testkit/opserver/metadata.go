@@ -43,7 +43,7 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["dpop_signing_alg_values_supported"] = []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} // RFC 9449 §5.1
 	m["end_session_endpoint"] = s.url(pathEndSession)
 	m["subject_types_supported"] = []string{"public"}
-	m["id_token_signing_alg_values_supported"] = []string{"RS256", "ES256", "EdDSA"}
+	m["id_token_signing_alg_values_supported"] = s.keys.algs()
 	m["acr_values_supported"] = []string{acrPassword, acrStronger}
 	m["prompt_values_supported"] = []string{"none", "login", "select_account"}
 	m["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid",

@@ -2,8 +2,11 @@ package opserver
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // How far the times of a spoiled ID Token are off.
@@ -21,30 +24,45 @@ type spoiler struct {
 	apply func()
 }
 
-// spoilClaims breaks the claims of an ID Token as the faults say, in the order
-// of the table. If two affect the same claim, the later one wins.
-func (s *Server) spoilClaims(claims map[string]any, c *client, refreshed bool) {
-	for _, table := range [][]spoiler{s.spoilNames(claims, c), s.spoilTimes(claims), s.spoilRest(claims, refreshed)} {
-		for _, one := range table {
-			if s.wrong.has(one.fault) {
-				one.apply()
-			}
+// maker makes one signed token with the faults in it.
+type maker struct {
+	*Server
+	has       func(Fault) bool
+	alg       jose.SignatureAlgorithm
+	typ       string
+	audience  string // whom the token is for
+	secret    string // of the client that gets it
+	refreshed bool   // it is the ID Token of a refresh
+}
+
+// spoilClaims breaks the claims of a token as the faults say, in the order of
+// the table. If two affect the same claim, the later one wins.
+func (m maker) spoilClaims(claims map[string]any) {
+	for _, one := range m.spoilers(claims) {
+		if m.has(one.fault) {
+			one.apply()
 		}
 	}
 }
 
+// spoilers is the table of the faults in claims.
+func (m maker) spoilers(claims map[string]any) []spoiler {
+	return slices.Concat(m.spoilNames(claims), m.spoilTimes(claims), m.spoilRest(claims))
+}
+
 // spoilNames changes iss, aud, azp and sub.
-func (s *Server) spoilNames(claims map[string]any, c *client) []spoiler {
+func (m maker) spoilNames(claims map[string]any) []spoiler {
+	s := m.Server
 	return []spoiler{
 		{WrongIssuer, func() { claims["iss"] = s.issuer + "1" }},
 		{IssuerSlash, func() { claims["iss"] = s.otherSlash() }},
 		{MissingIssuer, func() { delete(claims, "iss") }},
-		{WrongAudience, func() { claims["aud"] = c.ID + "-other" }},
+		{WrongAudience, func() { claims["aud"] = m.audience + "-other" }},
 		{MissingAudience, func() { delete(claims, "aud") }},
 		{EmptyAudience, func() { claims["aud"] = []string{} }},
-		{AudienceArray, func() { claims["aud"] = []string{c.ID} }},
-		{SecondAudience, func() { claims["aud"] = []string{c.ID, "other"} }},
-		{WrongAuthorizedParty, func() { claims["aud"], claims["azp"] = []string{c.ID, "other"}, "other" }},
+		{AudienceArray, func() { claims["aud"] = []string{m.audience} }},
+		{SecondAudience, func() { claims["aud"] = []string{m.audience, "other"} }},
+		{WrongAuthorizedParty, func() { claims["aud"], claims["azp"] = []string{m.audience, "other"}, "other" }},
 		{MissingSubject, func() { delete(claims, "sub") }},
 		{EmptySubject, func() { claims["sub"] = "" }},
 		{SubjectNotString, func() { claims["sub"] = 4711 }},
@@ -52,8 +70,8 @@ func (s *Server) spoilNames(claims map[string]any, c *client) []spoiler {
 }
 
 // spoilTimes changes iat, exp, nbf and auth_time.
-func (s *Server) spoilTimes(claims map[string]any) []spoiler {
-	at := func(d time.Duration) int64 { return s.now().Add(d).Unix() }
+func (m maker) spoilTimes(claims map[string]any) []spoiler {
+	at := func(d time.Duration) int64 { return m.now().Add(d).Unix() }
 	return []spoiler{
 		{MissingIssuedAt, func() { delete(claims, "iat") }},
 		{IssuedLongAgo, func() { claims["iat"] = at(-longAgo) }},
@@ -68,7 +86,7 @@ func (s *Server) spoilTimes(claims map[string]any) []spoiler {
 }
 
 // spoilRest changes what binds the token to its sign-in and its kind.
-func (s *Server) spoilRest(claims map[string]any, refreshed bool) []spoiler {
+func (m maker) spoilRest(claims map[string]any) []spoiler {
 	subject, _ := claims["sub"].(string)
 	nonce, asked := claims["nonce"].(string)
 	table := []spoiler{
@@ -78,13 +96,13 @@ func (s *Server) spoilRest(claims map[string]any, refreshed bool) []spoiler {
 		{LogoutEvent, func() {
 			claims["events"] = map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}
 		}},
-		{ClaimSources, func() { s.addClaimSources(claims) }},
+		{ClaimSources, func() { m.addClaimSources(claims) }},
 		{HugeIDToken, func() { claims["padding"] = strings.Repeat("x", hugeClaim) }},
 	}
 	if asked {
 		table = append(table, spoiler{WrongNonce, func() { claims["nonce"] = nonce + "x" }})
 	}
-	if refreshed {
+	if m.refreshed {
 		table = append(table, spoiler{RefreshOtherSubject, func() { claims["sub"] = subject + "-other" }})
 	}
 	return table

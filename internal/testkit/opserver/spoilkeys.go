@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"math/big"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -33,11 +34,22 @@ func (s *Server) spoilKeys(keys []jose.JSONWebKey) ([]any, error) {
 			key.Use = "enc"
 		}
 		if s.wrong.has(OtherKeyAlgorithm) {
-			key.Algorithm = map[string]string{"RS256": "RS512", "ES256": "ES384", "EdDSA": "ES256"}[key.Algorithm]
+			key.Algorithm = otherAlg(key.Algorithm)
 		}
 		out = append(out, key)
 	}
 	return out, nil
+}
+
+// otherAlg is an algorithm that a key of alg is not for.
+func otherAlg(alg string) string {
+	switch other := map[string]string{"RS256": "RS512", "ES256": "ES384", "EdDSA": "ES256"}[alg]; {
+	case other != "":
+		return other
+	case strings.HasPrefix(alg, "ES"):
+		return "ES256"
+	}
+	return "RS256"
 }
 
 // decoys are keys that come before a key. They are keys of other kinds with its

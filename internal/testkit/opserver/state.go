@@ -128,6 +128,10 @@ type token struct {
 	lost     bool // a fault has made the server forget it
 	rights   *rights
 	id       string // jti, of a JWT
+	// resources are what the token request named (RFC 8707 §2.2); nil means
+	// those of the grant.
+	resources []string
+	minted    map[string]any // the claims, if [Server.Token] made it
 }
 
 // live reports whether the token is valid at a moment.

@@ -80,12 +80,15 @@ func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (m
 // redeemCode implements RFC 6749 §4.1.3 with RFC 7636 §4.6.
 func (s *Server) redeemCode(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	g, bad := s.takeCode(c, form)
+	if bad == nil {
+		bad = g.checkResources(form["resource"])
+	}
 	if bad != nil {
 		return nil, bad
 	}
 	s.mu.Lock()
 	g.key = provenKey(ctx)
-	body := s.issue(c, g, g.scope, contains(g.scope, "offline_access") || c.Auth != AuthNone)
+	body := s.issue(c, g, g.scope, form["resource"], contains(g.scope, "offline_access") || c.Auth != AuthNone)
 	s.mu.Unlock()
 	return s.withIDToken(body, c, g, g.nonce, false)
 }
@@ -134,9 +137,13 @@ func (s *Server) clientGrant(ctx context.Context, c *client, form url.Values) (m
 	if !s.mayAsk(c, scope) || contains(scope, "openid") || contains(scope, "offline_access") {
 		return nil, badRequest("invalid_scope", "")
 	}
+	g := &grant{client: c.ID, scope: scope, key: provenKey(ctx)}
+	if bad := g.checkResources(form["resource"]); bad != nil {
+		return nil, bad
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.issue(c, &grant{client: c.ID, scope: scope, resources: form["resource"], key: provenKey(ctx)}, scope, false), nil
+	return s.issue(c, g, scope, form["resource"], false), nil
 }
 
 // refreshGrant implements RFC 6749 §6. Every use gives a new refresh token, and
@@ -144,6 +151,9 @@ func (s *Server) clientGrant(ctx context.Context, c *client, form url.Values) (m
 func (s *Server) refreshGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	s.mu.Lock()
 	v, bad := s.takeRefresh(c, form.Get("refresh_token"))
+	if bad == nil {
+		bad = v.grant.checkResources(form["resource"])
+	}
 	if bad != nil {
 		s.mu.Unlock()
 		return nil, bad
@@ -164,7 +174,7 @@ func (s *Server) refreshGrant(ctx context.Context, c *client, form url.Values) (
 		return body, bad
 	}
 	v.grant.key = provenKey(ctx)
-	body := s.issue(c, v.grant, scope, true)
+	body := s.issue(c, v.grant, scope, form["resource"], true)
 	s.mu.Unlock()
 	if !contains(v.grant.scope, "openid") {
 		return body, nil
@@ -191,11 +201,11 @@ func (s *Server) takeRefresh(c *client, value string) (*refreshToken, *apiError)
 	return v, nil
 }
 
-// issue makes an access token and, if requested, a refresh token. The lock is
-// held.
-func (s *Server) issue(c *client, g *grant, scope []string, refresh bool) map[string]any {
+// issue makes an access token for resources or, without any, for those of the
+// grant, and, if requested, a refresh token. The lock is held.
+func (s *Server) issue(c *client, g *grant, scope, resources []string, refresh bool) map[string]any {
 	now := s.now()
-	t := &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife)}
+	t := &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife), resources: resources}
 	access := s.newAccess(g, t)
 	s.st.tokens[access] = t
 	s.put()

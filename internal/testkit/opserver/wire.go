@@ -88,10 +88,11 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, *
 	return form, nil
 }
 
-// repeated finds a parameter with more than one value.
+// repeated finds a parameter with more than one value. Only resource may have
+// several (RFC 8707 §2).
 func repeated(form url.Values) (string, bool) {
 	for name, values := range form {
-		if len(values) > 1 {
+		if len(values) > 1 && name != "resource" {
 			return printable(name), true
 		}
 	}
