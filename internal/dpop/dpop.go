@@ -60,6 +60,12 @@ type Proof struct {
 // Nonce is what the server had sent before, "" if there is none.
 func (p *Proof) Nonce() string { return p.nonce }
 
+// Equal reports whether both are the same proof. A proof counts once, so they
+// came with the same request if one of them has counted already.
+func (p *Proof) Equal(other *Proof) bool {
+	return p.thumbprint == other.thumbprint && p.id == other.id
+}
+
 // Verify makes the checks of RFC 9449 §4.3 on the values of the DPoP headers. It
 // does not judge the nonce or whether the proof was used before. Every error
 // wraps [ErrProof].

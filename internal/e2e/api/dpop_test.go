@@ -146,3 +146,19 @@ func TestDPoPProofFaults(t *testing.T) {
 		t.Errorf("replayed: %d %q", a.Code, a.Body)
 	}
 }
+
+// Guards inside one another judge one request, so its proof counts for all.
+func TestDPoPNestedGuards(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w, proving(gatehouse.DPoPAllowed))
+	key, raw := bound(w, "read")
+	inner := api.With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI)
+	for name, h := range map[string]http.Handler{"required": api.RequireToken(inner), "optional": api.OptionalToken(inner)} {
+		if a := ask(h, "GET", audience+"/notes", func(r *http.Request) { key.Sign(r, raw) }); a.Code != 200 {
+			t.Errorf("%s: %d %q", name, a.Code, a.Body)
+		}
+		if a := ask(h, "GET", audience+"/notes", func(r *http.Request) { key.Sign(r, raw, middlewaretest.ProofSameID) }); a.Code != 401 || w.LastCode() != "dpop_proof_replayed" {
+			t.Errorf("%s, replayed: %d %q", name, a.Code, a.Body)
+		}
+	}
+}
