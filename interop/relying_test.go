@@ -38,6 +38,7 @@ type metadata struct {
 
 type tokens struct {
 	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
 	RefreshToken string `json:"refresh_token"`
 	IDToken      string `json:"id_token"`
 	ExpiresIn    int    `json:"expires_in"`
@@ -124,12 +125,21 @@ func (c *bareClient) exchange(t *testing.T) tokens {
 // token sends a token request that must be answered with a status.
 func (c *bareClient) token(t *testing.T, status int, form url.Values) tokens {
 	t.Helper()
+	return c.tokenWith(t, status, form)
+}
+
+// tokenWith is token with extra headers.
+func (c *bareClient) tokenWith(t *testing.T, status int, form url.Values, headers ...string) tokens {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.provider.Token, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.SetBasicAuth(c.id, c.secret)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

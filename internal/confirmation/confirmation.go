@@ -16,7 +16,7 @@ import (
 var (
 	ErrCertificate = errors.New("it is bound to a certificate of its client (cnf.x5t#S256), and certificate-bound tokens are not supported") // RFC 8705 §3.1
 	ErrUnknown     = errors.New("it is bound by a cnf that is neither jkt nor known otherwise")
-	ErrSeveral     = errors.New("it is bound by a cnf with several members")
+	ErrSeveral     = errors.New("it is bound by a cnf in several ways")
 	ErrMalformed   = errors.New("it is bound by a cnf that is malformed")
 )
 
@@ -25,31 +25,38 @@ const thumbprintSize = 43
 
 // Thumbprint returns the thumbprint of the key that cnf names in jkt (RFC 9449
 // §6.1). The value is not null. Any other binding is one of the errors: whoever
-// does not understand a confirmation cannot check it.
+// cannot check one must not act as if it were checked. Beside jkt, a member that
+// is no registered binding is ignored (RFC 7800 §3.1): Keycloak adds one.
 func Thumbprint(cnf strictjson.Value) (jkt string, err error) {
 	if !cnf.Object() {
 		return "", ErrMalformed
 	}
-	members := 0
+	bindings := 0
 	other := ErrMalformed // an object without members
 	bad := strictjson.Object([]byte(cnf), func(name string, v strictjson.Value) (err error) {
-		members++
 		switch name {
 		case "jkt":
+			bindings++
 			jkt, err = v.Text()
 		case "x5t#S256":
+			bindings++
 			other = ErrCertificate
-		default:
+		case "jwk", "jwe", "kid", "jku", "osc": // RFC 7800 §6.2, RFC 9203 §6
+			bindings++
 			other = ErrUnknown
+		default:
+			if other == ErrMalformed {
+				other = ErrUnknown
+			}
 		}
 		return err
 	})
 	switch {
 	case bad != nil:
 		return "", ErrMalformed
-	case members > 1:
+	case bindings > 1:
 		return "", ErrSeveral
-	case jkt == "" && members == 1 && other != ErrMalformed:
+	case jkt == "" && other != ErrMalformed:
 		return "", other
 	case !isThumbprint(jkt):
 		return "", ErrMalformed

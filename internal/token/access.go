@@ -201,6 +201,7 @@ type accessClaims struct {
 	before   *numeric
 	authTime *numeric
 	foreign  string // a claim that shows a token of another kind
+	sayBound bool   // typ is DPoP, as Keycloak writes into an access token that is bound to a key
 	key      string // of the client, to which the token is bound: cnf.jkt
 	unproven error  // why nobody can prove to what it is bound
 	payload  []byte
@@ -240,7 +241,9 @@ func (c *accessClaims) set(name string, v strictjson.Value) (err error) {
 	case "nonce", "at_hash", "c_hash", "s_hash", "events", "authorization":
 		c.foreign = name
 	case "token_use", "typ":
-		if use, e := v.Text(); e != nil || use != "access" && use != "Bearer" {
+		use, e := v.Text()
+		c.sayBound = c.sayBound || name == "typ" && use == "DPoP"
+		if e != nil || use != "access" && use != "Bearer" && !(name == "typ" && use == "DPoP") {
 			c.foreign = name
 		}
 	}
@@ -295,6 +298,9 @@ func (c *accessClaims) check(issuer string, now time.Time, declared bool) error 
 	}
 	if c.client == "" {
 		c.client = c.party
+	}
+	if c.sayBound && c.key == "" {
+		c.foreign = "typ"
 	}
 	switch {
 	case !declared && c.foreign != "": // an ID Token, a logout token, a permission token

@@ -206,17 +206,44 @@ func TestRequireTokenRefusalInTheLog(t *testing.T) {
 	}
 }
 
-// An ID Token of a client is no access token for an API of the same client.
+// An ID Token of a client is no access token for an API of the same client: by
+// hand without anything that gives it away, and of a sign-in.
 func TestRequireTokenRefusesIDTokens(t *testing.T) {
-	w := newWorld(t)
-	raw, err := w.IDToken("ana", shop.ID)
-	w.Must(err)
-	h := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
-		c.Client, c.TokenTypes = shop, []string{"JWT", ""}
-	}).RequireToken(world.WhoAmI)
-	if a := send(h, "GET", "/", "Bearer "+raw); a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"`+metadata {
-		t.Errorf("%d %v", a.Code, a.Header())
+	s := world.NewSite(t)
+	client := gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)}
+	bare, err := s.IDToken("ana", client.ID)
+	s.Must(err)
+	signedIn := ""
+	s.OnToken(t, func(m map[string]any) { signedIn, _ = m["id_token"].(string) })
+	s.Visitor("ana").SignIn()
+	for name, c := range map[string]struct {
+		raw, audience, why string // no audience: any
+	}{
+		"bare":                     {bare, audience, "audience"},
+		"sign-in":                  {signedIn, audience, "kind"},
+		"sign-in, Client.ID named": {signedIn, client.ID, "kind"},
+		"sign-in, any audience":    {signedIn, "", "kind"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newAPI(t, s.World, func(rc *gatehouse.ResourceServerConfig) {
+				rc.Client, rc.TokenTypes, rc.Audience, rc.InsecureAnyAudience = client, []string{"JWT", ""}, named(c.audience), c.audience == ""
+			}).RequireToken(world.WhoAmI)
+			if a := send(h, "GET", "/", "Bearer "+c.raw); a.Code != 401 || !strings.Contains(a.Header().Get("WWW-Authenticate"), `error="invalid_token"`) {
+				t.Errorf("%d %v", a.Code, a.Header())
+			}
+			if e := s.Events(); !strings.Contains(e[len(e)-1].Err.Error(), c.why) {
+				t.Errorf("%v, want %q in it", e[len(e)-1].Err, c.why)
+			}
+		})
 	}
+}
+
+// named is a list of one name, or nil if that is empty.
+func named(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return []string{name}
 }
 
 // FA1: tokens with known keys serve while the provider is away. Nothing is said
