@@ -32,3 +32,14 @@ func TestAPIManyRatios(t *testing.T) {
 		t.Errorf("%.0f bytes for each token, stated are at most %d", each, maxTokenBytes)
 	}
 }
+
+// TestAPIFirstRatios: a token that was never seen before, and one that is no
+// good.
+func TestAPIFirstRatios(t *testing.T) {
+	n := newNotary(t)
+	for _, alg := range algorithms {
+		t.Run(string(alg), func(t *testing.T) {
+			hold(t, n.firstSubjects(t, alg, *allPeers), firstLimits(alg), bareSignature, peerGolangJWT)
+		})
+	}
+}

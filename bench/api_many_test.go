@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"log/slog"
 	"net/http"
 	"testing"
 
@@ -35,7 +34,7 @@ func manyLimits() []paired.Limit {
 func (n *notary) manySubjects(t *testing.T, many int) (list []paired.Subject, each float64) {
 	t.Helper()
 	people := holders(n.tokens(t, jose.EdDSA, many))
-	site, own := n.api(t, slog.New(slog.DiscardHandler)), n.api(t, slog.New(slog.DiscardHandler))
+	site, own := n.api(t), n.api(t)
 	before := heap()
 	fill(t, site.RequireToken, people)
 	each = float64(heap()-before) / float64(many)

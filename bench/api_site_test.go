@@ -117,26 +117,37 @@ func (n *notary) tokens(t testing.TB, alg jose.SignatureAlgorithm, count int) (l
 	return list
 }
 
-// api is an API that accepts the notary's tokens. Its clock is the real one, as
-// in a service.
-func (n *notary) api(t testing.TB, logger *slog.Logger) *gatehouse.ResourceServer {
+// provider is the notary as a service knows it. Its clock is the real one.
+func (n *notary) provider(t testing.TB, logger *slog.Logger) *gatehouse.Provider {
 	t.Helper()
-	provider, err := gatehouse.NewProvider(n.server.URL, &gatehouse.ProviderConfig{
+	p, err := gatehouse.NewProvider(n.server.URL, &gatehouse.ProviderConfig{
 		Transport: inside{n.server.Config.Handler}, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Audience: []string{apiAudience}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := rs.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+		if err := p.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
 			t.Error(err)
 		}
 	})
+	return p
+}
+
+// resourceServer is an API that accepts the notary's tokens, and has seen none.
+func (n *notary) resourceServer(t testing.TB, p *gatehouse.Provider) *gatehouse.ResourceServer {
+	t.Helper()
+	rs, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Audience: []string{apiAudience}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return rs
+}
+
+// api is such an API on its own.
+func (n *notary) api(t testing.TB) *gatehouse.ResourceServer {
+	t.Helper()
+	return n.resourceServer(t, n.provider(t, slog.New(slog.DiscardHandler)))
 }
 
 // call is a request to the API.

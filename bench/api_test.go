@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"log/slog"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -30,7 +29,7 @@ func (n *notary) seenSubjects(t *testing.T, alg jose.SignatureAlgorithm, all boo
 	t.Helper()
 	tokens := n.tokens(t, alg, 1)
 	list := []*subject{
-		newSubject(apiSeen, n.api(t, slog.New(slog.DiscardHandler)).RequireToken, calls(tokens)),
+		newSubject(apiSeen, n.api(t).RequireToken, calls(tokens)),
 		newSubject(apiFloorName, apiFloor(tokens), calls(tokens)),
 	}
 	for _, p := range n.peers(t, alg) {

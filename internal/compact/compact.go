@@ -75,6 +75,9 @@ type Header struct {
 	Crit bool
 	// B64 reports whether the header has "b64" in any form (RFC 7797 §3).
 	B64 bool
+	// Other reports whether it has any member besides these, cty and the names of
+	// a certificate's sum.
+	Other bool
 }
 
 // Token is a token that passed [Check], with its header. Only [Parse] makes one
@@ -103,6 +106,47 @@ func (t Token) Raw() string { return t.raw }
 // Header returns the content of its header.
 func (t Token) Header() Header { return t.header }
 
+// Parts returns the bytes that were signed, the payload that they encode, and
+// the signature. The error is [ErrMalformed].
+func (t Token) Parts() (signed, payload, signature []byte, err error) {
+	signed = []byte(t.raw)
+	second := strings.LastIndexByte(t.raw, '.')
+	first := strings.IndexByte(t.raw, '.')
+	if payload, err = decode(t.raw[first+1 : second]); err != nil {
+		return nil, nil, nil, err
+	}
+	if signature, err = decode(t.raw[second+1:]); err != nil {
+		return nil, nil, nil, err
+	}
+	return signed[:second], payload, signature, nil
+}
+
+// decode decodes base64url without padding, whose bits after the last byte are
+// zero (RFC 4648 §3.5).
+func decode(part string) ([]byte, error) {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil || !canonical(part) {
+		return nil, ErrMalformed
+	}
+	return data, nil
+}
+
+// canonical is what base64.Encoding.Strict checks, which makes a copy of the
+// whole encoding each time.
+func canonical(part string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	unused := 0
+	switch len(part) % 4 {
+	case 0:
+		return true
+	case 2:
+		unused = 1<<4 - 1
+	case 3:
+		unused = 1<<2 - 1
+	}
+	return strings.IndexByte(alphabet, part[len(part)-1])&unused == 0
+}
+
 // ParseHeader decodes the header of a token that passed [Check]. It returns
 // [ErrMalformed] also for a token without "alg" and for repeated names.
 func ParseHeader(raw string) (Header, error) {
@@ -110,9 +154,9 @@ func ParseHeader(raw string) (Header, error) {
 	if !ok {
 		return Header{}, ErrMalformed
 	}
-	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	data, err := decode(part)
 	if err != nil {
-		return Header{}, ErrMalformed
+		return Header{}, err
 	}
 	var h Header
 	err = strictjson.Object(data, func(name string, v strictjson.Value) (err error) {
@@ -127,6 +171,9 @@ func ParseHeader(raw string) (Header, error) {
 			h.Crit = true
 		case "b64":
 			h.B64 = true
+		case "cty", "x5t", "x5t#S256":
+		default:
+			h.Other = true
 		}
 		return err
 	})

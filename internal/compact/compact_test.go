@@ -62,7 +62,9 @@ func TestParseHeader(t *testing.T) {
 			want: compact.Header{Alg: "RS256", Kid: "k1", Typ: "at+jwt"}},
 		{name: "alg alone", header: `{"alg":"none"}`, want: compact.Header{Alg: "none"}},
 		{name: "unknown members", header: `{"alg":"ES256","jku":"https://x","jwk":{"kty":"oct"}}`,
-			want: compact.Header{Alg: "ES256"}},
+			want: compact.Header{Alg: "ES256", Other: true}},
+		{name: "a certificate's sum", header: `{"alg":"ES256","kid":"k1","cty":"x","x5t":"a","x5t#S256":"b"}`,
+			want: compact.Header{Alg: "ES256", Kid: "k1"}},
 		{name: "crit", header: `{"alg":"RS256","crit":["exp"]}`, want: compact.Header{Alg: "RS256", Crit: true}},
 		{name: "crit null", header: `{"alg":"RS256","crit":null}`, want: compact.Header{Alg: "RS256", Crit: true}},
 		{name: "crit of another type", header: `{"alg":"RS256","crit":1}`, want: compact.Header{Alg: "RS256", Crit: true}},
@@ -72,7 +74,7 @@ func TestParseHeader(t *testing.T) {
 		{name: "empty alg", header: `{"alg":""}`, bad: true},
 		{name: "ALG", header: `{"ALG":"RS256"}`, bad: true},
 		{name: "alg twice", header: `{"alg":"RS256","alg":"none"}`, bad: true},
-		{name: "alg and Alg", header: `{"alg":"RS256","Alg":"none"}`, want: compact.Header{Alg: "RS256"}},
+		{name: "alg and Alg", header: `{"alg":"RS256","Alg":"none"}`, want: compact.Header{Alg: "RS256", Other: true}},
 		{name: "alg twice", header: `{"alg":"RS256","alg":"none"}`, bad: true},
 		{name: "alg a list", header: `{"alg":["RS256"]}`, bad: true},
 		{name: "kid a number", header: `{"alg":"RS256","kid":1}`, bad: true},
@@ -120,6 +122,29 @@ func TestParse(t *testing.T) {
 	} {
 		if got, err := compact.Parse(raw, len(good)); !errors.Is(err, want) || got != (compact.Token{}) {
 			t.Errorf("%q: %q, %v, want %v", raw, got.Raw(), err, want)
+		}
+	}
+}
+
+func TestParts(t *testing.T) {
+	const head = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0"
+	for rest, want := range map[string][2]string{
+		".e30.c2ln": {"{}", "sig"}, ".eA.eHk": {"x", "xy"}, ".____.-_8": {"\xff\xff\xff", "\xfb\xff"},
+		".eB.c2ln": {}, ".e30.eHl": {}, ".e30.c": {}, ".e30e3.c2ln": {}, // bits left over
+	} {
+		token, err := compact.Parse(head+rest, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, payload, signature, err := token.Parts()
+		if want[0] == "" {
+			if !errors.Is(err, compact.ErrMalformed) {
+				t.Errorf("%s: %q, %q, %v", rest, payload, signature, err)
+			}
+			continue
+		}
+		if err != nil || string(payload) != want[0] || string(signature) != want[1] || string(signed)+"."+strings.Split(rest, ".")[2] != head+rest {
+			t.Errorf("%s: %q, %q, %q, %v", rest, signed, payload, signature, err)
 		}
 	}
 }

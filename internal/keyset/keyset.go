@@ -180,28 +180,6 @@ func (s *Set) Wait(ctx context.Context) error {
 	return errors.Join(s.flights.Wait(ctx), s.reports.Wait(ctx))
 }
 
-// token is a token that is parsed but not verified.
-type token struct {
-	kid string
-	alg jose.SignatureAlgorithm
-	jws *jose.JSONWebSignature
-}
-
-func parse(t compact.Token) (token, error) {
-	h := t.Header()
-	alg := jose.SignatureAlgorithm(h.Alg)
-	// We support no extensions, so crit is always an error (RFC 7515 §4.1.11),
-	// and b64 is valid only together with crit (RFC 7797 §6).
-	if h.Crit || h.B64 || !Asymmetric(h.Alg) {
-		return token{}, ErrMalformed
-	}
-	jws, err := jose.ParseSignedCompact(t.Raw(), []jose.SignatureAlgorithm{alg})
-	if err != nil {
-		return token{}, ErrMalformed
-	}
-	return token{kid: h.Kid, alg: alg, jws: jws}, nil
-}
-
 // verify tries the fitting keys. A result is final if other keys could not
 // change it. That is so if the token is good, or if its kid is known: a bad
 // signature or a wrong algorithm is then the token's own fault and no reason to
@@ -237,19 +215,4 @@ func (t token) verify(keys []key) (payload []byte, final bool, err error) {
 		}
 	}
 	return nil, final, err
-}
-
-// errUnfit means that a key is of another kind than the token's algorithm.
-var errUnfit = errors.New("keyset: the key does not fit the algorithm")
-
-// try verifies the token with one key.
-func (t token) try(k key) ([]byte, error) {
-	if k.alg != "" && k.alg != string(t.alg) || !fits(t.alg, k.public) {
-		return nil, errUnfit
-	}
-	payload, err := t.jws.Verify(k.public)
-	if err != nil {
-		return nil, ErrBadSignature
-	}
-	return payload, nil
 }

@@ -17,6 +17,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +246,50 @@ func TestAlgorithms(t *testing.T) {
 	wantCount(t, is, 1)
 }
 
+// The two numbers of an ECDSA signature have a fixed length (RFC 7518 §3.4),
+// whatever their first bytes are. Another length is no signature.
+func TestECDSANumbers(t *testing.T) {
+	_, s := newIssuer(t, jwks(jwk("p256", "k1"), jwk("p521", "k2")))
+	signer := must(jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: keys()["p256"], KeyID: "k1"}}, nil))
+	seen := map[string]bool{} // first bytes of r and s: zero, low, high
+	kind := func(n []byte) string {
+		switch {
+		case n[0] == 0:
+			return "zero"
+		case n[0] < 0x80:
+			return "low"
+		}
+		return "high"
+	}
+	for n := 0; len(seen) < 6; n++ {
+		if n == 20_000 {
+			t.Fatalf("no signature of each kind: %v", seen)
+		}
+		raw := must(must(signer.Sign([]byte(payload))).CompactSerialize())
+		signature := must(base64.RawURLEncoding.DecodeString(raw[strings.LastIndexByte(raw, '.')+1:]))
+		r, q := "r "+kind(signature[:32]), "s "+kind(signature[32:])
+		if seen[r] && seen[q] {
+			continue
+		}
+		seen[r], seen[q] = true, true
+		want(t, s, raw, nil)
+	}
+	for alg, name := range map[jose.SignatureAlgorithm]string{jose.ES256: "p256", jose.ES512: "p521"} {
+		good := sign(t, alg, keys()[name], map[string]string{"p256": "k1", "p521": "k2"}[name])
+		cut := strings.LastIndexByte(good, '.') + 1
+		signature := must(base64.RawURLEncoding.DecodeString(good[cut:]))
+		half := len(signature) / 2
+		for what, other := range map[string][]byte{
+			"a byte less": signature[:len(signature)-1], "a byte more": append(slices.Clone(signature), 0), "one number": signature[:half],
+			"zeros": make([]byte, len(signature)), "zero r": append(make([]byte, half), signature[half:]...), "a single byte": {1},
+		} {
+			if _, err := verify(t.Context(), s, good[:cut]+base64.RawURLEncoding.EncodeToString(other)); err != keyset.ErrBadSignature {
+				t.Errorf("%s, %s: error %v", alg, what, err)
+			}
+		}
+	}
+}
+
 // Asymmetric knows exactly the algorithms that TestAlgorithms verifies with, by
 // their exact names.
 func TestAsymmetric(t *testing.T) {
@@ -317,6 +362,8 @@ func TestMalformed(t *testing.T) {
 		"M4: space":     part[0] + " ." + part[1] + "." + part[2],
 		"M4: JSON":      fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, part[0], part[1], part[2]),
 		"I14: base64":   part[0] + "." + part[1] + ".a",
+		"I14: bits":     good[:len(good)-1] + other(good[len(good)-1]), // left over after the last byte
+		"private jwk":   sign(t, jose.RS256, keys()["rsa1"], "k1", "jwk", json.RawMessage(private("p256", "k1"))),
 		"crit":          sign(t, jose.RS256, keys()["rsa1"], "k1", "crit", []string{"exp"}, "exp", 1),
 		"b64":           sign(t, jose.RS256, keys()["rsa1"], "k1", "b64", true),
 	}
@@ -324,6 +371,14 @@ func TestMalformed(t *testing.T) {
 		t.Run(name, func(t *testing.T) { want(t, s, raw, keyset.ErrMalformed) })
 	}
 	wantCount(t, is, 0)
+}
+
+// other returns the next character of base64url, which has the same first bits if
+// c is the last of a signature of 256 bytes.
+func other(c byte) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	at := strings.IndexByte(alphabet, c)
+	return alphabet[at+1 : at+2]
 }
 
 func TestStatic(t *testing.T) {
