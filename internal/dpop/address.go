@@ -84,7 +84,7 @@ func normalPath(path string) string {
 				writeEscape(&b, c)
 				continue
 			}
-		} else if c <= ' ' || c >= 0x7f || strings.IndexByte("\"%<>\\^`{|}", c) >= 0 {
+		} else if c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%<>\\^`{|}", c) >= 0 {
 			writeEscape(&b, c)
 			continue
 		}
