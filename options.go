@@ -668,6 +668,9 @@ func (w *problems) proofs(c *ResourceServerConfig, p *Provider) *proofs {
 	case u.RawQuery != "" || u.ForceQuery:
 		w.add("DPoP.BaseURL", "it has a query")
 	}
+	if d.Store != nil && isNil(d.Store) {
+		w.add("DPoP.Store", "nil inside of the interface")
+	}
 	ring := w.ring("DPoP.Keys", d.Keys)
 	if len(*w) > before {
 		return nil

@@ -132,7 +132,13 @@ func TestDPoPProofFaults(t *testing.T) {
 	}
 	for _, f := range proofkit.Faults() {
 		fault := middlewaretest.ProofFault(f)
-		a := ask(h, "GET", audience+"/notes", func(r *http.Request) { key.Sign(r, raw, fault) })
+		a := ask(h, "GET", audience+"/notes", func(r *http.Request) {
+			key.Sign(r, raw, fault)
+			for _, proof := range r.Header.Values("DPoP") {
+				w.Mint("proof", proof)
+			}
+		})
+		w.Show(a.Body.String(), fmt.Sprint(a.Header()))
 		challenge := a.Header().Get("WWW-Authenticate")
 		if a.Code != 401 || !strings.HasPrefix(challenge, `DPoP realm="api.test", error="invalid_dpop_proof", algs=`) || w.LastCode() != "dpop_proof_invalid" ||
 			causes[fault] == "" || !strings.Contains(lastCause(w), causes[fault]) {
