@@ -2,6 +2,8 @@ package middlewaretest
 
 import (
 	"net/http"
+	"strings"
+	"testing"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/testkit/proofkit"
@@ -11,8 +13,9 @@ import (
 // (RFC 9449). It is safe for concurrent use.
 //
 //	key := op.NewDPoPKey()
-//	r := httptest.NewRequest("GET", "https://api.example.org/notes", nil)
-//	key.Sign(r, op.BoundAccessToken(key, "ana", client, "notes:read"))
+//	good := key.NewRequest(t, "ana", client, "GET", "https://api.example.org/notes", "notes:read")
+//	bad := key.NewRequest(t, "ana", client, "GET", "https://api.example.org/notes", "notes:read")
+//	key.Sign(bad, "", middlewaretest.ProofWrongMethod)
 type DPoPKey struct {
 	s   *Server
 	key *proofkit.Key
@@ -38,17 +41,30 @@ func (k *DPoPKey) Thumbprint() string {
 // client gets one from the token endpoint if its request has a proof.
 func (s *Server) BoundAccessToken(key *DPoPKey, user string, c gatehouse.Client, scopes ...string) string {
 	s.t.Helper()
-	value, err := s.op.BoundAccessToken(user, c.ID, key.Thumbprint(), scopes...)
+	value, err := s.op.BoundAccessToken(user, c.ID, key.Thumbprint(), nil, scopes...)
 	s.check(err)
 	return value
 }
 
-// Sign puts the access token and a proof of the key for this request into its
-// headers. Call it last: the proof holds method and address. The address is that
-// of r.URL, or, in a request to a handler, of the Host. Sign makes another proof
-// each time. With faults the proof is a bad one.
+// NewRequest is [Server.NewRequest] with a token that is bound to the key, and a
+// good proof.
+func (k *DPoPKey) NewRequest(t testing.TB, user string, c gatehouse.Client, method, address string, scopes ...string) *http.Request {
+	t.Helper()
+	r := k.s.newRequest(t, k.Thumbprint(), user, c, method, address, scopes)
+	k.Sign(r, "")
+	return r
+}
+
+// Sign puts an access token, "" for the one that the request has, and a proof of
+// the key for this request into its headers. Call it last: the proof holds
+// method and address. The address is that of r.URL, or, in a request to a
+// handler, of the Host. Sign makes another proof each time. With faults the proof
+// is a bad one.
 func (k *DPoPKey) Sign(r *http.Request, token string, faults ...ProofFault) {
 	k.s.t.Helper()
+	if token == "" {
+		_, token, _ = strings.Cut(r.Header.Get("Authorization"), " ")
+	}
 	k.s.check(k.key.Sign(r, token, faultsOf(faults)...))
 }
 

@@ -54,6 +54,13 @@ func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) 
 // Audience.
 func (s *Server) NewRequest(t testing.TB, user string, c gatehouse.Client, method, address string, scopes ...string) *http.Request {
 	t.Helper()
+	return s.newRequest(t, "", user, c, method, address, scopes)
+}
+
+// newRequest is NewRequest with a token that is bound to the key with this
+// thumbprint, or to none.
+func (s *Server) newRequest(t testing.TB, thumbprint, user string, c gatehouse.Client, method, address string, scopes []string) *http.Request {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, address, http.NoBody)
 	if err != nil {
 		t.Fatal("middlewaretest: NewRequest: ", err)
@@ -66,7 +73,7 @@ func (s *Server) NewRequest(t testing.TB, user string, c gatehouse.Client, metho
 	default:
 		resources = []string{(&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}).String()}
 	}
-	token, err := s.op.AccessTokenFor(user, c.ID, resources, scopes...)
+	token, err := s.op.BoundAccessToken(user, c.ID, thumbprint, resources, scopes...)
 	if err != nil {
 		t.Fatal("middlewaretest: NewRequest: ", withoutPackage(err))
 	}

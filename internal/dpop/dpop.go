@@ -34,7 +34,7 @@ const (
 
 // ErrProof means that there is no proof, or one that is no good. Errors wrap it
 // and name the check.
-var ErrProof = errors.New("no good proof")
+var ErrProof = errors.New("the DPoP proof is no good")
 
 func refuse(reason string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrProof, fmt.Errorf(reason, args...))

@@ -3,6 +3,7 @@ package opserver
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"example.com/gatehouse/internal/testkit/proofkit"
 )
@@ -32,10 +33,10 @@ func provenKey(ctx context.Context) string {
 	return key
 }
 
-// BoundAccessToken is [Server.AccessToken] for a token that is bound to the key
-// with this thumbprint. RFC 9449 §6.
-func (s *Server) BoundAccessToken(userName, clientID, thumbprint string, scopes ...string) (string, error) {
-	return s.accessOf(userName, &grant{client: clientID, scope: scopes, key: thumbprint})
+// BoundAccessToken is [Server.AccessTokenFor] for a token that is bound to the
+// key with this thumbprint, or to none if that is "". RFC 9449 §6.
+func (s *Server) BoundAccessToken(userName, clientID, thumbprint string, resources []string, scopes ...string) (string, error) {
+	return s.accessOf(userName, &grant{client: clientID, scope: scopes, resources: slices.Clone(resources), key: thumbprint})
 }
 
 // bind says in claims, or in an introspection answer, to which key a token is
