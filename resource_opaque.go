@@ -34,9 +34,9 @@ func (rs *ResourceServer) fresh() bool {
 }
 
 // opaqueIdentity returns the identity of an access token about which the server
-// said f.
-func (rs *ResourceServer) opaqueIdentity(r *http.Request, f *introspection.Facts, raw string, came bearer.Scheme) (*Identity, error) {
-	if err := rs.judgeAccess(f); err != nil {
+// said f. It is judged at the time now.
+func (rs *ResourceServer) opaqueIdentity(r *http.Request, f *introspection.Facts, raw string, came bearer.Scheme, now time.Time) (*Identity, error) {
+	if err := rs.judgeAccess(f, now); err != nil {
 		return nil, err
 	}
 	made, err := rs.prove(r, raw, came, f.Access.Thumbprint)
@@ -46,7 +46,7 @@ func (rs *ResourceServer) opaqueIdentity(r *http.Request, f *introspection.Facts
 	if err != nil {
 		return nil, about(f.Subject, err)
 	}
-	id := rs.identityOf(f, raw)
+	id := rs.identityOf(f, raw, now)
 	id.proven = made
 	return id, nil
 }
@@ -74,7 +74,7 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key in
 func (rs *ResourceServer) confirm(ctx context.Context, raw string, key introspection.Key, thumbprint string) error {
 	f, err := rs.askNow(ctx, raw, key)
 	if err == nil {
-		err = rs.judgeAccess(f)
+		err = rs.judgeAccess(f, rs.provider.now())
 	}
 	if err == nil && f.Access.Thumbprint != "" && f.Access.Thumbprint != thumbprint {
 		err = errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, errOtherKey))
@@ -97,10 +97,9 @@ func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspect
 
 // judgeAccess judges what the server said about an access token, but not the
 // proof that belongs to it.
-func (rs *ResourceServer) judgeAccess(f *introspection.Facts) error {
-	now := introspection.Seconds(rs.provider.now().Unix())
-	if !f.Opens(now) {
-		return errTokenInvalid.because(errors.New(f.WhyShut(now)))
+func (rs *ResourceServer) judgeAccess(f *introspection.Facts, now time.Time) error {
+	if at := introspection.Seconds(now.Unix()); !f.Opens(at) {
+		return errTokenInvalid.because(errors.New(f.WhyShut(at)))
 	}
 	a := f.Access
 	switch {
@@ -113,11 +112,11 @@ func (rs *ResourceServer) judgeAccess(f *introspection.Facts) error {
 }
 
 // identityOf returns the identity of an access token that was judged good.
-func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string) *Identity {
-	a, now := f.Access, introspection.Seconds(rs.provider.now().Unix())
+func (rs *ResourceServer) identityOf(f *introspection.Facts, raw string, now time.Time) *Identity {
+	a := f.Access
 	id := rs.identity(raw, a.Scopes)
 	id.Subject, id.ClientID, id.Expires, id.claims = f.Subject, f.ClientID, f.Expires.Time(), f.Claims
-	if a.AuthTime != 0 && a.AuthTime <= now+introspection.Seconds(token.ClockSkew/time.Second) {
+	if a.AuthTime != 0 && a.AuthTime <= introspection.Seconds(now.Add(token.ClockSkew).Unix()) {
 		id.AuthTime = a.AuthTime.Time()
 	}
 	return id

@@ -141,12 +141,12 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	if came == bearer.None {
 		return nil, errTokenRequired.because(nil)
 	}
-	key := bounded.KeyOf(raw)
-	t := rs.provider.tokens.Recall(key, rs.seen)
+	key, now := bounded.KeyOf(raw), rs.provider.now()
+	t := rs.provider.tokens.Recall(key, rs.seen, now)
 	if t == nil {
 		if rs.client.ID != "" && !rs.fresh() {
-			if f := rs.opaque.Known(key); f != nil {
-				return rs.opaqueIdentity(r, f, raw, came)
+			if f := rs.opaque.Known(key, now); f != nil {
+				return rs.opaqueIdentity(r, f, raw, came, now)
 			}
 		}
 		if !bearer.Valid(raw) {
@@ -157,7 +157,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 			if err != nil {
 				return nil, err
 			}
-			return rs.opaqueIdentity(r, f, raw, came)
+			return rs.opaqueIdentity(r, f, raw, came, rs.provider.now())
 		}
 		if t, err = rs.provider.tokens.AccessOnce(r.Context(), raw, key, &rs.rules, rs.seen); err != nil {
 			return nil, accessFailure(err)

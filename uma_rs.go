@@ -130,7 +130,7 @@ func (g *umaGuard) check(r *http.Request) (*Identity, error) {
 	// checked before.
 	ctx, owner := r.Context(), need.owner()
 	key := g.rs.factsKey(token, owner)
-	f := g.rs.facts.Known(key)
+	f := g.rs.facts.Known(key, g.rs.provider.now())
 	if f == nil && !bearer.Valid(token) {
 		return nil, errBearer.because(bearer.ErrMalformed)
 	}

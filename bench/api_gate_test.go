@@ -43,3 +43,14 @@ func TestAPIFirstRatios(t *testing.T) {
 		})
 	}
 }
+
+// TestAPIOpaqueRatios: tokens that only the authorization server can read.
+func TestAPIOpaqueRatios(t *testing.T) {
+	n := newNotary(t)
+	hold(t, n.missSubjects(t), missLimits(), bareForm)
+	list := n.hitSubjects(t)
+	hold(t, subjects(t, list...), hitLimits(), bareAPI)
+	for _, one := range list {
+		one.check(t)
+	}
+}

@@ -65,6 +65,7 @@ func newNotary(t testing.TB) *notary {
 			"issuer": at, "authorization_endpoint": at + "/a", "token_endpoint": at + "/t", "jwks_uri": at + "/keys",
 			"id_token_signing_alg_values_supported": algorithms,
 			"response_types_supported":              []string{"code"}, "subject_types_supported": []string{"public"},
+			"introspection_endpoint": at + "/introspect",
 		},
 		"/keys": n.set,
 	} {
@@ -73,7 +74,22 @@ func newNotary(t testing.TB) *notary {
 			_ = json.NewEncoder(w).Encode(answer)
 		})
 	}
+	mux.HandleFunc("POST /introspect", n.introspect)
 	return n
+}
+
+// introspect knows every token.
+func (n *notary) introspect(w http.ResponseWriter, r *http.Request) {
+	if r.FormValue("token") == "" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"active": true, "iss": n.server.URL, "aud": apiAudience, "client_id": "printshop", "token_type": "Bearer",
+		"sub": "f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:1", "scope": "openid notes:read notes:write",
+		"iat": n.began.Unix(), "exp": n.began.Add(time.Hour).Unix(),
+	})
 }
 
 func newKey(alg jose.SignatureAlgorithm) (crypto.Signer, error) {

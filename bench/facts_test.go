@@ -26,7 +26,9 @@ func TestFactsMemory(t *testing.T) {
 			body := fmt.Appendf(nil, `{"active":true,"sub":"f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b","client_id":"printshop","exp":1777640400,"permissions":[%s]}`, permissions)
 			now := time.Unix(1777636800, 0)
 			cache := introspection.NewCache(30*time.Second, func() time.Time { return now })
-			ask := func(context.Context) (*introspection.Facts, error) { return introspection.Read(body, "", nil, introspection.Names{}) }
+			ask := func(context.Context) (*introspection.Facts, error) {
+				return introspection.Read(body, "", nil, introspection.Names{})
+			}
 			before, counted := heap(), 0
 			for i := range tokens {
 				f, err := cache.Get(t.Context(), introspection.KeyOf(fmt.Sprint(i), ""), time.Minute, ask)

@@ -68,9 +68,8 @@ func NewCache(ttl time.Duration, now func() time.Time) *Cache {
 	return &Cache{ttl: ttl, now: now, good: newMemory(maxGoodFacts), bad: newMemory(maxBadFacts)}
 }
 
-// Known returns what is remembered under key, or nil.
-func (c *Cache) Known(key Key) *Facts {
-	now := c.now()
+// Known returns what is remembered under key and counts now, or nil.
+func (c *Cache) Known(key Key, now time.Time) *Facts {
 	if f := c.good.get(key, now); f != nil {
 		return f
 	}
@@ -82,7 +81,7 @@ func (c *Cache) Known(key Key) *Facts {
 // continues if callers leave. Facts are remembered, errors are not.
 func (c *Cache) Get(ctx context.Context, key Key, timeout time.Duration, ask func(context.Context) (*Facts, error)) (*Facts, error) {
 	return c.flights.Do(ctx, key, timeout, func(ctx context.Context) (*Facts, error) {
-		if f := c.Known(key); f != nil {
+		if f := c.Known(key, c.now()); f != nil {
 			return f, nil
 		}
 		asked := c.now()

@@ -48,7 +48,9 @@ func (a *asked) get(t *testing.T, token string, f *introspection.Facts) *introsp
 	return got
 }
 
-func (a *asked) knows(token string) bool { return a.Known(introspection.KeyOf(token, "")) != nil }
+func (a *asked) knows(token string) bool {
+	return a.Known(introspection.KeyOf(token, ""), a.now) != nil
+}
 
 func good() *introspection.Facts {
 	return &introspection.Facts{Active: true, Expires: introspection.Never}
@@ -125,7 +127,7 @@ func TestForget(t *testing.T) {
 	first := a.get(t, "token", good())
 	a.Forget(key, good())
 	a.Forget(introspection.KeyOf("other", ""), first)
-	if a.Known(key) != first {
+	if a.Known(key, a.now) != first {
 		t.Error("other facts were forgotten")
 	}
 	a.Forget(key, first)
@@ -134,7 +136,7 @@ func TestForget(t *testing.T) {
 	}
 	second := a.get(t, "token", good())
 	a.Forget(key, first) // a slow caller
-	if a.calls != 2 || a.Known(key) != second {
+	if a.calls != 2 || a.Known(key, a.now) != second {
 		t.Errorf("asked %d times; the newer facts are gone", a.calls)
 	}
 	refused := a.get(t, "refused", &introspection.Facts{})
@@ -169,7 +171,7 @@ func TestOneFlight(t *testing.T) {
 			})
 		}
 		time.Sleep(2 * time.Millisecond)
-		if err := c.Wait(t.Context()); err != nil || calls != 1 || c.Known(key) == nil {
+		if err := c.Wait(t.Context()); err != nil || calls != 1 || c.Known(key, time.Now()) == nil {
 			t.Errorf("%v after %d calls", err, calls)
 		}
 		wg.Wait()
@@ -305,7 +307,7 @@ func TestGrantsAreKept(t *testing.T) {
 		a.get(t, fmt.Sprint("token", n), facts(n))
 	}
 	for n := range 6 {
-		got := a.Known(introspection.KeyOf(fmt.Sprint("token", n), ""))
+		got := a.Known(introspection.KeyOf(fmt.Sprint("token", n), ""), a.now)
 		if want := facts(n).Grants; got == nil || !slices.Equal(got.Grants, want) {
 			t.Errorf("%d grants: %+v, want %+v", n, got, want)
 		}

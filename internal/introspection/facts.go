@@ -114,15 +114,12 @@ var ErrMalformed = errors.New("the answer is not an introspection answer")
 // for audience, is treated as inactive, and so is one that is no access token.
 // Entries that Read cannot understand give no permission.
 func Read(body []byte, issuer string, audience []string, names Names) (*Facts, error) {
-	var members map[string]json.RawMessage
-	if err := strictjson.Unmarshal(body, &members); err != nil {
+	members, err := readMembers(body)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if members == nil {
-		return nil, ErrMalformed
-	}
 	f := &Facts{Expires: Never}
-	if string(members["active"]) != "true" { // only the boolean, not a string or a number
+	if members["active"] != "true" { // only the boolean, not a string or a number
 		return f, nil
 	}
 	switch iss, aud := members["iss"], members["aud"]; {
@@ -136,65 +133,125 @@ func Read(body []byte, issuer string, audience []string, names Names) (*Facts, e
 	f.Expires, expiresOK = readTime(members["exp"], Never)
 	switch {
 	case !startsOK:
-		return f.refuse(BadTimes, json.RawMessage("nbf")), nil
+		return f.refuse(BadTimes, "nbf"), nil
 	case !expiresOK:
-		return f.refuse(BadTimes, json.RawMessage("exp")), nil
+		return f.refuse(BadTimes, "exp"), nil
 	}
 	if !missing(members["cnf"]) && !missing(members["permissions"]) {
-		return f.refuse(Bound, nil), nil
+		return f.refuse(Bound, ""), nil
 	}
-	if kind := otherKind(members); kind != nil && missing(members["permissions"]) {
+	if kind := otherKind(members); kind != "" && missing(members["permissions"]) {
 		return f.refuse(OtherKind, kind), nil
 	}
 	f.Active = true
-	f.Subject, f.ClientID = names.subject(members), common(strictjson.String(members["client_id"]))
+	f.Subject, f.ClientID = names.subject(members), common(text(members["client_id"]))
 	if missing(members["permissions"]) {
 		f.Access = readAccess(members, names)
 	} else {
-		f.readPermissions(members["permissions"])
+		f.readPermissions(json.RawMessage(members["permissions"]))
 	}
-	delete(members, "permissions") // they name other resources of the same owner
-	delete(members, "active")
-	claims, err := json.Marshal(members)
-	if err != nil {
+	if f.Claims, err = members.claims(); err != nil {
 		return nil, ErrMalformed
 	}
-	f.Claims = claims
 	return f, nil
 }
 
-// otherKind returns what says that the token is no access token, or nil. A server
+// members are those of an answer, by name.
+type members map[string]strictjson.Value
+
+func readMembers(body []byte) (members, error) {
+	all := make(members, 16) // more than usual answers have
+	err := strictjson.Object(body, func(name string, v strictjson.Value) error {
+		all[name] = v
+		return nil
+	})
+	return all, err
+}
+
+// claims returns the members as an object, without those that are no claims: the
+// permissions name other resources of the same owner.
+func (m members) claims() (json.RawMessage, error) {
+	size, names := 2, make([]string, 0, len(m))
+	for name, v := range m {
+		if name != "permissions" && name != "active" {
+			names = append(names, name)
+			size += len(name) + len(v) + len(`"":,`)
+		}
+	}
+	slices.Sort(names)
+	claims := append(make([]byte, 0, size), '{')
+	for _, name := range names {
+		if len(claims) > 1 {
+			claims = append(claims, ',')
+		}
+		if isPlain(name) {
+			claims = append(append(append(claims, '"'), name...), '"')
+		} else if quoted, err := json.Marshal(name); err == nil {
+			claims = append(claims, quoted...)
+		} else {
+			return nil, err
+		}
+		claims = append(append(claims, ':'), m[name]...)
+	}
+	return append(claims, '}'), nil
+}
+
+// isPlain reports whether JSON writes the name as it is, as all usual ones.
+func isPlain(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/") == ""
+}
+
+// text returns a string, or "" for any other value.
+func text(v strictjson.Value) string {
+	s, err := v.Text()
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// texts returns an array of strings, or the single string that some servers send
+// instead. For anything else it returns nil.
+func texts(v strictjson.Value) []string {
+	all, err := v.Texts()
+	if err != nil {
+		return nil
+	}
+	return all
+}
+
+// otherKind returns what says that the token is no access token, or "". A server
 // calls its refresh tokens and ID Tokens active too (RFC 7662 §4).
-func otherKind(members map[string]json.RawMessage) json.RawMessage {
+func otherKind(members members) strictjson.Value {
 	for _, name := range []string{"token_type", "token_use", "typ"} { // RFC 7662 §2.2; Hydra; Keycloak
 		raw := members[name]
 		if missing(raw) {
 			continue
 		}
-		switch strings.ToLower(strictjson.String(raw)) {
+		switch strings.ToLower(text(raw)) {
 		case "bearer", "dpop", "access", "access_token", "at+jwt", "application/at+jwt", "jwt":
 		default:
 			return raw
 		}
 	}
-	return nil
+	return ""
 }
 
-func (n *Names) subject(members map[string]json.RawMessage) string {
+func (n *Names) subject(members members) string {
 	for _, name := range n.Subjects {
 		if raw := members[name]; !missing(raw) {
-			return strictjson.String(raw)
+			return text(raw)
 		}
 	}
 	if len(n.Subjects) > 0 {
 		return ""
 	}
-	return strictjson.String(members["sub"])
+	return text(members["sub"])
 }
 
 // scopes reads one text with spaces between the scopes (RFC 7662 §2.2), or a list
 // with one in each text.
-func (n *Names) scopes(members map[string]json.RawMessage) (scopes []string) {
+func (n *Names) scopes(members members) (scopes []string) {
 	name := n.Scopes
 	if name == "" {
 		name = "scope"
@@ -202,24 +259,27 @@ func (n *Names) scopes(members map[string]json.RawMessage) (scopes []string) {
 			name = "scp"
 		}
 	}
-	all := strictjson.Strings(members[name])
-	if text := strictjson.String(members[name]); text != "" {
-		all = strings.FieldsFunc(text, func(c rune) bool { return c == ' ' })
+	all, err := members[name].Text()
+	if err != nil {
+		return shared(texts(members[name]))
 	}
-	for _, scope := range all {
-		scopes = append(scopes, common(scope))
-	}
-	return scopes
+	return shared(strings.FieldsFunc(all, func(c rune) bool { return c == ' ' }))
 }
 
-func readAccess(members map[string]json.RawMessage, names Names) *Access {
+// shared returns the common copy of each string.
+func shared(all []string) []string {
+	for i := range all {
+		all[i] = common(all[i])
+	}
+	return all
+}
+
+func readAccess(members members, names Names) *Access {
 	a := &Access{}
 	if cnf := members["cnf"]; !missing(cnf) {
-		a.Thumbprint, a.Unproven = confirmation.Thumbprint(strictjson.Value(cnf))
+		a.Thumbprint, a.Unproven = confirmation.Thumbprint(cnf)
 	}
-	for _, name := range strictjson.Strings(members["aud"]) {
-		a.Audience = append(a.Audience, common(name))
-	}
+	a.Audience = shared(texts(members["aud"]))
 	a.Scopes = names.scopes(members)
 	if t, ok := readTime(members["auth_time"], 0); ok {
 		a.AuthTime = t
@@ -229,8 +289,8 @@ func readAccess(members map[string]json.RawMessage, names Names) *Access {
 
 // refuse returns f with the reason why it is not active, and what the answer
 // says instead.
-func (f *Facts) refuse(why Reason, says json.RawMessage) *Facts {
-	f.Refused, f.Claims = why, slices.Clone(says[:min(len(says), maxSays)])
+func (f *Facts) refuse(why Reason, says strictjson.Value) *Facts {
+	f.Refused, f.Claims = why, json.RawMessage(says[:min(len(says), maxSays)])
 	return f
 }
 
@@ -278,8 +338,8 @@ func (f *Facts) readPermission(raw json.RawMessage) {
 	if !has {
 		scopes = members["scopes"]
 	}
-	starts, startsOK := readStart(members["nbf"])
-	expires, expiresOK := readTime(members["exp"], Never)
+	starts, startsOK := readStart(strictjson.Value(members["nbf"]))
+	expires, expiresOK := readTime(strictjson.Value(members["exp"]), Never)
 	if !startsOK || !expiresOK {
 		return
 	}
@@ -330,35 +390,35 @@ func ScopeName(raw json.RawMessage) string {
 }
 
 // readStart reads an nbf and allows for the server's clock.
-func readStart(raw json.RawMessage) (t Seconds, ok bool) {
+func readStart(raw strictjson.Value) (t Seconds, ok bool) {
 	t, ok = readTime(raw, 0)
 	return t - leeway, ok
 }
 
 // readTime reads a number of seconds since 1970 (RFC 7662 §2.2). A missing or
 // null member gives absent. Any other value is not ok.
-func readTime(raw json.RawMessage, absent Seconds) (t Seconds, ok bool) {
+func readTime(raw strictjson.Value, absent Seconds) (t Seconds, ok bool) {
 	if missing(raw) {
 		return absent, true
 	}
-	var n float64
-	if json.Unmarshal(raw, &n) != nil || n < 0 {
+	n, err := raw.Number()
+	if err != nil || n < 0 {
 		return 0, false
 	}
 	return Seconds(min(n, float64(latest))), true
 }
 
 // issuedBy checks iss if the server sends one; RFC 7662 leaves it optional.
-func issuedBy(raw json.RawMessage, issuer string) bool {
-	return missing(raw) || strictjson.String(raw) == issuer
+func issuedBy(raw strictjson.Value, issuer string) bool {
+	return missing(raw) || text(raw) == issuer
 }
 
 // meantFor checks aud if the server sends one, as a string or an array.
-func meantFor(raw json.RawMessage, audience []string) bool {
-	return missing(raw) || slices.ContainsFunc(strictjson.Strings(raw), func(n string) bool { return slices.Contains(audience, n) })
+func meantFor(raw strictjson.Value, audience []string) bool {
+	return missing(raw) || slices.ContainsFunc(texts(raw), func(n string) bool { return slices.Contains(audience, n) })
 }
 
-func missing(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
+func missing(raw strictjson.Value) bool { return raw == "" || raw.Null() }
 
 // live reports whether a grant counts now by its own times: nbf <= now < exp,
 // with the leeway at nbf.

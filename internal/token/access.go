@@ -134,10 +134,9 @@ type seenAccess struct {
 }
 
 // Recall returns the token with that key if m remembers it and [Verifier.Access]
-// would still accept it, or nil. A token has to be verified again if a key of
+// would still accept it now, or nil. A token has to be verified again if a key of
 // its issuer was withdrawn since.
-func (v *Verifier) Recall(key bounded.Key, m *AccessMemory) *AccessToken {
-	now := v.config.Now()
+func (v *Verifier) Recall(key bounded.Key, m *AccessMemory, now time.Time) *AccessToken {
 	s := m.kept.Get(key, now)
 	if s == nil {
 		return nil
