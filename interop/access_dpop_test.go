@@ -115,5 +115,15 @@ func TestKeycloakDPoP(t *testing.T) {
 	key := newProofKey(t, jose.ES256)
 	token := client.boundToken(t, key, passwordGrant("bob"))
 	says(t, token, map[string]any{"claim cnf": anything, "claim typ": "DPoP", "header typ": "JWT"})
-	provesPossession(t, issuer, gatehouse.ResourceServerConfig{Audience: []string{apiName}, TokenTypes: []string{"JWT"}}, key, token)
+	config := gatehouse.ResourceServerConfig{Client: clientOf("api"), Audience: []string{apiName}, TokenTypes: []string{"JWT"}}
+	provesPossession(t, issuer, config, key, token)
+
+	// What the server says about the token names the same key.
+	config.DPoP = gatehouse.DPoPConfig{Use: gatehouse.DPoPRequired, BaseURL: apiName}
+	api := newAccessAPI(t, issuer, config)
+	h := api.With(gatehouse.NotRevoked()).RequireToken(whoCalls)
+	if got := api.send(t, h, "Authorization", "DPoP "+token, "DPoP", key.proof(t, http.MethodGet, apiName+"/notes", token)); got.status != http.StatusOK {
+		t.Errorf("NotRevoked: %d %s; %s", got.status, got.body, api.reason(t))
+	}
+	api.refuses(t, "as Bearer", token, "cnf")
 }

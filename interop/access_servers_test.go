@@ -100,6 +100,10 @@ func TestOIDCProviderAccessTokens(t *testing.T) {
 		if got := api.get(t, token, gatehouse.Scopes("notes:write")); got.status != http.StatusForbidden {
 			t.Errorf("a scope that was not granted: %d", got.status)
 		}
+		// oidc-provider says nothing about a JWT, so nobody knows.
+		if got := api.once(token, gatehouse.NotRevoked()); got != http.StatusServiceUnavailable {
+			t.Errorf("NotRevoked: %d, want 503", got)
+		}
 		client.token(t, http.StatusBadRequest, ownToken("https://unknown.example.test"))
 		own := client.token(t, http.StatusOK, ownToken(apiName)).AccessToken
 		api.accepts(t, "the service's own token", own, "client=api")

@@ -58,6 +58,15 @@ func (a *accessAPI) get(t *testing.T, token string, requirements ...gatehouse.Re
 	return a.send(t, a.With(requirements...).RequireToken(whoCalls), "Authorization", "Bearer "+token)
 }
 
+// once returns the status of one request, which is not repeated.
+func (a *accessAPI) once(token string, requirements ...gatehouse.Requirement) int {
+	r := httptest.NewRequest(http.MethodGet, "/notes", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	rec := httptest.NewRecorder()
+	a.With(requirements...).RequireToken(whoCalls).ServeHTTP(rec, r)
+	return rec.Code
+}
+
 // send sends a request to a handler, with these headers, until the server
 // answers in time.
 func (a *accessAPI) send(t *testing.T, h http.Handler, headers ...string) answer {
