@@ -133,6 +133,7 @@ var levels = map[string]slog.Level{
 	errStateUsed.code:      slog.LevelInfo,
 	errSuperseded.code:     slog.LevelInfo,
 	errPermission.code:     slog.LevelInfo,
+	errProofNonce.code:     slog.LevelInfo,
 
 	troubleKeyUse:  slog.LevelInfo,
 	logoutRevoked:  slog.LevelInfo,

@@ -508,9 +508,9 @@ type ResourceServerConfig struct {
 	// http.DefaultTransport.
 	APITransport http.RoundTripper
 	// ErrorHandler, if not nil, answers every request that is refused. The
-	// headers WWW-Authenticate, Warning, Retry-After and Cache-Control are
-	// already set on w. The status is e.Status unless the handler sends
-	// another. nil means a small JSON object.
+	// headers WWW-Authenticate, DPoP-Nonce, Warning, Retry-After and
+	// Cache-Control are already set on w. The status is e.Status unless the
+	// handler sends another. nil means a small JSON object.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
 }
 

@@ -35,12 +35,16 @@ const (
 	headerNonce = "Dpop-Nonce"
 )
 
-// The reasons why a token does not fit the scheme under which it came.
+// The reasons why a token does not fit the scheme under which it came, or its
+// proof does not count.
 var (
 	errNotBound   = errors.New("the scheme is DPoP, but the token is bound to no key (it has no cnf)")
 	errMustBind   = errors.New("the token is bound to no key (it has no cnf), and ResourceServerConfig.DPoP requires that")
 	errBoundHere  = errors.New("it is bound to a key (cnf.jkt), and ResourceServerConfig.DPoP is off")
 	errBoundAlone = errors.New("it is bound to a key (cnf.jkt), but the scheme is not DPoP")
+	errNoNonce    = errors.New("the proof has no nonce")
+	errOtherNonce = errors.New("the nonce of the proof is not one of DPoPConfig.Keys for this BaseURL, or too old")
+	errUsed       = errors.New("the jti of the proof was used before")
 	errOtherKey   = errors.New("the server says that it is bound to another key than its own cnf")
 )
 
@@ -77,13 +81,20 @@ func (rs *ResourceServer) prove(r *http.Request, raw string, scheme bearer.Schem
 	if p.nonces != nil {
 		good, aged := p.nonces.Judge(proof.Nonce(), now)
 		if !good {
-			return nil, errProofNonce.because(nil)
+			return nil, errProofNonce.because(nonceReason(proof))
 		}
 		if aged {
 			made.nonce = p.nonces.Make(now)
 		}
 	}
 	return made, nil
+}
+
+func nonceReason(p *dpop.Proof) error {
+	if p.Nonce() == "" {
+		return errNoNonce
+	}
+	return errOtherNonce
 }
 
 // tellNonce tells the client a nonce for its next proof.
@@ -109,7 +120,7 @@ func (rs *ResourceServer) spend(ctx context.Context, made *proven) error {
 	case err != nil: // it is not known whether it was used
 		return errProofStore.because(err)
 	case !first:
-		return errProofUsed.because(nil)
+		return errProofUsed.because(errUsed)
 	}
 	return nil
 }

@@ -67,6 +67,48 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// A source says under which scheme a token came, because one under DPoP needs
+// more.
+func TestSource(t *testing.T) {
+	long := strings.Repeat("a", bearer.MaxToken)
+	own := bearer.Source{Schemes: []string{"token"}}
+	for _, c := range []struct {
+		source bearer.Source
+		header http.Header
+		token  string
+		came   bearer.Scheme
+		bad    bool
+	}{
+		{bearer.Source{}, http.Header{}, "", bearer.None, false},
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer x"}}, "x", bearer.Bearer, false},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP x"}}, "x", bearer.DPoP, false},
+		{bearer.Source{}, http.Header{"Authorization": {"dpop  x"}}, "x", bearer.DPoP, false},
+		{bearer.Source{}, http.Header{"Authorization": {"DPOP " + long}}, long, bearer.DPoP, false},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP " + long + "a"}}, "", bearer.None, true},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP"}}, "", bearer.None, true},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP\tx"}}, "", bearer.None, true},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP,x"}}, "", bearer.None, true},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoPs x"}}, "", bearer.None, false},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP x", "DPoP x"}}, "", bearer.None, true},
+		{bearer.Source{}, http.Header{"Authorization": {"token x"}}, "", bearer.None, false},
+		{bearer.Source{}, http.Header{"Dpop": {"a.b.c"}}, "", bearer.None, false},
+		{own, http.Header{"Authorization": {"Token x"}}, "x", bearer.Bearer, false},
+		{own, http.Header{"Authorization": {"DPoP x"}}, "x", bearer.DPoP, false},
+		{bearer.Source{Header: "X-Token"}, http.Header{"X-Token": {"x"}, "Authorization": {"DPoP y"}}, "x", bearer.Bearer, false},
+		{bearer.Source{Header: "X-Token"}, http.Header{"Authorization": {"DPoP y"}}, "", bearer.None, false},
+	} {
+		got, came, err := c.source.Unchecked(c.header)
+		if got != c.token || came != c.came || (err != nil) != c.bad || err != nil && !errors.Is(err, bearer.ErrMalformed) {
+			t.Errorf("%.60q: %.20q, %d, %v", c.header, got, came, err)
+		}
+	}
+	for value, want := range map[string]bool{"DPoP x": true, "dpop": true, "DPoP,": true, "DPoPs x": false, "Bearer x": false, "": false} {
+		if got := bearer.IsDPoP(http.Header{"Authorization": {value}}); got != want {
+			t.Errorf("%q: %v", value, got)
+		}
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	for _, s := range []string{"Bearer x", "bearer  a.b.c==", "Basic eDp5", "Bearer", "Bearer a, Bearer b", "", "Bearer \x00"} {
 		f.Add(s)

@@ -84,6 +84,43 @@ func TestClaims(t *testing.T) {
 
 // TestPermissions: each entry counts by itself, in the spellings that servers
 // use.
+func TestBoundTokens(t *testing.T) {
+	key := strings.Repeat("A", 43)
+	for answer, want := range map[string]string{
+		`{"active":true}`:                                "free",
+		`{"active":true,"cnf":null}`:                     "free",
+		`{"active":true,"cnf":{"jkt":"` + key + `"}}`:    key,
+		`{"active":true,"cnf":{"x5t#S256":"a"}}`:         "unproven",
+		`{"active":true,"cnf":{}}`:                       "unproven",
+		`{"active":true,"cnf":"a"}`:                      "unproven",
+		`{"active":true,"cnf":false}`:                    "unproven",
+		`{"active":false,"cnf":{"jkt":"` + key + `"}}`:   "inactive",
+		`{"active":true,"cnf":true,"permissions":[]}`:    "refused",
+		`{"active":true,"cnf":null,"permissions":[]}`:    "permission token",
+		`{"active":true,"cnf":{},"permissions":{"a":1}}`: "refused",
+	} {
+		f, got := read(t, answer), "free"
+		switch {
+		case f.Refused == introspection.Bound:
+			got = "refused"
+		case !f.Active:
+			got = "inactive"
+		case f.Access == nil:
+			got = "permission token"
+		case f.Access.Unproven != nil:
+			got = "unproven"
+		case f.Access.Thumbprint != "":
+			got = f.Access.Thumbprint
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+		if want == "refused" && (f.Usable(noon) || !strings.Contains(f.Why(noon), "bound")) {
+			t.Errorf("%s: %s", answer, f.Why(noon))
+		}
+	}
+}
+
 func TestPermissions(t *testing.T) {
 	for entry, want := range map[string]string{
 		`{"resource_id":"r-1","resource_scopes":["view","add"]}`:                           "view add",

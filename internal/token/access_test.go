@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -47,6 +48,24 @@ func TestAccessToken(t *testing.T) {
 	if got.Subject() != "u1" || got.Client() != "shop" || !slices.Equal(got.Scopes(), []string{"read", "write"}) ||
 		!got.Expires().Equal(now.Add(5*time.Minute)) || !got.AuthTime().Equal(now.Add(-time.Minute)) || !strings.Contains(string(got.Payload()), `"client_id":"shop"`) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A token that is bound to a key is good, and says to which.
+func TestAccessTokenOfAKey(t *testing.T) {
+	key := strings.Repeat("A", 43)
+	for cnf, want := range map[string]string{`null`: "", `{"jkt":"` + key + `"}`: key} {
+		raw := accessToken(t, "at+jwt", "cnf", json.RawMessage(cnf))
+		memory := token.NewAccessMemory()
+		for range 2 { // new, and remembered
+			got, err := verifier("ES256").AccessOnce(t.Context(), raw, bounded.KeyOf(raw), api(), memory)
+			if err != nil || got.Thumbprint() != want {
+				t.Errorf("%s: %+v, %v", cnf, got, err)
+			}
+			if seen := verifier("ES256").Recall(bounded.KeyOf(raw), memory, now); seen != nil && seen.Thumbprint() != want {
+				t.Errorf("%s, remembered: %q", cnf, seen.Thumbprint())
+			}
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +82,35 @@ func TestDPoPOnceAtAllReplicas(t *testing.T) {
 		if len(name) != 43 || expiry.Sub(w.Now()) > 4*time.Minute {
 			t.Errorf("the store has %q until %v", name, expiry)
 		}
+	}
+}
+
+// Of many requests at once with one proof, one passes.
+func TestDPoPOnceAtOnce(t *testing.T) {
+	w := newWorld(t)
+	store := gatehouse.NewMemoryStore(w.Now)
+	var replicas []http.Handler
+	for range 2 {
+		replicas = append(replicas, newAPI(t, w, with(func(c *gatehouse.DPoPConfig) { c.Store = store })).RequireToken(world.WhoAmI))
+	}
+	key, raw := bound(w)
+	header := withProof(key, raw, "GET", audience+"/notes").Header
+	var all sync.WaitGroup
+	var passed atomic.Int32
+	for i := range 32 {
+		all.Go(func() {
+			r := httptest.NewRequest("GET", audience+"/notes", nil)
+			r.Header = header.Clone()
+			if a := deliver(replicas[i%2], r); a.Code == 200 {
+				passed.Add(1)
+			} else if a.Code != 401 {
+				t.Errorf("%d %q", a.Code, a.Body)
+			}
+		})
+	}
+	all.Wait()
+	if n := passed.Load(); n != 1 {
+		t.Errorf("%d passed", n)
 	}
 }
 
@@ -178,8 +209,11 @@ func TestDPoPNonce(t *testing.T) {
 			t.Errorf("with it: %d %v", a.Code, a.Header())
 		}
 	}
-	demands("none any more", ask(two, middlewaretest.ProofNoNonce))
-	demands("made up", ask(two, middlewaretest.ProofWrongNonce))
+	for fault, cause := range map[middlewaretest.ProofFault]string{middlewaretest.ProofNoNonce: "no nonce", middlewaretest.ProofWrongNonce: "not one of DPoPConfig.Keys"} {
+		if demands(string(fault), ask(two, fault)); !strings.Contains(lastCause(w), cause) {
+			t.Errorf("%s: %s", fault, lastCause(w))
+		}
+	}
 	if a := ask(one, middlewaretest.ProofWrongSignature); a.Code != 401 || a.Header().Get("DPoP-Nonce") != "" || w.LastCode() != "dpop_proof_invalid" {
 		t.Errorf("a bad proof: %d %v", a.Code, a.Header())
 	}
