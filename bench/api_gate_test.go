@@ -4,7 +4,9 @@ package bench
 
 import (
 	"flag"
+	"runtime"
 	"testing"
+	"time"
 )
 
 var allPeers = flag.Bool("peers", false, "measure the APIs with access tokens beside every peer, also those without a limit")
@@ -15,10 +17,23 @@ func TestAPISeenRatios(t *testing.T) {
 	for _, alg := range algorithms {
 		t.Run(string(alg), func(t *testing.T) {
 			list := n.seenSubjects(t, alg, *allPeers)
-			hold(t, subjects(t, list...), seenLimits(alg), apiFloorName, peerGolangJWT)
+			table := hold(t, subjects(t, list...), seenLimits(alg), apiFloorName, peerGolangJWT)
 			for _, one := range list {
 				one.check(t)
 			}
+			if row, err := table.Row(apiSeen); err != nil || row.Allocs > maxSeenAllocs {
+				t.Errorf("%v allocations, %v; stated are at most %d", row.Allocs, err, maxSeenAllocs)
+			}
+		})
+	}
+}
+
+// TestAPICoresRatios: the same on two cores at once.
+func TestAPICoresRatios(t *testing.T) {
+	n := newNotary(t)
+	for _, alg := range algorithms {
+		t.Run(string(alg), func(t *testing.T) {
+			hold(t, n.coresSubjects(t, alg), seenLimits(alg), apiFloorName, peerGolangJWT)
 		})
 	}
 }
@@ -53,4 +68,37 @@ func TestAPIOpaqueRatios(t *testing.T) {
 	for _, one := range list {
 		one.check(t)
 	}
+}
+
+// TestAPIDPoPRatios: a token that is bound to a key, with its proof.
+func TestAPIDPoPRatios(t *testing.T) {
+	hold(t, newNotary(t).dpopSubjects(t), dpopLimits(), dpopFloor)
+}
+
+// TestAPIFlood: bad tokens on one core leave the slowest of the good requests on
+// the other nearly as quick as bare signature checks there do.
+func TestAPIFlood(t *testing.T) {
+	f := newNotary(t).flood(t, badTokens)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	const blocks = 20
+	for try := 1; ; try++ {
+		var calm, flooded []time.Duration
+		for range blocks {
+			calm = append(calm, f.beside(badTokens/blocks, f.check)...)
+			flooded = append(flooded, f.beside(badTokens/blocks, f.bad.once)...)
+		}
+		ratio := float64(p99(flooded)) / float64(p99(calm))
+		t.Logf("p99 of good requests: %v beside bare signature checks, %v beside %d bad tokens, %.2f times", p99(calm), p99(flooded), badTokens, ratio)
+		if ratio <= floodCost {
+			break
+		}
+		if try == tries {
+			t.Errorf("%.2f times, stated is at most %d", ratio, floodCost)
+			break
+		}
+	}
+	if f.bad.served > 0 {
+		t.Errorf("%d bad tokens were accepted", f.bad.served)
+	}
+	f.good.check(t)
 }

@@ -30,6 +30,7 @@ var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 // algorithm.
 type notary struct {
 	server  *httptest.Server
+	issuer  string
 	keys    map[jose.SignatureAlgorithm]crypto.Signer
 	signers map[jose.SignatureAlgorithm]jose.Signer
 	set     jose.JSONWebKeySet
@@ -60,6 +61,7 @@ func newNotary(t testing.TB) *notary {
 	n.server = httptest.NewServer(mux)
 	t.Cleanup(n.server.Close)
 	at := n.server.URL
+	n.issuer = at
 	for path, answer := range map[string]any{
 		"/.well-known/openid-configuration": map[string]any{
 			"issuer": at, "authorization_endpoint": at + "/a", "token_endpoint": at + "/t", "jwks_uri": at + "/keys",
@@ -106,12 +108,23 @@ func newKey(alg jose.SignatureAlgorithm) (crypto.Signer, error) {
 // token is the access token of person i.
 func (n *notary) token(t testing.TB, alg jose.SignatureAlgorithm, i int) string {
 	t.Helper()
-	payload, err := json.Marshal(map[string]any{
-		"iss": n.server.URL, "aud": []string{apiAudience}, "sub": fmt.Sprintf("f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:%d", i),
+	return n.bound(t, alg, i, "")
+}
+
+// bound is such a token that is bound to the key with that thumbprint, unless that
+// is "".
+func (n *notary) bound(t testing.TB, alg jose.SignatureAlgorithm, i int, thumbprint string) string {
+	t.Helper()
+	claims := map[string]any{
+		"iss": n.issuer, "aud": []string{apiAudience}, "sub": fmt.Sprintf("f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:%d", i),
 		"client_id": "printshop", "scope": "openid notes:read notes:write", "jti": rand.Text(),
 		"iat": n.began.Unix(), "exp": n.began.Add(time.Hour).Unix(), "auth_time": n.began.Unix(), "acr": "1",
 		"roles": []string{"offline_access", "notes-editors", "billing-readers"},
-	})
+	}
+	if thumbprint != "" {
+		claims["cnf"] = map[string]any{"jkt": thumbprint} // RFC 9449 §6.1
+	}
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +149,7 @@ func (n *notary) tokens(t testing.TB, alg jose.SignatureAlgorithm, count int) (l
 // provider is the notary as a service knows it. Its clock is the real one.
 func (n *notary) provider(t testing.TB, logger *slog.Logger) *gatehouse.Provider {
 	t.Helper()
-	p, err := gatehouse.NewProvider(n.server.URL, &gatehouse.ProviderConfig{
+	p, err := gatehouse.NewProvider(n.issuer, &gatehouse.ProviderConfig{
 		Transport: inside{n.server.Config.Handler}, Logger: logger,
 	})
 	if err != nil {
