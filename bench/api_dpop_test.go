@@ -31,9 +31,8 @@ func dpopLimits() []paired.Limit {
 
 // wallet is a client that proves that it has its key.
 type wallet struct {
-	signer     jose.Signer
-	thumbprint string
-	token      string
+	signer jose.Signer
+	token  string
 }
 
 func (n *notary) wallet(t *testing.T) *wallet {
@@ -46,8 +45,8 @@ func (n *notary) wallet(t *testing.T) *wallet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wallet{thumbprint: base64.RawURLEncoding.EncodeToString(sum)}
-	w.token = n.bound(t, jose.ES256, 1, w.thumbprint)
+	w := &wallet{}
+	w.token = n.with(t, jose.ES256, 1, map[string]any{"cnf": map[string]any{"jkt": base64.RawURLEncoding.EncodeToString(sum)}}) // RFC 9449 §6.1
 	w.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: private},
 		&jose.SignerOptions{EmbedJWK: true, ExtraHeaders: map[jose.HeaderKey]any{"typ": "dpop+jwt"}})
 	if err != nil {

@@ -20,9 +20,9 @@ const (
 	apiFloorOne  = "SHA-256, sharded map, context, 1 token"
 )
 
-// maxTokenBytes is what a remembered token of 0.9 KB takes on the heap. The
+// maxTokenBytes is what a remembered token of 0.6 KB takes on the heap. The
 // README states it too.
-const maxTokenBytes = 1600
+const maxTokenBytes = 1200
 
 func manyLimits() []paired.Limit {
 	return []paired.Limit{{Subject: apiMany, Peer: apiOne, AtMost: 1.3}, {Subject: apiMany, Peer: apiFloorMany, AtMost: 1.5}}

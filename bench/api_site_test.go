@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,12 +109,11 @@ func newKey(alg jose.SignatureAlgorithm) (crypto.Signer, error) {
 // token is the access token of person i.
 func (n *notary) token(t testing.TB, alg jose.SignatureAlgorithm, i int) string {
 	t.Helper()
-	return n.bound(t, alg, i, "")
+	return n.with(t, alg, i, nil)
 }
 
-// bound is such a token that is bound to the key with that thumbprint, unless that
-// is "".
-func (n *notary) bound(t testing.TB, alg jose.SignatureAlgorithm, i int, thumbprint string) string {
+// with is such a token with some claims changed.
+func (n *notary) with(t testing.TB, alg jose.SignatureAlgorithm, i int, claimed map[string]any) string {
 	t.Helper()
 	claims := map[string]any{
 		"iss": n.issuer, "aud": []string{apiAudience}, "sub": fmt.Sprintf("f:6d1c8b1e-4c0c-4f0b-9d3e-1f1f5a1c7a5b:%d", i),
@@ -121,9 +121,7 @@ func (n *notary) bound(t testing.TB, alg jose.SignatureAlgorithm, i int, thumbpr
 		"iat": n.began.Unix(), "exp": n.began.Add(time.Hour).Unix(), "auth_time": n.began.Unix(), "acr": "1",
 		"roles": []string{"offline_access", "notes-editors", "billing-readers"},
 	}
-	if thumbprint != "" {
-		claims["cnf"] = map[string]any{"jkt": thumbprint} // RFC 9449 §6.1
-	}
+	maps.Copy(claims, claimed)
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)

@@ -109,13 +109,20 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 }
 
 const (
-	// maxSeen bounds the memory of accepted access tokens, in bytes: over 50,000
+	// maxSeen bounds the memory of accepted access tokens, in bytes: over 100,000
 	// of usual size.
 	maxSeen = 128 << 20
-	// seenOverhead is what a remembered token takes besides its text: its
-	// structs, its claims in parts, and its share of the map and queue.
-	seenOverhead = 700
+	// seenOverhead is what a remembered token takes besides its claims: its
+	// struct, and its share of the table and queue.
+	seenOverhead = 400
 )
+
+// Size is roughly how many bytes of memory t takes in an [AccessMemory]. Its
+// claims are there twice: as bytes, and as the text that its parts point to. Each
+// scope is such a part.
+func (t *AccessToken) Size() int {
+	return seenOverhead + 2*len(t.payload) + 16*len(t.scopes)
+}
 
 // AccessMemory remembers the access tokens that were accepted, so that each is
 // verified once. It is for one verifier and one set of rules. It is safe for
@@ -156,7 +163,7 @@ func (v *Verifier) AccessOnce(ctx context.Context, raw string, key bounded.Key, 
 	if err != nil {
 		return nil, err
 	}
-	return &m.kept.Put(key, seenOverhead+len(raw), now, t.Expires().Add(ClockSkew), func(s *seenAccess) {
+	return &m.kept.Put(key, t.Size(), now, t.Expires().Add(ClockSkew), func(s *seenAccess) {
 		s.withdrawals, s.token = withdrawals, *t
 		if n := len(t.scopes); n <= len(s.room) {
 			s.token.scopes = s.room[:copy(s.room[:], t.scopes):n]
