@@ -54,6 +54,14 @@ func TestDPoPKey(t *testing.T) {
 				t.Errorf("%s: %d %v", fault, a.Code, a.Header())
 			}
 		}
+		hand := op.Token(t, middlewaretest.Claims{"aud": apiName, "cnf": map[string]any{"jkt": key.Thumbprint()}})
+		key.Sign(r, hand)
+		if a := send(r); a.Code != http.StatusOK {
+			t.Errorf("a token made by hand: %d %q", a.Code, a.Body)
+		}
+		if a := callAs(h, hand); a.Code != http.StatusUnauthorized {
+			t.Errorf("a token made by hand, as Bearer: %d", a.Code)
+		}
 		op.Clock().Advance(time.Minute)
 		if a := send(request()); a.Code != http.StatusOK {
 			t.Errorf("a minute later: %d %q", a.Code, a.Body)

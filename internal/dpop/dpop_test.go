@@ -127,6 +127,10 @@ func TestProofHeader(t *testing.T) {
 	if !ok {
 		t.Fatal("no ECDSA key")
 	}
+	scalar, err := private.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	other, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +166,7 @@ func TestProofHeader(t *testing.T) {
 		"use enc":                    {with(map[string]any{"use": "enc"}), "not for signatures"},
 		"key_ops verify":             {with(map[string]any{"key_ops": []string{"verify"}}), ""},
 		"key_ops deriveKey":          {with(map[string]any{"key_ops": []string{"deriveKey"}}), "not for signatures"},
-		"private":                    {with(map[string]any{"d": base64.RawURLEncoding.EncodeToString(private.D.Bytes())}), "private"},
+		"private":                    {with(map[string]any{"d": base64.RawURLEncoding.EncodeToString(scalar)}), "private"},
 		"d that is null":             {with(map[string]any{"d": json.RawMessage("null")}), "private"},
 		"d that is empty":            {with(map[string]any{"d": ""}), "private"},
 		"private part of RSA":        {with(map[string]any{"qi": "x"}), "private"},

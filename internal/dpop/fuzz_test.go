@@ -97,5 +97,5 @@ func ordinaryProof(raw string) bool {
 	jti, _ := m["jti"].(string)
 	age := float64(now.Unix()) - iat
 	return m["htm"] == "GET" && strings.EqualFold(u.Scheme, "https") && strings.EqualFold(u.Hostname(), "api.test") && at == "/notes" &&
-		jti != "" && len(jti) <= 256 && m["ath"] == dpop.Hash(token) && age <= 60 && age >= -60
+		jti != "" && len(jti) <= 256 && m["ath"] == dpop.Hash(token) && age < 60.001 && age > -60.001 // iat is read to the millisecond
 }

@@ -139,7 +139,11 @@ func (k *Key) Proof(method, address, token string, faults ...Fault) (string, err
 	if err != nil {
 		return "", err
 	}
-	header := map[string]any{"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk(key, has(PrivateKey))}
+	public, err := jwk(key, has(PrivateKey))
+	if err != nil {
+		return "", err
+	}
+	header := map[string]any{"typ": "dpop+jwt", "alg": "ES256", "jwk": public}
 	claims := map[string]any{"htm": method, "htu": address, "iat": k.now().Unix(), "jti": k.id(has(SameID))}
 	if token != "" {
 		claims["ath"] = hash(token)
@@ -235,13 +239,20 @@ func (k *Key) theNonce() string {
 }
 
 // jwk writes a key as RFC 7518 §6.2 says.
-func jwk(k *ecdsa.PrivateKey, private bool) map[string]any {
-	number := func(n interface{ FillBytes([]byte) []byte }) string { return encode(n.FillBytes(make([]byte, 32))) }
-	m := map[string]any{"kty": "EC", "crv": "P-256", "x": number(k.X), "y": number(k.Y)}
-	if private {
-		m["d"] = number(k.D)
+func jwk(k *ecdsa.PrivateKey, private bool) (map[string]any, error) {
+	point, err := k.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		return nil, err
 	}
-	return m
+	m := map[string]any{"kty": "EC", "crv": "P-256", "x": encode(point[1:33]), "y": encode(point[33:])}
+	if private {
+		d, err := k.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		m["d"] = encode(d)
+	}
+	return m, nil
 }
 
 // hash is ath (RFC 9449 §4.2).
