@@ -58,7 +58,7 @@ func keycloakRevokes(t *testing.T, api *accessAPI, client *bareClient, token, su
 	api.accepts(t, "NotRevoked", token, subject, gatehouse.NotRevoked())
 	api.accepts(t, "NotRevoked again", token, subject, gatehouse.NotRevoked())
 	api.wire.want(t, "POST token/introspect", "POST token/introspect")
-	client.post(t, client.provider.Revocation, url.Values{"token": {token}})
+	client.ask(t, client.provider.Revocation, url.Values{"token": {token}})
 	api.refuses(t, "revoked", token, "active", gatehouse.NotRevoked())
 	api.accepts(t, "revoked, on a route that does not ask", token, subject)
 }
@@ -133,8 +133,34 @@ func TestOIDCProviderAccessTokens(t *testing.T) {
 		api.accepts(t, "NotRevoked", token, "sub=alice", gatehouse.NotRevoked())
 		newAccessAPI(t, op.Issuer, config).refuses(t, "for another resource", token, "audience")
 		// oidc-provider ends the whole grant with any of its tokens.
-		client.post(t, client.provider.Revocation, url.Values{"token": {token}})
+		client.ask(t, client.provider.Revocation, url.Values{"token": {token}})
 		api.refuses(t, "revoked", token, "active", gatehouse.NotRevoked())
 	})
 	refusesIDToken(t, op.Issuer, "api", alice.IDToken)
+}
+
+// Dex's access tokens are ID Tokens: without typ, with at_hash, and with nonce if
+// the request had one. Nothing tells the two apart, so both are refused. What
+// Dex says about a token does not help: it calls an ID Token an access token.
+func TestDexAccessTokens(t *testing.T) {
+	t.Parallel()
+	base, callbacks := newRedirectTarget(t)
+	issuer := servers.StartDex(t,
+		servers.DexClient{ID: "web", Secret: "web-secret", RedirectURIs: []string{base + "/callback"}},
+		servers.DexClient{ID: "api", Secret: "api-secret", TrustedPeers: []string{"web"}})
+	client := &bareClient{id: "web", secret: "web-secret", provider: discover(t, issuer), redirectURL: base + "/callback", callbacks: callbacks, nameless: true}
+	client.signInByForm(t, "alice@example.test", "alice", url.Values{"scope": {"openid email audience:server:client_id:api"}})
+	alice := client.exchange(t)
+	own := client.token(t, http.StatusOK, ownToken("")).AccessToken
+	for what, token := range map[string]string{"access token": alice.AccessToken, "ID Token": alice.IDToken} {
+		says(t, token, map[string]any{"header typ": nil, "claim aud": []any{"api", "web"}, "claim azp": "web", "claim nonce": "the-nonce", "claim at_hash": anything})
+		if said := client.ask(t, issuer+"/token/introspect", url.Values{"token": {token}}); !strings.Contains(said, `"active":true`) || !strings.Contains(said, `"token_use":"access_token"`) {
+			t.Errorf("Dex says about the %s: %s", what, said)
+		}
+		newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Audience: []string{"api"}}).refuses(t, what, token, "TokenTypes")
+		newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Audience: []string{"api"}, TokenTypes: []string{""}}).refuses(t, what, token, "_hash of another kind")
+	}
+	says(t, own, map[string]any{"header typ": nil, "claim aud": "web", "claim at_hash": anything, "claim nonce": nil})
+	newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Audience: []string{"web"}, TokenTypes: []string{""}}).refuses(t, "the service's own token", own, "the claim at_hash of another kind")
+	refusesIDToken(t, issuer, "web", alice.IDToken)
 }

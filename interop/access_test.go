@@ -141,8 +141,8 @@ func refusesIDToken(t *testing.T, issuer, client, idToken string) {
 	}
 }
 
-// post sends a form as the client and fails the test unless the answer is 200.
-func (c *bareClient) post(t *testing.T, address string, form url.Values) {
+// ask sends a form as the client and returns the answer, which must be 200.
+func (c *bareClient) ask(t *testing.T, address string, form url.Values) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -154,10 +154,11 @@ func (c *bareClient) post(t *testing.T, address string, form url.Values) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	body := must(readAll(resp.Body))(t)
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", address, resp.Status)
 	}
+	return string(body)
 }
 
 var (

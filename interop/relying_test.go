@@ -21,6 +21,7 @@ type bareClient struct {
 	redirectURL string
 	verifier    string
 	callbacks   chan url.Values // what came to the redirect URL
+	nameless    bool            // the server's answers have no iss
 }
 
 // metadata is what these tests need of a discovery document.
@@ -115,7 +116,7 @@ func (c *bareClient) exchange(t *testing.T) tokens {
 	if got := callback.Get("state"); got != "the-state" {
 		t.Fatalf("callback with state %q: %v", got, callback)
 	}
-	if got := callback.Get("iss"); got != c.provider.Issuer { // RFC 9207
+	if got := callback.Get("iss"); got != c.provider.Issuer && !c.nameless { // RFC 9207
 		t.Fatalf("callback with iss %q, want %q", got, c.provider.Issuer)
 	}
 	return c.token(t, http.StatusOK, url.Values{"grant_type": {"authorization_code"}, "code": {callback.Get("code")},

@@ -31,7 +31,7 @@ func Install(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	chains := [][]step{
-		{{"npm packages", installNode}},
+		{{"npm packages", installNode}, {"dex", installDex}},
 		{{"apache", installApache}, {"chromium", installChromium}},
 		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
