@@ -86,7 +86,7 @@ func (n *notary) firstSubject(t *testing.T, people holders) paired.Subject {
 
 // bareCheck checks the signatures of the tokens in turn, and nothing else. With
 // a single token, a processor would learn the branches of its check.
-func (n *notary) bareCheck(t *testing.T, alg jose.SignatureAlgorithm, people holders) (check func() error) {
+func (n *notary) bareCheck(t testing.TB, alg jose.SignatureAlgorithm, people holders) (check func() error) {
 	t.Helper()
 	type parts struct{ signed, signature []byte }
 	var all []parts

@@ -149,8 +149,21 @@ func (v *Verifier) checkAlgorithm(ctx context.Context, alg string) error {
 		(slices.Contains(listed, alg) || alg == oidc.RS256 && !slices.ContainsFunc(listed, keyset.Asymmetric)) {
 		return nil
 	}
-	return fmt.Errorf("%w: alg %s, accepted are %.*q", ErrAlgorithm, nameOf(alg), maxQuoted, strings.Join(listed, " "))
+	return &wrongAlgorithm{alg, listed}
 }
+
+// wrongAlgorithm is an ErrAlgorithm. It is put into words only for those who read
+// it, because anybody can send such tokens.
+type wrongAlgorithm struct {
+	alg    string
+	listed []string
+}
+
+func (e *wrongAlgorithm) Error() string {
+	return fmt.Sprintf("%v: alg %s, accepted are %.*q", ErrAlgorithm, nameOf(e.alg), maxQuoted, strings.Join(e.listed, " "))
+}
+
+func (e *wrongAlgorithm) Unwrap() error { return ErrAlgorithm }
 
 // checkSignature lets go-oidc verify the signature with our key set. Its own
 // checks of issuer, audience and expiry are off, because ours are stricter and
