@@ -144,7 +144,7 @@ func Read(body []byte, issuer string, audience []string, names Names) (*Facts, e
 		return f.refuse(OtherKind, kind), nil
 	}
 	f.Active = true
-	f.Subject, f.ClientID = names.subject(members), common(text(members["client_id"]))
+	f.Subject, f.ClientID = strings.Clone(names.subject(members)), common(text(members["client_id"])) // no part of the answer is kept
 	if missing(members["permissions"]) {
 		f.Access = readAccess(members, names)
 	} else {
@@ -277,7 +277,7 @@ func shared(all []string) []string {
 func readAccess(members members, names Names) *Access {
 	a := &Access{}
 	if cnf := members["cnf"]; !missing(cnf) {
-		a.Thumbprint, a.Unproven = confirmation.Thumbprint(cnf)
+		a.Thumbprint, a.Unproven = confirmation.Thumbprint(strictjson.Value(strings.Clone(string(cnf))))
 	}
 	a.Audience = shared(texts(members["aud"]))
 	a.Scopes = names.scopes(members)
