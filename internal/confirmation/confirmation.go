@@ -18,6 +18,7 @@ var (
 	ErrUnknown     = errors.New("it is bound by a cnf that is neither jkt nor known otherwise")
 	ErrSeveral     = errors.New("it is bound by a cnf in several ways")
 	ErrMalformed   = errors.New("it is bound by a cnf that is malformed")
+	ErrMissing     = errors.New("its type is DPoP, but no cnf says to which key it is bound")
 )
 
 // thumbprintSize is the length of a SHA-256 in base64url (RFC 7638 §3).

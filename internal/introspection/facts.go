@@ -137,7 +137,7 @@ func Read(body []byte, issuer string, audience []string, names Names) (*Facts, e
 	case !expiresOK:
 		return f.refuse(BadTimes, "exp"), nil
 	}
-	if !missing(members["cnf"]) && !missing(members["permissions"]) {
+	if (!missing(members["cnf"]) || isDPoP(members)) && !missing(members["permissions"]) {
 		return f.refuse(Bound, ""), nil
 	}
 	if kind := otherKind(members); kind != "" && missing(members["permissions"]) {
@@ -237,6 +237,12 @@ func otherKind(members members) strictjson.Value {
 	return ""
 }
 
+// isDPoP reports whether the type of the token is that of one that is bound to a
+// key (RFC 9449 §5, and Keycloak's typ).
+func isDPoP(members members) bool {
+	return strings.EqualFold(text(members["token_type"]), "DPoP") || strings.EqualFold(text(members["typ"]), "DPoP")
+}
+
 func (n *Names) subject(members members) string {
 	for _, name := range n.Subjects {
 		if raw := members[name]; !missing(raw) {
@@ -278,6 +284,8 @@ func readAccess(members members, names Names) *Access {
 	a := &Access{}
 	if cnf := members["cnf"]; !missing(cnf) {
 		a.Thumbprint, a.Unproven = confirmation.Thumbprint(strictjson.Value(strings.Clone(string(cnf))))
+	} else if isDPoP(members) {
+		a.Unproven = confirmation.ErrMissing
 	}
 	a.Audience = shared(texts(members["aud"]))
 	a.Scopes = names.scopes(members)

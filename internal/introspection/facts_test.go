@@ -87,17 +87,22 @@ func TestClaims(t *testing.T) {
 func TestBoundTokens(t *testing.T) {
 	key := strings.Repeat("A", 43)
 	for answer, want := range map[string]string{
-		`{"active":true}`:                                "free",
-		`{"active":true,"cnf":null}`:                     "free",
-		`{"active":true,"cnf":{"jkt":"` + key + `"}}`:    key,
-		`{"active":true,"cnf":{"x5t#S256":"a"}}`:         "unproven",
-		`{"active":true,"cnf":{}}`:                       "unproven",
-		`{"active":true,"cnf":"a"}`:                      "unproven",
-		`{"active":true,"cnf":false}`:                    "unproven",
-		`{"active":false,"cnf":{"jkt":"` + key + `"}}`:   "inactive",
-		`{"active":true,"cnf":true,"permissions":[]}`:    "refused",
-		`{"active":true,"cnf":null,"permissions":[]}`:    "permission token",
-		`{"active":true,"cnf":{},"permissions":{"a":1}}`: "refused",
+		`{"active":true}`:                                                 "free",
+		`{"active":true,"cnf":null}`:                                      "free",
+		`{"active":true,"cnf":{"jkt":"` + key + `"}}`:                     key,
+		`{"active":true,"cnf":{"x5t#S256":"a"}}`:                          "unproven",
+		`{"active":true,"cnf":{}}`:                                        "unproven",
+		`{"active":true,"cnf":"a"}`:                                       "unproven",
+		`{"active":true,"cnf":false}`:                                     "unproven",
+		`{"active":true,"token_type":"DPoP","cnf":{"jkt":"` + key + `"}}`: key,
+		`{"active":true,"token_type":"DPoP"}`:                             "unproven",
+		`{"active":true,"typ":"dpop","cnf":null}`:                         "unproven",
+		`{"active":true,"token_type":"Bearer"}`:                           "free",
+		`{"active":true,"token_type":"DPoP","permissions":[]}`:            "refused",
+		`{"active":false,"cnf":{"jkt":"` + key + `"}}`:                    "inactive",
+		`{"active":true,"cnf":true,"permissions":[]}`:                     "refused",
+		`{"active":true,"cnf":null,"permissions":[]}`:                     "permission token",
+		`{"active":true,"cnf":{},"permissions":{"a":1}}`:                  "refused",
 	} {
 		f, got := read(t, answer), "free"
 		switch {

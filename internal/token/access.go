@@ -305,8 +305,8 @@ func (c *accessClaims) check(issuer string, now time.Time, declared bool) error 
 	if c.client == "" {
 		c.client = c.party
 	}
-	if c.sayBound && c.key == "" {
-		c.foreign = "typ"
+	if c.sayBound && c.key == "" && c.unproven == nil {
+		c.unproven = confirmation.ErrMissing
 	}
 	switch {
 	case !declared && c.foreign != "": // an ID Token, a logout token, a permission token
