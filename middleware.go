@@ -309,8 +309,8 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 		new(uncached.Writer).Serve(w, r, next, mark)
 		return
 	}
-	p := &passage{Context: r.Context(), id: id}
-	p.request = *r.WithContext(p)
+	p := &passage{context: identified{r.Context(), id}}
+	p.request = *r.WithContext(&p.context)
 	p.out.Serve(w, &p.request, next, mark)
 }
 
@@ -318,18 +318,24 @@ func serveAs(w http.ResponseWriter, r *http.Request, next http.Handler, id *Iden
 // identity, the writer, and the request with that context. They are one value,
 // because every request that passes needs all of them.
 type passage struct {
-	context.Context
-	id      *Identity
+	context identified
 	out     uncached.Writer
 	request http.Request
 }
 
+// identified is the context with the identity. It is a type of its own, so that
+// whatever prints the context does not print the request beside it (CF7).
+type identified struct {
+	context.Context
+	id *Identity
+}
+
 // Value implements context.Context.
-func (p *passage) Value(key any) any {
+func (c *identified) Value(key any) any {
 	if key == (identityKey{}) {
-		return p.id
+		return c.id
 	}
-	return p.Context.Value(key)
+	return c.Context.Value(key)
 }
 
 const noStore = "no-store"
