@@ -211,10 +211,10 @@ func text(v strictjson.Value) string {
 }
 
 // texts returns an array of strings, or the single string that some servers send
-// instead. For anything else it returns nil.
+// instead, unless that is empty. For anything else it returns nil.
 func texts(v strictjson.Value) []string {
 	all, err := v.Texts()
-	if err != nil {
+	if err != nil || v == `""` {
 		return nil
 	}
 	return all
