@@ -887,8 +887,10 @@ func (w *problems) scopes(scopes []string) {
 	}
 }
 
+// checkScope checks the grammar of a scope (RFC 6749 §3.3). One that breaks it
+// fits into no challenge.
 func checkScope(s string) error {
-	if s == "" || strings.ContainsAny(s, " \t\r\n\"\\") {
+	if s == "" || !challenge.Printable(s) || strings.ContainsAny(s, ` "\`) {
 		return fmt.Errorf("%q is not one scope", s)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -310,4 +311,53 @@ func TestJW10_RequireToken(t *testing.T) {
 	other, err := strict.IDToken("ana", shop.ID)
 	strict.Must(err)
 	strict.refuse(t, other, 0)
+}
+
+// JW14: a scope is a whole word of the list, or one text of it.
+func TestJW14_RequireToken(t *testing.T) {
+	f := newForger(t)
+	api := newAPI(t, f.World)
+	for claim, ok := range map[string]bool{
+		`"scope":"read"`: true, `"scope":"a read b"`: true, `"scope":"  read  "`: true, `"scope":["read"]`: true, `"scope":["a","read"]`: true, `"scp":"read"`: true, `"scp":["a","read"]`: true,
+		`"scope":"readwrite"`: false, `"scope":"write:read"`: false, `"scope":""`: false, `"scope":`: false, `"scope":null`: false, `"scope":[]`: false, `"scope":"Read"`: false,
+		`"scope":["a read b"]`: false, `"scope":"a,read"`: false, `"scope":"a\tread"`: false, `"scope":"a\u00a0read"`: false, `"scope":"re\u0061d"`: true, `"scope":"r\u0435ad"`: false,
+		`"SCOPE":"read"`: false, `"scopes":"read"`: false, `"scope":"a","scp":"read"`: false,
+	} {
+		for name, h := range map[string]http.Handler{"Scopes": api.With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI), "AnyScope": api.With(gatehouse.AnyScope("read", "admin")).RequireToken(world.WhoAmI)} {
+			t.Run(name+" "+claim, func(t *testing.T) {
+				a := send(h, "GET", "/", "Bearer "+f.good(claim))
+				scopes := map[string]string{"Scopes": "read", "AnyScope": "read admin"}[name]
+				want := `Bearer realm="api.test", error="insufficient_scope", scope="` + scopes + `"` + metadata
+				if (a.Code == 200) != ok || !ok && (a.Code != 403 || a.Header().Get("WWW-Authenticate") != want) {
+					t.Errorf("%d %v, served %v", a.Code, a.Header(), ok)
+				}
+			})
+		}
+	}
+	for claim, status := range map[string]int{`"scope":1`: 401, `"scope":{"read":true}`: 401, `"scope":["read",1]`: 401, `"scope":true`: 401} {
+		if a := send(api.With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI), "GET", "/", "Bearer "+f.good(claim)); a.Code != status {
+			t.Errorf("%s: %d", claim, a.Code)
+		}
+	}
+}
+
+// Role and Claim read what was signed, by exact names on every level.
+func TestRequireTokenRoles(t *testing.T) {
+	f := newForger(t)
+	api := newAPI(t, f.World, func(c *gatehouse.ResourceServerConfig) { c.RoleClaim = []string{"realm_access", "roles"} })
+	h := api.With(gatehouse.Role("admin"), gatehouse.ClaimAt([]string{"org", "id"}, 7)).RequireToken(world.WhoAmI)
+	const org = `"org":{"id":7}`
+	for claims, ok := range map[string]bool{
+		`"realm_access":{"roles":["user","admin"]},` + org: true, `"realm_access":{"roles":"admin"},` + org: true, `"realm_access":{"roles":["admin"]},"org":{"id":7.0}`: true,
+		`"realm_access":{"roles":["administrator"]},` + org: false, `"realm_access":{"roles":"user admin"},` + org: false, `"realm_access":{"Roles":["admin"]},` + org: false,
+		`"Realm_Access":{"roles":["admin"]},` + org: false, `"realm_access.roles":["admin"],` + org: false, `"realm_access":[{"roles":["admin"]}],` + org: false,
+		`"realm_access":{"roles":{"admin":true}},` + org: false, `"realm_access":{"roles":[["admin"]]},` + org: false, `"realm_access":null,` + org: false, `"roles":["admin"],` + org: false,
+		`"realm_access":{"roles":["admin"]},"org":{"id":"7"}`: false, `"realm_access":{"roles":["admin"]},"org":{"id":7.0000000000000000000001}`: false,
+		`"realm_access":{"roles":["admin"]},"org":7`: false,
+	} {
+		a := send(h, "GET", "/", "Bearer "+f.good(claims))
+		if (a.Code == 200) != ok || !ok && (a.Code != 403 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="insufficient_scope"`+metadata) {
+			t.Errorf("%s: %d %v, served %v", claims, a.Code, a.Header(), ok)
+		}
+	}
 }

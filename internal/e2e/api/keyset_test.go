@@ -269,8 +269,17 @@ func TestRequireTokenWithoutKeys(t *testing.T) {
 // JK8: the keys cannot be had for an hour. Known ones go on until they are too
 // old. Nobody decides about a token under another one, and nobody is let in.
 func TestJK8_RequireToken(t *testing.T) {
+	for name, c := range map[string]struct{ down, up func(*forger) }{
+		"the keys":   {func(f *forger) { onKeys(f.World, 500, "") }, func(f *forger) { f.SetWire(nil) }},
+		"the server": {func(f *forger) { f.SetDown(true) }, func(f *forger) { f.SetDown(false) }},
+	} {
+		t.Run(name, func(t *testing.T) { testKeysDown(t, c.down, c.up) })
+	}
+}
+
+func testKeysDown(t *testing.T, down, up func(*forger)) {
 	f := newForger(t)
-	onKeys(f.World, 500, "")
+	down(f)
 	unknown := func() string { return token(`{"alg":"ES256","typ":"at+jwt","kid":"k9"}`, f.claims(), byEC(f.ec)) }
 	undecided := func(h http.Handler, raw string) {
 		t.Helper()
@@ -287,7 +296,7 @@ func TestJK8_RequireToken(t *testing.T) {
 	}
 	f.Advance(keyset.StaleLimit)
 	undecided(f.h, f.good())
-	f.SetWire(nil)
+	up(f)
 	f.Advance(time.Minute)
 	f.wantGood(f.good())
 	f.refuse(t, unknown(), 1)
