@@ -17,7 +17,8 @@ import (
 
 // NotRevoked requires that the authorization server calls the access token
 // active now. It is asked at each request (RFC 7662), also about a token that is
-// a JWT, and no earlier answer counts. It is for routes where the seconds matter
+// a JWT, whose own aud counts if the answer has none. No earlier answer counts.
+// It is for routes where the seconds matter
 // for which other routes still accept a token that was revoked. The
 // ResourceServer needs ResourceServerConfig.Client. On a page NotRevoked panics
 // at wiring: end the session with Sessions.Revoke.
@@ -56,7 +57,12 @@ func (rs *ResourceServer) opaqueIdentity(r *http.Request, f *introspection.Facts
 // all who wait.
 func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key introspection.Key) (*introspection.Facts, error) {
 	if rs.fresh() {
-		return rs.askNow(ctx, raw, key)
+		asked := rs.provider.now()
+		f, err := rs.askNow(ctx, raw, rs.opaque.WasActive(key))
+		if err == nil {
+			rs.opaque.Told(key, f, asked)
+		}
+		return f, err
 	}
 	within, cancel := context.WithTimeout(ctx, rs.budget)
 	defer cancel()
@@ -70,9 +76,13 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key in
 }
 
 // confirm asks the server about a JWT that was verified. It must not contradict
-// the token about its key.
-func (rs *ResourceServer) confirm(ctx context.Context, raw string, key introspection.Key, thumbprint string) error {
-	f, err := rs.askNow(ctx, raw, key)
+// the token about its key. Strangers cannot make up such a token, so it needs no
+// place.
+func (rs *ResourceServer) confirm(ctx context.Context, raw, thumbprint string) error {
+	f, err := rs.askNow(ctx, raw, true)
+	if err == nil && f.Active && f.Access != nil && len(f.Access.Audience) == 0 {
+		f.Access.Audience = rs.rules.Audience // aud may be missing (RFC 7662 §2.2): the token has said for whom it is
+	}
 	if err == nil {
 		err = rs.judgeAccess(f, rs.provider.now())
 	}
@@ -83,10 +93,10 @@ func (rs *ResourceServer) confirm(ctx context.Context, raw string, key introspec
 }
 
 // askNow asks the server and joins no call that began before.
-func (rs *ResourceServer) askNow(ctx context.Context, raw string, key introspection.Key) (*introspection.Facts, error) {
+func (rs *ResourceServer) askNow(ctx context.Context, raw string, known bool) (*introspection.Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, rs.introspectionTime())
 	defer cancel()
-	f, err := rs.inPlace(rs.opaque.WasActive(key), func() (*introspection.Facts, error) {
+	f, err := rs.inPlace(known, func() (*introspection.Facts, error) {
 		return rs.introspect(ctx, raw, "", hintAccess)
 	})
 	if err != nil {

@@ -56,11 +56,10 @@ type optionalToken struct{ *ResourceServer }
 
 // Check implements Guard.
 func (o optionalToken) Check(r *http.Request) (*Identity, error) {
-	id, err := o.ResourceServer.Check(r)
-	if ErrorCode(err) == errTokenRequired.code {
+	if _, came, err := o.source.Unchecked(r.Header); err == nil && came == bearer.None {
 		return nil, nil
 	}
-	return id, err
+	return o.ResourceServer.Check(r)
 }
 
 // With returns a ResourceServer that additionally asks for the requirements. It
@@ -165,7 +164,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	}
 	made, err := rs.prove(r, raw, came, t.Thumbprint())
 	if err == nil && rs.fresh() {
-		err = rs.confirm(r.Context(), raw, key, t.Thumbprint())
+		err = rs.confirm(r.Context(), raw, t.Thumbprint())
 	}
 	if err == nil {
 		err = rs.spend(r.Context(), made)

@@ -128,7 +128,11 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 	if a.Status != http.StatusOK {
 		return nil, classify(a.Unexpected("introspection"))
 	}
-	f, err := introspection.Read(a.Body, rs.provider.issuer, rs.audience, introspection.Names{Subjects: rs.rules.Subjects, Scopes: rs.rules.Scopes})
+	audience := rs.audience
+	if hint == hintAccess && rs.rules.AnyAudience {
+		audience = nil
+	}
+	f, err := introspection.Read(a.Body, rs.provider.issuer, audience, introspection.Names{Subjects: rs.rules.Subjects, Scopes: rs.rules.Scopes})
 	if err != nil {
 		return nil, fmt.Errorf("introspection: %w, from %s", strictjson.Without(err, token), outbound.Address(md.IntrospectionEndpoint))
 	}

@@ -169,6 +169,20 @@ func (c *Cache) keep(key Key, f *Facts, asked time.Time) *Facts {
 	return c.good.put(key, f, asked, until)
 }
 
+// Told says what the server answered at the given time to a question that was
+// asked without Get. Nothing is remembered of a token that is active but that it
+// was; one that is not is refused from now on.
+func (c *Cache) Told(key Key, f *Facts, asked time.Time) {
+	if f.Active {
+		c.active.add(key)
+		return
+	}
+	if known := c.good.get(key, asked); known != nil {
+		c.good.forget(key, known)
+	}
+	c.keep(key, f, asked)
+}
+
 // WasActive reports whether a token under key was ever active, and has not been
 // refused since. The oldest are forgotten first.
 func (c *Cache) WasActive(key Key) bool { return c.active.has(key) }

@@ -112,7 +112,8 @@ var ErrMalformed = errors.New("the answer is not an introspection answer")
 // Read reads an introspection answer (RFC 7662 §2.2, UMA Federated
 // Authorization §5.1.1). A token of another issuer, or one that is not meant
 // for audience, is treated as inactive, and so is one that is no access token.
-// Entries that Read cannot understand give no permission.
+// A nil audience accepts any. Entries that Read cannot understand give no
+// permission.
 func Read(body []byte, issuer string, audience []string, names Names) (*Facts, error) {
 	members, err := readMembers(body)
 	if err != nil {
@@ -125,7 +126,7 @@ func Read(body []byte, issuer string, audience []string, names Names) (*Facts, e
 	switch iss, aud := members["iss"], members["aud"]; {
 	case !issuedBy(iss, issuer):
 		return f.refuse(OtherIssuer, iss), nil
-	case !meantFor(aud, audience):
+	case audience != nil && !meantFor(aud, audience):
 		return f.refuse(OtherAudience, aud), nil
 	}
 	var startsOK, expiresOK bool

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -340,9 +341,17 @@ func (c *accessClaims) checkTimes(now time.Time) error {
 	return nil
 }
 
-// IsJWT reports whether an access token has the form of a signed JWT. If not,
-// only its issuer can read it.
-func IsJWT(raw string) bool { return compact.Check(raw, maxToken) == nil }
+// IsJWT reports whether an access token has the form of a signed JWT: three
+// parts, of which the first is a JSON object. If not, only its issuer can read
+// it.
+func IsJWT(raw string) bool {
+	if compact.Check(raw, maxToken) != nil {
+		return false
+	}
+	header, _, _ := strings.Cut(raw, ".")
+	data, err := base64.RawURLEncoding.DecodeString(header)
+	return err == nil && bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) // RFC 7515 §4
+}
 
 // UnverifiedIssuer returns the iss of a token that nobody has verified, or "" if
 // it cannot be read. It may only choose who verifies the token: that one

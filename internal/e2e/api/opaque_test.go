@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,6 +298,97 @@ func TestScopesOfARequestAreItsOwn(t *testing.T) {
 		}
 		if a := send(api.With(gatehouse.Scopes("admin")).RequireToken(world.WhoAmI), "GET", "/", "Bearer "+raw); a.Code != 403 {
 			t.Errorf("JWT %v: %d", jwt, a.Code)
+		}
+	}
+}
+
+// InsecureAnyAudience is for servers whose answers have no aud, or that of
+// something else.
+func TestOpaqueTokenForAnyAudience(t *testing.T) {
+	for _, answer := range []string{`{"active":true,"aud":"https://other.test","sub":"u1"}`, `{"active":true,"sub":"u1"}`, `{"active":true,"aud":["a","b"],"sub":"u1"}`} {
+		w, _ := newOpaque(t)
+		onIntrospection(w, http.StatusOK, answer)
+		api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Client, c.Audience, c.InsecureAnyAudience = shop, nil, true })
+		for name, one := range map[string]*gatehouse.ResourceServer{"remembered": api, "asked now": api.With(gatehouse.NotRevoked())} {
+			if a := send(one.RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque-token"); a.Body.String() != "served u1 by token" {
+				t.Errorf("%s, %s: %d %s", answer, name, a.Code, lastCause(w))
+			}
+		}
+	}
+}
+
+// A token is a JWT if its first part is a JSON object. Others have dots too, and
+// a JWT that is no good is not shown to the server as something else.
+func TestOpaqueTokenWithDots(t *testing.T) {
+	w, api := newOpaque(t)
+	onIntrospection(w, http.StatusOK, `{"active":true,"aud":"https://api.test","sub":"u1"}`)
+	h := api.RequireToken(world.WhoAmI)
+	for raw, status := range map[string]int{
+		"v4.public.aGVsbG8": 200, "abc.def.ghi": 200, "a.b": 200, "a.b.c.d": 200, "MTIz.e30.c2ln": 200, "W10.e30.c2ln": 200,
+		"e30.e30.c2ln": 401, "eyJhbGciOiJub25lIn0.e30.c2ln": 401, "IHt9.e30.c2ln": 401, "eyJh.e30.c2ln": 401,
+	} {
+		before := introspections(w)
+		if a := send(h, "GET", "/", "Bearer "+raw); a.Code != status || (introspections(w) > before) != (status == 200) {
+			t.Errorf("%s: %d, %d look-ups", raw, a.Code, introspections(w)-before)
+		}
+	}
+}
+
+// What an answer to NotRevoked says holds at once for all routes, and a token
+// that was active is looked up however many strangers wait.
+func TestNotRevokedBesideOthers(t *testing.T) {
+	for _, jwt := range []bool{false, true} {
+		w, api := newOpaque(t, func(c *gatehouse.ResourceServerConfig) { c.MaxTokenCalls, c.CacheTTL = 1, 30*time.Second })
+		w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: jwt, Algorithm: "ES256", Audience: []string{audience}}))
+		plain, fresh := api.RequireToken(world.WhoAmI), api.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI)
+		raw := accessToken(t, w, "ana")
+		if a := send(fresh, "GET", "/", "Bearer "+raw); a.Code != 200 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+		arrived, free, done := make(chan struct{}), make(chan struct{}), make(chan int)
+		var others atomic.Bool
+		w.OnRequest(opserver.EndpointIntrospect, func(*http.Request) {
+			if !others.Swap(true) {
+				close(arrived)
+				<-free
+			}
+		})
+		go func() { done <- send(fresh, "GET", "/", "Bearer made-up").Code }()
+		<-arrived
+		if a := send(fresh, "GET", "/", "Bearer "+raw); a.Code != 200 {
+			t.Errorf("JWT %v: while a stranger's token is looked up: %d", jwt, a.Code)
+		}
+		close(free)
+		if code := <-done; code != 401 {
+			t.Errorf("a made-up token: %d", code)
+		}
+		send(plain, "GET", "/", "Bearer "+raw)
+		w.RevokeGrants("ana")
+		for _, c := range []struct {
+			h      http.Handler
+			status int
+		}{{plain, 200}, {fresh, 401}, {plain, map[bool]int{true: 200, false: 401}[jwt]}} {
+			if a := send(c.h, "GET", "/", "Bearer "+raw); a.Code != c.status {
+				t.Errorf("JWT %v, revoked: %d, want %d", jwt, a.Code, c.status)
+			}
+		}
+	}
+}
+
+// The answer about a JWT may leave aud out, because the token has it. It must not
+// contradict the token.
+func TestNotRevokedJWTWithoutAudience(t *testing.T) {
+	w, api := newOpaque(t)
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256", Audience: []string{audience}}))
+	raw := accessToken(t, w, "ana")
+	h := api.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI)
+	for answer, status := range map[string]int{
+		`{"active":true}`: 200, `{"active":true,"aud":"https://api.test"}`: 200, `{"active":true,"aud":"https://other.test"}`: 401,
+		`{"active":true,"aud":"api"}`: 401, `{"active":true,"permissions":[]}`: 401, `{"active":true,"typ":"Refresh"}`: 401, `{}`: 401,
+	} {
+		onIntrospection(w, http.StatusOK, answer)
+		if a := send(h, "GET", "/", "Bearer "+raw); a.Code != status {
+			t.Errorf("%s: %d", answer, a.Code)
 		}
 	}
 }

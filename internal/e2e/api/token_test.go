@@ -313,6 +313,12 @@ func TestOptionalToken(t *testing.T) {
 	if a := send(h, "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Body.String() != "served ana-1 by token" {
 		t.Errorf("ana: %d %q", a.Code, a.Body)
 	}
+	suspended := gatehouse.RequirementFunc("active", func(*http.Request, *gatehouse.Identity) (bool, error) {
+		return false, &gatehouse.Error{Code: gatehouse.CodeTokenRequired, Status: 401, Message: "Get another token."}
+	})
+	if a := send(newAPI(t, w).With(suspended).OptionalToken(world.WhoAmI), "GET", "/", "Bearer "+accessToken(t, w, "ana")); a.Code != 401 {
+		t.Errorf("a token that a requirement refuses as if it were none: %d %q", a.Code, a.Body)
+	}
 	for name, status := range map[string]int{"Bearer nonsense": 401, "Bearer": 400} {
 		if a := send(h, "GET", "/", name); a.Code != status || a.Header().Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d %q", name, a.Code, a.Body)
