@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,6 +32,13 @@ func TestKeycloakAccessTokens(t *testing.T) {
 	api.wire.want(t, "GET openid-configuration", "GET certs") // once for all requests
 	own := client.token(t, http.StatusOK, ownToken(""))
 	api.accepts(t, "the service's own token", own.AccessToken, " client=api ")
+
+	// Keycloak ignores resource (RFC 8707), unless an experimental feature is on.
+	asked := passwordGrant("alice")
+	asked.Set("resource", "https://other.example.test")
+	if _, theirs := readJWT(t, client.token(t, http.StatusOK, asked).AccessToken); fmt.Sprint(theirs["aud"]) != fmt.Sprint(claims["aud"]) {
+		t.Errorf("aud is %v with a resource, and %v without", theirs["aud"], claims["aud"])
+	}
 
 	if got := api.get(t, alice.AccessToken, gatehouse.Scopes("email", "phone")); got.status != http.StatusForbidden ||
 		!strings.Contains(got.header.Get("WWW-Authenticate"), `error="insufficient_scope", scope="email phone"`) {
