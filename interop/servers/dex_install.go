@@ -63,8 +63,9 @@ func installDex(ctx context.Context, dir string) (string, error) {
 	return filepath.Join(target, "server"), err
 }
 
-// goEnvironment keeps a go command to the module in its directory.
-var goEnvironment = []string{"GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0"}
+// goEnvironment keeps a go command to the module in its directory, and out of the
+// repository around it.
+var goEnvironment = []string{"GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false", "CGO_ENABLED=0"}
 
 // downloadDex returns the directory of Dex's source.
 func downloadDex(ctx context.Context, dir string) (string, error) {

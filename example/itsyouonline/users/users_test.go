@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -139,6 +141,38 @@ func TestAPI(t *testing.T) {
 				t.Errorf("%d %s %s; want %d %s", a.Code, got, a.Body, c.status, c.challenge)
 			}
 		})
+	}
+}
+
+// Scopes are a list or a text with spaces. Any one of them is enough.
+func TestScopes(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := users.NewAPI(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "goramldir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		scope  any
+		status int
+	}{
+		"a list":             {[]string{"user:name", admin}, 201},
+		"a text":             {"user:name " + admin, 201},
+		"one scope":          {admin, 201},
+		"a text with commas": {"user:name," + admin, 403},
+		"begins alike":       {admin + "s", 403},
+		"none":               {nil, 403},
+		"an empty list":      {[]string{}, 403},
+	} {
+		if a := send(api, "POST", "/users", "token "+signed(t, jose.ES384, key, forgedClaims(c.scope))); a.Code != c.status {
+			t.Errorf("%s: %d, want %d", name, a.Code, c.status)
+		}
 	}
 }
 
