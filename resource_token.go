@@ -25,6 +25,8 @@ import (
 // server has signed (RFC 9068), or, with ResourceServerConfig.Client, one that
 // the server knows (RFC 7662). It is read from the Authorization header. One in
 // a form or in the query is ignored (RFC 9700 §4.3.2).
+// A token that is bound to a key of its client passes only as
+// ResourceServerConfig.DPoP says, with a proof that is used once.
 //
 // A request without a token gets 401, and one with a token that is no good too,
 // with "invalid_token" in WWW-Authenticate (RFC 6750 §3). If a scope is missing,

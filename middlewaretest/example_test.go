@@ -66,3 +66,34 @@ func ExampleServer_Token() {
 	}
 	_ = test
 }
+
+// A client with a key proves with each request that it has it. A test of an API
+// sends good proofs and bad ones.
+func ExampleServer_NewDPoPKey() {
+	test := func(t *testing.T) {
+		op := middlewaretest.NewServer(t)
+		op.AddUser("ana", nil)
+		client := op.AddClient()
+		op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true})
+		api, err := gatehouse.NewResourceServer(op.Provider(), gatehouse.ResourceServerConfig{
+			Audience: []string{"https://api.example.org"},
+			DPoP:     gatehouse.DPoPConfig{Use: gatehouse.DPoPRequired, BaseURL: "https://api.example.org"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := api.RequireToken(http.NotFoundHandler())
+		key := op.NewDPoPKey()
+		good := key.NewRequest(t, "ana", client, "GET", "https://api.example.org/v1/notes")
+		bad := key.NewRequest(t, "ana", client, "GET", "https://api.example.org/v1/notes")
+		key.Sign(bad, "", middlewaretest.ProofWrongMethod)
+		for status, r := range map[int]*http.Request{http.StatusNotFound: good, http.StatusUnauthorized: bad} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != status {
+				t.Errorf("%d, want %d", w.Code, status)
+			}
+		}
+	}
+	_ = test
+}
