@@ -3,10 +3,12 @@ package api_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,3 +110,77 @@ func FuzzRequireToken(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpaqueAnswer: whatever a server answers about an opaque token, the request
+// is served only if the answer, read by other means, says that the token is
+// active for this API now. Anything else is refused, or is trouble of the server.
+func FuzzOpaqueAnswer(f *testing.F) {
+	const rest = `"aud":"https://api.test","sub":"u1","client_id":"shop","scope":"read"`
+	for _, body := range []string{
+		`{"active":true,` + rest + `}`, `{"active":false}`, `{}`, ``, `null`, `[]`, `"true"`, `{"active":"true",` + rest + `}`, `{"active":true,"active":false,` + rest + `}`,
+		`{"active": true ,` + rest + `,"exp":1777636801,"nbf":1777636800,"iat":1777636800}`, `{"active":true,` + rest + `,"exp":1777636800}`, `{"active":true,` + rest + `,"exp":1e400}`,
+		`{"active":true,"aud":["x","https://api.test"]}`, `{"active":true,"aud":["x"]}`, `{"active":true,"aud":{"https://api.test":1}}`, `{"active":true,` + rest + `,"iss":"https://evil.test"}`,
+		`{"active":true,` + rest + `,"cnf":{"jkt":"x"}}`, `{"active":true,` + rest + `,"permissions":[{"resource_id":"r","resource_scopes":["read"]}]}`, `{"active":true,` + rest + `,"acr":"2","auth_time":1777636800}`,
+		`{"active":true,` + rest + `,"token_type":"DPoP"}`, `{"active":true,` + rest + `,"scope":["read"]}`, "\ufeff{\"active\":true," + rest + "}", `{"active":true,` + rest + `}{}`, "{\"active\":true,\"x\":\"\xff\"," + rest + "}",
+	} {
+		f.Add(body, uint16(200))
+	}
+	f.Add(`{"active":true,`+rest+`}`, uint16(500))
+	f.Add(`{"active":true,`+rest+`}`, uint16(401))
+	w := world.New(f, "https://op.test/realm")
+	w.Must(w.AddClient(opserver.Client{ID: shop.ID, Secret: shop.Secret.Reveal()}))
+	server := w.Kit.Transport()
+	var body string
+	var status int
+	wire := roundTrip(func(r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(w.Endpoint("introspection_endpoint"), r.URL.Path) {
+			return server.RoundTrip(r)
+		}
+		return world.Answer(r, status, body), nil
+	})
+	var log shortLog
+	provider := w.Provider(func(c *gatehouse.ProviderConfig) {
+		c.Transport, c.Events, c.Logger = wire, nil, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Client: shop, Audience: []string{audience}})
+	w.Must(err)
+	h := api.RequireToken(world.WhoAmI)
+	n := 0
+	f.Fuzz(func(t *testing.T, text string, code uint16) {
+		n++
+		body, status = text, 200+int(code)%400
+		token := fmt.Sprintf("opaque-token-number-%08d", n)
+		a := send(h, "GET", "/", "Bearer "+token)
+		switch a.Code {
+		case 200:
+			if status != 200 || !saysActive(text, w.Now()) {
+				t.Errorf("served after %d %q", status, text)
+			}
+		case 401, 503:
+		default:
+			t.Errorf("%d %q after %d %q", a.Code, a.Body, status, text)
+		}
+		if strings.Contains(a.Body.String()+fmt.Sprint(a.Header())+log.take(), token) {
+			t.Errorf("the token shows after %d %q", status, text)
+		}
+	})
+}
+
+// saysActive reads an introspection answer with encoding/json.
+func saysActive(text string, now time.Time) bool {
+	var m map[string]any
+	if json.Unmarshal([]byte(text), &m) != nil || m["active"] != true || m["cnf"] != nil || m["permissions"] != nil || m["iss"] != nil && m["iss"] != "https://op.test/realm" {
+		return false
+	}
+	if exp, ok := m["exp"].(float64); m["exp"] != nil && (!ok || exp <= float64(now.Unix())) {
+		return false
+	}
+	if list, ok := m["aud"].([]any); ok {
+		return slices.Contains(list, any(audience))
+	}
+	return m["aud"] == audience
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
