@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/oauth2"
 
@@ -30,7 +29,6 @@ type ClientCredentials struct {
 	client   Client
 	form     url.Values // of the token request; never modified
 	token    *backchannel.Kept[string]
-	last     atomic.Pointer[backchannel.Tokens] // that the server gave
 }
 
 // ClientCredentials returns the token of client with those scopes, none for what
@@ -77,7 +75,6 @@ func (p *Provider) clientCredentials(client Client, form url.Values) *ClientCred
 		if err != nil {
 			return nil, asError(fmt.Errorf("client credentials: %w", err), errClientRefused)
 		}
-		s.last.Store(a)
 		return a, nil
 	})
 	return s
@@ -115,8 +112,10 @@ func (s *ClientCredentials) TokenFor(ctx context.Context) (*oauth2.Token, error)
 		return nil, err
 	}
 	t := &oauth2.Token{AccessToken: access, TokenType: "Bearer"}
-	if last := s.last.Load(); last != nil && last.Access == access {
-		t.Expiry = last.Expires
+	if kept, life := s.token.Held(); kept == access {
+		t.Expiry = life.Expires
+	} else {
+		t.Expiry = s.provider.now() // it was replaced meanwhile, so whoever keeps it has to ask again
 	}
 	return t, nil
 }
@@ -140,11 +139,17 @@ func (s *ClientCredentials) instead(ctx context.Context, refused string) (string
 
 // HTTPClient returns an http.Client that sends the token to the given origins,
 // such as "https://api.example.org", and to no others, as
-// RelyingParty.HTTPClient does. If an API answers 401 with the error
-// invalid_token, the client obtains another token and repeats the request once.
-// Its Transport is the http.RoundTripper to build other clients on. Calling it
-// without origins is an error. base carries the requests; nil is
-// http.DefaultTransport.
+// RelyingParty.HTTPClient does. If an API answers 401, the client obtains another
+// token and repeats the request once, provided that its body can be sent again:
+// there is none, or Request.GetBody is set. It does not if the API names another
+// error than invalid_token, such as insufficient_user_authentication. If an
+// origin refuses the other token too, the next one is obtained 30 seconds later
+// at the earliest, so that an API that refuses everything does not drive the
+// token endpoint.
+//
+// The client's Transport is the http.RoundTripper to build other clients on.
+// Calling HTTPClient without origins is an error. base carries the requests; nil
+// is http.DefaultTransport.
 func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string) (*http.Client, error) {
 	t, wrong := newTokenTransport(base, origins)
 	if err := wrong.in("HTTPClient"); err != nil {
@@ -155,6 +160,7 @@ func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string
 		_, err := s.instead(ctx, access)
 		return err
 	}
+	t.refuses, t.now = mayRefuseToken, s.provider.now
 	return &http.Client{Transport: t}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/outbound"
@@ -17,27 +19,73 @@ import (
 // tokenTransport sends an access token to named origins, and to no others.
 type tokenTransport struct {
 	base    http.RoundTripper // nil means http.DefaultTransport
-	origins map[string]bool
+	origins map[string]*replaced
 	// token returns the token for a request, and another one after refused
 	// was called with the first. refused is nil if there is no other.
 	token   func(ctx context.Context) (string, error)
 	refused func(ctx context.Context, token string) error
+	// refuses reports whether a response means that the token is no longer good.
+	refuses func(*http.Response) bool
+	// now is nil if refused bounds itself how often a token is replaced.
+	now func() time.Time
+}
+
+// replaceEvery is the least time between two tokens that one origin has refused,
+// if it accepted none between them.
+const replaceEvery = 30 * time.Second
+
+// replaced is the token that came after the one that an origin refused, until the
+// origin accepts it.
+type replaced struct {
+	mu    sync.Mutex
+	token string    // guarded by mu
+	at    time.Time // guarded by mu
+}
+
+// accept notes that the origin did not refuse the token.
+func (o *replaced) accept(token string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.token == token {
+		o.token = ""
+	}
+}
+
+// replace notes that token came after another.
+func (o *replaced) replace(token string, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.token != token {
+		o.token, o.at = token, now
+	}
+}
+
+// vain reports whether the token has just come after another that the origin
+// refused, and the origin refuses it too.
+func (o *replaced) vain(token string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.token == token && now.Before(o.at.Add(replaceEvery))
 }
 
 // newTokenTransport checks the origins.
 func newTokenTransport(base http.RoundTripper, origins []string) (*tokenTransport, problems) {
-	t := &tokenTransport{base: base, origins: map[string]bool{}}
+	t := &tokenTransport{base: base, origins: map[string]*replaced{}, refuses: refusesToken}
 	var wrong problems
+	wrong.transport("transport", base)
 	for _, o := range origins {
 		u, err := outbound.CheckURL(o, false)
 		if err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
 			err = errors.New("it has more than scheme, host and port")
 		}
+		if err == nil && strings.Contains(u.Host, "*") {
+			err = errors.New("it has a wildcard; it must be one exact origin")
+		}
 		if err != nil {
 			wrong.add("origins", "%q: %w", clip(o), err)
 			continue
 		}
-		t.origins[outbound.Origin(u)] = true
+		t.origins[outbound.Origin(u)] = new(replaced)
 	}
 	if len(origins) == 0 {
 		wrong.add("origins", "none: the token would never be sent")
@@ -58,22 +106,49 @@ func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.send(r, token)
-	if err != nil || t.refused == nil || !refusesToken(resp) {
+	if err != nil || t.refused == nil {
 		return resp, err
 	}
-	again, ok := repeatable(r)
-	if !ok || t.refused(r.Context(), token) != nil {
+	origin := t.origins[outbound.Origin(r.URL)]
+	if !t.refuses(resp) {
+		origin.accept(token)
 		return resp, nil
 	}
-	next, err := t.token(r.Context())
-	if err != nil || next == token {
+	if t.now == nil && !hasBodyAgain(r) { // a session's tokens are not renewed for nothing
+		return resp, nil
+	}
+	next, ok := t.another(r.Context(), origin, token)
+	if !ok {
+		return resp, nil
+	}
+	again, ok := repeatable(r)
+	if !ok {
 		return resp, nil
 	}
 	// This is best effort: a body that cannot be drained only costs the
 	// connection.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxUnwanted)
 	resp.Body.Close()
-	return t.send(again, next)
+	resp, err = t.send(again, next)
+	if err == nil && !t.refuses(resp) {
+		origin.accept(next)
+	}
+	return resp, err
+}
+
+// another returns another token than the one that the origin refused.
+func (t *tokenTransport) another(ctx context.Context, origin *replaced, token string) (next string, ok bool) {
+	if t.now != nil && origin.vain(token, t.now()) || t.refused(ctx, token) != nil {
+		return "", false
+	}
+	next, err := t.token(ctx)
+	if err != nil || next == token {
+		return "", false
+	}
+	if t.now != nil {
+		origin.replace(next, t.now())
+	}
+	return next, true
 }
 
 // maxUnwanted is how much of the body of a 401 is read to keep the connection.
@@ -83,7 +158,7 @@ const maxUnwanted = 4 << 10
 // origin, and no other origin has led to it.
 func (t *tokenTransport) trusts(r *http.Request) bool {
 	for {
-		if !t.origins[outbound.Origin(r.URL)] {
+		if t.origins[outbound.Origin(r.URL)] == nil {
 			return false
 		}
 		if r.Response == nil {
@@ -127,12 +202,31 @@ func refusesToken(resp *http.Response) bool {
 	})
 }
 
+// mayRefuseToken is refusesToken for a token of the application itself: many APIs
+// answer a bare 401. It is false if the API says that the token is good and
+// something else is missing.
+func mayRefuseToken(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusUnauthorized {
+		return false
+	}
+	challenges, err := challenge.Parse(resp.Header.Values("WWW-Authenticate"))
+	if err != nil {
+		return true
+	}
+	return refusesToken(resp) || !slices.ContainsFunc(challenges, func(c challenge.Challenge) bool { return c.Params["error"] != "" })
+}
+
+// hasBodyAgain reports whether the body of a request can be had once more.
+func hasBodyAgain(r *http.Request) bool {
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
 // repeatable returns a copy of a request that was sent, to be sent again.
 func repeatable(r *http.Request) (*http.Request, bool) {
-	if r.Body == nil || r.Body == http.NoBody {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
 		return r, true
-	}
-	if r.GetBody == nil {
+	case !hasBodyAgain(r):
 		return nil, false
 	}
 	body, err := r.GetBody()

@@ -312,6 +312,7 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	if c.OwnerGrants != nil {
 		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
 	}
+	wrong.transport("APITransport", c.APITransport)
 	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)
 	if slices.Contains(c.RoleClaim, "") {
 		wrong.add("RoleClaim", "it has an empty name")
@@ -616,6 +617,13 @@ func (w *problems) add(field, reason string, args ...any) {
 func (w *problems) wrap(field string, err error) {
 	if err != nil {
 		w.add(field, "%w", err)
+	}
+}
+
+// transport checks one that may be nil, but not inside of the interface.
+func (w *problems) transport(field string, t http.RoundTripper) {
+	if t != nil && isNil(t) {
+		w.add(field, "nil inside of the interface")
 	}
 }
 

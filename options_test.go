@@ -52,6 +52,10 @@ var key = gatehouse.NewSecret("a key of thirty-two bytes, or so")
 func TestCF1_ConstructorsNameTheField(t *testing.T) {
 	p, secret := goodProvider(t), gatehouse.NewSecret("the-client-secret")
 	set := func(change func(c *gatehouse.RelyingPartyConfig)) error { return party(p, change) }
+	server := func(c gatehouse.ResourceServerConfig) error {
+		_, err := gatehouse.NewResourceServer(p, c)
+		return err
+	}
 	redirect := func(u string) error { return set(func(c *gatehouse.RelyingPartyConfig) { c.RedirectURL = u }) }
 	client := func(c gatehouse.Client) error { return set(func(rc *gatehouse.RelyingPartyConfig) { rc.Client = c }) }
 	_, noProvider := gatehouse.NewRelyingParty(nil, gatehouse.RelyingPartyConfig{})
@@ -142,6 +146,9 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 
 		{"resource server of nothing", emptyServer, []string{"provider", "Audience"}},
 		{"resource server, all at once", badServer, []string{"Audience[1]", "Realm", "CacheTTL"}},
+		{"an audience that no realm can have", server(gatehouse.ResourceServerConfig{Audience: []string{"a\x00"}}), []string{"Realm"}},
+		{"no transport", server(gatehouse.ResourceServerConfig{Audience: []string{"a"}, APITransport: (*http.Transport)(nil)}), []string{"APITransport"}},
+		{"party without transport", set(func(c *gatehouse.RelyingPartyConfig) { c.APITransport = (*http.Transport)(nil) }), []string{"APITransport"}},
 		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},
 		{"transport, all at once", badTransport, []string{"ClaimsWhenAsked", "Scopes", `"a b" is not one scope`}},
 		{"grants of nothing", emptyGrants, []string{"provider", "Client.ID"}},

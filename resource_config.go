@@ -61,7 +61,8 @@ type ResourceServerConfig struct {
 	// the first that is there does. nil means "sub".
 	SubjectClaims []string
 	// Realm is the realm of challenges. "" means the host of the first
-	// Audience if that is a URL, and otherwise Client.ID.
+	// Audience if that is a URL, and otherwise Client.ID, or the first Audience
+	// without a Client.
 	Realm string
 	// PAT provides the protection API tokens of owners. nil means client
 	// credentials of Client, which work only for the owner "", the service
@@ -134,8 +135,10 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs
 		wrong = needed(p, &c.Client)
 	}
 	wrong.tokens(c)
+	wrong.transport("APITransport", c.APITransport)
+	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
 	if !challenge.Printable(c.Realm) {
-		wrong.add("Realm", "it has characters that are not allowed in a header")
+		wrong.add("Realm", "%q has characters that are not allowed in a header", clip(c.Realm))
 	}
 	proofs = wrong.proofs(c, p)
 	wrong.wrap("PAT", c.fits(p))
@@ -148,7 +151,6 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs
 		return false, nil, err
 	}
 	c.Audience, c.TokenTypes, c.SubjectClaims = slices.Clone(c.Audience), slices.Clone(c.TokenTypes), slices.Clone(c.SubjectClaims)
-	c.Realm = cmp.Or(c.Realm, c.defaultRealm())
 	c.CacheTTL = cmp.Or(c.CacheTTL, defaultFactsTTL)
 	if c.PAT == nil {
 		c.PAT = newServicePAT(p, c.Client)

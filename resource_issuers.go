@@ -81,7 +81,7 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 		g.opaque = first
 	}
 	g.others = tenants.New(func(ctx context.Context, issuer string) (*ResourceServer, error) {
-		api, err := find(ctx, issuer)
+		api, err := first.provider.found(ctx, issuer, find)
 		switch {
 		case err != nil || api == nil:
 			return nil, err
@@ -100,6 +100,15 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 	}, first.budget, first.tokens, first.provider.now)
 	first.lookups.Add(g.others)
 	return g
+}
+
+// found calls find. A panic of it becomes its error.
+func (p *Provider) found(ctx context.Context, issuer string, find func(context.Context, string) (*ResourceServer, error)) (api *ResourceServer, err error) {
+	err = p.safely(ctx, func(ctx context.Context) (err error) {
+		api, err = find(ctx, issuer)
+		return err
+	})
+	return api, err
 }
 
 // byIssuer is the guard of ByIssuer and ByIssuerFunc.

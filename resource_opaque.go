@@ -18,10 +18,10 @@ import (
 // NotRevoked requires that the authorization server calls the access token
 // active now. It is asked at each request (RFC 7662), also about a token that is
 // a JWT, whose own aud counts if the answer has none. No earlier answer counts.
-// It is for routes where the seconds matter
-// for which other routes still accept a token that was revoked. The
-// ResourceServer needs ResourceServerConfig.Client. On a page NotRevoked panics
-// at wiring: end the session with Sessions.Revoke.
+// It is for routes where the seconds matter for which other routes still accept
+// a token that was revoked. The ResourceServer needs
+// ResourceServerConfig.Client. On a page NotRevoked panics at wiring: end the
+// session with Sessions.Revoke.
 func NotRevoked() Requirement {
 	return Requirement{
 		name: "not revoked", fresh: true,

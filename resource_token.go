@@ -15,6 +15,7 @@ import (
 	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/dpop"
+	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/token"
 	"example.com/gatehouse/internal/uncached"
@@ -160,8 +161,8 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 			}
 			return rs.opaqueIdentity(r, f, raw, came, rs.provider.now())
 		}
-		if t, err = rs.provider.tokens.AccessOnce(r.Context(), raw, key, &rs.rules, rs.seen); err != nil {
-			return nil, accessFailure(err)
+		if t, err = rs.verify(r.Context(), raw, key); err != nil {
+			return nil, err
 		}
 	}
 	made, err := rs.prove(r, raw, came, t.Thumbprint())
@@ -178,6 +179,18 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	id.Subject, id.ClientID, id.AuthTime, id.Expires, id.claims = t.Subject(), t.Client(), t.AuthTime(), t.Expires(), t.Payload()
 	id.proven = made
 	return id, nil
+}
+
+// verify verifies a JWT that is not remembered. It waits for keys no longer than
+// the budget of a request.
+func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Key) (*token.AccessToken, error) {
+	within := flight.NewWithin(ctx, rs.budget)
+	defer within.Stop()
+	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
+	if err != nil {
+		return nil, accessFailure(late(err, "keys", rs.provider.issuer))
+	}
+	return t, nil
 }
 
 // identity returns the identity behind a token, with nothing about its person.

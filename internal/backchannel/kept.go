@@ -137,6 +137,12 @@ func (k *Kept[T]) wait(ctx context.Context, wait time.Duration, fetch func(conte
 // Known returns what is kept, or the zero value. It fetches nothing.
 func (k *Kept[T]) Known() T { return k.state.Load().value }
 
+// Held returns what is kept, and how long it serves. It fetches nothing.
+func (k *Kept[T]) Held() (T, Life) {
+	s := k.state.Load()
+	return s.value, s.life
+}
+
 // Shutdown waits until the flights that callers have started are over and
 // reported, or until ctx ends.
 func (k *Kept[T]) Shutdown(ctx context.Context) error {

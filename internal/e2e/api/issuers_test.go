@@ -30,6 +30,9 @@ func (g *register) find(_ context.Context, issuer string) (*gatehouse.ResourceSe
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked = append(g.asked, issuer)
+	if issuer == "https://panics.test" {
+		panic("no such table")
+	}
 	return g.of[issuer], g.err
 }
 
@@ -78,6 +81,7 @@ func TestByIssuerFunc(t *testing.T) {
 		{"an error", fromIssuer(t, good, "https://new.test"), failing, 503, "issuer_lookup_failed", 1},
 		{"an error of its own", fromIssuer(t, good, "https://new.test"), &gatehouse.Error{Code: "tenant_suspended", Status: 403, Message: "Suspended."}, 403, "tenant_suspended", 1},
 		{"another issuer's", fromIssuer(t, good, "https://mixed.test"), nil, 500, "internal", 1},
+		{"a panic", fromIssuer(t, good, "https://panics.test"), nil, 500, "internal", 1},
 		{"one that was not made", fromIssuer(t, good, "https://unmade.test"), nil, 500, "internal", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,6 +95,9 @@ func TestByIssuerFunc(t *testing.T) {
 				t.Errorf("%d %s, asked %q", a.Code, a.Body, g.asked)
 			}
 		})
+	}
+	if panics := w.EventsOf(gatehouse.EventPanic); len(panics) != 1 || !strings.Contains(w.Log(), "find") {
+		t.Errorf("%d panics are reported", len(panics))
 	}
 	for name, q := range map[string]gatehouse.Requirement{"NotRevoked": gatehouse.NotRevoked(), "ACR": gatehouse.ACR("1")} {
 		asking, err := gatehouse.NewResourceServer(w.ProviderOf("https://first.test"), gatehouse.ResourceServerConfig{Audience: []string{audience}, Client: shop})

@@ -96,28 +96,116 @@ func TestClientCredentialsForAResource(t *testing.T) {
 	}
 }
 
+// refusing is an API that refuses some requests, with this challenge.
+type refusing struct {
+	mu        sync.Mutex
+	refuse    int
+	challenge string
+}
+
+func (a *refusing) set(refuse int, challenge string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refuse, a.challenge = refuse, challenge
+}
+
+func (a *refusing) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, err := io.Copy(io.Discard, r.Body); err != nil || a.refuse <= 0 {
+		return
+	}
+	a.refuse--
+	if a.challenge != "" {
+		rw.Header().Set("WWW-Authenticate", a.challenge)
+	}
+	rw.WriteHeader(401)
+}
+
 // An API that refuses the token gets another one, once.
 func TestClientCredentialsRefused(t *testing.T) {
-	w := newWorld(t)
-	refuse := 1
-	w.Serve("https://other.test", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if refuse > 0 {
-			refuse--
-			rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-			rw.WriteHeader(401)
-		}
-	}))
+	const invalid = `Bearer error="invalid_token"`
+	w, api := newWorld(t), &refusing{}
+	w.Serve("https://other.test", api)
 	own, err := w.Provider().ClientCredentials(shop)
 	w.Must(err)
 	client, err := own.HTTPClient(w.Transport(), "https://other.test")
 	w.Must(err)
-	for _, c := range []struct{ refuse, status, tokens int }{{1, 200, 2}, {5, 401, 3}} {
-		refuse = c.refuse
-		resp, err := client.Get("https://other.test/")
-		w.Must(err)
+	tokens := func() int { // asked for by one request
+		n := serviceTokens(w)
+		w.Must(own.Shutdown(t.Context()))
+		return n
+	}
+	for name, c := range map[string]struct {
+		refuse    int
+		challenge string
+		body      io.Reader
+		status    int
+		tokens    int
+	}{
+		"invalid_token":              {1, invalid, nil, 200, 1},
+		"always":                     {5, invalid, nil, 401, 1},
+		"no challenge":               {1, "", nil, 200, 1},
+		"a challenge without error":  {1, `Bearer realm="x"`, nil, 200, 1},
+		"another scheme":             {1, `Basic realm="x", Bearer error="invalid_token"`, nil, 200, 1},
+		"an unreadable challenge":    {1, `Bearer error="`, nil, 200, 1},
+		"another sign-in":            {1, `Bearer error="insufficient_user_authentication"`, nil, 401, 0},
+		"a proof":                    {1, `DPoP error="use_dpop_nonce"`, nil, 401, 0},
+		"a body":                     {1, invalid, strings.NewReader("x"), 200, 1},
+		"a body that is sent once":   {1, invalid, io.MultiReader(strings.NewReader("x")), 401, 1},
+		"a body, and always refused": {5, invalid, strings.NewReader("x"), 401, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api.set(0, "")
+			if resp, err := client.Get("https://other.test/"); err != nil || resp.StatusCode != 200 { // the token of the case before is accepted
+				t.Fatal(resp, err)
+			}
+			api.set(c.refuse, c.challenge)
+			before := tokens()
+			resp, err := client.Post("https://other.test/", "text/plain", c.body)
+			w.Must(err)
+			resp.Body.Close()
+			if n := tokens() - before; resp.StatusCode != c.status || n != c.tokens {
+				t.Errorf("%d, %d tokens; want %+v", resp.StatusCode, n, c)
+			}
+		})
+	}
+}
+
+// An API that refuses everything does not drive the token endpoint, whatever
+// other APIs do with the token.
+func TestClientCredentialsRefusedForGood(t *testing.T) {
+	w, api := newWorld(t), &refusing{refuse: 1000}
+	w.Serve("https://other.test", api)
+	w.Serve("https://good.test", &refusing{})
+	own, err := w.Provider().ClientCredentials(shop)
+	w.Must(err)
+	client, err := own.HTTPClient(w.Transport(), "https://other.test", "https://good.test")
+	w.Must(err)
+	send := func(target string, status int, body io.Reader) {
+		resp, err := client.Post(target, "text/plain", body)
+		if err != nil || resp.StatusCode != status {
+			t.Error(resp, err)
+			return
+		}
 		resp.Body.Close()
-		if resp.StatusCode != c.status || serviceTokens(w) != c.tokens {
-			t.Errorf("%d, %d tokens; want %+v", resp.StatusCode, serviceTokens(w), c)
+	}
+	for _, c := range []struct {
+		wait   time.Duration
+		tokens int
+	}{{0, 2}, {29 * time.Second, 2}, {time.Second, 3}} {
+		w.Advance(c.wait)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				send("https://other.test/", 401, nil)
+				send("https://good.test/", 200, nil)
+				send("https://other.test/", 401, io.MultiReader(strings.NewReader("x")))
+			})
+		}
+		all.Wait()
+		if n := serviceTokens(w); n != c.tokens {
+			t.Errorf("after %v more: %d tokens, want %d", c.wait, n, c.tokens)
 		}
 	}
 }
@@ -131,6 +219,14 @@ func TestClientCredentialsTrouble(t *testing.T) {
 	}
 	wrong, err := w.Provider().ClientCredentials(gatehouse.Client{ID: shop.ID, Secret: gatehouse.NewSecret("not-the-secret")})
 	w.Must(err)
+	for what, origin := range map[string]string{"wildcard": "https://*.test", "more than scheme": "https://a.test/x", "not an absolute URL": ""} {
+		if _, err := wrong.HTTPClient(nil, origin); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("origin %q: %v", origin, err)
+		}
+	}
+	if _, err := wrong.HTTPClient((*http.Transport)(nil), audience); err == nil || !strings.Contains(err.Error(), "transport: nil") {
+		t.Errorf("a nil transport in an interface: %v", err)
+	}
 	if _, err := new(gatehouse.ClientCredentials).Token(); gatehouse.ErrorCode(err) != "internal" {
 		t.Errorf("one that was not made: %v", err)
 	}

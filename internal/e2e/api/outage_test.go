@@ -50,8 +50,14 @@ func testSilence(t *testing.T) {
 	within(opaque, known, 200, 0)
 	within(opaque, "never-seen-before", 503, 2*time.Second)
 	within(warm.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI), f.good(), 503, 2*time.Second)
-	within(f.h, token(`{"alg":"ES256","typ":"at+jwt","kid":"k9"}`, f.claims(), byEC(f.ec)), 503, 5*time.Second)
+	within(f.h, token(`{"alg":"ES256","typ":"at+jwt","kid":"k9"}`, f.claims(), byEC(f.ec)), 503, 2*time.Second)
 	within(newAPI(t, f.World).RequireToken(world.WhoAmI), f.good(), 503, 2*time.Second) // cold
+	f.Mend(opserver.AuthorizationServerHangs)
+	f.Break(opserver.AuthorizationServerHangs, opserver.EndpointJWKS)
+	within(newAPI(t, f.World).RequireToken(world.WhoAmI), f.good(), 503, 2*time.Second) // cold, but for the metadata
+	if cause := lastCause(f.World); !strings.Contains(cause, "no keys in time from https://op.test") {
+		t.Error(cause)
+	}
 	f.Mend(opserver.AuthorizationServerHangs)
 	synctest.Wait()
 }
