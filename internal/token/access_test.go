@@ -236,7 +236,8 @@ func FuzzAccess(f *testing.F) {
 	const good = `{"iss":"https://op.test","sub":"u1","aud":"https://api.test","exp":1777637100,"iat":1777636800,"scope":"read"}`
 	for _, change := range [][2]string{
 		{"", ""}, {`"https://api.test"`, `["x","https://api.test"]`}, {`"https://api.test"`, `[["https://api.test"]]`}, {`"aud"`, `"AUD"`},
-		{`"sub"`, `"nonce"`}, {`"sub":"u1"`, `"typ":"ID"`}, {`"sub":"u1"`, `"typ":"Bearer"`}, {`"sub":"u1"`, `"cnf":{}`}, {`"sub":"u1"`, `"events":null`},
+		{`"sub"`, `"nonce"`}, {`"sub":"u1"`, `"typ":"ID"`}, {`"sub":"u1"`, `"typ":"Bearer"`}, {`"sub":"u1"`, `"cnf":{}`},
+		{`"sub":"u1"`, `"cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`}, {`"sub":"u1"`, `"cnf":{"x5t#S256":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`}, {`"sub":"u1"`, `"events":null`},
 		{`1777637100`, `1e300`}, {`1777637100`, `1777636740`}, {`"read"`, `["read","a b"]`}, {`"read"`, `{"read":1}`}, {`}`, `,"scope":"x"}`}, {`}`, `}x`}, {`{`, `[`},
 	} {
 		f.Add([]byte(strings.Replace(good, change[0], change[1], 1)))
@@ -266,8 +267,11 @@ func FuzzAccess(f *testing.F) {
 			audience = slices.Contains(list, any("https://api.test"))
 		}
 		ends, _ := m["exp"].(float64)
-		if m["iss"] != "https://op.test" || !audience || ends < float64(now.Unix()-60) || m["nonce"] != nil || m["cnf"] != nil || m["events"] != nil || m["authorization"] != nil {
+		if m["iss"] != "https://op.test" || !audience || ends < float64(now.Unix()-60) || m["nonce"] != nil || m["events"] != nil || m["authorization"] != nil {
 			t.Errorf("%q is accepted", payload)
+		}
+		if cnf, _ := m["cnf"].(map[string]any); m["cnf"] != nil && (cnf["jkt"] == nil || cnf["jkt"] != got.Thumbprint() || cnf["x5t#S256"] != nil) {
+			t.Errorf("%q is accepted as bound to %q", payload, got.Thumbprint())
 		}
 		if sub, _ := m["sub"].(string); sub != got.Subject() {
 			t.Errorf("%q: subject %q", payload, got.Subject())
