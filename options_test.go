@@ -147,6 +147,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"resource server of nothing", emptyServer, []string{"provider", "Audience"}},
 		{"resource server, all at once", badServer, []string{"Audience[1]", "Realm", "CacheTTL"}},
 		{"an audience that no realm can have", server(gatehouse.ResourceServerConfig{Audience: []string{"a\x00"}}), []string{"Realm"}},
+		{"UMA without a client", server(gatehouse.ResourceServerConfig{Audience: []string{"a"}, ResourceIDs: struct{ gatehouse.ResourceIDs }{}}), []string{"Client.ID"}},
 		{"no transport", server(gatehouse.ResourceServerConfig{Audience: []string{"a"}, APITransport: (*http.Transport)(nil)}), []string{"APITransport"}},
 		{"party without transport", set(func(c *gatehouse.RelyingPartyConfig) { c.APITransport = (*http.Transport)(nil) }), []string{"APITransport"}},
 		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},

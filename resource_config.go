@@ -163,6 +163,9 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs
 
 // tokens checks which access tokens are accepted.
 func (w *problems) tokens(c *ResourceServerConfig) {
+	if c.Client.ID == "" && (c.PAT != nil || c.ResourceIDs != nil) {
+		w.add("Client.ID", "empty, but PAT and ResourceIDs are for UMA, which needs it")
+	}
 	if c.Client.ID == "" && len(c.Audience) == 0 && !c.InsecureAnyAudience {
 		w.add("Audience", "empty: no access token could be meant for this API")
 	}

@@ -50,11 +50,8 @@ func (rs *ResourceServer) UMAGuard(need Need) Guard {
 
 // newGuard returns the guard, or an error that says why need cannot work.
 func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
-	if err := rs.isMade(); err != nil {
+	if err := rs.checkUMA(); err != nil {
 		return nil, err
-	}
-	if rs.client.ID == "" {
-		return nil, errors.New("UMA needs ResourceServerConfig.Client, which asks for permission tickets")
 	}
 	if need == nil {
 		return nil, errors.New("the Need is nil: give Rules, a Permission or a NeedFunc")
@@ -64,6 +61,17 @@ func (rs *ResourceServer) newGuard(need Need) (*umaGuard, error) {
 		return nil, err
 	}
 	return &umaGuard{rs: rs, need: f}, nil
+}
+
+// checkUMA reports what is missing for UMA.
+func (rs *ResourceServer) checkUMA() error {
+	if err := rs.isMade(); err != nil {
+		return err
+	}
+	if rs.client.ID == "" {
+		return errors.New("UMA needs ResourceServerConfig.Client, which asks for permission tickets")
+	}
+	return nil
 }
 
 type umaGuard struct {

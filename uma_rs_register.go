@@ -26,10 +26,10 @@ const registerTimeout = 15 * time.Second
 // Parallel calls for one resource share one registration, which continues even
 // if ctx ends. Errors are *Error. The code is "resource_invalid",
 // "owner_grant_missing" if the owner's PAT is needed but missing,
-// "resource_ids_unavailable", "registration_failed", or that of a failed call
-// to the authorization server.
+// "resource_ids_unavailable", "registration_failed", that of a failed call to
+// the authorization server, or "internal" without ResourceServerConfig.Client.
 func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, error) {
-	if err := rs.isMade(); err != nil {
+	if err := rs.checkUMA(); err != nil {
 		return Resource{}, errInternal.because(err)
 	}
 	if r.Name == "" {
@@ -54,7 +54,7 @@ func (rs *ResourceServer) Register(ctx context.Context, r Resource) (Resource, e
 // the process crashes in between, the next request registers the resource
 // again, shared with nobody.
 func (rs *ResourceServer) Deregister(ctx context.Context, r Resource) error {
-	if err := rs.isMade(); err != nil {
+	if err := rs.checkUMA(); err != nil {
 		return errInternal.because(err)
 	}
 	if err := r.check(); err != nil {

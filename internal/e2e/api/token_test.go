@@ -281,6 +281,13 @@ func TestFA1_RequireTokenWithoutTheProvider(t *testing.T) {
 func TestResourceServerWithoutClient(t *testing.T) {
 	w := newWorld(t)
 	api := newAPI(t, w)
+	photo := gatehouse.Resource{Name: "photo", Scopes: []string{"view"}}
+	_, err := api.Register(t.Context(), photo)
+	for what, err := range map[string]error{"Register": err, "Deregister": api.Deregister(t.Context(), photo)} {
+		if gatehouse.ErrorCode(err) != "internal" || !strings.Contains(err.Error(), "UMA needs ResourceServerConfig.Client") || len(w.Calls()) > 0 {
+			t.Errorf("%s: %v, %d calls", what, err, len(w.Calls()))
+		}
+	}
 	defer func() {
 		if got, _ := recover().(string); got != "gatehouse: UMAProtect: UMA needs ResourceServerConfig.Client, which asks for permission tickets" {
 			t.Errorf("panic %q", got)
