@@ -405,7 +405,7 @@ var (
 	errTokenScope        = kind{"insufficient_scope", 403, "The access token does not allow this."}
 	errTokenStepUp       = kind{"insufficient_authentication", 401, "The sign-in behind the access token is not enough for this."} // RFC 9470 §3
 	errIssuerLookup      = kind{"issuer_lookup_failed", 503, "Nobody can tell right now who issued the access token of this request."}
-	errBearer            = kind{"bearer_malformed", 400, "The Authorization header of this request cannot be read."} // RFC 6750 §3.1, invalid_request
+	errBearer            = kind{"bearer_malformed", 400, "The access token of this request cannot be read."} // RFC 6750 §3.1, invalid_request
 	errPath              = kind{"path_refused", 400, "This address has characters that are not allowed here."}
 	errNoRule            = kind{"no_rule", 403, "Nothing here may be reached this way."}
 	errNeed              = kind{"permission_unknown", 503, "The permission for this cannot be looked up right now."}

@@ -332,8 +332,11 @@ type identified struct {
 
 // Value implements context.Context.
 func (c *identified) Value(key any) any {
-	if key == (identityKey{}) {
+	switch {
+	case key == (identityKey{}):
 		return c.id
+	case key == (provenKey{}) && c.id != nil && c.id.proven != nil:
+		return c.id.proven
 	}
 	return c.Context.Value(key)
 }

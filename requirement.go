@@ -128,7 +128,7 @@ func scopesOf(caller, name string, scopes []string, enough func(has func(string)
 	}
 	scopes = slices.Clone(scopes)
 	return Requirement{
-		name: name,
+		name: name + " " + strings.Join(scopes, " "),
 		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
 			return enough(func(s string) bool { return slices.Contains(id.Scopes, s) }, scopes), nil
 		},
@@ -199,7 +199,7 @@ func Role(roles ...string) Requirement {
 		wanted = append(wanted, w)
 	}
 	return Requirement{
-		name: "role",
+		name: "role " + strings.Join(roles, " "),
 		met: func(_ *http.Request, id *Identity, _ time.Time) (bool, error) {
 			raw := id.claim(id.rolePath())
 			return raw != nil && !token.IsNull(raw) && jsonvalue.Any(raw, wanted), nil

@@ -203,7 +203,8 @@ func (w *problems) tokens(c *ResourceServerConfig) {
 	}
 }
 
-// DPoPUse says which access tokens an API takes.
+// DPoPUse says which access tokens an API takes. It is not about the requesting
+// party tokens of UMAProtect: those pass as Bearer, and never if they are bound.
 type DPoPUse int
 
 // The values of DPoPUse.

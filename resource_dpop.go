@@ -110,7 +110,7 @@ func (rs *ResourceServer) spend(ctx context.Context, made *proven) error {
 	if made == nil {
 		return nil
 	}
-	if outer := IdentityFrom(ctx); outer != nil && outer.proven != nil && outer.proven.proof.Equal(made.proof) {
+	if outer := provenIn(ctx); outer != nil && outer.proof.Equal(made.proof) {
 		return nil // a guard around this one has spent it for the same request
 	}
 	ctx, cancel := context.WithTimeout(ctx, proofWait)
@@ -123,6 +123,18 @@ func (rs *ResourceServer) spend(ctx context.Context, made *proven) error {
 		return errProofUsed.because(errUsed)
 	}
 	return nil
+}
+
+type provenKey struct{}
+
+// provenIn returns what a guard around this one has spent, also if a guard
+// between them lets the request pass as somebody else or as nobody.
+func provenIn(ctx context.Context) *proven {
+	if id := IdentityFrom(ctx); id != nil && id.proven != nil {
+		return id.proven
+	}
+	made, _ := ctx.Value(provenKey{}).(*proven)
+	return made
 }
 
 // methodOf returns the method as it was sent.
@@ -140,7 +152,7 @@ func pathOf(r *http.Request) string {
 		return r.RequestURI
 	}
 	if u, err := url.Parse(r.RequestURI); err == nil && u.Host != "" { // RFC 9112 §3.2.2
-		return "/" + strings.TrimPrefix(u.EscapedPath(), "/")
+		return dpop.PathOf(r.RequestURI)
 	}
 	return r.URL.EscapedPath()
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/confirmation"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/token"
 )
@@ -76,12 +77,17 @@ func (rs *ResourceServer) askAboutAccess(ctx context.Context, raw string, key in
 }
 
 // confirm asks the server about a JWT that was verified. It must not contradict
-// the token about its key. Strangers cannot make up such a token, so it needs no
-// place.
+// the token about its key. What the answer leaves out (RFC 7662 §2.2), the token
+// has said. Strangers cannot make up such a token, so it needs no place.
 func (rs *ResourceServer) confirm(ctx context.Context, raw, thumbprint string) error {
 	f, err := rs.askNow(ctx, raw, true)
-	if err == nil && f.Active && f.Access != nil && len(f.Access.Audience) == 0 {
-		f.Access.Audience = rs.rules.Audience // aud may be missing (RFC 7662 §2.2): the token has said for whom it is
+	if err == nil && f.Active && f.Access != nil {
+		if len(f.Access.Audience) == 0 {
+			f.Access.Audience = rs.rules.Audience
+		}
+		if errors.Is(f.Access.Unproven, confirmation.ErrMissing) && thumbprint != "" {
+			f.Access.Unproven = nil
+		}
 	}
 	if err == nil {
 		err = rs.judgeAccess(f, rs.provider.now())

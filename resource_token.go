@@ -152,7 +152,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 			}
 		}
 		if !bearer.Valid(raw) {
-			return nil, errBearer.because(bearer.ErrMalformed)
+			return nil, errBearer.because(bearer.ErrCharacters)
 		}
 		if rs.client.ID != "" && !token.IsJWT(raw) {
 			f, err := rs.askAboutAccess(r.Context(), raw, key)

@@ -140,7 +140,7 @@ func (g *umaGuard) check(r *http.Request) (*Identity, error) {
 	key := g.rs.factsKey(token, owner)
 	f := g.rs.facts.Known(key, g.rs.provider.now())
 	if f == nil && !bearer.Valid(token) {
-		return nil, errBearer.because(bearer.ErrMalformed)
+		return nil, errBearer.because(bearer.ErrCharacters)
 	}
 	if f == nil {
 		var cancel context.CancelFunc

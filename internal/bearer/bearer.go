@@ -3,6 +3,7 @@ package bearer
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,9 +13,19 @@ import (
 // and net/http bounds the whole header only at 1 MiB.
 const MaxToken = 16 << 10
 
-// ErrMalformed means that the Authorization of a request is ambiguous or
-// violates the grammar. The answer is 400 invalid_request (RFC 6750 §3.1).
-var ErrMalformed = errors.New("bearer: malformed Authorization header")
+// ErrMalformed means that the header with the token is ambiguous or violates the
+// grammar. The answer is 400 invalid_request (RFC 6750 §3.1). Errors wrap it and
+// say what is wrong.
+var ErrMalformed = errors.New("the header with the token is malformed")
+
+// ErrCharacters is the [ErrMalformed] for a token that is not [Valid].
+var ErrCharacters = fmt.Errorf("%w: the token has a character that none may have, such as a space or a comma", ErrMalformed)
+
+var (
+	errSeveral = fmt.Errorf("%w: there are several", ErrMalformed)
+	errNone    = fmt.Errorf("%w: it has no token", ErrMalformed)
+	errLong    = fmt.Errorf("%w: the token has more than %d bytes", ErrMalformed, MaxToken)
+)
 
 // Unchecked returns the token of an Authorization header whose scheme is Bearer
 // in any case (RFC 6750 §2.1, RFC 9110 §11.4). Without such a header, or with
@@ -33,7 +44,7 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 		return "", false, nil
 	case 1:
 	default:
-		return "", false, ErrMalformed
+		return "", false, errSeveral
 	}
 	rest, usual := strings.CutPrefix(values[0], "Bearer")
 	if !usual || rest != "" && rest[0] != ' ' && isSchemeByte(rest[0]) {
@@ -42,12 +53,25 @@ func Unchecked(h http.Header) (token string, ok bool, err error) {
 			return "", false, nil
 		}
 	}
-	// credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
-	token = strings.TrimLeft(rest, " ")
-	if len(token) == len(rest) || len(token) > MaxToken {
-		return "", false, ErrMalformed
+	if token, err = cutToken(rest); err != nil {
+		return "", false, err
 	}
 	return token, true, nil
+}
+
+// cutToken returns what stands behind a scheme (RFC 9110 §11.4): credentials =
+// auth-scheme [ 1*SP ( token68 / #auth-param ) ]
+func cutToken(rest string) (string, error) {
+	token := strings.TrimLeft(rest, " ")
+	switch {
+	case token == "":
+		return "", errNone
+	case len(token) == len(rest):
+		return "", ErrCharacters
+	case len(token) > MaxToken:
+		return "", errLong
+	}
+	return token, nil
 }
 
 // A Source says where an API looks for the token of a request. The zero value is
@@ -87,8 +111,12 @@ func (s *Source) Unchecked(h http.Header) (token string, came Scheme, err error)
 		switch values := h[s.Header]; {
 		case len(values) == 0:
 			return "", None, nil
-		case len(values) > 1 || values[0] == "" || len(values[0]) > MaxToken:
-			return "", None, ErrMalformed
+		case len(values) > 1:
+			return "", None, errSeveral
+		case values[0] == "":
+			return "", None, errNone
+		case len(values[0]) > MaxToken:
+			return "", None, errLong
 		default:
 			return values[0], Bearer, nil
 		}
@@ -109,8 +137,8 @@ func (s *Source) Unchecked(h http.Header) (token string, came Scheme, err error)
 	default:
 		return "", None, nil
 	}
-	if token = strings.TrimLeft(rest, " "); len(token) == len(rest) || len(token) > MaxToken {
-		return "", None, ErrMalformed
+	if token, err = cutToken(rest); err != nil {
+		return "", None, err
 	}
 	return token, came, nil
 }

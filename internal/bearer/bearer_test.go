@@ -67,6 +67,33 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// The reason is one that an operator can act on.
+func TestMalformedSaysWhy(t *testing.T) {
+	long := strings.Repeat("a", bearer.MaxToken+1)
+	own := bearer.Source{Header: "X-Token"}
+	for _, c := range []struct {
+		source bearer.Source
+		header http.Header
+		want   string
+	}{
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer a", ""}}, "several"},
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer"}}, "no token"},
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer  "}}, "no token"},
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer,a"}}, "character"},
+		{bearer.Source{}, http.Header{"Authorization": {"Bearer " + long}}, "more than 16384 bytes"},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP"}}, "no token"},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP\ta"}}, "character"},
+		{bearer.Source{}, http.Header{"Authorization": {"DPoP " + long}}, "more than 16384 bytes"},
+		{own, http.Header{"X-Token": {"a", "a"}}, "several"},
+		{own, http.Header{"X-Token": {""}}, "no token"},
+		{own, http.Header{"X-Token": {long}}, "more than 16384 bytes"},
+	} {
+		if _, _, err := c.source.Unchecked(c.header); err == nil || !errors.Is(err, bearer.ErrMalformed) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.60q: %v, want %q", c.header, err, c.want)
+		}
+	}
+}
+
 // A source says under which scheme a token came, because one under DPoP needs
 // more.
 func TestSource(t *testing.T) {

@@ -49,11 +49,20 @@ func (a Address) Is(htu string) bool {
 	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" {
 		return false
 	}
-	path := u.EscapedPath()
-	if path == "" {
-		path = "/" // RFC 9110 §4.2.3
+	return a != "" && originOf(u)+normalPath(PathOf(htu)) == string(a)
+}
+
+// PathOf returns the path of an absolute address as it is written. url.URL writes
+// one anew that has a character which must not be there, and %2F becomes a slash.
+func PathOf(address string) string {
+	if i := strings.IndexAny(address, "?#"); i >= 0 {
+		address = address[:i]
 	}
-	return a != "" && originOf(u)+normalPath(path) == string(a)
+	_, rest, _ := strings.Cut(address, "//")
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[i:]
+	}
+	return "/" // RFC 9110 §4.2.3
 }
 
 // originOf returns scheme and host in lower case, without the default port.

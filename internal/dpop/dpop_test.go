@@ -123,6 +123,8 @@ func TestProofHeader(t *testing.T) {
 		}
 		return map[string]any{"jwk": m}
 	}
+	x, _ := public(t, keys()[jose.ES256])["x"].(string)
+	broken := x[:4] + "\n" + x[4:]
 	private, ok := keys()[jose.ES256].(*ecdsa.PrivateKey)
 	if !ok {
 		t.Fatal("no ECDSA key")
@@ -160,6 +162,7 @@ func TestProofHeader(t *testing.T) {
 		"jwk that is a text":         {map[string]any{"jwk": "x"}, "no jwk"},
 		"empty jwk":                  {map[string]any{"jwk": map[string]any{}}, "no public key"},
 		"kid in the jwk":             {with(map[string]any{"kid": "k1"}), ""},
+		"a line break in x":          {with(map[string]any{"x": broken}), "strict JSON of the right types"},
 		"alg in the jwk":             {with(map[string]any{"alg": "ES256"}), ""},
 		"another alg in the jwk":     {with(map[string]any{"alg": "ES384"}), "another alg"},
 		"use sig":                    {with(map[string]any{"use": "sig"}), ""},

@@ -9,8 +9,10 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"errors"
 	"math/big"
 	"slices"
+	"strings"
 
 	"example.com/gatehouse/internal/strictjson"
 )
@@ -151,11 +153,15 @@ func (j *jwk) set(name string, v strictjson.Value) (err error) {
 	return err
 }
 
-// octets reads base64url without padding (RFC 7515 §2).
+// octets reads base64url without padding, line breaks or anything else (RFC 7515
+// §2).
 func octets(v strictjson.Value) ([]byte, error) {
 	text, err := v.Text()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case strings.ContainsAny(text, "\r\n"): // which Go skips
+		return nil, errors.New("a line break in base64url")
 	}
 	return base64.RawURLEncoding.Strict().DecodeString(text)
 }

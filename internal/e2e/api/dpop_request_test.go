@@ -250,6 +250,7 @@ func TestDPoPNotRevoked(t *testing.T) {
 	}{
 		"the same key": {func(jkt string) string { return `,"cnf":{"jkt":"` + jkt + `"}` }, 200},
 		"none":         {func(string) string { return `` }, 200},
+		"its type":     {func(string) string { return `,"token_type":"DPoP"` }, 200},
 		"another key":  {func(string) string { return `,"cnf":{"jkt":"` + strings.Repeat("A", 43) + `"}` }, 401},
 		"certificate":  {func(string) string { return `,"cnf":{"x5t#S256":"x"}` }, 401},
 	} {

@@ -153,13 +153,24 @@ func TestDPoPProofFaults(t *testing.T) {
 	}
 }
 
-// Guards inside one another judge one request, so its proof counts for all.
+// Guards inside one another judge one request, so its proof counts for all, also
+// if a guard between them hides whose request it is.
 func TestDPoPNestedGuards(t *testing.T) {
-	w := newWorld(t)
+	s := world.NewSite(t)
+	w := s.World
+	w.Must(w.AddClient(opserver.Client{ID: shop.ID, Secret: shop.Secret.Reveal()}))
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: true, Algorithm: "ES256", Audience: []string{audience}}))
+	login := s.Replicas[0].Login
 	api := newAPI(t, w, proving(gatehouse.DPoPAllowed))
 	key, raw := bound(w, "read")
 	inner := api.With(gatehouse.Scopes("read")).RequireToken(world.WhoAmI)
-	for name, h := range map[string]http.Handler{"required": api.RequireToken(inner), "optional": api.OptionalToken(inner)} {
+	nobody := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(rw, r.WithContext(gatehouse.WithIdentity(r.Context(), nil)))
+	})
+	for name, h := range map[string]http.Handler{
+		"required": api.RequireToken(inner), "optional": api.OptionalToken(inner), "behind a page for anybody": api.RequireToken(login.OptionalLogin(inner)),
+		"behind nobody": api.RequireToken(nobody), "behind several": gatehouse.Require(gatehouse.ByIssuer(api))(login.OptionalLogin(api.OptionalToken(nobody))),
+	} {
 		if a := ask(h, "GET", audience+"/notes", func(r *http.Request) { key.Sign(r, raw) }); a.Code != 200 {
 			t.Errorf("%s: %d %q", name, a.Code, a.Body)
 		}

@@ -52,6 +52,32 @@ func TestWhereTheTokenIs(t *testing.T) {
 	}
 }
 
+// The log says what the route wanted, and what was wrong with the header.
+func TestRefusalsSayWhy(t *testing.T) {
+	w := newWorld(t)
+	api := newAPI(t, w)
+	good := accessToken(t, w, "ana", "read")
+	own := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.TokenHeader = "X-Access-Token" })
+	for name, c := range map[string]struct {
+		h      http.Handler
+		header http.Header
+		want   string
+	}{
+		"scopes":       {api.With(gatehouse.Scopes("read", "admin")).RequireToken(world.WhoAmI), http.Header{"Authorization": {"Bearer " + good}}, "unmet: scopes read admin"},
+		"any scope":    {api.With(gatehouse.AnyScope("x", "y")).RequireToken(world.WhoAmI), http.Header{"Authorization": {"Bearer " + good}}, "unmet: any scope x y"},
+		"roles":        {api.With(gatehouse.Role("boss", "root")).RequireToken(world.WhoAmI), http.Header{"Authorization": {"Bearer " + good}}, "unmet: role boss root"},
+		"two headers":  {api.RequireToken(world.WhoAmI), http.Header{"Authorization": {"Bearer " + good, "Bearer " + good}}, "there are several"},
+		"two tokens":   {api.RequireToken(world.WhoAmI), http.Header{"Authorization": {"Bearer " + good + ", Bearer " + good}}, "character that none may have"},
+		"scheme alone": {api.RequireToken(world.WhoAmI), http.Header{"Authorization": {"DPoP"}}, "it has no token"},
+		"own header":   {own.RequireToken(world.WhoAmI), http.Header{"X-Access-Token": {""}}, "it has no token"},
+	} {
+		a := serve(c.h, c.header)
+		if a.Code < 400 || a.Code > 403 || !strings.Contains(lastCause(w), c.want) || strings.Contains(a.Body.String(), "Authorization") {
+			t.Errorf("%s: %d %q, %s", name, a.Code, a.Body, lastCause(w))
+		}
+	}
+}
+
 func TestRole(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims map[string]any
