@@ -55,9 +55,7 @@ func (o *replaced) accept(token string) {
 func (o *replaced) replace(token string, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.token != token {
-		o.token, o.at = token, now
-	}
+	o.token, o.at = token, now
 }
 
 // vain reports whether the token has just come after another that the origin
@@ -142,13 +140,13 @@ func (t *tokenTransport) another(ctx context.Context, origin *replaced, token st
 		return "", false
 	}
 	next, err := t.token(ctx)
-	if err != nil || next == token {
+	if err != nil {
 		return "", false
 	}
 	if t.now != nil {
 		origin.replace(next, t.now())
 	}
-	return next, true
+	return next, next != token // a server may give the same one again
 }
 
 // maxUnwanted is how much of the body of a 401 is read to keep the connection.

@@ -197,7 +197,7 @@ type accessClaims struct {
 	rules    *AccessRules
 	issuer   string
 	subject  string
-	place    int // of the subject's claim in rules.Subjects
+	place    int // of the subject's claim in rules.Subjects, from 1
 	client   string
 	party    string // azp
 	audience []string
@@ -272,15 +272,15 @@ func (c *accessClaims) setNamed(name string, v strictjson.Value) (err error) {
 	if err != nil {
 		return err
 	}
-	place := 0
+	place := 1
 	if len(c.rules.Subjects) > 0 {
-		if place = slices.Index(c.rules.Subjects, name); place < 0 {
+		if place = 1 + slices.Index(c.rules.Subjects, name); place == 0 {
 			return nil
 		}
 	} else if name != "sub" {
 		return nil
 	}
-	if c.subject == "" || place < c.place {
+	if c.place == 0 || place < c.place {
 		c.subject, err = v.Text()
 		c.place = place
 	}

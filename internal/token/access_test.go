@@ -207,7 +207,7 @@ func TestAccessTokenScopes(t *testing.T) {
 
 func TestAccessTokenSubjects(t *testing.T) {
 	rules := api()
-	rules.Subjects = []string{"username", "globalid"}
+	rules.Subjects = []string{"alias", "username", "globalid"}
 	for name, c := range map[string]struct {
 		change []any
 		want   string
@@ -215,6 +215,10 @@ func TestAccessTokenSubjects(t *testing.T) {
 		"first":   {[]any{"globalid", "g", "username", "u"}, "u"},
 		"second":  {[]any{"globalid", "g"}, "g"},
 		"not sub": {nil, ""},
+		// Claims are signed in the order of their names, and that does not matter.
+		"the first is empty, and stands before": {[]any{"alias", "", "globalid", "g"}, ""},
+		"the first is empty, and stands behind": {[]any{"username", "", "globalid", "g"}, ""},
+		"null is as if it were not there":       {[]any{"alias", json.RawMessage("null"), "globalid", "g"}, "g"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := verifier("ES256").Access(t.Context(), accessToken(t, "at+jwt", c.change...), rules)

@@ -210,6 +210,38 @@ func TestClientCredentialsRefusedForGood(t *testing.T) {
 	}
 }
 
+// The same holds if the server gives the same token again.
+func TestClientCredentialsRefusedSameToken(t *testing.T) {
+	w := newWorld(t)
+	asked := 0
+	w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if !strings.HasSuffix(w.Endpoint("token_endpoint"), r.URL.Path) {
+			return next(r), nil
+		}
+		asked++
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(`{"access_token":"always-this","token_type":"Bearer","expires_in":300}`)), Request: r}, nil
+	})
+	w.Serve("https://other.test", &refusing{refuse: 1000})
+	own, err := w.Provider().ClientCredentials(shop)
+	w.Must(err)
+	client, err := own.HTTPClient(w.Transport(), "https://other.test")
+	w.Must(err)
+	for _, c := range []struct {
+		wait  time.Duration
+		asked int
+	}{{0, 2}, {29 * time.Second, 2}, {time.Second, 3}, {29 * time.Second, 3}} {
+		w.Advance(c.wait)
+		for range 3 {
+			resp, err := client.Get("https://other.test/")
+			w.Must(err)
+			resp.Body.Close()
+		}
+		if asked != c.asked {
+			t.Errorf("after %v more: asked %d times, want %d", c.wait, asked, c.asked)
+		}
+	}
+}
+
 // A client that the server refuses, or that has no secret, has no token.
 func TestClientCredentialsTrouble(t *testing.T) {
 	w := newWorld(t)

@@ -375,6 +375,44 @@ func TestNotRevokedBesideOthers(t *testing.T) {
 	}
 }
 
+// NotRevoked joins no call that began before: its answer may be older than the
+// end of the token.
+func TestNotRevokedJoinsNoCall(t *testing.T) {
+	for _, jwt := range []bool{false, true} {
+		w, api := newOpaque(t)
+		w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{JWT: jwt, Algorithm: "ES256", Audience: []string{audience}}))
+		plain, fresh := api.RequireToken(world.WhoAmI), api.With(gatehouse.NotRevoked()).RequireToken(world.WhoAmI)
+		raw := accessToken(t, w, "ana")
+		arrived, free, done := make(chan struct{}, 2), make(chan struct{}), make(chan int, 2)
+		held := 1
+		if !jwt {
+			held = 2 // the plain route asks too
+		}
+		var calls atomic.Int32
+		w.OnRequest(opserver.EndpointIntrospect, func(*http.Request) {
+			if int(calls.Add(1)) <= held {
+				arrived <- struct{}{}
+				<-free
+			}
+		})
+		if !jwt {
+			go func() { done <- send(plain, "GET", "/", "Bearer "+raw).Code }()
+		}
+		go func() { done <- send(fresh, "GET", "/", "Bearer "+raw).Code }()
+		for range held {
+			<-arrived
+		}
+		w.RevokeGrants("ana")
+		if a := send(fresh, "GET", "/", "Bearer "+raw); a.Code != 401 || int(calls.Load()) != held+1 {
+			t.Errorf("JWT %v: %d, %d look-ups", jwt, a.Code, calls.Load())
+		}
+		close(free)
+		for range held {
+			<-done
+		}
+	}
+}
+
 // The answer about a JWT may leave aud out, because the token has it. It must not
 // contradict the token.
 func TestNotRevokedJWTWithoutAudience(t *testing.T) {
