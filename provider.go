@@ -299,7 +299,13 @@ func (p *Provider) once(what string) bool {
 // key in PEM or JSON. The limit is 512 KiB and 64 keys.
 //
 //	keys, err := gatehouse.ParseKeys(pem)
-func ParseKeys(data []byte) ([]jose.JSONWebKey, error) { return keyset.Parse(data) }
+func ParseKeys(data []byte) ([]jose.JSONWebKey, error) {
+	keys, err := keyset.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("gatehouse: ParseKeys: %w", err)
+	}
+	return keys, nil
+}
 
 // clip shortens a string from a peer for use in an error.
 func clip(s string) string { return outbound.Clip(s) }

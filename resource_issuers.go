@@ -154,6 +154,9 @@ func (g *byIssuer) choose(r *http.Request) (*ResourceServer, error) {
 	if api := g.of[issuer]; api != nil {
 		return api, nil
 	}
+	if !token.IsJWT(raw) {
+		return nil, errTokenInvalid.because(errNotAsked)
+	}
 	if issuer == "" {
 		return nil, errTokenInvalid.because(errors.New("the token has no readable iss"))
 	}

@@ -121,8 +121,10 @@ func (rs *ResourceServer) judgeAccess(f *introspection.Facts, now time.Time) err
 	switch {
 	case a.Unproven != nil:
 		return errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, a.Unproven))
+	case !rs.rules.AnyAudience && len(a.Audience) == 0:
+		return errTokenInvalid.because(errors.New("audience: the server names none, which only InsecureAnyAudience accepts"))
 	case !rs.rules.AnyAudience && !slices.ContainsFunc(a.Audience, func(name string) bool { return slices.Contains(rs.rules.Audience, name) }):
-		return errTokenInvalid.because(fmt.Errorf("audience: the token is meant for %q, not for one of %q", a.Audience, rs.rules.Audience))
+		return errTokenInvalid.because(fmt.Errorf("audience: the token is meant for %q, not for one of Audience: %q", a.Audience, rs.rules.Audience))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -141,7 +142,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 		return nil, errBearer.because(err)
 	}
 	if came == bearer.None {
-		return nil, errTokenRequired.because(nil)
+		return nil, errTokenRequired.because(rs.elsewhere(r.Header))
 	}
 	key, now := bounded.KeyOf(raw), rs.provider.now()
 	t := rs.provider.tokens.Recall(key, rs.seen, now)
@@ -181,13 +182,34 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	return id, nil
 }
 
+// elsewhere says why a header without a token of ours may be a mistake of the
+// settings, or returns nil.
+func (rs *ResourceServer) elsewhere(h http.Header) error {
+	switch {
+	case len(h[authorization]) == 0:
+		return nil
+	case rs.source.Header != "":
+		return errTokenElsewhere
+	}
+	return errOtherScheme
+}
+
+var (
+	errTokenElsewhere = errors.New("there is an Authorization header, but the token has to be in the one that TokenHeader names")
+	errOtherScheme    = errors.New("the scheme of the Authorization header is neither Bearer nor one of Schemes")
+	errNotAsked       = errors.New("the token is no JWT, and the authorization server is not asked about it, because there is no ResourceServerConfig.Client")
+)
+
 // verify verifies a JWT that is not remembered. It waits for keys no longer than
 // the budget of a request.
 func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Key) (*token.AccessToken, error) {
 	within := flight.NewWithin(ctx, rs.budget)
 	defer within.Stop()
 	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
-	if err != nil {
+	switch {
+	case err != nil && rs.client.ID == "" && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
+		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", errNotAsked, err))
+	case err != nil:
 		return nil, accessFailure(late(err, "keys", rs.provider.issuer))
 	}
 	return t, nil

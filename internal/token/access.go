@@ -78,7 +78,7 @@ func (t *AccessToken) Payload() []byte { return t.payload }
 func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (*AccessToken, error) {
 	parsed, err := compact.Parse(raw, maxToken)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
+		return nil, unlike(raw, maxToken, err)
 	}
 	header := parsed.Header()
 	if err := v.checkAlgorithm(ctx, header.Alg); err != nil {
@@ -314,8 +314,10 @@ func (c *accessClaims) check(issuer string, now time.Time, declared bool) error 
 		return fmt.Errorf("%w: it has no typ of an access token, and the claim %s of another kind", ErrKind, c.foreign)
 	case c.issuer != issuer:
 		return fmt.Errorf("%w: iss is %.*q, not %q", ErrIssuer, maxQuoted, c.issuer, issuer)
+	case !c.rules.AnyAudience && len(c.audience) == 0:
+		return fmt.Errorf("%w: there is no aud, which only InsecureAnyAudience accepts", ErrAudience)
 	case !c.rules.AnyAudience && !slices.ContainsFunc(c.audience, func(name string) bool { return slices.Contains(c.rules.Audience, name) }):
-		return fmt.Errorf("%w: aud is %.*q, without one of %.*q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), maxQuoted, strings.Join(c.rules.Audience, " "))
+		return fmt.Errorf("%w: aud is %.*q, without one of Audience: %.*q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), maxQuoted, strings.Join(c.rules.Audience, " "))
 	case len(c.subject) > maxSubject:
 		return fmt.Errorf("%w: the subject has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
 	case c.unproven != nil:

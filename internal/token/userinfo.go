@@ -32,7 +32,7 @@ func (u *UserInfo) Payload() []byte { return u.payload }
 func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*UserInfo, error) {
 	parsed, err := compact.Parse(raw, maxUserInfo)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
+		return nil, unlike(raw, maxUserInfo, err)
 	}
 	header := parsed.Header()
 	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {

@@ -90,7 +90,7 @@ func NewVerifier(c Config) *Verifier { return &Verifier{c} }
 func (v *Verifier) verify(ctx context.Context, raw string, typ func(string) bool, c *claims) (compact.Header, error) {
 	parsed, err := compact.Parse(raw, maxToken)
 	if err != nil {
-		return compact.Header{}, fmt.Errorf("%w: %w%s", ErrMalformed, err, unlike(raw))
+		return compact.Header{}, unlike(raw, maxToken, err)
 	}
 	header := parsed.Header()
 	if err := v.checkAlgorithm(ctx, header.Alg); err != nil {
@@ -110,23 +110,23 @@ func (v *Verifier) verify(ctx context.Context, raw string, typ func(string) bool
 // anything else was looked at.
 func TooLong(err error) bool { return errors.Is(err, compact.ErrTooLong) }
 
-// unlike says how a token differs from a signed one in compact form, as far as
-// that is a common mistake.
-func unlike(raw string) string {
-	if len(raw) > maxToken {
-		return fmt.Sprintf(": %d bytes, more than %d", len(raw), maxToken)
-	}
-	switch parts := strings.Count(raw, ".") + 1; parts {
-	case 3:
-		if h, err := compact.ParseHeader(raw); err == nil {
-			return ": alg " + nameOf(h.Alg)
-		}
-		return ": its header cannot be read"
-	case 5: // RFC 7516 §7.1
-		return ": it is encrypted"
+// unlike returns an ErrMalformed. It says how a token differs from a signed one in
+// compact form, as far as that is a common mistake.
+func unlike(raw string, max int, err error) error {
+	how := "its header cannot be read"
+	switch parts := strings.Count(raw, ".") + 1; {
+	case errors.Is(err, compact.ErrTooLong):
+		return fmt.Errorf("%w: %w: %d bytes, more than %d", ErrMalformed, err, len(raw), max)
+	case parts == 5: // RFC 7516 §7.1
+		how = "it is encrypted"
+	case parts != 3:
+		how = fmt.Sprintf("not three parts, but %d", parts)
 	default:
-		return fmt.Sprintf(": %d parts", parts)
+		if h, err := compact.ParseHeader(raw); err == nil {
+			how = "alg " + nameOf(h.Alg) + ", and a part that is empty or not base64url"
+		}
 	}
+	return fmt.Errorf("%w: %s", ErrMalformed, how)
 }
 
 // nameOf returns a member of a header that nobody has signed, if it can

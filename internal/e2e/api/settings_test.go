@@ -268,3 +268,42 @@ func TestResourceServerWithoutAudience(t *testing.T) {
 		}()
 	}
 }
+
+// Where a setting would decide, the log of the refusal names it.
+// The client is told no more than before.
+func TestRefusalsNameTheSetting(t *testing.T) {
+	w := newWorld(t)
+	good := accessToken(t, w, "ana")
+	w.Must(w.SetAccessTokens(opserver.AccessTokenOptions{}))
+	opaque := accessToken(t, w, "ana")
+	plain, basic := newAPI(t, w), "Basic YTpi"
+	proxied := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.TokenHeader = "X-Access-Token" })
+	asking := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Client = shop })
+	for name, c := range map[string]struct {
+		guard         gatehouse.Guard
+		authorization string
+		status        int
+		cause         string
+	}{
+		"no token":                      {plain, "", 401, "<nil>"},
+		"a scheme that is not set":      {plain, "token " + good, 401, "neither Bearer nor one of Schemes"},
+		"a token without a scheme":      {plain, good, 401, "neither Bearer nor one of Schemes"},
+		"another scheme":                {plain, basic, 401, "neither Bearer nor one of Schemes"},
+		"in the usual header":           {proxied, "Bearer " + good, 401, "the one that TokenHeader names"},
+		"opaque, without a Client":      {plain, "Bearer " + opaque, 401, "there is no ResourceServerConfig.Client: malformed token: not three parts, but 1"},
+		"opaque, no issuer with Client": {gatehouse.ByIssuer(plain), "Bearer " + opaque, 401, "there is no ResourceServerConfig.Client"},
+		"opaque, without an audience":   {asking, "Bearer " + opaque, 401, "which only InsecureAnyAudience accepts"},
+	} {
+		header := http.Header{}
+		if c.authorization != "" {
+			header.Set("Authorization", c.authorization)
+		}
+		a := serve(gatehouse.Require(c.guard)(world.WhoAmI), header)
+		if a.Code != c.status || !strings.Contains(lastCause(w), c.cause) || strings.Contains(a.Body.String()+a.Header().Get("WWW-Authenticate"), "Scheme") {
+			t.Errorf("%s: %d %q, %s", name, a.Code, a.Body, lastCause(w))
+		}
+		if strings.Contains(lastCause(w), good) || strings.Contains(lastCause(w), opaque) {
+			t.Errorf("%s: the log shows the token", name)
+		}
+	}
+}
