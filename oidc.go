@@ -288,7 +288,7 @@ func (rp *RelyingParty) needDigest() []byte {
 	}
 	names := make([]string, 0, len(rp.need))
 	for _, q := range rp.need {
-		names = append(names, q.name+" "+strings.Join(q.step.scopes, " "))
+		names = append(names, q.name)
 	}
 	return digest(names...)
 }

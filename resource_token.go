@@ -361,6 +361,9 @@ func (rs *ResourceServer) challengeOf(e *Error) []string {
 	case errTokenStepUp.code:
 		return rs.stepUpOf(e)
 	}
+	if e.Status == http.StatusUnauthorized { // of a RequirementFunc; every 401 has one (RFC 9110 §15.5.2)
+		return []string{}
+	}
 	return nil
 }
 

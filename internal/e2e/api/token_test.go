@@ -105,6 +105,9 @@ func TestRequireTokenAnswers(t *testing.T) {
 	read, old := gatehouse.Scopes("read"), gatehouse.MaxAge(time.Minute)
 	no := gatehouse.RequirementFunc("owner", func(*http.Request, *gatehouse.Identity) (bool, error) { return false, nil })
 	broken := gatehouse.RequirementFunc("owner", func(*http.Request, *gatehouse.Identity) (bool, error) { return false, errors.New("db: away") })
+	unknown := gatehouse.RequirementFunc("member", func(*http.Request, *gatehouse.Identity) (bool, error) {
+		return false, &gatehouse.Error{Code: "not_a_member", Status: 401}
+	})
 	good := accessToken(t, w, "ana", "read", "write")
 	none := accessToken(t, w, "ana")
 	w.Advance(2 * time.Minute)
@@ -133,6 +136,7 @@ func TestRequireTokenAnswers(t *testing.T) {
 		"a function says no":         {[]gatehouse.Requirement{no}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
 		"a function and a scope":     {[]gatehouse.Requirement{no, gatehouse.Scopes("admin"), old}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
 		"a claim":                    {[]gatehouse.Requirement{gatehouse.Claim("role", "admin")}, []string{"Bearer " + good}, "/", 403, `, error="insufficient_scope"`},
+		"a function says 401":        {[]gatehouse.Requirement{unknown}, []string{"Bearer " + good}, "/", 401, ``},
 		"requirement that fails":     {[]gatehouse.Requirement{broken}, []string{"Bearer " + good}, "/", 503, `-`},
 		"requirements are in order ": {[]gatehouse.Requirement{read}, []string{"Bearer " + good}, "/", 200, ``},
 	} {
