@@ -1,8 +1,7 @@
 // Package gatehouse signs people in with OpenID Connect, protects APIs with
 // access tokens, and lets owners share their resources with UMA 2.0. It works by
-// wrapping net/http handlers. Most
-// services need only [NewProvider], [NewRelyingParty] and
-// [RelyingParty.RequireLogin]:
+// wrapping net/http handlers. Most sites need only [NewProvider],
+// [NewRelyingParty] and [RelyingParty.RequireLogin]:
 //
 //	provider, err := gatehouse.NewProvider("https://id.example.org", nil)
 //	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
@@ -12,15 +11,24 @@
 //	mux.Handle("/auth/", login.Handler())
 //	mux.Handle("/notes/", login.RequireLogin(notes))
 //
-// docs/sign-in.md goes on from there to a service, step by step.
+// docs/sign-in.md goes on from there to a service, step by step. An API that
+// takes access tokens needs only [NewProvider], [NewResourceServer] and
+// [ResourceServer.RequireToken]:
+//
+//	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{
+//		Audience: []string{"https://api.example.org"},
+//	})
+//	mux.Handle("GET /v1/notes", api.With(gatehouse.Scopes("notes:read")).RequireToken(list))
+//
+// docs/api.md goes on from there.
 //
 // # Terms
 //
 // The terms are those of the specifications. A relying party ([RelyingParty])
 // relies on an OpenID provider ([Provider]) to authenticate people. A resource
 // server ([ResourceServer]) protects an API with access tokens
-// ([ResourceServer.RequireToken]) or with UMA. There a resource owner
-// decides at the authorization server who may do what with them. A client
+// ([ResourceServer.RequireToken]) or with UMA. With UMA a resource owner decides
+// at the authorization server who may do what with their resources. A client
 // without permission gets a permission ticket. Its [UMATransport] exchanges the
 // ticket at the authorization server for a requesting party token (RPT). The
 // resource server itself calls the authorization server with a protection API
@@ -39,9 +47,9 @@
 //     context ([IdentityFrom]).
 //  3. If not, the guard answers. A navigation is sent to sign-in and comes
 //     back, a posted form gets 401 with a page that says that it was not
-//     saved, a script gets 401 with a JSON body, and a UMA client gets 401
-//     with a ticket. A person who is signed in but not allowed gets 403. There
-//     is never a redirect loop.
+//     saved, a script gets 401 with a JSON body, a client of an API gets 401
+//     with a challenge, and a UMA client gets 401 with a ticket. Who is known
+//     but not allowed gets 403. There is never a redirect loop.
 //
 // If a store or a provider fails, the answer is 503 with Retry-After. Such a
 // failure never counts as signed out or as anonymous.
@@ -78,14 +86,15 @@
 //
 // The code flow of OpenID Connect Core 1.0 with PKCE, Discovery 1.0,
 // RP-Initiated Logout 1.0; RFC 6749 (authorization code, refresh token and
-// client credentials), 7636 and 9207; 6750 as a client; 7009 and 7662 as the
+// client credentials), 7636 and 9207; 6750 as a client and as a resource server;
+// 9068, 9449 (DPoP), 9470 and 9728 as a resource server; 7009 and 7662 as the
 // side that calls; 8414; the advice of 9700; User-Managed Access 2.0 Grant and
 // Federated Authorization. The line that implements a requirement names its
 // section.
 //
-// Not here yet: logout that the provider starts, APIs that take plain access
-// tokens, client authentication other than by a secret, and flows other than
-// the code flow. README.md has the list.
+// Not here yet: logout that the provider starts, access tokens that are bound to
+// a certificate, DPoP as a client, client authentication other than by a secret,
+// and flows other than the code flow. README.md has the list.
 //
 // # Compatibility
 //
