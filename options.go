@@ -158,6 +158,9 @@ func (w *problems) keys(c *ProviderConfig) {
 	if c.Keys != nil && len(c.Keys) == 0 {
 		w.add("Keys", "empty but not nil: no token could ever be verified")
 	}
+	if bad := keyset.Unusable(c.Keys); len(bad) > 0 && len(bad) == len(c.Keys) {
+		w.add("Keys", "none of them can verify: %s", bad[0].Reason)
+	}
 	if c.Keys != nil && c.KeysFile != "" || (c.Keys != nil || c.KeysFile != "") && c.JWKSURI != "" {
 		w.add("Keys", "more than one of Keys, KeysFile and JWKSURI is set")
 	}

@@ -97,6 +97,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"two sources of keys", provider("https://id.example.org", gatehouse.ProviderConfig{KeysFile: "k", JWKSURI: "https://id.example.org/k"}), []string{"Keys", "KeysFile and JWKSURI"}},
 		{"three sources of keys", provider("https://id.example.org", gatehouse.ProviderConfig{KeysFile: "k", Keys: []jose.JSONWebKey{{}}}), []string{"Keys", "KeysFile and JWKSURI"}},
 		{"keys http", provider("https://id.example.org", gatehouse.ProviderConfig{JWKSURI: "http://u:the-password@id.example.org/k"}), []string{"JWKSURI"}},
+		{"keys of no use", provider("https://id.example.org", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{{}, {Key: []byte("the-secret-of-an-HMAC")}}}), []string{"Keys"}},
 		{"no keys", provider("https://id.example.org", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}}), []string{"Keys"}},
 		{"HS256", provider("https://id.example.org", gatehouse.ProviderConfig{SigningAlgorithms: []string{"RS256", "HS256"}}), []string{"SigningAlgorithms", "HS256"}},
 		{"none", provider("https://id.example.org", gatehouse.ProviderConfig{SigningAlgorithms: []string{"none"}}), []string{"SigningAlgorithms"}},
