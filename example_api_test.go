@@ -55,7 +55,7 @@ func TestAPIDocument(t *testing.T) {
 	op := middlewaretest.NewServer(t)
 	op.AddUser("ana", nil)
 	client := op.AddClient()
-	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Algorithm: "ES384"})
+	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Algorithm: "ES384", Audience: []string{"https://api.example.org"}})
 
 	provider := op.Provider()
 	store := gatehouse.NewMemoryStore(op.Clock().Now)
@@ -110,7 +110,9 @@ func TestAPIDocument(t *testing.T) {
 	answers(r, http.StatusUnauthorized)
 	answers(key.NewRequest(t, "ana", client, "GET", "https://api.example.org/v2/notes"), http.StatusUnauthorized) // without a nonce
 
-	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Audience: []string{"https://api.example.org"}})
+	r = httptest.NewRequest("GET", "https://api.example.org/v1/notes", nil)
+	r.Header.Set("Authorization", "Bearer "+op.Token(t, middlewaretest.Claims{"scope": "notes:read"}))
+	answers(r, http.StatusOK)
 	bad := op.Token(t, middlewaretest.Claims{"scope": "notes:read", "sub": nil}, middlewaretest.WrongAudience)
 	r = httptest.NewRequest("GET", "https://api.example.org/v1/notes", nil)
 	r.Header.Set("Authorization", "Bearer "+bad)

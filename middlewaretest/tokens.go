@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"example.com/gatehouse"
@@ -46,7 +47,8 @@ func (s *Server) AccessToken(user string, c gatehouse.Client, scopes ...string) 
 // NewRequest returns a request with an access token of a user for a client and
 // an API, for a test of that API. It goes to the API's handler, or through an
 // http.Client to the server that runs it; give it a Body of your own if it needs
-// one. An empty user stands for the client itself.
+// one. An empty user stands for the client itself. Each scope is an argument of
+// its own.
 //
 // The token is for [AccessTokenOptions.Audience]. If that is empty, it is for the
 // resource (RFC 8707) that is the origin of address, such as
@@ -67,6 +69,8 @@ func (s *Server) newRequest(t testing.TB, thumbprint, user string, c gatehouse.C
 	}
 	var resources []string
 	switch {
+	case r.URL.Host == "" && !strings.HasPrefix(r.URL.Path, "/"):
+		t.Fatalf("middlewaretest: NewRequest: %q is neither a whole address nor a path that begins with a slash", address)
 	case s.op.HasAudience():
 	case r.URL.Host == "":
 		t.Fatalf("middlewaretest: NewRequest: %q does not say which API the token is for: give the whole address, or name AccessTokenOptions.Audience", address)
@@ -90,10 +94,11 @@ func (s *Server) newRequest(t testing.TB, thumbprint, user string, c gatehouse.C
 
 // Token returns one access token made by hand: a JWT of the Algorithm and Type of
 // [Server.SetAccessTokens], whatever the others are. It has iss, sub, client_id,
-// aud, exp, iat and jti. The audience is that of SetAccessTokens; sub and
-// client_id are those of the one user and the one client, if there is one. The
-// claims lie over these. A nil takes a claim away, and a time.Time is written as
-// the number that it stands for.
+// aud, exp, iat and jti. The audience is that of SetAccessTokens; without one
+// there is no aud, so name it there or in claims. sub and client_id are those of
+// the one user and the one client, if there is one. The claims lie over these. A
+// nil takes a claim away, and a time.Time is written as the number that it stands
+// for.
 //
 // Each fault breaks this token alone, in the way that [Server.Break] breaks ID
 // Tokens: with [WrongAudience], for example, it is meant for another API. A fault

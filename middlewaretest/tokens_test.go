@@ -274,6 +274,9 @@ func TestNewRequestMisuse(t *testing.T) {
 		`user "eve" or client "client-1" is not known`:                  func() { op.NewRequest(strictTB{t}, "eve", client, "GET", apiName) },
 		`user "ana" or client "other" is not known`:                     func() { op.NewRequest(strictTB{t}, "ana", gatehouse.Client{ID: "other"}, "GET", apiName) },
 		`"/v1" does not say which API the token is for: give the whole`: func() { op.NewRequest(strictTB{t}, "ana", client, "GET", "/v1") },
+		`"api.example.org/v1" is neither a whole address nor a path`:    func() { op.NewRequest(strictTB{t}, "ana", client, "GET", "api.example.org/v1") },
+		`"a b" is not one scope`:                                        func() { op.NewRequest(strictTB{t}, "ana", client, "GET", apiName, "a b") },
+		`"" is not one scope`:                                           func() { op.NewRequest(strictTB{t}, "ana", client, "GET", apiName, "a", "") },
 		`net/http: invalid method "GET IT"`:                             func() { op.NewRequest(strictTB{t}, "ana", client, "GET IT", apiName) },
 		`parse "http://[::1": missing ']' in host`:                      func() { op.NewRequest(strictTB{t}, "ana", client, "GET", "http://[::1") },
 	} {

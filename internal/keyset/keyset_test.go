@@ -370,6 +370,11 @@ func TestMalformed(t *testing.T) {
 	for name, raw := range tests {
 		t.Run(name, func(t *testing.T) { want(t, s, raw, keyset.ErrMalformed) })
 	}
+	for name, says := range map[string]string{"crit": "crit or b64", "b64": "crit or b64", "private jwk": "member of its header", "I14: bits": "not base64url"} {
+		if _, err := verify(t.Context(), s, tests[name]); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v does not say %q", name, err, says)
+		}
+	}
 	wantCount(t, is, 0)
 }
 

@@ -8,6 +8,7 @@ import (
 	_ "crypto/sha256" // the hashes of the algorithms
 	_ "crypto/sha512"
 	"errors"
+	"fmt"
 
 	"example.com/gatehouse/internal/compact"
 	"github.com/go-jose/go-jose/v4"
@@ -25,22 +26,32 @@ func parse(t compact.Token) (token, error) {
 	alg := jose.SignatureAlgorithm(h.Alg)
 	// We support no extensions, so crit is always an error (RFC 7515 §4.1.11),
 	// and b64 is valid only together with crit (RFC 7797 §6).
-	if h.Crit || h.B64 || !Asymmetric(h.Alg) {
+	switch {
+	case h.Crit || h.B64:
+		return token{}, errExtension
+	case !Asymmetric(h.Alg):
 		return token{}, ErrMalformed
 	}
 	// We use no other member, but what go-jose rejects is no token either: a
 	// private key in jwk, for example (RFC 7515 §4.1.3).
 	if h.Other {
 		if _, err := jose.ParseSignedCompact(t.Raw(), []jose.SignatureAlgorithm{alg}); err != nil {
-			return token{}, ErrMalformed
+			return token{}, errHeader
 		}
 	}
 	signed, payload, signature, err := t.Parts()
 	if err != nil {
-		return token{}, ErrMalformed
+		return token{}, errEncoding
 	}
 	return token{h.Kid, alg, signed, payload, signature}, nil
 }
+
+// What is wrong with a token for which no key could be good.
+var (
+	errExtension = fmt.Errorf("%w: its header has crit or b64, and no extension is supported", ErrMalformed)
+	errHeader    = fmt.Errorf("%w: a member of its header is no good", ErrMalformed)
+	errEncoding  = fmt.Errorf("%w: a part is not base64url", ErrMalformed)
+)
 
 // errUnfit means that a key is of another kind than the token's algorithm.
 var errUnfit = errors.New("keyset: the key does not fit the algorithm")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"example.com/gatehouse/internal/bounded"
 	"example.com/gatehouse/internal/compact"
 	"example.com/gatehouse/internal/confirmation"
+	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -92,6 +94,8 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	switch {
 	case err != nil && aboutKeys(err):
 		return nil, err
+	case errors.Is(err, keyset.ErrUnknownKey):
+		return nil, fmt.Errorf("%w: %w: kid is %.*q", ErrSignature, err, maxQuoted, header.Kid)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
@@ -346,10 +350,11 @@ func (c *accessClaims) checkTimes(now time.Time) error {
 // IsJWT reports whether an access token has the form of a signed JWT: three
 // parts, of which the first is a JSON object. If not, only its issuer can read
 // it.
-func IsJWT(raw string) bool {
-	if compact.Check(raw, maxToken) != nil {
-		return false
-	}
+func IsJWT(raw string) bool { return compact.Check(raw, maxToken) == nil && HasHeader(raw) }
+
+// HasHeader reports whether a token begins with a JSON object, as JWTs do that
+// are unsigned, encrypted or cut off too.
+func HasHeader(raw string) bool {
 	header, _, _ := strings.Cut(raw, ".")
 	data, err := base64.RawURLEncoding.DecodeString(header)
 	return err == nil && bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) // RFC 7515 §4

@@ -167,6 +167,10 @@ func TestAccessTokenSignature(t *testing.T) {
 			}
 		})
 	}
+	stranger := sign(t, jose.ES256, keys()[jose.ES256], map[string]any{"typ": "at+jwt", "kid": "k-77"}, claims("aud", "notes"))
+	if _, err := verifier("ES256").Access(t.Context(), stranger, api()); err == nil || !strings.HasSuffix(err.Error(), `unknown key: kid is "k-77"`) {
+		t.Errorf("an unknown key: %v", err)
+	}
 }
 
 // An ID Token of the same issuer for the same client is no access token, even if

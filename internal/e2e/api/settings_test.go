@@ -292,6 +292,9 @@ func TestRefusalsNameTheSetting(t *testing.T) {
 		"in the usual header":           {proxied, "Bearer " + good, 401, "the one that TokenHeader names"},
 		"opaque, without a Client":      {plain, "Bearer " + opaque, 401, "there is no ResourceServerConfig.Client: malformed token: not three parts, but 1"},
 		"opaque, no issuer with Client": {gatehouse.ByIssuer(plain), "Bearer " + opaque, 401, "there is no ResourceServerConfig.Client"},
+		"unsigned":                      {plain, "Bearer " + good[:strings.LastIndexByte(good, '.')+1], 401, "malformed token: alg ES256"},
+		"unsigned, several issuers":     {gatehouse.ByIssuer(plain), "Bearer " + good[:strings.LastIndexByte(good, '.')+1], 401, "no readable iss"},
+		"encrypted":                     {plain, "Bearer " + good + ".A.A", 401, "malformed token: it is encrypted"},
 		"opaque, without an audience":   {asking, "Bearer " + opaque, 401, "which only InsecureAnyAudience accepts"},
 	} {
 		header := http.Header{}
@@ -301,6 +304,9 @@ func TestRefusalsNameTheSetting(t *testing.T) {
 		a := serve(gatehouse.Require(c.guard)(world.WhoAmI), header)
 		if a.Code != c.status || !strings.Contains(lastCause(w), c.cause) || strings.Contains(a.Body.String()+a.Header().Get("WWW-Authenticate"), "Scheme") {
 			t.Errorf("%s: %d %q, %s", name, a.Code, a.Body, lastCause(w))
+		}
+		if strings.Contains(lastCause(w), "no JWT") != strings.Contains(c.cause, "ResourceServerConfig.Client") {
+			t.Errorf("%s: %s", name, lastCause(w))
 		}
 		if strings.Contains(lastCause(w), good) || strings.Contains(lastCause(w), opaque) {
 			t.Errorf("%s: the log shows the token", name)

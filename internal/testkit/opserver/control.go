@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -86,6 +87,11 @@ func (s *Server) accessOf(userName string, g *grant) (string, error) {
 	u, c := s.st.users[userName], s.st.clients[g.client]
 	if c == nil || (u == nil && userName != "") {
 		return "", fmt.Errorf("opserver: user %q or client %q is not known", userName, g.client)
+	}
+	for _, scope := range g.scope {
+		if scope == "" || strings.ContainsAny(scope, " \"\\") { // RFC 6749 §3.3
+			return "", fmt.Errorf("opserver: %q is not one scope", scope)
+		}
 	}
 	if u != nil {
 		g.user, g.authTime, g.acr = u, s.now(), acrPassword
