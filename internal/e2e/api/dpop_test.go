@@ -167,8 +167,16 @@ func TestDPoPNestedGuards(t *testing.T) {
 	nobody := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(rw, r.WithContext(gatehouse.WithIdentity(r.Context(), nil)))
 	})
+	own := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		id, err := api.Check(r)
+		if err != nil {
+			api.Refuse(rw, r, err)
+			return
+		}
+		inner.ServeHTTP(rw, r.WithContext(gatehouse.WithIdentity(r.Context(), id)))
+	})
 	for name, h := range map[string]http.Handler{
-		"required": api.RequireToken(inner), "optional": api.OptionalToken(inner), "behind a page for anybody": api.RequireToken(login.OptionalLogin(inner)),
+		"middleware of one's own": own, "required": api.RequireToken(inner), "optional": api.OptionalToken(inner), "behind a page for anybody": api.RequireToken(login.OptionalLogin(inner)),
 		"behind nobody": api.RequireToken(nobody), "behind several": gatehouse.Require(gatehouse.ByIssuer(api))(login.OptionalLogin(api.OptionalToken(nobody))),
 	} {
 		if a := ask(h, "GET", audience+"/notes", func(r *http.Request) { key.Sign(r, raw) }); a.Code != 200 {
