@@ -91,7 +91,8 @@ type ResourceServerConfig struct {
 	// seen active. They bound how far strangers can drive the authorization
 	// server. A request that would be one more gets 503 at once; Register waits
 	// for its turn. Both count all resource servers of one Provider. Tokens that
-	// were seen active are always looked up. 0 means 32.
+	// were seen active, and JWTs with a good signature, are always looked up.
+	// ByIssuerFunc has the same bound for unknown issuers. 0 means 32.
 	MaxTicketCalls, MaxTokenCalls int
 	// AllowUpgrades are protocols, besides "websocket", that a request behind
 	// the guard may be upgraded to, as in RelyingPartyConfig.

@@ -33,7 +33,7 @@ func (rs *ResourceServer) MetadataPath() string {
 // MetadataPath.
 func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler {
 	wire("MetadataHandler", rs.checkMetadata())
-	doc := resourceMetadata{Resource: rs.resource.String(), Methods: []string{"header"}}
+	doc := resourceMetadata{Resource: rs.apiName, Methods: []string{"header"}}
 	if p := rs.proofs; p != nil {
 		doc.Algs, doc.Bound = dpop.Algorithms(), p.use == DPoPRequired
 	}
@@ -82,15 +82,15 @@ func (rs *ResourceServer) checkMetadata() error {
 	return nil
 }
 
-// resourceOf returns the first https address, or nil. RFC 9728 §1.2: it has no
-// fragment.
-func resourceOf(audience []string) *url.URL {
+// resourceOf returns the first https address, as it is written and parsed, or
+// nil. RFC 9728 §1.2: it has no fragment.
+func resourceOf(audience []string) (name string, address *url.URL) {
 	for _, name := range audience {
 		if u, err := url.Parse(name); err == nil && u.Scheme == "https" && u.Host != "" && !strings.Contains(name, "#") && u.User == nil {
-			return u
+			return name, u
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // metadataPath inserts the well-known name between host and path (RFC 9728

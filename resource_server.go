@@ -39,6 +39,7 @@ type resourceServer struct {
 	roles    []string          // the path to the roles
 	onward   http.RoundTripper // of HTTPClient
 	resource *url.URL          // the address of the API, nil without one
+	apiName  string            // that address as Audience has it (RFC 9728 §3.3)
 	realm    string
 	pats     PATSource
 	ids      ResourceIDs
@@ -75,7 +76,6 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		source:   bearer.Source{Header: http.CanonicalHeaderKey(c.TokenHeader), Schemes: slices.Clone(c.Schemes)},
 		proofs:   proofs,
 		roles:    rolePath(c.RoleClaim),
-		resource: resourceOf(c.Audience),
 		onward:   c.APITransport,
 		realm:    c.Realm,
 		pats:     c.PAT,
@@ -87,6 +87,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		tokens:   c.MaxTokenCalls,
 		allowed:  c.AllowUpgrades,
 	}
+	rs.apiName, rs.resource = resourceOf(c.Audience)
 	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {
 		rs.ids, rs.lists = &memstore.IDs{}, true

@@ -414,9 +414,10 @@ func (rs *ResourceServer) stepUpOf(e *Error) []string {
 // caller. The other API has to accept the audience of the token. A token cannot
 // be renewed here, so a 401 is the caller's.
 //
-// Errors are *Error. The code is "token_required" if no guard of this
+// The error is an *Error with the code "token_required" if no guard of this
 // ResourceServer has accepted a token of the request, and "token_bound" if the
-// token is bound to a key of the caller: nobody else can use it.
+// token is bound to a key of the caller: nobody else can use it. Calling
+// HTTPClient without origins is an error too.
 func (rs *ResourceServer) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	id := IdentityFrom(ctx)
 	if id == nil || id.api == nil || rs.isMade() != nil || id.api.resourceServer != rs.resourceServer || id.Via != ViaToken {

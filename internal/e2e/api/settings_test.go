@@ -174,6 +174,7 @@ func TestWhereTheMetadataAre(t *testing.T) {
 		"https://api.test/a/":           {well + "/a/", "https://api.test" + well + "/a/"},
 		"https://api.test/a%2Fb":        {well + "/a%2Fb", "https://api.test" + well + "/a%2Fb"},
 		"https://api.test/a?tenant=one": {well + "/a", "https://api.test" + well + "/a?tenant=one"},
+		"HTTPS://API.test/a b|c":        {well + "/a%20b%7Cc", "https://API.test" + well + "/a%20b%7Cc"},
 	} {
 		api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) {
 			c.Audience = []string{"notes", "http://api.test", "https://api.test/#a", name}
@@ -181,6 +182,11 @@ func TestWhereTheMetadataAre(t *testing.T) {
 		challenge := send(api.RequireToken(world.WhoAmI), "GET", "/").Header().Get("WWW-Authenticate")
 		if got := api.MetadataPath(); got != want[0] || !strings.HasSuffix(challenge, ` resource_metadata="`+want[1]+`"`) {
 			t.Errorf("%s: %s, %s", name, got, challenge)
+		}
+		var doc struct{ Resource string }
+		w.Must(json.Unmarshal(send(api.MetadataHandler(), "GET", want[0]).Body.Bytes(), &doc))
+		if doc.Resource != name { // RFC 9728 §3.3: identical
+			t.Errorf("resource %q, want %q", doc.Resource, name)
 		}
 	}
 }
