@@ -36,8 +36,10 @@ type Identity struct {
 	// Issuer is the provider or authorization server that vouches for the
 	// identity.
 	Issuer string
-	// Subject is the person's identifier at the issuer. Behind UMAProtect it
-	// is empty if the authorization server does not report it.
+	// Subject is the person's identifier at the issuer. Behind RequireToken it
+	// is what the token says: about a service, many servers put the id of its
+	// client there (RFC 9068 §2.2), and some nothing. Behind UMAProtect it is
+	// empty if the authorization server does not report it.
 	Subject string
 	// ClientID is the client that the token was issued to. In a session it is
 	// our own client.
@@ -47,7 +49,7 @@ type Identity struct {
 	// AuthTime is when the person last authenticated at the provider. It is
 	// zero if the provider did not report it.
 	AuthTime time.Time
-	// Scopes are the scopes granted to the session's access token.
+	// Scopes are the scopes of the access token, or of that of the session.
 	Scopes []string
 	// Granted are the UMA scopes that the token holds on the resource, or on
 	// the first one if the Permission names several.
@@ -64,10 +66,10 @@ type Identity struct {
 }
 
 // Claims decodes the claims about the person into v. For a session they come
-// from the ID Token and the user info, for a token from introspection. As with
-// encoding/json, fields of v without a claim keep their value. Unlike there,
-// names are compared exactly: a claim "EMAIL" does not fill a field with the
-// tag "email", and one without a tag has its Go name.
+// from the ID Token and the user info, for a token from the JWT itself or from
+// introspection. As with encoding/json, fields of v without a claim keep their
+// value. Unlike there, names are compared exactly: a claim "EMAIL" does not fill
+// a field with the tag "email", and one without a tag has its Go name.
 func (id *Identity) Claims(v any) error {
 	if len(id.claims) == 0 {
 		return nil

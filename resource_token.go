@@ -114,9 +114,9 @@ func (rs *ResourceServer) tokenHeader() string {
 }
 
 // Check implements Guard. It returns the identity that the access token of the
-// request names. Its Subject is "" if the token is about no person.
-// It uses up the proof of a bound token. Another guard of the same request
-// passes if the identity is on the context.
+// request names. Its Subject is what the token says, and "" if it says nothing.
+// It uses up the proof of a bound token. Another guard of the same request passes
+// if the identity is on the context.
 func (rs *ResourceServer) Check(r *http.Request) (id *Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil { // of a RequirementFunc, for example
