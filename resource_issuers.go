@@ -65,12 +65,12 @@ func (g *byIssuer) reads(api *ResourceServer) error {
 // and is the only one that judges tokens that are no JWTs.
 //
 // An answer of find counts for one minute, and nil for 5 seconds, for up to
-// 1,000 issuers each. The context of find ends after the RequestBudget of first.
-// find is asked once for all who wait, and about at most MaxTokenCalls unknown
-// issuers at a time; what is more gets 503. If find returns an error, the answer
-// is 503. A token never chooses an address: find decides which issuers there
-// are. ByIssuerFunc panics if first was not made by NewResourceServer or if find
-// is nil.
+// 1,000 issuers each. The context of find has no values of a request, and ends
+// after the RequestBudget of first. find is asked once for all who wait, and
+// about at most MaxTokenCalls unknown issuers at a time; what is more gets 503.
+// If find returns an error, the answer is 503. A token never chooses an address:
+// find decides which issuers there are. ByIssuerFunc panics if first was not made
+// by NewResourceServer or if find is nil.
 func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer string) (*ResourceServer, error)) Guard {
 	wire("ByIssuerFunc", first.checkMade())
 	if find == nil {
