@@ -154,7 +154,7 @@ func (g *byIssuer) choose(r *http.Request) (*ResourceServer, error) {
 	if api := g.of[issuer]; api != nil {
 		return api, nil
 	}
-	if !token.HasHeader(raw) {
+	if !token.IsJWT(raw) {
 		return nil, errTokenInvalid.because(errNotAsked)
 	}
 	if issuer == "" {

@@ -209,7 +209,7 @@ func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Ke
 	defer within.Stop()
 	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
 	switch {
-	case err != nil && rs.client.ID == "" && errors.Is(err, token.ErrMalformed) && !token.HasHeader(raw):
+	case err != nil && rs.client.ID == "" && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
 		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", errNotAsked, err))
 	case err != nil:
 		return nil, accessFailure(late(err, "keys", rs.provider.issuer))

@@ -347,14 +347,14 @@ func (c *accessClaims) checkTimes(now time.Time) error {
 	return nil
 }
 
-// IsJWT reports whether an access token is meant to be a signed JWT: three parts,
-// of which the first is a JSON object. It may be no good all the same, without a
-// signature for example. If it is none, only its issuer can read it.
-func IsJWT(raw string) bool { return strings.Count(raw, ".") == 2 && HasHeader(raw) }
-
-// HasHeader reports whether a token begins with a JSON object, as JWTs do that
-// are unsigned, encrypted or cut off too.
-func HasHeader(raw string) bool {
+// IsJWT reports whether an access token is meant to be a JWT: three parts, or five
+// if it is encrypted (RFC 7516 §7.1), of which the first is a JSON object. It may
+// be no good all the same, without a signature for example. If it is none, only
+// its issuer can read it.
+func IsJWT(raw string) bool {
+	if dots := strings.Count(raw, "."); dots != 2 && dots != 4 {
+		return false
+	}
 	header, _, _ := strings.Cut(raw, ".")
 	data, err := base64.RawURLEncoding.DecodeString(header)
 	return err == nil && bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) // RFC 7515 §4

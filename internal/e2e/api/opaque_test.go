@@ -327,6 +327,7 @@ func TestOpaqueTokenWithDots(t *testing.T) {
 		"v4.public.aGVsbG8": 200, "abc.def.ghi": 200, "a.b": 200, "a.b.c.d": 200, "MTIz.e30.c2ln": 200, "W10.e30.c2ln": 200,
 		"e30.e30.c2ln": 401, "eyJhbGciOiJub25lIn0.e30.c2ln": 401, "IHt9.e30.c2ln": 401, "eyJh.e30.c2ln": 401,
 		"eyJhbGciOiJub25lIn0.e30.": 401, "e30..c2ln": 401, "e30..": 401, "e30.e30.c2ln=": 401, "e30.e30.c2+n": 401, "eyJhbGciOiJub25lIn0.e30": 200, "e30": 200,
+		"eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..A.A.A": 401, "eyJhbGciOiJSU0EtT0FFUCIsImVuYyI6IkExMjhHQ00ifQ.A.A.A.A": 401, // encrypted
 	} {
 		before := introspections(w)
 		if a := send(h, "GET", "/", "Bearer "+raw); a.Code != status || (introspections(w) > before) != (status == 200) {
