@@ -5,7 +5,6 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -202,6 +201,13 @@ var (
 	errNotAsked       = errors.New("the token is no JWT, and the authorization server is not asked about it, because there is no ResourceServerConfig.Client")
 )
 
+// notAsked is errNotAsked with what else is wrong. It is put into words only for
+// those who read it, because anybody can send such tokens.
+type notAsked struct{ err error }
+
+func (e *notAsked) Error() string { return errNotAsked.Error() + ": " + e.err.Error() }
+func (e *notAsked) Unwrap() error { return e.err }
+
 // verify verifies a JWT that is not remembered. It waits for keys no longer than
 // the budget of a request.
 func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Key) (*token.AccessToken, error) {
@@ -210,7 +216,7 @@ func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Ke
 	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
 	switch {
 	case err != nil && rs.client.ID == "" && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
-		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", errNotAsked, err))
+		return nil, errTokenInvalid.because(&notAsked{err})
 	case err != nil:
 		return nil, accessFailure(late(err, "keys", rs.provider.issuer))
 	}
