@@ -7,6 +7,10 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"example.com/gatehouse/bench/paired"
 )
 
 var allPeers = flag.Bool("peers", false, "measure the APIs with access tokens beside every peer, also those without a limit")
@@ -54,8 +58,27 @@ func TestAPIFirstRatios(t *testing.T) {
 	n := newNotary(t)
 	for _, alg := range algorithms {
 		t.Run(string(alg), func(t *testing.T) {
-			hold(t, n.firstSubjects(t, alg, *allPeers), firstLimits(alg), bareSignature, peerGolangJWT)
+			table := hold(t, n.firstSubjects(t, alg, *allPeers), firstLimits(alg), bareSignature, peerGolangJWT)
+			if alg == jose.RS256 && table != nil {
+				checkBearerCost(t, table)
+			}
 		})
+	}
+}
+
+// checkBearerCost holds G10: what one access token of RS256 costs at first sight,
+// and one that is malformed. The times are wide bounds for any machine of today.
+func checkBearerCost(t *testing.T, table *paired.Table) {
+	t.Helper()
+	for _, g10 := range []struct {
+		subject string
+		allocs  float64
+		micros  float64
+	}{{apiFirst, 60, 120}, {checkMalform, 60, 10}} {
+		row, err := table.Row(g10.subject)
+		if err != nil || row.Allocs > g10.allocs || row.Micros().Median > g10.micros {
+			t.Errorf("G10, %s: %v allocations, %v µs, %v; promised are at most %v and %v µs", g10.subject, row.Allocs, row.Micros(), err, g10.allocs, g10.micros)
+		}
 	}
 }
 
