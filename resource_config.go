@@ -22,7 +22,8 @@ import (
 type ResourceServerConfig struct {
 	// Client introspects tokens and requests permission tickets. Unless PAT is
 	// set, it also obtains the protection API token. RequireToken does not need
-	// it. UMAProtect and UMAGuard panic without.
+	// it. UMAProtect and UMAGuard panic without. A public client asks about
+	// tokens only with a PAT; without, all access tokens have to be JWTs.
 	Client Client
 	// Audience lists the names of this API. The aud of an access token must have
 	// one of them. If an answer about a requesting party token has an aud, that

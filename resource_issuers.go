@@ -37,10 +37,10 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 		if g.of[api.provider.issuer] != nil {
 			wire("ByIssuer", fmt.Errorf("two resource servers have the issuer %q", api.provider.issuer))
 		}
-		if api.client.ID != "" && g.opaque != nil {
+		if api.asks && g.opaque != nil {
 			wire("ByIssuer", errors.New("two resource servers have a Client, so nobody knows who judges a token that is no JWT"))
 		}
-		if api.client.ID != "" {
+		if api.asks {
 			g.opaque = api
 		}
 		g.of[api.provider.issuer] = api
@@ -77,7 +77,7 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 		wire("ByIssuerFunc", errors.New("the function is nil"))
 	}
 	g := &byIssuer{first: first, of: map[string]*ResourceServer{first.provider.issuer: first}}
-	if first.client.ID != "" {
+	if first.asks {
 		g.opaque = first
 	}
 	g.others = tenants.New(func(ctx context.Context, issuer string) (*ResourceServer, error) {

@@ -35,6 +35,7 @@ type resourceServer struct {
 	rules    token.AccessRules
 	seen     *token.AccessMemory
 	source   bearer.Source
+	asks     bool              // about tokens that are no JWTs
 	proofs   *proofs           // of DPoP, nil if it is off
 	roles    []string          // the path to the roles
 	onward   http.RoundTripper // of HTTPClient
@@ -87,6 +88,8 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		tokens:  c.MaxTokenCalls,
 		allowed: c.AllowUpgrades,
 	}
+	_, alone := c.PAT.(*servicePAT)
+	rs.asks = c.Client.ID != "" && !(c.Client.Auth == AuthNone && alone) // a public client cannot ask (RFC 7662 §2.1)
 	rs.apiName, rs.resource = resourceOf(c.Audience)
 	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {

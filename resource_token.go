@@ -91,7 +91,7 @@ func (rs *ResourceServer) join(requirements []Requirement) (*ResourceServer, err
 
 func (rs *ResourceServer) checkRequirement(q Requirement) error {
 	switch {
-	case q.fresh && rs.client.ID == "":
+	case q.fresh && !rs.asks:
 		return errors.New("NotRevoked needs ResourceServerConfig.Client, which asks the authorization server")
 	case q.step.grant:
 		return errors.New("OwnerGrant is for pages: it sends a person to the authorization server")
@@ -148,7 +148,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	key, now := bounded.KeyOf(raw), rs.provider.now()
 	t := rs.provider.tokens.Recall(key, rs.seen, now)
 	if t == nil {
-		if rs.client.ID != "" && !rs.fresh() {
+		if rs.asks && !rs.fresh() {
 			if f := rs.opaque.Known(key, now); f != nil {
 				return rs.opaqueIdentity(r, f, raw, came, now)
 			}
@@ -156,7 +156,7 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 		if !bearer.Valid(raw) {
 			return nil, errBearer.because(bearer.ErrCharacters)
 		}
-		if rs.client.ID != "" && !token.IsJWT(raw) {
+		if rs.asks && !token.IsJWT(raw) {
 			f, err := rs.askAboutAccess(r.Context(), raw, key)
 			if err != nil {
 				return nil, err
@@ -203,9 +203,17 @@ var (
 
 // notAsked is errNotAsked with what else is wrong. It is put into words only for
 // those who read it, because anybody can send such tokens.
-type notAsked struct{ err error }
+type notAsked struct {
+	err    error
+	public bool // there is a Client, but it is public
+}
 
-func (e *notAsked) Error() string { return errNotAsked.Error() + ": " + e.err.Error() }
+func (e *notAsked) Error() string {
+	if e.public {
+		return errNotAsked.Error() + " with a Secret: " + e.err.Error()
+	}
+	return errNotAsked.Error() + ": " + e.err.Error()
+}
 func (e *notAsked) Unwrap() error { return e.err }
 
 // verify verifies a JWT that is not remembered. It waits for keys no longer than
@@ -215,8 +223,8 @@ func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Ke
 	defer within.Stop()
 	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
 	switch {
-	case err != nil && rs.client.ID == "" && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
-		return nil, errTokenInvalid.because(&notAsked{err})
+	case err != nil && !rs.asks && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
+		return nil, errTokenInvalid.because(&notAsked{err, rs.client.ID != ""})
 	case err != nil:
 		return nil, accessFailure(late(err, "keys", rs.provider.issuer))
 	}

@@ -61,6 +61,22 @@ func TestOpaqueToken(t *testing.T) {
 	}
 }
 
+// A public client cannot ask, so a token that is no JWT is no token.
+func TestOpaqueTokenAndAPublicClient(t *testing.T) {
+	w, _ := newOpaque(t)
+	api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Client = gatehouse.Client{ID: "api"} })
+	before := len(w.Calls())
+	if a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque"); a.Code != 401 || len(w.Calls()) != before || !strings.Contains(lastCause(w), "Client with a Secret") {
+		t.Errorf("%d %s, %d calls", a.Code, lastCause(w), len(w.Calls())-before)
+	}
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, "With: NotRevoked needs ResourceServerConfig.Client") {
+			t.Errorf("panic %q", got)
+		}
+	}()
+	api.With(gatehouse.NotRevoked())
+}
+
 // Most servers have no UMA: what is asked about an access token needs only the
 // OpenID document, or that of RFC 8414.
 func TestOpaqueTokenWithoutUMA(t *testing.T) {
