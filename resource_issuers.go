@@ -23,9 +23,9 @@ import (
 // server. A request without a token gets the challenge of the first api.
 //
 // Each api has its own requirements: give each what the route needs by With.
-// ByIssuer panics without apis, if one was not made by NewResourceServer, if two
-// have one issuer, if two have a Client, and if they differ in TokenHeader or
-// Schemes.
+// ByIssuer panics without apis, if one was not made by NewResourceServer or has no
+// Audience, if two have one issuer, if two have a Client, and if they differ in
+// TokenHeader or Schemes.
 func ByIssuer(apis ...*ResourceServer) Guard {
 	if len(apis) == 0 {
 		wire("ByIssuer", errors.New("there are no resource servers"))

@@ -19,8 +19,8 @@ import (
 // NotRevoked requires that the authorization server calls the access token
 // active now. It is asked at each request (RFC 7662), also about a token that is
 // a JWT, whose own aud counts if the answer has none. No earlier answer counts.
-// It is for routes where the seconds matter for which other routes still accept
-// a token that was revoked. The ResourceServer needs
+// Other routes accept a token that was revoked for CacheTTL more, or, if it is a
+// JWT, until it expires. With panics if the ResourceServer has no
 // ResourceServerConfig.Client. On a page NotRevoked panics at wiring: end the
 // session with Sessions.Revoke.
 func NotRevoked() Requirement {

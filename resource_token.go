@@ -47,8 +47,8 @@ func (rs *ResourceServer) RequireToken(next http.Handler) http.Handler {
 
 // OptionalToken serves next also to requests without an access token. There is
 // then no identity on the context. A token that is no good, or that does not
-// meet the requirements, is refused as by RequireToken. OptionalToken panics if
-// next is nil.
+// meet the requirements, is refused as by RequireToken. OptionalToken panics like
+// RequireToken.
 func (rs *ResourceServer) OptionalToken(next http.Handler) http.Handler {
 	wire("OptionalToken", rs.checkMade())
 	return protect("OptionalToken", optionalToken{rs})(next)

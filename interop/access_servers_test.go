@@ -66,6 +66,11 @@ func keycloakRevokes(t *testing.T, api *accessAPI, client *bareClient, token, su
 	api.accepts(t, "NotRevoked", token, subject, gatehouse.NotRevoked())
 	api.accepts(t, "NotRevoked again", token, subject, gatehouse.NotRevoked())
 	api.wire.want(t, "POST token/introspect", "POST token/introspect")
+	// Keycloak calls a token active only to a client that is in its aud.
+	other := &bareClient{id: "printshop", secret: "printshop-secret"}
+	if said := other.ask(t, client.provider.Issuer+"/protocol/openid-connect/token/introspect", url.Values{"token": {token}}); !strings.Contains(said, `"active":false`) {
+		t.Errorf("to a client that is not in aud: %s", said)
+	}
 	client.ask(t, client.provider.Revocation, url.Values{"token": {token}})
 	api.refuses(t, "revoked", token, "active", gatehouse.NotRevoked())
 	api.accepts(t, "revoked, on a route that does not ask", token, subject)
@@ -162,7 +167,8 @@ func TestDexAccessTokens(t *testing.T) {
 	own := client.token(t, http.StatusOK, ownToken("")).AccessToken
 	for what, token := range map[string]string{"access token": alice.AccessToken, "ID Token": alice.IDToken} {
 		says(t, token, map[string]any{"header typ": nil, "claim aud": []any{"api", "web"}, "claim azp": "web", "claim nonce": "the-nonce", "claim at_hash": anything})
-		if said := client.ask(t, issuer+"/token/introspect", url.Values{"token": {token}}); !strings.Contains(said, `"active":true`) || !strings.Contains(said, `"token_use":"access_token"`) {
+		anybody := must(http.PostForm(issuer+"/token/introspect", url.Values{"token": {token}}))(t) // without authentication
+		if said := string(must(readAll(anybody.Body))(t)); !strings.Contains(said, `"active":true`) || !strings.Contains(said, `"token_use":"access_token"`) {
 			t.Errorf("Dex says about the %s: %s", what, said)
 		}
 		newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Audience: []string{"api"}}).refuses(t, what, token, "TokenTypes")
