@@ -123,7 +123,7 @@ const answerIDLength = 12
 const (
 	CodeLoginRequired       = "login_required"       // nobody is signed in, or the session has ended
 	CodeStepUpRequired      = "step_up_required"     // signing in once more would help
-	CodeForbidden           = "forbidden"            // signed in, but not allowed
+	CodeForbidden           = "forbidden"            // known, but not allowed
 	CodeCrossOrigin         = "cross_origin"         // an unsafe request from another site
 	CodeProviderRefused     = "provider_refused"     // the provider did not sign the person in
 	CodeProviderUnavailable = "provider_unavailable" // the provider cannot be reached
@@ -337,7 +337,7 @@ var (
 var (
 	errLoginRequired   = kind{CodeLoginRequired, 401, "You need to sign in first."}
 	errStepUp          = kind{CodeStepUpRequired, 403, "You need to sign in once more to do this."}
-	errForbidden       = kind{CodeForbidden, 403, "You are signed in, but not allowed to do this."}
+	errForbidden       = kind{CodeForbidden, 403, "You are not allowed to do this."}
 	errRequirement     = kind{"requirement_failed", 503, "We cannot tell right now whether you may do this."}
 	errIdentityHeader  = kind{"identity_header_refused", 403, "Your name cannot be passed on to this service."}
 	errCrossOrigin     = kind{CodeCrossOrigin, 403, "This request came from another site."}

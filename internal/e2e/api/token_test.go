@@ -147,6 +147,9 @@ func TestRequireTokenAnswers(t *testing.T) {
 			if a.Code != c.status || served != (c.status == 200) {
 				t.Errorf("%d %q, served %v; want %d", a.Code, a.Body, served, c.status)
 			}
+			if strings.Contains(a.Body.String(), "signed in") { // nobody is, at an API
+				t.Errorf("the answer is %s", a.Body)
+			}
 			want := []string{`Bearer realm="api.test"` + c.challenge + metadata}
 			if c.status == 200 || c.challenge == "-" {
 				want = nil
