@@ -149,7 +149,7 @@ func (s *Set) Standing(now time.Time) (withdrawals int, ok bool) {
 		return 0, true
 	}
 	p := s.state.last()
-	if now.After(p.aged) {
+	if p.keys != nil && now.After(p.aged) { // without keys only a token that needs one begins a fetch
 		s.refreshAged(s.state.view(now))
 	}
 	return p.withdrawals, p.keys != nil && !now.After(p.stale)

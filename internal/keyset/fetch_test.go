@@ -577,3 +577,16 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestStandingBeforeTheFirstKey: whoever asks about tokens that were verified
+// causes no fetch while there are none.
+func TestStandingBeforeTheFirstKey(t *testing.T) {
+	is, s := newIssuer(t, jwks(jwk("p256", "a")))
+	if _, ok := s.Standing(is.clock.Now()); ok {
+		t.Error("a token would still be verified")
+	}
+	if err := s.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, is, 0)
+}

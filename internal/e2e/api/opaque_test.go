@@ -67,7 +67,7 @@ func TestOpaqueTokenAndAPublicClient(t *testing.T) {
 	api := newAPI(t, w, func(c *gatehouse.ResourceServerConfig) { c.Client = gatehouse.Client{ID: "api"} })
 	before := len(w.Calls())
 	if a := send(api.RequireToken(world.WhoAmI), "GET", "/", "Bearer opaque"); a.Code != 401 || len(w.Calls()) != before || !strings.Contains(lastCause(w), "Client with a Secret") {
-		t.Errorf("%d %s, %d calls", a.Code, lastCause(w), len(w.Calls())-before)
+		t.Errorf("%d %s, %d calls %v", a.Code, lastCause(w), len(w.Calls())-before, w.Calls()[before:])
 	}
 	defer func() {
 		if got := fmt.Sprint(recover()); !strings.Contains(got, "With: NotRevoked needs ResourceServerConfig.Client") {
