@@ -83,6 +83,7 @@ func decode(data []byte) (keys []key, skipped []Skipped, err error) {
 
 func decodePEM(data []byte) (keys []key, skipped []Skipped, err error) {
 	var all []jose.JSONWebKey
+	begun := bytes.Count(data, pemBegin) // Decode skips a block that it cannot read
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
@@ -98,8 +99,8 @@ func decodePEM(data []byte) (keys []key, skipped []Skipped, err error) {
 		all, data = append(all, jose.JSONWebKey{Key: public}), rest
 	}
 	switch {
-	case bytes.Contains(data, pemBegin):
-		return nil, nil, fmt.Errorf("keyset: PEM block %d cannot be read", len(all))
+	case begun != len(all):
+		return nil, nil, fmt.Errorf("keyset: of %d PEM blocks only %d can be read", begun, len(all))
 	case len(all) == 0:
 		return nil, nil, errors.New("keyset: neither JSON nor PEM")
 	}
