@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -194,17 +193,5 @@ func (n *notary) typed(t *testing.T, typ string, change map[string]any) string {
 	claims := map[string]any{"iss": n.issuer, "aud": apiAudience, "sub": "1", "scope": "notes:read", "iat": n.began.Unix(), "exp": n.began.Add(time.Hour).Unix()}
 	maps.Copy(claims, change)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := signed.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
+	return signed(t, signer, claims)
 }

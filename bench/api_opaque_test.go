@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -82,27 +80,15 @@ func (n *notary) missSubjects(t *testing.T) []paired.Subject {
 	}
 }
 
-// postForm is a POST with a form whose answer is read and thrown away.
-func postForm(client *http.Client, address string, form url.Values) (err error) {
+// postForm is a POST with a form.
+func postForm(client *http.Client, address string, form url.Values) error {
 	r, err := http.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Accept", "application/json")
 	r.SetBasicAuth("notes", "of the notes")
-	resp, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", resp.StatusCode)
-	}
-	return nil
+	return ask(client, r, http.StatusOK)
 }
 
 // hitSubjects get a token that was looked up before. Nothing expires while it is

@@ -122,19 +122,7 @@ func (n *notary) with(t testing.TB, alg jose.SignatureAlgorithm, i int, claimed 
 		"roles": []string{"offline_access", "notes-editors", "billing-readers"},
 	}
 	maps.Copy(claims, claimed)
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := n.signers[alg].Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := signed.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
+	return signed(t, n.signers[alg], claims)
 }
 
 func (n *notary) tokens(t testing.TB, alg jose.SignatureAlgorithm, count int) (list []string) {
@@ -199,3 +187,21 @@ type holders []string
 func (h holders) count() int                    { return len(h) }
 func (h holders) request(i int) *http.Request   { return call(h[i]) }
 func (h holders) fillIn(r *http.Request, i int) { r.Header["Authorization"][0] = "Bearer " + h[i] }
+
+// signed is a token with these claims.
+func signed(t testing.TB, signer jose.Signer, claims map[string]any) string {
+	t.Helper()
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}

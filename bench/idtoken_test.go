@@ -138,18 +138,6 @@ func idIssuer(t *testing.T) (issuer string, sign func(map[string]any) string) {
 	})
 	serve("/keys", set)
 	return server.URL, func(claims map[string]any) string {
-		payload, err := json.Marshal(claims)
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := signer.Sign(payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := signed.CompactSerialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
+		return signed(t, signer, claims)
 	}
 }

@@ -222,7 +222,7 @@ func challengeSubjects(t *testing.T) []paired.Subject {
 	w, client := writer{header: http.Header{}}, &http.Client{Transport: wire}
 	bareRequest := site.request(3)
 	bareRequest.Header.Del("Authorization")
-	ask := func() error {
+	get := func() error {
 		clear(w.header)
 		r := *bareRequest // because a server has a fresh one
 		handler.ServeHTTP(&w, &r)
@@ -233,20 +233,25 @@ func challengeSubjects(t *testing.T) []paired.Subject {
 	}
 	body := fmt.Appendf(nil, `[{"resource_id":%q,"resource_scopes":["view"]}]`, photoID(photoName(3)))
 	return []paired.Subject{
-		working(t, challenged, ask),
+		working(t, challenged, get),
 		working(t, barePost, func() error { return post(client, g.server.URL+"/permission", body) }),
 	}
 }
 
-// post is a POST with a JSON body whose answer is read and thrown away.
-func post(client *http.Client, address string, body []byte) (err error) {
+// post is a POST with a JSON body.
+func post(client *http.Client, address string, body []byte) error {
 	r, err := http.NewRequest(http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Authorization", "Bearer pat")
+	return ask(client, r, http.StatusCreated)
+}
+
+// ask sends a request whose answer has this status, is read and thrown away.
+func ask(client *http.Client, r *http.Request, status int) (err error) {
+	r.Header.Set("Accept", "application/json")
 	resp, err := client.Do(r)
 	if err != nil {
 		return err
@@ -255,7 +260,7 @@ func post(client *http.Client, address string, body []byte) (err error) {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusCreated {
+	if resp.StatusCode != status {
 		return fmt.Errorf("status %d", resp.StatusCode)
 	}
 	return nil

@@ -130,6 +130,17 @@ func (f *forger) wantGood(raw string) {
 	}
 }
 
+// judge checks that a signed token with the changes is accepted, or that it is
+// refused without a fetch.
+func (f *forger) judge(t *testing.T, ok bool, change ...string) {
+	t.Helper()
+	if raw := f.good(change...); ok {
+		f.wantGood(raw)
+	} else {
+		f.refuse(t, raw, 0)
+	}
+}
+
 // fetches counts the requests to the server.
 func (f *forger) fetches() int { return len(f.Calls()) }
 
