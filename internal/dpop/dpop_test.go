@@ -361,7 +361,7 @@ func TestProofOnce(t *testing.T) {
 	if !use(jose.ES256, nil) || use(jose.ES256, nil) || use(jose.ES256, nil) {
 		t.Error("the same proof counts twice, or not at all")
 	}
-	if !use(jose.ES256, map[string]any{"jti": "j2"}) || !use(jose.ES256, map[string]any{"jti": "J1"}) {
+	if !use(jose.ES256, map[string]any{"jti": "j2"}) || !use(jose.ES256, map[string]any{"jti": "The-first-jti"}) {
 		t.Error("another jti does not count")
 	}
 	if !use(jose.EdDSA, nil) {
@@ -376,7 +376,7 @@ func TestProofOnce(t *testing.T) {
 		t.Error("a proof from a clock that is ahead counts twice")
 	}
 	for i, key := range s.keys {
-		if len(key) != 43 || strings.Contains(key, "j1") || s.expires[i].Sub(now) < 2*time.Minute || s.expires[i].Sub(now) > 3*time.Minute {
+		if len(key) != 43 || strings.Contains(key, "the-first-jti") || s.expires[i].Sub(now) < 2*time.Minute || s.expires[i].Sub(now) > 3*time.Minute {
 			t.Errorf("key %q until %v", key, s.expires[i])
 		}
 	}

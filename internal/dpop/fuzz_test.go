@@ -48,7 +48,7 @@ func FuzzProofParts(f *testing.F) {
 	}
 	for _, change := range [][2]string{
 		{"", ""}, {`"GET"`, `"get"`}, {`"GET"`, `null`}, {`/notes`, `/n%6ftes?q`}, {`/notes`, `/x/../notes`}, {`1777636800`, `1777636859.5`}, {`1777636800`, `1e300`},
-		{`1777636800`, `-1`}, {`"jti"`, `"JTI"`}, {`{`, `{"htm":"POST",`}, {`}`, `}x`}, {`}`, `,"nonce":5}`}, {`}`, `,"exp":1}`}, {`"j1"`, `""`},
+		{`1777636800`, `-1`}, {`"jti"`, `"JTI"`}, {`{`, `{"htm":"POST",`}, {`}`, `}x`}, {`}`, `,"nonce":5}`}, {`}`, `,"exp":1}`}, {`"the-first-jti"`, `""`},
 	} {
 		f.Add(strings.Replace(string(payload), change[0], change[1], 1))
 	}

@@ -81,7 +81,7 @@ func thumbprint(t testing.TB, key any) string {
 func sign(t testing.TB, alg jose.SignatureAlgorithm, header, change map[string]any) string {
 	t.Helper()
 	key := keys()[alg]
-	claims := map[string]any{"jti": "j1", "htm": "GET", "htu": "https://api.test/notes", "iat": now.Unix(), "ath": dpop.Hash(token)}
+	claims := map[string]any{"jti": "the-first-jti", "htm": "GET", "htu": "https://api.test/notes", "iat": now.Unix(), "ath": dpop.Hash(token)}
 	for name, v := range change {
 		if claims[name] = v; v == nil {
 			delete(claims, name)
