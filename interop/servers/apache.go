@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // apachePage is the page behind sign-in, for mod_include.
@@ -33,7 +35,7 @@ func StartApache(t testing.TB, register func(redirectURI string) RelyingPartyCli
 	if err := fillApacheHome(home); err != nil {
 		t.Fatalf("apache: %v", err)
 	}
-	rp := startRelyingParty(t, "apache", register, func(ctx context.Context, port string, client RelyingPartyClient) (*process, error) {
+	rp := startRelyingParty(t, "apache", register, func(ctx context.Context, port string, client RelyingPartyClient) (*process.Process, error) {
 		return startApache(ctx, home, port, client)
 	})
 	rp.SignedOut = rp.Base + "/bye"
@@ -52,7 +54,7 @@ func fillApacheHome(home string) error {
 	)
 }
 
-func startApache(ctx context.Context, home, port string, client RelyingPartyClient) (*process, error) {
+func startApache(ctx context.Context, home, port string, client RelyingPartyClient) (*process.Process, error) {
 	dir, err := installDir()
 	if err != nil {
 		return nil, err
@@ -65,7 +67,7 @@ func startApache(ctx context.Context, home, port string, client RelyingPartyClie
 	cmd.Dir = home
 	cmd.Env = append(os.Environ(), "RP_DIR="+home, "RP_MODULES="+apacheModules, "RP_PORT="+port, "RP_ISSUER="+client.Issuer,
 		"RP_CLIENT_ID="+client.ID, "RP_CLIENT_SECRET="+client.Secret, "RP_PASSPHRASE="+rand.Text())
-	return startServer(ctx, "apache", cmd, func(line []byte) bool {
+	return process.Start(ctx, "apache", cmd, func(line []byte) bool {
 		return bytes.Contains(line, []byte("resuming normal operations"))
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // dexStart bounds the start of Dex, should it hang. It takes 0.2 s on an idle
@@ -33,15 +35,15 @@ func StartDex(t testing.TB, clients ...DexClient) (issuer string) {
 		t.Fatalf("dex: %v", err)
 	}
 	t.Cleanup(func() {
-		proc.stop()
+		proc.Stop()
 		if t.Failed() {
-			t.Logf("end of the log of dex:\n%s", proc.log.tail(logShown))
+			t.Logf("end of the log of dex:\n%s", proc.Log(process.LogShown))
 		}
 	})
 	return issuer
 }
 
-func startDex(ctx context.Context, clients []DexClient) (string, *process, error) {
+func startDex(ctx context.Context, clients []DexClient) (string, *process.Process, error) {
 	dir, err := installDir()
 	if err != nil {
 		return "", nil, err
@@ -61,7 +63,7 @@ func startDex(ctx context.Context, clients []DexClient) (string, *process, error
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, dexStart, fmt.Errorf("%v have passed", dexStart))
 	defer cancel()
-	proc, err := startServer(ctx, "dex", cmd, func(line []byte) bool {
+	proc, err := process.Start(ctx, "dex", cmd, func(line []byte) bool {
 		return json.Unmarshal(line, &said) == nil && said.Issuer != ""
 	})
 	return said.Issuer, proc, err

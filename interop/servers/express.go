@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // StartExpress starts a site behind npm's express-openid-connect, which is
@@ -18,7 +20,7 @@ func StartExpress(t testing.TB, register func(redirectURI string) RelyingPartyCl
 	return rp
 }
 
-func startExpress(ctx context.Context, port string, client RelyingPartyClient) (*process, error) {
+func startExpress(ctx context.Context, port string, client RelyingPartyClient) (*process.Process, error) {
 	dir, err := installDir()
 	if err != nil {
 		return nil, err
@@ -35,7 +37,7 @@ func startExpress(ctx context.Context, port string, client RelyingPartyClient) (
 	cmd := exec.Command("node", "express.mjs")
 	cmd.Dir = node
 	cmd.Env = append(os.Environ(), "RP_CONFIG="+string(settings))
-	return startServer(ctx, "express-openid-connect", cmd, func(line []byte) bool {
+	return process.Start(ctx, "express-openid-connect", cmd, func(line []byte) bool {
 		return bytes.Equal(line, []byte("ready"))
 	})
 }

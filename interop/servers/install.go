@@ -1,7 +1,6 @@
 package servers
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // A step is a part of the installation.
@@ -135,19 +136,7 @@ func run(ctx context.Context, dir string, env []string, name string, args ...str
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
-	return runCommand(ctx, name, cmd)
-}
-
-// tail returns the last n bytes of a log, cut at a line.
-func tail(log []byte, n int) []byte {
-	if len(log) <= n {
-		return log
-	}
-	log = log[len(log)-n:]
-	if i := bytes.IndexByte(log, '\n'); i >= 0 {
-		log = log[i+1:]
-	}
-	return log
+	return process.Run(ctx, name, cmd)
 }
 
 func copyAsset(name, path string) error {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 const (
@@ -42,7 +44,7 @@ type Keycloak struct {
 	URL string
 
 	home, database string
-	proc           *process
+	proc           *process.Process
 }
 
 // newKeycloak starts a server on a fresh copy of the seeded database: the
@@ -81,7 +83,7 @@ func newKeycloak(ctx context.Context) (kc *Keycloak, err error) {
 		return nil, err
 	}
 	if err := kc.warm(ctx); err != nil {
-		kc.proc.stop()
+		kc.proc.Stop()
 		return nil, err
 	}
 	return kc, nil
@@ -92,7 +94,7 @@ func (kc *Keycloak) start(ctx context.Context, options ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, keycloakStart, fmt.Errorf("%v have passed", keycloakStart))
 	defer cancel()
 	var url string
-	proc, err := startServer(ctx, "keycloak", keycloakServe(kc.home, kc.database, options...), func(line []byte) bool {
+	proc, err := process.Start(ctx, "keycloak", keycloakServe(kc.home, kc.database, options...), func(line []byte) bool {
 		_, after, found := bytes.Cut(line, []byte("Listening on: "))
 		url = string(bytes.TrimSpace(after))
 		return found
@@ -101,7 +103,7 @@ func (kc *Keycloak) start(ctx context.Context, options ...string) error {
 		return err
 	}
 	if !strings.HasPrefix(url, "http://127.0.0.1:") {
-		proc.stop()
+		proc.Stop()
 		return fmt.Errorf("it listens on %q", url)
 	}
 	kc.URL, kc.proc = url, proc
@@ -110,7 +112,7 @@ func (kc *Keycloak) start(ctx context.Context, options ...string) error {
 
 // close stops the server and removes what it wrote.
 func (kc *Keycloak) close() error {
-	kc.proc.stop()
+	kc.proc.Stop()
 	return os.RemoveAll(kc.home)
 }
 
@@ -122,12 +124,12 @@ func (kc *Keycloak) Issuer(realm string) string {
 // Log returns the end of what the server wrote: a line for each refusal, with
 // its reason.
 func (kc *Keycloak) Log() string {
-	return string(kc.proc.log.tail(logKept))
+	return kc.proc.Log(process.LogKept)
 }
 
 func (kc *Keycloak) logOnFailure(t testing.TB) {
 	if t.Failed() {
-		t.Logf("end of the log of keycloak:\n%s", kc.proc.log.tail(logShown))
+		t.Logf("end of the log of keycloak:\n%s", kc.proc.Log(process.LogShown))
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 const (
@@ -29,7 +31,7 @@ func installKeycloak(ctx context.Context, dir string) (dist string, err error) {
 		if err := unpackKeycloak(ctx, target); err != nil {
 			return err
 		}
-		return runCommand(ctx, "keycloak build", keycloakCommand(target, "build", "--db=dev-file"))
+		return process.Run(ctx, "keycloak build", keycloakCommand(target, "build", "--db=dev-file"))
 	})
 }
 
@@ -148,7 +150,7 @@ func seedKeycloak(ctx context.Context, dist, target string) error {
 	if err := kc.start(ctx, "--import-realm"); err != nil {
 		return err
 	}
-	kc.proc.stop()
+	kc.proc.Stop()
 	return os.RemoveAll(home)
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // oidcProviderStart bounds the start of oidc-provider. It takes 0.4 s on an
@@ -76,7 +78,7 @@ func (c OIDCProviderConfig) json() ([]byte, error) {
 type OIDCProvider struct {
 	// Issuer is http://127.0.0.1 with the port.
 	Issuer string
-	proc   *process
+	proc   *process.Process
 }
 
 // StartOIDCProvider starts an oidc-provider for the duration of the test.
@@ -89,9 +91,9 @@ func StartOIDCProvider(t testing.TB, config OIDCProviderConfig) *OIDCProvider {
 		t.Fatalf("oidc-provider: %v", err)
 	}
 	t.Cleanup(func() {
-		op.proc.stop()
+		op.proc.Stop()
 		if t.Failed() {
-			t.Logf("end of the log of oidc-provider:\n%s", op.proc.log.tail(logShown))
+			t.Logf("end of the log of oidc-provider:\n%s", op.proc.Log(process.LogShown))
 		}
 	})
 	return op
@@ -118,7 +120,7 @@ func startOIDCProvider(ctx context.Context, config OIDCProviderConfig) (*OIDCPro
 	}
 	ctx, cancel := context.WithTimeout(ctx, oidcProviderStart)
 	defer cancel()
-	proc, err := startServer(ctx, "oidc-provider", cmd, func(line []byte) bool {
+	proc, err := process.Start(ctx, "oidc-provider", cmd, func(line []byte) bool {
 		return json.Unmarshal(line, &said) == nil && said.Issuer != ""
 	})
 	if err != nil {
@@ -129,7 +131,7 @@ func startOIDCProvider(ctx context.Context, config OIDCProviderConfig) (*OIDCPro
 
 // Log returns the end of what the server wrote: a line for each refusal.
 func (op *OIDCProvider) Log() string {
-	return string(op.proc.log.tail(logKept))
+	return op.proc.Log(process.LogKept)
 }
 
 // SignIn fills in the login and consent pages of oidc-provider, and returns

@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/process"
 )
 
 // relyingPartyStart bounds the start of a relying party: Apache takes 0.1 s and
@@ -34,25 +36,25 @@ type RelyingParty struct {
 	// SignOut is the address that signs out, both here and at the provider, and
 	// then leads to SignedOut.
 	SignOut, SignedOut string
-	proc               *process
+	proc               *process.Process
 }
 
 // Log returns the end of what the server wrote.
 func (rp *RelyingParty) Log() string {
-	return string(rp.proc.log.tail(logShown))
+	return rp.proc.Log(process.LogShown)
 }
 
 // startRelyingParty starts a server for the duration of the test. Register
 // makes the client for a redirect URI, and is called once for each port that is
 // tried.
 func startRelyingParty(t testing.TB, name string, register func(redirectURI string) RelyingPartyClient,
-	start func(ctx context.Context, port string, client RelyingPartyClient) (*process, error)) *RelyingParty {
+	start func(ctx context.Context, port string, client RelyingPartyClient) (*process.Process, error)) *RelyingParty {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), relyingPartyStart, fmt.Errorf("%v have passed", relyingPartyStart))
 	defer cancel()
 	var failures error
 	for range portTries {
-		port, err := freePort()
+		port, err := process.FreePort()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -60,9 +62,9 @@ func startRelyingParty(t testing.TB, name string, register func(redirectURI stri
 		proc, err := start(ctx, port, register(base+"/callback"))
 		if err == nil {
 			t.Cleanup(func() {
-				proc.stop()
+				proc.Stop()
 				if t.Failed() {
-					t.Logf("end of the log of %s:\n%s", name, proc.log.tail(logShown))
+					t.Logf("end of the log of %s:\n%s", name, proc.Log(process.LogShown))
 				}
 			})
 			return &RelyingParty{Base: base, Private: base + "/private", proc: proc}
@@ -74,16 +76,6 @@ func startRelyingParty(t testing.TB, name string, register func(redirectURI stri
 	}
 	t.Fatalf("%s: %v", name, failures)
 	return nil
-}
-
-// freePort returns a port of 127.0.0.1 on which nobody was listening just now.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
 }
 
 // taken reports whether somebody listens at a port.

@@ -1,9 +1,13 @@
-package servers
+//go:build unix
+
+package process
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -12,28 +16,31 @@ import (
 )
 
 const (
-	// stopGrace is how long a server may take to end by itself after SIGTERM,
+	// stopGrace is how long a server may take to end by itself after it was asked,
 	// should it hang. Keycloak needs 2 to 3 s on an idle machine.
 	stopGrace = time.Minute
-	// logKept is how much of a server's log is kept in memory. Keycloak writes
+	// LogKept is how much of a server's log is kept in memory. Keycloak writes
 	// some 200 bytes for each refusal.
-	logKept = 1 << 20
-	// logShown is how much of it a failure shows.
-	logShown = 4000
+	LogKept = 1 << 20
+	// LogShown is how much of it a failure shows.
+	LogShown = 4000
 )
 
-// A process is a program that this one started. It leads its own process group.
-type process struct {
+// A Process is a program that this one started. It leads its own process group.
+type Process struct {
 	cmd  *exec.Cmd
 	log  *logBuffer
 	done chan struct{} // closed when it has ended
 	err  error         // how it ended; valid after done
+
+	// End is the signal that asks it to end. Start sets SIGTERM.
+	End syscall.Signal
 }
 
-// startServer starts cmd and waits until ready accepts a line of its output. If
+// Start starts cmd and waits until ready accepts a line of its output. If
 // the process or ctx ends first, the error has the end of the log, and nothing
 // is left running.
-func startServer(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
+func Start(ctx context.Context, name string, cmd *exec.Cmd, ready func(line []byte) bool) (*Process, error) {
 	p, err := launch(name, cmd, ready)
 	if err != nil {
 		return nil, err
@@ -42,16 +49,16 @@ func startServer(ctx context.Context, name string, cmd *exec.Cmd, ready func(lin
 	case <-p.log.ready:
 		return p, nil
 	case <-p.done:
-		return nil, fmt.Errorf("%s ended before it was ready: %w\n%s", name, p.exit(), p.log.tail(logShown))
+		return nil, fmt.Errorf("%s ended before it was ready: %w\n%s", name, p.exit(), p.log.tail(LogShown))
 	case <-ctx.Done():
-		p.stop()
-		return nil, fmt.Errorf("%s was not ready in time: %w\n%s", name, context.Cause(ctx), p.log.tail(logShown))
+		p.Stop()
+		return nil, fmt.Errorf("%s was not ready in time: %w\n%s", name, context.Cause(ctx), p.log.tail(LogShown))
 	}
 }
 
-// runCommand runs cmd to its end, or ends it with ctx. The error has the end of
+// Run runs cmd to its end, or ends it with ctx. The error has the end of
 // its output.
-func runCommand(ctx context.Context, name string, cmd *exec.Cmd) error {
+func Run(ctx context.Context, name string, cmd *exec.Cmd) error {
 	p, err := launch(name, cmd, nil)
 	if err != nil {
 		return err
@@ -59,19 +66,19 @@ func runCommand(ctx context.Context, name string, cmd *exec.Cmd) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		p.stop()
+		p.Stop()
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
 	}
 	if p.err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, p.err, p.log.tail(logShown))
+		return fmt.Errorf("%s: %w\n%s", name, p.err, p.log.tail(LogShown))
 	}
 	return nil
 }
 
-func launch(name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process, error) {
-	p := &process{cmd: cmd, log: newLogBuffer(logKept, ready), done: make(chan struct{})}
+func launch(name string, cmd *exec.Cmd, ready func(line []byte) bool) (*Process, error) {
+	p := &Process{cmd: cmd, log: newLogBuffer(LogKept, ready), done: make(chan struct{}), End: syscall.SIGTERM}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
-	cmd.SysProcAttr = processAttributes()
+	cmd.SysProcAttr = processAttributes(cmd.SysProcAttr)
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {
@@ -81,7 +88,7 @@ func launch(name string, cmd *exec.Cmd, ready func(line []byte) bool) (*process,
 }
 
 // exit returns how a process ended.
-func (p *process) exit() error {
+func (p *Process) exit() error {
 	if p.err == nil {
 		return errors.New("exit status 0")
 	}
@@ -91,7 +98,7 @@ func (p *process) exit() error {
 // run starts the process and waits for its end. The thread stays locked until
 // then, because Linux sends the parent death signal when the thread that forked
 // ends.
-func (p *process) run(started chan<- error) {
+func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()
@@ -103,27 +110,46 @@ func (p *process) run(started chan<- error) {
 	close(p.done)
 }
 
-// stop ends the process and the group that it leads, and returns when it has
+// Stop ends the process and the group that it leads, and returns when it has
 // ended. Calling it again does nothing.
-func (p *process) stop() {
+func (p *Process) Stop() {
 	select {
 	case <-p.done:
 		return
 	default:
 	}
-	p.signal(syscall.SIGTERM)
+	p.Signal(p.End)
 	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()
 	select {
 	case <-p.done:
 	case <-grace.C:
-		p.signal(syscall.SIGKILL)
+		p.Signal(syscall.SIGKILL)
 		<-p.done
 	}
 }
 
-// signal sends sig to the process group.
-func (p *process) signal(sig syscall.Signal) {
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Log returns the last n bytes of the output, from the beginning of a line.
+func (p *Process) Log(n int) string { return string(p.log.tail(n)) }
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// FreePort returns a port of 127.0.0.1 on which nobody was listening just now.
+func FreePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
+
+// Signal sends sig to the process group.
+func (p *Process) Signal(sig syscall.Signal) {
 	// An error means that the group has ended meanwhile, which is what we want.
 	_ = syscall.Kill(-p.cmd.Process.Pid, sig)
 }
@@ -175,4 +201,16 @@ func (b *logBuffer) tail(n int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]byte(nil), tail(b.kept, n)...)
+}
+
+// tail returns the last n bytes of a log, cut at a line.
+func tail(log []byte, n int) []byte {
+	if len(log) <= n {
+		return log
+	}
+	log = log[len(log)-n:]
+	if i := bytes.IndexByte(log, '\n'); i >= 0 {
+		log = log[i+1:]
+	}
+	return log
 }

@@ -1,4 +1,6 @@
-package servers
+//go:build unix
+
+package process
 
 import (
 	"context"
@@ -8,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func sh(script string) *exec.Cmd {
@@ -19,7 +20,7 @@ func lineIs(want string) func([]byte) bool {
 	return func(line []byte) bool { return string(line) == want }
 }
 
-func TestStartServer(t *testing.T) {
+func TestStart(t *testing.T) {
 	soon, cancel := context.WithCancel(t.Context())
 	for _, test := range []struct {
 		name, script string
@@ -38,9 +39,9 @@ func TestStartServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stdin.Close()
-			p, err := startServer(soon, "thing", cmd, lineIs("ready"))
+			p, err := Start(soon, "thing", cmd, lineIs("ready"))
 			if p != nil {
-				p.stop()
+				p.Stop()
 			}
 			if test.wantErr == "" && err != nil || test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)) {
 				t.Errorf("error %v, want %q", err, test.wantErr)
@@ -48,41 +49,37 @@ func TestStartServer(t *testing.T) {
 		})
 	}
 	cancel()
-	if _, err := startServer(soon, "thing", sh("echo waiting; exec sleep 600"), lineIs("ready")); !errors.Is(err, context.Canceled) {
+	if _, err := Start(soon, "thing", sh("echo waiting; exec sleep 600"), lineIs("ready")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want canceled", err)
 	}
-	if _, err := startServer(t.Context(), "thing", exec.Command("/nonexistent"), lineIs("ready")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Start(t.Context(), "thing", exec.Command("/nonexistent"), lineIs("ready")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want not exist", err)
 	}
 }
 
-func TestRunCommand(t *testing.T) {
-	if err := runCommand(t.Context(), "thing", sh("echo fine")); err != nil {
+func TestRun(t *testing.T) {
+	if err := Run(t.Context(), "thing", sh("echo fine")); err != nil {
 		t.Error(err)
 	}
-	if err := runCommand(t.Context(), "thing", sh("echo bad >&2; exit 4")); err == nil || err.Error() != "thing: exit status 4\nbad\n" {
+	if err := Run(t.Context(), "thing", sh("echo bad >&2; exit 4")); err == nil || err.Error() != "thing: exit status 4\nbad\n" {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := runCommand(ctx, "thing", sh("exec sleep 600")); !errors.Is(err, context.Canceled) {
+	if err := Run(ctx, "thing", sh("exec sleep 600")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want canceled", err)
 	}
 }
 
-// stop ends what the process has started too. Its child keeps the output open,
+// Stop ends what the process has started too. Its child keeps the output open,
 // so done is closed only when the child has ended as well.
 func TestStopEndsTheGroup(t *testing.T) {
-	p, err := startServer(t.Context(), "thing", sh("sleep 600 & echo ready; wait"), lineIs("ready"))
+	p, err := Start(t.Context(), "thing", sh("sleep 600 & echo ready; wait"), lineIs("ready"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	p.stop()
-	p.stop()
-	if took := time.Since(start); took >= stopGrace {
-		t.Errorf("stopped after %v", took)
-	}
+	p.Stop()
+	p.Stop()
 	var exit *exec.ExitError
 	if !errors.As(p.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", p.err)

@@ -1,4 +1,4 @@
-package servers
+package process
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func TestOrphansEnd(t *testing.T) {
 func startOrphan() {
 	cmd := sh("echo alive >&3; echo ready; exec sleep 600")
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "pipe")}
-	if _, err := startServer(context.Background(), "thing", cmd, lineIs("ready")); err != nil {
+	if _, err := Start(context.Background(), "thing", cmd, lineIs("ready")); err != nil {
 		panic(err)
 	}
 	syscall.Kill(os.Getpid(), syscall.SIGKILL)
