@@ -45,3 +45,6 @@ func (r *Record) Unknown() []byte { return r.unknown }
 func (k *Keeper) Swap(ctx context.Context, key string, old []byte, next swap.Value) (bool, error) {
 	return k.swap(ctx, key, old, next)
 }
+
+// LogoutKey returns where the number of a logout token is kept.
+func LogoutKey(l Logout) string { return l.key(l.marks()) }

@@ -50,15 +50,21 @@ func markName(kind string, parts ...string) string {
 
 func markOfSubject(issuer, subject string) string { return markName("subject", issuer, subject) }
 
+func markOfSID(issuer, sid string) string { return markName("sid", issuer, sid) }
+
+// markOfNoSID names the mark of a person's sessions for which the provider named
+// no session of its own.
+func markOfNoSID(issuer, subject string) string { return markName("no sid", issuer, subject) }
+
 // MarksOf names the two marks that can end a session. The second is the
 // person's. The first is that of the provider's session. If the provider named
 // no session, the first covers all sessions of the person without one.
 func MarksOf(issuer, subject, sid string) [2]Mark {
 	second := Mark{Name: markOfSubject(issuer, subject)}
 	if sid == "" {
-		return [2]Mark{{Name: markName("no sid", issuer, subject)}, second}
+		return [2]Mark{{Name: markOfNoSID(issuer, subject)}, second}
 	}
-	return [2]Mark{{Name: markName("sid", issuer, sid)}, second}
+	return [2]Mark{{Name: markOfSID(issuer, sid)}, second}
 }
 
 func markKey(name string) string { return storekey.Of(markDomain, name) }
@@ -110,9 +116,13 @@ func (k *Keeper) RevokeAll(ctx context.Context, issuer, subject string) error {
 // any session that the store may hold: those of another keeper may live longer
 // than ours.
 func (k *Keeper) raiseMark(ctx context.Context, name string) error {
-	return k.writeMark(ctx, name, func(m storedMark) (uint64, time.Duration) {
-		return max(m.number+1, uint64(k.now().UnixMilli())), longestLife
-	})
+	return k.writeMark(ctx, name, k.raised)
+}
+
+// raised gives a mark the next number: our time, and at least one above the
+// last.
+func (k *Keeper) raised(m storedMark) (number uint64, life time.Duration) {
+	return max(m.number+1, uint64(k.now().UnixMilli())), longestLife
 }
 
 // layMark creates a mark if there is none, and otherwise extends its life to
@@ -131,12 +141,21 @@ func (k *Keeper) layMark(ctx context.Context, name string, session time.Time) er
 	})
 }
 
-// writeMark gives a mark another number, and lets it live at least that long. It
-// writes nothing if both are so already. A
-// mark that cannot be read may have stood for a logout, so it counts as raised
-// just now.
-func (k *Keeper) writeMark(ctx context.Context, name string, next func(storedMark) (number uint64, life time.Duration)) error {
-	_, err := k.update(ctx, markKey(name), swap.Patience{}, func(old []byte) (*swap.Value, error) {
+// writeMark changes a mark in the store.
+func (k *Keeper) writeMark(ctx context.Context, name string, next nextMark) error {
+	_, err := k.update(ctx, markKey(name), swap.Patience{}, k.markChange(next))
+	return err
+}
+
+// nextMark returns the number that a mark gets, and how long it lives from now
+// at least.
+type nextMark func(storedMark) (number uint64, life time.Duration)
+
+// markChange writes nothing if the mark has that number and lives that long
+// already. A mark that cannot be read may have stood for a logout, so it counts
+// as raised just now.
+func (k *Keeper) markChange(next nextMark) swap.Change {
+	return func(old []byte) (*swap.Value, error) {
 		m, err := decodeMark(old)
 		if errors.Is(err, ErrGarbage) {
 			m, err = storedMark{number: uint64(k.now().UnixMilli())}, nil
@@ -145,13 +164,12 @@ func (k *Keeper) writeMark(ctx context.Context, name string, next func(storedMar
 			return nil, err
 		}
 		number, life := next(m)
-		if old != nil && err == nil && number == m.number && life == 0 {
+		if old != nil && number == m.number && life == 0 {
 			return nil, nil
 		}
 		m = storedMark{number, later(m.end, k.now().Add(life+markSlack))}
 		return &swap.Value{Bytes: m.encode(), Expiry: m.end}, nil
-	})
-	return err
+	}
 }
 
 func later(a, b time.Time) time.Time {
