@@ -171,6 +171,22 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 // checkParties checks who made the token, for whom and about whom, and that it
 // is an ID Token.
 func (c *claims) checkParties(issuer, client string) error {
+	if err := c.checkAudience(issuer, client); err != nil {
+		return err
+	}
+	switch {
+	case c.subject == "": // §2
+		return fmt.Errorf("%w: sub is missing or empty", ErrSubject)
+	case len(c.subject) > maxSubject:
+		return fmt.Errorf("%w: sub has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
+	case c.logout: // a logout token (Back-Channel Logout §2.4)
+		return fmt.Errorf("%w: it has the event of a logout token", ErrKind)
+	}
+	return nil
+}
+
+// checkAudience checks who made the token and for whom.
+func (c *claims) checkAudience(issuer, client string) error {
 	switch {
 	case c.issuer != issuer: // 2
 		return fmt.Errorf("%w: iss is %.*q, not %q", ErrIssuer, maxQuoted, c.issuer, issuer)
@@ -180,12 +196,6 @@ func (c *claims) checkParties(issuer, client string) error {
 		return fmt.Errorf("%w: aud is %.*q, and there is no azp", ErrAudience, maxQuoted, strings.Join(c.audience, " "))
 	case c.party != nil && *c.party != client: // 5
 		return fmt.Errorf("%w: azp is %.*q, not our client %q", ErrAudience, maxQuoted, *c.party, client)
-	case c.subject == "": // §2
-		return fmt.Errorf("%w: sub is missing or empty", ErrSubject)
-	case len(c.subject) > maxSubject:
-		return fmt.Errorf("%w: sub has %d bytes, more than %d", ErrSubject, len(c.subject), maxSubject)
-	case c.logout: // a logout token (Back-Channel Logout §2.4)
-		return fmt.Errorf("%w: it has the event of a logout token", ErrKind)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func Reasons() []error {
 }
 
 // Config says which tokens a [Verifier] accepts. All fields but
-// UserInfoAlgorithms are required.
+// UserInfoAlgorithms and OldLogout are required.
 type Config struct {
 	// Issuer is compared with iss byte for byte.
 	Issuer string
@@ -74,6 +74,10 @@ type Config struct {
 	// UserInfoAlgorithms returns those that the issuer announces for user info
 	// in addition. nil means none.
 	UserInfoAlgorithms func(context.Context) ([]string, error)
+
+	// OldLogout accepts logout tokens as providers sent them before their
+	// specification was final: without typ or with JWT, and without exp.
+	OldLogout bool
 
 	// Now is the clock.
 	Now func() time.Time
