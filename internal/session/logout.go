@@ -172,19 +172,20 @@ func raisedTo(number uint64) nextMark {
 // LogoutFront ends the sessions of one session at the provider, on every
 // replica, before it returns. Nobody signs a front-channel logout, so it only
 // raises a mark that a sign-in has laid down: strangers store nothing. A logout
-// that finds no mark is lost, and a sign-in under way survives it.
+// that finds no mark is lost, and a sign-in under way survives it. LogoutFront
+// reports whether it found one.
 //
 // The error is ErrUnreadable or ErrStore. A caller that leaves does not stop it.
-func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) error {
+func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) (found bool, err error) {
 	raise := k.markChange(k.raised)
 	patience := swap.Patience{For: logoutFor, Pause: createPause, Most: logoutFor}
-	_, err := k.update(context.WithoutCancel(ctx), markKey(markOfSID(issuer, sid)), patience, func(old []byte) (*swap.Value, error) {
-		if old == nil {
+	_, err = k.update(context.WithoutCancel(ctx), markKey(markOfSID(issuer, sid)), patience, func(old []byte) (*swap.Value, error) {
+		if found = old != nil; !found {
 			return nil, nil
 		}
 		return raise(old)
 	})
-	return err
+	return found && err == nil, err
 }
 
 // updateFrom is update for a value that has just been read.

@@ -43,7 +43,7 @@ func TestLogoutEndsWhatItNames(t *testing.T) {
 		return func(w *world) error { return w.b.LogoutToken(context.Background(), w.token(subject, sid, "j1")) }
 	}
 	front := func(issuer, sid string) func(*world) error {
-		return func(w *world) error { return w.b.LogoutFront(context.Background(), issuer, sid) }
+		return func(w *world) error { return frontLogout(context.Background(), w.b, issuer, sid) }
 	}
 	for name, c := range map[string]struct {
 		logout func(*world) error
@@ -214,8 +214,8 @@ func TestLogoutCosts(t *testing.T) {
 		"token, again": {func(k *session.Keeper, w *world) error {
 			return k.LogoutToken(context.Background(), w.token("ana", "1", "old"))
 		}, 1, 0},
-		"front":                {func(k *session.Keeper, w *world) error { return k.LogoutFront(context.Background(), idServer, "1") }, 1, 1},
-		"front, of a stranger": {func(k *session.Keeper, w *world) error { return k.LogoutFront(context.Background(), idServer, "9") }, 1, 0},
+		"front":                {func(k *session.Keeper, w *world) error { return frontLogout(context.Background(), k, idServer, "1") }, 1, 1},
+		"front, of a stranger": {func(k *session.Keeper, w *world) error { return frontLogout(context.Background(), k, idServer, "9") }, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(0)
@@ -245,7 +245,7 @@ func TestLogoutMarksLast(t *testing.T) {
 		"sub":   {func(w *world) error { return w.a.LogoutToken(context.Background(), w.token("ana", "", "j")) }, marks[1:]},
 		"both":  {func(w *world) error { return w.a.LogoutToken(context.Background(), w.token("ana", "1", "j")) }, []session.Mark{marks[0], noSID[0]}},
 		"sid":   {func(w *world) error { return w.a.LogoutToken(context.Background(), w.token("", "1", "j")) }, marks[:1]},
-		"front": {func(w *world) error { return w.a.LogoutFront(context.Background(), idServer, "1") }, marks[:1]},
+		"front": {func(w *world) error { return frontLogout(context.Background(), w.a, idServer, "1") }, marks[:1]},
 	} {
 		for _, old := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -287,7 +287,7 @@ func TestLogoutMarksLast(t *testing.T) {
 func TestLogoutFindsBadValues(t *testing.T) {
 	newer := append([]byte{session.Version + 1, 0}, make([]byte, 40)...)
 	token := func(w *world) error { return w.a.LogoutToken(context.Background(), w.token("ana", "1", "j")) }
-	front := func(w *world) error { return w.a.LogoutFront(context.Background(), idServer, "1") }
+	front := func(w *world) error { return frontLogout(context.Background(), w.a, idServer, "1") }
 	mark := session.MarkKey(session.MarksOf(idServer, "ana", "1")[0].Name)
 	id := session.LogoutKey(session.Logout{Issuer: idServer, Subject: "ana", SID: "1", ID: "j"})
 	for name, c := range map[string]struct {
@@ -363,7 +363,7 @@ func TestFA6_LogoutFromOutside(t *testing.T) {
 		"token": func(ctx context.Context, k *session.Keeper, w *world) error {
 			return k.LogoutToken(ctx, w.token("ana", "1", "j"))
 		},
-		"front": func(ctx context.Context, k *session.Keeper, w *world) error { return k.LogoutFront(ctx, idServer, "1") },
+		"front": func(ctx context.Context, k *session.Keeper, w *world) error { return frontLogout(ctx, k, idServer, "1") },
 	} {
 		for _, trouble := range []troubled{{fails: 1}, {fails: 5}, {fails: 5, before: true}, {hangs: true}, {fails: 1 << 30}} {
 			t.Run(name, func(t *testing.T) {
@@ -385,6 +385,23 @@ func TestFA6_LogoutFromOutside(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// frontLogout is LogoutFront, whether it finds a mark or not.
+func frontLogout(ctx context.Context, k *session.Keeper, issuer, sid string) error {
+	_, err := k.LogoutFront(ctx, issuer, sid)
+	return err
+}
+
+// LogoutFront says whether a sign-in has laid the mark down.
+func TestLogoutFrontFinds(t *testing.T) {
+	w := newWorld(0)
+	w.signIn(t, idServer, "ana", "1")
+	for sid, want := range map[string]bool{"1": true, "9": false} {
+		if found, err := w.a.LogoutFront(t.Context(), idServer, sid); found != want || err != nil {
+			t.Errorf("sid %s: found %v, error %v", sid, found, err)
 		}
 	}
 }
