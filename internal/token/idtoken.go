@@ -86,8 +86,9 @@ type Refresh struct {
 	Access   string    // the access token beside it
 }
 
-// Refresh verifies an ID Token that came with a refresh. Issuer, person and
-// audience must be the same (OpenID Connect Core §12.2).
+// Refresh verifies an ID Token that came with a refresh. Issuer, person, audience,
+// party and authentication must be the same, and the token must be newer (OpenID
+// Connect Core §12.2).
 func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDToken, error) {
 	var t IDToken
 	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
@@ -112,6 +113,7 @@ func (v *Verifier) Plausible(raw string, want Refresh) error {
 	if err := c.readUnverified(raw); err != nil {
 		return err
 	}
+	c.dropFuture(v.config.Now())
 	return c.checkRefresh(v.config.Issuer, v.config.Now(), want)
 }
 
@@ -143,8 +145,8 @@ func (c *claims) checkSignIn(issuer string, now time.Time, want SignIn) error {
 	return nil
 }
 
-// checkRefresh compares the claims with those of the sign-in. It compares nonce
-// and auth_time only if they are present (§12.2).
+// checkRefresh compares the claims with those of the sign-in. It compares
+// nonce and auth_time only if they are present.
 func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error {
 	if err := c.checkParties(issuer, want.Client); err != nil {
 		return err
@@ -153,7 +155,11 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 		return fmt.Errorf("%w: sub is another person", ErrSubject)
 	}
 	var first claims
-	if first.readUnverified(want.First) != nil {
+	if first.readUnverified(want.First) == nil {
+		if err := c.checkSuccession(&first, now); err != nil {
+			return err
+		}
+	} else {
 		first = claims{} // there is nothing to compare with
 	}
 	if first.nonce == nil && want.Nonce != "" { // of the token before it
@@ -162,10 +168,34 @@ func (c *claims) checkRefresh(issuer string, now time.Time, want Refresh) error 
 	switch {
 	case c.nonce != nil && first.nonce != nil && *c.nonce != *first.nonce:
 		return fmt.Errorf("%w: nonce differs from that of the sign-in", ErrNonce)
-	case c.authTime != nil && c.authTime.time().Before(want.AuthTime):
-		return fmt.Errorf("%w: auth_time is %s, before that of the sign-in, %s", ErrAuthTime, c.authTime, stamp(want.AuthTime))
+	case c.authTime != nil && !want.AuthTime.IsZero() && !c.authTime.time().Equal(want.AuthTime):
+		return fmt.Errorf("%w: auth_time is %s, and that of the sign-in was %s", ErrAuthTime, c.authTime, stamp(want.AuthTime))
 	}
 	return c.checkTimes(now, time.Time{})
+}
+
+// checkSuccession compares the claims with those of the stored ID Token. iat
+// counts whole seconds, so a token that was made just now may be of the same one.
+func (c *claims) checkSuccession(first *claims, now time.Time) error {
+	switch {
+	case !sameTexts(c.audience, first.audience):
+		return fmt.Errorf("%w: aud is %.*q, and was %.*q", ErrAudience, maxQuoted, strings.Join(c.audience, " "), maxQuoted, strings.Join(first.audience, " "))
+	case (c.party == nil) != (first.party == nil): // otherwise both are our client
+		return fmt.Errorf("%w: one of the ID Tokens has azp, the other has not", ErrAudience)
+	case c.issued == nil || first.issued == nil:
+		return nil // checkTimes refuses the first case
+	case c.issued.time().Before(first.issued.time()):
+		return fmt.Errorf("%w: iat is %s, and that of the token before was %s", ErrClockSkew, c.issued, first.issued)
+	case c.issued.time().Equal(first.issued.time()) && c.issued.time().Before(now.Add(-ClockSkew-time.Second)):
+		return fmt.Errorf("%w: iat is %s, as in the token before", ErrClockSkew, c.issued)
+	}
+	return nil
+}
+
+// sameTexts compares two sets.
+func sameTexts(a, b []string) bool {
+	set := func(texts []string) []string { return slices.Compact(slices.Sorted(slices.Values(texts))) }
+	return slices.Equal(set(a), set(b))
 }
 
 // checkParties checks who made the token, for whom and about whom, and that it

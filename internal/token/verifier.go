@@ -42,7 +42,7 @@ var (
 	ErrSubject    = errors.New("wrong subject")                 // sub is empty, or differs from the expected person
 	ErrNonce      = errors.New("wrong nonce")                   // made for another sign-in
 	ErrExpired    = errors.New("expired")                       // exp has passed or is missing
-	ErrClockSkew  = errors.New("times do not fit")              // made in the future, or before it was requested
+	ErrClockSkew  = errors.New("times do not fit")              // made in the future, before it was requested, or no later than the one before
 	ErrAuthTime   = errors.New("wrong time of authentication")  // auth_time is too old or missing
 	ErrAccessHash = errors.New("made for another access token") // at_hash
 	ErrBound      = errors.New("bound to its client")           // cnf: to something of which there is no proof here (RFC 7800 §3.1)

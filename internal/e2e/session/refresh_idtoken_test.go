@@ -6,9 +6,9 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 )
 
-// OpenID Connect Core §12.2: the ID Token of a refresh has the nonce of the
-// first one, if any, and no earlier auth_time. Otherwise the new tokens are not
-// used and the old refresh token is not sent again.
+// OpenID Connect Core §12.2: the ID Token of a refresh has the nonce, the
+// auth_time, the aud and the azp of the first one, and is newer. Otherwise the
+// new tokens are not used and the old refresh token is not sent again.
 func TestRefreshIDTokenComparedWithTheFirst(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -20,7 +20,18 @@ func TestRefreshIDTokenComparedWithTheFirst(t *testing.T) {
 		{"nonce differs", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"] = nonce+"A", at }, false},
 		{"nonce empty", func(c map[string]any, _ string, at int64) { c["nonce"], c["auth_time"] = "", at }, false},
 		{"auth_time earlier", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"] = nonce, at-1 }, false},
-		{"auth_time later", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"] = nonce, at+1 }, true},
+		{"auth_time later", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"] = nonce, at+1 }, false},
+		{"iat that of the sign-in", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"], c["iat"] = nonce, at, at }, false},
+		{"iat before the sign-in", func(c map[string]any, nonce string, at int64) { c["nonce"], c["auth_time"], c["iat"] = nonce, at, at-1 }, false},
+		{"aud in another form", func(c map[string]any, nonce string, at int64) {
+			c["nonce"], c["auth_time"], c["aud"] = nonce, at, []any{c["aud"]}
+		}, true},
+		{"aud grown", func(c map[string]any, nonce string, at int64) {
+			c["nonce"], c["auth_time"], c["aud"], c["azp"] = nonce, at, []any{c["aud"], "other"}, c["aud"]
+		}, false},
+		{"azp new", func(c map[string]any, nonce string, at int64) {
+			c["nonce"], c["auth_time"], c["azp"] = nonce, at, c["aud"]
+		}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, seen := world.WithTokens(t)
