@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"math"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -19,7 +20,8 @@ import (
 //
 // A key is 43 characters of base64url. A value is at most 60,000 opaque bytes,
 // which the store compares but never interprets. A value past its expiry
-// counts as absent, whether or not the store has removed it yet. All methods
+// counts as absent, whether or not the store has removed it yet. An expiry that
+// is later than the store can keep means the latest that it can. All methods
 // must honour their context and be safe for concurrent use, also by several
 // processes if they share the store. An error means that the outcome is
 // unknown.
@@ -88,11 +90,23 @@ func (s *singleProcess) FindCtx(ctx context.Context, key string) (b []byte, foun
 }
 
 func (s *singleProcess) CommitCtx(ctx context.Context, key string, b []byte, expiry time.Time) error {
-	b = bytes.Clone(b)
+	b, expiry = bytes.Clone(b), clampExpiry(expiry)
 	if c, ok := s.Store.(scs.CtxStore); ok {
 		return c.CommitCtx(ctx, key, b, expiry)
 	}
 	return s.Commit(key, b, expiry)
+}
+
+// clampExpiry brings an expiry into the range of time.Time.UnixNano, which
+// stores of scs use. Beyond it, a time wraps round to another century.
+func clampExpiry(t time.Time) time.Time {
+	switch first, last := time.Unix(0, 0), time.Unix(0, math.MaxInt64); {
+	case t.Before(first):
+		return first
+	case t.After(last):
+		return last
+	}
+	return t
 }
 
 func (s *singleProcess) DeleteCtx(ctx context.Context, key string) error {

@@ -23,17 +23,24 @@ func StoreClock(now func() time.Time, advance func(time.Duration)) StoreOption {
 	return func(s *suite) { s.now, s.advance = now, advance }
 }
 
-// StoreHang says that the store can be made to hang, for example by stopping
-// its server. hang makes it hang, and release, which may be called twice, ends
-// that.
+// StoreHang makes the store hang, for example by stopping its server with
+// SIGSTOP. hang makes it hang: every call must wait then. release, which may be
+// called twice, ends that; the store has to work within a second. A suite fails
+// without StoreHang, unless [StoreCannotHang] says why there is none.
 func StoreHang(hang func() (release func())) StoreOption {
 	return func(s *suite) { s.hang = hang }
 }
 
+// StoreCannotHang says why no call to the store ever waits for anybody, for
+// example that it is a map in memory. A store behind a network, a disk or a
+// connection pool can hang; use [StoreHang].
+func StoreCannotHang(reason string) StoreOption {
+	return func(s *suite) { s.cannotHang = reason }
+}
+
 // StoreProcess says that processes can share the store. command makes another
 // process that opens the same data and calls [ServeStore] on its standard input
-// and output. The test binary itself serves best as that process. StoreProcess
-// is only for TestStore.
+// and output. The test binary itself serves best as that process.
 func StoreProcess(command func(context.Context) *exec.Cmd) StoreOption {
 	return func(s *suite) { s.command = command }
 }
@@ -44,8 +51,6 @@ const (
 	// storeLimit is the size of value that a store must accept
 	// (gatehouse.Store).
 	storeLimit = 60_000
-	// hangBound is how long a call may continue after its context has ended.
-	hangBound = time.Second
 )
 
 // part is a part of a contract, with the consequence of breaking it. R is one
@@ -59,6 +64,9 @@ type part[R any] struct {
 // check runs the parts as subtests.
 func check[R any](t *testing.T, s *suite, run R, parts []part[R]) {
 	t.Helper()
+	if s.cannotHang != "" {
+		t.Logf("the store cannot hang: %s", s.cannotHang)
+	}
 	for _, p := range parts {
 		if p.needs != nil && !p.needs(s) {
 			continue
@@ -73,7 +81,6 @@ func check[R any](t *testing.T, s *suite, run R, parts []part[R]) {
 	}
 }
 
-func canHang(s *suite) bool  { return s.hang != nil }
 func hasClock(s *suite) bool { return s.advance != nil }
 func isShared(s *suite) bool { return s.command != nil }
 
@@ -84,7 +91,10 @@ type suite struct {
 	hang    func() func()
 	command func(context.Context) *exec.Cmd
 
+	cannotHang string // why not
+
 	raceTime time.Duration
+	settle   time.Duration
 
 	mu     sync.Mutex
 	serial int
@@ -92,7 +102,7 @@ type suite struct {
 }
 
 func newSuite(options ...StoreOption) *suite {
-	s := &suite{now: time.Now, raceTime: raceTime, prefix: fmt.Sprint(time.Now().UnixNano())}
+	s := &suite{now: time.Now, raceTime: raceTime, settle: settleBound, prefix: fmt.Sprint(time.Now().UnixNano())}
 	for _, o := range options {
 		o(s)
 	}

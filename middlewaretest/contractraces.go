@@ -37,24 +37,7 @@ func together(n int, f func(i int) error) error {
 // exactly one must win, and its value must be there.
 func oneCreates(ctx context.Context, fresh func() cell) error {
 	for range raceRounds {
-		c := fresh()
-		won := make([]bool, racers)
-		if err := together(racers, func(i int) (err error) {
-			won[i], err = c.swap(ctx, nil, fmt.Appendf(nil, "racer %d", i))
-			return err
-		}); err != nil {
-			return err
-		}
-		var winners []int
-		for i, w := range won {
-			if w {
-				winners = append(winners, i)
-			}
-		}
-		if len(winners) != 1 {
-			return fmt.Errorf("%d of %d racers have created the same value", len(winners), racers)
-		}
-		if err := c.holds(ctx, fmt.Appendf(nil, "racer %d", winners[0])); err != nil {
+		if err := fresh().oneOf(ctx, nil); err != nil {
 			return err
 		}
 	}
@@ -166,53 +149,101 @@ func noUpdateLostWithReplies(ctx context.Context, fresh func() cell) error {
 	return nil
 }
 
-// call is one method of a store, with its arguments.
-type call struct {
-	name string
-	do   func(context.Context) error
-}
-
-// timely runs a call and expects it to return soon after its context ends. A
-// call that never returns cannot be stopped: its goroutine stays with the
-// failed test.
-func timely(ctx context.Context, wait time.Duration, do func(context.Context) error) (back bool, err error) {
-	callCtx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- do(callCtx) }()
-	timer := time.NewTimer(wait + hangBound)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return true, err
-	case <-timer.C:
-		return false, nil
-	}
-}
-
-// endsWithContext makes each call with a context that has already ended.
-func endsWithContext(ctx context.Context, calls []call) error {
-	for _, c := range calls {
-		if back, _ := timely(ctx, 0, c.do); !back {
-			return fmt.Errorf("%s goes on %v after its context has ended", c.name, hangBound)
+// oneReplaces lets racers replace the same value. Each time exactly one must
+// win, and its value must be there.
+func oneReplaces(ctx context.Context, fresh func() cell) error {
+	for range raceRounds {
+		c, old := fresh(), []byte("old")
+		if err := c.swaps(ctx, nil, old, true, old); err != nil {
+			return err
+		}
+		if err := c.oneOf(ctx, old); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// endsWhenHung makes each call while the store hangs. It must fail when its
-// context ends. Afterwards the store must work.
-func (s *suite) endsWhenHung(ctx context.Context, calls []call) error {
-	release := s.hang()
-	defer release()
-	for _, c := range calls {
-		back, err := timely(ctx, 100*time.Millisecond, c.do)
-		switch {
-		case !back:
-			return fmt.Errorf("%s goes on %v after its context has ended", c.name, hangBound)
-		case err == nil:
-			return fmt.Errorf("%s succeeds although the store hangs", c.name)
+// oneOf lets racers swap a cell from old to a value of their own, and expects
+// exactly one to win.
+func (c cell) oneOf(ctx context.Context, old []byte) error {
+	won := make([]bool, racers)
+	if err := together(racers, func(i int) (err error) {
+		won[i], err = c.swap(ctx, old, fmt.Appendf(nil, "racer %d", i))
+		return err
+	}); err != nil {
+		return err
+	}
+	var winners []int
+	for i, w := range won {
+		if w {
+			winners = append(winners, i)
 		}
 	}
-	return nil
+	if len(winners) != 1 {
+		return fmt.Errorf("%d of %d racers have swapped the same value", len(winners), racers)
+	}
+	return c.holds(ctx, fmt.Appendf(nil, "racer %d", winners[0]))
 }
+
+// neverAway reads a value while it is replaced again and again. A reader must
+// see the old or the new one, never none.
+func neverAway(ctx context.Context, fresh func() cell) error {
+	const readers = 2
+	c, last := fresh(), []byte(counterStart)
+	if err := c.swaps(ctx, nil, last, true, last); err != nil {
+		return err
+	}
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	return together(readers+1, func(i int) error {
+		if i == readers {
+			defer done()
+			return count(ctx, c, "writer", counts)
+		}
+		for ctx.Err() == nil {
+			value, err := c.read(ctx)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				return err
+			case value == nil:
+				return errors.New("a reader sees no value while another replaces it")
+			}
+		}
+		return nil
+	})
+}
+
+// givesUp makes calls whose contexts end at once, soon or in time. Such a call
+// may have done its work or not. But the next one must not get its reply, and
+// saying the same once more must lead to the goal.
+func givesUp(ctx context.Context, fresh func() cell) error {
+	other, others := fresh(), []byte("another's value")
+	if err := other.swaps(ctx, nil, others, true, others); err != nil {
+		return err
+	}
+	return together(racers/2, func(i int) error {
+		for n := range raceRounds {
+			c, value := fresh(), fmt.Appendf(nil, "value %d of caller %d", n, i)
+			short, cancel := context.WithTimeout(ctx, time.Duration(n)*shortLife)
+			swapped, err := c.swap(short, nil, value)
+			read, readErr := other.read(short)
+			cancel()
+			switch {
+			case err == nil && !swapped:
+				return fmt.Errorf("a swap from %s to %s returns false, although nobody else writes there", brief(nil), brief(value))
+			case readErr == nil && string(read) != string(others):
+				return fmt.Errorf("a read returns %s, want %s", brief(read), brief(others))
+			}
+			if err := c.swaps(ctx, nil, value, true, value); err != nil {
+				return fmt.Errorf("after calls whose contexts have ended: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// shortLife is by how much the contexts of givesUp live longer each time. The
+// first ends before the call, the last ones after a call over loopback.
+const shortLife = 100 * time.Microsecond

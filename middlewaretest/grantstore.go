@@ -19,9 +19,6 @@ import (
 func TestGrantStore(t *testing.T, open func(t *testing.T) gatehouse.GrantStore, options ...StoreOption) {
 	t.Helper()
 	s := &grantRun{open(t), newSuite(options...)}
-	if isShared(s.suite) {
-		t.Fatal("middlewaretest: StoreProcess is only for TestStore")
-	}
 	check(t, s.suite, s, grantParts())
 }
 
@@ -35,11 +32,13 @@ type grantRun struct {
 }
 
 // cell is the grant of an owner.
-func (s *grantRun) cell(issuer, owner string) cell {
+func (s *grantRun) cell(issuer, owner string) cell { return grantCell(s.GrantStore, issuer, owner) }
+
+func grantCell(store gatehouse.GrantStore, issuer, owner string) cell {
 	return cell{
-		func(ctx context.Context) ([]byte, error) { return s.Grant(ctx, issuer, owner) },
+		func(ctx context.Context) ([]byte, error) { return store.Grant(ctx, issuer, owner) },
 		func(ctx context.Context, old, new []byte) (bool, error) {
-			return s.SwapGrant(ctx, issuer, owner, old, new)
+			return store.SwapGrant(ctx, issuer, owner, old, new)
 		},
 	}
 }
@@ -64,6 +63,9 @@ func grantParts() []part[*grantRun] {
 		{"what was read stays", "a renewal compares the grant as it read it, minutes later", nil, grantReadCase},
 		{"nothing expires", "an owner may be away for years", hasClock, grantAgeCase},
 		{"one creates", "only one of many replicas holds the lease", nil, func(ctx context.Context, s *grantRun) error { return oneCreates(ctx, s.fresh) }},
+		{"one replaces", "only one of many replicas renews a grant", nil, func(ctx context.Context, s *grantRun) error { return oneReplaces(ctx, s.fresh) }},
+		{"never away", "a replica that reads while another writes must not find that the owner has not agreed", nil,
+			func(ctx context.Context, s *grantRun) error { return neverAway(ctx, s.fresh) }},
 		{"no lost update", "a replica that loses must know it, or a rotating refresh token is sent twice", nil,
 			func(ctx context.Context, s *grantRun) error { return s.noUpdateLost(ctx, s.fresh) }},
 		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil,
@@ -72,9 +74,11 @@ func grantParts() []part[*grantRun] {
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *grantRun) error {
 			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.works(ctx) })
 		}},
-		{"hang", "strangers are answered 503 when the store hangs", canHang, func(ctx context.Context, s *grantRun) error {
-			return steps(func() error { return s.endsWhenHung(ctx, s.calls()) }, func() error { return s.works(ctx) })
-		}},
+		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil,
+			func(ctx context.Context, s *grantRun) error { return givesUp(ctx, s.fresh) }},
+		{"hang", "strangers are answered 503 when the store hangs, and served when it is back", nil,
+			func(ctx context.Context, s *grantRun) error { return s.hangs(ctx, s.calls(), s.works) }},
+		{"two processes", "replicas are processes", isShared, grantProcessCase},
 	}
 }
 

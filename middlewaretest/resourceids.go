@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 )
@@ -19,9 +20,6 @@ import (
 func TestResourceIDs(t *testing.T, open func(t *testing.T) gatehouse.ResourceIDs, options ...StoreOption) {
 	t.Helper()
 	s := &idsRun{open(t), newSuite(options...)}
-	if isShared(s.suite) {
-		t.Fatal("middlewaretest: StoreProcess is only for TestStore")
-	}
 	check(t, s.suite, s, idsParts())
 }
 
@@ -97,9 +95,14 @@ func idsParts() []part[*idsRun] {
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *idsRun) error {
 			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
 		}},
-		{"hang", "requests are answered 503 when the store hangs", canHang, func(ctx context.Context, s *idsRun) error {
-			return steps(func() error { return s.endsWhenHung(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
+		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, idGiveUpCase},
+		{"hang", "requests are answered 503 when the store hangs, and served when it is back", nil, func(ctx context.Context, s *idsRun) error {
+			return s.hangs(ctx, s.calls(), func(ctx context.Context) error {
+				p := s.fresh()
+				return steps(func() error { return p.puts(ctx, "r-1", "r-1") }, func() error { return p.drops(ctx, "r-1", "") })
+			})
 		}},
+		{"two processes", "replicas are processes", isShared, idProcessCase},
 	}
 }
 
@@ -223,6 +226,33 @@ func idAgeCase(ctx context.Context, s *idsRun) error {
 		func() error { return s.pass(ctx, decades) },
 		func() error { return p.holds(ctx, "r-1") },
 	)
+}
+
+// idGiveUpCase is givesUp for ids.
+func idGiveUpCase(ctx context.Context, s *idsRun) error {
+	other := s.fresh()
+	if err := other.puts(ctx, "another's", "another's"); err != nil {
+		return err
+	}
+	return together(racers/2, func(i int) error {
+		for n := range raceRounds {
+			p, id := s.fresh(), fmt.Sprintf("r-%d-%d", i, n)
+			short, cancel := context.WithTimeout(ctx, time.Duration(n)*shortLife)
+			winner, err := p.ids.PutIfAbsent(short, p.issuer, p.owner, p.name, id)
+			read, readErr := other.ids.ID(short, other.issuer, other.owner, other.name)
+			cancel()
+			switch {
+			case err == nil && winner != id:
+				return fmt.Errorf("PutIfAbsent returns %.40q, although nobody else puts an id there", winner)
+			case readErr == nil && read != "another's":
+				return fmt.Errorf("ID returns %.40q, want %.40q", read, "another's")
+			}
+			if err := p.puts(ctx, id, id); err != nil {
+				return fmt.Errorf("after calls whose contexts have ended: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 // race runs prepare, then lets racers put one id each, and expects them to

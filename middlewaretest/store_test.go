@@ -15,7 +15,7 @@ import (
 func TestStoreInMemory(t *testing.T) {
 	clock := middlewaretest.NewServer(t).Clock()
 	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return gatehouse.NewMemoryStore(clock.Now) },
-		middlewaretest.StoreClock(clock.Now, clock.Advance))
+		middlewaretest.StoreClock(clock.Now, clock.Advance), middlewaretest.StoreCannotHang("it is a map"))
 }
 
 // TestStoreOfSCS runs in real time, because the store of scs has no other
@@ -24,7 +24,7 @@ func TestStoreOfSCS(t *testing.T) {
 	t.Parallel()
 	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store {
 		return gatehouse.SingleProcessStore(memstore.NewWithCleanupInterval(0))
-	})
+	}, middlewaretest.StoreCannotHang("it is a map"))
 }
 
 // sleeper is a store that hangs on request, like one behind a network.

@@ -18,21 +18,29 @@ func storeParts() []part[*storeRun] {
 		{"swap replaces", "a slow request must not bring back what a logout has changed", nil, replaceCase},
 		{"swap deletes", "a record that has changed must not be deleted unseen", nil, deleteCase},
 		{"swap is repeated", "clients repeat a command when its reply was lost (false would end a good session)", nil, repeatCase},
+		{"swap to itself", "a writer that has nothing to change must not be told that it lost", nil, itselfCase},
 		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
+		{"expiry is clamped", "no lifetime that a setting allows may be refused or wrap round to the past", nil, clampCase},
 		{"expiry in the past", "a record written too late must be gone, not immortal", nil, pastCase},
 		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
 		{"bytes", "sealed values are any bytes", nil, bytesCase},
 		{"size", "a record with large tokens has up to 60,000 bytes", nil, sizeCase},
 		{"keys", "keys are base64url: case matters, and some begin with a dash", nil, keysCase},
+		{"keys by case", "two people's keys may differ in the case of one letter", nil, caseCase},
 		{"find many", "a cookie's record and its marks are identified by their places", nil, manyCase},
+		{"find very many", "a list of sessions is read at once, with records of any size", nil, veryManyCase},
 		{"many keys", "a busy service has thousands of sessions", nil, thousandsCase},
 		{"own copies", "a caller may change its slices afterwards", nil, copiesCase},
 		{"one creates", "only one of many replicas uses a state", nil, winnerCase},
+		{"one creates over what has expired", "only one of many replicas uses a place that is free again", nil, reviveCase},
+		{"one replaces", "only one of many replicas holds the lease of a renewal", nil, replacerCase},
+		{"never away", "a request that reads while another writes must not find its session gone", nil, awayCase},
 		{"no lost update", "a writer that loses must know it, or a refresh token is overwritten by a used one", nil, counterCase},
 		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil, lossyCase},
 		{"all at once", "all methods are called at the same time", nil, raceCase},
 		{"cancelled context", "a request whose browser has left must not wait", nil, cancelledCase},
-		{"hang", "a page answers 503 within a second when the store hangs", canHang, hangCase},
+		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, giveUpCase},
+		{"hang", "a page answers 503 within a second when the store hangs, and the site is back when the store is", nil, hangCase},
 		{"two processes", "replicas are processes", isShared, processCase},
 	}
 }
@@ -120,10 +128,28 @@ func repeatCase(ctx context.Context, s *storeRun) error {
 	return steps(all...)
 }
 
+func itselfCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return s.swap(ctx, key, nil, []byte("a"), true, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("a"), []byte("a"), true, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("b"), []byte("b"), false, []byte("a")) },
+		func() error { return s.swap(ctx, key, []byte("a"), []byte("b"), true, []byte("b")) },
+	)
+}
+
 func expiryCase(ctx context.Context, s *storeRun) error {
 	stays, committed, swapped := s.key(), s.key(), s.key()
+	deleted, gone, briefly := s.key(), s.key(), s.key()
 	at := s.now().Add(soon)
 	return steps(
+		func() error { return s.CommitCtx(ctx, deleted, []byte("a"), at) },
+		func() error { return s.CommitCtx(ctx, gone, []byte("a"), at) },
+		func() error { return s.CommitCtx(ctx, briefly, []byte("a"), s.now().Add(300*time.Microsecond)) },
+		func() error {
+			_, err := s.SwapCtx(ctx, briefly, nil, []byte("b"), s.now().Add(time.Microsecond))
+			return err
+		},
 		func() error { return s.CommitCtx(ctx, stays, []byte("a"), s.now().Add(10*365*24*time.Hour)) },
 		func() error { return s.CommitCtx(ctx, committed, []byte("a"), at) },
 		func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), at); return err },
@@ -136,11 +162,44 @@ func expiryCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.swap(ctx, committed, []byte("a"), []byte("b"), false, nil) },
 		func() error { return s.swap(ctx, committed, nil, []byte("b"), true, []byte("b")) },
 		func() error { return s.swap(ctx, swapped, nil, []byte("b"), true, []byte("b")) },
+		func() error { return s.DeleteCtx(ctx, deleted) },
+		func() error { return s.swap(ctx, deleted, nil, []byte("b"), true, []byte("b")) },
+		func() error { return s.swap(ctx, gone, []byte("a"), nil, true, nil) },
+		func() error { return s.swap(ctx, gone, nil, nil, true, nil) },
+		func() error { return s.CommitCtx(ctx, gone, []byte("b"), s.later()) },
+		func() error { return s.holds(ctx, gone, []byte("b")) },
+		func() error { return s.holds(ctx, briefly, nil) },
 	)
 }
 
+// clampCase uses expiries that a column, a count of seconds or a time.Duration
+// may be too small for: it reaches 292 years. They are as good as never.
+func clampCase(ctx context.Context, s *storeRun) error {
+	for _, far := range []time.Time{
+		s.now().AddDate(30, 0, 0), s.now().AddDate(292, 0, 0), s.now().AddDate(293, 0, 0), s.now().AddDate(600, 0, 0),
+		time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(294_277, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1<<63 - 1), time.Unix(1<<62, 0),
+	} {
+		committed, swapped, over := s.key(), s.key(), s.key()
+		if err := steps(
+			func() error { return s.CommitCtx(ctx, committed, []byte("a"), far) },
+			func() error { return s.holds(ctx, committed, []byte("a")) },
+			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), far); return err },
+			func() error { return s.holds(ctx, swapped, []byte("a")) },
+			func() error { return s.CommitCtx(ctx, over, []byte("a"), s.later()) },
+			func() error { _, err := s.SwapCtx(ctx, over, []byte("a"), []byte("b"), far); return err },
+			func() error { return s.holds(ctx, over, []byte("b")) },
+			func() error { return s.swap(ctx, swapped, []byte("a"), []byte("b"), true, []byte("b")) },
+		); err != nil {
+			return fmt.Errorf("expiry in the year %d: %w", far.Year(), err)
+		}
+	}
+	return nil
+}
+
 func pastCase(ctx context.Context, s *storeRun) error {
-	for _, past := range []time.Time{s.now(), s.now().Add(-time.Millisecond), s.now().Add(-time.Hour), time.Unix(0, 0), {}} {
+	for _, past := range []time.Time{s.now(), s.now().Add(-time.Millisecond), s.now().Add(-time.Hour), time.Unix(0, 0), {},
+		s.now().AddDate(-293, 0, 0), time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(-1 << 63), time.Unix(-1<<62, 0)} {
 		committed, over, swapped, swappedOver := s.key(), s.key(), s.key(), s.key()
 		if err := steps(
 			func() error { return s.CommitCtx(ctx, committed, []byte("a"), past) },
@@ -161,9 +220,13 @@ func pastCase(ctx context.Context, s *storeRun) error {
 }
 
 func newExpiryCase(ctx context.Context, s *storeRun) error {
-	shorter, longer := s.key(), s.key()
+	shorter, longer, sooner, later := s.key(), s.key(), s.key(), s.key()
 	at := s.now().Add(soon)
 	return steps(
+		func() error { return s.CommitCtx(ctx, sooner, []byte("a"), s.later()) },
+		func() error { return s.CommitCtx(ctx, sooner, []byte("a"), at) },
+		func() error { return s.CommitCtx(ctx, later, []byte("a"), at) },
+		func() error { return s.CommitCtx(ctx, later, []byte("a"), s.later()) },
 		func() error { return s.CommitCtx(ctx, shorter, []byte("a"), s.later()) },
 		func() error { _, err := s.SwapCtx(ctx, shorter, []byte("a"), []byte("b"), at); return err },
 		func() error { return s.CommitCtx(ctx, longer, []byte("a"), at) },
@@ -172,6 +235,8 @@ func newExpiryCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.pass(ctx, soon+100*time.Millisecond) },
 		func() error { return s.holds(ctx, shorter, nil) },
 		func() error { return s.holds(ctx, longer, []byte("b")) },
+		func() error { return s.holds(ctx, sooner, nil) },
+		func() error { return s.holds(ctx, later, []byte("a")) },
 	)
 }
 
@@ -180,18 +245,22 @@ func bytesCase(ctx context.Context, s *storeRun) error {
 	for i := range 256 {
 		every = append(every, byte(i))
 	}
-	last := []byte{}
+	var last []byte
 	key := s.key()
-	for _, value := range [][]byte{every, {0}, {0, 0}, {0, 'a'}, {'a', 0}, []byte("\xff\xfe"), []byte(`'"\%_`), []byte("\r\n"), []byte("{}"), []byte(" a "), []byte("é"), []byte("e\u0301")} {
-		var old []byte
-		if len(last) > 0 {
-			old = last
+	for _, value := range [][]byte{every, {}, {0}, {0, 0}, {0, 'a'}, {'a', 0}, []byte("\xff\xfe"), []byte(`'"\%_`), []byte("\r\n"), []byte("{}"), []byte(" a "), []byte("é"), []byte("e\u0301")} {
+		if err := s.swap(ctx, key, last, value, true, value); err != nil {
+			return err
 		}
-		if err := s.swap(ctx, key, old, value, true, value); err != nil {
+		if err := s.swap(ctx, key, nil, []byte("x"), false, value); err != nil {
 			return err
 		}
 		if err := s.swap(ctx, key, append(bytes.Clone(value), 0), []byte("x"), false, value); err != nil {
 			return fmt.Errorf("with an extra zero byte: %w", err)
+		}
+		if len(value) > 1 {
+			if err := s.swap(ctx, key, value[:len(value)-1], []byte("x"), false, value); err != nil {
+				return fmt.Errorf("without the last byte: %w", err)
+			}
 		}
 		last = value
 	}
@@ -226,6 +295,57 @@ func keysCase(ctx context.Context, s *storeRun) error {
 		}
 	}
 	return nil
+}
+
+// caseCase uses two keys that differ in the case of one letter, at each place.
+func caseCase(ctx context.Context, s *storeRun) error {
+	for i := range len(s.key()) {
+		key := []byte(s.key())
+		key[i] = 'k'
+		lower := string(key)
+		key[i] = 'K'
+		upper := string(key)
+		if err := steps(
+			func() error { return s.swap(ctx, lower, nil, []byte("lower"), true, []byte("lower")) },
+			func() error { return s.swap(ctx, upper, nil, []byte("upper"), true, []byte("upper")) },
+			func() error { return s.finds(ctx, []string{upper, lower}, [][]byte{[]byte("upper"), []byte("lower")}) },
+			func() error { return s.DeleteCtx(ctx, upper) },
+			func() error { return s.finds(ctx, []string{upper, lower}, [][]byte{nil, []byte("lower")}) },
+		); err != nil {
+			return fmt.Errorf("keys %s and %s: %w", lower, upper, err)
+		}
+	}
+	return nil
+}
+
+// veryManyCase reads a thousand keys at once: absent ones, large ones, all of
+// them twice.
+func veryManyCase(ctx context.Context, s *storeRun) error {
+	const n, large = 1000, 20
+	keys, want := make([]string, n), make([][]byte, n)
+	for i := range keys {
+		keys[i] = s.key()
+		switch {
+		case i%(n/large) == 0:
+			want[i] = bytes.Repeat([]byte{byte(i), 0xff}, storeLimit/2)
+		case i%4 != 0:
+			want[i] = []byte(keys[i])
+		default:
+			continue
+		}
+		if err := s.CommitCtx(ctx, keys[i], want[i], s.later()); err != nil {
+			return err
+		}
+	}
+	absent := []string{s.key(), s.key(), s.key()}
+	return steps(
+		func() error { return s.finds(ctx, append(keys, keys...), append(want, want...)) },
+		func() error { return s.finds(ctx, absent, make([][]byte, len(absent))) },
+		func() error {
+			return s.finds(ctx, []string{keys[1], keys[1], keys[1]}, [][]byte{want[1], want[1], want[1]})
+		},
+		func() error { return s.finds(ctx, []string{}, nil) },
+	)
 }
 
 func manyCase(ctx context.Context, s *storeRun) error {

@@ -1,22 +1,52 @@
 package middlewaretest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
-
-	"example.com/gatehouse"
 )
-
-const othersInTest = 2 // processes besides the test itself
 
 func winnerCase(ctx context.Context, s *storeRun) error { return oneCreates(ctx, s.fresh) }
 
 func counterCase(ctx context.Context, s *storeRun) error { return s.noUpdateLost(ctx, s.fresh) }
+
+func replacerCase(ctx context.Context, s *storeRun) error { return oneReplaces(ctx, s.fresh) }
+
+func awayCase(ctx context.Context, s *storeRun) error {
+	many := func() cell { // the way a request reads
+		key := s.key()
+		c := s.cell(key)
+		return cell{func(ctx context.Context) ([]byte, error) {
+			values, err := s.FindManyCtx(ctx, []string{key})
+			return first(values), err
+		}, c.swap}
+	}
+	return steps(func() error { return neverAway(ctx, s.fresh) }, func() error { return neverAway(ctx, many) })
+}
+
+// reviveCase lets racers create values where one has expired. A store that
+// removes the old value in a step of its own may remove a racer's.
+func reviveCase(ctx context.Context, s *storeRun) error {
+	keys, at := make([]string, raceRounds), s.now().Add(soon)
+	for i := range keys {
+		keys[i] = s.key()
+		if err := s.CommitCtx(ctx, keys[i], []byte("expires"), at); err != nil {
+			return err
+		}
+	}
+	if err := s.pass(ctx, soon+100*time.Millisecond); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := s.cell(key).oneOf(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func giveUpCase(ctx context.Context, s *storeRun) error { return givesUp(ctx, s.fresh) }
 
 func lossyCase(ctx context.Context, s *storeRun) error { return noUpdateLostWithReplies(ctx, s.fresh) }
 
@@ -68,115 +98,13 @@ func cancelledCase(ctx context.Context, s *storeRun) error {
 }
 
 func hangCase(ctx context.Context, s *storeRun) error {
-	key := s.key()
-	return steps(
-		func() error { return s.endsWhenHung(ctx, s.calls(s.key())) },
-		func() error { return s.swap(ctx, key, nil, []byte("awake"), true, []byte("awake")) },
-	)
-}
-
-// ServeStore is the other side of [StoreProcess]. It reads the test's commands
-// for the store from in, answers on out, and returns when in ends.
-func ServeStore(ctx context.Context, store gatehouse.Store, in io.Reader, out io.Writer) error {
-	lines := bufio.NewScanner(in)
-	if _, err := fmt.Fprintln(out, "ready"); err != nil {
-		return err
-	}
-	for lines.Scan() {
-		var key, id string
-		var n int
-		var expiry int64
-		if _, err := fmt.Sscan(lines.Text(), &key, &id, &n, &expiry); err != nil {
-			return fmt.Errorf("middlewaretest: unknown command %q from the test", lines.Text())
-		}
-		answer := "done"
-		c := storeCell(store, key, func() time.Time { return time.UnixMilli(expiry) })
-		if err := count(ctx, c, id, n); err != nil {
-			answer = "failed: " + strings.ReplaceAll(err.Error(), "\n", "; ")
-		}
-		if _, err := fmt.Fprintln(out, answer); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
-}
-
-func processCase(ctx context.Context, s *storeRun) error {
-	ctx, cancel := context.WithCancel(ctx) // ends the processes in any case
-	defer cancel()
-	key := s.key()
-	if err := s.CommitCtx(ctx, key, []byte(counterStart), s.later()); err != nil {
-		return err
-	}
-	workers := make([]*worker, othersInTest)
-	for i := range workers {
-		var err error
-		if workers[i], err = s.startWorker(ctx); err != nil {
-			return err
-		}
-	}
-	err := together(othersInTest+1, func(i int) error {
-		if i == othersInTest {
-			return count(ctx, s.cell(key), "test", counts)
-		}
-		return workers[i].count(key, fmt.Sprint("p", i), s.later())
+	return s.hangs(ctx, s.calls(s.key()), func(ctx context.Context) error {
+		key := s.key()
+		return steps(
+			func() error { return s.swap(ctx, key, nil, []byte("awake"), true, []byte("awake")) },
+			func() error { return s.CommitCtx(ctx, key, []byte("up"), s.later()) },
+			func() error { return s.holds(ctx, key, []byte("up")) },
+			func() error { return s.DeleteCtx(ctx, key) },
+		)
 	})
-	for _, w := range workers {
-		err = errors.Join(err, w.stop())
-	}
-	if err != nil {
-		return err
-	}
-	if at, err := s.cell(key).standsAt(ctx); err != nil || at != (othersInTest+1)*counts {
-		return fmt.Errorf("%d updates were confirmed, but the counter is at %d (error: %v)", (othersInTest+1)*counts, at, err)
-	}
-	return nil
 }
-
-// worker is another process.
-type worker struct {
-	in   io.WriteCloser
-	out  *bufio.Scanner
-	wait func() error
-}
-
-func (s *storeRun) startWorker(ctx context.Context) (*worker, error) {
-	cmd := s.command(ctx)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	w := &worker{in: in, out: bufio.NewScanner(out), wait: cmd.Wait}
-	return w, w.expect("ready")
-}
-
-// expect reads lines until one is an answer. It skips anything else that a test
-// binary prints.
-func (w *worker) expect(want string) error {
-	for w.out.Scan() {
-		switch text := w.out.Text(); {
-		case text == want:
-			return nil
-		case strings.HasPrefix(text, "failed: "):
-			return fmt.Errorf("the other process %s", text)
-		}
-	}
-	return fmt.Errorf("the other process ends without answering %q", want)
-}
-
-func (w *worker) count(key, id string, expiry time.Time) error {
-	if _, err := fmt.Fprintln(w.in, key, id, counts, expiry.UnixMilli()); err != nil {
-		return err
-	}
-	return w.expect("done")
-}
-
-// stop lets the process end by itself.
-func (w *worker) stop() error { return errors.Join(w.in.Close(), w.wait()) }

@@ -10,9 +10,11 @@ import (
 
 // The contracts that an application's stores must meet.
 func TestGrantsContract(t *testing.T) {
-	middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return &memstore.Grants{} })
+	middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return &memstore.Grants{} },
+		middlewaretest.StoreCannotHang("it is a map"))
 }
 
 func TestIDsContract(t *testing.T) {
-	middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return &memstore.IDs{} })
+	middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return &memstore.IDs{} },
+		middlewaretest.StoreCannotHang("it is a map"))
 }

@@ -1,0 +1,165 @@
+package middlewaretest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// hangBound is how long a call may continue after its context has ended.
+	hangBound = time.Second
+	// recoveryBound is how soon a store must work after it has hung. People
+	// wait for it.
+	recoveryBound = time.Second
+	// settleBound is how long goroutines of given-up calls may stay after that.
+	// Connection pools close what is broken in the background.
+	settleBound = 5 * time.Second
+
+	hungEach = 12 // calls of each method while the store hangs
+	hungLife = 100 * time.Millisecond
+	// poolShare is the part of the hung calls for which a goroutine may stay:
+	// a pool may keep one for each of its connections.
+	poolShare = 4
+
+	recoveryPause = 10 * time.Millisecond // between two looks
+)
+
+// call is one method of a store, with its arguments.
+type call struct {
+	name string
+	do   func(context.Context) error
+}
+
+// timely runs a call and expects it to return soon after its context ends. A
+// call that never returns cannot be stopped: its goroutine stays with the
+// failed test.
+func timely(ctx context.Context, wait time.Duration, do func(context.Context) error) (back bool, err error) {
+	callCtx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(callCtx) }()
+	timer := time.NewTimer(wait + hangBound)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return true, err
+	case <-timer.C:
+		return false, nil
+	}
+}
+
+// endsWithContext makes each call with a context that has already ended.
+func endsWithContext(ctx context.Context, calls []call) error {
+	for _, c := range calls {
+		if back, _ := timely(ctx, 0, c.do); !back {
+			return fmt.Errorf("%s goes on %v after its context has ended", c.name, hangBound)
+		}
+	}
+	return nil
+}
+
+// hangs makes many calls of each kind while the store hangs. Each must fail when
+// its context ends. Once the store is awake it must work, and nothing may be
+// left of the calls.
+func (s *suite) hangs(ctx context.Context, calls []call, works func(context.Context) error) error {
+	switch {
+	case s.hang == nil && s.cannotHang == "":
+		return errors.New("nobody has said how to make the store hang: use StoreHang, or StoreCannotHang with a reason")
+	case s.hang != nil && s.cannotHang != "":
+		return fmt.Errorf("StoreHang and StoreCannotHang (%s) contradict each other", s.cannotHang)
+	case s.hang == nil:
+		return nil
+	}
+	label, err := s.key(), error(nil)
+	pprof.Do(ctx, pprof.Labels(goroutineLabel, label), func(ctx context.Context) { err = s.whileHung(ctx, calls, works) })
+	if err != nil {
+		return err
+	}
+	return s.settles(ctx, label, len(calls)*hungEach/poolShare)
+}
+
+func (s *suite) whileHung(ctx context.Context, calls []call, works func(context.Context) error) error {
+	release := s.hang()
+	defer release()
+	if err := together(len(calls)*hungEach, func(i int) error {
+		c := calls[i%len(calls)]
+		back, err := timely(ctx, hungLife, c.do)
+		switch {
+		case !back:
+			return fmt.Errorf("%s goes on %v after its context has ended", c.name, hangBound)
+		case err == nil:
+			return fmt.Errorf("%s succeeds although the store hangs", c.name)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	release()
+	return recovers(ctx, works)
+}
+
+// recovers tries until the store works.
+func recovers(ctx context.Context, works func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, recoveryBound)
+	defer cancel()
+	for {
+		err := works(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(recoveryPause):
+		case <-ctx.Done():
+			return fmt.Errorf("the store does not work %v after it has hung: %w", recoveryBound, err)
+		}
+	}
+}
+
+// goroutineLabel marks the goroutines of one case, and all that they start. So
+// tests that run at the same time are not counted.
+const goroutineLabel = "middlewaretest"
+
+// settles waits until at most keep goroutines of the label are left.
+func (s *suite) settles(ctx context.Context, label string, keep int) error {
+	ctx, cancel := context.WithTimeout(ctx, s.settle)
+	defer cancel()
+	for {
+		left, err := labelled(label)
+		if err != nil || left <= keep {
+			return err
+		}
+		select {
+		case <-time.After(recoveryPause):
+		case <-ctx.Done():
+			return fmt.Errorf("%d goroutines of calls that were given up are left %v after the store is back", left, s.settle)
+		}
+	}
+}
+
+// labelled counts the goroutines with a label. The profile has a line "2 @ …"
+// for two with the same stack and labels, and then a line of their labels.
+func labelled(label string) (n int, err error) {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return 0, err
+	}
+	group := 0
+	for line := range strings.Lines(profile.String()) {
+		if count, _, ok := strings.Cut(line, " @ "); ok {
+			group, err = strconv.Atoi(count)
+			if err != nil {
+				return 0, err
+			}
+		}
+		if strings.HasPrefix(line, "# labels:") && strings.Contains(line, strconv.Quote(label)) {
+			n += group
+		}
+	}
+	return n, nil
+}
