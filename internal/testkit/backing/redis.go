@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +45,8 @@ type Redis struct {
 	Password string
 	// TLS trusts the server's certificate. It is nil without TLS.
 	TLS *tls.Config
+	// Certificate is the file of that certificate, for other processes.
+	Certificate string
 
 	config  RedisConfig
 	program string
@@ -91,6 +94,7 @@ func (r *Redis) begin(ctx context.Context, dir string) error {
 		if r.TLS, err = writeCertificate(dir); err != nil {
 			return err
 		}
+		r.Certificate = filepath.Join(dir, certificateFile)
 	}
 	r.file = filepath.Join(dir, "redis.conf")
 	for try := 1; ; try++ {
@@ -123,13 +127,13 @@ func (r *Redis) settings(dir, port string) []byte {
 		lines = append(lines, "port "+port)
 	}
 	if r.Password != "" {
-		lines = append(lines, "requirepass "+r.Password)
+		lines = append(lines, "requirepass "+strconv.Quote(r.Password))
 	}
 	if len(r.args) == 0 { // not a Sentinel
 		// A replica gets its copy at once.
 		lines = append(lines, `save ""`, "appendonly yes", "maxmemory-policy noeviction", "repl-diskless-sync-delay 0")
 		if r.Password != "" {
-			lines = append(lines, "masterauth "+r.Password)
+			lines = append(lines, "masterauth "+strconv.Quote(r.Password))
 		}
 	}
 	return []byte(strings.Join(append(lines, r.config.Settings...), "\n") + "\n")

@@ -19,6 +19,8 @@ type RedisSentinelConfig struct {
 	// Password is what clients of the servers must say; empty for none. Their
 	// Sentinels need none.
 	Password string
+	// DownAfter is how long a master has to be silent; 0 means half a second.
+	DownAfter time.Duration
 	// Settings are further lines of each server's redis.conf.
 	Settings []string
 }
@@ -40,7 +42,7 @@ const (
 	sentinels = 3
 	// quorum is how many Sentinels have to miss a master.
 	quorum = 2
-	// downAfter is how long a master has to be silent.
+	// downAfter is how long a master has to be silent, if nobody says otherwise.
 	downAfter = 500 * time.Millisecond
 	// failoverTimeout is how long Sentinels wait before they try again.
 	failoverTimeout = 3 * time.Second
@@ -60,6 +62,9 @@ func (s *RedisSentinel) start(ctx context.Context, c RedisSentinelConfig) error 
 	if c.Replicas == 0 {
 		c.Replicas = 2
 	}
+	if c.DownAfter == 0 {
+		c.DownAfter = downAfter
+	}
 	for range c.Replicas + 1 {
 		settings := c.Settings
 		if len(s.Servers) > 0 {
@@ -77,11 +82,11 @@ func (s *RedisSentinel) start(ctx context.Context, c RedisSentinelConfig) error 
 	}
 	settings := []string{
 		fmt.Sprintf("sentinel monitor %s %s %s %d", s.Master, masterHost, masterPort, quorum),
-		fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.Master, downAfter.Milliseconds()),
+		fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.Master, c.DownAfter.Milliseconds()),
 		fmt.Sprintf("sentinel failover-timeout %s %d", s.Master, failoverTimeout.Milliseconds()),
 	}
 	if c.Password != "" {
-		settings = append(settings, fmt.Sprintf("sentinel auth-pass %s %s", s.Master, c.Password))
+		settings = append(settings, fmt.Sprintf("sentinel auth-pass %s %q", s.Master, c.Password))
 	}
 	for range sentinels {
 		r, err := startRedis(ctx, RedisConfig{Settings: settings}, "+monitor master", "--sentinel")

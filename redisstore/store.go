@@ -1,0 +1,228 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/gatehouse"
+)
+
+// Store keeps values in Redis. It is a [gatehouse.Store], a
+// [gatehouse.ResourceIDs] and a [gatehouse.GrantStore], and safe for concurrent
+// use by any number of processes. It starts no goroutine.
+//
+// Every call ends with its context or after [Config].Timeout, whichever is
+// first. An error means that the outcome is unknown. An answer of Redis that is
+// not a value, such as WRONGTYPE, is an error and never "absent".
+type Store struct {
+	client redis.UniversalClient
+	config Config
+
+	// One of these is the client again.
+	single  single
+	cluster cluster
+	ring    ring
+}
+
+var (
+	_ gatehouse.Store       = (*Store)(nil)
+	_ gatehouse.ResourceIDs = (*Store)(nil)
+	_ gatehouse.GrantStore  = (*Store)(nil)
+)
+
+// within bounds a call. The caller calls the function in any case.
+func (s *Store) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	// Most callers have a deadline that is early enough, and a second one costs.
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= s.config.Timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.config.Timeout)
+}
+
+// failed says which call an error belongs to.
+func failed(call string, err error) error { return fmt.Errorf("redisstore: %s: %w", call, err) }
+
+// FindCtx returns the value under key.
+func (s *Store) FindCtx(ctx context.Context, key string) (value []byte, found bool, err error) {
+	value, err = s.get(ctx, s.config.Prefix+key)
+	if err != nil {
+		return nil, false, failed("find", err)
+	}
+	return value, value != nil, nil
+}
+
+// get returns the value under a name in Redis, or nil if there is none.
+func (s *Store) get(ctx context.Context, name string) ([]byte, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return valueOf(s.client.Get(ctx, name))
+}
+
+// valueOf returns the value that GET brought, or nil if there is none.
+func valueOf(get *redis.StringCmd) ([]byte, error) {
+	value, err := get.Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case value == nil:
+		return []byte{}, nil // there, and empty
+	}
+	return value, nil
+}
+
+// FindManyCtx returns the values under keys in the same order, nil where there
+// is none. On one server it is one MGET. On Cluster it is one GET for each key,
+// sent to all nodes at the same time.
+func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	values = make([][]byte, len(keys))
+	if s.single == nil {
+		err = s.getEach(ctx, keys, values)
+	} else {
+		err = s.getTogether(ctx, keys, values)
+	}
+	if err != nil {
+		return nil, failed("find", err)
+	}
+	return values, nil
+}
+
+// getTogether reads from one server.
+func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte) error {
+	args := make([]any, 1, 1+len(keys))
+	args[0] = "mget"
+	for _, key := range keys {
+		args = append(args, s.config.Prefix+key)
+	}
+	get := redis.NewSliceCmd(ctx, args...)
+	if err := s.client.Process(ctx, get); err != nil {
+		return err
+	}
+	got := get.Val()
+	if len(got) != len(keys) {
+		return fmt.Errorf("%d values came for %d keys", len(got), len(keys))
+	}
+	var absent bool
+	for i, value := range got {
+		if text, ok := value.(string); ok {
+			values[i] = []byte(text)
+		} else {
+			absent = true
+		}
+	}
+	if !absent {
+		return nil
+	}
+	// MGET says of a list or a hash that nothing is there; GET says WRONGTYPE.
+	return s.getEach(ctx, keys, values)
+}
+
+// getEach reads the values that are still nil, each with a command of its own.
+func (s *Store) getEach(ctx context.Context, keys []string, values [][]byte) error {
+	pipe := s.client.Pipeline()
+	gets := make([]*redis.StringCmd, len(keys))
+	for i, key := range keys {
+		if values[i] == nil {
+			gets[i] = pipe.Get(ctx, s.config.Prefix+key)
+		}
+	}
+	// Each command has its own error. The one of Exec is the first of them, and
+	// may only mean that a key is absent.
+	_, failure := pipe.Exec(ctx)
+	for i, get := range gets {
+		if get == nil {
+			continue
+		}
+		value, err := valueOf(get)
+		if err != nil {
+			return err
+		}
+		values[i] = value
+	}
+	if failure != nil && !errors.Is(failure, redis.Nil) {
+		return failure
+	}
+	return nil
+}
+
+// CommitCtx stores value under key until expiry, whatever is there.
+func (s *Store) CommitCtx(ctx context.Context, key string, value []byte, expiry time.Time) error {
+	if value == nil {
+		value = []byte{}
+	}
+	return s.put(ctx, "commit", key, value, expiry)
+}
+
+// DeleteCtx deletes the value under key. It is not an error if there is none.
+func (s *Store) DeleteCtx(ctx context.Context, key string) error {
+	return s.put(ctx, "delete", key, nil, time.Time{})
+}
+
+// put stores a value whatever is there; nil deletes.
+func (s *Store) put(ctx context.Context, call, key string, value []byte, expiry time.Time) (err error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	name, life := s.config.Prefix+key, s.life(expiry)
+	switch {
+	case s.config.WaitReplicas > 0:
+		_, err = s.change(ctx, name, change{value: value, life: life, anyway: true})
+	case value == nil || life == 0:
+		err = s.client.Del(ctx, name).Err()
+	default:
+		err = s.client.Set(ctx, name, value, time.Duration(life)*time.Millisecond).Err()
+	}
+	if err != nil {
+		return failed(call, err)
+	}
+	return nil
+}
+
+// SwapCtx replaces old with value in one step if exactly old is there. A nil
+// old means that nothing may be there; a nil value deletes. It reports whether
+// value is there now, also if it was before.
+func (s *Store) SwapCtx(ctx context.Context, key string, old, value []byte, expiry time.Time) (swapped bool, err error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	swapped, err = s.change(ctx, s.config.Prefix+key, change{old: old, value: value, life: s.life(expiry)})
+	if err != nil {
+		return false, failed("swap", err)
+	}
+	return swapped, nil
+}
+
+// Find is FindCtx without a context.
+func (s *Store) Find(key string) (value []byte, found bool, err error) {
+	return s.FindCtx(context.Background(), key)
+}
+
+// Commit is CommitCtx without a context.
+func (s *Store) Commit(key string, value []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), key, value, expiry)
+}
+
+// Delete is DeleteCtx without a context.
+func (s *Store) Delete(key string) error { return s.DeleteCtx(context.Background(), key) }
+
+// longest is the longest life of a value. Redis refuses lives that end after
+// some 292 million years, and Go counts only 292 years.
+const longest = 100 * 365 * 24 * time.Hour
+
+// life returns for how many milliseconds Redis has to keep a value, and 0 if
+// its time is over. A part of a millisecond counts as one.
+func (s *Store) life(expiry time.Time) int64 {
+	left := min(expiry.Sub(s.config.Now()), longest)
+	if left <= 0 {
+		return 0
+	}
+	return int64((left + time.Millisecond - 1) / time.Millisecond)
+}
