@@ -421,6 +421,8 @@ var (
 	errPAT               = kind{"pat_unavailable", 503, "Permissions cannot be asked for right now."}
 	errOwnerGrantMissing = kind{CodeOwnerGrantMissing, 403, "The owner has not let this site ask for permissions."}
 	errGrantStore        = kind{"grant_store_unavailable", 503, "Permissions cannot be asked for right now."}
+	errGrantUnreadable   = kind{"grant_unreadable", 503, "Permissions cannot be asked for right now."}
+	errGrantTooLarge     = kind{"grant_too_large", 503, "Permissions cannot be asked for. The authorization server issued tokens that are too large."}
 )
 
 // Failures of the proof that belongs to a token, and of a token that has one

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/gatehouse/internal/flight"
@@ -44,6 +46,7 @@ const (
 	troubleRevocation    = "unrevoked_token"
 	troubleRevoker       = "revocation_refused"
 	troubleGarbage       = "garbage_record"
+	troubleUnsealed      = "unsealed_grant"
 	troubleIdle          = "idle_time_loss"
 	troubleList          = "unlisted_session"
 	troubleClaims        = "old_claims"
@@ -111,6 +114,7 @@ var levels = map[string]slog.Level{
 	errMetadataIssuer.code:  slog.LevelError,
 	errClientRefused.code:   slog.LevelError,
 	errRecordTooLarge.code:  slog.LevelError,
+	errGrantTooLarge.code:   slog.LevelError,
 	errNeedInvalid.code:     slog.LevelError,
 	errResourceInvalid.code: slog.LevelError,
 	errClientAuth.code:      slog.LevelError,
@@ -157,6 +161,28 @@ func levelOf(e Event) slog.Level {
 // isMistake reports whether somebody has to mend the program or its
 // configuration, because waiting does not help.
 func isMistake(code string) bool { return levels[code] == slog.LevelError }
+
+// firsts remembers what was logged once and need not be again, such as a value
+// of a store that cannot be read. The zero value is ready to use.
+type firsts struct {
+	mu   sync.Mutex
+	keys []string // newest last
+}
+
+// maxUnread is how many values that cannot be read are remembered, so that each
+// is logged once.
+const maxUnread = 256
+
+// first reports whether key is met for the first time.
+func (f *firsts) first(key string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.keys, key) {
+		return false
+	}
+	f.keys = append(f.keys[max(0, len(f.keys)-maxUnread+1):], key)
+	return true
+}
 
 // troubleOf returns the code of a trouble: outage, or mistaken if waiting does
 // not help.

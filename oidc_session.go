@@ -63,7 +63,7 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	now, err := rp.sessions.keeper.Load(r.Context(), ref)
 	switch {
 	case errors.Is(err, session.ErrGarbage):
-		if !rp.sessions.once(ref.Key) {
+		if !rp.sessions.unread.first(ref.Key) {
 			return nil, session.ErrNone
 		}
 		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})

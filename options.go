@@ -501,15 +501,32 @@ type OwnerGrantsConfig struct {
 	Client Client
 	// Store keeps the grants. nil means the memory of this process.
 	Store GrantStore
+	// Keys seal the grants before Store sees them, so that who reads the store
+	// gets no tokens. Each needs at least 32 random bytes (see
+	// SessionsConfig.Keys, which may be the same). The first key seals, and all
+	// keys open. A grant is bound to its issuer and owner.
+	//
+	// A grant that is not sealed, or not with the first key, is read and written
+	// again with the first key: at the next PAT, Has or renewal. So Keys may be
+	// added at any time; a process without them answers 503 for grants that are
+	// sealed (grant_unreadable) and leaves them as they are. To rotate, add the
+	// new key last, deploy, then move it first. Before you remove the old key,
+	// call Has for every owner: a grant that no key opens is 503 as well, until
+	// its key is back.
+	//
+	// Keys do not keep out who can write to the store: a grant that is not
+	// sealed is still taken.
+	Keys []Secret
 }
 
 // complete checks the settings and fills in the defaults.
-func (c *OwnerGrantsConfig) complete(p *Provider) error {
+func (c *OwnerGrantsConfig) complete(p *Provider) (keys *seal.Ring, err error) {
 	wrong := needed(p, &c.Client)
 	if c.Store == nil {
 		c.Store = &memstore.Grants{}
 	}
-	return wrong.in("NewOwnerGrants")
+	keys = wrong.ring("Keys", c.Keys)
+	return keys, wrong.in("NewOwnerGrants")
 }
 
 // ring checks keys that seal. It returns nil if there are none.

@@ -68,6 +68,9 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		Client: gatehouse.Client{ID: "n"}, ClaimsWhenAsked: true, Scopes: []string{"a b"},
 	})
 	_, emptyGrants := gatehouse.NewOwnerGrants(nil, gatehouse.OwnerGrantsConfig{})
+	_, badGrants := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{
+		Client: gatehouse.Client{ID: "n"}, Keys: []gatehouse.Secret{gatehouse.NewSecret("short")},
+	})
 	shared, err := gatehouse.NewSessions(gatehouse.SessionsConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +157,7 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"transport of nothing", emptyTransport, []string{"provider", "Client.ID", "MaxRounds"}},
 		{"transport, all at once", badTransport, []string{"ClaimsWhenAsked", "Scopes", `"a b" is not one scope`}},
 		{"grants of nothing", emptyGrants, []string{"provider", "Client.ID"}},
+		{"grants with a short key", badGrants, []string{"Keys[0]", "5 bytes"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.err == nil {

@@ -38,7 +38,7 @@ type Sessions struct {
 
 	mu      sync.Mutex
 	origin  string
-	unread  []string // keys of records that could not be read, newest last
+	unread  firsts // keys of records that could not be read
 	parties map[partyKey]*RelyingParty
 	waits   map[*Provider]bool       // of all relying parties, also of two with one partyKey
 	doors   map[string]*RelyingParty // by the prefix of their attempts: every one, also two of one client
@@ -58,10 +58,6 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 		name: c.Name, named: true, unsealed: c.InsecureUnsealed, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, waits: map[*Provider]bool{}, doors: map[string]*RelyingParty{},
 	}, nil
 }
-
-// maxUnread is how many records that cannot be read are remembered, so that
-// each causes one warning and not one at every request.
-const maxUnread = 256
 
 // partyKey identifies the relying party that a record belongs to.
 type partyKey struct{ issuer, client string }
@@ -111,17 +107,6 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 		})
 	}
 	return err
-}
-
-// once reports whether a record is met for the first time that cannot be read.
-func (s *Sessions) once(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slices.Contains(s.unread, key) {
-		return false
-	}
-	s.unread = append(s.unread[max(0, len(s.unread)-maxUnread+1):], key)
-	return true
 }
 
 // partyOf returns the relying party that the record belongs to, or nil if this

@@ -4,8 +4,6 @@ package gatehouse
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,6 +14,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/grant"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/swap"
 )
@@ -29,17 +28,20 @@ type OwnerGrants struct {
 	provider *Provider
 	client   Client
 	store    GrantStore
+	box      grant.Box
 	service  *servicePAT
 	flights  flight.Group[string, Secret]
+	unread   firsts // owners whose grants could not be read
 }
 
 // NewOwnerGrants returns an OwnerGrants for owners who sign in at p. It does
 // no I/O. Its error lists every problem of the arguments.
 func NewOwnerGrants(p *Provider, c OwnerGrantsConfig) (*OwnerGrants, error) {
-	if err := c.complete(p); err != nil {
+	keys, err := c.complete(p)
+	if err != nil {
 		return nil, err
 	}
-	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, service: newServicePAT(p, c.Client)}, nil
+	return &OwnerGrants{provider: p, client: c.Client, store: c.Store, box: grant.Box{Keys: keys}, service: newServicePAT(p, c.Client)}, nil
 }
 
 // Issuer returns the issuer of the provider at which the owners sign in.
@@ -76,43 +78,14 @@ func (g *OwnerGrants) Shutdown(ctx context.Context) error {
 	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.provider.Shutdown(ctx))
 }
 
-// ownerGrant is the stored grant of an owner, as JSON.
+// ownerGrant is the grant of an owner during a change.
 type ownerGrant struct {
-	Write   string    `json:"w"` // new in every value, to recognise a swap whose reply was lost
-	Access  string    `json:"access,omitempty"`
-	Refresh string    `json:"refresh,omitempty"`
-	Expires time.Time `json:"expires,omitzero"`
-	RenewAt time.Time `json:"renew_at,omitzero"`
-	grantLease
+	grant.Grant
 	over error // why the grant has ended; it is then deleted
 }
 
-// grantLease is a lease.Lease in its stored form.
-type grantLease struct {
-	Holder    string    `json:"holder,omitempty"`
-	Until     time.Time `json:"lease,omitzero"`
-	Takeovers uint64    `json:"takeovers,omitempty"`
-	RetryAt   time.Time `json:"retry_at,omitzero"`
-}
-
 func newOwnerGrant(a *backchannel.Tokens) ownerGrant {
-	return ownerGrant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}
-}
-
-// fresh returns the token if it is valid and not yet due for renewal.
-func (o *ownerGrant) fresh(now time.Time, refused Secret) Secret {
-	if !o.RenewAt.IsZero() && !now.Before(o.RenewAt) {
-		return Secret{}
-	}
-	return o.serving(now, refused)
-}
-
-// serving returns the token if it is still valid and not the refused one.
-func (o *ownerGrant) serving(now time.Time, refused Secret) Secret {
-	if o.Access == "" || o.Access == refused.Reveal() || !o.Expires.IsZero() && !now.Before(o.Expires) {
-		return Secret{}
-	}
-	return NewSecret(o.Access)
+	return ownerGrant{Grant: grant.Grant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}}
 }
 
 // PAT implements PATSource. If the owner has no grant, the error has the code
@@ -124,12 +97,13 @@ func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Se
 	case owner == "":
 		return g.service.PAT(ctx, "", refused)
 	}
-	grant, err := g.cell(owner).Load(ctx)
+	had, err := g.cell(owner).Load(ctx)
 	if err != nil {
 		return Secret{}, err
 	}
-	if token := grant.fresh(g.provider.now(), refused); !token.IsZero() {
-		return token, nil
+	if access := had.Fresh(g.provider.now(), refused.Reveal()); access != "" {
+		g.reseal(ctx, owner, had)
+		return NewSecret(access), nil
 	}
 	token, err := g.flights.Do(ctx, owner, lease.Flight, func(ctx context.Context) (Secret, error) {
 		return g.renew(ctx, owner, refused)
@@ -152,18 +126,18 @@ func missingGrant(cause error) *Error {
 // 4).
 func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (Secret, error) {
 	r := &grantRenewal{g: g, owner: owner, refused: refused}
-	grant, merged, err := lease.Run(ctx, lease.Job[ownerGrant]{Cell: g.cell(owner), Now: g.provider.now, Done: r.done, Work: r.work})
+	now, merged, err := lease.Run(ctx, lease.Job[ownerGrant]{Cell: g.cell(owner), Now: g.provider.now, Done: r.done, Work: r.work})
 	switch {
 	case ErrorCode(err) == CodeOwnerGrantMissing && r.brought != nil: // Forget has deleted it meanwhile
 		return Secret{}, errors.Join(err, g.revoke(context.WithoutCancel(ctx), r.brought))
 	case err != nil:
 		return Secret{}, asError(err, errProviderUnavailable)
-	case merged && grant.over != nil:
-		err := missingGrant(grant.over)
-		g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: grant.over})
+	case merged && now.over != nil:
+		err := missingGrant(now.over)
+		g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: now.over})
 		return Secret{}, err
 	}
-	return grant.serving(g.provider.now(), refused), nil
+	return NewSecret(now.Serving(g.provider.now(), refused.Reveal())), nil
 }
 
 // grantRenewal is one renewal of an owner's grant.
@@ -178,9 +152,9 @@ type grantRenewal struct {
 func (r *grantRenewal) done(o ownerGrant, busy bool) bool {
 	now := r.g.provider.now()
 	if busy || o.Refresh == "" {
-		return !o.serving(now, r.refused).IsZero()
+		return o.Serving(now, r.refused.Reveal()) != ""
 	}
-	return !o.fresh(now, r.refused).IsZero()
+	return o.Fresh(now, r.refused.Reveal()) != ""
 }
 
 // work sends the refresh token once.
@@ -212,10 +186,10 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 // so an access token that is still valid is kept.
 func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] {
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
-		if now.Refresh != o.Refresh || now.Holder != o.Holder {
+		if now.Refresh != o.Refresh || now.Lease.Holder != o.Lease.Holder {
 			return false
 		}
-		if now.Takeovers > 0 && !now.serving(r.g.provider.now(), r.refused).IsZero() {
+		if now.Lease.Takeovers > 0 && now.Serving(r.g.provider.now(), r.refused.Reveal()) != "" {
 			now.Refresh, now.RenewAt = "", time.Time{}
 			return true
 		}
@@ -236,6 +210,8 @@ type grantCell struct {
 
 // Find implements swap.Cell.
 func (c grantCell) Find(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, grantStoreWait)
+	defer cancel()
 	raw, err := c.g.store.Grant(ctx, c.g.provider.issuer, c.owner)
 	if err != nil {
 		return nil, errGrantStore.because(err)
@@ -245,6 +221,8 @@ func (c grantCell) Find(ctx context.Context) ([]byte, error) {
 
 // Swap implements swap.Cell.
 func (c grantCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, grantStoreWait)
+	defer cancel()
 	swapped, err := c.g.store.SwapGrant(ctx, c.g.provider.issuer, c.owner, old, next.Bytes)
 	if err != nil {
 		return false, errGrantStore.because(err)
@@ -253,16 +231,24 @@ func (c grantCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool,
 }
 
 // decode reads a stored grant. If there is none, the error is
-// owner_grant_missing.
-func (c grantCell) decode(raw []byte) (o ownerGrant, err error) {
+// owner_grant_missing. What nobody can have written for this owner is none
+// either, with one warning (decision 7); the owner then agrees once more. What
+// other keys or a newer build may read is an error, so that nothing replaces it.
+func (c grantCell) decode(ctx context.Context, raw []byte) (ownerGrant, error) {
 	if raw == nil {
-		return o, missingGrant(nil)
+		return ownerGrant{}, missingGrant(nil)
 	}
-	if json.Unmarshal(raw, &o) != nil {
-		// Keep it: a newer version of this package may have written it.
-		return o, errGrantStore.because(errors.New("the stored grant cannot be read"))
+	had, err := c.g.box.Decode(c.g.provider.issuer, c.owner, raw)
+	switch {
+	case errors.Is(err, grant.ErrUnreadable):
+		return ownerGrant{}, errGrantUnreadable.because(err)
+	case err != nil:
+		if c.g.unread.first(c.owner) {
+			c.g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleGarbage, Subject: c.owner, ClientID: c.g.client.ID, Err: err})
+		}
+		return ownerGrant{}, missingGrant(err)
 	}
-	return o, nil
+	return ownerGrant{Grant: had}, nil
 }
 
 // encode returns the stored form of the grant. A grant that has ended is
@@ -271,12 +257,26 @@ func (c grantCell) encode(o ownerGrant) (*swap.Value, error) {
 	if o.over != nil {
 		return &swap.Value{}, nil
 	}
-	o.Write = rand.Text()
-	raw, err := json.Marshal(o)
+	raw, err := c.g.box.Encode(c.g.provider.issuer, c.owner, o.Grant)
+	if errors.Is(err, grant.ErrTooLarge) {
+		return nil, swap.Final(errGrantTooLarge.because(err))
+	}
 	if err != nil {
 		return nil, errInternal.because(err)
 	}
 	return &swap.Value{Bytes: raw}, nil
+}
+
+// reseal writes a grant that was read in an older form once more: sealed, and
+// with the first key. If that fails, the next read tries again.
+func (g *OwnerGrants) reseal(ctx context.Context, owner string, had ownerGrant) {
+	if !had.Stale {
+		return
+	}
+	_, _, err := g.cell(owner).Update(ctx, swap.Patience{}, func(now *ownerGrant) bool { return now.Stale })
+	if err != nil && ErrorCode(err) != CodeOwnerGrantMissing {
+		g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleUnsealed, Subject: owner, ClientID: g.client.ID, Err: err})
+	}
 }
 
 // Load implements lease.Cell.
@@ -285,16 +285,16 @@ func (c grantCell) Load(ctx context.Context) (ownerGrant, error) {
 	if err != nil {
 		return ownerGrant{}, err
 	}
-	return c.decode(raw)
+	return c.decode(ctx, raw)
 }
 
 // Lease implements lease.Cell.
-func (c grantCell) Lease(o *ownerGrant) *lease.Lease { return (*lease.Lease)(&o.grantLease) }
+func (c grantCell) Lease(o *ownerGrant) *lease.Lease { return &o.Grant.Lease }
 
 // Update implements lease.Cell.
 func (c grantCell) Update(ctx context.Context, p swap.Patience, change func(*ownerGrant) bool) (now ownerGrant, changed bool, err error) {
 	changed, err = c.update(ctx, p, func(old []byte) (*swap.Value, error) {
-		if now, err = c.decode(old); err != nil || !change(&now) {
+		if now, err = c.decode(ctx, old); err != nil || !change(&now) {
 			return nil, err
 		}
 		return c.encode(now)
@@ -318,6 +318,9 @@ func grantPatience() swap.Patience {
 }
 
 const (
+	// grantStoreWait bounds one call to the store, so that a page answers 503
+	// within a second if the store hangs (FA6).
+	grantStoreWait = 900 * time.Millisecond
 	// grantStoreFor is how long such a change is retried while the store
 	// fails.
 	grantStoreFor = time.Second
@@ -359,14 +362,12 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	cell := g.cell(owner)
 	_, err = cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
 		next := newOwnerGrant(a)
-		if old != nil {
-			had, err := cell.decode(old)
-			if err != nil {
-				return nil, err
-			}
-			if next.Refresh == "" {
-				next.Refresh = had.Refresh
-			}
+		had, err := cell.decode(ctx, old)
+		if err != nil && ErrorCode(err) != CodeOwnerGrantMissing {
+			return nil, err
+		}
+		if next.Refresh == "" {
+			next.Refresh = had.Refresh
 		}
 		return cell.encode(next)
 	})
@@ -397,13 +398,16 @@ func (g *OwnerGrants) Put(ctx context.Context, owner string, refreshToken Secret
 	}
 	cell := g.cell(owner)
 	_, err := cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
-		if old != nil {
-			had, err := cell.decode(old)
-			if err != nil || had.Refresh == refreshToken.Reveal() { // perhaps of a newer version: keep it
-				return nil, err
-			}
+		had, err := cell.decode(ctx, old)
+		switch {
+		case err != nil && ErrorCode(err) != CodeOwnerGrantMissing: // perhaps of a newer version: keep it
+			return nil, err
+		case had.Refresh == refreshToken.Reveal() && !had.Stale:
+			return nil, nil
+		case had.Refresh != refreshToken.Reveal():
+			had = ownerGrant{Grant: grant.Grant{Refresh: refreshToken.Reveal()}}
 		}
-		return cell.encode(ownerGrant{Refresh: refreshToken.Reveal()})
+		return cell.encode(had)
 	})
 	return err
 }
@@ -431,14 +435,15 @@ func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 	if !g.made() {
 		return false, notMade("OwnerGrants")
 	}
-	grant, err := g.cell(owner).Load(ctx)
+	had, err := g.cell(owner).Load(ctx)
 	if ErrorCode(err) == CodeOwnerGrantMissing {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return grant.Refresh != "" || !grant.serving(g.provider.now(), Secret{}).IsZero(), nil
+	g.reseal(ctx, owner, had)
+	return had.Refresh != "" || had.Serving(g.provider.now(), "") != "", nil
 }
 
 // Forget deletes the owner's grant and revokes its tokens at the authorization
@@ -454,7 +459,9 @@ func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 		if old == nil {
 			return nil, nil
 		}
-		had, err = cell.decode(old)
+		if had, err = cell.decode(ctx, old); ErrorCode(err) == CodeOwnerGrantMissing { // garbage: there is nothing to revoke
+			err = nil
+		}
 		return &swap.Value{}, err
 	})
 	if err != nil || !changed {
@@ -465,9 +472,9 @@ func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 
 // revoke revokes the tokens at the server. The refresh token comes first,
 // because most servers then end the access tokens too (RFC 7009 §2.1).
-func (g *OwnerGrants) revoke(ctx context.Context, grant *ownerGrant) error {
+func (g *OwnerGrants) revoke(ctx context.Context, had *ownerGrant) error {
 	var problems []error
-	for _, t := range []struct{ hint, token string }{{"refresh_token", grant.Refresh}, {"access_token", grant.Access}} {
+	for _, t := range []struct{ hint, token string }{{"refresh_token", had.Refresh}, {"access_token", had.Access}} {
 		if t.token != "" {
 			problems = append(problems, g.provider.revoke(ctx, g.client, t.token, t.hint))
 		}

@@ -95,7 +95,7 @@ func (rs *ResourceServer) challenge(h http.Header, r *http.Request, refusal *uma
 			event.Err = fmt.Errorf("%w (no ticket for a token that was denied: %w)", err, refusal.lack)
 		}
 		switch ErrorCode(err) {
-		case errResourceIDs.code, errGrantStore.code: // our own failure
+		case errResourceIDs.code, errGrantStore.code, errGrantUnreadable.code: // our own failure
 			return event, asError(err, errInternal)
 		}
 		h.Set("Warning", unreachable)

@@ -129,6 +129,12 @@ func (r *Ring) Open(domain string, ad, sealed []byte) ([]byte, error) {
 	return nil, ErrGarbage
 }
 
+// First reports whether the first key sealed a value that [Ring.Open] has
+// opened.
+func (r *Ring) First(sealed []byte) bool {
+	return len(sealed) >= header && bytes.Equal(sealed[1:header], r.keys[0].id[:])
+}
+
 // fullAD adds the header to the authenticated data.
 func fullAD(head, ad []byte) []byte {
 	return append(append(make([]byte, 0, header+len(ad)), head[:header]...), ad...)

@@ -132,6 +132,10 @@ func TestRotation(t *testing.T) {
 			t.Errorf("step %d: %q, %v", i, got, err)
 		}
 	}
+	old := before.Seal("d", nil, []byte("x"))
+	if !added.First(old) || switched.First(old) || !switched.First(switched.Seal("d", nil, nil)) || switched.First(nil) {
+		t.Error("First takes another key for the first, or the first for another")
+	}
 }
 
 func TestRingKeepsNoSlice(t *testing.T) {

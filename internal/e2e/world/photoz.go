@@ -128,10 +128,10 @@ func (w *Photoz) ResourceServer(c gatehouse.ResourceServerConfig) *gatehouse.Res
 }
 
 // Grants makes the owners' grants of the present process over a store; nil
-// means memory.
-func (w *Photoz) Grants(store gatehouse.GrantStore) *gatehouse.OwnerGrants {
+// means memory. keys seal them.
+func (w *Photoz) Grants(store gatehouse.GrantStore, keys ...gatehouse.Secret) *gatehouse.OwnerGrants {
 	w.T.Helper()
-	g, err := gatehouse.NewOwnerGrants(w.process, gatehouse.OwnerGrantsConfig{Client: PhotozClient, Store: store})
+	g, err := gatehouse.NewOwnerGrants(w.process, gatehouse.OwnerGrantsConfig{Client: PhotozClient, Store: store, Keys: keys})
 	w.Must(err)
 	w.T.Cleanup(func() {
 		w.Server.Close()
