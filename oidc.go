@@ -165,7 +165,7 @@ func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 		return nil, err
 	}
 	if err := live.renewDue(r.Context()); err != nil {
-		return nil, about(live.record().Subject, err)
+		return nil, about(live.glance.Subject, err)
 	}
 	live.touch(r.Context())
 	id := live.identity()
@@ -214,12 +214,14 @@ const stepUpWithin = time.Minute
 
 // meet checks the requirements, at every request.
 func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) error {
+	if len(rp.need) == 0 {
+		return nil
+	}
 	var unmet []Requirement
 	helps := true
 	now := rp.sessions.now()
-	rec := live.record()
-	digest, asked := rp.needDigest(), rec.Asked
-	if !now.Before(rec.AskedAt.Add(stepUpWithin)) {
+	digest, asked := rp.needDigest(), live.glance.Asked
+	if !now.Before(live.glance.AskedAt().Add(stepUpWithin)) {
 		asked = nil
 	}
 	// again means that this session has just signed in to meet these

@@ -18,6 +18,7 @@ import (
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/token"
@@ -28,19 +29,33 @@ import (
 const refreshWait = 3 * time.Second
 
 // liveSession is a login as one request sees it. When the tokens are renewed,
-// it gets the new record.
+// it gets the new record. Whatever the request needs lies in it, so that it
+// costs one allocation.
 type liveSession struct {
 	sessions *Sessions
 	party    *RelyingParty
-	ref      session.Ref
+	glance   session.Glance
 
-	mu  sync.Mutex // guards now
-	now session.Stored
+	who    Identity
+	scopes [usualScopes]string
+
+	mu  sync.Mutex     // guards now
+	now session.Stored // empty until somebody asks for more than the glance has
 }
+
+// usualScopes is how many scopes an Identity has room for.
+const usualScopes = 4
 
 func (l *liveSession) stored() session.Stored {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.now.Record == nil {
+		now, err := l.sessions.keeper.Whole(&l.glance)
+		if err != nil { // cannot be: a glance refuses what no record can be made of
+			return session.Stored{Record: new(session.Record)}
+		}
+		l.now = now
+	}
 	return l.now
 }
 
@@ -56,47 +71,65 @@ func (l *liveSession) set(now session.Stored) {
 // session.ErrNone if there is none, or an *Error if that cannot be determined
 // now.
 func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
-	ref, ok := rp.sessionRef(r)
-	if !ok {
+	cookie, found := navigation.Cookie(r, rp.cookie)
+	if !found {
 		return nil, session.ErrNone
 	}
-	now, err := rp.sessions.keeper.Load(r.Context(), ref)
+	live := &liveSession{sessions: rp.sessions, party: rp}
+	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.ID}, &live.glance)
 	switch {
+	case err == nil:
+		if live.glance.Issuer != rp.provider.issuer || live.glance.ClientID != rp.client.ID {
+			return nil, session.ErrNone
+		}
+		return live, nil
 	case errors.Is(err, session.ErrGarbage):
-		if !rp.sessions.unread.first(ref.Key) {
+		if !rp.sessions.unread.first(live.glance.Key()) {
 			return nil, session.ErrNone
 		}
 		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})
 		return nil, session.ErrNone
 	case errors.Is(err, session.ErrNone):
 		return nil, err
-	case err != nil:
-		return nil, failure(err)
-	case now.Record.Issuer != rp.provider.issuer || now.Record.ClientID != rp.client.ID:
-		return nil, session.ErrNone
 	}
-	ref.ID = "" // so that printing an Identity does not show it (CF7)
-	return &liveSession{sessions: rp.sessions, party: rp, ref: ref, now: now}, nil
+	return nil, failure(err)
 }
 
+// identity returns the identity of the session. It is called once.
 func (l *liveSession) identity() *Identity {
-	rec := l.record()
-	id := identityOf(rec, l.sessions.keeper.Ending(rec))
+	id, g := &l.who, &l.glance
+	if rec := l.now.Record; rec != nil { // it may have been renewed
+		id.fill(rec.Issuer, rec.Subject, rec.ClientID, rec.Scope, rec.Claims, l.scopes[:0])
+		id.AuthTime, id.Expires = rec.AuthTime, l.sessions.keeper.Ending(rec)
+	} else {
+		id.fill(g.Issuer, g.Subject, g.ClientID, g.Scope, g.Claims, l.scopes[:0])
+		id.AuthTime, id.Expires = g.AuthTime(), l.sessions.keeper.GlanceEnding(g)
+	}
 	id.session = l
 	return id
 }
 
 // identityOf returns the identity of a login record, without the session.
 func identityOf(rec *session.Record, ends time.Time) *Identity {
-	return &Identity{
-		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession,
-		AuthTime: rec.AuthTime, Scopes: strings.Fields(rec.Scope), Expires: ends, claims: rec.Claims,
+	id := &Identity{AuthTime: rec.AuthTime, Expires: ends}
+	id.fill(rec.Issuer, rec.Subject, rec.ClientID, rec.Scope, rec.Claims, nil)
+	return id
+}
+
+func (id *Identity) fill(issuer, subject, client, scope string, claims []byte, room []string) {
+	id.Issuer, id.Subject, id.ClientID, id.Via, id.claims = issuer, subject, client, ViaSession, claims
+	for s := range strings.FieldsSeq(scope) {
+		room = append(room, s)
 	}
+	id.Scopes = slices.Clip(room)
 }
 
 // touch records in the store that the session is in use.
 func (l *liveSession) touch(ctx context.Context) {
-	now, err := l.sessions.keeper.Touch(ctx, l.ref, l.stored())
+	if !l.sessions.keeper.TouchDue(&l.glance) {
+		return
+	}
+	now, err := l.sessions.keeper.Touch(ctx, l.glance.Ref(), l.stored())
 	if err != nil {
 		rec := l.record()
 		l.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleIdle, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
@@ -110,10 +143,10 @@ func (l *liveSession) touch(ctx context.Context) {
 // locked out at the provider does not continue with old claims (SE10). If the
 // provider or the store fails, the session continues.
 func (l *liveSession) renewDue(ctx context.Context) error {
-	now, rec := l.sessions.now(), l.record()
-	if !rec.Due(now) {
+	if !l.glance.Due() {
 		return nil
 	}
+	now, rec := l.sessions.now(), l.record()
 	if rec.Serves(now) {
 		l.startRefresh(rec)
 		return nil
@@ -172,14 +205,14 @@ func stale(err error) error {
 // startRefresh starts a refresh, unless one is under way, and does not wait
 // for it.
 func (l *liveSession) startRefresh(rec *session.Record) {
-	l.sessions.refreshes.Start(l.ref.Key, lease.Flight, l.refreshOf(rec, false))
+	l.sessions.refreshes.Start(l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
 }
 
 // refresh waits for a refresh. All callers in this process share one, which
 // runs outside any request. If the session has ended, the error is
 // errLoginRequired.
 func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
-	next, err := l.sessions.refreshes.Do(ctx, l.ref.Key, lease.Flight, l.refreshOf(rec, false))
+	next, err := l.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
 	if err != nil {
 		return err
 	}
@@ -190,7 +223,7 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 // refreshOf returns a function that makes one refresh of the session for a
 // caller who has seen rec. refused says that an API did not accept its token.
 func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.Context) (session.Stored, error) {
-	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.ref, string(rec.Access)
+	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.glance.Ref(), string(rec.Access)
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
 			if p := recover(); p != nil { // report it here, as perhaps nobody waits for the result

@@ -25,7 +25,13 @@ func TestRatios(t *testing.T) {
 		{sessionSubjects(t, s), sessionLimits(), []string{scsGob, decodedMap, withoutIdle}},
 		{optionalSubjects(s), optionalLimits(), []string{bare}},
 	} {
-		hold(t, subjects(t, group.list...), group.limits, group.peers...)
+		table := hold(t, subjects(t, group.list...), group.limits, group.peers...)
+		if table == nil {
+			continue
+		}
+		if row, err := table.Row(withIdle); err == nil && row.Allocs > maxSignedInAllocs {
+			t.Errorf("a signed-in request has %v allocations; stated are at most %d", row.Allocs, maxSignedInAllocs)
+		}
 		for _, one := range group.list {
 			one.check(t)
 		}

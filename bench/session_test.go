@@ -27,10 +27,13 @@ const (
 	bare     = "bare handler with a context value"
 )
 
+// maxSignedInAllocs is stated in the README too.
+const maxSignedInAllocs = 12
+
 func sessionLimits() []paired.Limit {
 	return []paired.Limit{
-		{Subject: withIdle, Peer: scsGob, AtMost: 0.15},
-		{Subject: withIdle, Peer: decodedMap, AtMost: 6},
+		{Subject: withIdle, Peer: scsGob, AtMost: 0.12},
+		{Subject: withIdle, Peer: decodedMap, AtMost: 3},
 		{Subject: withIdle, Peer: withoutIdle, AtMost: 1.1},
 	}
 }

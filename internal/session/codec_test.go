@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"go/parser"
 	gotoken "go/token"
 	"path/filepath"
@@ -55,6 +56,50 @@ func FuzzRecord(f *testing.F) {
 		}
 		if bytes.Equal(one[:head], two[:head]) {
 			t.Error("two writes have the same write ID")
+		}
+	})
+}
+
+// FuzzGlance: a request refuses the stored bytes that a renewal refuses, and
+// otherwise reads the same in them. It takes the texts that it knows as they are.
+func FuzzGlance(f *testing.F) {
+	whole := fullRecord()
+	f.Add(whole.Encode())
+	f.Add(append(whole.Encode(), 99, 3, 'n', 'e', 'w'))
+	f.Add(append(whole.Encode(), 1, 0, 2, 5, 'o', 't', 'h', 'e', 'r')) // the last of two counts
+	f.Add(append(whole.Encode(), 5, 1, 0x80))
+	f.Add(append(whole.Encode(), 6, 9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f))
+	whole.Ended, whole.Scope = time.Time{}, strings.Repeat("s ", 200)
+	f.Add(whole.Encode())
+	f.Add(whole.Encode()[:session.HeadSize+40])
+	f.Add((&session.Record{}).Encode())
+	f.Add([]byte{session.Version + 1, 0})
+	keeper := session.New(session.Config{Lifetime: time.Hour, Idle: time.Hour, Now: time.Now})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := keeper.ReadRecord(b)
+		for _, whose := range []session.Party{{}, {Issuer: "https://op.test", ClientID: "notes"}} {
+			g, gErr := keeper.ReadGlance(b, [2]string{strings.Repeat("A", 22)}, whose)
+			if fmt.Sprint(gErr) != fmt.Sprint(err) {
+				t.Fatalf("error %v, want %v", gErr, err)
+			}
+			if err != nil {
+				continue
+			}
+			same := &session.Record{
+				Issuer: r.Issuer, Subject: r.Subject, ClientID: r.ClientID, Scope: r.Scope, Claims: r.Claims, Asked: r.Asked, Marks: r.Marks,
+				Begin: r.Begin, Seen: r.Seen, Ends: r.Ends, AuthTime: r.AuthTime, Expires: r.Expires, Requested: r.Requested, AskedAt: r.AskedAt,
+				Lease: lease.Lease{RetryAt: r.Lease.RetryAt},
+			}
+			if got := g.AsRecord(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", same) {
+				t.Errorf("read\n%+v, want\n%+v", got, same)
+			}
+			if g.Has(true) != (len(r.Refresh) > 0) || g.Has(false) != !r.Ended.IsZero() {
+				t.Errorf("refresh token %v, ended %v, of %+v", g.Has(true), g.Has(false), r)
+			}
+			g.Read = r.Expires.Add(-time.Second)
+			if g.Due() != r.Due(g.Read) || keeper.GlanceEnding(g) != keeper.Ending(r) {
+				t.Errorf("due %v, ends %v, of %+v", g.Due(), keeper.GlanceEnding(g), r)
+			}
 		}
 	})
 }

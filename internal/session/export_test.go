@@ -20,6 +20,33 @@ var (
 	ErrNewVersion = errVersion
 )
 
+// ReadGlance reads stored bytes as a request does, and ReadRecord as a renewal.
+func (k *Keeper) ReadGlance(b []byte, marks [2]string, whose Party) (*Glance, error) {
+	g := &Glance{raw: b}
+	return g, k.read(g, marks, whose)
+}
+
+func (k *Keeper) ReadRecord(b []byte) (*Record, error) { return k.unpack("", b) }
+
+// AsRecord returns a record with what a Glance keeps.
+func (g *Glance) AsRecord() *Record {
+	r := &Record{
+		Issuer: g.Issuer, Subject: g.Subject, ClientID: g.ClientID, Scope: g.Scope, Claims: g.Claims, Asked: g.Asked, Marks: g.marks,
+		Begin: g.time(tagBegin, g.begin), Seen: g.time(tagSeen, g.seen), Ends: g.time(tagEnds, g.ends), AuthTime: g.AuthTime(),
+		Expires: g.time(tagExpires, g.expires), Requested: g.time(tagRequested, g.requested), AskedAt: g.AskedAt(),
+	}
+	r.Lease.RetryAt = g.time(tagRetryAt, g.retryAt)
+	return r
+}
+
+// Has reports whether a Glance has a field that it does not keep.
+func (g *Glance) Has(refresh bool) bool {
+	if refresh {
+		return g.isSet(tagRefresh)
+	}
+	return g.isSet(tagEnded)
+}
+
 // DecodeMark returns the number of a stored mark.
 func DecodeMark(b []byte) (uint64, error) {
 	m, err := decodeMark(b)

@@ -90,30 +90,49 @@ func (k *Keeper) pack(key string, r *Record) []byte {
 // may read it, and otherwise with ErrGarbage. Of what only other keys can open
 // nobody can say that we have written it, so that is garbage too.
 func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
+	plain, err := k.open([]byte(key), b)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(plain)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if !r.whole() {
+		return nil, errNotWhole
+	}
+	return r, nil
+}
+
+var errNotWhole = fmt.Errorf("%w: it lacks what every login has", ErrGarbage)
+
+// unreadable returns the error for a value that could not be decoded.
+func unreadable(err error) error {
+	if errors.Is(err, errVersion) {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
+// open returns the plain form of a stored value.
+func (k *Keeper) open(key, b []byte) ([]byte, error) {
 	sealed := len(b) > 2 && b[0] == recordVersion && b[1] == formSealed
 	switch {
 	case sealed && k.given == nil:
 		return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrGarbage)
 	case sealed:
-		plain, err := k.given.Open(sessionDomain, []byte(key), b[2:])
+		plain, err := k.given.Open(sessionDomain, key, b[2:])
 		if errors.Is(err, seal.ErrVersion) {
 			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrGarbage, err)
 		}
-		b = plain
+		return plain, nil
 	case k.given != nil && !k.unsealed && len(b) > 1 && b[0] == recordVersion: // whoever can write to the store could make one
 		return nil, fmt.Errorf("%w: it is not sealed, and there are keys", ErrGarbage)
 	}
-	r, err := decodeRecord(b)
-	if err == nil && !r.whole() {
-		return nil, fmt.Errorf("%w: it lacks what every login has", ErrGarbage)
-	}
-	if errors.Is(err, errVersion) {
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
-	}
-	return r, err
+	return b, nil
 }
 
 // packed returns the record as a value with its expiry in the store.
@@ -126,10 +145,12 @@ func (k *Keeper) packed(key string, r *Record) swap.Value {
 }
 
 // Ending is the latest time at which the session ends, however busy it is.
-func (k *Keeper) Ending(r *Record) time.Time {
-	end := r.Begin.Add(k.lifetime)
-	if !r.Ends.IsZero() && r.Ends.Before(end) {
-		end = r.Ends
+func (k *Keeper) Ending(r *Record) time.Time { return k.ending(r.Begin, r.Ends) }
+
+func (k *Keeper) ending(begin, ends time.Time) time.Time {
+	end := begin.Add(k.lifetime)
+	if !ends.IsZero() && ends.Before(end) {
+		end = ends
 	}
 	return end
 }
@@ -145,8 +166,17 @@ func (k *Keeper) IdleEnding(r *Record) time.Time {
 
 // alive reports whether the limits of the record still hold.
 func (k *Keeper) alive(r *Record, now time.Time) bool {
-	if !r.Ended.IsZero() || !now.Before(k.Ending(r)) {
+	return k.lives(!r.Ended.IsZero(), r.Begin, r.Ends, r.Seen, now)
+}
+
+func (k *Keeper) lives(ended bool, begin, ends, seen, now time.Time) bool {
+	if ended || !now.Before(k.ending(begin, ends)) {
 		return false
 	}
-	return k.idle < 0 || now.Before(r.Seen.Add(k.idle))
+	return k.idle < 0 || now.Before(seen.Add(k.idle))
+}
+
+// touchable reports whether use is to be written that was last seen at a time.
+func (k *Keeper) touchable(seen, now time.Time) bool {
+	return k.idle >= 0 && !now.Before(seen.Add(k.idle/idleParts))
 }

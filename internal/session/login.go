@@ -35,37 +35,15 @@ const usedDomain = "gatehouse/used"
 // errTaken cannot happen by chance: the key has 256 random bits.
 var errTaken = errors.New("session: the key of a new login is taken")
 
-// Load reads a live login and its marks in one round trip. It fails with
-// ErrNone, ErrGarbage, ErrUnreadable or ErrStore.
+// Load reads a live login and its marks in one round trip, and judges it as
+// Glance does. It fails with ErrNone, ErrGarbage, ErrUnreadable or ErrStore.
 func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
-	values, err := k.findMany(ctx, ref.Key, markKey(ref.Marks[0]), markKey(ref.Marks[1]))
-	if err != nil {
+	var g Glance
+	copy(g.key[:], ref.Key)
+	if err := k.look(ctx, ref.Marks, Party{}, &g); err != nil {
 		return Stored{}, err
 	}
-	if values[0] == nil {
-		return Stored{}, ErrNone
-	}
-	r, err := k.unpack(ref.Key, values[0])
-	if err != nil {
-		return Stored{}, err
-	}
-	if r.Marks[0].Name != ref.Marks[0] || r.Marks[1].Name != ref.Marks[1] {
-		return Stored{}, ErrNone
-	}
-	for i := range r.Marks {
-		m, err := decodeMark(values[i+1])
-		if err != nil {
-			return Stored{}, err
-		}
-		if number := m.number; number > r.Marks[i].Number { // ended from outside: the first reader deletes it
-			k.bury(ctx, ref.Key, values[0])
-			return Stored{}, ErrNone
-		}
-	}
-	if !k.alive(r, k.now()) {
-		return Stored{}, ErrNone
-	}
-	return Stored{r, values[0]}, nil
+	return k.Whole(&g)
 }
 
 // bury deletes a record that is over. A failure does no harm. The refresh token
@@ -84,7 +62,7 @@ func (k *Keeper) bury(ctx context.Context, key string, raw []byte) {
 func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error) {
 	for range touchTries {
 		now := k.now()
-		if k.idle < 0 || now.Before(have.Record.Seen.Add(k.idle/idleParts)) {
+		if !k.touchable(have.Record.Seen, now) {
 			return have, nil
 		}
 		ctx = context.WithoutCancel(ctx)

@@ -203,9 +203,11 @@ func (r *Record) binding(tag uint64) binding {
 func (r *Record) encode() []byte {
 	size := headSize + len(r.Claims) + len(r.Access) + len(r.Refresh) + len(r.IDToken) + len(r.Own) + len(r.Next) + len(r.unknown)
 	out := newValue(size + 512)
-	for tag := tagIssuer; tag <= tagLast; tag++ {
+	for i := range writeTurns * tagLast {
+		tag := tagIssuer + i%tagLast
 		b := r.binding(tag)
 		switch {
+		case i/tagLast != turnOf(tag):
 		case b.str != nil && *b.str != "":
 			out = appendField(out, tag, *b.str)
 		case b.bytes != nil && len(*b.bytes) > 0:
@@ -218,6 +220,21 @@ func (r *Record) encode() []byte {
 	}
 	return append(out, r.unknown...)
 }
+
+// turnOf says when a field is written. What every request reads comes first, side
+// by side, and what has many bytes later. The name of a mark is last: without it
+// a record is none, so one that was cut anywhere is known by that.
+func turnOf(tag uint64) uint64 {
+	switch tag {
+	case tagClaims, tagAccess, tagRefresh, tagIDToken, tagNext, tagOwn, tagKept, tagApp:
+		return 1
+	case tagMark1:
+		return 2
+	}
+	return 0
+}
+
+const writeTurns = 3
 
 // newValue begins a stored value: version, plain form and a fresh 128-bit write
 // ID. Because of the ID, no two writes are ever equal.
@@ -275,6 +292,10 @@ func valueBody(b []byte) ([]byte, error) {
 }
 
 func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
+	if len(b) >= 2 && b[0] < 0x80 && int(b[1]) < min(0x80, len(b)-1) { // the usual field, without a loop
+		end := 2 + int(b[1])
+		return uint64(b[0]), b[2:end:end], b[end:], true
+	}
 	tag, n := binary.Uvarint(b)
 	if n <= 0 {
 		return 0, nil, nil, false
@@ -340,5 +361,9 @@ func (r *Record) Due(now time.Time) bool {
 	if len(r.Refresh) == 0 || r.Expires.IsZero() {
 		return false
 	}
-	return !now.Before(lease.RenewAt(r.Requested, r.Expires)) && !now.Before(r.Lease.RetryAt)
+	return renewable(r.Requested, r.Expires, r.Lease.RetryAt, now)
+}
+
+func renewable(requested, expires, retryAt, now time.Time) bool {
+	return !now.Before(lease.RenewAt(requested, expires)) && !now.Before(retryAt)
 }

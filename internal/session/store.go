@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/gatehouse/internal/storekey"
 	"example.com/gatehouse/internal/swap"
 )
 
@@ -33,14 +34,31 @@ type Store interface {
 // Viewer is a Store that can return its values without a copy and cannot hang.
 // A Keeper never changes a value that it has read.
 type Viewer interface {
-	View(keys []string) [][]byte
+	// View returns the values of a login and of its marks. Keys and values are
+	// arrays, because they need no memory of their own.
+	View(keys [LoginKeys][storekey.Size]byte) (values [LoginKeys][]byte)
+}
+
+// LoginKeys is how many keys a login has: its own and those of its two marks.
+const LoginKeys = 3
+
+// findLogin reads a login and its marks within storeWait.
+func (k *Keeper) findLogin(ctx context.Context, keys [LoginKeys]storekey.Key) (values [LoginKeys][]byte, err error) {
+	if k.viewer != nil {
+		return k.viewer.View(keys), nil
+	}
+	var all [LoginKeys * storekey.Size]byte
+	for i, key := range keys {
+		copy(all[i*storekey.Size:], key[:])
+	}
+	text := string(all[:]) // one allocation for the three
+	list, err := k.findMany(ctx, text[:storekey.Size], text[storekey.Size:2*storekey.Size], text[2*storekey.Size:])
+	copy(values[:], list)
+	return values, err
 }
 
 // findMany reads several values within storeWait.
 func (k *Keeper) findMany(ctx context.Context, keys ...string) ([][]byte, error) {
-	if k.viewer != nil {
-		return k.viewer.View(keys), nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
 	values, err := k.store.FindManyCtx(ctx, keys)

@@ -18,13 +18,21 @@ const Size = 43
 // no heap.
 const sumRoom = 192
 
+// Key is a key as bytes, which need no memory of their own.
+type Key = [Size]byte
+
 // Of returns the key of the parts in a domain: [Size] characters of base64url.
 // Domains are constants of the program.
 func Of(domain string, parts ...string) string {
-	sum := Sum(domain, parts...)
-	var key [Size]byte
-	base64.RawURLEncoding.Encode(key[:], sum[:])
+	key := Make(domain, parts...)
 	return string(key[:])
+}
+
+// Make is Of without an allocation.
+func Make(domain string, parts ...string) (key Key) {
+	sum := Sum(domain, parts...)
+	base64.RawURLEncoding.Encode(key[:], sum[:])
+	return key
 }
 
 // Sum returns the SHA-256 of the domain and the parts, with a zero byte before
