@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"maps"
 	"net/url"
@@ -145,7 +144,7 @@ func (d *devProvider) build() error {
 	d.op, err = opserver.New(opserver.Config{
 		Issuer: d.issuer, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is for development: the password is the name.",
-		Style: serverLook(),
+		Style: look.ServerStyle(),
 	})
 	if err != nil {
 		return err
@@ -196,9 +195,6 @@ func (d *devProvider) close(ctx context.Context) error {
 	d.op.Close()
 	return d.server.shutdown(ctx)
 }
-
-// serverLook is the style of the embedded server's pages.
-func serverLook() template.CSS { return look.PanelStyle() + template.CSS(serverStyle) }
 
 // checkRedirect refuses an address to which the server could not send a browser
 // back.

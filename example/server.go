@@ -1,7 +1,6 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
 	"html/template"
 	"net/http"
@@ -9,19 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
-
-//go:embed server.css
-var serverStyle string
 
 // buildServer makes the embedded server with the people and clients of the story.
 func (d *demo) buildServer(own map[string]credentials) error {
 	op, err := opserver.New(opserver.Config{
 		Issuer: d.serverURL, Now: d.now, Title: "Keyring", Keys: d.keys,
 		Hint:  "This is a demonstration: the password is the name.",
-		Style: serverLook(),
+		Style: look.ServerStyle(),
 		Aside: func(r *http.Request) template.HTML { return d.next(r) + d.rec.Panel(r, nil) },
 	})
 	if err != nil {

@@ -75,7 +75,7 @@ const (
 	// maxPeople, maxAlbums and maxPrints bound the memory of the example.
 	maxPeople = 1000
 	maxAlbums = 24
-	maxPrints = 20
+	maxPrints = 10
 )
 
 // memoryStore is a Store in the memory of one process. The zero value is ready
@@ -180,8 +180,11 @@ func (m *memoryStore) Album(_ context.Context, handle, id string) (Album, error)
 	return Album{}, ErrNotFound
 }
 
-func (m *memoryStore) index(handle, id string) int {
-	return slices.IndexFunc(m.albums[handle], func(a Album) bool { return a.ID == id })
+func (m *memoryStore) index(handle, id string) int { return indexOf(m.albums[handle], id) }
+
+// indexOf finds an album, or returns -1.
+func indexOf(albums []Album, id string) int {
+	return slices.IndexFunc(albums, func(a Album) bool { return a.ID == id })
 }
 
 func (m *memoryStore) Printed(_ context.Context, handle, id string, p Print) error {

@@ -30,11 +30,13 @@ var (
 	sheet string
 	//go:embed panel.css
 	panel string
+	//go:embed server.css
+	server string
 )
 
-// PanelStyle is the style that the pages of another server need so that the
-// panel looks the same beside them.
-func PanelStyle() template.CSS { return template.CSS(palette + panel) }
+// ServerStyle is the style that the pages of the embedded server need to look
+// like the others, with the panel beside them.
+func ServerStyle() template.CSS { return template.CSS(palette + panel + server) }
 
 // StylePath is where Style has to be mounted.
 const StylePath = "/look.css"

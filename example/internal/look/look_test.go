@@ -31,7 +31,7 @@ func TestWrite(t *testing.T) {
 		user  string
 		shown []string
 	}{
-		{"", []string{`href="/in"`, "Beside", "Skip to the messages"}},
+		{"", []string{`href="/in"`, "Beside", "Skip to the panel"}},
 		{"Ωmega", []string{`action="/out"`, ">Ω</span>", "Ωmega"}},
 		{"<b>", []string{"&lt;b&gt;"}},
 	}
