@@ -362,9 +362,13 @@ type SessionsConfig struct {
 	//
 	// So adding the first key signs everybody out, once. To avoid that, deploy
 	// every replica with Keys and InsecureUnsealed. A replica that does not
-	// have the key yet takes a sealed record for no session, so replace all
+	// have the key yet answers 503 for a sealed record, so replace all
 	// replicas in one step, or send each person to one replica. After one
 	// Lifetime, deploy without InsecureUnsealed.
+	//
+	// A record under a key that is not in Keys is 503 (record_unreadable), and
+	// the person keeps the cookie: put the key back. So take an old key away
+	// only when one Lifetime has passed since the new one came first.
 	Keys []Secret
 	// InsecureUnsealed accepts records that are not sealed although there are
 	// Keys. It is for the change to the first key, as described there. Whoever

@@ -27,8 +27,8 @@ var (
 	ErrNone = errors.New("session: no live login")
 	// ErrStore means that the store failed or hangs, so nothing is known.
 	ErrStore = errors.New("session: the store failed")
-	// ErrUnreadable means that this build cannot read a value that a newer one
-	// has written.
+	// ErrUnreadable means that this process cannot read a value that a newer
+	// build or one with other keys has written.
 	ErrUnreadable = errors.New("session: a stored value cannot be read")
 	// ErrSignedOut means that the person signed out in the same browser while
 	// the sign-in was under way.
@@ -86,9 +86,8 @@ func (k *Keeper) pack(key string, r *Record) []byte {
 	return append([]byte{recordVersion, formSealed}, k.given.Seal(sessionDomain, []byte(key), plain)...)
 }
 
-// unpack reads the stored form. It fails with ErrUnreadable if a newer build
-// may read it, and otherwise with ErrGarbage. Of what only other keys can open
-// nobody can say that we have written it, so that is garbage too.
+// unpack reads the stored form. It fails with ErrUnreadable if a newer build or
+// a process with other keys may read it, and otherwise with ErrGarbage.
 func (k *Keeper) unpack(key string, b []byte) (*Record, error) {
 	plain, err := k.open([]byte(key), b)
 	if err != nil {
@@ -119,10 +118,10 @@ func (k *Keeper) open(key, b []byte) ([]byte, error) {
 	sealed := len(b) > 2 && b[0] == recordVersion && b[1] == formSealed
 	switch {
 	case sealed && k.given == nil:
-		return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrGarbage)
+		return nil, fmt.Errorf("%w: it is sealed, and there are no keys", ErrUnreadable)
 	case sealed:
 		plain, err := k.given.Open(sessionDomain, key, b[2:])
-		if errors.Is(err, seal.ErrVersion) {
+		if errors.Is(err, seal.ErrVersion) || errors.Is(err, seal.ErrUnknownKey) {
 			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if err != nil {

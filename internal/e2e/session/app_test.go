@@ -9,6 +9,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -118,13 +119,13 @@ func TestSessionOfTheApp(t *testing.T) {
 func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
 	for name, end := range map[string]func(s *world.Site, b *world.Visitor){
 		"replaced":    func(*world.Site, *world.Visitor) {},
-		"revoked":     func(s *world.Site, _ *world.Visitor) { revokeAll(s, 0, world.SiteIssuer, "ana-1") },
+		"revoked":     func(s *world.Site, _ *world.Visitor) { stories.RevokeAll(s, 0, world.SiteIssuer, "ana-1") },
 		"timed out":   func(s *world.Site, _ *world.Visitor) { s.Advance(13 * time.Hour) },
 		"cookie gone": func(_ *world.Site, b *world.Visitor) { b.SetCookie(b.SessionName(), "") },
 		"signed out":  func(_ *world.Site, b *world.Visitor) { b.Post("/auth/logout", nil) },
 		"locked out":  func(s *world.Site, b *world.Visitor) { s.RevokeGrants("ana"); s.Advance(world.Past); b.Get("/notes/") },
 		"store forgot": func(s *world.Site, b *world.Visitor) {
-			overwrite(s, recordKey(s.T, s, b), func([]byte) []byte { return []byte("x") })
+			stories.Overwrite(s, stories.RecordKey(s.T, s, b), func([]byte) []byte { return []byte("x") })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestSignOutBeatsACallbackInTheApp(t *testing.T) {
 					t.Errorf("call %d: sign-out was answered with %v", n, out)
 				}
 			}
-			reached := interrupt(s, n, signOut, store)
+			reached := stories.Interrupt(s, n, signOut, store)
 			a := ana.Get(callback)
 			if last = !reached(); last {
 				signOut()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -33,7 +34,10 @@ func TestSessionsAreBoundToTheirName(t *testing.T) {
 			with := o.Sessions
 			for i, opt := range []*world.SiteOptions{&s.Options, &o} {
 				name := []string{"site", "staff"}[i]
-				opt.Sessions = func(c *gatehouse.SessionsConfig) { with(c); c.Name, c.Keys = name, []gatehouse.Secret{key("k")} }
+				opt.Sessions = func(c *gatehouse.SessionsConfig) {
+					with(c)
+					c.Name, c.Keys = name, []gatehouse.Secret{stories.Key("k")}
+				}
 			}
 			s.Replicas = nil
 			s.AddReplica(s.Options)
@@ -64,7 +68,7 @@ func TestSessionsAreBoundToTheirName(t *testing.T) {
 		if err != nil || len(list) != 0 {
 			t.Errorf("staff lists %d sessions of the site, %v", len(list), err)
 		}
-		revokeAll(s, staff, world.SiteIssuer, "ana-1") // marks are common to a store
+		stories.RevokeAll(s, staff, world.SiteIssuer, "ana-1") // marks are common to a store
 		ana.WantOut(ana.On(site).Get("/notes/"))
 	}
 }
@@ -194,7 +198,7 @@ func TestRevokeAllOfAShorterLife(t *testing.T) {
 			thief.SetCookie(ana.SessionName(), ana.SessionCookie())
 			for _, at := range marks {
 				s.Advance(2 * time.Second)
-				revokeAll(s, at, world.SiteIssuer, "ana-1")
+				stories.RevokeAll(s, at, world.SiteIssuer, "ana-1")
 			}
 			s.Advance(2 * time.Second)
 			staff := s.Visitor("ana").On(short)
@@ -213,7 +217,7 @@ func TestActivityCountsDuringTrouble(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, world.Limits(12*time.Hour, 30*time.Minute))
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	s.OnRefresh(always(503, ""))
+	s.OnRefresh(stories.Always(503, ""))
 	for i := range 120 {
 		s.Advance(time.Minute)
 		ana.WantServed(ana.On(i % 2).Get("/notes/"))
@@ -228,7 +232,7 @@ func TestRefreshAccessDenied(t *testing.T) {
 	s := world.NewSite(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	s.OnRefresh(always(400, `{"error":"access_denied"}`))
+	s.OnRefresh(stories.Always(400, `{"error":"access_denied"}`))
 	s.Advance(world.Past)
 	ana.WantOut(ana.Get("/notes/"))
 	s.OnRefresh(nil)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -73,7 +74,7 @@ func TestSessionWritesOncePerTenth(t *testing.T) {
 	keys := map[string]bool{}
 	for _, b := range people {
 		b.SignIn()
-		keys[recordKey(t, s, b)] = true
+		keys[stories.RecordKey(t, s, b)] = true
 	}
 	begin := s.Now()
 	const step = 7 * time.Second

@@ -5,46 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
-
-// SE4: the absolute limit holds despite one request a minute.
-func TestSE4_AbsoluteLimit(t *testing.T) {
-	s := world.NewSite(t, world.TwoReplicas, world.Limits(10*time.Minute, 5*time.Minute))
-	s.SetTokenLifetime(time.Hour)
-	ana := s.Visitor("ana")
-	ana.SignIn()
-	for minute := range 10 {
-		ana.WantServed(ana.On(minute % 2).Get("/notes/"))
-		s.Advance(time.Minute)
-	}
-	ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
-	ana.WantOut(ana.On(world.ReplicaB).Get("/notes/"))
-}
-
-// SE4: an unused session ends earlier. It ends to the second if it is never
-// used, and at most a tenth early if it is.
-func TestSE4_IdleLimit(t *testing.T) {
-	for _, c := range []struct {
-		wait time.Duration
-		live bool
-	}{{30*time.Minute - time.Second, true}, {30 * time.Minute, false}, {11 * time.Hour, false}} {
-		s := world.NewSite(t, world.TwoReplicas)
-		s.SetTokenLifetime(24 * time.Hour)
-		ana := s.Visitor("ana")
-		ana.SignIn()
-		s.Advance(c.wait)
-		a := ana.On(world.ReplicaB).Get("/notes/")
-		if c.live {
-			ana.WantServed(a)
-			s.Advance(27*time.Minute - time.Second) // from here on, less a tenth at most
-			ana.WantServed(ana.Get("/notes/"))
-			continue
-		}
-		ana.WantOut(a)
-	}
-}
 
 func TestSessionWithoutIdleLimit(t *testing.T) {
 	s := world.NewSite(t, world.Watched, world.Limits(48*time.Hour, -1))
@@ -150,7 +114,7 @@ func TestSessionStoreExpiry(t *testing.T) {
 	if short != 1 {
 		t.Errorf("%d short-lived keys, want that of the used state", short)
 	}
-	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ben-1")
+	stories.RevokeAll(s, world.ReplicaA, world.SiteIssuer, "ben-1")
 	for key, expiry := range s.Watched().Keys() {
 		if life := expiry.Sub(begin); signedIn[key].IsZero() && (life < 400*24*time.Hour || life > 401*24*time.Hour) {
 			t.Errorf("the raised mark lives %v, want as long as the longest session", life)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -449,7 +450,7 @@ func TestRefreshOfARecordOfBefore(t *testing.T) {
 	ana := s.Visitor("ana")
 	ana.SignIn()
 	own := []byte("\x1d\x02{}") // field 29
-	overwrite(s, recordKey(t, s, ana), func(b []byte) []byte {
+	stories.Overwrite(s, stories.RecordKey(t, s, ana), func(b []byte) []byte {
 		if bytes.Count(b, own) != 1 {
 			t.Fatalf("%d fields with the application's claims", bytes.Count(b, own))
 		}

@@ -13,47 +13,6 @@ import (
 	"example.com/gatehouse/internal/testkit/opserver"
 )
 
-// CC1, RP-R4, F22: 100 parallel requests with an expired access token cause one
-// refresh, on one replica and on two.
-func TestCC1_OneRefresh(t *testing.T) {
-	for name, replicas := range map[string]int{"one replica": 1, "two replicas": 2} {
-		t.Run(name, func(t *testing.T) {
-			s, seen := world.WithTokens(t)
-			ana := s.Visitor("ana")
-			ana.SignIn()
-			ana.Get("/token")
-			old := seen.One(t)
-			for round := range 3 {
-				s.Advance(world.Past)
-				for _, a := range ana.Together(100, replicas, "/token") {
-					ana.WantServed(a)
-				}
-				s.ShutdownAll()
-				if got := s.Refreshes(); got != round+1 {
-					t.Fatalf("round %d: %d refreshes in all, want %d", round, got, round+1)
-				}
-				tokens, errs := seen.Take()
-				slices.Sort(tokens)
-				if fresh := slices.Compact(tokens); len(fresh) != 1 || fresh[0] == old {
-					t.Errorf("round %d: %d different tokens (old among them: %v), errors %v", round, len(fresh), slices.Contains(fresh, old), errs[:1])
-				} else {
-					old = fresh[0]
-				}
-			}
-			s.WantQuiet()
-			if sent := s.SentRefreshTokens(); len(slices.Compact(slices.Sorted(slices.Values(sent)))) != 3 {
-				t.Error("a refresh token was sent twice")
-			}
-			if s.Peak(opserver.EndpointToken) != 1 {
-				t.Error("two token requests at once")
-			}
-			if got := s.EventsOf(gatehouse.EventRefresh); len(got) != 3 || got[0] != "" {
-				t.Errorf("refresh events %q, want 3 without a code", got)
-			}
-		})
-	}
-}
-
 // A refresh starts 60 s or a quarter of the token's life before expiry, and
 // nobody waits while the token is valid (decision 4).
 func TestRefreshAhead(t *testing.T) {

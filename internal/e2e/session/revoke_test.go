@@ -1,21 +1,15 @@
 package session_test
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
-
-// revokeAll ends all of a person's sessions through a replica.
-func revokeAll(s *world.Site, at int, issuer, subject string) {
-	s.T.Helper()
-	s.Must(s.Replicas[at].Sessions.RevokeAll(context.Background(), issuer, subject))
-}
 
 func TestRevokeAll(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
@@ -23,9 +17,9 @@ func TestRevokeAll(t *testing.T) {
 	phone.SignIn()
 	laptop.SignIn()
 	ben.SignIn()
-	revokeAll(s, world.ReplicaA, "https://other.test", "ana-1") // op2's person with the same subject
+	stories.RevokeAll(s, world.ReplicaA, "https://other.test", "ana-1") // op2's person with the same subject
 	phone.WantServed(phone.On(world.ReplicaB).Get("/notes/"))
-	revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1")
+	stories.RevokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1")
 	for _, b := range []*world.Visitor{phone, laptop} {
 		for at := range 2 {
 			b.WantOut(b.On(at).Get("/notes/"))
@@ -40,7 +34,7 @@ func TestRevokeAll(t *testing.T) {
 		t.Errorf("a new sign-in took %d authorization requests, want 1", got)
 	}
 	laptop.WantOut(laptop.Get("/notes/"))
-	revokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1") // and once more
+	stories.RevokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1") // and once more
 	phone.WantOut(phone.Get("/notes/"))
 	phone.SignIn() // within the second by which clocks may differ, so it starts over, and lives
 	phone.WantServed(phone.On(world.ReplicaB).Get("/notes/"))
@@ -55,7 +49,7 @@ func TestRevokeAllWithoutSID(t *testing.T) {
 	s.Retoken(t, func(_, claims map[string]any) { delete(claims, "sid") })
 	ana := s.Visitor("ana")
 	ana.SignIn()
-	revokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1")
+	stories.RevokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1")
 	ana.WantOut(ana.Get("/notes/"))
 }
 
@@ -67,7 +61,7 @@ func TestRevokeAllWithCallbackInFlight(t *testing.T) {
 		ana := s.Visitor("ana")
 		callback := ana.ToCallback("/notes/9")
 		s.Advance(wait)
-		revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1")
+		stories.RevokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1")
 		s.Advance(wait)
 		a := ana.On(world.ReplicaB).Get(callback)
 		ana.WantOut(a) // a new authorization request, no session
@@ -92,7 +86,7 @@ func TestRevokeAllWithCallbackInFlight(t *testing.T) {
 func TestRevokeAllAgainAndAgain(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas)
 	s.OnRequest(opserver.EndpointToken, func(*http.Request) {
-		revokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1")
+		stories.RevokeAll(s, world.ReplicaB, world.SiteIssuer, "ana-1")
 		s.Advance(time.Second)
 	})
 	ana := s.Visitor("ana")
@@ -117,7 +111,7 @@ func TestRevokeAllBetweenAnyTwoCalls(t *testing.T) {
 		ana := s.Visitor("ana")
 		callback := ana.ToCallback("/notes/")
 		s.Advance(3 * time.Second)
-		reached := interrupt(s, n, func() { revokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1") })
+		reached := stories.Interrupt(s, n, func() { stories.RevokeAll(s, world.ReplicaA, world.SiteIssuer, "ana-1") })
 		a := ana.On(world.ReplicaB).Get(callback)
 		if !reached() {
 			if n < 5 {

@@ -10,6 +10,7 @@ import (
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -30,7 +31,7 @@ func TestSignOutBeatsACallback(t *testing.T) {
 					callback = second
 				}
 				var out *world.Page
-				reached := interrupt(s, n, func() {
+				reached := stories.Interrupt(s, n, func() {
 					r := ana.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin")
 					out = ana.Do(r)
 				})
@@ -65,7 +66,7 @@ func TestSignOutBeatsACallback(t *testing.T) {
 func TestSignOutBeatsACallbackThatStartsOver(t *testing.T) {
 	for name, answer := range map[string]func(s *world.Site, callback string) string{
 		"logout": func(s *world.Site, callback string) string {
-			revokeAll(s, 0, world.SiteIssuer, "ana-1")
+			stories.RevokeAll(s, 0, world.SiteIssuer, "ana-1")
 			return callback
 		},
 		"trouble": func(s *world.Site, callback string) string {
@@ -81,7 +82,7 @@ func TestSignOutBeatsACallbackThatStartsOver(t *testing.T) {
 				for name, value := range ana.Cookies() {
 					browser.SetCookie(name, value)
 				}
-				reached := interrupt(s, n, func() { browser.Post("/auth/logout", nil) })
+				reached := stories.Interrupt(s, n, func() { browser.Post("/auth/logout", nil) })
 				a := ana.Get(callback)
 				if !reached() {
 					browser.Post("/auth/logout", nil) // just before the answer arrives
@@ -120,7 +121,7 @@ func TestSignOutBeatsACallbackOfAnotherProvider(t *testing.T) {
 				t.Errorf("sign-out: %v, cookies %v", a, browser.Cookies())
 			}
 		}
-		reached := interrupt(s, n, signOut)
+		reached := stories.Interrupt(s, n, signOut)
 		ana.Get(callback)
 		last := !reached()
 		if last {
@@ -163,7 +164,7 @@ func TestSignOutBeatsACallbackOfTheLastSecond(t *testing.T) {
 		for name, value := range ana.Cookies() {
 			browser.SetCookie(name, value)
 		}
-		reached := interrupt(s, n, func() {
+		reached := stories.Interrupt(s, n, func() {
 			s.Advance(5 * time.Second)
 			browser.Post("/auth/logout", nil)
 		})
@@ -186,7 +187,7 @@ func TestSignOutOfASessionBeatsItsSuccessor(t *testing.T) {
 		ana.WantServed(ana.Visit(first))
 		other := s.Visitor("ana")
 		other.SetCookie(ana.SessionName(), ana.SessionCookie())
-		reached := interrupt(s, n, func() { other.Post("/auth/logout", nil) })
+		reached := stories.Interrupt(s, n, func() { other.Post("/auth/logout", nil) })
 		ana.Get(second)
 		if !reached() {
 			return
@@ -211,7 +212,7 @@ func TestTwoTabsFromOneSession(t *testing.T) {
 			tab.SetCookie(name, value)
 		}
 		var b *world.Page
-		reached := interrupt(s, n, func() { b = tab.Get(third) })
+		reached := stories.Interrupt(s, n, func() { b = tab.Get(third) })
 		a := ana.Get(second)
 		if !reached() {
 			if n < 6 {

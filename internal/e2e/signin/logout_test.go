@@ -1,11 +1,8 @@
 package signin_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -15,50 +12,6 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
-
-// RP-L1, LO1: what the provider is told, and the way back.
-func TestLO1_Logout(t *testing.T) {
-	s := world.NewSite(t)
-	ana := s.Visitor("ana")
-	ana.SignIn()
-	ana.Get("/auth/login") // another sign-in is under way
-	a := ana.Post("/auth/logout", nil)
-	if a.Code != http.StatusSeeOther || !strings.HasPrefix(a.Location(), s.Endpoint("end_session_endpoint")+"?") || a.Header().Get("Cache-Control") != "no-store" {
-		t.Fatalf("got %v", a)
-	}
-	q := world.QueryOf(t, a.Location())
-	if q.Get("client_id") != "notes" || q.Get("post_logout_redirect_uri") != s.Origin+"/auth/logout" || len(q.Get("state")) < 22 {
-		t.Errorf("client_id %q, post_logout_redirect_uri %q, state of %d", q.Get("client_id"), q.Get("post_logout_redirect_uri"), len(q.Get("state")))
-	}
-	if hint := world.TokenClaims(t, q.Get("id_token_hint")); hint["sub"] != "ana-1" || hint["aud"] != "notes" {
-		t.Errorf("id_token_hint of %v for %v", hint["sub"], hint["aud"])
-	}
-	if ana.SessionName() != "" || len(ana.Attempts()) != 0 {
-		t.Errorf("cookies %v are left (CK3)", ana.Cookies())
-	}
-	back := ana.Follow(a, nil)
-	if back.Code != http.StatusOK || back.URL.Path != "/auth/logout" || !strings.Contains(back.Body.String(), "signed out") {
-		t.Errorf("the way back ends in %v", back)
-	}
-	if len(ana.Cookies()) != 0 {
-		t.Errorf("cookies %v are left after the way back", ana.Cookies())
-	}
-	ana.WantOut(ana.Get("/notes/"))
-	s.ShutdownAll()
-	if got := s.RevokedTokens(); len(got) != 1 || got[0] == "" {
-		t.Errorf("%d tokens revoked, want the refresh token", len(got))
-	}
-	if got := s.EventsOf(gatehouse.EventLogout); len(got) != 1 || got[0] != "" {
-		t.Errorf("logout events %q", got)
-	}
-	// The provider has signed her out too: the next sign-in asks who it is.
-	if page := ana.Follow(ana.Get("/notes/"), func(u *url.URL) bool { return u.Path == "/auth/callback" }); page.Code != http.StatusSeeOther {
-		t.Errorf("next sign-in: %v", page)
-	}
-	if got := s.Count(opserver.EndpointPages); got != 2 {
-		t.Errorf("the provider showed %d forms, want 2", got)
-	}
-}
 
 // The state is new each time.
 func TestLogoutStates(t *testing.T) {
@@ -260,113 +213,6 @@ func TestLogoutWithoutSession(t *testing.T) {
 	s.ShutdownAll()
 	if got := s.RevokedTokens(); len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) || len(got) != 1 {
 		t.Errorf("%d revocations, want 1", len(got))
-	}
-}
-
-// CK3: a cleared cookie has the name and the flags with which it was set.
-func TestCK3_ClearedCookies(t *testing.T) {
-	s := world.NewSite(t)
-	set, cleared := map[string]*http.Cookie{}, map[string]*http.Cookie{}
-	everyCookie(s, func(c *http.Cookie, _ string) {
-		if c.MaxAge < 0 {
-			cleared[c.Name] = c
-			return
-		}
-		set[c.Name] = c
-	})
-	wholeLife(s, s.Visitor("ana"))
-	for name, c := range set {
-		gone := cleared[name]
-		if gone == nil {
-			t.Errorf("%s was never cleared", name)
-			continue
-		}
-		if gone.Path != c.Path || gone.Secure != c.Secure || gone.HttpOnly != c.HttpOnly || gone.SameSite != c.SameSite || !gone.Expires.Before(s.Now()) || gone.Value != "" {
-			t.Errorf("%s was set as %v and cleared as %v", name, c, gone)
-		}
-	}
-	if len(set) < 10 {
-		t.Errorf("only %d cookies were set", len(set))
-	}
-}
-
-// beforeHeader runs f just before the status of an answer is sent.
-type beforeHeader struct {
-	http.ResponseWriter
-	f func()
-}
-
-func (w *beforeHeader) WriteHeader(status int) {
-	w.f()
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// LO1: when the redirect is sent, the session is already dead on both replicas,
-// and the revocation of its refresh token is given up after 2 s.
-func TestLO1_DeadBeforeTheRedirect(t *testing.T) {
-	s := world.NewSite(t, world.TwoReplicas)
-	var left time.Duration
-	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
-		if !strings.HasSuffix(s.Endpoint("revocation_endpoint"), r.URL.Path) {
-			return next(r), nil
-		}
-		deadline, _ := r.Context().Deadline()
-		left = time.Until(deadline)
-		return nil, context.DeadlineExceeded
-	})
-	ana, thief := s.Visitor("ana"), s.Visitor("ana")
-	cookie := ana.SignIn()
-	thief.SetCookie(ana.SessionName(), cookie)
-	thief.WantServed(thief.On(world.ReplicaB).Get("/notes/"))
-	asked := false
-	inner := s.Replicas[world.ReplicaA].Mux
-	s.Replicas[world.ReplicaA].Mux = http.NewServeMux()
-	s.Replicas[world.ReplicaA].Mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			w = &beforeHeader{w, func() {
-				asked = true
-				thief.WantOut(thief.On(world.ReplicaB).Get("/notes/"))
-				w := httptest.NewRecorder()
-				page := thief.Request(http.MethodGet, "/open", nil)
-				page.AddCookie(&http.Cookie{Name: ana.SessionName(), Value: cookie})
-				inner.ServeHTTP(w, page)
-				if w.Body.String() != "served nobody" {
-					t.Errorf("replica A: %q", w.Body)
-				}
-			}}
-		}
-		inner.ServeHTTP(w, r)
-	})
-	if a := ana.Post("/auth/logout", nil); a.Code != http.StatusSeeOther || !asked {
-		t.Errorf("got %v", a)
-	}
-	s.ShutdownAll()
-	if left <= 0 || left > 2*time.Second {
-		t.Errorf("a silent revocation would be waited for %v, want at most 2 s", left)
-	}
-	thief.WantOut(thief.Get("/notes/")) // its failure does not keep the session
-}
-
-// CK3 on loopback without TLS: no prefix and no Secure, when the cookie is set
-// and when it is cleared.
-func TestCK3_ClearedCookiesOnLoopback(t *testing.T) {
-	s := world.NewSite(t, func(o *world.SiteOptions) { o.Origin = "http://127.0.0.1:8080" })
-	set, cleared := map[string]bool{}, map[string]bool{}
-	everyCookie(s, func(c *http.Cookie, raw string) {
-		if c.Secure || strings.HasPrefix(c.Name, "__") || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
-			t.Errorf("Set-Cookie %q", raw)
-		}
-		if c.MaxAge < 0 {
-			cleared[c.Name] = c.Expires.Before(s.Now()) && c.Value == ""
-			return
-		}
-		set[c.Name] = true
-	})
-	wholeLife(s, s.Visitor("ana"))
-	for name := range set {
-		if !cleared[name] {
-			t.Errorf("%s was never cleared", name)
-		}
 	}
 }
 

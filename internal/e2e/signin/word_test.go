@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -114,7 +115,7 @@ func TestCK8_ErrorHandlerRemovesHeaders(t *testing.T) {
 	if a.Code != http.StatusUnauthorized || a.Body.String() != "login_required" {
 		t.Fatalf("got %v", a)
 	}
-	wantUncached(t, a, "no-store")
+	stories.WantUncached(t, a, "no-store")
 }
 
 // seenUpgrade answers with what a reverse proxy would read of an upgrade.

@@ -41,7 +41,8 @@ type Site struct {
 	Options  SiteOptions
 	Replicas []*Replica
 
-	signer *Signer // of changed ID Tokens
+	signer  *Signer // of changed ID Tokens
+	connect func() gatehouse.Store
 }
 
 // Replica is one process of a site.
@@ -56,8 +57,10 @@ type Replica struct {
 // constructor of its name.
 type SiteOptions struct {
 	Origin   string
+	Begin    time.Time // of the clock; zero for Start
 	Replicas int
 	Store    gatehouse.Store
+	Open     func(testing.TB) (connect func() gatehouse.Store) // without Store or Wrap, each replica connects
 	Wrap     func(gatehouse.Store) gatehouse.Store
 	Client   func(*opserver.Client)
 	Sessions func(*gatehouse.SessionsConfig)
@@ -85,6 +88,9 @@ func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 		c(&o)
 	}
 	s := &Site{World: New(t, SiteIssuer), Origin: o.Origin, Options: o}
+	if o.Begin.After(s.Now()) {
+		s.Advance(o.Begin.Sub(s.Now()))
+	}
 	s.Mint("client secret", SiteSecret)
 	s.Mint("client secret", url.QueryEscape(SiteSecret))
 	s.Mint("password", SitePass)
@@ -99,13 +105,7 @@ func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 		o.Client(&c)
 	}
 	s.Must(s.AddClient(c))
-	s.Store = o.Store
-	if s.Store == nil {
-		s.Store = gatehouse.NewMemoryStore(s.Now)
-	}
-	if o.Wrap != nil {
-		s.Store = o.Wrap(s.Store)
-	}
+	s.openStore(o)
 	for range o.Replicas {
 		s.AddReplica(o)
 	}
@@ -119,6 +119,22 @@ func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 	return s
 }
 
+func (s *Site) openStore(o SiteOptions) {
+	s.T.Helper()
+	switch {
+	case o.Store != nil:
+		s.Store = o.Store
+	case o.Open != nil:
+		s.connect = o.Open(s.T)
+		s.Store = s.connect()
+	default:
+		s.Store = gatehouse.NewMemoryStore(s.Now)
+	}
+	if o.Wrap != nil {
+		s.Store, s.connect = o.Wrap(s.Store), nil
+	}
+}
+
 // AddReplica starts one more process.
 func (s *Site) AddReplica(o SiteOptions) *Replica {
 	s.T.Helper()
@@ -128,6 +144,9 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 		}
 	})
 	sc := gatehouse.SessionsConfig{Store: s.Store, Now: s.Now}
+	if s.connect != nil {
+		sc.Store = s.connect()
+	}
 	if o.Sessions != nil {
 		o.Sessions(&sc)
 	}

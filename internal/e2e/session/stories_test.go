@@ -1,0 +1,71 @@
+package session_test
+
+import (
+	"testing"
+
+	"example.com/gatehouse/internal/e2e/stories"
+)
+
+// These stories run on other stores too.
+
+func TestSessionOnEveryReplica(t *testing.T) { stories.OnEveryReplica(t, stories.InMemory) }
+
+func TestSE3_AnotherPersonSignsIn(t *testing.T) { stories.SE3AnotherPersonSignsIn(t, stories.InMemory) }
+
+func TestSE3_NothingPassesOn(t *testing.T) { stories.SE3NothingPassesOn(t, stories.InMemory) }
+
+func TestSE4_AbsoluteLimit(t *testing.T) { stories.SE4AbsoluteLimit(t, stories.InMemory) }
+
+func TestSE4_IdleLimit(t *testing.T) { stories.SE4IdleLimit(t, stories.InMemory) }
+
+func TestSE8_StoreHoldsNoSecrets(t *testing.T) { stories.SE8StoreHoldsNoSecrets(t, stories.InMemory) }
+
+func TestSessionsList(t *testing.T) { stories.SessionsList(t, stories.InMemory) }
+
+func TestLO1_LogoutOnEveryReplica(t *testing.T) { stories.LO1LogoutOnEveryReplica(t, stories.InMemory) }
+
+func TestM13_SlowHandlerDoesNotResurrect(t *testing.T) {
+	stories.M13SlowHandlerDoesNotResurrect(t, stories.InMemory)
+}
+
+func TestM13_LogoutBetweenAnyTwoCalls(t *testing.T) {
+	stories.M13LogoutBetweenAnyTwoCalls(t, stories.InMemory)
+}
+
+func TestCC1_OneRefresh(t *testing.T) { stories.CC1OneRefresh(t, stories.InMemory) }
+
+func TestSE10_InvalidGrantEndsTheSession(t *testing.T) {
+	stories.SE10InvalidGrantEndsTheSession(t, stories.InMemory)
+}
+
+func TestSE10_ScriptGets401(t *testing.T) { stories.SE10ScriptGets401(t, stories.InMemory) }
+
+func TestFA11_ProviderInTrouble(t *testing.T) { stories.FA11ProviderInTrouble(t, stories.InMemory) }
+
+func TestFA11_TroubleThenInvalidGrant(t *testing.T) {
+	stories.FA11TroubleThenInvalidGrant(t, stories.InMemory)
+}
+
+func TestSessionGarbageRecord(t *testing.T) { stories.GarbageRecord(t, stories.InMemory) }
+
+func TestSessionCutRecord(t *testing.T) { stories.CutRecord(t, stories.InMemory) }
+
+func TestSessionGarbageKey(t *testing.T) { stories.GarbageKey(t, stories.InMemory) }
+
+func TestSessionUnreadableRecord(t *testing.T) { stories.UnreadableRecord(t, stories.InMemory) }
+
+func TestSessionUnknownKey(t *testing.T) { stories.UnknownKey(t, stories.InMemory) }
+
+func TestSessionUnsealedRecord(t *testing.T) { stories.UnsealedRecord(t, stories.InMemory) }
+
+func TestSessionKeyRotation(t *testing.T) { stories.KeyRotation(t, stories.InMemory) }
+
+func TestFA6_StoreDownAtStart(t *testing.T) { stories.FA6StoreDownAtStart(t, stories.InMemory) }
+
+func TestFA6_StoreFailsDuringCallback(t *testing.T) {
+	stories.FA6StoreFailsDuringCallback(t, stories.InMemory)
+}
+
+func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
+	stories.FA6StoreFailsAfterTheSessionIsStored(t, stories.InMemory)
+}
