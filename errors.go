@@ -377,6 +377,13 @@ var (
 	errGrantSubject    = kind{"grant_subject_mismatch", 403, "The grant was given by somebody other than the person signed in here."}
 )
 
+// Failures of a logout from outside. All that goes wrong at the back channel is
+// 400 there, our own trouble too (Back-Channel Logout §2.8).
+var (
+	errLogoutRequest = kind{"logout_request_malformed", 400, "This is no form with exactly one logout token."}
+	errLogoutToken   = kind{"logout_token_invalid", 400, "The logout token is not valid."}
+)
+
 // Failures of an ID Token (OpenID Connect Core §3.1.3.7). The browser gets
 // 400, because sending the same response again would not help.
 var (

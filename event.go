@@ -60,11 +60,14 @@ const (
 
 // The codes of events that are no failure.
 const (
-	logoutRevoked  = "revoked"  // Revoke or RevokeAll ended the session
-	logoutReplaced = "replaced" // the next sign-in in the same browser did
-	logoutOldest   = "oldest"   // the person signed in once more and already had 100 sessions
-	rptNeedInfo    = "need_info"
-	rptSubmitted   = "request_submitted"
+	logoutLocal        = "local"        // the person signed out here alone
+	logoutBackchannel  = "backchannel"  // the provider sent a logout token; once for all sessions that it names
+	logoutFrontchannel = "frontchannel" // the provider's page in a browser did; once for all of them
+	logoutRevoked      = "revoked"      // Revoke or RevokeAll ended the session
+	logoutReplaced     = "replaced"     // the next sign-in in the same browser did
+	logoutOldest       = "oldest"       // the person signed in once more and already had 100 sessions
+	rptNeedInfo        = "need_info"
+	rptSubmitted       = "request_submitted"
 )
 
 // Event is one thing that happened, for logs, metrics and audit. It never
@@ -139,12 +142,15 @@ var levels = map[string]slog.Level{
 	errPermission.code:     slog.LevelInfo,
 	errProofNonce.code:     slog.LevelInfo,
 
-	troubleKeyUse:  slog.LevelInfo,
-	logoutRevoked:  slog.LevelInfo,
-	logoutReplaced: slog.LevelInfo,
-	logoutOldest:   slog.LevelInfo,
-	rptNeedInfo:    slog.LevelInfo,
-	rptSubmitted:   slog.LevelInfo,
+	troubleKeyUse:      slog.LevelInfo,
+	logoutLocal:        slog.LevelInfo,
+	logoutBackchannel:  slog.LevelInfo,
+	logoutFrontchannel: slog.LevelInfo,
+	logoutRevoked:      slog.LevelInfo,
+	logoutReplaced:     slog.LevelInfo,
+	logoutOldest:       slog.LevelInfo,
+	rptNeedInfo:        slog.LevelInfo,
+	rptSubmitted:       slog.LevelInfo,
 }
 
 // levelOf returns the level of an event in the log.

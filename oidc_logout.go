@@ -41,7 +41,17 @@ const (
 
 // LogoutHandler signs the person out of this browser. POST ends the session
 // here and then redirects to the provider to end the session there
-// (RP-Initiated Logout §2). Sessions on other devices continue. GET is where
+// (RP-Initiated Logout §2). The refresh token is revoked, and with it, at most
+// servers, the access tokens of its grant (RFC 7009 §2.1). If there is none, the
+// access token is. Nobody waits for that, and a failure is only logged. Sessions
+// on other devices continue.
+//
+// A POST with a parameter "local" that is not empty, in the form or in the
+// address, ends the session here alone. The person stays signed in at the
+// provider, and nothing is revoked there: some servers end their own session
+// with its tokens.
+//
+// GET is where
 // the provider redirects back to; it shows a page, or goes on to LoggedOutURL,
 // and ends nothing. A POST from another site is refused, and so is one without
 // Sec-Fetch-Site and Origin.
@@ -77,10 +87,15 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
+	local, code := isLocal(r), ""
 	ended, err := rp.signOut(r)
 	for _, rec := range ended {
+		if local {
+			code = logoutLocal
+			keepGrant(rec)
+		}
 		if owner := rp.sessions.partyOf(rec); owner != nil {
-			owner.ended(r.Context(), rec, "")
+			owner.ended(r.Context(), rec, code)
 		}
 	}
 	if err == nil {
@@ -94,7 +109,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	rp.clearAll(w, r)
 	rec, owner := rp.whereTo(ended)
-	if owner == nil {
+	if owner == nil || local {
 		rp.leave(w, r, rp.afterLogout(r))
 		return nil
 	}
@@ -116,6 +131,21 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	rp.leave(w, r, own)
 	return nil
 }
+
+// isLocal reports whether a sign-out is for here alone. A form that cannot be
+// read does not say so.
+func isLocal(r *http.Request) bool {
+	form, _ := navigation.Form(r)
+	if form.Get("local") != "" {
+		return true
+	}
+	query, _ := navigation.Query(r.URL.RawQuery)
+	return query.Get("local") != ""
+}
+
+// keepGrant takes the tokens out of a record that has ended, so that they are not
+// revoked.
+func keepGrant(rec *session.Record) { rec.Refresh, rec.Access = nil, nil }
 
 // leave answers a sign-out with a path of this site. A script is told where to
 // go, because a redirect would take it to the provider, which answers pages.
@@ -212,11 +242,14 @@ func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err e
 	return ended, nil
 }
 
-// ended emits the logout event and revokes the refresh token. Only the relying
-// party of the session may do that, because no other provider may see the
-// token.
+// ended emits the logout event and revokes the tokens. Only the relying party of
+// the session may do that, because no other provider may see them.
 func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code string) {
-	rp.revokeLater(string(rec.Refresh))
+	if len(rec.Refresh) > 0 {
+		rp.revokeLater(string(rec.Refresh))
+	} else if rec.Serves(rp.sessions.now()) {
+		rp.revokeToken(string(rec.Access), "access_token")
+	}
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.Subject, ClientID: rec.ClientID})
 }
 
@@ -235,7 +268,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, by sess
 		return nil, failure(err)
 	}
 	if old.Issuer == next.Issuer && old.ClientID == next.ClientID && old.Subject == next.Subject {
-		old.Refresh = nil
+		keepGrant(old)
 	}
 	if owner := rp.sessions.partyOf(old); owner != nil {
 		owner.ended(ctx, old, logoutReplaced)
@@ -253,7 +286,7 @@ func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *sessio
 	}
 	for _, key := range oldest {
 		_ = rp.endNow(ctx, key, rec, func(ctx context.Context, old *session.Record) {
-			old.Refresh = nil
+			keepGrant(old)
 			if owner := rp.sessions.partyOf(old); owner != nil {
 				owner.ended(ctx, old, logoutOldest)
 			}
@@ -368,12 +401,15 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 // revokeLater revokes a refresh token at the provider in the background (RFC
 // 7009). A failure is only reported as an event. Sessions.Shutdown waits for
 // it.
-func (rp *RelyingParty) revokeLater(refresh string) {
-	if refresh == "" {
+func (rp *RelyingParty) revokeLater(refresh string) { rp.revokeToken(refresh, "refresh_token") }
+
+// revokeToken is revokeLater for a token of any kind, which hint names.
+func (rp *RelyingParty) revokeToken(token, hint string) {
+	if token == "" {
 		return
 	}
-	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", refresh), revokeTimeout, func(ctx context.Context) (struct{}, error) {
-		err := rp.provider.revoke(ctx, rp.client, refresh, "refresh_token")
+	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", token), revokeTimeout, func(ctx context.Context) (struct{}, error) {
+		err := rp.provider.revoke(ctx, rp.client, token, hint)
 		if err != nil {
 			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleRevocation, troubleRevoker), ClientID: rp.client.ID, Err: err})
 		}

@@ -20,9 +20,11 @@ import (
 // The last segments of the paths of Handler. They stand where RedirectURL has
 // its own.
 const (
-	loginSegment   = "login"
-	logoutSegment  = "logout"
-	sessionSegment = "session"
+	loginSegment        = "login"
+	logoutSegment       = "logout"
+	sessionSegment      = "session"
+	backchannelSegment  = "backchannel-logout"
+	frontchannelSegment = "frontchannel-logout"
 )
 
 // Handler serves every path of the relying party, so that one line mounts it:
@@ -30,9 +32,11 @@ const (
 //	mux.Handle("/auth/", login.Handler())
 //
 // It serves CallbackHandler at the path of RedirectURL. LoginHandler,
-// LogoutHandler and SessionHandler are beside it, at the same path with
-// "login", "logout" or "session" as its last segment. LoginURL and LogoutURL
-// move the first two elsewhere. Any other path gets 404.
+// LogoutHandler, SessionHandler, BackchannelLogoutHandler and
+// FrontchannelLogoutHandler are beside it, at the same path with "login",
+// "logout", "session", "backchannel-logout" or "frontchannel-logout" as its last
+// segment. LoginURL, LogoutURL, BackchannelLogoutURL and FrontchannelLogoutURL
+// move them elsewhere. Any other path gets 404.
 //
 // With Handler, the path of LoginHandler need not be set as LoginURL for
 // refusals to name it. Call Handler before serving requests. It panics if two
@@ -49,11 +53,13 @@ func (rp *RelyingParty) Handler() http.Handler {
 		rp.paths.login:    rp.LoginHandler(),
 		rp.paths.logout:   rp.LogoutHandler(),
 		rp.paths.session:  rp.SessionHandler(),
+		rp.paths.back:     rp.BackchannelLogoutHandler(),
+		rp.paths.front:    rp.FrontchannelLogoutHandler(),
 	}
 	none := rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := rp.strayAnswer(r)
 		if err == nil {
-			err = fmt.Errorf("Handler serves %q, %q, %q and %q", rp.paths.callback, rp.paths.login, rp.paths.logout, rp.paths.session)
+			err = fmt.Errorf("Handler serves %q, %q, %q, %q, %q and %q", rp.paths.callback, rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front)
 		}
 		rp.refuse(w, r, errNotFound.because(err))
 	}))
@@ -70,6 +76,7 @@ func (rp *RelyingParty) Handler() http.Handler {
 // them. All guards of a relying party share them.
 type ownPaths struct {
 	callback, login, logout, session string
+	back, front                      string // of a logout from outside
 
 	mounted atomic.Bool // Handler was called
 }
@@ -82,6 +89,7 @@ func newOwnPaths(redirect *url.URL, c *RelyingPartyConfig) *ownPaths {
 	}
 	p := &ownPaths{
 		callback: navigation.Path(c.RedirectURL), login: beside + loginSegment, logout: beside + logoutSegment, session: beside + sessionSegment,
+		back: beside + backchannelSegment, front: beside + frontchannelSegment,
 	}
 	if c.LoginURL != "" {
 		p.login = navigation.Path(c.LoginURL)
@@ -89,15 +97,26 @@ func newOwnPaths(redirect *url.URL, c *RelyingPartyConfig) *ownPaths {
 	if c.LogoutURL != "" {
 		p.logout = navigation.Path(c.LogoutURL)
 	}
+	if c.BackchannelLogoutURL != "" {
+		p.back = navigation.Path(c.BackchannelLogoutURL)
+	}
+	if c.FrontchannelLogoutURL != "" {
+		p.front = navigation.Path(c.FrontchannelLogoutURL)
+	}
 	return p
 }
 
 // distinct returns an error if two handlers would have the same path.
 func (p *ownPaths) distinct() error {
 	taken := map[string]string{}
-	for _, own := range [][2]string{{"CallbackHandler", p.callback}, {"LoginHandler", p.login}, {"LogoutHandler", p.logout}, {"SessionHandler", p.session}} {
+	move := "LoginURL or LogoutURL"
+	for _, own := range [][2]string{{"CallbackHandler", p.callback}, {"LoginHandler", p.login}, {"LogoutHandler", p.logout}, {"SessionHandler", p.session},
+		{"BackchannelLogoutHandler", p.back}, {"FrontchannelLogoutHandler", p.front}} {
+		if own[1] == p.back || own[1] == p.front {
+			move = "BackchannelLogoutURL or FrontchannelLogoutURL"
+		}
 		if other := taken[own[1]]; other != "" {
-			return fmt.Errorf("%s and %s would both be at %q: set LoginURL or LogoutURL", other, own[0], own[1])
+			return fmt.Errorf("%s and %s would both be at %q: set %s", other, own[0], own[1], move)
 		}
 		taken[own[1]] = own[0]
 	}
@@ -137,9 +156,9 @@ func (rp *RelyingParty) loginURL() string {
 // mounted.
 func (rp *RelyingParty) ownAddresses() []string {
 	c := &rp.config
-	own := []string{rp.redirect.EscapedPath(), c.LoginURL, c.LogoutURL, c.LoggedOutURL}
+	own := []string{rp.redirect.EscapedPath(), c.LoginURL, c.LogoutURL, c.LoggedOutURL, c.BackchannelLogoutURL, c.FrontchannelLogoutURL}
 	if rp.paths.mounted.Load() {
-		for _, path := range []string{rp.paths.login, rp.paths.logout, rp.paths.session} {
+		for _, path := range []string{rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front} {
 			own = append(own, (&url.URL{Path: path}).EscapedPath())
 		}
 	}

@@ -68,6 +68,11 @@ type ProviderConfig struct {
 	Events func(context.Context, Event)
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
+	// InsecureLogoutTokens accepts logout tokens of providers that are older than
+	// the final Back-Channel Logout specification: without typ or with the typ
+	// JWT instead of logout+jwt, and without exp. Then only their claims tell
+	// them from other tokens that the provider signs. A warning is logged once.
+	InsecureLogoutTokens bool
 	// InsecureHTTP allows http for the issuer and the endpoints on hosts other
 	// than loopback. Anyone on the network path can then read and change
 	// secrets and tokens. A warning is logged once.
@@ -204,6 +209,14 @@ type RelyingPartyConfig struct {
 	// serves it at the path of RedirectURL with "logout" as its last segment, and
 	// that path counts if the request is to another relying party of Sessions.
 	LogoutURL string
+	// BackchannelLogoutURL is the path of BackchannelLogoutHandler, if Handler
+	// is to serve it elsewhere. "" means the path of RedirectURL with
+	// "backchannel-logout" as its last segment.
+	BackchannelLogoutURL string
+	// FrontchannelLogoutURL is the path of FrontchannelLogoutHandler, if Handler
+	// is to serve it elsewhere. "" means the path of RedirectURL with
+	// "frontchannel-logout" as its last segment.
+	FrontchannelLogoutURL string
 	// HomeURL is the path to go to after a sign-in without a return path. It must
 	// not be that of LoginHandler, because sign-ins would then never end. Our
 	// own pages link to it. "" means "/", after PathPrefix.
@@ -293,6 +306,8 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		}
 	}
 	wrong.ownPath("LoginURL", c.LoginURL)
+	wrong.ownPath("BackchannelLogoutURL", c.BackchannelLogoutURL)
+	wrong.ownPath("FrontchannelLogoutURL", c.FrontchannelLogoutURL)
 	c.PathPrefix = strings.TrimSuffix(c.PathPrefix, "/")
 	wrong.ownPath("PathPrefix", c.PathPrefix)
 	if strings.Contains(c.PathPrefix, "?") {

@@ -44,6 +44,11 @@ var weakening = map[string]struct {
 		_, err := gatehouse.NewProvider("http://id.example.org", &c)
 		return err
 	}},
+	"ProviderConfig.InsecureLogoutTokens": {"insecure_logout_tokens", func(c gatehouse.ProviderConfig) error {
+		c.InsecureLogoutTokens = true
+		_, err := gatehouse.NewProvider("https://id.example.org", &c)
+		return err
+	}},
 	"ResourceServerConfig.InsecureAnyAudience": {"insecure_any_audience", func(c gatehouse.ProviderConfig) error {
 		p, err := gatehouse.NewProvider("https://id.example.org", &c)
 		if err != nil {

@@ -124,10 +124,13 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		from.Read = keyset.File(c.KeysFile)
 	}
 	p.keys = keyset.New(from)
-	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, Now: p.clock})
+	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, OldLogout: c.InsecureLogoutTokens, Now: p.clock})
 	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
+	}
+	if c.InsecureLogoutTokens {
+		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_logout_tokens", Err: errors.New("InsecureLogoutTokens is set: only the claims of a logout token tell it from other tokens of the provider")})
 	}
 	return p, nil
 }

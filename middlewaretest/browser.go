@@ -25,6 +25,7 @@ const (
 // Browser visits services as a person's browser does. It keeps cookies across
 // all origins, follows redirects, uses Sec-Fetch-* and Origin to say what kind
 // of request it makes, and signs its person in when the provider's page asks.
+// On the provider's page after logout it loads the frames and goes on.
 // The bodies of its answers are already read and need no Close. Only one
 // goroutine may use it at a time.
 //
@@ -143,6 +144,10 @@ func (b *Browser) visit(h *hop) (*http.Response, error) {
 			}
 			continue
 		}
+		if next := b.signedOut(resp, h.kind); next != "" {
+			h = &hop{ctx: h.ctx, kind: document, method: http.MethodGet, url: next, initiator: originOf(resp.Request.URL.String()), until: h.until}
+			continue
+		}
 		form, asked := b.signInForm(resp)
 		if !asked || h.kind != document {
 			return resp, nil
@@ -188,6 +193,27 @@ func (b *Browser) send(h *hop) (*http.Response, error) {
 	return resp, nil
 }
 
+// signedOut loads the frames of the provider's page after logout, as the page
+// waits for them, and returns where it goes on to, or "".
+func (b *Browser) signedOut(resp *http.Response, kind kind) string {
+	at := resp.Request.URL.String()
+	if kind != document || resp.StatusCode != http.StatusOK || originOf(at) != originOf(b.s.Issuer()) {
+		return ""
+	}
+	read, err := io.ReadAll(resp.Body)
+	resp.Body = io.NopCloser(bytes.NewReader(read))
+	if err != nil {
+		return ""
+	}
+	for _, src := range frameTag.FindAllSubmatch(read, -1) {
+		_, _ = b.On(at).Frame(html.UnescapeString(string(src[1]))) // a page does not notice what became of it
+	}
+	if next := goOnTag.FindSubmatch(read); next != nil {
+		return html.UnescapeString(string(next[1]))
+	}
+	return ""
+}
+
 // signInForm is the provider's form, filled in.
 type signInForm struct {
 	action string
@@ -195,6 +221,8 @@ type signInForm struct {
 }
 
 var (
+	frameTag  = regexp.MustCompile(`<iframe class="signed-out" src="([^"]*)"`)
+	goOnTag   = regexp.MustCompile(`<a id="go-on" href="([^"]*)"`)
 	formTag   = regexp.MustCompile(`<form method="post" action="([^"]*)" id="sign-in"`)
 	hiddenTag = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 )

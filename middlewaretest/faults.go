@@ -179,6 +179,19 @@ const (
 	EmptyKeySet       = Fault(opserver.EmptyKeySet)       // Core §10.1: the set has the signing key (RP-K7)
 )
 
+// Faults of a logout token; see [Server.LogoutToken]. Back-Channel Logout §2.4.
+const (
+	LogoutNonce           = Fault(opserver.LogoutNonce)           // §2.4: there is no nonce (RP-L9)
+	LogoutNonceNull       = Fault(opserver.LogoutNonceNull)       // §2.4: nor one that is null (RP-L9)
+	MissingLogoutEvent    = Fault(opserver.MissingLogoutEvent)    // §2.4: events has the event (RP-L9)
+	WrongLogoutEvent      = Fault(opserver.WrongLogoutEvent)      // §2.4: under its exact name (RP-L9)
+	LogoutEventNoObject   = Fault(opserver.LogoutEventNoObject)   // §2.4: whose value is an object (RP-L9)
+	MissingLogoutID       = Fault(opserver.MissingLogoutID)       // §2.4: jti is required (RP-L10)
+	MissingLogoutPerson   = Fault(opserver.MissingLogoutPerson)   // §2.4: sub or sid is there (RP-L10)
+	OldLogoutType         = Fault(opserver.OldLogoutType)         // §2.4: typ is logout+jwt; here JWT, as before the specification was final
+	IDTokenForLogoutToken = Fault(opserver.IDTokenForLogoutToken) // §2.6: an ID Token is no logout token (RP-L11)
+)
+
 // Faults of user info. OpenID Connect Core §5.3.
 const (
 	UserInfoWrongSubject   = Fault(opserver.UserInfoWrongSubject)   // §5.3.2: sub is that of the ID Token (RP-U2)

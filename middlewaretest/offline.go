@@ -23,14 +23,14 @@ import (
 //	resp, err := op.Browser(t, "ana").Get(base + "/notes/")
 func NewOffline(t testing.TB, issuer string) *Server {
 	t.Helper()
-	return makeServer(t, opserver.Config{Issuer: issuer})
+	return makeServer(t, opserver.Config{Issuer: issuer}, false)
 }
 
 // NewOfflineKeycloak is [NewOffline] with a server that speaks UMA as the one
 // of [NewKeycloak] does.
 func NewOfflineKeycloak(t testing.TB, issuer string) *Server {
 	t.Helper()
-	return makeServer(t, opserver.Config{Issuer: issuer, Dialect: opserver.Keycloak})
+	return makeServer(t, opserver.Config{Issuer: issuer, Dialect: opserver.Keycloak}, false)
 }
 
 // Transport reaches the server in memory, and the handlers added with

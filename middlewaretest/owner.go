@@ -129,7 +129,8 @@ func (s *Server) IDToken(user string, c gatehouse.Client) string {
 // gets invalid_grant from now on.
 func (s *Server) RevokeGrants(user string) { s.op.RevokeGrants(user) }
 
-// EndSessions signs a user out of the provider, in every browser.
+// EndSessions signs a user out of the provider, in every browser, and sends
+// logout tokens to the clients of [Server.SetLogout].
 func (s *Server) EndSessions(user string) { s.op.EndSessions(user) }
 
 // SetTokenLifetime sets how long new access tokens and RPTs live. The default

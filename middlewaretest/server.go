@@ -77,21 +77,26 @@ func newServer(t testing.TB, c opserver.Config) *Server {
 	}
 	addr := l.Addr().String()
 	c.Issuer = "http://" + addr + c.Issuer
-	s := makeServer(t, c)
+	s := makeServer(t, c, true)
 	s.addr = addr
 	s.serve(l)
 	return s
 }
 
-// makeServer makes a server that does not listen.
-func makeServer(t testing.TB, c opserver.Config) *Server {
+// makeServer makes a server. listens says that its caller will let it listen.
+func makeServer(t testing.TB, c opserver.Config, listens bool) *Server {
 	t.Helper()
 	s := &Server{t: t, clock: &Clock{now: time.Now().Round(0)}, net: &offline.Net{}}
 	keys, err := opserver.KnownKeys() // making an RSA key takes longer than most tests
 	if err != nil {
 		t.Fatal("middlewaretest: ", err)
 	}
-	c.Now, c.Title, c.Keys = s.clock.Now, "Test provider", keys
+	c.Now, c.Title, c.Keys, c.Transport = s.clock.Now, "Test provider", keys, s.net
+	if listens {
+		tcp := &http.Transport{}
+		t.Cleanup(tcp.CloseIdleConnections)
+		c.Transport = tcp
+	}
 	op, err := opserver.New(c)
 	if err != nil {
 		t.Fatal("middlewaretest: ", withoutPackage(err))

@@ -363,7 +363,9 @@ func TestFA6_LogoutFromOutside(t *testing.T) {
 		"token": func(ctx context.Context, k *session.Keeper, w *world) error {
 			return k.LogoutToken(ctx, w.token("ana", "1", "j"))
 		},
-		"front": func(ctx context.Context, k *session.Keeper, w *world) error { return frontLogout(ctx, k, idServer, "1") },
+		"front": func(ctx context.Context, k *session.Keeper, w *world) error {
+			return frontLogout(ctx, k, idServer, "1")
+		},
 	} {
 		for _, trouble := range []troubled{{fails: 1}, {fails: 5}, {fails: 5, before: true}, {hangs: true}, {fails: 1 << 30}} {
 			t.Run(name, func(t *testing.T) {

@@ -118,8 +118,11 @@ func TestSessionOfTheApp(t *testing.T) {
 // however the first session ended.
 func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
 	for name, end := range map[string]func(s *world.Site, b *world.Visitor){
-		"replaced":    func(*world.Site, *world.Visitor) {},
-		"revoked":     func(s *world.Site, _ *world.Visitor) { stories.RevokeAll(s, 0, world.SiteIssuer, "ana-1") },
+		"replaced": func(*world.Site, *world.Visitor) {},
+		"revoked":  func(s *world.Site, _ *world.Visitor) { stories.RevokeAll(s, 0, world.SiteIssuer, "ana-1") },
+		"back channel": func(s *world.Site, _ *world.Visitor) {
+			logOut(s, 0, logoutToken(s, map[string]any{"sub": "ana-1"}))
+		},
 		"timed out":   func(s *world.Site, _ *world.Visitor) { s.Advance(13 * time.Hour) },
 		"cookie gone": func(_ *world.Site, b *world.Visitor) { b.SetCookie(b.SessionName(), "") },
 		"signed out":  func(_ *world.Site, b *world.Visitor) { b.Post("/auth/logout", nil) },

@@ -118,7 +118,7 @@ func TestHandlerBelowPrefix(t *testing.T) {
 // Nobody is sent back to a path of Handler.
 func TestRT6_HandlerPaths(t *testing.T) {
 	_, ana := mounted(t, "/auth/callback", func(mux *http.ServeMux, h http.Handler) { mux.Handle("/auth/", h) }, nil)
-	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/session", "/auth//logout", "/auth/%6cogout", "/auth/callback?x"} {
+	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/session", "/auth/backchannel-logout", "/auth/frontchannel-logout", "/auth//logout", "/auth/%6cogout", "/auth/callback?x"} {
 		a := ana.Get(ana.AnswerOf(ana.Get("/auth/login?return_to=" + path)))
 		if a.Location() != "/" {
 			t.Errorf("return_to %q comes back to %q", path, a.Location())
@@ -141,6 +141,42 @@ func TestHandlerClash(t *testing.T) {
 			s.Replicas[0].Login.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 		}()
 	}
+}
+
+// The handlers of a logout from outside are beside the callback, or where the
+// settings move them, and must not be where another one is.
+func TestHandlerServesLogoutFromOutside(t *testing.T) {
+	for _, c := range []struct {
+		redirect, back, front string
+		party                 func(*gatehouse.RelyingPartyConfig)
+	}{
+		{"/auth/callback", "/auth/backchannel-logout", "/auth/frontchannel-logout", nil},
+		{"/callback", "/backchannel-logout", "/frontchannel-logout", nil},
+		{"/auth/callback", "/hooks/logout", "/auth/front", func(c *gatehouse.RelyingPartyConfig) {
+			c.BackchannelLogoutURL, c.FrontchannelLogoutURL = "/hooks/logout", "/auth/front"
+		}},
+	} {
+		s, _ := mounted(t, c.redirect, func(mux *http.ServeMux, h http.Handler) { mux.Handle("/", h) }, c.party)
+		nobody := s.Visitor("")
+		if a := nobody.Do(nobody.Request(http.MethodPost, c.back, nil)); a.Code != http.StatusBadRequest || !strings.Contains(a.Body.String(), "invalid_request") {
+			t.Errorf("%s: %v", c.back, a)
+		}
+		if a := nobody.Get(c.front); a.Code != http.StatusOK || !strings.Contains(a.Header().Get("Content-Security-Policy"), "frame-ancestors https://op.test") {
+			t.Errorf("%s: %v", c.front, a)
+		}
+		if c.party != nil {
+			s.WantRefusal(nobody.Get("/auth/backchannel-logout"), http.StatusNotFound)
+		}
+	}
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.BackchannelLogoutURL = "/auth/session" }
+	})
+	defer func() {
+		if p, _ := recover().(string); !strings.Contains(p, "set BackchannelLogoutURL or FrontchannelLogoutURL") {
+			t.Errorf("panic %q", p)
+		}
+	}()
+	s.Replicas[0].Login.Handler()
 }
 
 // No sign-in ends where the next one begins: not where a link leads that names

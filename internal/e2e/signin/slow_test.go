@@ -56,7 +56,7 @@ func slowly(t *testing.T, server *http.Server) net.Conn {
 // its length was announced or not, and what else is wrong with the request.
 // Below a writer that takes no deadline, at least the answer is there.
 func TestSlowBodies(t *testing.T) {
-	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/callback", "/auth/session", "/auth/none"} {
+	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/callback", "/auth/session", "/auth/none", "/auth/backchannel-logout"} {
 		for name, header := range map[string]string{
 			"announced": "Content-Length: 100", "chunked": "Transfer-Encoding: chunked", "too large": "Content-Length: 100000",
 			"prefetch": "Content-Length: 100\r\nSec-Purpose: prefetch", "foreign": "Content-Length: 100\r\nSec-Fetch-Site: cross-site",

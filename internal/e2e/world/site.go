@@ -166,6 +166,8 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 	r.Mux.Handle("/auth/callback", login.CallbackHandler())
 	r.Mux.Handle("/auth/logout", login.LogoutHandler())
 	r.Mux.Handle("/auth/login", login.LoginHandler())
+	r.Mux.Handle("/auth/backchannel-logout", login.BackchannelLogoutHandler())
+	r.Mux.Handle("/auth/frontchannel-logout", login.FrontchannelLogoutHandler())
 	r.Mux.Handle("/notes/", login.RequireLogin(WhoAmI))
 	r.Mux.Handle("/open", login.OptionalLogin(WhoAmI))
 	if o.Mount != nil {

@@ -30,6 +30,8 @@ type Client struct {
 	// origins (https://host:port) of which any address is accepted.
 	PostLogoutRedirectURIs []string
 	PostLogoutOrigins      []string
+	BackchannelLogoutURI   string   // where logout tokens go, "" for nowhere
+	FrontchannelLogoutURI  string   // what the page after logout shows in a frame, "" for nothing
 	GrantTypes             []string // nil: all
 	Scopes                 []string // nil: all
 	IDTokenAlg             string   // "": RS256; or another of RS, PS, ES and EdDSA

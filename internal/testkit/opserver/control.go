@@ -226,15 +226,18 @@ func (s *Server) RevokeGrants(userName string) {
 }
 
 // EndSessions signs a person out of the provider everywhere, as an
-// administrator would.
+// administrator would, and sends logout tokens.
 func (s *Server) EndSessions(userName string) {
+	ended := map[*session][]*client{}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, v := range s.st.sessions {
+	for _, v := range s.st.sessions {
 		if v.user.name == userName {
-			delete(s.st.sessions, id)
-			s.revokeGrants(func(g *grant) bool { return g.sid == v.sid && !g.offline() })
+			ended[v] = s.end(v)
 		}
+	}
+	s.mu.Unlock()
+	for v, clients := range ended {
+		s.tell(v, clients)
 	}
 }
 

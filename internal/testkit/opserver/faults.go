@@ -101,6 +101,19 @@ const (
 	UnknownKeyID          Fault = "unknown-key-id"          // Core §10.1: kid names a key of the set (RP-K7)
 )
 
+// Faults of a logout token. Back-Channel Logout §2.4.
+const (
+	LogoutNonce           Fault = "logout-nonce"           // §2.4: there is no nonce (RP-L9)
+	LogoutNonceNull       Fault = "logout-nonce-null"      // §2.4: nor one that is null (RP-L9)
+	MissingLogoutEvent    Fault = "missing-logout-event"   // §2.4: events has the event (RP-L9)
+	WrongLogoutEvent      Fault = "wrong-logout-event"     // §2.4: under its exact name (RP-L9)
+	LogoutEventNoObject   Fault = "logout-event-no-object" // §2.4: whose value is an object (RP-L9)
+	MissingLogoutID       Fault = "missing-logout-id"      // §2.4: jti is required (RP-L10)
+	MissingLogoutPerson   Fault = "missing-logout-person"  // §2.4: sub or sid is there (RP-L10)
+	OldLogoutType         Fault = "old-logout-type"        // §2.4: typ is logout+jwt; here JWT, as before the specification was final
+	IDTokenForLogoutToken Fault = "id-token-for-logout"    // §2.6: an ID Token is no logout token (RP-L11)
+)
+
 // Faults of the key set. RFC 7517.
 const (
 	OddKeys           Fault = "odd-keys"            // liberty: RFC 7517 §5 unknown content is skipped (RP-K1)
@@ -177,11 +190,17 @@ func OpenIDFaults() []Fault {
 
 // Faults lists all faults in the order above.
 func Faults() []Fault {
-	return slices.Concat(OpenIDFaults(), []Fault{
+	return slices.Concat(OpenIDFaults(), LogoutFaults(), []Fault{
 		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket,
 		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
 	}, EndpointFaults())
+}
+
+// LogoutFaults lists the faults of a logout token in the order above.
+func LogoutFaults() []Fault {
+	return []Fault{LogoutNonce, LogoutNonceNull, MissingLogoutEvent, WrongLogoutEvent, LogoutEventNoObject, MissingLogoutID,
+		MissingLogoutPerson, OldLogoutType, IDTokenForLogoutToken}
 }
 
 // EndpointFaults lists the faults that any endpoint can have, in the order

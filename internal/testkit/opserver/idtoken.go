@@ -62,6 +62,7 @@ func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bo
 	s.mu.Lock()
 	claims := claimsOf(g.user, g.scope)
 	life := s.st.idTokenLife
+	s.remember(g.sid, c.ID)
 	s.mu.Unlock()
 	now := s.now()
 	maps.Copy(claims, map[string]any{

@@ -38,12 +38,11 @@ func (s *Server) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	current := s.session(r)
 	switch {
 	case current == nil && hint == nil:
-		s.loggedOut(w, r, "") // nobody to log out, and no hint that vouches for the address
+		s.loggedOut(w, r, "", nil) // nobody to log out, and no hint that vouches for the address
 	case current == nil:
-		s.loggedOut(w, r, back)
+		s.loggedOut(w, r, back, nil)
 	case hint != nil && hint["sub"] == current.user.subject:
-		s.endSession(w, current)
-		s.loggedOut(w, r, back)
+		s.loggedOut(w, r, back, s.endSession(w, current))
 	default:
 		s.signOutPage(w, r, signOutData{User: current.user.name, Client: s.clientTitle(clientID),
 			Return: v.Get("post_logout_redirect_uri"), State: v.Get("state"), ClientID: clientID})
@@ -58,10 +57,11 @@ func (s *Server) serveSignOut(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, http.StatusBadRequest, "The address to return to after logout is not registered.")
 		return
 	}
+	var frames []string
 	if current := s.session(r); current != nil {
-		s.endSession(w, current)
+		frames = s.endSession(w, current)
 	}
-	s.loggedOut(w, r, back)
+	s.loggedOut(w, r, back, frames)
 }
 
 // wayBack checks a post_logout_redirect_uri and adds the state. An empty
@@ -88,7 +88,16 @@ func (s *Server) wayBack(clientID, address, state string) (string, bool) {
 	return u.String(), true
 }
 
-func (s *Server) loggedOut(w http.ResponseWriter, r *http.Request, back string) {
+// loggedOut shows the frames of a front-channel logout, if there are any, and
+// leads back to the client.
+func (s *Server) loggedOut(w http.ResponseWriter, r *http.Request, back string, frames []string) {
+	if len(frames) > 0 {
+		if back != "" {
+			w.Header().Set("Refresh", "2; url="+back)
+		}
+		s.show(w, r, http.StatusOK, "signedout.html", frame{Title: "Signed out", Frames: frames, Body: back})
+		return
+	}
 	if back == "" {
 		s.message(w, r, http.StatusOK, "Signed out", "You are signed out here.")
 		return

@@ -42,6 +42,9 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["userinfo_endpoint"] = s.url(pathUserInfo)
 	m["dpop_signing_alg_values_supported"] = []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} // RFC 9449 §5.1
 	m["end_session_endpoint"] = s.url(pathEndSession)
+	for _, channel := range []string{"backchannel", "frontchannel"} { // Back-Channel Logout §2.1, Front-Channel Logout §3
+		m[channel+"_logout_supported"], m[channel+"_logout_session_supported"] = true, true
+	}
 	m["subject_types_supported"] = []string{"public"}
 	m["id_token_signing_alg_values_supported"] = s.keys.algs()
 	m["acr_values_supported"] = []string{acrPassword, acrStronger}

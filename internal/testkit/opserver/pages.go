@@ -29,6 +29,7 @@ type frame struct {
 	InboxURL    string
 	EndURL      string
 	Aside       template.HTML // next to the page, "" for nothing
+	Frames      []string      // addresses that the page shows in frames
 	Body        any
 }
 
@@ -49,8 +50,15 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action "+
-		strings.Join(append([]string{"'self'"}, origins...), " "))
+	policy := "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action " +
+		strings.Join(append([]string{"'self'"}, origins...), " ")
+	if len(f.Frames) > 0 {
+		policy += "; frame-src"
+		for _, address := range f.Frames {
+			policy += " " + strings.Join(originOf(address), " ")
+		}
+	}
+	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin") // no-referrer would make a form's Origin null
 	w.WriteHeader(status)

@@ -29,6 +29,9 @@ type Config struct {
 	// Keys sign until the first rotation; nil makes new ones. They come from
 	// [MakeKeys], or in tests from [KnownKeys], which takes less time.
 	Keys []jose.JSONWebKey
+	// Transport carries logout tokens to the clients. nil means
+	// http.DefaultTransport.
+	Transport http.RoundTripper
 	// Dialect is how the server speaks UMA. The zero value follows the
 	// specifications.
 	Dialect Dialect
@@ -46,6 +49,8 @@ type Server struct {
 	style  string
 	aside  func(*http.Request) template.HTML
 	now    func() time.Time
+
+	transport http.RoundTripper // to the clients
 
 	mux   *http.ServeMux
 	cross *http.CrossOriginProtection
@@ -112,6 +117,8 @@ func New(c Config) (*Server, error) {
 		seal:   []byte(newSecret()),
 		st:     newState(),
 		keys:   keyRing{now: slices.Clone(c.Keys)},
+
+		transport: c.Transport,
 	}
 	if c.Keys != nil {
 		for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA} {
@@ -122,6 +129,9 @@ func New(c Config) (*Server, error) {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.transport == nil {
+		s.transport = http.DefaultTransport
 	}
 	if s.title == "" {
 		s.title = "Sign-in service"

@@ -79,13 +79,15 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u *user, a
 }
 
 // endSession signs a person out. It ends the session and every grant made in
-// it, except those for offline use.
-func (s *Server) endSession(w http.ResponseWriter, current *session) {
+// it, except those for offline use, and sends logout tokens. It returns what the
+// page after logout shows in frames.
+func (s *Server) endSession(w http.ResponseWriter, current *session) []string {
 	s.mu.Lock()
-	delete(s.st.sessions, current.id)
-	s.revokeGrants(func(g *grant) bool { return g.sid == current.sid && !g.offline() })
+	clients := s.end(current)
 	s.mu.Unlock()
 	s.setCookie(w, "session", "", -1)
+	s.tell(current, clients)
+	return s.framesOf(current, clients)
 }
 
 // serveSignIn handles the sign-in form.

@@ -2,6 +2,7 @@ package opserver
 
 import (
 	"crypto/rand"
+	"maps"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -34,6 +35,7 @@ type state struct {
 	issuers  map[string]TrustedIssuer
 
 	sessions map[string]*session
+	visited  map[string][]string // the clients that a session signed somebody in to, by sid
 	codes    map[string]*code
 	tokens   map[string]*token
 	refresh  map[string]*refreshToken
@@ -60,7 +62,7 @@ type state struct {
 func newState() state {
 	return state{
 		users: map[string]*user{}, subjects: map[string]*user{}, clients: map[string]*client{},
-		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, codes: map[string]*code{},
+		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, visited: map[string][]string{}, codes: map[string]*code{},
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
 		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{},
 		inboxes: map[party]bool{}, noRole: map[string]bool{},
@@ -172,6 +174,11 @@ func (s *Server) put() {
 	now := s.now()
 	dead := now.Add(-memoryOfUsed)
 	sweep(s.st.sessions, func(v *session) bool { return now.After(v.expires) })
+	live := map[string]bool{}
+	for _, v := range s.st.sessions {
+		live[v.sid] = true
+	}
+	maps.DeleteFunc(s.st.visited, func(sid string, _ []string) bool { return !live[sid] })
 	sweep(s.st.codes, func(v *code) bool { return dead.After(v.expires) })
 	sweep(s.st.tokens, func(v *token) bool { return dead.After(v.exp) })
 	sweep(s.st.refresh, func(v *refreshToken) bool { return dead.After(v.expires) })

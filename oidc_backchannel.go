@@ -1,0 +1,129 @@
+package gatehouse
+
+// Tested in internal/e2e/session.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"example.com/gatehouse/internal/inbound"
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/token"
+)
+
+// backchannelTimeout bounds the work for one logout token, besides the reading
+// of the request. A fetch of keys takes at most 5 s, and the store is given up
+// sooner. Providers wait for some seconds.
+const backchannelTimeout = 7 * time.Second
+
+// BackchannelLogoutHandler takes the provider's logout tokens (OpenID Connect
+// Back-Channel Logout 1.0). Register its address at the provider as
+// backchannel_logout_uri. The provider calls it, not a browser, so it must be
+// reachable from there.
+//
+// A token with a sid ends the sessions of that session at the provider; one with
+// a sub alone ends all of the person's sessions at this issuer. They have ended
+// on every replica before the answer is sent, those of every Sessions on the
+// same store included. A sign-in that is under way does not survive; one that
+// begins later does, even if the same token comes once more.
+//
+// The answer is 200, or 400 if the token is not valid or the logout could not be
+// carried out (§2.8). Its body is then JSON with the members error,
+// error_description and id. No ErrorHandler is asked, because the specification
+// says what providers understand. Nothing is revoked at the provider, which has
+// ended the session itself (§2.7), and OwnerGrants stay. The data that
+// SessionsConfig.App has for a browser is cleared at the next sign-in there.
+func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
+	wire("BackchannelLogoutHandler", rp.checkMade())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer lastAnswer(w)
+		w.Header().Set("Cache-Control", noStore) // §2.8
+		if r.Method != http.MethodPost {         // §2.5
+			w.Header().Set("Allow", http.MethodPost)
+			rp.refuseLogout(w, r, http.StatusMethodNotAllowed, errMethod.because(nil))
+			return
+		}
+		ctx := context.WithoutCancel(r.Context()) // a provider that hangs up wants the logout all the same
+		if err := rp.provider.safely(ctx, func(ctx context.Context) error { return rp.logoutByToken(ctx, w, r) }); err != nil {
+			rp.refuseLogout(w, r, http.StatusBadRequest, err)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+	})
+}
+
+// logoutByToken verifies the logout token of a request and ends what it names.
+func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+	r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
+	raw, err := readLogoutToken(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, backchannelTimeout)
+	defer cancel()
+	proof, err := rp.provider.tokens.Logout(ctx, raw, rp.client.ID)
+	if err != nil {
+		return logoutFailure(err)
+	}
+	err = rp.sessions.keeper.LogoutToken(ctx, session.Logout{
+		Issuer: rp.provider.issuer, Subject: proof.Subject(), SID: proof.SID(), ID: proof.ID(), IssuedAt: proof.Issued(),
+	})
+	if err != nil {
+		return about(proof.Subject(), logoutFailure(err))
+	}
+	rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.ID})
+	return nil
+}
+
+// readLogoutToken returns the one logout_token of a form (§2.5). Other fields
+// are ignored.
+func readLogoutToken(r *http.Request) (string, error) {
+	if r.ContentLength > maxForm {
+		return "", errBodyTooLarge.because(fmt.Errorf("body of %d bytes", r.ContentLength))
+	}
+	raw, err := inbound.Field(r, "logout_token")
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case err == nil:
+		return raw, nil
+	case tooLarge:
+		return "", errBodyTooLarge.because(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", errBodySlow.because(err)
+	}
+	return "", errLogoutRequest.because(err)
+}
+
+// logoutFailure returns the *Error for a logout token that was not accepted, or
+// could not be.
+func logoutFailure(err error) error {
+	for _, reason := range append(token.Reasons(), session.ErrStale, session.ErrNameless) {
+		if errors.Is(err, reason) {
+			return errLogoutToken.because(err)
+		}
+	}
+	return tokenFailure(err)
+}
+
+// logoutError is the body of a refused logout request (§2.8).
+type logoutError struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+	ID          string `json:"id"`
+}
+
+// refuseLogout answers a request that has ended nothing. What is wrong with us is
+// 400 too, and has the same error: RFC 6749 §5.2 knows no other that fits.
+func (rp *RelyingParty) refuseLogout(w http.ResponseWriter, r *http.Request, status int, err error) {
+	e := asError(err, errInternal).answered()
+	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.ID, Err: e.Err})
+	description := e.Message
+	if e.Status >= http.StatusInternalServerError {
+		description = "The logout could not be carried out right now. Please send it again."
+	}
+	writeJSON(w, status, logoutError{"invalid_request", description, e.ID})
+}
