@@ -18,34 +18,42 @@ import (
 // exampleTime bounds the start of the example, and its end, should it hang.
 const exampleTime = 3 * time.Minute
 
-// buildExample builds the program that "go run ./example" runs, once for all
-// tests, with the race detector.
-var buildExample = sync.OnceValues(func() (string, error) {
+// The programs that "go run ./example" and "go run -C redisstore ./example" run,
+// each built once for all tests, with the race detector.
+var (
+	buildExample  = sync.OnceValues(func() (string, error) { return build("..") })
+	buildReplicas = sync.OnceValues(func() (string, error) { return build("../redisstore") })
+)
+
+func build(module string) (string, error) {
 	dir, err := os.MkdirTemp("", "gatehouse-example-")
 	if err != nil {
 		return "", err
 	}
 	program := filepath.Join(dir, "example")
-	out, err := exec.Command("go", "build", "-C", "..", "-race", "-o", program, "./example").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", module, "-race", "-o", program, "./example").CombinedOutput()
 	if err != nil {
 		return "", errors.Join(err, errors.New(string(out)), os.RemoveAll(dir))
 	}
 	return program, nil
-})
+}
 
-// removeExample removes the program.
-func removeExample() error {
-	program, err := buildExample()
-	if err != nil {
-		return nil // the tests that needed it have reported the error
+// removeExamples removes the programs.
+func removeExamples() error {
+	var errs []error
+	for _, build := range []func() (string, error){buildExample, buildReplicas} {
+		program, err := build()
+		if err == nil { // the tests that needed it have reported the error
+			errs = append(errs, os.RemoveAll(filepath.Dir(program)))
+		}
 	}
-	return os.RemoveAll(filepath.Dir(program))
+	return errors.Join(errs...)
 }
 
 // An example is the running example.
 type example struct {
 	photos, shop, server string // addresses, without a slash at the end
-	mallory              string
+	mallory              string // "" if the program has none
 	elsewhere            string // of the sign-in service, if it is another than server
 }
 
@@ -53,11 +61,21 @@ type example struct {
 // free ports unless the arguments name others.
 func startExample(t *testing.T, args ...string) *example {
 	t.Helper()
-	program, err := buildExample()
+	e := startProgram(t, buildExample, append([]string{"-mallory", "127.0.0.1:0"}, args...)...)
+	if e.mallory == "" {
+		t.Fatalf("the example says %+v", e)
+	}
+	return e
+}
+
+// startProgram does it with one of the two programs.
+func startProgram(t *testing.T, build func() (string, error), args ...string) *example {
+	t.Helper()
+	program, err := build()
 	if err != nil {
 		t.Fatalf("build the example: %v", err)
 	}
-	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0", "-mallory", "127.0.0.1:0"}, args...)
+	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0"}, args...)
 	cmd := exec.Command(program, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -72,7 +90,7 @@ func startExample(t *testing.T, args ...string) *example {
 	e, rest := readExample(bufio.NewReader(out))
 	started := killer.Stop()
 	t.Cleanup(func() { stopExample(t, cmd, rest, &said) })
-	if !started || e.photos == "" || e.shop == "" || e.server == "" || e.mallory == "" {
+	if !started || e.photos == "" || e.shop == "" || e.server == "" {
 		t.Fatalf("the example says %+v", e)
 	}
 	return e
@@ -86,7 +104,7 @@ func readExample(out *bufio.Reader) (*example, *bufio.Reader) {
 		for name, to := range map[string]*string{"photo site ": &e.photos, "print shop ": &e.shop,
 			"authorization server ": &e.server, "sign-in service ": &e.elsewhere, "Mallory's site ": &e.mallory} {
 			if address, ok := strings.CutPrefix(line, name); ok {
-				*to = strings.TrimRight(strings.TrimSpace(address), "/")
+				*to = strings.TrimRight(strings.Fields(address)[0], "/")
 			}
 		}
 		if err != nil || strings.HasPrefix(line, "Ctrl-C") {

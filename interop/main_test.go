@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "stop the shared servers:", err)
 		code = 1
 	}
-	if err := removeExample(); err != nil {
-		fmt.Fprintln(os.Stderr, "remove the example:", err)
+	if err := removeExamples(); err != nil {
+		fmt.Fprintln(os.Stderr, "remove the examples:", err)
 		code = 1
 	}
 	os.Exit(code)

@@ -1,0 +1,79 @@
+package interop_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"example.com/gatehouse/interop/servers"
+)
+
+// answered is the line of the panel that names the replica.
+var answered = regexp.MustCompile(`This page comes from replica ([12])\.`)
+
+// Alice clicks through the example on two replicas, over a redis-server that it
+// starts: every click may come to another replica, replicas end and start under
+// her hands, and she stays signed in until she signs out.
+func TestReplicasStory(t *testing.T) {
+	t.Parallel()
+	s := &story{example: startProgram(t, buildReplicas, "-replicas", "2"), hand: mouse{}, look: true}
+	s.alice = servers.StartChromium(t)
+	from := func() string {
+		t.Helper()
+		m := answered.FindStringSubmatch(s.alice.Text(t))
+		if m == nil {
+			t.Fatalf("%s does not say which replica it comes from:\n%s", s.alice.URL(), s.alice.Text(t))
+		}
+		return m[1]
+	}
+	albums := func(name string, texts ...string) {
+		t.Helper()
+		s.page(t, s.alice, name, s.photos+"/albums", append(texts, "My albums", "Alice")...)
+	}
+
+	s.alice.Open(t, s.photos+"/")
+	s.page(t, s.alice, "replicas-home", s.photos+"/", "What to try", "Who answered", "Replica 1 is running.", "Replica 2 is running.")
+	s.hand.press(t, s.alice, "Sign in")
+	s.signIn(t, s.alice, "alice")
+	albums("replicas-albums", "There is no album yet.")
+	s.hand.write(t, s.alice, "Title", "Holidays")
+	s.hand.press(t, s.alice, "Create album")
+	s.page(t, s.alice, "replicas-album", s.photos+"/u/alice/albums/1", "Holidays", "Share…")
+
+	last := ""
+	for range 4 {
+		s.hand.press(t, s.alice, "My albums")
+		albums("replicas-both", "Holidays")
+		if from() == last {
+			t.Errorf("replica %s answers twice", last)
+		}
+		last = from()
+	}
+
+	s.hand.press(t, s.alice, "End it (replica 1)")
+	albums("replicas-one", "Replica 1 has ended.", "Replica 2 is running.", "Holidays")
+	for range 2 {
+		s.hand.press(t, s.alice, "My albums")
+		if got := from(); got != "2" {
+			t.Errorf("replica %s answers, and only 2 runs", got)
+		}
+	}
+	s.hand.press(t, s.alice, "End it (replica 2)")
+	s.page(t, s.alice, "replicas-none", s.photos+"/albums", "503", "Nobody is here", "Replica 1 has ended.", "Replica 2 has ended.")
+	s.hand.press(t, s.alice, "Start it (replica 1)")
+	albums("replicas-again", "Replica 1 is running.", "Replica 2 has ended.", "Holidays")
+	s.hand.press(t, s.alice, "Start it (replica 2)")
+	albums("replicas-all", "Replica 1 is running.", "Replica 2 is running.", "Holidays")
+
+	// Whoever signs out is asked by the server, and comes back to the first page.
+	s.hand.press(t, s.alice, "Sign out")
+	for range 4 {
+		s.alice.Open(t, s.photos+"/")
+		if shown := s.alice.Text(t); !strings.Contains(shown, "Sign in") || strings.Contains(shown, "Signed in as") {
+			t.Errorf("replica %s still knows her:\n%s", from(), shown)
+		}
+	}
+	if outside := s.alice.Outside(); len(outside) > 0 {
+		t.Errorf("pages ask for %q", outside)
+	}
+}
