@@ -39,12 +39,18 @@ type KeptConfig[T comparable] struct {
 	// Timeout ends a flight.
 	Timeout time.Duration
 	// Wait is the longest time that one caller waits for a flight. With 0 a
-	// caller waits until its context ends.
+	// caller waits until its context ends. After a failure callers wait no
+	// longer than a moment: the flight goes on for those who come later.
 	Wait time.Duration
 	// Pause is how long nobody asks after a failure. It doubles with each
 	// further failure, up to MaxPause.
 	Pause, MaxPause time.Duration
 }
+
+// againWait is how long one caller waits for a fetch after one that failed, if
+// the Kept has a Wait. A server that is back answers within that time; one that
+// hangs must not hold up every page (G5: 503 within 50 ms while it is away).
+const againWait = 40 * time.Millisecond
 
 // Life returns how long a value serves. Zero times mean forever.
 type Life struct {
@@ -127,6 +133,9 @@ func (k *Kept[T]) get(ctx context.Context, refused T, wait time.Duration) (T, er
 // wait waits for the flight under way, or for a new one that runs fetch.
 func (k *Kept[T]) wait(ctx context.Context, wait time.Duration, fetch func(context.Context) (T, error)) (T, error) {
 	if wait > 0 {
+		if k.state.Load().err != nil {
+			wait = min(wait, againWait)
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()

@@ -75,6 +75,42 @@ func TestKeptOneFlightForAll(t *testing.T) {
 	})
 }
 
+// After a failed fetch nobody waits long for the next one (G5), but what it
+// brings serves those who come later, and who has time waits for it.
+func TestKeptAfterAFailureWaitsAMoment(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		failed       bool
+		takes, await time.Duration
+		want         string
+	}{
+		{"the first fetch", false, 500 * time.Millisecond, 500 * time.Millisecond, "a"},
+		{"the first fetch hangs", false, 20 * time.Second, 900 * time.Millisecond, ""},
+		{"fast again", true, 30 * time.Millisecond, 30 * time.Millisecond, "b"},
+		{"still hangs", true, 20 * time.Second, 40 * time.Millisecond, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &source{err: errors.New("down")}
+				k := s.kept(func(c *backchannel.KeptConfig[string]) { c.Wait = 900 * time.Millisecond })
+				if test.failed {
+					get(t, k, "", "")
+					time.Sleep(time.Second) // the pause
+				}
+				s.err, s.takes = nil, test.takes
+				begin := time.Now()
+				got, err := k.Get(t.Context())
+				if got != test.want || (err == nil) != (test.want != "") || time.Since(begin) != test.await {
+					t.Errorf("got %q, %v after %v, want %q after %v", got, err, time.Since(begin), test.want, test.await)
+				}
+				if got, err := k.Await(t.Context()); err != nil || time.Since(begin) != test.takes {
+					t.Errorf("who has time got %q, %v after %v", got, err, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
 func TestKeptIsRenewedInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{life: time.Minute}
