@@ -1,14 +1,12 @@
 package middlewaretest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"runtime/pprof"
-	"strconv"
-	"strings"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/goroutines"
 )
 
 const (
@@ -76,12 +74,12 @@ func (s *suite) hangs(ctx context.Context, calls []call, works func(context.Cont
 	case s.hang == nil:
 		return nil
 	}
-	label, err := s.key(), error(nil)
-	pprof.Do(ctx, pprof.Labels(goroutineLabel, label), func(ctx context.Context) { err = s.whileHung(ctx, calls, works) })
+	mark, err := goroutines.New(), error(nil)
+	mark.Do(ctx, func(ctx context.Context) { err = s.whileHung(ctx, calls, works) })
 	if err != nil {
 		return err
 	}
-	return s.settles(ctx, label, len(calls)*hungEach/poolShare)
+	return s.settles(ctx, mark, len(calls)*hungEach/poolShare)
 }
 
 func (s *suite) whileHung(ctx context.Context, calls []call, works func(context.Context) error) error {
@@ -121,16 +119,12 @@ func recovers(ctx context.Context, works func(context.Context) error) error {
 	}
 }
 
-// goroutineLabel marks the goroutines of one case, and all that they start. So
-// tests that run at the same time are not counted.
-const goroutineLabel = "middlewaretest"
-
-// settles waits until at most keep goroutines of the label are left.
-func (s *suite) settles(ctx context.Context, label string, keep int) error {
+// settles waits until at most keep goroutines of the mark are left.
+func (s *suite) settles(ctx context.Context, mark goroutines.Mark, keep int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.settle)
 	defer cancel()
 	for {
-		left, err := labelled(label)
+		left, err := mark.Left()
 		if err != nil || left <= keep {
 			return err
 		}
@@ -140,26 +134,4 @@ func (s *suite) settles(ctx context.Context, label string, keep int) error {
 			return fmt.Errorf("%d goroutines of calls that were given up are left %v after the store is back", left, s.settle)
 		}
 	}
-}
-
-// labelled counts the goroutines with a label. The profile has a line "2 @ …"
-// for two with the same stack and labels, and then a line of their labels.
-func labelled(label string) (n int, err error) {
-	var profile bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
-		return 0, err
-	}
-	group := 0
-	for line := range strings.Lines(profile.String()) {
-		if count, _, ok := strings.Cut(line, " @ "); ok {
-			group, err = strconv.Atoi(count)
-			if err != nil {
-				return 0, err
-			}
-		}
-		if strings.HasPrefix(line, "# labels:") && strings.Contains(line, strconv.Quote(label)) {
-			n += group
-		}
-	}
-	return n, nil
 }

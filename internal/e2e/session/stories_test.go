@@ -69,3 +69,7 @@ func TestFA6_StoreFailsDuringCallback(t *testing.T) {
 func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
 	stories.FA6StoreFailsAfterTheSessionIsStored(t, stories.InMemory)
 }
+
+func TestCC8_Drain(t *testing.T) { stories.CC8Drain(t, stories.InMemory) }
+
+func TestSessionLostStore(t *testing.T) { stories.LostStore(t, stories.InMemory) }

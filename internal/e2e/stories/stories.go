@@ -72,6 +72,7 @@ func All() []Story {
 		{"CC4 two tabs", CC4TwoTabs},
 		{"CC4 two tabs, two replicas", CC4TwoTabsTwoReplicas},
 		{"CC6 everything at once", CC6EverythingAtOnce},
+		{"CC8 drain", CC8Drain},
 		{"LO1 sign-out", LO1Logout},
 		{"LO1 on every replica", LO1LogoutOnEveryReplica},
 		{"LO1 dead before the redirect", LO1DeadBeforeTheRedirect},
@@ -89,5 +90,6 @@ func All() []Story {
 		{"a record under an unknown key", UnknownKey},
 		{"a record that is not sealed", UnsealedRecord},
 		{"keys rotate", KeyRotation},
+		{"the store loses everything", LostStore},
 	}
 }
