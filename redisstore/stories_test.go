@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"crypto/rand"
 	"testing"
 
@@ -16,6 +17,50 @@ func TestStories(t *testing.T) {
 	t.Parallel()
 	_, p := startOne(t, backing.RedisConfig{})
 	stories.Run(t, p.storyOf)
+}
+
+// TestOutages: whatever Redis is in trouble with, nobody is signed out, and
+// everybody is served again as soon as it works.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	r, p := startOne(t, backing.RedisConfig{})
+	do := func(t testing.TB, args ...string) {
+		t.Helper()
+		if _, err := r.Do(context.Background(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stories.Outages(t, p.storyOf,
+		stories.Outage{Name: "hang", Begin: func(testing.TB) func() { r.Pause(); return r.Resume }},
+		stories.Outage{Name: "down", Begin: func(t testing.TB) func() { r.Stop(); return func() { restart(t, r) } }},
+		stories.Outage{Name: "killed", Begin: func(t testing.TB) func() { r.Kill(); return func() { restart(t, r) } }},
+		stories.Outage{Name: "READONLY", ReadsWork: true, Begin: func(t testing.TB) func() {
+			do(t, "REPLICAOF", "127.0.0.1", "1")
+			return func() { do(t, "REPLICAOF", "NO", "ONE") }
+		}},
+		stories.Outage{Name: "OOM", ReadsWork: true, Begin: func(t testing.TB) func() {
+			do(t, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+			do(t, "CONFIG", "SET", "maxmemory", "1")
+			return func() { do(t, "CONFIG", "SET", "maxmemory", "0") }
+		}},
+	)
+}
+
+// TestFA8_Restart restarts Redis under traffic.
+func TestFA8_Restart(t *testing.T) {
+	t.Parallel()
+	r, p := startOne(t, backing.RedisConfig{})
+	stories.FA8Restart(t, p.storyOf, func(t testing.TB) {
+		r.Stop()
+		restart(t, r)
+	})
+}
+
+func restart(t testing.TB, r *backing.Redis) {
+	t.Helper()
+	if err := r.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // storyOf is a prefix of its own for one story.

@@ -24,7 +24,7 @@ const (
 	// leftBound is how long goroutines of that time may last.
 	leftBound = 5 * time.Second
 	// outageRounds is how often each kind of request is sent meanwhile.
-	outageRounds = 6
+	outageRounds = 4
 	// keptShare is the part of the requests for which a goroutine may stay: a
 	// pool may keep one for each connection.
 	keptShare = 4
@@ -40,6 +40,10 @@ type Outage struct {
 	ReadsWork bool
 }
 
+// outageTries is how often an outage is tried that went well but too slowly: a
+// busy machine is no fault.
+const outageTries = 3
+
 // Outages runs FA6 and what belongs to it in each trouble, over two replicas:
 // every answer is 503 within 1.5 s, no cookie is touched, strangers see public
 // pages. Everybody is served within a second after it, and no goroutine is
@@ -52,6 +56,36 @@ func Outages(t *testing.T, open Open, outages ...Outage) {
 }
 
 func (o Outage) run(t *testing.T, open Open) {
+	insist(t, func(p *pace) { o.once(t, p, open) })
+}
+
+// pace collects what went well but too slowly.
+type pace struct{ slow atomic.Pointer[string] }
+
+func (p *pace) late(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	p.slow.Store(&what)
+}
+
+// insist tries a story until nothing in it was too slow.
+func insist(t *testing.T, once func(p *pace)) {
+	t.Helper()
+	for try := range outageTries {
+		var p pace
+		once(&p)
+		slow := p.slow.Load()
+		switch {
+		case slow == nil:
+			return
+		case try == outageTries-1:
+			t.Error(*slow)
+		default:
+			t.Logf("once more: %s", *slow)
+		}
+	}
+}
+
+func (o Outage) once(t *testing.T, p *pace, open Open) {
 	s := world.NewSite(t, open.On, world.TwoReplicas, Keys("one"))
 	ana, leaves, late := s.Visitor("ana"), s.Visitor("ana"), s.Visitor("ben")
 	ana.SignIn()
@@ -64,28 +98,28 @@ func (o Outage) run(t *testing.T, open Open) {
 		end := sync.OnceFunc(o.Begin(t))
 		defer end()
 		for range outageRounds {
-			sent += o.ask(s, ana, leaves)
+			sent += o.ask(s, p, ana, leaves)
 		}
 		asked := s.Count(opserver.EndpointToken)
-		s.WantRefusal(answered(s, late, late.Request(http.MethodGet, callback, nil, world.Navigation...)), http.StatusServiceUnavailable)
+		s.WantRefusal(answered(s, p, late, late.Request(http.MethodGet, callback, nil, world.Navigation...)), http.StatusServiceUnavailable)
 		if late.SessionName() != "" || s.Count(opserver.EndpointToken) > asked+1 {
 			t.Error("a session that was not stored, or a code sent twice")
 		}
-		if a := answered(s, stranger, stranger.Request(http.MethodGet, "/open", nil, world.Navigation...)); a.Code != http.StatusOK {
+		if a := answered(s, p, stranger, stranger.Request(http.MethodGet, "/open", nil, world.Navigation...)); a.Code != http.StatusOK {
 			t.Errorf("a public page for a stranger: %v", a)
 		}
 		end()
-		o.recovers(s, ana) // whether leaves was signed out is not known
+		o.recovers(s, p, ana) // whether leaves was signed out is not known
 	})
 	late.WantServed(late.Visit("/notes/"))
 	if a := leaves.Post("/auth/logout", nil); a.Code != http.StatusSeeOther {
 		t.Errorf("sign-out after the trouble: %v", a)
 	}
-	wantEnded(t, mark, sent/keptShare)
+	wantEnded(t, p, mark, sent/keptShare)
 }
 
 // ask sends requests of people who are signed in, at the same time.
-func (o Outage) ask(s *world.Site, ana, leaves *world.Visitor) int {
+func (o Outage) ask(s *world.Site, p *pace, ana, leaves *world.Visitor) int {
 	s.T.Helper()
 	reads := []*http.Request{
 		ana.Request(http.MethodGet, "/notes/", nil, world.Navigation...),
@@ -96,7 +130,7 @@ func (o Outage) ask(s *world.Site, ana, leaves *world.Visitor) int {
 	var wg sync.WaitGroup
 	for i, r := range reads {
 		wg.Go(func() {
-			a := answered(s, ana.On(i%2), r)
+			a := answered(s, p, ana.On(i%2), r)
 			if o.ReadsWork && a.Code == http.StatusOK && strings.Contains(a.Body.String(), "served ana-1") {
 				return
 			}
@@ -104,7 +138,7 @@ func (o Outage) ask(s *world.Site, ana, leaves *world.Visitor) int {
 		})
 	}
 	wg.Go(func() {
-		o.wantTrouble(s, answered(s, leaves, leaves.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin")))
+		o.wantTrouble(s, answered(s, p, leaves, leaves.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin")))
 	})
 	wg.Wait()
 	return len(reads) + 1
@@ -122,9 +156,9 @@ func (o Outage) wantTrouble(s *world.Site, a *world.Page) {
 }
 
 // recovers waits until both replicas serve.
-func (o Outage) recovers(s *world.Site, people ...*world.Visitor) {
+func (o Outage) recovers(s *world.Site, p *pace, people ...*world.Visitor) {
 	s.T.Helper()
-	deadline := time.NewTimer(backBound)
+	deadline, backOnce := time.NewTimer(backBound), 0
 	defer deadline.Stop()
 	for {
 		var bad *world.Page
@@ -141,13 +175,18 @@ func (o Outage) recovers(s *world.Site, people ...*world.Visitor) {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-deadline.C:
-			s.T.Fatalf("%v after the trouble: %v, %s", backBound, bad, s.LastCode())
+			p.late("%v after the trouble: %v, %s", backBound, bad, s.LastCode())
+			deadline.Reset(leftBound) // it has to come back at all
+			backOnce++
+			if backOnce > 1 {
+				s.T.Fatalf("the store does not come back: %v, %s", bad, s.LastCode())
+			}
 		}
 	}
 }
 
 // answered sends a request and gives up when nobody answers in time.
-func answered(s *world.Site, b *world.Visitor, r *http.Request) *world.Page {
+func answered(s *world.Site, p *pace, b *world.Visitor, r *http.Request) *world.Page {
 	s.T.Helper()
 	got := make(chan *world.Page, 1)
 	go func() { got <- b.Do(r) }()
@@ -157,13 +196,13 @@ func answered(s *world.Site, b *world.Visitor, r *http.Request) *world.Page {
 	case a := <-got:
 		return a
 	case <-deadline.C:
-		s.T.Errorf("%s %s: no answer after %v", r.Method, r.URL.Path, answerBound)
+		p.late("%s %s: no answer after %v", r.Method, r.URL.Path, answerBound)
 		return <-got
 	}
 }
 
 // wantEnded waits until at most keep goroutines of a mark are left.
-func wantEnded(t *testing.T, mark goroutines.Mark, keep int) {
+func wantEnded(t *testing.T, p *pace, mark goroutines.Mark, keep int) {
 	t.Helper()
 	deadline := time.NewTimer(leftBound)
 	defer deadline.Stop()
@@ -178,7 +217,7 @@ func wantEnded(t *testing.T, mark goroutines.Mark, keep int) {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-deadline.C:
-			t.Errorf("%d goroutines of the outage are left", left)
+			p.late("%d goroutines of the outage are left after %v", left, leftBound)
 			return
 		}
 	}
@@ -189,6 +228,10 @@ func wantEnded(t *testing.T, mark goroutines.Mark, keep int) {
 // becomes nobody, and 503 ends a second after the store is back. restart
 // returns when the store can work again.
 func FA8Restart(t *testing.T, open Open, restart func(t testing.TB)) {
+	insist(t, func(p *pace) { fa8Restart(t, p, open, restart) })
+}
+
+func fa8Restart(t *testing.T, p *pace, open Open, restart func(t testing.TB)) {
 	const idle, traffic = 50, 8
 	s := world.NewSite(t, open.On, world.TwoReplicas)
 	s.SetTokenLifetime(24 * time.Hour)
@@ -201,32 +244,40 @@ func FA8Restart(t *testing.T, open Open, restart func(t testing.TB)) {
 		people[0].WantServed(a)
 	}
 	var back, stop atomic.Bool
-	var during, troubled atomic.Int64
+	var troubled atomic.Int64
+	requests := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, b := range people {
 		wg.Go(func() {
-			for n := i; !stop.Load(); n++ {
-				late := back.Load()
-				during.Add(1)
-				if err := fairAnswer(b.On(n%2), late, &troubled); err != nil {
+			for n := i; !stop.Load() && !t.Failed(); n++ {
+				if err := fairAnswer(p, b.On(n%2), back.Load(), &troubled); err != nil {
 					t.Error(err)
-					return
+				}
+				select {
+				case requests <- struct{}{}:
+				default:
 				}
 			}
 		})
 	}
-	for during.Load() < 10*traffic { // traffic flows
-		time.Sleep(time.Millisecond)
+	gone := make(chan struct{})
+	go func() { wg.Wait(); close(gone) }()
+	flows := func(n int) {
+		for range n {
+			select {
+			case <-requests:
+			case <-gone:
+			}
+		}
 	}
+	flows(10 * traffic)
 	restart(t)
-	time.Sleep(backBound)
+	<-time.After(backBound)
 	back.Store(true)
-	for until := during.Load() + 20*traffic; during.Load() < until && !t.Failed(); {
-		time.Sleep(time.Millisecond)
-	}
+	flows(20 * traffic)
 	stop.Store(true)
-	wg.Wait()
-	t.Logf("%d requests, %d answers 503", during.Load(), troubled.Load())
+	<-gone
+	t.Logf("%d answers 503", troubled.Load())
 	for _, b := range people {
 		b.WantServed(b.Get("/notes/"))
 	}
@@ -234,16 +285,16 @@ func FA8Restart(t *testing.T, open Open, restart func(t testing.TB)) {
 
 // fairAnswer asks for a page. A page is served or, unless it is too late for
 // that, in trouble.
-func fairAnswer(b *world.Visitor, late bool, troubled *atomic.Int64) error {
+func fairAnswer(p *pace, b *world.Visitor, late bool, troubled *atomic.Int64) error {
 	for _, path := range []string{"/notes/", "/open"} {
 		switch a := b.Get(path); {
 		case a.Code == http.StatusOK && a.Body.String() == "served ana-1 by session":
-		case a.Code == http.StatusServiceUnavailable && len(a.Result().Cookies()) == 0 && !late:
-			troubled.Add(1)
-		case a.Code == http.StatusServiceUnavailable:
-			return fmt.Errorf("503 although the store was back for %v: %v", backBound, a)
-		default:
+		case a.Code != http.StatusServiceUnavailable || len(a.Result().Cookies()) > 0:
 			return fmt.Errorf("somebody who is signed in got %v", a)
+		case !late:
+			troubled.Add(1)
+		default:
+			p.late("503 although the store was back for %v: %v", backBound, a)
 		}
 	}
 	return nil
