@@ -109,9 +109,9 @@ type write struct {
 	asking   bool // the node takes the key from another one and is asked by name
 }
 
-// waitShare is the part of a call's time in which replicas may acknowledge. The
-// rest is for the way there and back, so that the answer is a number.
-const waitShare = 0.75
+// waitMargin is what WAIT leaves of a call's time, so that its answer comes in
+// time. It may be late: Redis looks ten times a second whether a wait is over.
+const waitMargin = 150 * time.Millisecond
 
 // on sends the write to one server. A Pipeline uses one connection.
 func (w *write) on(ctx context.Context, node single) (any, error) {
@@ -162,7 +162,7 @@ func patience(ctx context.Context, readTimeout time.Duration) time.Duration {
 	if readTimeout > 0 {
 		left = min(left, readTimeout)
 	}
-	return max(time.Duration(float64(left)*waitShare), time.Millisecond)
+	return max(left-waitMargin, left/4, time.Millisecond)
 }
 
 const (

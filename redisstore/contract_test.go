@@ -71,7 +71,7 @@ func TestSentinelAfterFailover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, func() error { return holds(t.Context(), store, key, "before") })
+	eventually(t, startup, func() error { return holds(t.Context(), store, key, "before") })
 	// From here on a hang is no death.
 	for _, sentinel := range s.Sentinels {
 		if _, err := sentinel.Do(t.Context(), "SENTINEL", "SET", s.Master, "down-after-milliseconds", "20000"); err != nil {

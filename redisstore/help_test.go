@@ -33,18 +33,23 @@ func holds(ctx context.Context, store *redisstore.Store, key, want string) error
 	return nil
 }
 
-// eventually repeats f until it succeeds or d is over.
+// eventually repeats f until it succeeds. Within d it has to.
 func eventually(t testing.TB, d time.Duration, f func() error) {
 	t.Helper()
+	if took, err := until(d, f); err != nil {
+		t.Fatalf("after %v: %v", took, err)
+	}
+}
+
+// until repeats f until it succeeds or d is over, and returns how long that
+// took.
+func until(d time.Duration, f func() error) (took time.Duration, err error) {
 	begin := time.Now()
 	for {
 		err := f()
-		took := time.Since(begin)
-		if took > d {
-			t.Fatalf("after %v: %v", took, err)
-		}
-		if err == nil {
-			return
+		took = time.Since(begin)
+		if err == nil || took > d {
+			return took, err
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -60,9 +60,10 @@ type Redis struct {
 // startPatience bounds the start of one server on a busy machine.
 const startPatience = time.Minute
 
-// StartRedis starts a redis-server and waits until it serves. It writes each
-// change to its append-only file before it answers, so a restart keeps what was
-// answered. Close ends it.
+// StartRedis starts a redis-server and waits until it serves. Stop and Restart
+// keep all data. Kill may lose the writes of the last two seconds, because the
+// append-only file waits for a slow disk, unless Settings has "appendfsync
+// always". Close ends the server.
 func StartRedis(ctx context.Context, c RedisConfig) (*Redis, error) {
 	return startRedis(ctx, c, "Ready to accept connections")
 }
@@ -166,11 +167,31 @@ func (r *Redis) end(by syscall.Signal) {
 	if r.process == nil {
 		return
 	}
-	r.process.End = by
-	r.Resume() // a process that is stopped ends only when it goes on
-	r.process.Stop()
+	p := r.process
 	r.process = nil
+	p.End = by
+	p.Signal(syscall.SIGCONT) // one that hangs would not end
+	// A replica that has just got its copy forgets a SIGTERM while it writes its
+	// first append-only file. So it is asked again.
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for range int(endPatience / askAgain) {
+		p.Signal(by)
+		select {
+		case <-p.Done():
+			return
+		case <-again.C:
+		}
+	}
+	p.Stop()
 }
+
+const (
+	// askAgain is how often a server is asked to end.
+	askAgain = 200 * time.Millisecond
+	// endPatience bounds the asking. A master waits 10 s for its replicas.
+	endPatience = 15 * time.Second
+)
 
 // Pause makes the server hang: it keeps its connections and answers nothing.
 func (r *Redis) Pause() { r.signal(syscall.SIGSTOP) }
@@ -228,4 +249,12 @@ func says(text string) func(any) bool {
 		s, ok := answer.(string)
 		return ok && strings.Contains(s, text)
 	}
+}
+
+// Log returns the end of what the server has written, for a failure to show.
+func (r *Redis) Log() string {
+	if r.process == nil {
+		return ""
+	}
+	return r.process.Log(process.LogShown)
 }
