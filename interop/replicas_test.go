@@ -16,6 +16,7 @@ var answered = regexp.MustCompile(`This page comes from replica ([12])\.`)
 // her hands, and she stays signed in until she signs out.
 func TestReplicasStory(t *testing.T) {
 	t.Parallel()
+	servers.Databases(t)
 	s := &story{example: startProgram(t, buildReplicas, "-replicas", "2"), hand: mouse{}, look: true}
 	s.alice = servers.StartChromium(t)
 	from := func() string {

@@ -33,7 +33,7 @@ func Install(ctx context.Context, w io.Writer) error {
 	}
 	chains := [][]step{
 		{{"npm packages", installNode}, {"dex", installDex}},
-		{{"apache", installApache}, {"chromium", installChromium}},
+		{{"apache", installApache}, {"chromium", installChromium}, {"databases", installDatabases}},
 		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
 	var (
