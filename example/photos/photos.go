@@ -21,6 +21,7 @@ var pages embed.FS
 type Config struct {
 	// Base is the origin of the site, for example "http://127.0.0.1:8080". The
 	// redirect URLs below it are /auth/callback and, with Sharing, /share/callback.
+	// A provider may send logout tokens to /auth/backchannel-logout.
 	Base string
 	// Provider is where people sign in. Client identifies the site there.
 	Provider *gatehouse.Provider
@@ -225,6 +226,7 @@ func (s *Site) routes() http.Handler {
 	mux.Handle("GET /{$}", s.login.OptionalLogin(http.HandlerFunc(s.home)))
 	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.fresh.LoginHandler()))
 	mux.Handle("/auth/callback", s.login.CallbackHandler())
+	mux.Handle("/auth/backchannel-logout", s.login.BackchannelLogoutHandler())
 	mux.Handle("/auth/logout", s.look.SignOut(s.config.Reachable, s.login, s.sessions[0], s.login.LogoutHandler()))
 	mux.Handle("GET /albums", s.login.RequireLogin(http.HandlerFunc(s.albums)))
 	mux.Handle("POST /albums", s.login.RequireLogin(http.HandlerFunc(s.createAlbum)))

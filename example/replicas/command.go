@@ -120,6 +120,7 @@ func (c *command) buildServer() (*opserver.Server, error) {
 		op.AddClient(opserver.Client{
 			ID: photosClient, Secret: c.secrets[photosClient], Name: "Photoz", HomeURI: c.photosURL + "/albums",
 			RedirectURIs: []string{c.photosURL + "/auth/callback"}, PostLogoutRedirectURIs: []string{c.photosURL + "/auth/logout"},
+			BackchannelLogoutURI: c.photosURL + "/auth/backchannel-logout", // whichever replica gets the token
 		}),
 		op.AddClient(opserver.Client{
 			ID: shopClient, Secret: c.secrets[shopClient], Name: "Inkwell", HomeURI: c.shopURL + "/",

@@ -30,6 +30,7 @@ func TestReplicas(t *testing.T) {
 	if len(c.Processes()) > 0 { // there is a /proc to find it in
 		die(t, c, alice)
 	}
+	alice.Get(c.Photos+"/albums").Submit("Sign out", nil)
 	signOut(t, c, alice)
 }
 
@@ -117,22 +118,29 @@ func die(t *testing.T, c *Command, alice *Browser) {
 	alternate(t, alice, c.Photos)
 }
 
-// signOut signs Alice out on one replica. Both have forgotten her then, and
-// whoever kept her cookies gets nothing for them.
+// signOut signs Alice out on one replica, and later at the authorization server,
+// which tells one replica. Both have forgotten her then, and whoever kept her
+// cookies gets nothing for them.
 func signOut(t *testing.T, c *Command, alice *Browser) {
 	t.Helper()
 	site, err := url.Parse(c.Photos)
 	if err != nil {
 		t.Fatal(err)
 	}
-	thief := NewBrowser(t)
-	thief.client.Jar.SetCookies(site, alice.client.Jar.Cookies(site))
-	thief.Get(c.Photos+"/").Want(200, ">Alice<")
-	alice.Get(c.Photos+"/albums").Submit("Sign out", nil)
-	for _, b := range []*Browser{alice, thief} {
-		for range 4 {
-			if page := b.Get(c.Photos+"/").Want(200, ">Sign in</a>"); strings.Contains(page.Text, ">Alice<") {
-				t.Errorf("replica %s still knows Alice", page.Replica)
+	for place, out := range map[string]func(){
+		"here":  func() { alice.Get(c.Photos+"/albums").Submit("Sign out", nil) },
+		"there": func() { alice.Get(c.Server+"/").Follow("Sign out").Submit("Sign out", nil).Want(200, "Signed out") },
+	} {
+		alice.Get(c.Photos+"/").Follow("Sign in").SignIn("alice").Want(200, ">Alice<")
+		thief := NewBrowser(t)
+		thief.client.Jar.SetCookies(site, alice.client.Jar.Cookies(site))
+		thief.Get(c.Photos+"/").Want(200, ">Alice<")
+		out()
+		for _, b := range []*Browser{alice, thief} {
+			for range 4 {
+				if page := b.Get(c.Photos+"/").Want(200, ">Sign in</a>"); strings.Contains(page.Text, ">Alice<") {
+					t.Errorf("signed out %s, but replica %s still knows Alice", place, page.Replica)
+				}
 			}
 		}
 	}
