@@ -121,7 +121,7 @@ func TestSessionOfTheAppAndAnotherPerson(t *testing.T) {
 		"replaced": func(*world.Site, *world.Visitor) {},
 		"revoked":  func(s *world.Site, _ *world.Visitor) { stories.RevokeAll(s, 0, world.SiteIssuer, "ana-1") },
 		"back channel": func(s *world.Site, _ *world.Visitor) {
-			logOut(s, 0, logoutToken(s, map[string]any{"sub": "ana-1"}))
+			stories.LogOut(s, 0, stories.LogoutToken(s, map[string]any{"sub": "ana-1"}))
 		},
 		"timed out":   func(s *world.Site, _ *world.Visitor) { s.Advance(13 * time.Hour) },
 		"cookie gone": func(_ *world.Site, b *world.Visitor) { b.SetCookie(b.SessionName(), "") },

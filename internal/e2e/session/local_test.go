@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -20,8 +21,8 @@ func TestLogoutLocal(t *testing.T) {
 		"script":  func(b *world.Visitor) *world.Page { return b.Fetch(http.MethodPost, "/auth/logout?local=1") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := logoutSite(t)
-			ana, sid := signedIn(s, "ana", world.ReplicaA)
+			s := stories.LogoutSite(t, stories.InMemory)
+			ana, sid := stories.SignedIn(s, "ana", world.ReplicaA)
 			thief := s.Visitor("ana")
 			thief.SetCookie(ana.SessionName(), ana.SessionCookie())
 			a := out(ana)
@@ -32,7 +33,7 @@ func TestLogoutLocal(t *testing.T) {
 			} else if page := ana.Follow(a, nil); a.Location() != "/auth/logout" || !strings.Contains(page.Body.String(), "signed out") {
 				t.Errorf("got %v, then %v", a, page)
 			}
-			everywhere(s, func(at int) { thief.WantOut(thief.On(at).Get("/notes/")) })
+			stories.Everywhere(s, func(at int) { thief.WantOut(thief.On(at).Get("/notes/")) })
 			s.ShutdownAll()
 			if end, revoked := s.Count(opserver.EndpointEndSession), s.Count(opserver.EndpointRevoke); end != 0 || revoked != 0 {
 				t.Errorf("%d requests to end the session, %d revocations", end, revoked)
@@ -50,8 +51,8 @@ func TestLogoutLocal(t *testing.T) {
 
 // Neither a parameter that is empty nor another site makes a sign-out local.
 func TestLogoutNotLocal(t *testing.T) {
-	s := logoutSite(t)
-	ana, _ := signedIn(s, "ana", world.ReplicaA)
+	s := stories.LogoutSite(t, stories.InMemory)
+	ana, _ := stories.SignedIn(s, "ana", world.ReplicaA)
 	s.WantRefusal(ana.Do(ana.Request(http.MethodPost, "/auth/logout?local=1", nil, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example", "Accept", "text/html")), http.StatusForbidden)
 	ana.WantServed(ana.Get("/notes/"))
 	if a := ana.Post("/auth/logout?local=", url.Values{"local": {""}}); !strings.HasPrefix(a.Location(), s.Endpoint("end_session_endpoint")) {

@@ -73,3 +73,37 @@ func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
 func TestCC8_Drain(t *testing.T) { stories.CC8Drain(t, stories.InMemory) }
 
 func TestSessionLostStore(t *testing.T) { stories.LostStore(t, stories.InMemory) }
+
+func TestLO3_SIDEndsOneSession(t *testing.T) { stories.LO3SIDEndsOneSession(t, stories.InMemory) }
+
+func TestLO4_SubjectEndsAll(t *testing.T) { stories.LO4SubjectEndsAll(t, stories.InMemory) }
+
+func TestLO4_SameSubjectElsewhere(t *testing.T) {
+	stories.LO4SameSubjectElsewhere(t, stories.InMemory)
+}
+
+func TestLO7_NoLogoutToken(t *testing.T) { stories.LO7NoLogoutToken(t, stories.InMemory) }
+
+func TestLO9_NotForUsOrNotOfNow(t *testing.T) { stories.LO9NotForUsOrNotOfNow(t, stories.InMemory) }
+
+func TestLO11_Replay(t *testing.T) { stories.LO11Replay(t, stories.InMemory) }
+
+func TestLO14_FrontChannel(t *testing.T) { stories.LO14FrontChannel(t, stories.InMemory) }
+
+func TestLO14_WhoMayFrame(t *testing.T) { stories.LO14WhoMayFrame(t, stories.InMemory) }
+
+func TestLO14_FrontChannelInTrouble(t *testing.T) {
+	stories.LO14FrontChannelInTrouble(t, stories.InMemory)
+}
+
+func TestFrontChannelClearsItsCookie(t *testing.T) {
+	stories.FrontChannelClearsItsCookie(t, stories.InMemory)
+}
+
+func TestFA6_BackchannelInTrouble(t *testing.T) {
+	stories.FA6BackchannelInTrouble(t, stories.InMemory)
+}
+
+func TestBackchannelBeatsACallback(t *testing.T) {
+	stories.BackchannelBeatsACallback(t, stories.InMemory)
+}

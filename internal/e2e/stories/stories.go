@@ -1,5 +1,5 @@
 // Package stories has the stories of sessions that have to come out the same on
-// every store: the cases SE, CK, CC, LO1 and FA of docs/threat-model.md, over two
+// every store: the cases SE, CK, CC, LO and FA of docs/threat-model.md, over two
 // replicas. The packages internal/e2e/session and signin run them in memory. The
 // modules of the stores run them all on a real server:
 //
@@ -76,9 +76,21 @@ func All() []Story {
 		{"LO1 sign-out", LO1Logout},
 		{"LO1 on every replica", LO1LogoutOnEveryReplica},
 		{"LO1 dead before the redirect", LO1DeadBeforeTheRedirect},
+		{"LO3 a sid ends one session", LO3SIDEndsOneSession},
+		{"LO4 a subject ends all", LO4SubjectEndsAll},
+		{"LO4 the same subject elsewhere", LO4SameSubjectElsewhere},
+		{"LO7 no logout token", LO7NoLogoutToken},
+		{"LO9 not for us or not of now", LO9NotForUsOrNotOfNow},
+		{"LO11 replay", LO11Replay},
+		{"LO14 front channel", LO14FrontChannel},
+		{"LO14 who may frame", LO14WhoMayFrame},
+		{"LO14 front channel in trouble", LO14FrontChannelInTrouble},
+		{"the front channel clears its cookie", FrontChannelClearsItsCookie},
+		{"the back channel beats a callback", BackchannelBeatsACallback},
 		{"M13 a slow handler", M13SlowHandlerDoesNotResurrect},
 		{"M13 between any two calls", M13LogoutBetweenAnyTwoCalls},
 		{"FA6 down at start", FA6StoreDownAtStart},
+		{"FA6 back channel", FA6BackchannelInTrouble},
 		{"FA6 fails during a callback", FA6StoreFailsDuringCallback},
 		{"FA6 fails after the session is stored", FA6StoreFailsAfterTheSessionIsStored},
 		{"FA11 provider in trouble", FA11ProviderInTrouble},

@@ -1,4 +1,4 @@
-package session_test
+package stories
 
 import (
 	"errors"
@@ -36,10 +36,10 @@ func frontQuery(iss, sid string) string { return url.Values{"iss": {iss}, "sid":
 
 // LO14: the exact iss and sid end that session, on both replicas and without a
 // cookie. Nothing else does, and nobody sees the difference.
-func TestLO14_FrontChannel(t *testing.T) {
-	s := logoutSite(t)
-	ana, sid := signedIn(s, "ana", world.ReplicaA)
-	other, _ := signedIn(s, "ana", world.ReplicaB)
+func LO14FrontChannel(t *testing.T, on On) {
+	s := LogoutSite(t, on)
+	ana, sid := SignedIn(s, "ana", world.ReplicaA)
+	other, _ := SignedIn(s, "ana", world.ReplicaB)
 	good := frontQuery(world.SiteIssuer, sid)
 	var first *world.Page
 	for name, query := range map[string]string{
@@ -77,7 +77,7 @@ func TestLO14_FrontChannel(t *testing.T) {
 			if a.Body.String() != first.Body.String() {
 				t.Errorf("the answer differs: %v", a)
 			}
-			everywhere(s, func(at int) { ana.WantServed(ana.On(at).Get("/notes/")) })
+			Everywhere(s, func(at int) { ana.WantServed(ana.On(at).Get("/notes/")) })
 		})
 	}
 	if got := s.EventsOf(gatehouse.EventLogout); len(got) != 0 {
@@ -87,7 +87,7 @@ func TestLO14_FrontChannel(t *testing.T) {
 	if a.Code != http.StatusOK || a.Body.String() != first.Body.String() || len(a.Result().Cookies()) != 0 {
 		t.Errorf("got %v", a)
 	}
-	everywhere(s, func(at int) {
+	Everywhere(s, func(at int) {
 		ana.WantOut(ana.On(at).Get("/notes/"))
 		other.WantServed(other.On(at).Get("/notes/"))
 	})
@@ -104,7 +104,7 @@ func TestLO14_FrontChannel(t *testing.T) {
 
 // LO14: only the provider's origins may show the answer in a frame, whatever
 // middleware around us says.
-func TestLO14_WhoMayFrame(t *testing.T) {
+func LO14WhoMayFrame(t *testing.T, on On) {
 	elsewhere := func(o *world.SiteOptions) {
 		o.Provider = func(c *gatehouse.ProviderConfig) {
 			c.Metadata = &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/a", TokenEndpoint: "https://op.test/t", JWKSURI: "https://op.test/k", EndSessionEndpoint: "https://bye.test:8443/out"}
@@ -126,7 +126,7 @@ func TestLO14_WhoMayFrame(t *testing.T) {
 		"no host at all":        {[]func(*world.SiteOptions){strange}, false, "https://op.test"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := logoutSite(t, c.change...)
+			s := LogoutSite(t, append([]On{on}, c.change...)...)
 			if c.warm {
 				s.Visitor("ana").Get("/notes/")
 			}
@@ -154,10 +154,10 @@ func TestLO14_WhoMayFrame(t *testing.T) {
 
 // Where the cookie arrives, because the provider is of the same site, it goes. A
 // cookie of another session stays.
-func TestFrontChannelClearsItsCookie(t *testing.T) {
-	s := logoutSite(t)
-	ana, sid := signedIn(s, "ana", world.ReplicaA)
-	ben, _ := signedIn(s, "ben", world.ReplicaA)
+func FrontChannelClearsItsCookie(t *testing.T, on On) {
+	s := LogoutSite(t, on)
+	ana, sid := SignedIn(s, "ana", world.ReplicaA)
+	ben, _ := SignedIn(s, "ben", world.ReplicaA)
 	frameOf(ben, world.ReplicaB, frontQuery(world.SiteIssuer, sid))
 	ben.WantServed(ben.Get("/notes/"))
 	ana.WantOut(ana.Get("/notes/"))
@@ -169,9 +169,9 @@ func TestFrontChannelClearsItsCookie(t *testing.T) {
 
 // Strangers store nothing, and use no other method. If the store fails, a logout
 // is not answered as if it had happened.
-func TestLO14_FrontChannelInTrouble(t *testing.T) {
-	s := logoutSite(t, world.Watched)
-	ana, sid := signedIn(s, "ana", world.ReplicaA)
+func LO14FrontChannelInTrouble(t *testing.T, on On) {
+	s := LogoutSite(t, on, world.Watched)
+	ana, sid := SignedIn(s, "ana", world.ReplicaA)
 	before := len(s.Watched().Keys())
 	frame(s, world.ReplicaB, frontQuery(world.SiteIssuer, "unknown"))
 	if got := len(s.Watched().Keys()); got != before {
