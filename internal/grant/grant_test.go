@@ -2,6 +2,7 @@ package grant_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"reflect"
 	"strings"
@@ -160,6 +161,21 @@ func TestSize(t *testing.T) {
 		if _, err := b.Encode(issuer, owner, grant.Grant{Refresh: strings.Repeat("x", largest+1)}); !errors.Is(err, grant.ErrTooLarge) {
 			t.Errorf("%s: one byte more: %v", name, err)
 		}
+	}
+}
+
+// sealedByVersion1 is a grant as the first build with keys sealed it.
+const sealedByVersion1 = "AQEBa7y6r3oAjvln2aqxNlOIEM5dcKTtB0ir+00IutciUqoYql9no7oOAdpJrzFb1/hHJu3q1gaoonUDef1UYJRONGGdQdOXQJFkfA3xWCURctF6B4iWCpcfD2wmQmD4ASm9IkuW1dTsjM+jVoTgPrjR6ezJBJEeB2t8RIPraF/IZDUrtU8iZLHQ6qapnmOqZdIuJY2i2EpKDzrsnFyYy4HjdoYX9Je6qYPN5GPdzi7A+2dxrZewrK9dzEhkaJ0aL5b9PnCFSm1AIdGiDTpfsfIQMnVTFR5NHWMPmzT9MqXU6oVMHJeUYFPzVcRa8MTvAcfqfg2KqT6d1/K+rgF5/pifN7WbAQTCtGeD"
+
+// TestVersion1: what that build sealed opens for good.
+func TestVersion1(t *testing.T) {
+	value, err := base64.StdEncoding.DecodeString(sealedByVersion1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := box(t, 1).Decode(issuer, owner, value)
+	if err != nil || !reflect.DeepEqual(got, full) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -103,5 +103,6 @@ func All() []Story {
 		{"a record that is not sealed", UnsealedRecord},
 		{"keys rotate", KeyRotation},
 		{"the store loses everything", LostStore},
+		{"what the build before left", TakeOver},
 	}
 }
