@@ -138,6 +138,7 @@ const (
 	CodeUMADenied           = "uma_denied"           // the owner or a policy said no
 	CodeUntrustedAS         = "untrusted_as"         // a challenge names another authorization server
 	CodeASUnavailable       = "as_unavailable"       // the authorization server cannot be reached
+	CodeShuttingDown        = "shutting_down"        // a connection of Live ends because the process does
 )
 
 // kind is one row of the table of failures.
@@ -323,6 +324,7 @@ var (
 	errBodySlow       = kind{"request_timeout", 408, "This request took too long to arrive."}
 	errHeaderTooLarge = kind{"header_too_large", 431, "Your browser sent too much at once. Deleting the cookies of this site helps."}
 	errQueryTooLong   = kind{"query_too_long", 400, "This address is too long."}
+	errShuttingDown   = kind{CodeShuttingDown, 503, "This service is restarting. Please connect again."}
 )
 
 // Failures of the session store. They are 503, because a failing store never

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -235,4 +236,64 @@ func (t *exampleTB) end() {
 	for i := len(t.cleanups) - 1; i >= 0; i-- {
 		t.cleanups[i]()
 	}
+}
+
+// events is an event stream. It ends when the person signs out, on whatever
+// replica. A WebSocket ends in the same way.
+func events(w http.ResponseWriter, r *http.Request) {
+	ctx := gatehouse.Live(r.Context())
+	stream := http.NewResponseController(w)
+	_ = stream.SetWriteDeadline(time.Time{}) // it goes on for longer than WriteTimeout of the server
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprintf(w, "data: hello %s\n\n", gatehouse.IdentityFrom(ctx).Subject)
+	_ = stream.Flush()
+	for {
+		select {
+		case <-time.After(15 * time.Second): // or news
+			fmt.Fprint(w, ": still here\n\n")
+			_ = stream.Flush()
+		case <-ctx.Done():
+			fmt.Fprintf(w, "event: end\ndata: %s\n\n", gatehouse.ErrorCode(context.Cause(ctx)))
+			return
+		}
+	}
+}
+
+// An event stream that ends within five seconds of the sign-out.
+func ExampleLive() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", nil)
+	opened := make(chan struct{})
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+			Client: op.AddClient(base + "/auth/callback"), RedirectURL: base + "/auth/callback",
+		})
+		if err != nil {
+			panic(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/", login.Handler())
+		mux.Handle("/events", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(opened)
+			events(w, r)
+		})))
+		return mux
+	})
+	ana := op.Browser(t, "ana")
+	go func() { // in another tab
+		<-opened
+		_, _ = ana.PostForm(url+"/auth/logout", nil)
+	}()
+	stream, err := ana.Get(url + "/events") // until it ends
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(os.Stdout, stream.Body)
+	// Output:
+	// data: hello ana
+	//
+	// event: end
+	// data: login_required
 }

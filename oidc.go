@@ -61,13 +61,15 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 // NewRelyingParty made if that is nil.
 func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 
-// Shutdown waits until the work that requests left behind is done, or until
-// ctx is done. It includes the work of the Sessions, the OwnerGrants and the
-// Provider. Stop serving requests before calling it.
+// Shutdown ends the contexts of Live, and waits until the work that requests left
+// behind is done, or until ctx is done. It includes the work of the Sessions, the
+// OwnerGrants and the Provider. Stop serving requests before calling it, or see
+// Live.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 	if rp.checkMade() != nil {
 		return nil // it has started nothing
 	}
+	rp.endLive()
 	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.provider))
 }
 

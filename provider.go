@@ -245,10 +245,16 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 // The parts of this package wait until the work that requests left behind is
 // done: renewals, revocations, fetches, and the log lines and events of these.
 // They do not stop new work, so pass the *http.Server first. Their own order
-// does not matter.
+// does not matter. Before anything else their contexts of Live end, because an
+// http.Server waits for event streams.
 func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context) error }) error {
 	var errs []error
 	ours := slices.Clone(parts[:0])
+	for _, part := range parts {
+		if its, ok := part.(interface{ endLive() }); ok {
+			its.endLive()
+		}
+	}
 	for _, part := range parts {
 		if v := reflect.ValueOf(part); v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 			errs = append(errs, part.Shutdown(ctx))

@@ -13,6 +13,7 @@ import (
 
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/introspection"
+	"example.com/gatehouse/internal/live"
 	"example.com/gatehouse/internal/memstore"
 	"example.com/gatehouse/internal/tenants"
 	"example.com/gatehouse/internal/token"
@@ -55,6 +56,7 @@ type resourceServer struct {
 	byPAT    atomic.Bool          // introspection requires the protection API token instead of client authentication
 	registry registry
 	lookups  tenants.Waits // of ByIssuerFunc
+	live     live.Set      // contexts of Live
 }
 
 // NewResourceServer returns a ResourceServer for an API whose tokens come from
@@ -133,12 +135,13 @@ func (rs *ResourceServer) isMade() error {
 
 // Shutdown waits until the calls that requests have started are done, or until
 // ctx is done. It includes those of the Provider and of an OwnerGrants. It ends
-// the wait for duplicates (see ResourceServerConfig.ResourceIDs), but does not
+// the contexts of Live, and the wait for duplicates (see ResourceServerConfig.ResourceIDs), but does not
 // stop new calls, so shut down the HTTP server first.
 func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 	if rs.isMade() != nil {
 		return nil // it has started nothing
 	}
+	rs.endLive()
 	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.lookups.Wait(ctx), rs.registry.shut(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:

@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"example.com/gatehouse/internal/flight"
+	"example.com/gatehouse/internal/live"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 )
@@ -35,6 +36,7 @@ type Sessions struct {
 
 	refreshes flight.Group[string, session.Stored]
 	chores    flight.Group[string, struct{}] // revocations
+	watched   *live.Hub[watchedLogin]        // of Live
 
 	mu      sync.Mutex
 	origin  string
@@ -51,12 +53,14 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sessions{
+	s := &Sessions{
 		keeper: session.New(session.Config{
 			Store: c.Store, Keys: ring, Unsealed: c.InsecureUnsealed, Name: c.Name, Lifetime: c.Lifetime, Idle: c.IdleTimeout, Now: c.Now,
 		}),
 		name: c.Name, named: true, unsealed: c.InsecureUnsealed, now: c.Now, app: c.App, parties: map[partyKey]*RelyingParty{}, waits: map[*Provider]bool{}, doors: map[string]*RelyingParty{},
-	}, nil
+	}
+	s.watched = s.newWatched()
+	return s, nil
 }
 
 // partyKey identifies the relying party that a record belongs to.
@@ -125,14 +129,16 @@ func (s *Sessions) allDoors() []*RelyingParty {
 	return slices.Collect(maps.Values(s.doors))
 }
 
-// Shutdown waits until the work that requests left behind is done: refreshes,
-// revocations, and fetches of metadata and keys. If ctx is done first, it
-// returns the error of ctx. Stop serving requests before calling it.
+// Shutdown ends the contexts of Live, and waits until the work that requests left
+// behind is done: refreshes, revocations, and fetches of metadata and keys. If
+// ctx is done first, it returns the error of ctx. Stop serving requests before
+// calling it, or see Live.
 func (s *Sessions) Shutdown(ctx context.Context) error {
 	if s == nil || s.keeper == nil {
 		return nil // it has started nothing
 	}
-	errs := []error{s.refreshes.Wait(ctx), s.chores.Wait(ctx), s.keeper.Wait(ctx)} // each may start work of those behind it
+	s.endLive()
+	errs := []error{s.watched.Wait(ctx), s.refreshes.Wait(ctx), s.chores.Wait(ctx), s.keeper.Wait(ctx)} // each may start work of those behind it
 	s.mu.Lock()
 	providers := slices.Collect(maps.Keys(s.waits))
 	s.mu.Unlock()

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"example.com/gatehouse/internal/storekey"
@@ -49,6 +50,22 @@ func (k *Keeper) look(ctx context.Context, marks [2]string, whose Party, g *Glan
 	if err != nil {
 		return err
 	}
+	err = k.judge(g, marks, whose, values)
+	if err == errRaised { // the first reader deletes it
+		k.bury(ctx, g.Key(), g.raw)
+	}
+	return err
+}
+
+// Why there is no live login, for the log.
+var (
+	errRaised  = fmt.Errorf("%w: a revocation or a logout from outside ended it", ErrNone)
+	errEnded   = fmt.Errorf("%w: it was signed out, revoked or replaced", ErrNone)
+	errExpired = fmt.Errorf("%w: its time is over", ErrNone)
+)
+
+// judge decides whether the values are those of a live login.
+func (k *Keeper) judge(g *Glance, marks [2]string, whose Party, values [LoginKeys][]byte) error {
 	if g.raw = values[0]; g.raw == nil {
 		return ErrNone
 	}
@@ -63,13 +80,15 @@ func (k *Keeper) look(ctx context.Context, marks [2]string, whose Party, g *Glan
 		if err != nil {
 			return err
 		}
-		if m.number > g.marks[i].Number { // ended from outside: the first reader deletes it
-			k.bury(ctx, g.Key(), g.raw)
-			return ErrNone
+		if m.number > g.marks[i].Number {
+			return errRaised
 		}
 	}
-	if g.Read = k.now(); !k.lives(g.isSet(tagEnded), g.time(tagBegin, g.begin), g.time(tagEnds, g.ends), g.time(tagSeen, g.seen), g.Read) {
-		return ErrNone
+	if g.isSet(tagEnded) {
+		return errEnded
+	}
+	if g.Read = k.now(); !k.lives(g.time(tagBegin, g.begin), g.time(tagEnds, g.ends), g.time(tagSeen, g.seen), g.Read) {
+		return errExpired
 	}
 	return nil
 }

@@ -165,11 +165,11 @@ func (k *Keeper) IdleEnding(r *Record) time.Time {
 
 // alive reports whether the limits of the record still hold.
 func (k *Keeper) alive(r *Record, now time.Time) bool {
-	return k.lives(!r.Ended.IsZero(), r.Begin, r.Ends, r.Seen, now)
+	return r.Ended.IsZero() && k.lives(r.Begin, r.Ends, r.Seen, now)
 }
 
-func (k *Keeper) lives(ended bool, begin, ends, seen, now time.Time) bool {
-	if ended || !now.Before(k.ending(begin, ends)) {
+func (k *Keeper) lives(begin, ends, seen, now time.Time) bool {
+	if !now.Before(k.ending(begin, ends)) {
 		return false
 	}
 	return k.idle < 0 || now.Before(seen.Add(k.idle))

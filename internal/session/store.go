@@ -47,14 +47,23 @@ func (k *Keeper) findLogin(ctx context.Context, keys [LoginKeys]storekey.Key) (v
 	if k.viewer != nil {
 		return k.viewer.View(keys), nil
 	}
+	texts := threeKeys(keys)
+	list, err := k.findMany(ctx, texts[:]...)
+	copy(values[:], list)
+	return values, err
+}
+
+// threeKeys returns the keys as texts, with one allocation.
+func threeKeys(keys [LoginKeys]storekey.Key) (texts [LoginKeys]string) {
 	var all [LoginKeys * storekey.Size]byte
 	for i, key := range keys {
 		copy(all[i*storekey.Size:], key[:])
 	}
-	text := string(all[:]) // one allocation for the three
-	list, err := k.findMany(ctx, text[:storekey.Size], text[storekey.Size:2*storekey.Size], text[2*storekey.Size:])
-	copy(values[:], list)
-	return values, err
+	text := string(all[:])
+	for i := range texts {
+		texts[i] = text[i*storekey.Size:][:storekey.Size]
+	}
+	return texts
 }
 
 // findMany reads several values within storeWait.

@@ -89,6 +89,7 @@ func All() []Story {
 		{"the back channel beats a callback", BackchannelBeatsACallback},
 		{"M13 a slow handler", M13SlowHandlerDoesNotResurrect},
 		{"M13 between any two calls", M13LogoutBetweenAnyTwoCalls},
+		{"live connections end", LiveConnectionsEnd},
 		{"FA6 down at start", FA6StoreDownAtStart},
 		{"FA6 back channel", FA6BackchannelInTrouble},
 		{"FA6 fails during a callback", FA6StoreFailsDuringCallback},

@@ -1,0 +1,241 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
+	"example.com/gatehouse/internal/e2e/world"
+)
+
+func TestLiveConnectionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { stories.LiveConnectionsEnd(t, stories.InMemory) })
+}
+
+// liveSite has a page /live, two replicas and a watched store.
+func liveSite(t *testing.T, change ...func(*world.SiteOptions)) (*world.Site, *stories.Streams) {
+	t.Helper()
+	streams := &stories.Streams{}
+	return world.NewSite(t, append(change, world.TwoReplicas, world.Watched, streams.Mount)...), streams
+}
+
+// Every kind of end reaches a connection on either replica within five seconds,
+// whenever it comes.
+func TestLiveEndsWithinFiveSeconds(t *testing.T) {
+	const lifetime, idle = time.Hour, 20 * time.Minute
+	ctx := context.Background()
+	for name, end := range map[string]func(s *world.Site, ana *world.Visitor){
+		"sign-out": func(_ *world.Site, ana *world.Visitor) { ana.Post("/auth/logout", nil) },
+		"Revoke": func(s *world.Site, _ *world.Visitor) {
+			list, err := s.Replicas[world.ReplicaA].Sessions.List(ctx, world.SiteIssuer, "ana-1")
+			s.Must(err)
+			s.Must(s.Replicas[world.ReplicaA].Sessions.Revoke(ctx, world.SiteIssuer, "ana-1", list[0].ID))
+		},
+		"RevokeAll": func(s *world.Site, _ *world.Visitor) {
+			s.Must(s.Replicas[world.ReplicaA].Sessions.RevokeAll(ctx, world.SiteIssuer, "ana-1"))
+		},
+		"sign-in in the same browser": func(_ *world.Site, ana *world.Visitor) { ana.Get(ana.ToCallback("/auth/login")) },
+		"idle limit":                  func(s *world.Site, _ *world.Visitor) { s.Advance(idle) },
+		"absolute limit": func(s *world.Site, ana *world.Visitor) {
+			for range 4 {
+				s.Advance(lifetime / 4)
+				ana.Get("/notes/")
+			}
+		},
+		"a record that nobody can read": func(s *world.Site, ana *world.Visitor) {
+			stories.Overwrite(s, stories.RecordKey(t, s, ana), func([]byte) []byte { return []byte("garbage") })
+		},
+		"a record that is gone": func(s *world.Site, ana *world.Visitor) {
+			s.Must(s.Store.DeleteCtx(ctx, stories.RecordKey(t, s, ana)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, streams := liveSite(t, world.Limits(lifetime, idle))
+				ana, ben := s.Visitor("ana"), s.Visitor("ben")
+				ana.SignIn()
+				ben.SignIn()
+				other := streams.Open(ben, "/live")
+				a := streams.Open(ana.On(world.ReplicaA), "/live")
+				time.Sleep(1300 * time.Millisecond) // the replicas do not read together
+				b := streams.Open(ana.On(world.ReplicaB), "/live/maybe")
+				time.Sleep(time.Minute)
+				if err := errors.Join(a.Err(), b.Err()); err != nil {
+					t.Fatalf("the session lives, but %v, %v", context.Cause(a), context.Cause(b))
+				}
+				end(s, ana)
+				begin := time.Now()
+				for at, c := range []context.Context{a, b} {
+					<-c.Done()
+					if took := time.Since(begin); took > 5*time.Second {
+						t.Errorf("replica %d: it took %v", at, took)
+					}
+					err, ok := errors.AsType[*gatehouse.Error](context.Cause(c))
+					if !ok || err.Code != gatehouse.CodeLoginRequired || err.Err == nil {
+						t.Errorf("replica %d: cause %v", at, context.Cause(c))
+					}
+				}
+				if name != "idle limit" && name != "absolute limit" && other.Err() != nil {
+					t.Errorf("the connection of somebody else ended too: %v", context.Cause(other))
+				}
+			})
+		})
+	}
+}
+
+// One read in an interval serves all connections of up to 64 sessions. It does
+// not count as use, and writes nothing. When the last connection is gone, nothing
+// is read any more.
+func TestLiveReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, streams := liveSite(t)
+		ana, ben := s.Visitor("ana"), s.Visitor("ben")
+		ana.SignIn()
+		ben.SignIn()
+		var all []context.Context
+		for range 50 {
+			all = append(all, streams.Open(ana, "/live"), streams.Open(ben, "/live"))
+		}
+		s.Watched().Counts()
+		const intervals = 100
+		time.Sleep(intervals * 2 * time.Second)
+		if reads, writes := s.Watched().Counts(); reads > intervals+1 || reads < intervals-1 || writes != 0 {
+			t.Errorf("%d reads and %d writes in %d intervals, want one read in each", reads, writes, intervals)
+		}
+		for _, b := range []*world.Visitor{ana, ben} {
+			b.Post("/auth/logout", nil)
+		}
+		for _, c := range all {
+			<-c.Done()
+		}
+		s.Watched().Counts()
+		time.Sleep(time.Minute)
+		if reads, _ := s.Watched().Counts(); reads != 0 {
+			t.Errorf("%d reads after the last connection has ended", reads)
+		}
+	})
+}
+
+// FA6: while the store fails or hangs nobody can tell. A connection goes on for
+// some seconds, and then ends with the trouble and not as signed out. If the store
+// comes back before, it goes on, and ends if the session has.
+func TestFA6_LiveWithoutTheStore(t *testing.T) {
+	for _, hang := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hang %v", hang), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, streams := liveSite(t)
+				ana := s.Visitor("ana")
+				ana.SignIn()
+				a, b := streams.Open(ana.On(world.ReplicaA), "/live"), streams.Open(ana.On(world.ReplicaB), "/live")
+				down := func() { s.Watched().Fail(errors.New("connection refused"), hang) }
+				down()
+				time.Sleep(12 * time.Second)
+				s.Watched().Fail(nil, false)
+				time.Sleep(3 * time.Second)
+				if err := errors.Join(a.Err(), b.Err()); err != nil {
+					t.Fatalf("after 12 s of trouble: %v, %v", context.Cause(a), context.Cause(b))
+				}
+				down()
+				begin := time.Now()
+				for _, c := range []context.Context{a, b} {
+					<-c.Done()
+					if took, code := time.Since(begin), gatehouse.ErrorCode(context.Cause(c)); took < 12*time.Second || took > 20*time.Second || code != gatehouse.CodeStoreUnavailable {
+						t.Errorf("after %v, cause %v", took, context.Cause(c))
+					}
+				}
+				s.Watched().Fail(nil, false)
+				ana.WantServed(ana.Get("/notes/")) // nobody was signed out
+			})
+		})
+	}
+}
+
+// A session whose time is over has ended even while the store is away.
+func TestLiveLimitWithoutTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, streams := liveSite(t, world.Limits(time.Hour, -1))
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		c := streams.Open(ana, "/live")
+		s.Watched().Fail(errors.New("connection refused"), false)
+		s.Advance(time.Hour)
+		begin := time.Now()
+		<-c.Done()
+		if took := time.Since(begin); took > 5*time.Second || gatehouse.ErrorCode(context.Cause(c)) != gatehouse.CodeLoginRequired {
+			t.Errorf("after %v: %v", took, context.Cause(c))
+		}
+	})
+}
+
+// A store that panics counts as one that fails, and is reported.
+func TestRL8_LiveStorePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, streams := liveSite(t)
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		c := streams.Open(ana, "/live")
+		s.Watched().Between(func(string, string) { panic("the store panicked") })
+		<-c.Done()
+		s.Watched().Between(nil)
+		if code := gatehouse.ErrorCode(context.Cause(c)); code != "internal" {
+			t.Errorf("cause %v", context.Cause(c))
+		}
+		if len(s.EventsOf(gatehouse.EventPanic)) == 0 {
+			t.Error("the panic was not reported")
+		}
+	})
+}
+
+// Shutdown ends connections, and a connection that begins afterwards.
+func TestLiveShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, streams := liveSite(t)
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		a, b := streams.Open(ana.On(world.ReplicaA), "/live"), streams.Open(ana.On(world.ReplicaB), "/live")
+		s.Shutdown(world.ReplicaA)
+		for _, c := range []context.Context{a, streams.Open(ana.On(world.ReplicaA), "/live")} {
+			<-c.Done()
+			if code := gatehouse.ErrorCode(context.Cause(c)); code != gatehouse.CodeShuttingDown {
+				t.Errorf("cause %v", context.Cause(c))
+			}
+		}
+		time.Sleep(time.Minute)
+		if b.Err() != nil {
+			t.Errorf("the connection of the other replica ended too: %v", context.Cause(b))
+		}
+	})
+}
+
+// Without an identity Live returns the context itself. An identity of a test
+// ends at its Expires. A context that ends by itself has its own cause.
+func TestLiveIdentities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		nobody := gatehouse.WithIdentity(ctx, nil)
+		if gatehouse.Live(ctx) != ctx || gatehouse.Live(nobody) != nobody {
+			t.Error("a context without an identity was changed")
+		}
+		for via, code := range map[gatehouse.Via]string{gatehouse.ViaSession: gatehouse.CodeLoginRequired, gatehouse.ViaToken: gatehouse.CodeTokenInvalid, "custom": gatehouse.CodeTokenInvalid} {
+			with := gatehouse.WithIdentity(ctx, &gatehouse.Identity{Subject: "ana", Via: via, Expires: time.Now().Add(time.Minute)})
+			begin, c := time.Now(), gatehouse.Live(with)
+			<-c.Done()
+			if took := time.Since(begin); took != time.Minute || gatehouse.ErrorCode(context.Cause(c)) != code || gatehouse.IdentityFrom(c).Subject != "ana" {
+				t.Errorf("%s: after %v, cause %v", via, took, context.Cause(c))
+			}
+		}
+		own := errors.New("the handler's own")
+		with, cancel := context.WithCancelCause(gatehouse.WithIdentity(ctx, &gatehouse.Identity{Expires: time.Now().Add(time.Hour)}))
+		c := gatehouse.Live(with)
+		cancel(own)
+		<-c.Done()
+		if context.Cause(c) != own {
+			t.Errorf("cause %v", context.Cause(c))
+		}
+	})
+}
