@@ -153,6 +153,7 @@ func (d *devProvider) build() error {
 	if len(d.client.RedirectURIs) == 0 {
 		d.client.RedirectURIs = []string{devRedirect}
 	}
+	d.client.BackchannelLogoutURI = originOf(d.client.RedirectURIs[0]) + "/auth/backchannel-logout"
 	for _, at := range d.client.RedirectURIs {
 		for _, back := range []string{"/auth/logout", "/"} {
 			if back = originOf(at) + back; !slices.Contains(d.client.PostLogoutRedirectURIs, back) {
@@ -177,6 +178,7 @@ func (d *devProvider) announce(out io.Writer) {
 	for _, at := range d.client.PostLogoutRedirectURIs {
 		fmt.Fprintf(out, "after logout   %s\n", at)
 	}
+	fmt.Fprintf(out, "back channel   %s\n", d.client.BackchannelLogoutURI)
 	var names []string
 	for _, p := range everybody(d.users) {
 		names = append(names, p.name)

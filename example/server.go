@@ -20,6 +20,8 @@ func (d *demo) buildServer(own map[string]credentials) error {
 		Hint:  "This is a demonstration: the password is the name.",
 		Style: look.ServerStyle(),
 		Aside: func(r *http.Request) template.HTML { return d.next(r) + d.rec.Panel(r, nil) },
+
+		Transport: d.rec.Transport("server", d.transport),
 	})
 	if err != nil {
 		return err
@@ -33,6 +35,7 @@ func (d *demo) buildServer(own map[string]credentials) error {
 	if d.signIn == d.serverURL {
 		photos.RedirectURIs = []string{d.photosURL + "/auth/callback"}
 		photos.PostLogoutRedirectURIs = []string{d.photosURL + "/auth/logout"}
+		photos.BackchannelLogoutURI = d.photosURL + "/auth/backchannel-logout" // who signs out here is signed out there
 		shop.RedirectURIs = []string{d.shopURL + "/auth/callback"}
 		shop.PostLogoutRedirectURIs = []string{d.shopURL + "/auth/logout"}
 	} else {

@@ -271,6 +271,20 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
+// Who signs out at the provider is signed out at the photo site, by the back
+// channel.
+func TestSignOutAtTheProvider(t *testing.T) {
+	s := newStage(t, nil)
+	s.createAlbum()
+	bob := newBrowser(t)
+	bob.get(s.photosURL + "/albums").signIn("bob")
+	s.get(s.get(s.serverURL+"/").link("Sign out")).submit(`id="sign-out"`, nil).want(200, "You are signed out here")
+	if p := s.get(s.photosURL + "/albums"); !strings.HasPrefix(p.url.String(), s.serverURL) {
+		t.Errorf("still signed in at the photo site: %d at %s", p.status, p.url)
+	}
+	bob.get(s.photosURL+"/albums").want(200, "Sign out")
+}
+
 // What the panel shows is what the server answered.
 func TestPanelFollowsTheWire(t *testing.T) {
 	for _, seconds := range []string{"77", "4242"} {

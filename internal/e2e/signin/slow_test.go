@@ -14,6 +14,7 @@ import (
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/testkit/opserver"
 )
 
 // pipes is a listener in memory, whose connections keep deadlines by the clock
@@ -179,4 +180,63 @@ func quietSite(t *testing.T) http.Handler {
 	}
 	t.Cleanup(func() { _ = login.Shutdown(context.Background()) })
 	return login.Handler()
+}
+
+// 500 connections that begin a logout and never finish it change nothing for an
+// honest one: it is answered at once. They get 400 after 5 s, and nothing of
+// them is left.
+func TestSlowLogoutRequests(t *testing.T) {
+	const slow = 500
+	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+		t.Run(wrapped, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := world.New(t, world.SiteIssuer)
+				w.Must(w.AddClient(opserver.Client{ID: "notes", Secret: world.SiteSecret, IDTokenAlg: "ES256"}))
+				login, err := gatehouse.NewRelyingParty(w.Provider(), gatehouse.RelyingPartyConfig{
+					Client: gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(world.SiteSecret)}, RedirectURL: "https://notes.test/auth/callback",
+				})
+				w.Must(err)
+				listener := make(pipes)
+				server := &http.Server{Handler: wrap(login.Handler())}
+				go func() { _ = server.Serve(listener) }()
+				t.Cleanup(func() { close(listener); _ = server.Close(); _ = login.Shutdown(context.Background()) })
+				post := func(length int, body string) net.Conn {
+					client, conn := net.Pipe()
+					listener <- conn
+					_, err := fmt.Fprintf(client, "POST /auth/backchannel-logout HTTP/1.1\r\nHost: notes.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", length, body)
+					w.Must(err)
+					return client
+				}
+				status := func(client net.Conn) int {
+					answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+					if err != nil {
+						return 0
+					}
+					_, _ = io.Copy(io.Discard, answer.Body)
+					_ = client.Close()
+					return answer.StatusCode
+				}
+				answers := make(chan int, slow)
+				for range slow {
+					client := post(60<<10, "logout_token=x")
+					go func() { answers <- status(client) }()
+				}
+				began := time.Now()
+				token, err := w.LogoutToken("notes", map[string]any{"sub": "ana-1"})
+				w.Must(err)
+				form := "logout_token=" + token
+				if got := status(post(len(form), form)); got != http.StatusOK || time.Since(began) > 0 {
+					t.Errorf("the honest logout: %d after %v", got, time.Since(began))
+				}
+				for range slow {
+					if got := <-answers; got != http.StatusBadRequest {
+						t.Fatalf("a slow one: %d, want 400", got)
+					}
+				}
+				if took := time.Since(began); took > 6*time.Second {
+					t.Errorf("the slow ones are answered after %v", took)
+				}
+			})
+		})
+	}
 }
