@@ -75,3 +75,8 @@ func (k *Keeper) Swap(ctx context.Context, key string, old []byte, next swap.Val
 
 // LogoutKey returns where the number of a logout token is kept.
 func LogoutKey(l Logout) string { return l.key(l.marks()) }
+
+// IndexKey returns where the list of a person's sessions is kept.
+func IndexKey(name, issuer, subject string) string {
+	return (&Keeper{name: name}).indexKey(issuer, subject)
+}

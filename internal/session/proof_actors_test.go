@@ -1,0 +1,275 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/gatehouse/internal/lease"
+	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/testkit/orders"
+)
+
+// kind is what an actor does.
+type kind string
+
+const (
+	refresh     kind = "refresh"
+	touch       kind = "touch"
+	signOut     kind = "sign-out"
+	callback    kind = "callback"
+	revokeAll   kind = "RevokeAll"
+	backChannel kind = "back-channel logout"
+	backSubject kind = "back-channel logout by sub"
+	repeat      kind = "back-channel logout, repeated"
+	front       kind = "front-channel logout"
+	list        kind = "list"
+)
+
+// logouts end sessions from outside or here. What is repeated is one logout.
+var logouts = map[kind]kind{
+	signOut: signOut, revokeAll: revokeAll, backChannel: backChannel, backSubject: backSubject, repeat: backChannel, front: front,
+}
+
+const (
+	itIsDone = "done"
+	itIsIn   = "in"
+	wrong    = "wrong: "
+)
+
+// what an actor of a kind touches. New stands for the records of the callbacks.
+const (
+	oldRecord = "old"
+	newRecord = "new"
+)
+
+var reads = map[kind][]string{
+	refresh: {oldRecord, sidKey, personKey, atProvider}, touch: {oldRecord, sidKey, personKey}, signOut: {oldRecord, newRecord},
+	callback: {oldRecord, newRecord, sidKey, personKey, indexKey}, list: {oldRecord, newRecord, sidKey, personKey, indexKey},
+	revokeAll: {personKey}, front: {sidKey},
+	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
+}
+
+var writes = map[kind][]string{
+	refresh: {oldRecord, atProvider}, touch: {oldRecord}, signOut: {oldRecord, newRecord},
+	callback: {oldRecord, newRecord, sidKey, indexKey}, list: {},
+	revokeAll: {personKey}, front: {sidKey},
+	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
+}
+
+// private reports whether a step commutes with all that others may do.
+func (p *proof) private(ctx context.Context, write bool, keys ...string) bool {
+	mine := orders.Who(ctx)
+	for _, key := range keys {
+		switch {
+		case key == p.old.Key:
+			key = oldRecord
+		case slices.Contains(p.records(), key):
+			key = newRecord
+		}
+		if write && !slices.Contains([]string{tokenKey, subKey, noSIDKey, indexKey, atProvider}, key) {
+			return false // the rules see it
+		}
+		for i, k := range p.kinds {
+			others := writes[k]
+			if write {
+				others = reads[k]
+			}
+			if p.names[i] != mine && slices.Contains(others, key) && !(k == callback && key == sidKey && p.fresh) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// add adds an actor on a replica.
+func (p *proof) add(k kind, replica int) {
+	name := string(k)
+	for _, taken := range p.names {
+		if taken == name {
+			name += " too"
+		}
+	}
+	p.names, p.kinds = append(p.names, name), append(p.kinds, k)
+	keeper := p.k[replica]
+	switch k {
+	case refresh:
+		p.Actor(name, func(ctx context.Context) string { return p.refresh(ctx, keeper) })
+	case touch:
+		p.Actor(name, func(ctx context.Context) string {
+			have, err := keeper.Load(ctx, p.old)
+			if err == nil {
+				_, err = keeper.Touch(ctx, p.old, have)
+			}
+			return textOf(err)
+		})
+	case list:
+		p.addList(name, keeper)
+	case callback:
+		t := &tab{name: name, ref: session.NewRef("home", [session.IDSize]byte{2, byte(len(p.tabs))}, session.MarksOf(idServer, "ana", "s1"))}
+		p.Name(t.ref.Key, "the new record")
+		p.tabs = append(p.tabs, t)
+		p.Actor(name, func(ctx context.Context) string { return p.callback(ctx, t, keeper, p.now[replica]) })
+	default:
+		p.tell = append(p.tell, teller{name, logouts[k]})
+		defer func() {
+			if k == front && p.empty {
+				p.Opening(name, func() string {
+					p.missed = slices.ContainsFunc(p.tabs, func(t *tab) bool { result, _ := p.Result(t.name); return result == itIsIn })
+					return fmt.Sprint(p.missed)
+				})
+			}
+		}()
+		p.Actor(name, func(ctx context.Context) string {
+			if p.fault == answersFirst {
+				p.Look(ctx, func() string { p.early = name; return "early" })
+			}
+			if err := p.logout(ctx, k, keeper); err != nil {
+				return textOf(err)
+			}
+			return itIsDone
+		})
+	}
+}
+
+func (p *proof) logout(ctx context.Context, k kind, keeper *session.Keeper) (err error) {
+	switch k {
+	case signOut:
+		_, err = keeper.SignOut(ctx, p.old.Key)
+		for i := 0; i < len(p.tabs) && err == nil; i++ {
+			_, err = keeper.SignOut(ctx, p.tabs[i].ref.Key)
+		}
+	case revokeAll:
+		err = keeper.RevokeAll(ctx, idServer, "ana")
+	case backChannel, repeat:
+		err = keeper.LogoutToken(ctx, tokenOfSession)
+	case backSubject:
+		err = keeper.LogoutToken(ctx, tokenBySub)
+	case front:
+		var found bool
+		if found, err = keeper.LogoutFront(ctx, idServer, "s1"); err == nil && !found {
+			err = errNoMark
+		}
+	}
+	return err
+}
+
+var errNoMark = errors.New("there was no mark")
+
+// textOf tells the errors apart that the rules know.
+func textOf(err error) string {
+	for _, known := range []error{session.ErrNone, session.ErrSignedOut, errNoMark} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprint(err)
+}
+
+// refresh renews the tokens of the old session.
+func (p *proof) refresh(ctx context.Context, k *session.Keeper) string {
+	run := &renewer{p: p}
+	now, renewed, err := k.Renew(ctx, p.old, "at0", run)
+	_, waits := errors.AsType[*lease.WaitError](err)
+	switch gone := errors.Is(err, session.ErrNone); {
+	case gone && run.got != "" && !slices.Contains(run.discarded, run.got):
+		return wrong + "tokens of a session that is over are kept"
+	case !gone && len(run.discarded) > 0:
+		return wrong + "tokens of a session that lives are revoked"
+	case err == nil && run.got != "" && string(now.Record.Refresh) != run.got && !p.Disturbed():
+		return wrong + "new tokens are lost"
+	case waits:
+		return "waits"
+	case err != nil:
+		return textOf(err)
+	}
+	return fmt.Sprint(string(now.Record.Access), renewed)
+}
+
+// addList adds somebody who looks at the list of sessions.
+func (p *proof) addList(name string, k *session.Keeper) {
+	var before []string // the logouts that were answered before
+	p.Actor(name, func(ctx context.Context) string {
+		all, err := k.List(ctx, idServer, "ana")
+		if err != nil {
+			return textOf(err)
+		}
+		text := "listed"
+		for _, l := range all {
+			if l.Key == p.old.Key && len(before) > 0 {
+				return wrong + "the list shows a session that was over before"
+			}
+			text += " " + l.Key[:2]
+		}
+		return text
+	})
+	p.Opening(name, func() string {
+		for _, l := range p.tell {
+			if p.answered(l.name) {
+				before = append(before, l.name)
+			}
+		}
+		return strings.Join(before, "+")
+	})
+}
+
+// tab is a callback under way, in the browser that has the session.
+type tab struct {
+	name  string
+	ref   session.Ref
+	began map[kind]bool // the logouts that had begun when its attempt began
+	ended map[kind]bool // and those that had been answered
+}
+
+// callback does what a callback does to sessions.
+func (p *proof) callback(ctx context.Context, t *tab, k *session.Keeper, now func() time.Time) string {
+	begin, carried := now().Truncate(time.Millisecond), [2]session.Mark{}
+	for starts := 0; ; starts++ {
+		rec, readAt := marked(begin), now()
+		again, err := k.ReadMarks(ctx, rec, begin, func(m session.Mark) bool { return m == carried[0] || m == carried[1] })
+		switch {
+		case err != nil:
+			return textOf(err)
+		case again && p.fault != goesOn && starts == 2:
+			return "too many logouts"
+		case again && p.fault != goesOn:
+			begin, carried = now().Truncate(time.Millisecond), rec.Marks
+			p.Look(ctx, func() string { return p.startsOver(t) })
+			continue
+		}
+		if p.fault == createsLate {
+			readAt = now().Add(time.Hour)
+		}
+		err = k.Create(ctx, t.ref, rec, readAt)
+		if err == nil {
+			_, err = k.Replace(ctx, p.old.Key, t.ref.Key)
+		}
+		if err != nil {
+			if _, e := k.End(ctx, t.ref.Key); e != nil {
+				_, _ = k.EndAnyway(ctx, t.ref.Key)
+			}
+			return textOf(err)
+		}
+		_, _ = k.Enlist(ctx, t.ref, rec)
+		return itIsIn
+	}
+}
+
+// startsOver notes which logouts had begun, and which had been answered, when the
+// attempt of the tab began anew.
+func (p *proof) startsOver(t *tab) string {
+	t.began, t.ended = map[kind]bool{}, map[kind]bool{}
+	for _, l := range p.tell {
+		t.began[l.what] = t.began[l.what] || p.Began(l.name)
+		t.ended[l.what] = t.ended[l.what] || p.answered(l.name)
+	}
+	text := "["
+	for _, l := range p.tell {
+		text += fmt.Sprintf("%t%t ", t.began[l.what], t.ended[l.what])
+	}
+	return text
+}
