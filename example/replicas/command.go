@@ -67,7 +67,7 @@ func (c *command) start(ctx context.Context) error {
 	c.logger = slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c.secrets = map[string]string{photosClient: rand.Text(), shopClient: rand.Text()}
 	if err := c.open(ctx); err != nil {
-		return err
+		return errors.New(strings.Join(strings.Fields(err.Error()), " ")) // some drivers write many lines
 	}
 	var listeners []net.Listener
 	for _, p := range []*place{&c.photos, &c.shop, &c.server} {
@@ -195,7 +195,7 @@ func (c *command) announce(out io.Writer) {
 	fmt.Fprintf(out, "print shop            %s/\n", c.shopURL)
 	fmt.Fprintf(out, "authorization server  %s\n", c.serverURL)
 	if c.own {
-		fmt.Fprintf(out, "store                 %s, started for this, at %s\n", c.kind.Name, c.addr)
+		fmt.Fprintf(out, "store                 %s, for this run alone, at %s\n", c.kind.Name, c.addr)
 	} else {
 		fmt.Fprintf(out, "store                 %s, the one that -addr names\n", c.kind.Name)
 	}

@@ -342,6 +342,11 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// notReady is a store that cannot be made ready.
+type notReady struct{ Store }
+
+func (notReady) Migrate(context.Context) error { return errors.New("boom") }
+
 // Without a server, or with one that does not answer, there is one line that
 // says so, and nothing is started.
 func TestNoStore(t *testing.T) {
@@ -352,18 +357,18 @@ func TestNoStore(t *testing.T) {
 		Begin: func(context.Context) (string, func(), error) { return "at", func() { closed++ }, nil },
 		Open:  func(context.Context, string) (Store, func(), error) { return nil, nil, boom },
 	}
-	missing, broken, unprepared := kind, kind, kind
+	missing, broken, unready := kind, kind, kind
 	missing.Begin = func(context.Context) (string, func(), error) {
 		return "", nil, &exec.Error{Name: "thing-server", Err: exec.ErrNotFound}
 	}
 	broken.Begin = func(context.Context) (string, func(), error) { return "", nil, boom }
-	unprepared.Prepare = func(context.Context, string) error { return boom }
+	unready.Open = func(context.Context, string) (Store, func(), error) { return notReady{}, func() { closed++ }, nil }
 	for i, test := range []struct {
 		kind Kind
 		want string
 	}{
 		{missing, "thing-server is not installed"}, {broken, "Thing cannot be started: boom"},
-		{kind, "Thing cannot be opened: boom"}, {unprepared, "Thing cannot be made ready: boom"},
+		{kind, "Thing cannot be opened: boom"}, {unready, "Thing cannot be made ready: boom"},
 	} {
 		var out strings.Builder
 		err := Run(t.Context(), test.kind, nil, nil, &out, io.Discard)
@@ -371,8 +376,8 @@ func TestNoStore(t *testing.T) {
 			t.Errorf("%d: error %v, output %q", i, err, &out)
 		}
 	}
-	if closed != 2 {
-		t.Errorf("servers were ended %d times, want 2", closed)
+	if closed != 3 { // the server twice, and the store once
+		t.Errorf("%d were closed, want 3", closed)
 	}
 	if err := Run(t.Context(), kind, []string{replicaFlag, "1"}, strings.NewReader(""), io.Discard, io.Discard); err == nil {
 		t.Error("a replica without settings starts")

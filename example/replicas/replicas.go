@@ -27,7 +27,7 @@ type Store interface {
 }
 
 // A Kind is a kind of store that the command can run on. Every field is
-// required but Prepare.
+// required, but Missing only where Begin needs something.
 type Kind struct {
 	// Name is what people call it, such as "Redis".
 	Name string
@@ -40,11 +40,9 @@ type Kind struct {
 	// address and what ends it. If the server is not installed, the error is
 	// exec.ErrNotFound.
 	Begin func(ctx context.Context) (addr string, end func(), err error)
-	// Prepare makes a store at an address ready to be opened, such as by
-	// creating tables. The command calls it once, before the replicas start.
-	Prepare func(ctx context.Context, addr string) error
 	// Open opens the store at an address. Each process calls it once. What it
-	// returns second closes the store.
+	// returns second closes the store. If the store has a method Migrate, the
+	// command calls that once, before the replicas start.
 	Open func(ctx context.Context, addr string) (Store, func(), error)
 }
 
@@ -134,8 +132,8 @@ func parseFlags(k Kind, args []string, errs io.Writer) (options, error) {
 	return o, nil
 }
 
-// open starts a server for the store unless there is one, prepares the store
-// and opens it.
+// open starts a server for the store unless there is one, opens the store and
+// makes it ready.
 func (c *command) open(ctx context.Context) error {
 	begin, cancel := context.WithTimeout(ctx, beginTime)
 	defer cancel()
@@ -155,11 +153,6 @@ func (c *command) open(ctx context.Context) error {
 	}
 	begin, cancel = context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if c.kind.Prepare != nil {
-		if err := c.kind.Prepare(begin, c.addr); err != nil {
-			return fmt.Errorf("%s cannot be made ready: %w", c.kind.Name, err)
-		}
-	}
 	store, closeStore, err := c.kind.Open(begin, c.addr)
 	if err != nil {
 		return fmt.Errorf("%s cannot be opened: %w", c.kind.Name, err)
@@ -169,6 +162,11 @@ func (c *command) open(ctx context.Context) error {
 		closeStore()
 		return nil
 	})
+	if m, ok := store.(interface{ Migrate(context.Context) error }); ok {
+		if err := m.Migrate(begin); err != nil {
+			return fmt.Errorf("%s cannot be made ready: %w", c.kind.Name, err)
+		}
+	}
 	if _, _, err := store.FindCtx(begin, noKey); err != nil {
 		return fmt.Errorf("%s does not answer: %w", c.kind.Name, err)
 	}
