@@ -107,3 +107,5 @@ func TestFA6_BackchannelInTrouble(t *testing.T) {
 func TestBackchannelBeatsACallback(t *testing.T) {
 	stories.BackchannelBeatsACallback(t, stories.InMemory)
 }
+
+func TestSessionRandomRecord(t *testing.T) { stories.RandomRecord(t, stories.InMemory) }

@@ -35,10 +35,11 @@ type LeftValue struct {
 var leftAt = time.Date(2100, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // Leave makes what this build leaves: sessions in use, one that is due for
-// renewal, one whose renewal died, one that was signed out, those of a person
-// who was signed out everywhere and has come back, and a sign-in under way.
+// renewal, one whose renewal died, one that was signed out, one that its
+// provider ended, those of a person who was signed out everywhere and has come
+// back, and a sign-in under way.
 func Leave(t *testing.T, keys On) Left {
-	s := world.NewSite(t, keys, world.Watched, func(o *world.SiteOptions) { o.Begin = leftAt })
+	s := LogoutSite(t, keys, world.Watched, func(o *world.SiteOptions) { o.Begin = leftAt })
 	browsers := map[string]*world.Visitor{}
 	signIn := func(name, user string) *world.Visitor {
 		browsers[name] = s.Visitor(user)
@@ -58,6 +59,9 @@ func Leave(t *testing.T, keys On) Left {
 	signedOut := signIn("signed out", "ana")
 	cookies := map[string]map[string]string{"signed out": signedOut.Cookies()}
 	signedOut.Post("/auth/logout", nil)
+	loggedOut, sid := SignedIn(s, "ana", 0)
+	browsers["logged out"] = loggedOut
+	LogOut(s, 1, LogoutToken(s, map[string]any{"sid": sid}))
 	signIn("revoked", "ben")
 	s.Advance(time.Second)
 	RevokeAll(s, 0, world.SiteIssuer, "ben-1")
@@ -110,6 +114,10 @@ func Take(t *testing.T, on, keys On, left Left) {
 		live.WantServed(live.On(at).Get("/notes/"))
 		gone := browser("signed out", "ana")
 		gone.WantOut(gone.On(at).Get("/notes/"))
+		if left.Cookies["logged out"] != nil { // by its provider, which only newer builds hear
+			told := browser("logged out", "ana")
+			told.WantOut(told.On(at).Get("/notes/"))
+		}
 		revoked := browser("revoked", "ben")
 		revoked.WantOut(revoked.On(at).Get("/notes/"))
 		again := browser("again", "ben")

@@ -98,6 +98,7 @@ func All() []Story {
 		{"FA11 trouble, then invalid grant", FA11TroubleThenInvalidGrant},
 		{"a garbage record", GarbageRecord},
 		{"a cut record", CutRecord},
+		{"random records", RandomRecord},
 		{"a garbage key", GarbageKey},
 		{"a record of a newer version", UnreadableRecord},
 		{"a record under an unknown key", UnknownKey},
