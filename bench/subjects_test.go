@@ -27,7 +27,7 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	list := slices.Concat(signInSubjects(t, s), idTokenSubjects(t), challengeSubjects(t), n.firstSubjects(t, jose.EdDSA, false),
+	list := slices.Concat(signInSubjects(t, s), liveSubjects(t), idTokenSubjects(t), challengeSubjects(t), n.firstSubjects(t, jose.EdDSA, false),
 		n.missSubjects(t), n.dpopSubjects(t), n.coresSubjects(t, jose.EdDSA))
 	many, _ := n.manySubjects(t, 2*fewPhotos)
 	list = append(list, many...)

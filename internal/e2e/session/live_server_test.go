@@ -91,7 +91,9 @@ func TestLiveHijacked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world.NewSite(t, func(o *world.SiteOptions) {
-				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) { mux.Handle("/socket", login.RequireLogin(serve)) }
+				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+					mux.Handle("/socket", login.RequireLogin(serve))
+				}
 			})
 			ana := s.Visitor("ana")
 			ana.SignIn()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,17 @@ func TestLiveEndsWithinFiveSeconds(t *testing.T) {
 			s.Must(s.Replicas[world.ReplicaA].Sessions.RevokeAll(ctx, world.SiteIssuer, "ana-1"))
 		},
 		"sign-in in the same browser": func(_ *world.Site, ana *world.Visitor) { ana.Get(ana.ToCallback("/auth/login")) },
-		"idle limit":                  func(s *world.Site, _ *world.Visitor) { s.Advance(idle) },
+		"back channel, sub": func(s *world.Site, _ *world.Visitor) {
+			stories.LogOut(s, world.ReplicaA, stories.LogoutToken(s, map[string]any{"sub": "ana-1"}))
+		},
+		"back channel, sid": func(s *world.Site, ana *world.Visitor) {
+			stories.LogOut(s, world.ReplicaB, stories.LogoutToken(s, map[string]any{"sid": ana.Get("/sid").Body.String()}))
+		},
+		"front channel": func(s *world.Site, ana *world.Visitor) {
+			query := url.Values{"iss": {world.SiteIssuer}, "sid": {ana.Get("/sid").Body.String()}}
+			s.Visitor("").Get("/auth/frontchannel-logout?" + query.Encode())
+		},
+		"idle limit": func(s *world.Site, _ *world.Visitor) { s.Advance(idle) },
 		"absolute limit": func(s *world.Site, ana *world.Visitor) {
 			for range 4 {
 				s.Advance(lifetime / 4)

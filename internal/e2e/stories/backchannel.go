@@ -3,7 +3,6 @@ package stories
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,9 +25,7 @@ func LogoutSite(t testing.TB, change ...func(*world.SiteOptions)) *world.Site {
 	t.Helper()
 	return world.NewSite(t, append([]func(*world.SiteOptions){world.TwoReplicas, func(o *world.SiteOptions) {
 		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
-			mux.Handle("/sid", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, gatehouse.IdentityFrom(r.Context()).ClaimString("sid"))
-			})))
+			mux.Handle("/sid", login.RequireLogin(sidOf))
 		}
 	}}, change...)...)
 }

@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -11,6 +12,11 @@ import (
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
 )
+
+// sidOf tells the sid of the session.
+var sidOf = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, gatehouse.IdentityFrom(r.Context()).ClaimString("sid"))
+})
 
 // Streams are the connections to the page /live of a site: a handler that goes on
 // until its context of gatehouse.Live ends.
@@ -24,6 +30,7 @@ func (st *Streams) Mount(o *world.SiteOptions) {
 	o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
 		mux.Handle("/live", login.RequireLogin(st))
 		mux.Handle("/live/maybe", login.OptionalLogin(st))
+		mux.Handle("/sid", login.RequireLogin(sidOf))
 	}
 }
 
