@@ -8,6 +8,7 @@ package storekey
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 )
 
 // Size is the length of a key: SHA-256 in base64url, which fits the columns of
@@ -43,6 +44,17 @@ func Sum(domain string, parts ...string) [sha256.Size]byte {
 	in = append(in, domain...)
 	for _, p := range parts {
 		in = append(append(in, 0), p...)
+	}
+	return sha256.Sum256(in)
+}
+
+// Place returns the SHA-256 of the domain and the parts, with its length before
+// each. Unlike [Sum] it takes parts of any bytes.
+func Place(domain string, parts ...string) [sha256.Size]byte {
+	in := make([]byte, 0, sumRoom)
+	for _, p := range append([]string{domain}, parts...) {
+		in = binary.AppendUvarint(in, uint64(len(p)))
+		in = append(in, p...)
 	}
 	return sha256.Sum256(in)
 }

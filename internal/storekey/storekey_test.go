@@ -34,3 +34,20 @@ func TestOf(t *testing.T) {
 		t.Error("two different inputs have the same key")
 	}
 }
+
+// TestPlace: wherever the bytes of two lists of parts are divided, also by zero
+// bytes, the places are different.
+func TestPlace(t *testing.T) {
+	seen := map[[sha256.Size]byte][]string{}
+	long := strings.Repeat("x", 300)
+	for _, parts := range [][]string{
+		{"d"}, {"d", ""}, {"d", "", ""}, {"d", "a"}, {"d", "a", ""}, {"d", "", "a"}, {"da"}, {"d", "a\x00b"}, {"d", "a", "b"}, {"d\x00a", "b"},
+		{"d", "ab"}, {"d", "\x01a"}, {"d", "a\x01", "b"}, {"d", "\x00"}, {"d", "\x00\x00"}, {"d", "\xff"}, {"d", long}, {"d", long[1:], "x"}, {"d", long + "x"},
+	} {
+		at := storekey.Place(parts[0], parts[1:]...)
+		if other, ok := seen[at]; ok {
+			t.Errorf("%.20q and %.20q have one place", parts, other)
+		}
+		seen[at] = parts
+	}
+}

@@ -23,7 +23,8 @@ type PgBouncer struct {
 
 // StartPgBouncer starts a PgBouncer in front of p. mode is its pool_mode, such
 // as "transaction". It has at most four connections to the server, so that
-// clients must share them. If PgBouncer is not installed, the error is
+// clients must share them, and looks for a server that was away five times a
+// second instead of every 15 seconds. If PgBouncer is not installed, the error is
 // exec.ErrNotFound.
 func StartPgBouncer(ctx context.Context, p *Postgres, mode string) (*PgBouncer, error) {
 	binary, err := find("pgbouncer", "apt-get install pgbouncer", "/usr/sbin/pgbouncer")
@@ -60,6 +61,7 @@ auth_type = trust
 auth_file = %[4]s
 pool_mode = %[5]s
 default_pool_size = 4
+server_login_retry = 0.2
 `, host, p.port, b.port, users, mode)
 	if err := os.WriteFile(users, []byte("\"postgres\" \"\"\n"), 0o644); err != nil {
 		return err

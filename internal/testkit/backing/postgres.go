@@ -27,7 +27,8 @@ import (
 type PostgresConfig struct {
 	// Settings are lines of postgresql.conf, such as "max_connections": "5".
 	Settings map[string]string
-	// StandbyOf makes the server a hot standby, which replicates that one.
+	// StandbyOf makes the server a hot standby, which replicates that one and
+	// takes over its settings.
 	StandbyOf *Postgres
 }
 
@@ -67,6 +68,9 @@ func StartPostgres(ctx context.Context, config PostgresConfig) (*Postgres, error
 		return nil, err
 	}
 	p.settings = []string{"listen_addresses=" + host, "unix_socket_directories=", "fsync=off", "timezone=UTC"}
+	if config.StandbyOf != nil {
+		p.settings = slices.Clone(config.StandbyOf.settings) // it must not have less room
+	}
 	for name, value := range config.Settings {
 		p.settings = append(p.settings, name+"="+value)
 	}

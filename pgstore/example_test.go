@@ -1,0 +1,33 @@
+package pgstore_test
+
+import (
+	"context"
+	"log"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/pgstore"
+)
+
+func Example() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, "postgres://notes@db.example.org/notes")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	store, err := pgstore.New(pool, pgstore.Config{Table: "notes_sessions"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Migrate(ctx); err != nil {
+		log.Fatal(err)
+	}
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = sessions // RelyingPartyConfig.Sessions
+}

@@ -1,0 +1,475 @@
+package pgstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"example.com/gatehouse/internal/testkit/backing"
+	"example.com/gatehouse/pgstore"
+)
+
+const (
+	// patience is when a page has been answered, whatever the database does.
+	patience = 1500 * time.Millisecond
+	// soonBack is how long after the database is back every call works again.
+	soonBack = time.Second
+	// there is what a test keeps before the trouble.
+	there = "a session"
+)
+
+// call is a method with its arguments.
+type call struct {
+	name   string
+	writes bool
+	do     func(context.Context, *pgstore.Store) error
+}
+
+// calls are all methods, on keys that hold something.
+func calls() []call {
+	later := func() time.Time { return time.Now().Add(time.Hour) }
+	return []call{
+		{"FindCtx", false, func(ctx context.Context, s *pgstore.Store) error {
+			value, found, err := s.FindCtx(ctx, "kept")
+			if err == nil && (!found || string(value) != there) {
+				return fmt.Errorf("LOST: found %v %q", found, value)
+			}
+			return err
+		}},
+		{"FindManyCtx", false, func(ctx context.Context, s *pgstore.Store) error {
+			values, err := s.FindManyCtx(ctx, []string{"none", "kept"})
+			if err == nil && (len(values) != 2 || values[0] != nil || string(values[1]) != there) {
+				return fmt.Errorf("LOST: found %q", values)
+			}
+			return err
+		}},
+		{"Find", false, func(_ context.Context, s *pgstore.Store) error { _, _, err := s.Find("kept"); return err }},
+		{"CommitCtx", true, func(ctx context.Context, s *pgstore.Store) error {
+			return s.CommitCtx(ctx, "other", []byte("x"), later())
+		}},
+		{"DeleteCtx", true, func(ctx context.Context, s *pgstore.Store) error { return s.DeleteCtx(ctx, "another") }},
+		{"SwapCtx to create", true, func(ctx context.Context, s *pgstore.Store) error {
+			_, err := s.SwapCtx(ctx, "created", nil, []byte("x"), later())
+			return err
+		}},
+		{"SwapCtx to replace", true, func(ctx context.Context, s *pgstore.Store) error {
+			_, err := s.SwapCtx(ctx, "replaced", []byte("x"), []byte("y"), later())
+			return err
+		}},
+		{"SwapCtx to delete", true, func(ctx context.Context, s *pgstore.Store) error {
+			_, err := s.SwapCtx(ctx, "deleted", []byte("x"), nil, time.Time{})
+			return err
+		}},
+		{"SwapCtx of nothing", false, func(ctx context.Context, s *pgstore.Store) error {
+			absent, err := s.SwapCtx(ctx, "kept", nil, nil, time.Time{})
+			if absent {
+				return errors.New("LOST: absent")
+			}
+			return err
+		}},
+		{"Grant", false, func(ctx context.Context, s *pgstore.Store) error {
+			value, err := s.Grant(ctx, "as", "ana")
+			if err == nil && string(value) != there {
+				return fmt.Errorf("LOST: %q", value)
+			}
+			return err
+		}},
+		{"SwapGrant", true, func(ctx context.Context, s *pgstore.Store) error {
+			_, err := s.SwapGrant(ctx, "as", "bob", nil, []byte("x"))
+			return err
+		}},
+		{"ID", false, func(ctx context.Context, s *pgstore.Store) error {
+			id, err := s.ID(ctx, "as", "ana", "album")
+			if err == nil && id != there {
+				return fmt.Errorf("LOST: %q", id)
+			}
+			return err
+		}},
+		{"PutIfAbsent", true, func(ctx context.Context, s *pgstore.Store) error {
+			_, err := s.PutIfAbsent(ctx, "as", "bob", "album", "1")
+			return err
+		}},
+		{"Drop", true, func(ctx context.Context, s *pgstore.Store) error { return s.Drop(ctx, "as", "bob", "book", "1") }},
+	}
+}
+
+// fill keeps what calls reads.
+func fill(t *testing.T, s *pgstore.Store) {
+	t.Helper()
+	_, grantErr := s.SwapGrant(t.Context(), "as", "ana", nil, []byte(there))
+	_, idErr := s.PutIfAbsent(t.Context(), "as", "ana", "album", there)
+	err := errors.Join(s.CommitCtx(t.Context(), "kept", []byte(there), time.Now().Add(time.Hour)), grantErr, idErr)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// outcome makes all calls at once, and returns what each returned. None may take
+// longer than a page may.
+func outcome(t *testing.T, s *pgstore.Store) map[string]error {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	out := map[string]error{}
+	for _, c := range calls() {
+		wg.Go(func() {
+			begin := time.Now()
+			err := c.do(context.Background(), s)
+			mu.Lock()
+			defer mu.Unlock()
+			out[c.name] = err
+			if took := time.Since(begin); took > patience {
+				t.Errorf("%s took %v", c.name, took)
+			}
+			if err != nil && strings.Contains(err.Error(), "LOST") {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// allFail expects an error of every call; says is part of each, if it is not
+// empty.
+func allFail(t *testing.T, s *pgstore.Store, says string) {
+	t.Helper()
+	for name, err := range outcome(t, s) {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s returns %v, want an error with %q", name, err, says)
+		}
+	}
+}
+
+// recovers expects every call to work within a second, and to go on so.
+func recovers(t *testing.T, s *pgstore.Store) {
+	t.Helper()
+	begin := time.Now()
+	for {
+		var bad []error
+		for name, err := range outcome(t, s) {
+			if err != nil {
+				bad = append(bad, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+		if len(bad) == 0 {
+			return
+		}
+		if time.Since(begin) > soonBack {
+			t.Fatalf("after %v: %v", time.Since(begin), errors.Join(bad...))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// goroutines returns a check that no more of them are left than now, beside
+// those that a pool keeps for itself.
+func goroutines(t *testing.T) (check func()) {
+	before := runtime.NumGoroutine()
+	return func() {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				buf := make([]byte, 1<<16)
+				t.Fatalf("%d goroutines before, %d now:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+			}
+		}
+	}
+}
+
+// TestFaults: whatever the database suffers, every call returns an error in
+// time, never "absent", and works within a second after the trouble.
+func TestFaults(t *testing.T) {
+	restart := func(t *testing.T) {
+		if err := server.Restart(context.WithoutCancel(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped := func(mode backing.StopMode) func(*testing.T, string) func() {
+		return func(t *testing.T, _ string) func() {
+			server.Stop(mode)
+			return func() { restart(t) }
+		}
+	}
+	for _, c := range []struct {
+		name, dsn string
+		settings  map[string]string
+		begin     func(t *testing.T, table string) (end func())
+		says      string
+	}{
+		{"lock", server.DSN(), nil, func(t *testing.T, table string) func() { return locked(t, table)() }, ""},
+		{"lock_pgbouncer", bouncer.DSN(), nil, func(t *testing.T, table string) func() { return locked(t, table)() }, ""},
+		{"statement_timeout", server.DSN(), map[string]string{"statement_timeout": "100"}, func(t *testing.T, table string) func() { return locked(t, table)() }, "57014"},
+		{"lock_timeout", server.DSN(), map[string]string{"lock_timeout": "100"}, func(t *testing.T, table string) func() { return locked(t, table)() }, "55P03"},
+		{"hang", server.DSN(), nil, func(t *testing.T, table string) func() { return paused(t, table)() }, ""},
+		{"hang_pgbouncer", bouncer.DSN(), nil, func(t *testing.T, table string) func() { return paused(t, table)() }, ""},
+		{"stopped_fast", server.DSN(), nil, stopped(backing.Fast), ""},
+		{"stopped_immediate", server.DSN(), nil, stopped(backing.Immediate), ""},
+		{"killed", server.DSN(), nil, func(t *testing.T, _ string) func() {
+			server.Kill()
+			return func() { restart(t) }
+		}, ""},
+		{"killed_pgbouncer", bouncer.DSN(), nil, func(t *testing.T, _ string) func() {
+			server.Kill()
+			return func() { restart(t) }
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := open(t, connect(t, c.dsn, settings(c.settings)), pgstore.Config{})
+			fill(t, store)
+			recovers(t, store)
+			check := goroutines(t)
+			end := sync.OnceFunc(c.begin(t, tableOf(t)))
+			t.Cleanup(end)
+			allFail(t, store, c.says)
+			end()
+			recovers(t, store)
+			check()
+		})
+	}
+}
+
+// A server that went away and came back between two calls costs none of them an
+// error, although every idle connection is dead.
+func TestRestartUnnoticed(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	fill(t, store)
+	for _, mode := range []backing.StopMode{backing.Fast, backing.Immediate} {
+		recovers(t, store) // all connections are used now
+		server.Stop(mode)
+		if err := server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for name, err := range outcome(t, store) {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// A database that takes no changes still says who is signed in, and every change
+// is an error.
+func TestReadOnly(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	fill(t, store)
+	statement(t, "ALTER SYSTEM SET default_transaction_read_only = on")
+	statement(t, "SELECT pg_reload_conf()")
+	end := sync.OnceFunc(func() {
+		statement(t, "ALTER SYSTEM RESET default_transaction_read_only")
+		statement(t, "SELECT pg_reload_conf()")
+	})
+	defer end()
+	for wait := time.Now(); time.Since(wait) < 5*time.Second; time.Sleep(20 * time.Millisecond) { // until every process has read it
+		if now := outcome(t, store); now["Drop"] != nil && now["CommitCtx"] != nil {
+			break
+		}
+	}
+	results := outcome(t, store)
+	for _, c := range calls() {
+		err := results[c.name]
+		if c.writes && (err == nil || !strings.Contains(err.Error(), "25006")) || !c.writes && err != nil {
+			t.Errorf("%s returns %v", c.name, err)
+		}
+	}
+	end()
+	recovers(t, store)
+}
+
+// A standby may not know a logout yet, so nothing is read there.
+func TestStandby(t *testing.T) {
+	fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
+	standby, err := backing.StartPostgres(t.Context(), backing.PostgresConfig{StandbyOf: server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer standby.Close()
+	store, err := pgstore.New(connect(t, standby.DSN()), pgstore.Config{Table: tableOf(t), Sweep: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range outcome(t, store) {
+		if err == nil || !strings.Contains(err.Error(), "read replica") && !strings.Contains(err.Error(), "25006") {
+			t.Errorf("%s returns %v", name, err)
+		}
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
+	statement(t, "CREATE ROLE crowd LOGIN SUPERUSER CONNECTION LIMIT 1")
+	statement(t, "ALTER ROLE crowd NOSUPERUSER")
+	statement(t, "GRANT pg_read_all_data, pg_write_all_data TO crowd")
+	dsn := strings.Replace(server.DSN(), "postgres@", "crowd@", 1)
+	other, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := pgstore.New(connect(t, dsn, func(c *pgxpool.Config) { c.MaxConns = 1 }), pgstore.Config{Table: tableOf(t), Sweep: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := goroutines(t)
+	allFail(t, store, "53300")
+	check()
+	if err := other.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	recovers(t, store)
+}
+
+// Every call says what is missing, and Migrate makes it again.
+func TestDroppedTables(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	fill(t, store)
+	table := tableOf(t)
+	statement(t, "DROP TABLE "+table+", "+table+"_ids, "+table+"_grants")
+	allFail(t, store, "call Migrate")
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, store)
+	recovers(t, store)
+}
+
+// What somebody else has put into the table is no session, and is not absent
+// either. Others' sessions are not touched by it.
+func TestGarbage(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	fill(t, store)
+	table := tableOf(t)
+	statement(t, "ALTER TABLE "+table+" ALTER value DROP NOT NULL, ALTER expires DROP NOT NULL")
+	statement(t, "ALTER TABLE "+table+"_grants ALTER value DROP NOT NULL")
+	statement(t, "INSERT INTO "+table+" VALUES ('no value', NULL, now() + interval '1 hour'), ('no expiry', 'x', NULL), ('nothing', NULL, NULL), ('gone', NULL, now())")
+	statement(t, "UPDATE "+table+"_grants SET value = NULL")
+	for _, key := range []string{"no value", "no expiry", "nothing"} {
+		if value, found, err := store.FindCtx(t.Context(), key); err == nil {
+			t.Errorf("%s: found %v %q", key, found, value)
+		}
+		if values, err := store.FindManyCtx(t.Context(), []string{"kept", key}); err == nil {
+			t.Errorf("%s: found %q", key, values)
+		}
+		if absent, err := store.SwapCtx(t.Context(), key, nil, nil, time.Time{}); absent {
+			t.Errorf("%s: absent, %v", key, err)
+		}
+		if created, err := store.SwapCtx(t.Context(), key, nil, []byte("new"), time.Now().Add(time.Hour)); created {
+			t.Errorf("%s: created, %v", key, err)
+		}
+	}
+	if _, found, err := store.FindCtx(t.Context(), "gone"); found || err != nil {
+		t.Errorf("an expired row: found %v, %v", found, err)
+	}
+	if value, found, err := store.FindCtx(t.Context(), "kept"); string(value) != there || !found || err != nil {
+		t.Errorf("another session: %q, %v, %v", value, found, err)
+	}
+	if value, err := store.Grant(t.Context(), "as", "ana"); err == nil {
+		t.Errorf("a grant without a value: %q", value)
+	}
+	for _, key := range []string{"no value", "no expiry", "nothing"} { // a sign-out, or an administrator, removes it
+		if err := store.DeleteCtx(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+		if _, found, err := store.FindCtx(t.Context(), key); found || err != nil {
+			t.Errorf("%s after a deletion: found %v, %v", key, found, err)
+		}
+	}
+}
+
+// A caller who leaves gets an answer at once, and costs the pool nothing.
+func TestCancel(t *testing.T) {
+	pool := connect(t, server.DSN())
+	store := open(t, pool, pgstore.Config{})
+	fill(t, store)
+	recovers(t, store)
+	check := goroutines(t)
+	release := locked(t, tableOf(t))()
+	for range 3 {
+		for _, c := range calls() {
+			if c.name == "Find" {
+				continue // has no context
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(20*time.Millisecond, cancel)
+			begin := time.Now()
+			if err := c.do(ctx, store); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s returns %v", c.name, err)
+			}
+			if took := time.Since(begin); took > 500*time.Millisecond {
+				t.Errorf("%s went on for %v", c.name, took)
+			}
+		}
+	}
+	release()
+	recovers(t, store)
+	check() // what was cancelled is closed in the background
+	if n := pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d connections are still out", n)
+	}
+}
+
+// A replica that was killed while its statement waited for a lock does not
+// change anything later: the logout that came meanwhile may have been forgotten.
+func TestLateStatement(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	table := tableOf(t)
+	kill := func(lock func() func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "/proc/self/exe")
+		cmd.Env = append(process(ctx, t, server.DSN(), table).Env, childCreates+"=1")
+		cmd.Stderr = t.Output()
+		release := lock()
+		defer release()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waiting(t, table, len(childKeys))
+		cancel() // SIGKILL
+		if err := cmd.Wait(); err == nil {
+			t.Error("the other process ended by itself")
+		}
+		time.Sleep(2100 * time.Millisecond)
+	}
+	if err := store.CommitCtx(t.Context(), "replaced", []byte("x"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	kill(locked(t, table))
+	waiting(t, table, 0)
+	values, err := store.FindManyCtx(t.Context(), childKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"", "", "x"} {
+		if string(values[i]) != want {
+			t.Errorf("%s is %q long after the replica was killed", childKeys[i], values[i])
+		}
+	}
+}
+
+// waiting waits until so many statements on a table wait for a lock.
+func waiting(t *testing.T, table string, n int) {
+	t.Helper()
+	admin := connect(t, server.DSN())
+	defer admin.Close()
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		var now int
+		if err := admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'", table).Scan(&now); err != nil {
+			t.Fatal(err)
+		}
+		if now == n {
+			return
+		}
+		if time.Since(begin) > 20*time.Second {
+			t.Fatalf("%d statements wait, want %d", now, n)
+		}
+	}
+}
