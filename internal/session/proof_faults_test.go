@@ -32,13 +32,11 @@ const (
 	keepsTokens   fault = "new tokens are merged into whatever is there"
 )
 
-func isRecord(key string, keys []string) bool { return slices.Contains(keys, key) }
-
 // find is what the store returns.
 func (f fault) find(s *stepped, keys []string) [][]byte {
 	values := s.shelf.find(keys)
 	switch {
-	case f == ignoresMarks && len(keys) == 3 && isRecord(keys[0], s.p.records()):
+	case f == ignoresMarks && len(keys) == 3 && slices.Contains(s.p.records(), keys[0]):
 		values[1], values[2] = nil, nil
 	case f == countsAgain && keys[0] == tokenKey:
 		values[0] = nil
@@ -48,7 +46,7 @@ func (f fault) find(s *stepped, keys []string) [][]byte {
 
 // swap changes what is in the store.
 func (f fault) swap(ctx context.Context, s *stepped, key string, old, new []byte, expiry time.Time) bool {
-	record, mark := isRecord(key, s.p.records()), isMark(key)
+	record, mark := slices.Contains(s.p.records(), key), isMark(key)
 	number, _ := session.DecodeMark(new)
 	before, _ := session.DecodeMark(old)
 	blind := false
@@ -98,8 +96,6 @@ func (p *proof) records() []string {
 	}
 	return keys
 }
-
-func (p *proof) isToken(key string) bool { return key == tokenKey }
 
 // TestProof_FindsFaults: a protocol that leaves out one rule of decision 3 is
 // found out. The trace says by which order.
