@@ -40,14 +40,21 @@ func newNotes(t *testing.T) *notesSite {
 	return &notesSite{site: newSite(t), watch: w, wire: w.wire(), clock: &clock{}}
 }
 
+// open makes the handler. Its replicas share a store in memory.
 func (n *notesSite) open(t *testing.T, issuer string, now *clock, config gatehouse.RelyingPartyConfig) {
+	t.Helper()
+	store := gatehouse.NewMemoryStore(n.clock.now)
+	n.openOn(t, [2]gatehouse.Store{store, store}, issuer, now, config)
+}
+
+// openOn is open for replicas that have these stores.
+func (n *notesSite) openOn(t *testing.T, stores [2]gatehouse.Store, issuer string, now *clock, config gatehouse.RelyingPartyConfig) {
 	t.Helper()
 	n.provider = must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{
 		Transport: n.wire, Logger: n.watch.logger(), Now: now.now}))(t)
-	store := gatehouse.NewMemoryStore(n.clock.now)
 	var handlers [2]http.Handler
 	for i := range handlers {
-		n.replicas[i] = must(gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store, Now: n.clock.now}))(t)
+		n.replicas[i] = must(gatehouse.NewSessions(gatehouse.SessionsConfig{Store: stores[i], Now: n.clock.now}))(t)
 		c := config
 		c.Sessions = n.replicas[i]
 		c.RedirectURL = n.base + "/auth/callback"
@@ -65,7 +72,12 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/callback", login.CallbackHandler())
 	mux.Handle("/auth/logout", login.LogoutHandler())
+	mux.Handle("/auth/backchannel-logout", login.BackchannelLogoutHandler())
+	mux.Handle("/auth/frontchannel-logout", login.FrontchannelLogoutHandler())
 	mux.Handle("/sign-in", login.LoginHandler()) // also for people who are signed in
+	mux.Handle("/sid", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, gatehouse.IdentityFrom(r.Context()).ClaimString("sid"))
+	})))
 	mux.Handle("/notes/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := gatehouse.IdentityFrom(r.Context())
 		err := notesPage.Execute(w, map[string]any{"Name": id.ClaimString("name") + " <" + id.ClaimString("email") + ">",

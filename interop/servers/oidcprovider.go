@@ -27,6 +27,10 @@ type OIDCProviderClient struct {
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	// GrantTypes are authorization_code and refresh_token if empty.
 	GrantTypes []string `json:"grant_types"`
+	// BackchannelLogoutURI gets logout tokens. With SessionRequired they have a
+	// sid, and so have the client's ID Tokens.
+	BackchannelLogoutURI string `json:"backchannel_logout_uri,omitempty"`
+	SessionRequired      bool   `json:"backchannel_logout_session_required,omitempty"`
 	// AuthMethod is client_secret_basic if empty.
 	AuthMethod string `json:"token_endpoint_auth_method,omitempty"`
 }
@@ -158,6 +162,14 @@ func (op *OIDCProvider) Consent(t testing.TB, browser *Chromium) {
 		chromedp.Click(chromedp.CSS(`button[type=submit]`)),
 	)
 	browser.WaitOutside(t, op.Issuer)
+}
+
+// EndSession signs the person of the browser out of oidc-provider, without a
+// word from any client.
+func (op *OIDCProvider) EndSession(t testing.TB, browser *Chromium) {
+	t.Helper()
+	browser.Open(t, op.Issuer+"/session/end")
+	browser.Follow(t, "sign out at oidc-provider", chromedp.Click(chromedp.CSS(`button[name=logout][value=yes]`)))
 }
 
 // SignOut agrees on the logout page of oidc-provider, to which the browser is
