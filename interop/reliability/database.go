@@ -24,7 +24,7 @@ const (
 )
 
 // Stores are those on which the goals that need both are run.
-func Stores() []string { return []string{onRedis} }
+func Stores() []string { return []string{onRedis, onPostgres} }
 
 // Database is a real store with toxiproxy in front.
 type Database struct {

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	example.com/gatehouse v0.0.0-00010101000000-000000000000
+	example.com/gatehouse/pgstore v0.0.0-00010101000000-000000000000
 	example.com/gatehouse/redisstore v0.0.0-00010101000000-000000000000
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alexedwards/scs/goredisstore v0.0.0-20250212122300-421ef1d8611c
@@ -43,5 +44,6 @@ require (
 
 replace (
 	example.com/gatehouse => ../../
+	example.com/gatehouse/pgstore => ../../pgstore
 	example.com/gatehouse/redisstore => ../../redisstore
 )

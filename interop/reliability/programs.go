@@ -47,7 +47,7 @@ func NewPrograms() (*Programs, error) {
 	here := func(context.Context) (string, error) { return p.dir, nil }
 	p.Plain = p.built("plain", here)
 	p.Raced = p.built("raced", here, "-race")
-	p.Old = p.built("old", p.checkOut)
+	p.Old = p.built("old", p.checkOut, "-tags", "before")
 	return p, nil
 }
 
@@ -99,7 +99,7 @@ func (p *Programs) checkOut(ctx context.Context) (string, error) {
 	if err := process.Run(ctx, "tar", exec.Command("tar", "-xf", archive, "-C", tree)); err != nil {
 		return "", err
 	}
-	for _, part := range []string{"redisstore", filepath.Join("interop", "reliability")} {
+	for _, part := range []string{"redisstore", "pgstore", filepath.Join("interop", "reliability")} {
 		to := filepath.Join(tree, part)
 		if err := os.RemoveAll(to); err != nil {
 			return "", err

@@ -1,15 +1,27 @@
+//go:build !before
+
 package main
 
 import (
 	"context"
-	"errors"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/interop/reliability/site"
+	"example.com/gatehouse/pgstore"
 )
 
-// openPostgres needs a store for PostgreSQL, which this repository does not have
-// yet. Bare scs has one.
-func openPostgres(context.Context, site.Config) (gatehouse.Store, error) {
-	return nil, errors.New("there is no store for PostgreSQL yet")
+// openPostgres connects to PostgreSQL, and makes the tables if they are not
+// there.
+func openPostgres(ctx context.Context, c site.Config) (gatehouse.Store, error) {
+	pool, err := pgxpool.New(ctx, c.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	store, err := pgstore.New(pool, pgstore.Config{Table: c.Prefix})
+	if err != nil {
+		return nil, err
+	}
+	return store, store.Migrate(ctx)
 }
