@@ -61,6 +61,7 @@ auth_type = trust
 auth_file = %[4]s
 pool_mode = %[5]s
 default_pool_size = 4
+max_client_conn = 1000
 server_login_retry = 0.2
 `, host, p.port, b.port, users, mode)
 	if err := os.WriteFile(users, []byte("\"postgres\" \"\"\n"), 0o644); err != nil {

@@ -1,0 +1,154 @@
+// Package sqlitestore keeps gatehouse's sessions, owners' grants and ids of
+// resources in a SQLite file, for the processes of one machine.
+//
+//	db, err := sql.Open("sqlite", "file:/var/lib/notes/sessions.db")
+//	store, err := sqlitestore.New(db, sqlitestore.Config{})
+//	err = store.Migrate(ctx) // each time the program starts
+//	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store, Keys: keys})
+//
+// The driver is the program's choice. This package knows only database/sql; its
+// tests use modernc.org/sqlite, which is written in Go.
+//
+// Every change is one statement, so SQLite makes it atomic, also between
+// processes. The README says what the file system must promise.
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/sweep"
+)
+
+// One Store is all three stores of gatehouse.
+var (
+	_ gatehouse.Store       = (*Store)(nil)
+	_ gatehouse.GrantStore  = (*Store)(nil)
+	_ gatehouse.ResourceIDs = (*Store)(nil)
+)
+
+// Config holds the settings of New. The zero value is complete.
+type Config struct {
+	// Table is the name of the table that holds what expires: up to 48 ASCII
+	// letters, digits and underscores, the first no digit. SQLite does not
+	// distinguish capitals. "" means gatehouse. Three more tables have names that begin with
+	// it: notes_grants, notes_ids and notes_schema. Applications that share a
+	// file have tables of their own.
+	Table string
+	// Sweep is how often expired rows are removed, on average. 0 means every 5
+	// minutes. Processes share the work: what one has swept, the others leave.
+	// With a negative Sweep nothing is removed until somebody calls
+	// [Store.Sweep]. Expired rows count as absent in any case.
+	Sweep time.Duration
+	// Timeout is the longest that a call may take, also while another process
+	// keeps the file locked. 0 means one second. gatehouse itself gives up after
+	// 0.9 s.
+	Timeout time.Duration
+	// Logger is told, at level WARN, when removing expired rows failed. nil
+	// means slog.Default.
+	Logger *slog.Logger
+	// Now is the clock that decides what has expired. nil means time.Now, which
+	// the processes of one machine share.
+	Now func() time.Time
+}
+
+const (
+	// defaultTable is the name that the zero Config stands for.
+	defaultTable = "gatehouse"
+	// parallel is how many calls use the file at a time. Others wait for their
+	// turn, so that a file that hangs does not gather goroutines.
+	parallel = 16
+)
+
+var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,47}$`)
+
+// Store is a gatehouse.Store, a gatehouse.GrantStore and a
+// gatehouse.ResourceIDs. It is safe for concurrent use, also by several
+// processes on one file.
+//
+// Every call ends within Config.Timeout, and earlier if its context does. A call
+// that fails may have had its effect all the same.
+type Store struct {
+	db      *sql.DB
+	sql     statements
+	table   string
+	now     func() time.Time
+	timeout time.Duration
+	every   time.Duration
+	sweeper *sweep.Sweeper
+	turns   chan struct{}  // full when the calls that may run at a time do
+	calls   sync.WaitGroup // what a caller has given up may still wait for the disk
+}
+
+// New makes a Store over a database. It opens no file. The database should be
+// used for nothing else, because the Store sets busy_timeout on its
+// connections. It remains the caller's, who closes it after the Store.
+func New(db *sql.DB, config Config) (*Store, error) {
+	if db == nil {
+		return nil, errors.New("sqlitestore: the database is nil")
+	}
+	if config.Table == "" {
+		config.Table = defaultTable
+	}
+	if !tableName.MatchString(config.Table) {
+		return nil, fmt.Errorf("sqlitestore: Table: %q is not a name of up to 48 ASCII letters, digits and underscores", config.Table)
+	}
+	if config.Timeout < 0 {
+		return nil, fmt.Errorf("sqlitestore: Timeout: %v is less than 0", config.Timeout)
+	}
+	if config.Timeout == 0 {
+		config.Timeout = callTimeout
+	}
+	if config.Sweep == 0 {
+		config.Sweep = sweep.Every
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	s := &Store{
+		db: db, sql: statementsFor(config.Table), table: config.Table, now: config.Now,
+		timeout: config.Timeout, every: config.Sweep, turns: make(chan struct{}, parallel),
+	}
+	s.sweeper = sweep.Start(config.Sweep, s.sweepTurn, func(err error) {
+		config.Logger.Warn("sqlitestore: expired rows were not removed", "table", config.Table, "error", err)
+	})
+	return s, nil
+}
+
+// Close stops the removal of expired rows, and returns when that and all calls
+// have ended. It may be called several times. Close the database afterwards.
+func (s *Store) Close() error {
+	s.sweeper.Close()
+	s.calls.Wait()
+	return nil
+}
+
+// Sweep removes all expired rows now and returns how many those were. Call it
+// from time to time if Config.Sweep is negative.
+func (s *Store) Sweep(ctx context.Context) (removed int64, err error) {
+	return sweep.All(ctx, func(ctx context.Context) (int64, error) {
+		return s.exec(ctx, sweepTimeout, func(now int64) (string, []any) { return s.sql.sweep, []any{now, int64(sweep.Batch)} })
+	})
+}
+
+// sweepTurn is Sweep if no process has swept lately.
+func (s *Store) sweepTurn(ctx context.Context) error {
+	turn, err := s.change(ctx, func(now int64) (string, []any) {
+		return s.sql.sweepTurn, []any{now, now - sweep.Fair(s.every).Microseconds()}
+	})
+	if err != nil || turn == 0 {
+		return err
+	}
+	_, err = s.Sweep(ctx)
+	return err
+}
