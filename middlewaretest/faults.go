@@ -67,6 +67,12 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-U4   claims that lie elsewhere        ClaimSources
 //	RP-S1   session after login and logout   Browser.Cookies
 //	RP-S2   after any rejection              Mend, and sign in again
+//	RP-L4   front channel                    SetLogout, EndSessions, Browser
+//	RP-L6   back channel                     SetLogout, EndSessions, LogoutToken, SendLogout
+//	RP-L8   logout token, alg                LogoutToken with UnsignedIDToken, HMACWithSecret, WrongSignature and others of RP-I10 to RP-I14
+//	RP-L9   logout token, event and nonce    MissingLogoutEvent, WrongLogoutEvent, LogoutEventNoObject, LogoutNonce, LogoutNonceNull
+//	RP-L10  logout token, other claims       MissingLogoutID, MissingLogoutPerson; LogoutToken with WrongIssuer, WrongAudience, ExpiredIDToken and others
+//	RP-L11  no logout token, or once more    IDTokenForLogoutToken, OldLogoutType; SendLogout twice with one token
 //
 // [Server.Violations] lists what a relying party did wrong although its
 // requests succeeded.
