@@ -24,7 +24,7 @@ const (
 	// leftBound is how long goroutines of that time may last.
 	leftBound = 5 * time.Second
 	// outageRounds is how often each kind of request is sent meanwhile.
-	outageRounds = 4
+	outageRounds = 2
 	// keptShare is the part of the requests for which a goroutine may stay: a
 	// pool may keep one for each connection.
 	keptShare = 4

@@ -92,9 +92,10 @@ func RandomRecord(t *testing.T, on On) {
 }
 
 // CutRecord: a record that was cut anywhere is none: each length gives one
-// warning and nobody's page.
+// warning and nobody's page. Its many processes share a store, because a server
+// does not take so many connections.
 func CutRecord(t *testing.T, on On) {
-	s := world.NewSite(t, on)
+	s := world.NewSite(t, on, world.Watched)
 	ana := s.Visitor("ana")
 	ana.SignIn()
 	key := RecordKey(t, s, ana)
