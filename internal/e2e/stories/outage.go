@@ -240,8 +240,11 @@ func fa8Restart(t *testing.T, p *pace, open Open, restart func(t testing.TB)) {
 		people[i] = s.Visitor("ana")
 		people[i].SignIn()
 	}
-	for _, a := range people[0].Together(2*idle, 2, "/notes/") { // idle connections of both
-		people[0].WantServed(a)
+	people[0].Together(2*idle, 2, "/notes/") // opens connections, which takes longer than a call may
+	for _, b := range people {
+		for at := range 2 {
+			b.WantServed(b.On(at).Get("/notes/"))
+		}
 	}
 	var back, stop atomic.Bool
 	var troubled atomic.Int64

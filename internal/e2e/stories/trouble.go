@@ -71,7 +71,7 @@ func FA6StoreFailsAfterTheSessionIsStored(t *testing.T, on On) {
 		ana.WantServed(ana.Visit(callback))
 		sessions := func() (stored int) { // listed or not
 			for _, key := range s.Watched().All() {
-				if v, _, _ := s.Store.FindCtx(t.Context(), key); bytes.Contains(v, []byte("ana@example.org")) {
+				if v, _, _ := s.Watched().Store.FindCtx(t.Context(), key); bytes.Contains(v, []byte("ana@example.org")) {
 					stored++
 				}
 			}
@@ -82,10 +82,10 @@ func FA6StoreFailsAfterTheSessionIsStored(t *testing.T, on On) {
 		if !reached() {
 			break
 		}
-		s.Watched().Fail(nil, false)
 		if a.Code == http.StatusServiceUnavailable && sessions() == 2 {
 			ghosts++
 		}
+		s.Watched().Fail(nil, false)
 		s.ShutdownAll()
 		if got := sessions(); got != 1 {
 			t.Errorf("call %d: %d sessions are stored after %v", n, got, a)

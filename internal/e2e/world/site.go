@@ -152,6 +152,9 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 	}
 	sessions, err := gatehouse.NewSessions(sc)
 	s.Must(err)
+	if s.connect != nil { // what it still does needs its store, which closes next
+		s.T.Cleanup(func() { s.Must(sessions.Shutdown(context.Background())) })
+	}
 	c := gatehouse.RelyingPartyConfig{
 		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret(SiteSecret)},
 		RedirectURL: s.Origin + "/auth/callback", Scopes: []string{"profile", "email"},
