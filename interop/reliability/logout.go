@@ -155,7 +155,7 @@ func (r *Run) logoutEverywhere(ctx context.Context, w *World, store string) erro
 			if err != nil {
 				return err
 			}
-			if _, err := v.SignIn(ctx); err != nil {
+			if _, err := v.insist(ctx); err != nil {
 				return err
 			}
 			all[i] = v

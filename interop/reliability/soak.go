@@ -79,10 +79,10 @@ func (s *soaking) run(ctx context.Context) error {
 	warm := s.full / 6
 	stop := steady(ctx, soakPerSecond, s.one)
 	defer stop()
-	if err := pause(ctx, warm); err != nil {
+	if err := s.warm(ctx, warm); err != nil {
 		return err
 	}
-	first, err := s.quiet(ctx)
+	first, _, err := s.quiet(ctx, 30)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *soaking) run(ctx context.Context) error {
 		}
 	}
 	stop()
-	last, err := s.quiet(ctx)
+	last, _, err := s.quiet(ctx, 30)
 	if err != nil {
 		return err
 	}
@@ -111,11 +111,26 @@ func (s *soaking) run(ctx context.Context) error {
 	return s.report(first, last, after)
 }
 
+// warm lets requests wait for the store once, so that the pools of connections
+// are as large as they get.
+func (s *soaking) warm(ctx context.Context, during time.Duration) error {
+	if err := s.w.Store.Toxic.Add("latency", map[string]any{"latency": 200}); err != nil {
+		return err
+	}
+	if err := pause(ctx, during/2); err != nil {
+		return err
+	}
+	if err := s.w.Store.Toxic.Remove(ctx, "latency"); err != nil {
+		return err
+	}
+	return pause(ctx, during/2)
+}
+
 // one is one request of the mix: 80% pages, 15% tokens, 5% sign-in, sign-out and
 // UMA.
 func (s *soaking) one(ctx context.Context, i int) {
 	switch n := i % 20; {
-	case len(s.w.Front.Replicas()) == 0: // it is quiet
+	case s.w.Front.closed.Load(): // it is quiet
 	case n < 16:
 		v := s.visitors[rand.IntN(len(s.visitors))]
 		a, err := v.Get(ctx, nil, site.Page)
@@ -236,44 +251,39 @@ func (s *soaking) replace(events, ctx context.Context) error {
 	return nil
 }
 
-// watch measures the heap of the replica that is not restarted.
+// watch measures the heap of the replica that is not restarted, each time when
+// nobody asks it for anything.
 func (s *soaking) watch(events, ctx context.Context) error {
 	begin := time.Now()
-	for pause(events, s.full/100) == nil {
-		stat, err := s.watched.Stat(ctx)
+	for pause(events, max(s.full/40, 3*time.Second)) == nil {
+		_, heap, err := s.quiet(ctx, 5)
 		if err != nil {
 			return err
 		}
-		s.heap = append(s.heap, sample{time.Since(begin).Hours(), float64(stat.Heap) / (1 << 20)})
+		s.heap = append(s.heap, sample{time.Since(begin).Hours(), heap})
 	}
 	return nil
 }
 
-// quiet returns the goroutines of the watched replica when nobody asks it for
-// anything: without connections of ours, and with the work of others done.
-func (s *soaking) quiet(ctx context.Context) (int, error) {
-	all := s.w.Front.Replicas()
-	for _, one := range all {
-		s.w.Front.remove(one)
-	}
-	defer func() {
-		for _, one := range all {
-			s.w.Front.add(one)
-		}
-	}()
-	least := math.MaxInt
-	for range 30 {
+// quiet returns the goroutines and the heap of the watched replica when nobody
+// asks it for anything: without connections of ours, and with the work of others
+// done.
+func (s *soaking) quiet(ctx context.Context, looks int) (goroutines int, mebibytes float64, err error) {
+	s.w.Front.closed.Store(true)
+	defer s.w.Front.closed.Store(false)
+	goroutines, mebibytes = math.MaxInt, math.MaxFloat64
+	for range looks {
 		s.w.Front.client.CloseIdleConnections()
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		stat, err := s.watched.Stat(ctx)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		least = min(least, stat.Goroutines)
+		goroutines, mebibytes = min(goroutines, stat.Goroutines), min(mebibytes, float64(stat.Heap)/(1<<20))
 	}
-	return least, nil
+	return goroutines, mebibytes, nil
 }
 
 func (s *soaking) report(first, last int, after *tally) error {
@@ -331,5 +341,14 @@ func slopeOf(all []sample) (slope, least float64) {
 		d := s.mebibytes - y - slope*(s.hours-x)
 		rest += d * d
 	}
-	return slope, slope - 1.96*math.Sqrt(rest/(n-2)/xx)
+	scatter := max(math.Sqrt(rest/(n-2)), heapScatter)
+	return slope, slope - student*scatter/math.Sqrt(xx)
 }
+
+// student is the 97.5% quantile of Student's distribution for six samples, the
+// fewest that there are.
+const student = 2.78
+
+// heapScatter is how far two measurements of the same heap are apart at least, in
+// MiB: pools of connections shrink and grow with each fault.
+const heapScatter = 0.25

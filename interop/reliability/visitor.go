@@ -246,6 +246,23 @@ func (v *Visitor) SignIn(ctx context.Context) (code string, err error) {
 	return code, err
 }
 
+// insist signs the person in, and tries again if the site was too slow: what is
+// measured comes later.
+func (v *Visitor) insist(ctx context.Context) (code string, err error) {
+	for range insistTries {
+		if code, err = v.SignIn(ctx); err == nil || ctx.Err() != nil {
+			return code, err
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return "", err
+		}
+	}
+	return code, err
+}
+
+// insistTries are enough for a machine that others use too.
+const insistTries = 5
+
 // answerError is an answer that was not expected.
 type answerError struct {
 	what string
@@ -267,7 +284,7 @@ func (w *World) signInAll(ctx context.Context, n, relying int, name string) ([]*
 			return err
 		}
 		all[i] = v
-		_, err = v.SignIn(ctx)
+		_, err = v.insist(ctx)
 		return err
 	})
 	return all, err

@@ -214,6 +214,7 @@ func (one *Replica) admin(ctx context.Context, method, path string, query url.Va
 type Front struct {
 	client *http.Client
 	turn   atomic.Uint64
+	closed atomic.Bool // no replica gets requests
 
 	mu  sync.Mutex
 	all []*Replica
@@ -248,7 +249,7 @@ func (f *Front) Replicas() []*Replica {
 // next returns the replica whose turn it is, or nil.
 func (f *Front) next() *Replica {
 	all := f.Replicas()
-	if len(all) == 0 {
+	if len(all) == 0 || f.closed.Load() {
 		return nil
 	}
 	return all[f.turn.Add(1)%uint64(len(all))]

@@ -106,7 +106,9 @@ func openStore(ctx context.Context, c site.Config) (gatehouse.Store, error) {
 }
 
 func newRedis(c site.Config) redis.UniversalClient {
-	return redis.NewClient(&redis.Options{Addr: c.Redis, ContextTimeoutEnabled: true})
+	// Small buffers: the 64 KiB that each connection has by default would hide what
+	// the site itself keeps.
+	return redis.NewClient(&redis.Options{Addr: c.Redis, ContextTimeoutEnabled: true, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10})
 }
 
 // Shutdown waits for what requests have left behind.
