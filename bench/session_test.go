@@ -61,8 +61,13 @@ func optionalSubjects(s *site) []*subject {
 
 // scsSubject keeps tokens and claims in sessions of scs with its defaults.
 func scsSubject(t *testing.T, s *site) *subject {
+	return scsSubjectOn(t, s, scsGob, memstore.NewWithCleanupInterval(0)) // without its goroutine
+}
+
+func scsSubjectOn(t *testing.T, s *site, name string, store scs.Store) *subject {
+	t.Helper()
 	manager := scs.New()
-	manager.Store = memstore.NewWithCleanupInterval(0) // without its goroutine
+	manager.Store = store
 	cookies := make([]string, 0, people)
 	for _, p := range s.signedIn {
 		ctx, err := manager.Load(t.Context(), "")
@@ -81,7 +86,7 @@ func scsSubject(t *testing.T, s *site) *subject {
 		}
 		cookies = append(cookies, manager.Cookie.Name+"="+token)
 	}
-	return newSubject(scsGob, manager.LoadAndSave, requests(people, func(i int) string { return cookies[i] }))
+	return newSubject(name, manager.LoadAndSave, requests(people, func(i int) string { return cookies[i] }))
 }
 
 // decoded is a session that is never encoded.

@@ -52,6 +52,11 @@ type tokens struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	return newSiteOn(t, gatehouse.NewMemoryStore(nil))
+}
+
+func newSiteOn(t *testing.T, store gatehouse.Store) *site {
+	t.Helper()
 	s := &site{op: middlewaretest.NewServer(t), wire: &wire{base: &http.Transport{}}}
 	t.Cleanup(s.wire.base.CloseIdleConnections)
 	s.base = middlewaretest.NewApp(t, func(base string) http.Handler {
@@ -62,7 +67,7 @@ func newSite(t *testing.T) *site {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, store := s.op.AddClient(base+callbackPath), gatehouse.NewMemoryStore(nil)
+		client := s.op.AddClient(base + callbackPath)
 		s.login = newLogin(t, provider, client, base, gatehouse.SessionsConfig{Store: store})
 		s.endless = newLogin(t, provider, client, base, gatehouse.SessionsConfig{Store: store, IdleTimeout: -1})
 		mux := http.NewServeMux()

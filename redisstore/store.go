@@ -26,6 +26,8 @@ type Store struct {
 	single  single
 	cluster cluster
 	ring    ring
+
+	kinds *kinds // of keys on one server
 }
 
 var (
@@ -77,8 +79,9 @@ func valueOf(get *redis.StringCmd) ([]byte, error) {
 }
 
 // FindManyCtx returns the values under keys in the same order, nil where there
-// is none. On one server it is one MGET. On Cluster it is one GET for each key,
-// sent to all nodes at the same time.
+// is none, in one round trip. On one server it is one MGET if the keys were read
+// a moment ago, else a GET for each key. On Cluster and on a ring it is a GET for
+// each key, sent to all nodes at the same time.
 func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -86,10 +89,14 @@ func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte
 	ctx, cancel := s.within(ctx)
 	defer cancel()
 	values = make([][]byte, len(keys))
-	if s.single == nil {
+	var certain bool
+	if s.single != nil {
+		if absent, fresh := s.kinds.fresh(keys); fresh {
+			certain, err = s.getTogether(ctx, keys, values, absent)
+		}
+	}
+	if !certain && err == nil {
 		err = s.getEach(ctx, keys, values)
-	} else {
-		err = s.getTogether(ctx, keys, values)
 	}
 	if err != nil {
 		return nil, failed("find", err)
@@ -97,8 +104,10 @@ func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte
 	return values, nil
 }
 
-// getTogether reads from one server.
-func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte) error {
+// getTogether reads all values with one MGET. Those in the bits of absent were
+// absent a moment ago. It is not certain of one that is gone since: it may have
+// another type now.
+func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte, absent uint64) (certain bool, err error) {
 	args := make([]any, 1, 1+len(keys))
 	args[0] = "mget"
 	for _, key := range keys {
@@ -106,43 +115,33 @@ func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte)
 	}
 	get := redis.NewSliceCmd(ctx, args...)
 	if err := s.client.Process(ctx, get); err != nil {
-		return err
+		return false, err
 	}
 	got := get.Val()
 	if len(got) != len(keys) {
-		return fmt.Errorf("%d values came for %d keys", len(got), len(keys))
+		return false, fmt.Errorf("%d values came for %d keys", len(got), len(keys))
 	}
-	var absent bool
 	for i, value := range got {
 		if text, ok := value.(string); ok {
 			values[i] = []byte(text)
-		} else {
-			absent = true
+		} else if absent>>i&1 == 0 {
+			return false, nil
 		}
 	}
-	if !absent {
-		return nil
-	}
-	// MGET says of a list or a hash that nothing is there; GET says WRONGTYPE.
-	return s.getEach(ctx, keys, values)
+	return true, nil
 }
 
-// getEach reads the values that are still nil, each with a command of its own.
+// getEach reads each value with a command of its own.
 func (s *Store) getEach(ctx context.Context, keys []string, values [][]byte) error {
 	pipe := s.client.Pipeline()
 	gets := make([]*redis.StringCmd, len(keys))
 	for i, key := range keys {
-		if values[i] == nil {
-			gets[i] = pipe.Get(ctx, s.config.Prefix+key)
-		}
+		gets[i] = pipe.Get(ctx, s.config.Prefix+key)
 	}
 	// Each command has its own error. The one of Exec is the first of them, and
 	// may only mean that a key is absent.
 	_, failure := pipe.Exec(ctx)
 	for i, get := range gets {
-		if get == nil {
-			continue
-		}
 		value, err := valueOf(get)
 		if err != nil {
 			return err
@@ -151,6 +150,11 @@ func (s *Store) getEach(ctx context.Context, keys []string, values [][]byte) err
 	}
 	if failure != nil && !errors.Is(failure, redis.Nil) {
 		return failure
+	}
+	if s.single != nil {
+		for i, key := range keys {
+			s.kinds.note(key, values[i] == nil)
+		}
 	}
 	return nil
 }
