@@ -13,7 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
@@ -32,40 +32,35 @@ const refreshWait = 3 * time.Second
 // it gets the new record. Whatever the request needs lies in it, so that it
 // costs one allocation.
 type liveSession struct {
-	sessions *Sessions
-	party    *RelyingParty
-	glance   session.Glance
+	party  *RelyingParty
+	glance session.Glance
 
 	who    Identity
 	scopes [usualScopes]string
 
-	mu  sync.Mutex     // guards now
-	now session.Stored // empty until somebody asks for more than the glance has
+	now atomic.Pointer[session.Stored] // nil until somebody asks for more than the glance has
 }
 
 // usualScopes is how many scopes an Identity has room for.
 const usualScopes = 4
 
 func (l *liveSession) stored() session.Stored {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.now.Record == nil {
-		now, err := l.sessions.keeper.Whole(&l.glance)
-		if err != nil { // cannot be: a glance refuses what no record can be made of
-			return session.Stored{Record: new(session.Record)}
-		}
-		l.now = now
+	if now := l.now.Load(); now != nil {
+		return *now
 	}
-	return l.now
+	now, err := l.party.sessions.keeper.Whole(&l.glance)
+	if err != nil { // cannot be: a glance refuses what no record can be made of
+		return session.Stored{Record: new(session.Record)}
+	}
+	if !l.now.CompareAndSwap(nil, &now) {
+		return *l.now.Load()
+	}
+	return now
 }
 
 func (l *liveSession) record() *session.Record { return l.stored().Record }
 
-func (l *liveSession) set(now session.Stored) {
-	l.mu.Lock()
-	l.now = now
-	l.mu.Unlock()
-}
+func (l *liveSession) set(now session.Stored) { l.now.Store(&now) }
 
 // load returns the login that the request's cookie names. The error is
 // session.ErrNone if there is none, or an *Error if that cannot be determined
@@ -75,7 +70,7 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if !found {
 		return nil, session.ErrNone
 	}
-	live := &liveSession{sessions: rp.sessions, party: rp}
+	live := &liveSession{party: rp}
 	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.ID}, &live.glance)
 	switch {
 	case err == nil:
@@ -98,12 +93,13 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 // identity returns the identity of the session. It is called once.
 func (l *liveSession) identity() *Identity {
 	id, g := &l.who, &l.glance
-	if rec := l.now.Record; rec != nil { // it may have been renewed
+	if now := l.now.Load(); now != nil { // it may have been renewed
+		rec := now.Record
 		id.fill(rec.Issuer, rec.Subject, rec.ClientID, rec.Scope, rec.Claims, l.scopes[:0])
-		id.AuthTime, id.Expires = rec.AuthTime, l.sessions.keeper.Ending(rec)
+		id.AuthTime, id.Expires = rec.AuthTime, l.party.sessions.keeper.Ending(rec)
 	} else {
 		id.fill(g.Issuer, g.Subject, g.ClientID, g.Scope, g.Claims, l.scopes[:0])
-		id.AuthTime, id.Expires = g.AuthTime(), l.sessions.keeper.GlanceEnding(g)
+		id.AuthTime, id.Expires = g.AuthTime(), l.party.sessions.keeper.GlanceEnding(g)
 	}
 	id.session = l
 	return id
@@ -118,18 +114,21 @@ func identityOf(rec *session.Record, ends time.Time) *Identity {
 
 func (id *Identity) fill(issuer, subject, client, scope string, claims []byte, room []string) {
 	id.Issuer, id.Subject, id.ClientID, id.Via, id.claims = issuer, subject, client, ViaSession, claims
-	for s := range strings.FieldsSeq(scope) {
-		room = append(room, s)
+	for scope != "" { // scope-token *( SP scope-token ), RFC 6749 §3.3
+		one, rest, _ := strings.Cut(scope, " ")
+		if scope = rest; one != "" {
+			room = append(room, one)
+		}
 	}
 	id.Scopes = slices.Clip(room)
 }
 
 // touch records in the store that the session is in use.
 func (l *liveSession) touch(ctx context.Context) {
-	if !l.sessions.keeper.TouchDue(&l.glance) {
+	if !l.party.sessions.keeper.TouchDue(&l.glance) {
 		return
 	}
-	now, err := l.sessions.keeper.Touch(ctx, l.glance.Ref(), l.stored())
+	now, err := l.party.sessions.keeper.Touch(ctx, l.glance.Ref(), l.stored())
 	if err != nil {
 		rec := l.record()
 		l.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleIdle, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
@@ -146,7 +145,7 @@ func (l *liveSession) renewDue(ctx context.Context) error {
 	if !l.glance.Due() {
 		return nil
 	}
-	now, rec := l.sessions.now(), l.record()
+	now, rec := l.party.sessions.now(), l.record()
 	if rec.Serves(now) {
 		l.startRefresh(rec)
 		return nil
@@ -161,7 +160,7 @@ func (l *liveSession) renewDue(ctx context.Context) error {
 
 // fresh returns a record with a valid access token.
 func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
-	now, rec := l.sessions.now(), l.record()
+	now, rec := l.party.sessions.now(), l.record()
 	switch {
 	case len(rec.Access) == 0:
 		return nil, errNoToken.because(errors.New("the provider gave no access token"))
@@ -176,7 +175,7 @@ func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 	if err := l.refresh(ctx, rec); err != nil {
 		return nil, stale(err)
 	}
-	if rec, now = l.record(), l.sessions.now(); !rec.Serves(now) {
+	if rec, now = l.record(), l.party.sessions.now(); !rec.Serves(now) {
 		return nil, errNoToken.because(fmt.Errorf("the renewed token %s", ended(rec.Expires, now)))
 	}
 	return rec, nil
@@ -205,14 +204,14 @@ func stale(err error) error {
 // startRefresh starts a refresh, unless one is under way, and does not wait
 // for it.
 func (l *liveSession) startRefresh(rec *session.Record) {
-	l.sessions.refreshes.Start(l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
+	l.party.sessions.refreshes.Start(l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
 }
 
 // refresh waits for a refresh. All callers in this process share one, which
 // runs outside any request. If the session has ended, the error is
 // errLoginRequired.
 func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
-	next, err := l.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
+	next, err := l.party.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
 	if err != nil {
 		return err
 	}
@@ -223,7 +222,7 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 // refreshOf returns a function that makes one refresh of the session for a
 // caller who has seen rec. refused says that an API did not accept its token.
 func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.Context) (session.Stored, error) {
-	rp, keeper, ref, seen := l.party, l.sessions.keeper, l.glance.Ref(), string(rec.Access)
+	rp, keeper, ref, seen := l.party, l.party.sessions.keeper, l.glance.Ref(), string(rec.Access)
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
 			if p := recover(); p != nil { // report it here, as perhaps nobody waits for the result
@@ -410,7 +409,7 @@ func (rp *RelyingParty) scriptClaims(claims []byte) json.RawMessage {
 }
 
 func (l *liveSession) answer() sessionAnswer {
-	s, rec := l.sessions, l.record()
+	s, rec := l.party.sessions, l.record()
 	a := sessionAnswer{
 		SignedIn: true, Issuer: rec.Issuer, Subject: rec.Subject,
 		Claims: l.party.scriptClaims(rec.Claims), Expires: s.keeper.Ending(rec).UTC(),

@@ -126,7 +126,7 @@ const refusedFlight = " refused"
 
 // renewRefused renews the tokens unless that was just tried for the same reason.
 func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (session.Stored, error) {
-	refused, token, now := l.party.refused, string(rec.Access), l.sessions.now()
+	refused, token, now := l.party.refused, string(rec.Access), l.party.sessions.now()
 	left := rec.Refused.Add(refusedEvery).Sub(now) // on whatever replica
 	if left <= 0 {
 		left = refused.wait(l.glance.Key(), token, now)
@@ -134,7 +134,7 @@ func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (se
 	if left > 0 {
 		return session.Stored{}, errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
 	}
-	next, err := l.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, true))
+	next, err := l.party.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, true))
 	if err != nil || string(next.Record.Access) == token { // some servers send the old one again
 		refused.failed(l.glance.Key())
 	}

@@ -15,12 +15,21 @@ const maxCookies = 3000
 func Cookie(r *http.Request, name string) (value string, found bool) {
 	seen := 0
 	for _, line := range r.Header["Cookie"] {
-		for pair := range strings.SplitSeq(line, ";") {
+		for more := true; more; {
 			if seen++; seen > maxCookies {
 				return "", false
 			}
-			if got, value, _ := strings.Cut(strings.Trim(pair, " \t"), "="); got == name {
-				return value, true
+			var pair string
+			pair, line, more = strings.Cut(line, ";")
+			for len(pair) > 0 && (pair[0] == ' ' || pair[0] == '\t') {
+				pair = pair[1:]
+			}
+			if !strings.HasPrefix(pair, name) {
+				continue
+			}
+			value := strings.TrimRight(pair[len(name):], " \t")
+			if value == "" || value[0] == '=' {
+				return strings.TrimPrefix(value, "="), true
 			}
 		}
 	}

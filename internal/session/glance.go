@@ -131,11 +131,16 @@ func (g *Glance) decode(b []byte, marks [2]string, whose Party) error {
 	}
 	var subject, scope []byte
 	for len(body) > 0 {
-		tag, value, rest, ok := cutField(body)
-		if !ok {
-			return ErrGarbage
+		var tag uint64
+		var value []byte
+		if end := shortField(body); end > 0 {
+			tag, value, body = uint64(body[0]), body[2:end:end], body[end:]
+		} else {
+			var ok bool
+			if tag, value, body, ok = cutField(body); !ok {
+				return ErrGarbage
+			}
 		}
-		body = rest
 		if tag < tagIssuer || tag > tagLast {
 			continue
 		}

@@ -291,11 +291,16 @@ func valueBody(b []byte) ([]byte, error) {
 	return b[headSize:], nil
 }
 
-func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
-	if len(b) >= 2 && b[0] < 0x80 && int(b[1]) < min(0x80, len(b)-1) { // the usual field, without a loop
-		end := 2 + int(b[1])
-		return uint64(b[0]), b[2:end:end], b[end:], true
+// shortField returns the length of the field at the start of b, with its tag, if
+// the field is shorter than 128 bytes, as most are, and otherwise 0.
+func shortField(b []byte) int {
+	if len(b) < 2 || b[0]|b[1] >= 0x80 || 2+int(b[1]) > len(b) {
+		return 0
 	}
+	return 2 + int(b[1])
+}
+
+func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
 	tag, n := binary.Uvarint(b)
 	if n <= 0 {
 		return 0, nil, nil, false
