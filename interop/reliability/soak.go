@@ -64,7 +64,7 @@ type soaking struct {
 	token    string
 	full     time.Duration
 
-	pages, api          tally
+	pages               tally
 	bearerOdd, loginOdd atomic.Int64
 	restarts, toxics    int
 	rotations, unclean  int

@@ -88,7 +88,7 @@ func (b *bare) require(next http.HandlerFunc) http.Handler {
 			b.login(w, r)
 			return
 		}
-		if time.Now().After(b.sessions.GetTime(ctx, "expiry")) {
+		if time.Now().Unix() >= b.sessions.GetInt64(ctx, "expiry") {
 			if err := b.refresh(ctx); err != nil {
 				if _, refused := errors.AsType[*oauth2.RetrieveError](err); refused {
 					_ = b.sessions.Destroy(ctx)
@@ -119,7 +119,7 @@ func (b *bare) refresh(ctx context.Context) error {
 func (b *bare) keep(ctx context.Context, token *oauth2.Token) {
 	b.sessions.Put(ctx, "access", token.AccessToken)
 	b.sessions.Put(ctx, "refresh", token.RefreshToken)
-	b.sessions.Put(ctx, "expiry", token.Expiry)
+	b.sessions.Put(ctx, "expiry", token.Expiry.Unix()) // gob does not know a time.Time
 }
 
 func (b *bare) login(w http.ResponseWriter, r *http.Request) {
