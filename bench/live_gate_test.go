@@ -39,7 +39,11 @@ func TestLiveWhole(t *testing.T) {
 	spent := asleep(t, intervals*2*time.Second)
 	cancel()
 	spent -= asleep(t, intervals*2*time.Second) // what the process does anyway
-	t.Logf("%.2f µs of the processor for each session and interval", float64(spent.Nanoseconds())/1000/(people*intervals))
+	took := float64(spent.Nanoseconds()) / 1000 / (people * intervals)
+	t.Logf("%.2f µs of the processor for each session and interval", took)
+	if took > maxLiveMicros*paired.Slack {
+		t.Errorf("stated are at most %d µs", maxLiveMicros)
+	}
 }
 
 // asleep returns the processor time that the process takes meanwhile.

@@ -26,8 +26,9 @@ func liveLimits() []paired.Limit {
 	return []paired.Limit{{Subject: lookMemory, Peer: bareFind, AtMost: 1}, {Subject: lookStore, Peer: bareFind, AtMost: 2}}
 }
 
-// maxLiveBytes and maxLiveSession are stated in the README too.
+// These limits are stated in the README too.
 const (
+	maxLiveMicros  = 20   // of the processor for a session and interval, all in all
 	maxLiveBytes   = 1050 // of the heap for a connection of a session that has others
 	maxLiveSession = 2000 // for the first connection of a session
 )
