@@ -47,7 +47,7 @@ func (c *Config) complete() error {
 		errs = append(errs, fmt.Errorf("WaitReplicas: %d is less than 0", c.WaitReplicas))
 	}
 	if c.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("Timeout: %v is less than 0", c.Timeout))
+		errs = append(errs, fmt.Errorf("%s: %v is less than 0", "Timeout", c.Timeout))
 	}
 	if c.Prefix == "" {
 		c.Prefix = defaultPrefix

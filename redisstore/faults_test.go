@@ -241,7 +241,7 @@ func noMoreClients(ctx context.Context, s *site) error {
 		return err
 	}
 	other := redis.NewClient(&redis.Options{Addr: s.server.Addr, MaxRetries: -1})
-	defer context.AfterFunc(ctx, func() { other.Close() })
+	context.AfterFunc(ctx, func() { other.Close() })
 	if err := other.Ping(ctx).Err(); err != nil {
 		return err
 	}
