@@ -88,4 +88,3 @@ func wait(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-

@@ -48,7 +48,7 @@ func open(_ context.Context, addr string) (replicas.Store, func(), error) {
 			return nil, nil, errors.New("-addr is no URL of a Redis") // the error would show the password
 		}
 	}
-	logging.Disable() // what fails reaches the log with the request that met it
+	logging.Disable()                    // what fails reaches the log with the request that met it
 	options.ContextTimeoutEnabled = true // every call ends with its request
 	client := redis.NewClient(options)
 	store, err := redisstore.New(client, redisstore.Config{Prefix: "photos:"})
