@@ -93,6 +93,7 @@ func TestLO14_FrontChannel(t *testing.T) { stories.LO14FrontChannel(t, stories.I
 func TestLO14_WhoMayFrame(t *testing.T) { stories.LO14WhoMayFrame(t, stories.InMemory) }
 
 func TestLO14_FrontChannelInTrouble(t *testing.T) {
+	t.Parallel() // it waits for a store that hangs
 	stories.LO14FrontChannelInTrouble(t, stories.InMemory)
 }
 
@@ -101,6 +102,7 @@ func TestFrontChannelClearsItsCookie(t *testing.T) {
 }
 
 func TestFA6_BackchannelInTrouble(t *testing.T) {
+	t.Parallel() // it waits for a store that hangs
 	stories.FA6BackchannelInTrouble(t, stories.InMemory)
 }
 

@@ -186,6 +186,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 			continue
 		}
+		// A connection that a server has not accepted before it closes breaks.
+		if err != nil && r.Method == http.MethodGet {
+			continue
+		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
