@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,8 @@ type Site struct {
 
 	signer  *Signer // of changed ID Tokens
 	connect func() gatehouse.Store
+
+	adding sync.RWMutex // of Replicas
 }
 
 // Replica is one process of a site.
@@ -176,8 +179,17 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 	if o.Mount != nil {
 		o.Mount(r.Mux, login)
 	}
+	s.adding.Lock()
+	defer s.adding.Unlock()
 	s.Replicas = append(s.Replicas, r)
 	return r
+}
+
+// mux returns the routes of a replica. Visitors may use it while one is added.
+func (s *Site) mux(at int) *http.ServeMux {
+	s.adding.RLock()
+	defer s.adding.RUnlock()
+	return s.Replicas[at].Mux
 }
 
 // WhoAmI is a handler that says whom it serves.

@@ -78,7 +78,7 @@ func (b *Visitor) Do(r *http.Request) *Page {
 	if at.Host == providerHost {
 		b.Site.Server.ServeHTTP(w, r)
 	} else {
-		b.Site.Replicas[b.At].Mux.ServeHTTP(w, r)
+		b.Site.mux(b.At).ServeHTTP(w, r)
 		b.Site.NoteShown(w)
 	}
 	b.Jar.SetCookies(&at, w.Result().Cookies())
