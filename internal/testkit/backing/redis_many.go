@@ -169,11 +169,18 @@ func (r *Redis) StartReplica(ctx context.Context) (*Redis, error) {
 	return copied, nil
 }
 
-// Copied waits until n replicas have all that r has written.
+// Copied waits until n replicas have acknowledged all that r has written. A
+// replica is online before it has: it answers only once it has written down its
+// first copy.
 func (r *Redis) Copied(ctx context.Context, n int) error {
+	if _, err := r.Do(ctx, "FUNCTION", "FLUSH"); err != nil { // something to acknowledge; there are no functions
+		return err
+	}
 	return r.until(ctx, func(answer any) bool {
 		text, _ := answer.(string)
-		return strings.Count(text, "state=online") >= n
+		_, written, _ := strings.Cut(text, "master_repl_offset:")
+		written, _, _ = strings.Cut(written, "\r\n")
+		return written != "0" && strings.Count(text, "state=online,offset="+written+",") >= n
 	}, "INFO", "replication")
 }
 
