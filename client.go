@@ -3,13 +3,10 @@ package gatehouse
 // Tested in internal/e2e/signin, internal/e2e/uma_rs.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
-	"strings"
 
 	"example.com/gatehouse/internal/backchannel"
 )
@@ -62,30 +59,6 @@ func (c *Client) complete() (wrong problems) {
 	return wrong
 }
 
-// at returns the client's credentials for an endpoint for which that member of
-// the metadata lists those methods (RFC 8414 §2). The methods are never tried in
-// turn: a server may lock the client out, and the secret would be sent twice.
-func (c Client) at(member string, listed []string) (backchannel.Credentials, error) {
-	method := cmp.Or(c.Auth, AuthBasic)
-	if c.Auth == "" && len(listed) > 0 && !slices.Contains(listed, string(AuthBasic)) {
-		if !slices.Contains(listed, string(AuthPost)) {
-			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("%s lists only %q, and gatehouse can send a secret by client_secret_basic or client_secret_post", member, clip(strings.Join(listed, " "))))
-		}
-		method = AuthPost
-	}
-	return backchannel.NewCredentials(c.ID, c.Secret.Reveal(), backchannel.Method(method)), nil
-}
-
-// atIntrospection is at for the introspection endpoint. RFC 8414 §2 leaves open
-// what no list means there; the token endpoint of the same server is the best
-// guess.
-func (c Client) atIntrospection(md *Metadata) (backchannel.Credentials, error) {
-	if len(md.IntrospectionAuthMethods) > 0 {
-		return c.at("introspection_endpoint_auth_methods_supported", md.IntrospectionAuthMethods)
-	}
-	return c.at(memberTokenAuth, md.TokenAuthMethods)
-}
-
 // umaGrant is the grant type of UMA Grant §3.3.1.
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 
@@ -94,21 +67,30 @@ const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 //
 // If the endpoint refused the request, the error is a *backchannel.Refusal,
 // whose meaning depends on the grant. Any other error is an *Error.
-func (p *Provider) requestToken(ctx context.Context, c Client, form url.Values) (*backchannel.Tokens, error) {
+func (p *Provider) requestToken(ctx context.Context, c *Client, form url.Values) (*backchannel.Tokens, error) {
+	who, err := p.who(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return p.requestTokenAs(ctx, who, form)
+}
+
+// requestTokenAs is requestToken for a client that is known already.
+func (p *Provider) requestTokenAs(ctx context.Context, who known, form url.Values) (*backchannel.Tokens, error) {
 	md, err := p.tokenMetadata(ctx, form.Get("grant_type"))
 	if err != nil {
 		return nil, err
 	}
-	who, err := c.at(memberTokenAuth, md.TokenAuthMethods)
+	as, err := who.at(md.tokenAuth())
 	if err != nil {
 		return nil, err
 	}
-	answer, err := p.channel.Token(ctx, md.TokenEndpoint, who, form)
+	answer, err := p.channel.Token(ctx, md.TokenEndpoint, as, form)
 	if err != nil {
 		return nil, classify(err)
 	}
 	if answer.Defective != "" {
-		p.emit(ctx, Event{Name: EventTrouble, Code: troubleAnswer, ClientID: c.ID, Err: fmt.Errorf("the token answer's %s: the value makes no sense and counts as absent", answer.Defective)})
+		p.emit(ctx, Event{Name: EventTrouble, Code: troubleAnswer, ClientID: who.ID, Err: fmt.Errorf("the token answer's %s: the value makes no sense and counts as absent", answer.Defective)})
 	}
 	return answer, nil
 }
@@ -129,17 +111,18 @@ func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, 
 }
 
 // revoke tells the provider that a token is no longer needed (RFC 7009 §2.1).
-// It does nothing if the provider has no revocation endpoint.
-func (p *Provider) revoke(ctx context.Context, c Client, token, hint string) error {
+// It does nothing if the provider has no revocation endpoint. A server refuses
+// what was issued to another client (§2.1).
+func (p *Provider) revoke(ctx context.Context, who known, token, hint string) error {
 	md, err := p.Metadata(ctx)
 	if err != nil || md.RevocationEndpoint == "" {
 		return err
 	}
-	who, err := c.at("revocation_endpoint_auth_methods_supported", md.RevocationAuthMethods)
+	as, err := who.at(md.revocationAuth())
 	if err != nil {
 		return err
 	}
-	err = p.channel.Revoke(ctx, md.RevocationEndpoint, who, token, hint)
+	err = p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
 	if errors.Is(err, backchannel.ErrCaller) {
 		return errClientRefused.because(err)
 	}

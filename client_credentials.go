@@ -70,8 +70,8 @@ func (s *ClientCredentials) WithParams(params url.Values) *ClientCredentials {
 
 func (p *Provider) clientCredentials(client Client, form url.Values) *ClientCredentials {
 	s := &ClientCredentials{provider: p, client: client, form: form}
-	s.token = p.keepServiceToken(client, func(ctx context.Context) (*backchannel.Tokens, error) {
-		a, err := p.requestToken(ctx, client, form)
+	s.token = p.keepServiceToken(&s.client, func(ctx context.Context) (*backchannel.Tokens, error) {
+		a, err := p.requestToken(ctx, &s.client, form)
 		if err != nil {
 			return nil, asError(fmt.Errorf("client credentials: %w", err), errClientRefused)
 		}
@@ -81,7 +81,7 @@ func (p *Provider) clientCredentials(client Client, form url.Values) *ClientCred
 }
 
 // keepServiceToken keeps the token that request obtains.
-func (p *Provider) keepServiceToken(c Client, request func(context.Context) (*backchannel.Tokens, error)) *backchannel.Kept[string] {
+func (p *Provider) keepServiceToken(c *Client, request func(context.Context) (*backchannel.Tokens, error)) *backchannel.Kept[string] {
 	return backchannel.NewKept(backchannel.KeptConfig[string]{
 		Fetch: func(ctx context.Context) (string, backchannel.Life, error) {
 			a, err := request(ctx)
@@ -91,7 +91,7 @@ func (p *Provider) keepServiceToken(c Client, request func(context.Context) (*ba
 			return a.Access, backchannel.Life{RenewAt: lease.RenewAt(a.Requested, a.Expires), Expires: a.Expires}, nil
 		},
 		Failed: func(ctx context.Context, err error) {
-			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleServiceToken, troubleServiceClient), ClientID: c.ID, Err: err})
+			p.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleServiceToken, troubleServiceClient), ClientID: c.told(), Err: err})
 		},
 		Now: p.now, Timeout: outbound.Timeout, Pause: patBackoff, MaxPause: patBackoff,
 	})

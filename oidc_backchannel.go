@@ -65,7 +65,11 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 	}
 	ctx, cancel := context.WithTimeout(ctx, backchannelTimeout)
 	defer cancel()
-	proof, err := rp.provider.tokens.Logout(ctx, raw, rp.client.ID)
+	who, err := rp.provider.who(ctx, &rp.client)
+	if err != nil {
+		return err
+	}
+	proof, err := rp.provider.tokens.Logout(ctx, raw, who.ID)
 	if err != nil {
 		return logoutFailure(err)
 	}
@@ -75,7 +79,7 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 	if err != nil {
 		return about(proof.Subject(), logoutFailure(err))
 	}
-	rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.ID})
+	rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.told()})
 	return nil
 }
 
@@ -120,7 +124,7 @@ type logoutError struct {
 // 400 too, and has the same error: RFC 6749 §5.2 knows no other that fits.
 func (rp *RelyingParty) refuseLogout(w http.ResponseWriter, r *http.Request, status int, err error) {
 	e := asError(err, errInternal).answered()
-	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.ID, Err: e.Err})
+	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.told(), Err: e.Err})
 	description := e.Message
 	if e.Status >= http.StatusInternalServerError {
 		description = "The logout could not be carried out right now. Please send it again."

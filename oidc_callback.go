@@ -72,6 +72,7 @@ type callback struct {
 	r        *http.Request
 	query    url.Values
 	attempt  *attempt.Attempt
+	who      known // to whom the code was issued
 	tokens   *backchannel.Tokens
 	proof    *token.IDToken
 	subject  string // who signs in, once that is proven
@@ -111,7 +112,7 @@ func (c *callback) undo(ctx context.Context) {
 	if c.sent {
 		return
 	}
-	c.rp.revokeLater(c.bought)
+	c.rp.revokeLater(c.who.ID, c.bought)
 	if c.created {
 		c.rp.unsetCookie(c.w, c.rp.cookie)
 		_ = c.rp.endNow(ctx, c.ref.Key, c.record, func(context.Context, *session.Record) {}) // nobody was told of it
@@ -121,6 +122,9 @@ func (c *callback) undo(ctx context.Context) {
 // read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
 // 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
+	if c.who, err = c.rp.provider.who(ctx, &c.rp.client); err != nil {
+		return failure(err)
+	}
 	ours := []string{"state", "code", "iss", "error", "error_description", "error_uri"}
 	if c.query, err = navigation.Query(c.r.URL.RawQuery, ours...); err != nil {
 		return errResponse.because(err)
@@ -177,7 +181,7 @@ func (c *callback) retries() bool { return c.query.Get("error") == "temporarily_
 
 // redeem sends the code once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
 func (c *callback) redeem(ctx context.Context) (err error) {
-	c.tokens, err = c.rp.provider.requestToken(ctx, c.rp.client, url.Values{
+	c.tokens, err = c.rp.provider.requestTokenAs(ctx, c.who, url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {c.query.Get("code")},
 		"redirect_uri":  {c.rp.config.RedirectURL},
@@ -208,7 +212,7 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 func (c *callback) verify(ctx context.Context) (err error) {
 	a := c.attempt
 	c.proof, err = c.rp.provider.tokens.SignIn(ctx, c.tokens.IDToken, token.SignIn{
-		Client: c.rp.client.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: c.tokens.Access,
+		Client: c.who.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: c.tokens.Access,
 	})
 	if err != nil {
 		return tokenFailure(err)
@@ -244,11 +248,11 @@ func (c *callback) keepGrant(ctx context.Context) error {
 
 // identify builds the login record and runs OnSignIn before a session exists.
 func (c *callback) identify(ctx context.Context) error {
-	claims, err := c.rp.gatherClaims(ctx, c.proof, c.tokens.Access)
+	claims, err := c.rp.gatherClaims(ctx, c.who.ID, c.proof, c.tokens.Access)
 	if err != nil {
 		return err
 	}
-	c.record = c.rp.newRecord(c.attempt, c.proof, claims, c.tokens)
+	c.record = c.rp.newRecord(c.who.ID, c.attempt, c.proof, claims, c.tokens)
 	if c.rp.config.OnSignIn == nil {
 		return nil
 	}

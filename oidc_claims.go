@@ -20,10 +20,10 @@ import (
 )
 
 // newRecord returns the login record for a completed attempt.
-func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, claims []byte, t *backchannel.Tokens) *session.Record {
+func (rp *RelyingParty) newRecord(client string, a *attempt.Attempt, proof *token.IDToken, claims []byte, t *backchannel.Tokens) *session.Record {
 	now := rp.sessions.now()
 	rec := &session.Record{
-		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: rp.client.ID, SID: proof.SID(),
+		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: client, SID: proof.SID(),
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
 		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
@@ -40,7 +40,7 @@ func (rp *RelyingParty) newRecord(a *attempt.Attempt, proof *token.IDToken, clai
 
 // gatherClaims combines the claims of the ID Token with the user info (OpenID
 // Connect Core §5.3). The ID Token is signed, so its claims take precedence.
-func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, access string) ([]byte, error) {
+func (rp *RelyingParty) gatherClaims(ctx context.Context, client string, proof *token.IDToken, access string) ([]byte, error) {
 	rp.tellDefects(ctx, proof)
 	endpoint := ""
 	if !rp.config.SkipUserInfo {
@@ -54,7 +54,7 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 		return nil, errIDTokenMalformed.because(err)
 	}
 	if endpoint != "" {
-		told, err := rp.provider.userInfo(ctx, endpoint, access, proof.Subject(), rp.client.ID)
+		told, err := rp.provider.userInfo(ctx, endpoint, access, proof.Subject(), client)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, proof *token.IDToken, 
 // tellDefects reports claims that make no sense but were not needed.
 func (rp *RelyingParty) tellDefects(ctx context.Context, proof *token.IDToken) {
 	if names := proof.Defects(); len(names) > 0 {
-		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaim, Subject: proof.Subject(), ClientID: rp.client.ID,
+		rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleClaim, Subject: proof.Subject(), ClientID: rp.client.told(),
 			Err: fmt.Errorf("claims of the ID Token that make no sense were left out: %s", strings.Join(names, ", "))})
 	}
 }

@@ -24,7 +24,7 @@ func (rp *RelyingParty) nameCookies() {
 		prefix, rp.secure = "gh-", false
 	}
 	const hashLen = 8
-	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.ID, rp.config.RedirectURL)
+	mine := storekey.Of("gatehouse/cookie", rp.provider.issuer, rp.client.lasting(), rp.config.RedirectURL)
 	rp.home = session.Home(rp.sessions.name, outbound.Origin(rp.redirect))
 	whose := mine
 	if rp.sessions.named {

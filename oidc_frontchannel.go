@@ -86,7 +86,7 @@ func (rp *RelyingParty) logoutBySID(w http.ResponseWriter, r *http.Request, sid 
 		return err
 	}
 	if found {
-		rp.provider.emitFor(r, Event{Name: EventLogout, Code: logoutFrontchannel, ClientID: rp.client.ID})
+		rp.provider.emitFor(r, Event{Name: EventLogout, Code: logoutFrontchannel, ClientID: rp.client.told()})
 	}
 	if ref, ok := rp.sessionRef(r); ok && ref.Marks[0] == session.MarksOf(rp.provider.issuer, "", sid)[0].Name {
 		rp.clearCookie(w, rp.cookie)

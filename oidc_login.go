@@ -156,7 +156,11 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		return "", err
 	}
 	rp.noteHost(r)
-	md, err := rp.provider.signInMetadata(r.Context(), rp.client, rp.config.SkipUserInfo)
+	who, err := rp.provider.who(r.Context(), &rp.client)
+	if err != nil {
+		return "", err
+	}
+	md, err := rp.provider.signInMetadata(r.Context(), who, rp.config.SkipUserInfo)
 	if err != nil {
 		return "", err
 	}
@@ -168,7 +172,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		return "", err
 	}
 	config := oauth2.Config{
-		ClientID: rp.client.ID, RedirectURL: rp.config.RedirectURL, Scopes: scopes,
+		ClientID: who.ID, RedirectURL: rp.config.RedirectURL, Scopes: scopes,
 		Endpoint: oauth2.Endpoint{AuthURL: md.AuthorizationEndpoint},
 	}
 	options := []oauth2.AuthCodeOption{
@@ -268,7 +272,7 @@ func (rp *RelyingParty) ring(r *http.Request) (*seal.Ring, error) {
 		return nil, asError(err, errStoreUnavailable)
 	}
 	if rp.sessions.keeper.ReplacedKey() {
-		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID,
+		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.told(),
 			Err: errors.New("what the store held as the key of sign-ins under way was no key; a new one took its place")})
 	}
 	return ring, nil

@@ -246,9 +246,9 @@ func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err e
 // the session may do that, because no other provider may see them.
 func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code string) {
 	if len(rec.Refresh) > 0 {
-		rp.revokeLater(string(rec.Refresh))
+		rp.revokeLater(rec.ClientID, string(rec.Refresh))
 	} else if rec.Serves(rp.sessions.now()) {
-		rp.revokeToken(string(rec.Access), "access_token")
+		rp.revokeToken(rec.ClientID, string(rec.Access), "access_token")
 	}
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: code, Subject: rec.Subject, ClientID: rec.ClientID})
 }
@@ -322,7 +322,7 @@ func (rp *RelyingParty) endSession(r *http.Request, at *RelyingParty, rec *sessi
 	}
 	state = rand.Text()
 	q := u.Query()
-	q.Set("client_id", rp.client.ID)
+	q.Set("client_id", rec.ClientID)
 	q.Set("post_logout_redirect_uri", back)
 	q.Set("state", state)
 	if len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
@@ -398,20 +398,25 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 	return nil
 }
 
-// revokeLater revokes a refresh token at the provider in the background (RFC
-// 7009). A failure is only reported as an event. Sessions.Shutdown waits for
-// it.
-func (rp *RelyingParty) revokeLater(refresh string) { rp.revokeToken(refresh, "refresh_token") }
+// revokeLater revokes a refresh token that was issued to the client at the
+// provider, in the background (RFC 7009). A failure is only reported as an event.
+// Sessions.Shutdown waits for it.
+func (rp *RelyingParty) revokeLater(client, refresh string) {
+	rp.revokeToken(client, refresh, "refresh_token")
+}
 
 // revokeToken is revokeLater for a token of any kind, which hint names.
-func (rp *RelyingParty) revokeToken(token, hint string) {
+func (rp *RelyingParty) revokeToken(client, token, hint string) {
 	if token == "" {
 		return
 	}
 	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", token), revokeTimeout, func(ctx context.Context) (struct{}, error) {
-		err := rp.provider.revoke(ctx, rp.client, token, hint)
+		who, err := rp.provider.whoWas(ctx, &rp.client, client)
+		if err == nil {
+			err = rp.provider.revoke(ctx, who, token, hint)
+		}
 		if err != nil {
-			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleRevocation, troubleRevoker), ClientID: rp.client.ID, Err: err})
+			rp.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleOf(err, troubleRevocation, troubleRevoker), ClientID: client, Err: err})
 		}
 		return struct{}{}, err
 	})

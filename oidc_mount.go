@@ -214,7 +214,7 @@ func (rp *RelyingParty) noteHost(r *http.Request) {
 	if !rp.hosts.Add(name) {
 		return
 	}
-	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleHost, ClientID: rp.client.ID,
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleHost, ClientID: rp.client.told(),
 		Err: fmt.Errorf("a sign-in began at %s, but RedirectURL is at %q: the browser will not send its cookies there", name, siteOf(rp.redirect))})
 }
 
@@ -233,7 +233,7 @@ func (rp *RelyingParty) strayed(e *Error) {
 func (rp *RelyingParty) tellDropped(r *http.Request, wish, reason string) {
 	path, _, _ := strings.Cut(wish, "?")
 	path, _, _ = strings.Cut(path, "#")
-	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.told(),
 		Err: fmt.Errorf("return path %q of %d bytes is dropped: %s", clip(path), len(wish), reason)})
 }
 
@@ -244,6 +244,6 @@ func (rp *RelyingParty) tellTrimmed(r *http.Request, changed, gone []attempt.Sea
 	if len(changed)+len(gone) == 0 {
 		return
 	}
-	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.ID,
+	rp.provider.emitFor(r, Event{Name: EventTrouble, Code: troubleReturnPath, ClientID: rp.client.told(),
 		Err: fmt.Errorf("the sign-ins under way of one browser take more than %d bytes: %d lose their return path, and %d are dropped", maxAttempts, len(changed), len(gone))})
 }

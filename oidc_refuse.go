@@ -111,7 +111,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 	if p, ok := errors.AsType[*flight.PanicError](err); ok {
 		rp.provider.emitPanic(r.Context(), p.Value, p.Stack)
 	}
-	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.ID, Err: e.Err})
+	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.told(), Err: e.Err})
 	writeErrorHeader(w, &e)
 	if e.Status == http.StatusUnauthorized {
 		rp.challenge(w)
@@ -164,7 +164,7 @@ func (c *callback) refusedThere() kind {
 // secrets lists what the provider and the browser were sent or sent for this
 // sign-in, except the members of an error.
 func (c *callback) secrets() []string {
-	secrets := []string{c.rp.client.Secret.Reveal()}
+	secrets := []string{c.who.secret.Reveal()}
 	if c.attempt != nil {
 		secrets = append(secrets, c.attempt.State(), c.attempt.Nonce(), c.attempt.Verifier())
 	}
@@ -184,7 +184,7 @@ func (c *callback) secrets() []string {
 
 // public lists the other values that the provider was sent.
 func (c *callback) public() []string {
-	words := append(slices.Clip(c.rp.config.Scopes), c.rp.client.ID)
+	words := append(slices.Clip(c.rp.config.Scopes), c.who.ID)
 	if c.attempt != nil {
 		words = append(words, strings.Fields(c.attempt.Scopes+" "+c.attempt.ACR)...)
 	}

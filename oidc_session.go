@@ -70,11 +70,15 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if !found {
 		return nil, session.ErrNone
 	}
+	who, err := rp.provider.who(r.Context(), &rp.client)
+	if err != nil {
+		return nil, failure(err)
+	}
 	live := &liveSession{party: rp}
-	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.ID}, &live.glance)
+	err = rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: who.ID}, &live.glance)
 	switch {
 	case err == nil:
-		if live.glance.Issuer != rp.provider.issuer || live.glance.ClientID != rp.client.ID {
+		if live.glance.Issuer != rp.provider.issuer || !who.owns(live.glance.ClientID) {
 			return nil, session.ErrNone
 		}
 		return live, nil
@@ -82,7 +86,7 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 		if !rp.sessions.unread.first(live.glance.Key()) {
 			return nil, session.ErrNone
 		}
-		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.ID, Err: err})
+		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.told(), Err: err})
 		return nil, session.ErrNone
 	case errors.Is(err, session.ErrNone):
 		return nil, err
@@ -268,7 +272,12 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Toke
 	rp := n.party
 	before := *sent
 	n.before, n.proof = &before, nil
-	answer, err := rp.provider.requestToken(ctx, rp.client, url.Values{
+	who, err := rp.provider.whoWas(ctx, &rp.client, sent.ClientID)
+	if err != nil {
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, n.judge(err)
+	}
+	answer, err := rp.provider.requestTokenAs(ctx, who, url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.Refresh)},
 	})
 	if err != nil {
@@ -277,7 +286,7 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Toke
 	}
 	n.proof, err = n.checkIDToken(ctx, sent, answer)
 	if err != nil { // another person or issuer (OpenID Connect Core §12.2)
-		rp.revokeLater(answer.Refresh)
+		rp.revokeLater(sent.ClientID, answer.Refresh)
 		n.tell(ctx, sent, err)
 		return session.Tokens{}, &session.RefusedError{Err: err}
 	}
@@ -295,7 +304,7 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Toke
 }
 
 // Discard implements session.Renewer.
-func (n *renewer) Discard(refresh string) { n.party.revokeLater(refresh) }
+func (n *renewer) Discard(refresh string) { n.party.revokeLater(n.before.ClientID, refresh) }
 
 // judge decides what a failed token request means for the refresh token.
 func (n *renewer) judge(err error) error {
@@ -335,7 +344,7 @@ func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer
 		return nil, nil
 	}
 	tokens := n.party.provider.tokens
-	want := token.Refresh{Client: n.party.client.ID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	want := token.Refresh{Client: sent.ClientID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
 	if kept, err := token.ParseClaims(sent.Kept); err == nil {
 		want.Nonce = strictjson.String(kept["nonce"])
 	}

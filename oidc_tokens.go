@@ -55,7 +55,7 @@ func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
 // owns reports whether a session is one of this relying party, or of another
 // with the same provider, client and Sessions.
 func (rp *RelyingParty) owns(l *liveSession) bool {
-	return l.party.provider == rp.provider && l.party.client.ID == rp.client.ID && l.party.home == rp.home
+	return l.party.provider == rp.provider && l.party.client.lasting() == rp.client.lasting() && l.party.home == rp.home
 }
 
 // HTTPClient returns an http.Client that sends the access token of the session

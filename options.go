@@ -328,7 +328,7 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		}
 	}
 	if c.OwnerGrants != nil {
-		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, c.Client))
+		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, &c.Client))
 	}
 	wrong.transport("APITransport", c.APITransport)
 	c.AllowUpgrades = wrong.upgrades(c.AllowUpgrades)

@@ -293,8 +293,8 @@ func (p *Provider) userInfoEndpoint(ctx context.Context) (string, error) {
 
 // signInMetadata returns the metadata for a sign-in that can end well. A
 // provider that was corrected serves again as soon as one that was away.
-func (p *Provider) signInMetadata(ctx context.Context, c Client, skipUserInfo bool) (*Metadata, error) {
-	return p.metadataFor(ctx, func(md *Metadata) error { return p.checkSignIn(md, c, skipUserInfo) })
+func (p *Provider) signInMetadata(ctx context.Context, who known, skipUserInfo bool) (*Metadata, error) {
+	return p.metadataFor(ctx, func(md *Metadata) error { return p.checkSignIn(md, who, skipUserInfo) })
 }
 
 // metadataFor returns metadata that passes the check. What does not is fetched
@@ -336,7 +336,7 @@ func (p *Provider) hasKeys(md *Metadata) error {
 }
 
 // checkSignIn reports what would stop a sign-in after the person has come back.
-func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error {
+func (p *Provider) checkSignIn(md *Metadata, who known, skipUserInfo bool) error {
 	switch {
 	case md.AuthorizationEndpoint == "":
 		return errMetadataInvalid.because(p.lacks(memberAuthorization))
@@ -349,7 +349,7 @@ func (p *Provider) checkSignIn(md *Metadata, c Client, skipUserInfo bool) error 
 	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
 		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
 	}
-	_, err := c.at(memberTokenAuth, md.TokenAuthMethods)
+	_, err := who.at(md.tokenAuth())
 	return err
 }
 

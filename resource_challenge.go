@@ -49,7 +49,7 @@ func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err err
 	if p := rs.proofs; p != nil && p.nonces != nil && e.Code == errProofNonce.code {
 		w.Header().Set(headerNonce, p.nonces.Make(rs.provider.now()))
 	}
-	rs.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rs.client.ID, Err: e.Err})
+	rs.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rs.client.told(), Err: e.Err})
 	rs.answer(w, r, e)
 }
 

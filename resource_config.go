@@ -133,7 +133,7 @@ const (
 // the ids are kept in our own memory.
 func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs, err error) {
 	wrong := made(p)
-	if c.Client != (Client{}) {
+	if !c.Client.unset() {
 		wrong = needed(p, &c.Client)
 	}
 	wrong.tokens(c)
@@ -165,10 +165,10 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs
 
 // tokens checks which access tokens are accepted.
 func (w *problems) tokens(c *ResourceServerConfig) {
-	if c.Client.ID == "" && (c.PAT != nil || c.ResourceIDs != nil) {
+	if !c.Client.given() && (c.PAT != nil || c.ResourceIDs != nil) {
 		w.add("Client.ID", "empty, but PAT and ResourceIDs are for UMA, which needs it")
 	}
-	if c.Client.ID == "" && len(c.Audience) == 0 && !c.InsecureAnyAudience {
+	if !c.Client.given() && len(c.Audience) == 0 && !c.InsecureAnyAudience {
 		w.add("Audience", "empty: no access token could be meant for this API")
 	}
 	if len(c.Audience) > 0 && c.InsecureAnyAudience {
@@ -305,7 +305,7 @@ func (w *problems) bounds(c *ResourceServerConfig) {
 func (c *ResourceServerConfig) fits(p *Provider) error {
 	switch pats := c.PAT.(type) {
 	case *OwnerGrants:
-		return pats.fits(p, c.Client)
+		return pats.fits(p, &c.Client)
 	case interface{ Issuer() string }:
 		if issuer := pats.Issuer(); p != nil && issuer != p.issuer {
 			return fmt.Errorf("the PATSource is of the issuer %q, not of %q", issuer, p.issuer)
@@ -320,5 +320,5 @@ func (c *ResourceServerConfig) defaultRealm() string {
 			return u.Host
 		}
 	}
-	return cmp.Or(c.Client.ID, append(c.Audience, "api")[0])
+	return cmp.Or(c.Client.lasting(), append(c.Audience, "api")[0])
 }

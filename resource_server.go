@@ -32,7 +32,6 @@ type ResourceServer struct {
 type resourceServer struct {
 	provider *Provider
 	client   Client
-	audience []string // accepted values of aud in an introspection answer, including the client's id
 	rules    token.AccessRules
 	seen     *token.AccessMemory
 	source   bearer.Source
@@ -70,7 +69,6 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 	rs := &resourceServer{
 		provider: p,
 		client:   c.Client,
-		audience: slices.Concat(c.Audience, named(c.Client.ID)),
 		rules: token.AccessRules{
 			Audience: c.Audience, AnyAudience: c.InsecureAnyAudience, Types: c.TokenTypes,
 			Subjects: c.SubjectClaims, Scopes: c.ScopeClaim,
@@ -91,7 +89,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		allowed: c.AllowUpgrades,
 	}
 	_, alone := c.PAT.(*servicePAT)
-	rs.asks = c.Client.ID != "" && !(c.Client.Auth == AuthNone && alone) // a public client cannot ask (RFC 7662 §2.1)
+	rs.asks = c.Client.given() && !(c.Client.Auth == AuthNone && alone) // a public client cannot ask (RFC 7662 §2.1)
 	rs.apiName, rs.resource = resourceOf(c.Audience)
 	rs.registry.ended = make(chan struct{})
 	if rs.ids == nil {
@@ -105,14 +103,6 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		})
 	}
 	return &ResourceServer{resourceServer: rs}, nil
-}
-
-// named returns a list with the name, unless that is empty.
-func named(name string) []string {
-	if name == "" {
-		return nil
-	}
-	return []string{name}
 }
 
 // checkMade implements madeGuard: as a guard it judges access tokens.

@@ -218,7 +218,7 @@ func (rs *ResourceServer) verify(ctx context.Context, raw string, key bounded.Ke
 	t, err := rs.provider.tokens.AccessOnce(within, raw, key, &rs.rules, rs.seen)
 	switch {
 	case err != nil && !rs.asks && errors.Is(err, token.ErrMalformed) && !token.IsJWT(raw):
-		return nil, errTokenInvalid.because(&notAsked{err, rs.client.ID != ""})
+		return nil, errTokenInvalid.because(&notAsked{err, rs.client.given()})
 	case err != nil:
 		return nil, accessFailure(late(err, "keys", rs.provider.issuer))
 	}

@@ -100,7 +100,7 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 	err, first := s.clash(origin), s.origin == ""
 	if err == nil {
 		s.origin, s.waits[rp.provider] = origin, true
-		s.parties[partyKey{rp.provider.issuer, rp.client.ID}] = rp
+		s.parties[partyKey{rp.provider.issuer, rp.client.lasting()}] = rp
 		s.doors[rp.attemptPrefix] = rp
 	}
 	s.mu.Unlock()
@@ -119,7 +119,15 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.parties[partyKey{rec.Issuer, rec.ClientID}]
+	if rp := s.parties[partyKey{rec.Issuer, rec.ClientID}]; rp != nil {
+		return rp
+	}
+	for key, rp := range s.parties {
+		if key.issuer == rec.Issuer && rp.client.is(rec.ClientID) {
+			return rp
+		}
+	}
+	return nil
 }
 
 // allDoors returns the relying parties at which a sign-in may be under way.

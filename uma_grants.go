@@ -57,14 +57,14 @@ func (g *OwnerGrants) made() bool { return g != nil && g.provider != nil }
 
 // fits returns an error if the grants are not those of the client at p. Their
 // tokens would be of no use to another client, and not be meant for it.
-func (g *OwnerGrants) fits(p *Provider, c Client) error {
+func (g *OwnerGrants) fits(p *Provider, c *Client) error {
 	switch {
 	case !g.made():
 		return errors.New("it was not made by NewOwnerGrants")
 	case p != nil && g.provider.issuer != p.issuer:
 		return fmt.Errorf("it is of the issuer %q, not of %q", g.provider.issuer, p.issuer)
-	case g.client.ID != c.ID:
-		return fmt.Errorf("it is of the client %q, not of %q", g.client.ID, c.ID)
+	case g.client.lasting() != c.lasting():
+		return fmt.Errorf("it is of the client %q, not of %q", g.client.lasting(), c.lasting())
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (g *OwnerGrants) renew(ctx context.Context, owner string, refused Secret) (
 		return Secret{}, asError(err, errProviderUnavailable)
 	case merged && now.over != nil:
 		err := missingGrant(now.over)
-		g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.ID, Err: now.over})
+		g.provider.emit(ctx, Event{Name: EventDenial, Code: err.Code, Subject: owner, ClientID: g.client.told(), Err: now.over})
 		return Secret{}, err
 	}
 	return NewSecret(now.Serving(g.provider.now(), refused.Reveal())), nil
@@ -162,7 +162,7 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 	if o.Refresh == "" {
 		return r.lose(o, errors.New("the access token has expired, and there is no refresh token"))
 	}
-	a, err := r.g.provider.requestToken(ctx, r.g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
+	a, err := r.g.provider.requestToken(ctx, &r.g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
 	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok && refusal.Code == "invalid_grant" {
 		return r.lose(o, err)
 	}
@@ -244,7 +244,7 @@ func (c grantCell) decode(ctx context.Context, raw []byte) (ownerGrant, error) {
 		return ownerGrant{}, errGrantUnreadable.because(err)
 	case err != nil:
 		if c.g.unread.first(c.owner) {
-			c.g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleGarbage, Subject: c.owner, ClientID: c.g.client.ID, Err: err})
+			c.g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleGarbage, Subject: c.owner, ClientID: c.g.client.told(), Err: err})
 		}
 		return ownerGrant{}, missingGrant(err)
 	}
@@ -275,7 +275,7 @@ func (g *OwnerGrants) reseal(ctx context.Context, owner string, had ownerGrant) 
 	}
 	_, _, err := g.cell(owner).Update(ctx, swap.Patience{}, func(now *ownerGrant) bool { return now.Stale })
 	if err != nil && ErrorCode(err) != CodeOwnerGrantMissing {
-		g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleUnsealed, Subject: owner, ClientID: g.client.ID, Err: err})
+		g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleUnsealed, Subject: owner, ClientID: g.client.told(), Err: err})
 	}
 }
 
@@ -473,10 +473,11 @@ func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 // revoke revokes the tokens at the server. The refresh token comes first,
 // because most servers then end the access tokens too (RFC 7009 §2.1).
 func (g *OwnerGrants) revoke(ctx context.Context, had *ownerGrant) error {
-	var problems []error
+	who, err := g.provider.who(ctx, &g.client)
+	problems := []error{err}
 	for _, t := range []struct{ hint, token string }{{"refresh_token", had.Refresh}, {"access_token", had.Access}} {
-		if t.token != "" {
-			problems = append(problems, g.provider.revoke(ctx, g.client, t.token, t.hint))
+		if t.token != "" && err == nil {
+			problems = append(problems, g.provider.revoke(ctx, who, t.token, t.hint))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {

@@ -52,7 +52,7 @@ type servicePAT struct {
 }
 
 func newServicePAT(p *Provider, c Client) *servicePAT {
-	return &servicePAT{p, p.keepServiceToken(c, func(ctx context.Context) (*backchannel.Tokens, error) { return p.requestPAT(ctx, c) })}
+	return &servicePAT{p, p.keepServiceToken(&c, func(ctx context.Context) (*backchannel.Tokens, error) { return p.requestPAT(ctx, &c) })}
 }
 
 // PAT implements PATSource for the owner "".
@@ -69,7 +69,7 @@ func (s *servicePAT) PAT(ctx context.Context, owner string, refused Secret) (Sec
 
 func tokenEndpoint(md *Metadata) string { return md.TokenEndpoint }
 
-func (p *Provider) requestPAT(ctx context.Context, c Client) (*backchannel.Tokens, error) {
+func (p *Provider) requestPAT(ctx context.Context, c *Client) (*backchannel.Tokens, error) {
 	md, err := p.umaMetadataWith(ctx, func(md *Metadata) string { return md.TokenEndpoint })
 	if err != nil {
 		return nil, err

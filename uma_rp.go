@@ -377,7 +377,7 @@ func (c *call) conclude(o *outcome) (string, error) {
 // report emits the event of an exchange, or of a challenge that was not
 // answered.
 func (t *UMATransport) report(ctx context.Context, err error) {
-	e := Event{Name: EventRPT, ClientID: t.config.Client.ID}
+	e := Event{Name: EventRPT, ClientID: t.config.Client.told()}
 	switch {
 	case err == nil:
 	case ErrorCode(err) == "" && errors.As(err, new(*NeedInfoError)):

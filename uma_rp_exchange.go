@@ -151,7 +151,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		form.Set("ticket", x.ticket)
 		x.spent = append(x.spent, x.ticket)
 		x.sent++
-		answer, err := x.t.provider.requestToken(ctx, x.t.config.Client, form)
+		answer, err := x.t.provider.requestToken(ctx, &x.t.config.Client, form)
 		if err == nil {
 			return answer, usableRPT(answer)
 		}

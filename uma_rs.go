@@ -68,7 +68,7 @@ func (rs *ResourceServer) checkUMA() error {
 	if err := rs.isMade(); err != nil {
 		return err
 	}
-	if rs.client.ID == "" {
+	if !rs.client.given() {
 		return errors.New("UMA needs ResourceServerConfig.Client, which asks for permission tickets")
 	}
 	return nil

@@ -132,7 +132,7 @@ func (rs *ResourceServer) ticketHeader(ctx context.Context, refusal *umaRefusal)
 		return "", resource, err
 	}
 	if long := rs.tooLong(ctx, ticket); long != nil {
-		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.ID, Resource: resource, Err: long})
+		rs.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleTicket, ClientID: rs.client.told(), Resource: resource, Err: long})
 	}
 	header, err = challenge.Format("UMA", "realm", rs.realm, "as_uri", rs.provider.issuer, "ticket", ticket)
 	return header, resource, err

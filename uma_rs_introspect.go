@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,12 +114,16 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 	if err != nil {
 		return nil, err
 	}
+	who, err := rs.provider.who(ctx, &rs.client)
+	if err != nil {
+		return nil, err
+	}
 	ctx = outbound.WithLimit(ctx, introspectionLimit)
 	form := url.Values{"token": {token}, "token_type_hint": {hintAccess}}
 	if hint == hintRPT && rs.provider.isKeycloak(md) {
 		form.Set("token_type_hint", hintRPT) // makes Keycloak answer in the UMA form (K17)
 	}
-	a, err := rs.askAbout(ctx, md, form, owner)
+	a, err := rs.askAbout(ctx, who, md, form, owner)
 	if errors.Is(err, outbound.ErrTooLarge) {
 		err = fmt.Errorf("introspection: the answer is larger than %d KiB: %w", introspectionLimit>>10, err)
 	}
@@ -128,7 +133,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 	if a.Status != http.StatusOK {
 		return nil, classify(a.Unexpected("introspection"))
 	}
-	audience := rs.audience
+	audience := append(slices.Clip(rs.rules.Audience), who.ID) // for us, as whoever asks (RFC 7662 §2.2)
 	if hint == hintAccess && rs.rules.AnyAudience {
 		audience = nil
 	}
@@ -144,13 +149,13 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
-func (rs *ResourceServer) askAbout(ctx context.Context, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	who, unlisted := rs.client.atIntrospection(md)
+func (rs *ResourceServer) askAbout(ctx context.Context, who known, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
+	as, unlisted := who.at(md.introspectionAuth())
 	if unlisted != nil && rs.provider.isKeycloak(md) {
 		return nil, unlisted
 	}
 	if rs.provider.isKeycloak(md) || unlisted == nil && !rs.asksByPAT() {
-		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, who, form)
+		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, as, form)
 		if err != nil {
 			return nil, classify(err)
 		}

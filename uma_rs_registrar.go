@@ -40,6 +40,7 @@ const (
 type registrar struct {
 	rs       *ResourceServer
 	r        Resource
+	client   string // our id, which the server knows as an owner
 	endpoint string
 	keycloak bool
 	made     bool // the resource is a new one, which this registration has made
@@ -53,7 +54,11 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 	if md.ResourceRegistrationEndpoint == "" {
 		return nil, errMetadataInvalid.because(rs.provider.lacks(memberRegistration))
 	}
-	return &registrar{rs: rs, r: r, endpoint: md.ResourceRegistrationEndpoint, keycloak: rs.provider.isKeycloak(md)}, nil
+	who, err := rs.provider.who(ctx, &rs.client)
+	if err != nil {
+		return nil, err
+	}
+	return &registrar{rs: rs, r: r, client: who.ID, endpoint: md.ResourceRegistrationEndpoint, keycloak: rs.provider.isKeycloak(md)}, nil
 }
 
 // registerOnce finds or creates the resource and returns it with its id.
@@ -265,7 +270,7 @@ func (g *registrar) read(ctx context.Context, id string) (*resource.Remote, erro
 // service. Keycloak makes the owner of the PAT the owner, whatever the request
 // says (K6).
 func (g *registrar) foreign(have *resource.Remote) bool {
-	return g.r.Owner != "" && g.r.Owner != g.rs.client.ID && have.Owner == g.rs.client.ID
+	return g.r.Owner != "" && g.r.Owner != g.client && have.Owner == g.client
 }
 
 // delete deletes a resource (§3.2.4). It returns nil if the resource does not
@@ -303,7 +308,7 @@ func (g *registrar) list(ctx context.Context) ([]string, error) {
 	if g.keycloak {
 		owner := g.r.Owner
 		if owner == "" {
-			owner = g.rs.client.ID
+			owner = g.client
 		}
 		// Ask for the exact name, without the limit of 100 results. A
 		// service's token lists everybody's resources, so name the owner too
