@@ -37,8 +37,18 @@ type ProviderConfig struct {
 	// loopback).
 	Transport http.RoundTripper
 	// Metadata, if not nil, is used instead of discovery, as far as it goes: a
-	// UMATransport needs only a token endpoint. Its Issuer is ignored.
+	// UMATransport needs only a token endpoint. Its Issuer may be left empty. If
+	// it is not, it must be the issuer.
 	Metadata *Metadata
+	// MetadataURL is the address of the provider's OpenID metadata, if that is
+	// not to be fetched at the issuer: its address inside of a proxy, or that of
+	// a provider whose issuer has none. The document must still name the issuer
+	// byte for byte. It must be https, or http on loopback. Endpoints that it
+	// names at the same scheme, host and port may be http then; the addresses
+	// that browsers are sent to may not. uma2-configuration is fetched beside it
+	// if it ends in "/.well-known/openid-configuration". No other address is
+	// tried. It cannot be combined with Metadata.
+	MetadataURL string
 	// Dialect names the product if it deviates from UMA and Metadata does not
 	// show it. Metadata from discovery shows it.
 	Dialect Dialect
@@ -92,9 +102,10 @@ func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 	var wrong problems
 	name, err = issuerOf(issuer, c.InsecureHTTP)
 	wrong.wrap("issuer", err)
-	if name && c.Metadata == nil && !c.fixesKeys() {
-		wrong.add("issuer", "it is no address from which metadata could be fetched: set Keys, KeysFile, JWKSURI or Metadata")
+	if name && c.Metadata == nil && c.MetadataURL == "" && !c.fixesKeys() {
+		wrong.add("issuer", "it is no address from which metadata could be fetched: set MetadataURL, Keys, KeysFile, JWKSURI or Metadata")
 	}
+	wrong.metadata(c, issuer)
 	wrong.keys(c)
 	for _, alg := range c.SigningAlgorithms {
 		if !keyset.Asymmetric(alg) {
@@ -108,13 +119,10 @@ func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 	if len(c.SigningAlgorithms) == 0 && c.Metadata == nil && c.fixesKeys() {
 		c.SigningAlgorithms = keyset.Algorithms()
 	}
-	if c.Metadata == nil && name {
+	if c.Metadata == nil && name && c.MetadataURL == "" {
 		c.Metadata = &Metadata{}
 	}
 	if c.Metadata != nil {
-		for _, err := range c.Metadata.checkEndpoints(c.InsecureHTTP) {
-			wrong.wrap("Metadata", err)
-		}
 		md := *c.Metadata
 		md.Issuer = issuer
 		md.ScopesSupported = slices.Clone(md.ScopesSupported)
@@ -156,6 +164,26 @@ func issuerOf(issuer string, insecureHTTP bool) (name bool, err error) {
 // fixesKeys reports whether the keys come from elsewhere than the metadata.
 func (c *ProviderConfig) fixesKeys() bool {
 	return c.Keys != nil || c.KeysFile != "" || c.JWKSURI != ""
+}
+
+// metadata checks where the metadata of a provider comes from.
+func (w *problems) metadata(c *ProviderConfig, issuer string) {
+	if c.MetadataURL != "" {
+		_, err := outbound.CheckURL(c.MetadataURL, c.InsecureHTTP)
+		w.wrap("MetadataURL", err)
+		if c.Metadata != nil {
+			w.add("MetadataURL", "there is Metadata too")
+		}
+	}
+	if c.Metadata == nil {
+		return
+	}
+	for _, err := range c.Metadata.checkEndpoints(c.InsecureHTTP) {
+		w.wrap("Metadata", err)
+	}
+	if c.Metadata.Issuer != "" && c.Metadata.Issuer != issuer { // Discovery §4.3: as in a document that is fetched
+		w.add("Metadata", "it is of the issuer %q, not of %q", clip(c.Metadata.Issuer), issuer)
+	}
 }
 
 // keys checks where the keys of a provider come from.

@@ -106,6 +106,12 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"none", provider("https://id.example.org", gatehouse.ProviderConfig{SigningAlgorithms: []string{"none"}}), []string{"SigningAlgorithms"}},
 		{"endpoint http", provider("https://id.example.org", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{
 			TokenEndpoint: "http://id.example.org/t", JWKSURI: "https://u:the-password@id.example.org/k"}}), []string{"Metadata", "token_endpoint", "jwks_uri"}},
+		{"metadata http", provider("https://id.example.org", gatehouse.ProviderConfig{MetadataURL: "http://id.example.org/m"}), []string{"MetadataURL"}},
+		{"metadata password", provider("https://id.example.org", gatehouse.ProviderConfig{MetadataURL: "https://u:the-password@id.example.org/m"}), []string{"MetadataURL"}},
+		{"metadata path", provider("https://id.example.org", gatehouse.ProviderConfig{MetadataURL: "/m"}), []string{"MetadataURL"}},
+		{"metadata twice", provider("https://id.example.org", gatehouse.ProviderConfig{MetadataURL: "https://id.example.org/m", Metadata: &gatehouse.Metadata{}}), []string{"MetadataURL"}},
+		{"metadata of another issuer", provider("https://id.example.org", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{Issuer: "https://id.example.org/"}}), []string{"Metadata"}},
+		{"metadata of another name", provider("itsyouonline", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{Issuer: "https://itsyou.online"}}), []string{"Metadata"}},
 		{"provider, all at once", provider("", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}, SigningAlgorithms: []string{"x"}}), []string{"issuer", "Keys", "SigningAlgorithms"}},
 
 		{"party of nothing", noProvider, []string{"provider", "Client.ID", "RedirectURL"}},

@@ -49,6 +49,7 @@ const (
 // A Provider is safe for concurrent use. Share one per issuer.
 type Provider struct {
 	issuer   string
+	sources  sources // of its documents
 	client   *http.Client
 	insecure bool
 	keys     *keyset.Set
@@ -82,7 +83,8 @@ const (
 // NewProvider returns a Provider for issuer. The issuer must equal, byte for
 // byte, the one in the provider's metadata and tokens. It is an https address,
 // or, for a provider without metadata, a name such as "itsyouonline"; that needs
-// Keys, KeysFile, JWKSURI or Metadata. A nil config means all defaults.
+// Keys, KeysFile, JWKSURI, Metadata or MetadataURL. A nil config means all
+// defaults.
 //
 // NewProvider does no I/O, so the provider may be down when the process
 // starts. Its error lists every problem of the arguments at once.
@@ -97,6 +99,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	}
 	p := &Provider{
 		issuer:   issuer,
+		sources:  sourcesOf(issuer, name, c.MetadataURL),
 		client:   outbound.NewClient(c.Transport, c.InsecureHTTP),
 		insecure: c.InsecureHTTP,
 		clock:    c.Now,

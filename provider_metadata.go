@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/backchannel"
@@ -84,9 +82,9 @@ func (p *Provider) get(ctx context.Context, document *backchannel.Kept[*Metadata
 // addressOf returns where a document is asked for first.
 func (p *Provider) addressOf(document *backchannel.Kept[*Metadata]) string {
 	if document == p.uma {
-		return appended(p.issuer, "uma2-configuration")
+		return p.sources.uma()
 	}
-	return appended(p.issuer, "openid-configuration")
+	return p.sources.openID()
 }
 
 // knownEndpoint returns an endpoint of the authorization server for the log,
@@ -102,10 +100,11 @@ func (p *Provider) knownEndpoint(pick func(*Metadata) string) string {
 }
 
 // fetchOpenID fetches the OpenID Connect Discovery document (§4). If the
-// provider has none, it fetches that of RFC 8414 §3.
+// provider has none, it fetches that of RFC 8414 §3. A configured address is the
+// only one that is asked.
 func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
-	md, err := p.fetchMetadata(ctx, documentOpenID, appended(p.issuer, "openid-configuration"))
-	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound {
+	md, err := p.fetchMetadata(ctx, documentOpenID, p.sources.openID())
+	if status, ok := errors.AsType[*outbound.StatusError](err); ok && status.Code == http.StatusNotFound && p.sources.url == "" {
 		md, err = p.fetchMetadata(ctx, documentOpenID, inserted(p.issuer, "oauth-authorization-server"))
 	}
 	if err != nil {
@@ -118,7 +117,10 @@ func (p *Provider) fetchOpenID(ctx context.Context) (*Metadata, error) {
 // fetchUMA fetches the UMA members (UMA Grant §2). The rest comes from the
 // OpenID or RFC 8414 document, if the server has one.
 func (p *Provider) fetchUMA(ctx context.Context) (*Metadata, error) {
-	uma, err := p.fetchMetadata(ctx, documentUMA, appended(p.issuer, "uma2-configuration"))
+	if p.sources.uma() == "" {
+		return nil, errMetadataMissing.because(errors.New("the issuer is a name, and MetadataURL does not show where its uma2-configuration is"))
+	}
+	uma, err := p.fetchMetadata(ctx, documentUMA, p.sources.uma())
 	if p.written != nil && ErrorCode(err) == errMetadataMissing.code {
 		return p.written, nil // it serves as far as it goes
 	}
@@ -148,10 +150,7 @@ func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) 
 		}
 		return nil, outage(err).because(err)
 	}
-	d := discovery.New(members, discovery.Rules{
-		HTTPS:        hasScheme(p.issuer, "https") && !p.insecure,
-		InsecureHTTP: p.insecure,
-	})
+	d := discovery.New(members, p.sources.rules(p.insecure))
 	md := readMetadata(d)
 	for _, name := range []string{memberIssuer, memberAlgorithms} { // whom to believe, and how, is never guessed
 		if err := d.Defects()[name]; err != nil {
@@ -167,30 +166,6 @@ func (p *Provider) fetchMetadata(ctx context.Context, document int, url string) 
 	p.defects[document] = d.Defects()
 	p.mu.Unlock()
 	return md, nil
-}
-
-// hasScheme reports whether an address has the scheme, in any case (RFC 3986
-// §3.1).
-func hasScheme(address, scheme string) bool {
-	has, _, _ := strings.Cut(address, ":")
-	return strings.EqualFold(has, scheme)
-}
-
-// appended returns the well-known address as OpenID Connect Discovery §4 and
-// UMA form it: after the issuer's path, with exactly one slash between.
-func appended(issuer, name string) string {
-	return strings.TrimSuffix(issuer, "/") + "/.well-known/" + name
-}
-
-// inserted returns the well-known address as RFC 8414 §3.1 forms it: before
-// the issuer's path.
-func inserted(issuer, name string) string {
-	u, err := url.Parse(issuer)
-	if err != nil {
-		return appended(issuer, name)
-	}
-	u.Path, u.RawPath = "/.well-known/"+name+strings.TrimSuffix(u.Path, "/"), ""
-	return u.String()
 }
 
 // Metadata is what a provider publishes about itself: the members of OpenID
@@ -236,11 +211,11 @@ type Metadata struct {
 func readMetadata(d *discovery.Document) *Metadata {
 	return &Metadata{
 		Issuer:                       d.Text(memberIssuer),
-		AuthorizationEndpoint:        d.Endpoint(memberAuthorization),
+		AuthorizationEndpoint:        d.Page(memberAuthorization),
 		TokenEndpoint:                d.Endpoint(memberToken),
 		UserInfoEndpoint:             d.Endpoint(memberUserInfo),
 		JWKSURI:                      d.Endpoint(memberKeys),
-		EndSessionEndpoint:           d.Endpoint(memberEndSession),
+		EndSessionEndpoint:           d.Page(memberEndSession),
 		RevocationEndpoint:           d.Endpoint(memberRevocation),
 		IntrospectionEndpoint:        d.Endpoint(memberIntrospection),
 		ScopesSupported:              d.List("scopes_supported"),

@@ -35,6 +35,10 @@ type Rules struct {
 	HTTPS bool
 	// InsecureHTTP allows http to hosts other than loopback.
 	InsecureHTTP bool
+	// Inner is the origin that the document was fetched from, if that is inside
+	// of the proxy that the world sees. What we call there ourselves may have its
+	// scheme, whatever HTTPS says. "" means none.
+	Inner string
 }
 
 // Document is a document under reading. Its methods note what they find wrong
@@ -62,8 +66,14 @@ func (d *Document) Text(name string) string {
 	return s
 }
 
-// Endpoint returns a member that is the address of an endpoint.
-func (d *Document) Endpoint(name string) string {
+// Endpoint returns a member that is the address of an endpoint that we call.
+func (d *Document) Endpoint(name string) string { return d.address(name, d.rules.Inner) }
+
+// Page returns a member that is an address to which browsers are sent. They come
+// from outside, so nothing is different for it at the inner origin.
+func (d *Document) Page(name string) string { return d.address(name, "") }
+
+func (d *Document) address(name, inner string) string {
 	s := d.Text(name)
 	if s == "" {
 		if _, ok := d.present(name); ok && d.defects[name] == nil {
@@ -72,7 +82,7 @@ func (d *Document) Endpoint(name string) string {
 		return ""
 	}
 	u, err := outbound.CheckURL(s, d.rules.InsecureHTTP)
-	if err == nil && d.rules.HTTPS && u.Scheme != "https" {
+	if err == nil && d.rules.HTTPS && u.Scheme != "https" && outbound.Origin(u) != inner {
 		err = errHTTP
 	}
 	if err != nil {

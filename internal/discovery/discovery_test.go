@@ -63,6 +63,37 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// At the inner origin what we call may be http on loopback, and what browsers open
+// may not.
+func TestInner(t *testing.T) {
+	inner := discovery.Rules{HTTPS: true, Inner: "http://127.0.0.1:8080"}
+	for _, c := range []struct {
+		value      string
+		rules      discovery.Rules
+		call, page bool
+	}{
+		{"http://127.0.0.1:8080/token", inner, true, false},
+		{"HTTP://127.0.0.1:8080/token", inner, true, false},
+		{"http://127.0.0.1:8081/token", inner, false, false},
+		{"http://localhost:8080/token", inner, false, false},
+		{"http://127.0.0.1:8080/token", discovery.Rules{HTTPS: true}, false, false},
+		{"http://op.test/token", discovery.Rules{HTTPS: true, Inner: "http://op.test"}, false, false}, // not on loopback
+		{"http://op.test/token", discovery.Rules{HTTPS: true, InsecureHTTP: true, Inner: "http://op.test"}, true, false},
+		{"https://op.test/token", inner, true, true},
+		{"https://127.0.0.1:8080/token", inner, true, true},
+	} {
+		call, page := document(`"`+c.value+`"`, c.rules), document(`"`+c.value+`"`, c.rules)
+		if got := call.Endpoint("m") != ""; got != c.call {
+			t.Errorf("a call of %s with %+v is taken: %t", c.value, c.rules, got)
+		}
+		if got := page.Page("m") != ""; got != c.page {
+			t.Errorf("a page at %s with %+v is taken: %t", c.value, c.rules, got)
+		}
+		wantDefect(t, call, !c.call)
+		wantDefect(t, page, !c.page)
+	}
+}
+
 func TestList(t *testing.T) {
 	for _, c := range []struct {
 		value  string
