@@ -30,7 +30,7 @@ func Goals() []Goal {
 		{ID: "G5", Title: "a provider that is away", Alone: true, run: providerAway},
 		{ID: "G8", Title: "logout is fast and final", Peers: true, Alone: true, run: logoutFinal},
 		{ID: "G2", Title: "a store that hangs", Peers: true, Alone: true, run: hangs},
-		{ID: "G1", Title: "a restart of the store loses no login", Peers: true, run: restarts},
+		{ID: "G1", Title: "a restart of the store loses no login", Peers: true, Alone: true, run: restarts},
 		{ID: "G7", Title: "one refresh at a time", Peers: true, run: refreshOnce},
 		{ID: "G13", Title: "everything at once, for a while", run: soak},
 		{ID: "G14", Title: "rolling restarts of two builds", run: rolling},

@@ -188,3 +188,5 @@ func (b *bare) revoke(ctx context.Context, _, subject string) error {
 func (b *bare) Shutdown(context.Context) error { return nil }
 
 func (b *bare) discovery() []time.Time { return nil }
+
+func (b *bare) rest() { http.DefaultTransport.(*http.Transport).CloseIdleConnections() }

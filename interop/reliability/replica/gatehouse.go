@@ -21,6 +21,7 @@ type guarded struct {
 	sessions *gatehouse.Sessions
 	parts    []interface{ Shutdown(context.Context) error }
 	asked    *times
+	lines    []*http.Transport // to the providers
 }
 
 func newGatehouse(ctx context.Context, c site.Config, held *holds) (application, error) {
@@ -35,8 +36,10 @@ func newGatehouse(ctx context.Context, c site.Config, held *holds) (application,
 	for _, one := range c.Relying {
 		provider := providers[one.Issuer]
 		if provider == nil {
+			line := http.DefaultTransport.(*http.Transport).Clone()
+			g.lines = append(g.lines, line)
 			provider, err = gatehouse.NewProvider(one.Issuer, &gatehouse.ProviderConfig{
-				Transport: noted{http.DefaultTransport.(*http.Transport).Clone(), g.asked},
+				Transport: noted{line, g.asked},
 				Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 			})
 			if err != nil {
@@ -119,6 +122,12 @@ func (g *guarded) revoke(ctx context.Context, issuer, subject string) error {
 }
 
 func (g *guarded) discovery() []time.Time { return g.asked.list() }
+
+func (g *guarded) rest() {
+	for _, line := range g.lines {
+		line.CloseIdleConnections()
+	}
+}
 
 // noted writes down when metadata was asked for.
 type noted struct {

@@ -39,6 +39,8 @@ type application interface {
 	// revoke ends all sessions of a person.
 	revoke(ctx context.Context, issuer, subject string) error
 	discovery() []time.Time
+	// rest closes the connections to the provider that nobody uses.
+	rest()
 }
 
 func run() error {
@@ -90,6 +92,7 @@ func withAdmin(app application, held *holds) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", app)
 	mux.HandleFunc("GET "+site.Stat, func(w http.ResponseWriter, _ *http.Request) {
+		app.rest()
 		goroutines := runtime.NumGoroutine()
 		runtime.GC()
 		runtime.GC() // what has finalizers goes with the second
