@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -110,8 +112,8 @@ func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte
 func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte, absent uint64) (certain bool, err error) {
 	args := make([]any, 1, 1+len(keys))
 	args[0] = "mget"
-	for _, key := range keys {
-		args = append(args, s.config.Prefix+key)
+	for _, name := range s.names(keys) {
+		args = append(args, name)
 	}
 	get := redis.NewSliceCmd(ctx, args...)
 	if err := s.client.Process(ctx, get); err != nil {
@@ -123,7 +125,7 @@ func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte,
 	}
 	for i, value := range got {
 		if text, ok := value.(string); ok {
-			values[i] = []byte(text)
+			values[i] = bytesOf(text)
 		} else if absent>>i&1 == 0 {
 			return false, nil
 		}
@@ -131,12 +133,41 @@ func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte,
 	return true, nil
 }
 
+// names returns the names of keys in Redis. They are parts of one text.
+func (s *Store) names(keys []string) []string {
+	size := 0
+	for _, key := range keys {
+		size += len(s.config.Prefix) + len(key)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for _, key := range keys {
+		all.WriteString(s.config.Prefix)
+		all.WriteString(key)
+	}
+	names, rest := make([]string, len(keys)), all.String()
+	for i, key := range keys {
+		n := len(s.config.Prefix) + len(key)
+		names[i], rest = rest[:n], rest[n:]
+	}
+	return names
+}
+
+// bytesOf returns a text that nobody else has as bytes, without a copy. It is
+// what the client has read from the line.
+func bytesOf(text string) []byte {
+	if text == "" {
+		return []byte{} // there, and empty
+	}
+	return unsafe.Slice(unsafe.StringData(text), len(text))
+}
+
 // getEach reads each value with a command of its own.
 func (s *Store) getEach(ctx context.Context, keys []string, values [][]byte) error {
 	pipe := s.client.Pipeline()
 	gets := make([]*redis.StringCmd, len(keys))
-	for i, key := range keys {
-		gets[i] = pipe.Get(ctx, s.config.Prefix+key)
+	for i, name := range s.names(keys) {
+		gets[i] = pipe.Get(ctx, name)
 	}
 	// Each command has its own error. The one of Exec is the first of them, and
 	// may only mean that a key is absent.

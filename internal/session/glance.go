@@ -46,13 +46,19 @@ func (k *Keeper) Glance(ctx context.Context, home, cookie string, whose Party, g
 
 // look is Glance for a login whose key is in g already.
 func (k *Keeper) look(ctx context.Context, marks [2]string, whose Party, g *Glance) error {
-	values, err := k.findLogin(ctx, [LoginKeys]storekey.Key{g.key, storekey.Make(markDomain, marks[0]), storekey.Make(markDomain, marks[1])})
+	first, known := k.keys.of(marks[0])
+	second, both := k.keys.of(marks[1])
+	values, err := k.findLogin(ctx, [LoginKeys]storekey.Key{g.key, first, second})
 	if err != nil {
 		return err
 	}
 	err = k.judge(g, marks, whose, values)
-	if err == errRaised { // the first reader deletes it
+	switch {
+	case err == errRaised: // the first reader deletes it
 		k.bury(ctx, g.Key(), g.raw)
+	case err == nil && !(known && both):
+		k.keys.keep(marks[0], first)
+		k.keys.keep(marks[1], second)
 	}
 	return err
 }

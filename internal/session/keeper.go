@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/gatehouse/internal/deadline"
 	"example.com/gatehouse/internal/seal"
 	"example.com/gatehouse/internal/swap"
 )
@@ -62,11 +63,13 @@ type Keeper struct {
 	idle     time.Duration
 	now      func() time.Time
 	made     madeKey
+	reads    *deadline.Shared // of calls that requests wait for
+	keys     markKeys
 }
 
 // New makes a Keeper. It does no I/O.
 func New(c Config) *Keeper {
-	k := &Keeper{store: c.Store, given: c.Keys, unsealed: c.Unsealed, name: c.Name, lifetime: c.Lifetime, idle: c.Idle, now: c.Now}
+	k := &Keeper{store: c.Store, given: c.Keys, unsealed: c.Unsealed, name: c.Name, lifetime: c.Lifetime, idle: c.Idle, now: c.Now, reads: deadline.New(storeWait)}
 	k.viewer, _ = c.Store.(Viewer)
 	return k
 }

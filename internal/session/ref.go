@@ -3,7 +3,6 @@ package session
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"strings"
 
 	"example.com/gatehouse/internal/storekey"
 )
@@ -12,6 +11,10 @@ const (
 	sessionDomain = "gatehouse/session"
 	// idSize is the size of a session id: 256 random bits.
 	idSize = 32
+	// idText and markNameText are the lengths of an id and of a mark's name in
+	// base64url.
+	idText       = (idSize*8 + 5) / 6
+	markNameText = (markNameSize*8 + 5) / 6
 )
 
 // Ref names one login: the key of its record and the names of the two marks
@@ -61,28 +64,26 @@ func ParseRef(home, cookie string) (r Ref, ok bool) {
 	return Ref{ID: id, Key: string(key[:]), Marks: marks}, true
 }
 
-// cutCookie divides the text of a session cookie. Nothing else parses it.
+// cutCookie divides the text of a session cookie. Nothing else parses it. Each
+// part has one length.
 func cutCookie(cookie string) (id string, marks [2]string, ok bool) {
-	id, rest, ok := strings.Cut(cookie, ".")
-	if !ok || !isBase64URL(id, idSize) {
+	first, second := idText+1, idText+1+markNameText+1
+	if len(cookie) != second+markNameText || cookie[first-1] != '.' || cookie[second-1] != '.' {
 		return "", marks, false
 	}
-	first, second, ok := strings.Cut(rest, ".")
-	if !ok || !isBase64URL(first, markNameSize) || !isBase64URL(second, markNameSize) {
+	id, marks = cookie[:first-1], [2]string{cookie[first : second-1], cookie[second:]}
+	if !isBase64URL(id) || !isBase64URL(marks[0]) || !isBase64URL(marks[1]) {
 		return "", marks, false
 	}
-	return id, [2]string{first, second}, true
+	return id, marks, true
 }
 
 func recordKey(home, id string) storekey.Key { return storekey.Make(sessionDomain, home, id) }
 
-// isBase64URL reports whether s is base64url of size bytes. It has no branches
+// isBase64URL reports whether s has only characters of base64url. It has no branches
 // on what a character is: those of a random text cannot be predicted, and cost
 // more than all the rest.
-func isBase64URL(s string, size int) bool {
-	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
-		return false
-	}
+func isBase64URL(s string) bool {
 	digits, letters := uint64(1<<'-'|(1<<10-1)<<'0'), uint64(1<<('_'-64)|(1<<26-1)<<('A'-64)|(1<<26-1)<<('a'-64))
 	good, all := uint64(1), byte(0)
 	for i := range len(s) {

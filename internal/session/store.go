@@ -48,7 +48,9 @@ func (k *Keeper) findLogin(ctx context.Context, keys [LoginKeys]storekey.Key) (v
 		return k.viewer.View(keys), nil
 	}
 	texts := threeKeys(keys)
-	list, err := k.findMany(ctx, texts[:]...)
+	ctx, release := k.reads.Context(ctx)
+	defer release()
+	list, err := k.readAll(ctx, texts[:])
 	copy(values[:], list)
 	return values, err
 }
@@ -70,6 +72,11 @@ func threeKeys(keys [LoginKeys]storekey.Key) (texts [LoginKeys]string) {
 func (k *Keeper) findMany(ctx context.Context, keys ...string) ([][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
+	return k.readAll(ctx, keys)
+}
+
+// readAll reads several values. The caller bounds it.
+func (k *Keeper) readAll(ctx context.Context, keys []string) ([][]byte, error) {
 	values, err := k.store.FindManyCtx(ctx, keys)
 	if err == nil && len(values) != len(keys) {
 		err = fmt.Errorf("store returned %d values for %d keys", len(values), len(keys))

@@ -49,7 +49,7 @@ func openDatabase(ctx context.Context, kind string) (d *Database, err error) {
 	switch kind {
 	case onRedis:
 		d.prefix = "site:"
-		if d.Redis, err = backing.StartRedis(ctx, backing.RedisConfig{Settings: []string{"appendfsync everysec"}}); err != nil {
+		if d.Redis, err = backing.StartRedis(ctx, backing.RedisConfig{Settings: []string{"appendfsync everysec", redisBacklog}}); err != nil {
 			return d, err
 		}
 		addr = d.Redis.Addr
@@ -99,6 +99,12 @@ func (d *Database) point(c *site.Config) {
 		c.Postgres = u.String()
 	}
 }
+
+// redisBacklog lets a Redis that is stopped keep every connection of half a
+// minute waiting. toxiproxy opens the next one only when the last is open, so
+// with the default of 511 it would be stuck in a retry of TCP for some seconds
+// after the Redis goes on.
+const redisBacklog = "tcp-backlog 4096"
 
 // poolSize is how many connections a replica may have to PostgreSQL.
 const poolSize = 16
