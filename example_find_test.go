@@ -18,3 +18,20 @@ func ExampleProviderConfig_metadataURL() {
 	fmt.Println(provider.Issuer())
 	// Output: https://id.example.org/realms/staff
 }
+
+// Entra ID lets people of several organizations in. Each is a tenant with an
+// issuer of its own; the common metadata names a template for all of them.
+func ExampleProviderConfig_tenants() {
+	provider, err := gatehouse.NewProvider("https://login.microsoftonline.com/{tenantid}/v2.0", &gatehouse.ProviderConfig{
+		MetadataURL: "https://login.microsoftonline.com/organizations/v2.0/.well-known/openid-configuration",
+		Tenants: []string{ // whose people may sign in
+			"72f988bf-86f1-41af-91ab-2d7cd011db47",
+			"9188040d-6c67-4c5b-b112-36a304b66dad",
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(provider.Issuer())
+	// Output: https://login.microsoftonline.com/{tenantid}/v2.0
+}

@@ -74,7 +74,7 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 		return logoutFailure(err)
 	}
 	err = rp.sessions.keeper.LogoutToken(ctx, session.Logout{
-		Issuer: rp.provider.issuer, Subject: proof.Subject(), SID: proof.SID(), ID: proof.ID(), IssuedAt: proof.Issued(),
+		Issuer: proof.Issuer(), Subject: proof.Subject(), SID: proof.SID(), ID: proof.ID(), IssuedAt: proof.Issued(),
 	})
 	if err != nil {
 		return about(proof.Subject(), logoutFailure(err))

@@ -13,6 +13,7 @@ import (
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -216,6 +217,9 @@ func (c *callback) verify(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		return tokenFailure(err)
+	}
+	if iss := c.query.Get("iss"); iss != "" && iss != c.proof.Issuer() { // RFC 9207 §2.4: of several tenants, it is the one of the token
+		return errResponseIssuer.because(fmt.Errorf("iss of the answer is %s, and that of the ID Token %s", outbound.Quote(iss, c.secrets()...), c.proof.Issuer()))
 	}
 	c.subject = c.proof.Subject()
 	if a.Grant {

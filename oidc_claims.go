@@ -23,11 +23,11 @@ import (
 func (rp *RelyingParty) newRecord(client string, a *attempt.Attempt, proof *token.IDToken, claims []byte, t *backchannel.Tokens) *session.Record {
 	now := rp.sessions.now()
 	rec := &session.Record{
-		Issuer: rp.provider.issuer, Subject: proof.Subject(), ClientID: client, SID: proof.SID(),
+		Issuer: proof.Issuer(), Subject: proof.Subject(), ClientID: client, SID: proof.SID(),
 		Begin: a.Begin, Seen: now, AuthTime: proof.AuthTime(), Claims: claims, Scope: t.Scope,
 		Access: session.Token(t.Access), Expires: rp.expiry(t), Requested: t.Requested,
 		Refresh: session.Token(t.Refresh), IDToken: session.Token(t.IDToken),
-		Marks: session.MarksOf(rp.provider.issuer, proof.Subject(), proof.SID()), Own: []byte("{}"),
+		Marks: session.MarksOf(proof.Issuer(), proof.Subject(), proof.SID()), Own: []byte("{}"),
 	}
 	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
 		rec.Scope = strings.Join(rp.scopesOf(a), " ")

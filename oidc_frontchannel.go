@@ -43,8 +43,8 @@ func (rp *RelyingParty) FrontchannelLogoutHandler() http.Handler {
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
-		if sid := rp.frontSID(r); sid != "" {
-			if err := rp.logoutBySID(w, r, sid); err != nil {
+		if issuer, sid := rp.frontSID(r); sid != "" {
+			if err := rp.logoutBySID(w, r, issuer, sid); err != nil {
 				rp.refuse(w, r, err)
 				return
 			}
@@ -61,25 +61,25 @@ func (rp *RelyingParty) FrontchannelLogoutHandler() http.Handler {
 
 const frontPage = "<!doctype html>\n<title>Sign-out</title>\n"
 
-// frontSID returns the sid of a request that is a logout of this issuer
-// (Front-Channel Logout §2), or "".
-func (rp *RelyingParty) frontSID(r *http.Request) string {
+// frontSID returns the issuer and the sid of a request that is a logout of this
+// provider (Front-Channel Logout §2), or "".
+func (rp *RelyingParty) frontSID(r *http.Request) (issuer, sid string) {
 	if len(r.URL.RawQuery) > maxQuery {
-		return ""
+		return "", ""
 	}
 	query, err := navigation.Query(r.URL.RawQuery, "iss", "sid")
-	if err != nil || len(query["iss"]) != 1 || len(query["sid"]) != 1 || query.Get("iss") != rp.provider.issuer {
-		return ""
+	if err != nil || len(query["iss"]) != 1 || len(query["sid"]) != 1 || !rp.provider.tokens.Owns(query.Get("iss")) {
+		return "", ""
 	}
-	return query.Get("sid")
+	return query.Get("iss"), query.Get("sid")
 }
 
 // logoutBySID ends the sessions of one session at the provider. If the browser
 // has sent the cookie of such a session, it deletes that.
-func (rp *RelyingParty) logoutBySID(w http.ResponseWriter, r *http.Request, sid string) error {
+func (rp *RelyingParty) logoutBySID(w http.ResponseWriter, r *http.Request, issuer, sid string) error {
 	var found bool
 	err := rp.provider.safely(r.Context(), func(ctx context.Context) (err error) {
-		found, err = rp.sessions.keeper.LogoutFront(ctx, rp.provider.issuer, sid)
+		found, err = rp.sessions.keeper.LogoutFront(ctx, issuer, sid)
 		return failure(err)
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (rp *RelyingParty) logoutBySID(w http.ResponseWriter, r *http.Request, sid 
 	if found {
 		rp.provider.emitFor(r, Event{Name: EventLogout, Code: logoutFrontchannel, ClientID: rp.client.told()})
 	}
-	if ref, ok := rp.sessionRef(r); ok && ref.Marks[0] == session.MarksOf(rp.provider.issuer, "", sid)[0].Name {
+	if ref, ok := rp.sessionRef(r); ok && ref.Marks[0] == session.MarksOf(issuer, "", sid)[0].Name {
 		rp.clearCookie(w, rp.cookie)
 	}
 	return nil

@@ -361,7 +361,7 @@ func digest(parts ...string) []byte {
 // checkIssuer compares iss, which prevents mix-up attacks (RFC 9207 §2.4).
 func (c *callback) checkIssuer(ctx context.Context) error {
 	if c.query.Has("iss") {
-		if iss := c.query.Get("iss"); iss != c.rp.provider.issuer {
+		if iss := c.query.Get("iss"); !c.rp.provider.tokens.Owns(iss) {
 			return errResponseIssuer.because(fmt.Errorf("iss is %s, not %s", outbound.Quote(iss, c.secrets()...), c.rp.provider.issuer))
 		}
 		return nil

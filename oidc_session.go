@@ -78,7 +78,7 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	err = rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: who.ID}, &live.glance)
 	switch {
 	case err == nil:
-		if live.glance.Issuer != rp.provider.issuer || !who.owns(live.glance.ClientID) {
+		if !rp.provider.tokens.Owns(live.glance.Issuer) || !who.owns(live.glance.ClientID) {
 			return nil, session.ErrNone
 		}
 		return live, nil
@@ -344,7 +344,7 @@ func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer
 		return nil, nil
 	}
 	tokens := n.party.provider.tokens
-	want := token.Refresh{Client: sent.ClientID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	want := token.Refresh{Issuer: sent.Issuer, Client: sent.ClientID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
 	if kept, err := token.ParseClaims(sent.Kept); err == nil {
 		want.Nonce = strictjson.String(kept["nonce"])
 	}

@@ -49,6 +49,16 @@ type ProviderConfig struct {
 	// if it ends in "/.well-known/openid-configuration". No other address is
 	// tried. It cannot be combined with Metadata.
 	MetadataURL string
+	// Tenants are the tenants whose tokens are accepted if the issuer is a
+	// template: an address with "{tenantid}" as one segment of its path, such as
+	// "https://login.microsoftonline.com/{tenantid}/v2.0". So Entra ID writes it
+	// for those who let people of several organizations in. A token needs a claim
+	// tid that is one of Tenants, and the issuer with tid in that place, byte for
+	// byte. That is then the issuer of a session, and Identity.Issuer. A template
+	// needs at least one tenant, and MetadataURL or Metadata, which name the
+	// template itself. Write each as tid does: a GUID in lower case. UMA and
+	// introspection have no tenants.
+	Tenants []string
 	// Dialect names the product if it deviates from UMA and Metadata does not
 	// show it. Metadata from discovery shows it.
 	Dialect Dialect
@@ -106,6 +116,7 @@ func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 		wrong.add("issuer", "it is no address from which metadata could be fetched: set MetadataURL, Keys, KeysFile, JWKSURI or Metadata")
 	}
 	wrong.metadata(c, issuer)
+	wrong.tenants(c, issuer)
 	wrong.keys(c)
 	for _, alg := range c.SigningAlgorithms {
 		if !keyset.Asymmetric(alg) {
@@ -524,6 +535,7 @@ const defaultRounds = 3
 func (c *UMATransportConfig) complete(p *Provider) error {
 	wrong := needed(p, &c.Client)
 	wrong.scopes(c.Scopes)
+	wrong.noTenants(p, "UMA")
 	if c.MaxRounds < 0 {
 		wrong.add("MaxRounds", "negative")
 	}
@@ -569,6 +581,7 @@ type OwnerGrantsConfig struct {
 // complete checks the settings and fills in the defaults.
 func (c *OwnerGrantsConfig) complete(p *Provider) (keys *seal.Ring, err error) {
 	wrong := needed(p, &c.Client)
+	wrong.noTenants(p, "UMA")
 	if c.Store == nil {
 		c.Store = &memstore.Grants{}
 	}

@@ -112,6 +112,29 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		{"metadata twice", provider("https://id.example.org", gatehouse.ProviderConfig{MetadataURL: "https://id.example.org/m", Metadata: &gatehouse.Metadata{}}), []string{"MetadataURL"}},
 		{"metadata of another issuer", provider("https://id.example.org", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{Issuer: "https://id.example.org/"}}), []string{"Metadata"}},
 		{"metadata of another name", provider("itsyouonline", gatehouse.ProviderConfig{Metadata: &gatehouse.Metadata{Issuer: "https://itsyou.online"}}), []string{"Metadata"}},
+		{"template without tenants", provider("https://login.example.org/{tenantid}/v2.0", gatehouse.ProviderConfig{MetadataURL: "https://login.example.org/m"}), []string{"Tenants"}},
+		{"tenants without a template", provider("https://login.example.org/v2.0", gatehouse.ProviderConfig{Tenants: []string{"a"}}), []string{"Tenants"}},
+		{"template without metadata", provider("https://login.example.org/{tenantid}/v2.0", gatehouse.ProviderConfig{Tenants: []string{"a"}}), []string{"issuer"}},
+		{"template of another name", provider("https://login.example.org/{tenant}/v2.0", tenants("a")), []string{"issuer"}},
+		{"template twice", provider("https://login.example.org/{tenantid}/{tenantid}", tenants("a")), []string{"issuer"}},
+		{"template as the host", provider("https://{tenantid}/v2.0", tenants("a")), []string{"issuer"}},
+		{"template in a host", provider("https://{tenantid}.example.org/v2.0", tenants("a")), []string{"issuer"}},
+		{"template in a segment", provider("https://login.example.org/x-{tenantid}/v2.0", tenants("a")), []string{"issuer"}},
+		{"template before a segment", provider("https://login.example.org/{tenantid}x", tenants("a")), []string{"issuer"}},
+		{"tenants that are none", provider("https://login.example.org/{tenantid}/v2.0", tenants("", "A", "contoso.example", "a/b", "..", "a", "a", strings.Repeat("a", 65))),
+			[]string{"Tenants[0]", "Tenants[1]", "Tenants[2]", "Tenants[3]", "Tenants[4]", "Tenants[6]", "Tenants[7]"}},
+		{"UMA with tenants", tenantsFor(func(p *gatehouse.Provider, c gatehouse.Client) error {
+			_, err := gatehouse.NewUMATransport(p, gatehouse.UMATransportConfig{Client: c})
+			return err
+		}), []string{"provider"}},
+		{"grants with tenants", tenantsFor(func(p *gatehouse.Provider, c gatehouse.Client) error {
+			_, err := gatehouse.NewOwnerGrants(p, gatehouse.OwnerGrantsConfig{Client: c})
+			return err
+		}), []string{"provider"}},
+		{"introspection with tenants", tenantsFor(func(p *gatehouse.Provider, c gatehouse.Client) error {
+			_, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Audience: []string{"a"}, Client: c})
+			return err
+		}), []string{"provider"}},
 		{"provider, all at once", provider("", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}, SigningAlgorithms: []string{"x"}}), []string{"issuer", "Keys", "SigningAlgorithms"}},
 
 		{"party of nothing", noProvider, []string{"provider", "Client.ID", "RedirectURL"}},
@@ -192,6 +215,21 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tenants is a config for a template.
+func tenants(all ...string) gatehouse.ProviderConfig {
+	return gatehouse.ProviderConfig{MetadataURL: "https://login.example.org/m", Tenants: all}
+}
+
+// tenantsFor makes something at a provider with tenants.
+func tenantsFor(makes func(*gatehouse.Provider, gatehouse.Client) error) error {
+	c := tenants("a")
+	p, err := gatehouse.NewProvider("https://login.example.org/{tenantid}/v2.0", &c)
+	if err != nil {
+		panic(err)
+	}
+	return makes(p, gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("the-client-secret")})
 }
 
 // A constructor refuses a part that is nil or that its own constructor did not

@@ -49,7 +49,8 @@ const (
 // A Provider is safe for concurrent use. Share one per issuer.
 type Provider struct {
 	issuer   string
-	sources  sources // of its documents
+	sources  sources           // of its documents
+	tenants  map[string]string // the issuers of a template, by tenant; nil if the issuer is none
 	client   *http.Client
 	insecure bool
 	keys     *keyset.Set
@@ -100,6 +101,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	p := &Provider{
 		issuer:   issuer,
 		sources:  sourcesOf(issuer, name, c.MetadataURL),
+		tenants:  issuersOf(issuer, c.Tenants),
 		client:   outbound.NewClient(c.Transport, c.InsecureHTTP),
 		insecure: c.InsecureHTTP,
 		clock:    c.Now,
@@ -127,7 +129,7 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 		from.Read = keyset.File(c.KeysFile)
 	}
 	p.keys = keyset.New(from)
-	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, OldLogout: c.InsecureLogoutTokens, Now: p.clock})
+	p.tokens = token.NewVerifier(token.Config{Issuer: issuer, Tenants: p.tenants, Keys: p.keys, Algorithms: p.algorithms, UserInfoAlgorithms: p.userInfoAlgorithms, OldLogout: c.InsecureLogoutTokens, Now: p.clock})
 	p.tellSkipped(context.Background(), keyset.Unusable(c.Keys))
 	if c.InsecureHTTP {
 		p.emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_http", Err: errors.New("InsecureHTTP is set: secrets and tokens may travel in clear text")})
@@ -138,7 +140,8 @@ func NewProvider(issuer string, config *ProviderConfig) (*Provider, error) {
 	return p, nil
 }
 
-// Issuer returns the issuer as it was passed to NewProvider.
+// Issuer returns the issuer as it was passed to NewProvider, which is no
+// session's issuer if it is a template (see ProviderConfig.Tenants).
 func (p *Provider) Issuer() string {
 	if p == nil {
 		return ""

@@ -135,6 +135,7 @@ func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs
 	wrong := made(p)
 	if !c.Client.unset() {
 		wrong = needed(p, &c.Client)
+		wrong.noTenants(p, "what Client is for")
 	}
 	wrong.tokens(c)
 	wrong.transport("APITransport", c.APITransport)

@@ -34,8 +34,11 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 	for _, api := range apis {
 		wire("ByIssuer", api.checkMade())
 		wire("ByIssuer", g.reads(api))
-		if g.of[api.provider.issuer] != nil {
-			wire("ByIssuer", fmt.Errorf("two resource servers have the issuer %q", api.provider.issuer))
+		for _, issuer := range api.provider.issuers() {
+			if g.of[issuer] != nil {
+				wire("ByIssuer", fmt.Errorf("two resource servers have the issuer %q", issuer))
+			}
+			g.of[issuer] = api
 		}
 		if api.asks && g.opaque != nil {
 			wire("ByIssuer", errors.New("two resource servers have a Client, so nobody knows who judges a token that is no JWT"))
@@ -43,7 +46,6 @@ func ByIssuer(apis ...*ResourceServer) Guard {
 		if api.asks {
 			g.opaque = api
 		}
-		g.of[api.provider.issuer] = api
 	}
 	return g
 }
@@ -76,7 +78,10 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 	if find == nil {
 		wire("ByIssuerFunc", errors.New("the function is nil"))
 	}
-	g := &byIssuer{first: first, of: map[string]*ResourceServer{first.provider.issuer: first}}
+	g := &byIssuer{first: first, of: map[string]*ResourceServer{}}
+	for _, issuer := range first.provider.issuers() {
+		g.of[issuer] = first
+	}
 	if first.asks {
 		g.opaque = first
 	}
@@ -89,7 +94,7 @@ func ByIssuerFunc(first *ResourceServer, find func(ctx context.Context, issuer s
 			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: what find returned for %q: %w", clip(issuer), api.checkMade()))
 		case g.reads(api) != nil:
 			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: %w", g.reads(api)))
-		case api.provider.issuer != issuer:
+		case !api.provider.tokens.Owns(issuer):
 			return nil, errInternal.because(fmt.Errorf("ByIssuerFunc: find returned the issuer %q for %q", api.provider.issuer, clip(issuer)))
 		}
 		more, err := api.join(first.need)

@@ -39,8 +39,10 @@ func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler 
 	}
 	for _, one := range append([]*ResourceServer{rs}, also...) {
 		wire("MetadataHandler", one.isMade())
-		if issuer := one.provider.issuer; strings.Contains(issuer, "://") && !slices.Contains(doc.Servers, issuer) {
-			doc.Servers = append(doc.Servers, issuer)
+		for _, issuer := range one.provider.issuers() {
+			if strings.Contains(issuer, "://") && !slices.Contains(doc.Servers, issuer) {
+				doc.Servers = append(doc.Servers, issuer)
+			}
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -174,6 +174,9 @@ func (rs *ResourceServer) bearer(r *http.Request) (*Identity, error) {
 	id := rs.identity(raw, t.Scopes())
 	id.Subject, id.ClientID, id.AuthTime, id.Expires, id.claims = t.Subject(), t.Client(), t.AuthTime(), t.Expires(), t.Payload()
 	id.proven = made
+	if rs.provider.tenants != nil {
+		id.Issuer = t.Issuer()
+	}
 	return id, nil
 }
 

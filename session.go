@@ -100,7 +100,9 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 	err, first := s.clash(origin), s.origin == ""
 	if err == nil {
 		s.origin, s.waits[rp.provider] = origin, true
-		s.parties[partyKey{rp.provider.issuer, rp.client.lasting()}] = rp
+		for _, issuer := range rp.provider.issuers() {
+			s.parties[partyKey{issuer, rp.client.lasting()}] = rp
+		}
 		s.doors[rp.attemptPrefix] = rp
 	}
 	s.mu.Unlock()

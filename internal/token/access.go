@@ -43,7 +43,11 @@ type AccessToken struct {
 	scopes            []string
 	expires, authTime int64 // in Unix milliseconds; authTime is 0 if it is not known
 	payload           []byte
+	issuer            string
 }
+
+// Issuer is who made the token: the configured issuer, or that of a tenant.
+func (t *AccessToken) Issuer() string { return t.issuer }
 
 // Subject is who the token is about. It is "" if the token does not say, as that
 // of a service may not.
@@ -103,10 +107,14 @@ func (v *Verifier) Access(ctx context.Context, raw string, rules *AccessRules) (
 	if err := c.read(payload); err != nil {
 		return nil, err
 	}
-	if err := c.check(v.config.Issuer, v.config.Now(), declared); err != nil {
+	issuer, err := v.issuerOf(c.tenant)
+	if err != nil {
 		return nil, err
 	}
-	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time().UnixMilli(), payload: payload, key: c.key}
+	if err := c.check(issuer, v.config.Now(), declared); err != nil {
+		return nil, err
+	}
+	t := &AccessToken{subject: c.subject, client: c.client, scopes: c.scopes, expires: c.expires.time().UnixMilli(), payload: payload, key: c.key, issuer: issuer}
 	if c.authTime != nil {
 		t.authTime = c.authTime.time().UnixMilli()
 	}
@@ -200,6 +208,7 @@ func nameOrNone(typ string) string {
 type accessClaims struct {
 	rules    *AccessRules
 	issuer   string
+	tenant   string // tid, "" if it is no text
 	subject  string
 	place    int // of the subject's claim in rules.Subjects, from 1
 	client   string
@@ -231,6 +240,8 @@ func (c *accessClaims) set(name string, v strictjson.Value) (err error) {
 	switch name {
 	case "iss":
 		c.issuer, err = v.Text()
+	case "tid":
+		c.tenant, _ = v.Text()
 	case "aud":
 		c.audience, err = v.Texts() // RFC 7519 §4.1.3
 	case "exp":

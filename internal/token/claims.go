@@ -12,6 +12,7 @@ import (
 // null counts as absent.
 type claims struct {
 	issuer   string
+	tenant   string // tid, "" if it is no text
 	subject  string
 	audience []string
 	party    *string  // azp
@@ -57,6 +58,8 @@ func (c *claims) set(name string, v strictjson.Value) (err error) {
 	switch name {
 	case "iss":
 		c.issuer, err = v.Text()
+	case "tid": // of Entra ID; elsewhere it may mean anything
+		c.tenant, _ = v.Text()
 	case "sub":
 		c.subject, err = v.Text()
 	case "aud":

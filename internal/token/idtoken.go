@@ -25,6 +25,9 @@ const (
 // make one that is not empty.
 type IDToken struct{ claims claims }
 
+// Issuer is who made the token: the configured issuer, or that of a tenant.
+func (t *IDToken) Issuer() string { return t.claims.issuer }
+
 // Subject is the person who signed in. It is never empty.
 func (t *IDToken) Subject() string { return t.claims.subject }
 
@@ -67,7 +70,11 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 		return nil, err
 	}
 	t.claims.dropFuture(v.config.Now())
-	if err := t.claims.checkSignIn(v.config.Issuer, v.config.Now(), want); err != nil {
+	issuer, err := v.issuerOf(t.claims.tenant)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.claims.checkSignIn(issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
 	if err := t.claims.checkAccessHash(header.Alg, want.Access); err != nil {
@@ -78,6 +85,7 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 
 // Refresh is what the ID Token of a refresh is compared with.
 type Refresh struct {
+	Issuer   string    // of the sign-in
 	Client   string    // our client id
 	Subject  string    // who is signed in
 	First    string    // the stored ID Token, "" if none
@@ -95,8 +103,7 @@ func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDTo
 	if err != nil {
 		return nil, err
 	}
-	t.claims.dropFuture(v.config.Now())
-	if err := t.claims.checkRefresh(v.config.Issuer, v.config.Now(), want); err != nil {
+	if err := v.checkRefresh(&t.claims, want); err != nil {
 		return nil, err
 	}
 	if err := t.claims.checkAccessHash(header.Alg, want.Access); err != nil {
@@ -113,8 +120,19 @@ func (v *Verifier) Plausible(raw string, want Refresh) error {
 	if err := c.readUnverified(raw); err != nil {
 		return err
 	}
+	return v.checkRefresh(&c, want)
+}
+
+func (v *Verifier) checkRefresh(c *claims, want Refresh) error {
 	c.dropFuture(v.config.Now())
-	return c.checkRefresh(v.config.Issuer, v.config.Now(), want)
+	issuer, err := v.issuerOf(c.tenant)
+	switch {
+	case err != nil:
+		return err
+	case v.config.Tenants != nil && issuer != want.Issuer: // §12.2: another tenant of ours is another issuer
+		return fmt.Errorf("%w: it is of the tenant %q, and that of the sign-in was of %.*q", ErrIssuer, c.tenant, maxQuoted, want.Issuer)
+	}
+	return c.checkRefresh(issuer, v.config.Now(), want)
 }
 
 // idTokenType rejects the types of other tokens. ID Tokens have "JWT" or none.

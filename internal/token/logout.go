@@ -22,6 +22,9 @@ const oldLogoutLife = 2 * time.Minute
 // type of its own.
 type LogoutToken struct{ claims logoutClaims }
 
+// Issuer is who made the token: the configured issuer, or that of a tenant.
+func (t *LogoutToken) Issuer() string { return t.claims.issuer }
+
 // Subject is whose sessions end. It is "" if the token names a session alone.
 func (t *LogoutToken) Subject() string { return t.claims.subject }
 
@@ -66,7 +69,11 @@ func (v *Verifier) Logout(ctx context.Context, raw, client string) (*LogoutToken
 		end := numeric(t.claims.issued.time().Add(oldLogoutLife).Unix())
 		t.claims.expires = &end
 	}
-	if err := t.claims.check(v.config.Issuer, client, v.config.Now()); err != nil {
+	issuer, err := v.issuerOf(t.claims.tenant)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.claims.check(issuer, client, v.config.Now()); err != nil {
 		return nil, err
 	}
 	return &t, nil

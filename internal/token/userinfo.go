@@ -52,7 +52,7 @@ func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*
 	if err := readClaims(payload, said.set); err != nil {
 		return nil, err
 	}
-	if err := said.check(v.config.Issuer, client, subject, v.config.Now()); err != nil {
+	if err := said.check(v.Owns, client, subject, v.config.Now()); err != nil {
 		return nil, err
 	}
 	return &UserInfo{payload}, nil
@@ -116,11 +116,11 @@ func (c *userInfoClaims) set(name string, v strictjson.Value) (err error) {
 	return err
 }
 
-func (c *userInfoClaims) check(issuer, client, subject string, now time.Time) error {
+func (c *userInfoClaims) check(owns func(issuer string) bool, client, subject string, now time.Time) error {
 	switch {
 	case c.logout:
 		return fmt.Errorf("%w: a logout token", ErrKind)
-	case c.issuer != nil && *c.issuer != issuer:
+	case c.issuer != nil && !owns(*c.issuer):
 		return fmt.Errorf("%w: iss is %.*q", ErrIssuer, maxQuoted, *c.issuer)
 	case c.named && (client == "" || !slices.Contains(c.audience, client)):
 		return fmt.Errorf("%w: our client is not in aud", ErrAudience)

@@ -57,10 +57,15 @@ func Reasons() []error {
 }
 
 // Config says which tokens a [Verifier] accepts. All fields but
-// UserInfoAlgorithms and OldLogout are required.
+// Tenants, UserInfoAlgorithms and OldLogout are required.
 type Config struct {
-	// Issuer is compared with iss byte for byte.
+	// Issuer is compared with iss byte for byte, unless there are Tenants.
 	Issuer string
+
+	// Tenants, if not nil, are the issuers that share the keys, each under what
+	// the claim tid says in its tokens. iss is compared with the issuer of tid,
+	// byte for byte. No token is of Issuer itself then.
+	Tenants map[string]string
 
 	// Keys are the issuer's keys.
 	Keys *keyset.Set
@@ -84,10 +89,39 @@ type Config struct {
 }
 
 // Verifier verifies the tokens of one issuer. It is safe for concurrent use.
-type Verifier struct{ config Config }
+type Verifier struct {
+	config Config
+	owned  map[string]bool // the issuers of all tenants
+}
 
 // NewVerifier makes a Verifier. It does no I/O.
-func NewVerifier(c Config) *Verifier { return &Verifier{c} }
+func NewVerifier(c Config) *Verifier {
+	v := &Verifier{config: c, owned: make(map[string]bool, len(c.Tenants))}
+	for _, issuer := range c.Tenants {
+		v.owned[issuer] = true
+	}
+	return v
+}
+
+// issuerOf returns the issuer that a token has to name whose claim tid says
+// tenant.
+func (v *Verifier) issuerOf(tenant string) (string, error) {
+	if v.config.Tenants == nil {
+		return v.config.Issuer, nil
+	}
+	if issuer, ok := v.config.Tenants[tenant]; ok {
+		return issuer, nil
+	}
+	return "", fmt.Errorf("%w: tid is %.*q, which is none of the tenants", ErrIssuer, maxQuoted, tenant)
+}
+
+// Owns reports whether tokens of that issuer may be accepted.
+func (v *Verifier) Owns(issuer string) bool {
+	if v.config.Tenants == nil {
+		return issuer == v.config.Issuer
+	}
+	return v.owned[issuer]
+}
 
 // verify makes the checks shared by all kinds of tokens, reads the claims into
 // c and returns the header. typ judges the type in the header.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -60,6 +61,7 @@ type Replica struct {
 // constructor of its name.
 type SiteOptions struct {
 	Origin   string
+	Issuer   string    // what the site takes for the issuer; "" for SiteIssuer
 	Begin    time.Time // of the clock; zero for Start
 	Replicas int
 	Store    gatehouse.Store
@@ -141,7 +143,7 @@ func (s *Site) openStore(o SiteOptions) {
 // AddReplica starts one more process.
 func (s *Site) AddReplica(o SiteOptions) *Replica {
 	s.T.Helper()
-	provider := s.Provider(func(c *gatehouse.ProviderConfig) {
+	provider := s.ProviderOf(cmp.Or(o.Issuer, s.Issuer()), func(c *gatehouse.ProviderConfig) {
 		if o.Provider != nil {
 			o.Provider(c)
 		}
