@@ -4,25 +4,64 @@ package gatehouse
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"example.com/gatehouse/internal/backchannel"
 )
 
 // Client is the identity of this application at a provider. One value serves
-// sign-in, introspection, the protection API and the UMA client.
+// sign-in, introspection, the protection API and the UMA client. At most one of
+// Secret, SecretFunc and Key is set; without them the client is public.
+//
+// Printing a Client shows neither its secret nor its key. But fmt calls no method
+// on an unexported field, so do not print a struct of yours that has a Client in
+// one.
 type Client struct {
 	// ID is the client identifier. Required.
 	ID string
-	// Secret is the client secret. The zero value makes a public client.
+	// Secret is the client secret.
 	Secret Secret
-	// Auth is how the client authenticates, at every endpoint. "" means AuthNone
-	// without a Secret. With one it means what the provider's metadata lists
-	// for each endpoint, AuthBasic before AuthPost, and AuthBasic if it lists
+	// SecretFunc returns a secret that ends, such as the one that Apple wants,
+	// and when that is; the zero time means never. Each part of this package
+	// that is made with the Client calls it at first need and keeps the secret
+	// until shortly before it ends. Requests wait up to 3 seconds for it, and
+	// share one call. After an error it is called again a second later at the
+	// earliest. ctx ends after 10 seconds. If SecretFunc fails, panics or
+	// returns a secret that has ended, requests are answered with 503
+	// (client_proof_failed), and nothing is sent.
+	SecretFunc func(ctx context.Context) (secret Secret, expires time.Time, err error) `json:"-"`
+	// Key signs an assertion for each request instead of sending a secret
+	// (private_key_jwt): an RSA key of at least 2048 bits, ECDSA with P-256,
+	// P-384 or P-521, or Ed25519. It may be a key service: Sign has 3 seconds,
+	// must be safe for concurrent use, and is given the SignerOpts of the
+	// algorithm. If it fails, hangs or panics, requests are answered with 503
+	// (client_proof_failed), and nothing is sent.
+	Key crypto.Signer `json:"-"`
+	// KeyID is the key's id at the provider (kid). Required with Key. JWKSHandler
+	// publishes the key under it.
+	KeyID string
+	// Algorithm is what assertions are signed with: RS256, RS384, RS512, PS256,
+	// PS384, PS512, ES256, ES384, ES512 or EdDSA with a Key, HS256, HS384 or
+	// HS512 with AuthSecretJWT. "" means the first that fits and that the
+	// provider's metadata lists, RS256 and HS256 before others. If the metadata
+	// lists algorithms without a usable one, nothing is sent.
+	Algorithm string
+	// AssertionAudience is whom assertions are for. "" means the issuer, which
+	// is what servers of today want. Older ones want the address of their token
+	// endpoint.
+	AssertionAudience string
+	// Auth is how the client authenticates, at every endpoint. "" means
+	// AuthPrivateKeyJWT with a Key, and AuthNone without any secret. With a
+	// secret it means what the provider's metadata lists for each endpoint,
+	// AuthBasic before AuthPost before AuthSecretJWT, and AuthBasic if it lists
 	// nothing.
 	Auth AuthMethod
+
+	prover *prover // of a constructor's copy
 }
 
 // AuthMethod is a token endpoint authentication method (OpenID Connect Core §9).
@@ -30,34 +69,12 @@ type AuthMethod string
 
 // The supported authentication methods.
 const (
-	AuthBasic AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1: HTTP Basic with id and secret form-urlencoded
-	AuthPost  AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1: id and secret in the body
-	AuthNone  AuthMethod = "none"                // a public client: only the id, in the body
+	AuthBasic         AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1: HTTP Basic with id and secret form-urlencoded
+	AuthPost          AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1: id and secret in the body
+	AuthSecretJWT     AuthMethod = "client_secret_jwt"   // RFC 7523 §2.2: an assertion that is authenticated with the secret
+	AuthPrivateKeyJWT AuthMethod = "private_key_jwt"     // RFC 7523 §2.2: an assertion that is signed with a key
+	AuthNone          AuthMethod = "none"                // a public client: only the id, in the body
 )
-
-// complete checks the client and fills in Auth if there is no Secret, for the configs that have one.
-func (c *Client) complete() (wrong problems) {
-	if c.Auth == "" && c.Secret.IsZero() {
-		c.Auth = AuthNone
-	}
-	if c.ID == "" {
-		wrong.add("Client.ID", "empty")
-	}
-	switch c.Auth {
-	case "": // the metadata of the provider decides
-	case AuthBasic, AuthPost:
-		if c.Secret.IsZero() {
-			wrong.add("Client.Secret", "empty, but Client.Auth is %q", c.Auth)
-		}
-	case AuthNone:
-		if !c.Secret.IsZero() {
-			wrong.add("Client.Auth", "%q, but there is a Client.Secret", c.Auth)
-		}
-	default:
-		wrong.add("Client.Auth", "%q is not one of client_secret_basic, client_secret_post, none", c.Auth)
-	}
-	return wrong
-}
 
 // umaGrant is the grant type of UMA Grant §3.3.1.
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"

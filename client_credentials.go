@@ -33,7 +33,7 @@ type ClientCredentials struct {
 
 // ClientCredentials returns the token of client with those scopes, none for what
 // the server gives by default. It does no I/O. Its error lists every problem of
-// the arguments. The client must have a secret.
+// the arguments. The client must have a secret or a key.
 func (p *Provider) ClientCredentials(client Client, scopes ...string) (*ClientCredentials, error) {
 	wrong := needed(p, &client)
 	if client.Auth == AuthNone {
@@ -170,5 +170,5 @@ func (s *ClientCredentials) Shutdown(ctx context.Context) error {
 	if s == nil || s.token == nil {
 		return nil // it has started nothing
 	}
-	return s.token.Shutdown(ctx)
+	return errors.Join(s.token.Shutdown(ctx), s.client.prover.Shutdown(ctx))
 }

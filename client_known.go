@@ -3,12 +3,12 @@ package gatehouse
 // Tested in internal/e2e/signin, internal/e2e/uma_rs.
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"example.com/gatehouse/internal/assertion"
 	"example.com/gatehouse/internal/backchannel"
 )
 
@@ -18,12 +18,13 @@ type known struct {
 	ID     string
 	secret Secret
 	auth   AuthMethod
+	prover *prover
 }
 
 // who returns who we are at p now. For a client that is configured it does no
 // I/O and allocates nothing.
 func (p *Provider) who(_ context.Context, c *Client) (known, error) {
-	return known{ID: c.ID, secret: c.Secret, auth: c.Auth}, nil
+	return known{ID: c.ID, secret: c.Secret, auth: c.Auth, prover: c.prover}, nil
 }
 
 // whoWas returns who we were when something was made for the client id: a
@@ -51,42 +52,121 @@ func (c *Client) given() bool { return c.ID != "" }
 
 // unset reports whether c is the zero Client, which cannot be compared.
 func (c *Client) unset() bool {
-	return c.ID == "" && c.Secret.IsZero() && c.Auth == ""
+	return c.ID == "" && c.Secret.IsZero() && c.Auth == "" && c.SecretFunc == nil && c.Key == nil && c.KeyID == "" && c.Algorithm == "" && c.AssertionAudience == ""
 }
 
 // authList is how clients authenticate at an endpoint, as the metadata says (RFC
 // 8414 §2).
 type authList struct {
-	member  string // of the metadata, for errors
-	methods []string
+	member     string // of the metadata, for errors
+	methods    []string
+	algorithms []string // of assertions
 }
 
-func (md *Metadata) tokenAuth() authList { return authList{memberTokenAuth, md.TokenAuthMethods} }
+func (md *Metadata) tokenAuth() authList {
+	return authList{memberTokenAuth, md.TokenAuthMethods, md.TokenAuthAlgorithms}
+}
 
+// revocationAuth has the algorithms of the token endpoint if it has none of its
+// own: RFC 8414 §2 leaves open what that means.
 func (md *Metadata) revocationAuth() authList {
-	return authList{"revocation_endpoint_auth_methods_supported", md.RevocationAuthMethods}
+	return authList{"revocation_endpoint_auth_methods_supported", md.RevocationAuthMethods, orList(md.RevocationAuthAlgorithms, md.TokenAuthAlgorithms)}
 }
 
-// introspectionAuth falls back to the list of the token endpoint. RFC 8414 §2
+// introspectionAuth falls back to the lists of the token endpoint. RFC 8414 §2
 // leaves open what no list means at the introspection endpoint; the token
 // endpoint of the same server is the best guess.
 func (md *Metadata) introspectionAuth() authList {
+	algorithms := orList(md.IntrospectionAuthAlgorithms, md.TokenAuthAlgorithms)
 	if len(md.IntrospectionAuthMethods) == 0 {
-		return md.tokenAuth()
+		return authList{memberTokenAuth, md.TokenAuthMethods, algorithms}
 	}
-	return authList{"introspection_endpoint_auth_methods_supported", md.IntrospectionAuthMethods}
+	return authList{"introspection_endpoint_auth_methods_supported", md.IntrospectionAuthMethods, algorithms}
 }
 
-// at returns the client's credentials for an endpoint. The methods are never
-// tried in turn: a server may lock the client out, and the secret would be sent
-// twice.
+func orList(list, otherwise []string) []string {
+	if len(list) == 0 {
+		return otherwise
+	}
+	return list
+}
+
+// at returns the client's credentials for an endpoint. The metadata chooses the
+// method and the algorithm. They are never tried in turn: a server may lock the
+// client out, and the secret would be sent twice.
 func (k known) at(listed authList) (backchannel.Credentials, error) {
-	method := cmp.Or(k.auth, AuthBasic)
-	if k.auth == "" && len(listed.methods) > 0 && !slices.Contains(listed.methods, string(AuthBasic)) {
-		if !slices.Contains(listed.methods, string(AuthPost)) {
-			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("%s lists only %q, and gatehouse can send a secret by client_secret_basic or client_secret_post", listed.member, clip(strings.Join(listed.methods, " "))))
+	method, err := k.method(listed)
+	if err != nil {
+		return backchannel.Credentials{}, err
+	}
+	switch {
+	case method == AuthPrivateKeyJWT || method == AuthSecretJWT:
+		alg, err := k.algorithm(method, listed)
+		if err != nil {
+			return backchannel.Credentials{}, err
 		}
-		method = AuthPost
+		return backchannel.NewProof(k.ID, backchannel.Method(method), func(ctx context.Context) (string, error) {
+			if method == AuthPrivateKeyJWT {
+				return k.prover.signed(ctx, k.ID, alg)
+			}
+			return k.prover.sealed(ctx, k.ID, alg, k.secret)
+		}), nil
+	case method != AuthNone && k.prover.secret != nil:
+		return backchannel.NewProof(k.ID, backchannel.Method(method), k.prover.sent), nil
 	}
 	return backchannel.NewCredentials(k.ID, k.secret.Reveal(), backchannel.Method(method)), nil
+}
+
+// method returns how the client authenticates.
+func (k known) method(listed authList) (AuthMethod, error) {
+	if k.auth != "" {
+		return k.auth, nil
+	}
+	can := []AuthMethod{AuthBasic, AuthPost} // a secret goes with them
+	if len(k.secretAlgorithms()) > 0 {
+		can = append(can, AuthSecretJWT)
+	}
+	if len(listed.methods) == 0 {
+		return can[0], nil
+	}
+	for _, method := range can {
+		if slices.Contains(listed.methods, string(method)) {
+			return method, nil
+		}
+	}
+	return "", errClientAuth.because(fmt.Errorf("%s lists only %q, and the secret of this client can be sent by %q", listed.member, clip(strings.Join(listed.methods, " ")), can))
+}
+
+// algorithm returns what an assertion is signed with.
+func (k known) algorithm(method AuthMethod, listed authList) (string, error) {
+	var can []string
+	switch {
+	case k.prover.alg != "":
+		can = []string{k.prover.alg}
+	case method == AuthPrivateKeyJWT:
+		can = k.prover.key.Algorithms()
+	default:
+		can = k.secretAlgorithms()
+	}
+	if len(can) == 0 {
+		return "", errClientProof.because(fmt.Errorf("%s: %w for every algorithm", method, assertion.ErrSecret))
+	}
+	if len(listed.algorithms) == 0 {
+		return can[0], nil
+	}
+	for _, alg := range can {
+		if slices.Contains(listed.algorithms, alg) {
+			return alg, nil
+		}
+	}
+	return "", errClientAuth.because(fmt.Errorf("the metadata lists only %q as algorithms of assertions, and this client can sign with %q", clip(strings.Join(listed.algorithms, " ")), can))
+}
+
+// secretAlgorithms lists what the secret is long enough for. How long that of
+// SecretFunc is, is not known before it is needed.
+func (k known) secretAlgorithms() []string {
+	if k.prover.secret != nil {
+		return assertion.SecretAlgorithms()
+	}
+	return assertion.FittingSecret(k.secret.Reveal())
 }

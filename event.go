@@ -43,6 +43,7 @@ const (
 	troubleKeyUse        = "other_key_use"
 	troubleServiceToken  = "service_token_outage"
 	troubleServiceClient = "service_token_refused"
+	troubleClientSecret  = "client_secret_outage"
 	troubleRevocation    = "unrevoked_token"
 	troubleRevoker       = "revocation_refused"
 	troubleGarbage       = "garbage_record"

@@ -70,7 +70,7 @@ func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 		return nil // it has started nothing
 	}
 	rp.endLive()
-	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.provider))
+	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.client.prover, rp.provider))
 }
 
 // With returns a guard that additionally asks for the requirements. It shares

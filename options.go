@@ -142,6 +142,9 @@ func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 		md.TokenAuthMethods = slices.Clone(md.TokenAuthMethods)
 		md.RevocationAuthMethods = slices.Clone(md.RevocationAuthMethods)
 		md.IntrospectionAuthMethods = slices.Clone(md.IntrospectionAuthMethods)
+		md.TokenAuthAlgorithms = slices.Clone(md.TokenAuthAlgorithms)
+		md.RevocationAuthAlgorithms = slices.Clone(md.RevocationAuthAlgorithms)
+		md.IntrospectionAuthAlgorithms = slices.Clone(md.IntrospectionAuthAlgorithms)
 		c.Metadata = &md
 	}
 	if c.Logger == nil {
@@ -607,7 +610,7 @@ func (w *problems) ring(field string, keys []Secret) *seal.Ring {
 }
 
 // needed checks the arguments that most constructors take.
-func needed(p *Provider, c *Client) problems { return append(made(p), c.complete()...) }
+func needed(p *Provider, c *Client) problems { return append(made(p), c.complete(p)...) }
 
 // made checks the provider.
 func made(p *Provider) (wrong problems) {

@@ -197,6 +197,13 @@ type Metadata struct {
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
 	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	// TokenAuthAlgorithms, RevocationAuthAlgorithms and
+	// IntrospectionAuthAlgorithms are what assertions of clients may be signed
+	// with there (RFC 8414 §2). nil means whatever the client is registered for,
+	// and at the two other endpoints what TokenAuthAlgorithms says.
+	TokenAuthAlgorithms         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 
 	// Members of UMA Federated Authorization §2.
 	PermissionEndpoint           string `json:"permission_endpoint"`
@@ -225,6 +232,9 @@ func readMetadata(d *discovery.Document) *Metadata {
 		TokenAuthMethods:             d.List(memberTokenAuth),
 		RevocationAuthMethods:        d.List("revocation_endpoint_auth_methods_supported"),
 		IntrospectionAuthMethods:     d.List("introspection_endpoint_auth_methods_supported"),
+		TokenAuthAlgorithms:          d.List("token_endpoint_auth_signing_alg_values_supported"),
+		RevocationAuthAlgorithms:     d.List("revocation_endpoint_auth_signing_alg_values_supported"),
+		IntrospectionAuthAlgorithms:  d.List("introspection_endpoint_auth_signing_alg_values_supported"),
 		PermissionEndpoint:           d.Endpoint(memberPermission),
 		ResourceRegistrationEndpoint: d.Endpoint(memberRegistration),
 		ClaimsInteractionEndpoint:    d.Text("claims_interaction_endpoint"),
@@ -336,10 +346,10 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 	md.ClaimsInteractionEndpoint = uma.ClaimsInteractionEndpoint
 	md.PolicyEndpoint = uma.PolicyEndpoint
 	if md.IntrospectionEndpoint == "" {
-		md.IntrospectionEndpoint, md.IntrospectionAuthMethods = uma.IntrospectionEndpoint, uma.IntrospectionAuthMethods
+		md.IntrospectionEndpoint, md.IntrospectionAuthMethods, md.IntrospectionAuthAlgorithms = uma.IntrospectionEndpoint, uma.IntrospectionAuthMethods, uma.IntrospectionAuthAlgorithms
 	}
 	if md.TokenEndpoint == "" {
-		md.TokenEndpoint, md.TokenAuthMethods = uma.TokenEndpoint, uma.TokenAuthMethods
+		md.TokenEndpoint, md.TokenAuthMethods, md.TokenAuthAlgorithms = uma.TokenEndpoint, uma.TokenAuthMethods, uma.TokenAuthAlgorithms
 	}
 }
 

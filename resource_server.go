@@ -132,7 +132,7 @@ func (rs *ResourceServer) Shutdown(ctx context.Context) error {
 		return nil // it has started nothing
 	}
 	rs.endLive()
-	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.lookups.Wait(ctx), rs.registry.shut(ctx)}
+	errs := []error{rs.facts.Wait(ctx), rs.opaque.Wait(ctx), rs.lookups.Wait(ctx), rs.registry.shut(ctx), rs.client.prover.Shutdown(ctx)}
 	switch pats := rs.pats.(type) { // the application shuts down a PATSource of its own
 	case *servicePAT:
 		errs = append(errs, pats.token.Shutdown(ctx))

@@ -75,7 +75,7 @@ func (g *OwnerGrants) Shutdown(ctx context.Context) error {
 	if !g.made() {
 		return nil // it has started nothing
 	}
-	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.provider.Shutdown(ctx))
+	return errors.Join(g.flights.Wait(ctx), g.service.token.Shutdown(ctx), g.client.prover.Shutdown(ctx), g.provider.Shutdown(ctx))
 }
 
 // ownerGrant is the grant of an owner during a change.

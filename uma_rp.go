@@ -117,7 +117,7 @@ func (t *UMATransport) Shutdown(ctx context.Context) error {
 	if !t.made() {
 		return nil // it has started nothing
 	}
-	return errors.Join(t.flights.Wait(ctx), t.drains.Wait(ctx), t.provider.Shutdown(ctx))
+	return errors.Join(t.flights.Wait(ctx), t.drains.Wait(ctx), t.config.Client.prover.Shutdown(ctx), t.provider.Shutdown(ctx))
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -1,6 +1,7 @@
 package middlewaretest
 
 import (
+	"crypto"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/testkit/offline"
@@ -245,6 +248,26 @@ func (s *Server) AddPublicClient(redirectURIs ...string) gatehouse.Client {
 	s.t.Helper()
 	c := gatehouse.Client{ID: s.nextClient()}
 	s.register(opserver.Client{ID: c.ID}, redirectURIs)
+	return c
+}
+
+// AddKeyClient is [Server.AddClient] for a client that signs assertions with the
+// key instead of sending a secret (private_key_jwt). The server accepts each
+// assertion once, for a minute, and only if it is for its issuer.
+func (s *Server) AddKeyClient(key crypto.Signer, redirectURIs ...string) gatehouse.Client {
+	s.t.Helper()
+	c := gatehouse.Client{ID: s.nextClient(), Key: key, KeyID: "key of the application"}
+	s.register(opserver.Client{ID: c.ID, Auth: opserver.AuthPrivateKeyJWT, Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: c.KeyID}}}, redirectURIs)
+	return c
+}
+
+// AddSecretJWTClient is [Server.AddClient] for a client that authenticates
+// assertions with its secret instead of sending it (client_secret_jwt).
+func (s *Server) AddSecretJWTClient(redirectURIs ...string) gatehouse.Client {
+	s.t.Helper()
+	c := s.AddClient(redirectURIs...)
+	c.Auth = gatehouse.AuthSecretJWT
+	s.register(opserver.Client{ID: c.ID, Auth: opserver.AuthSecretJWT, Secret: c.Secret.Reveal()}, redirectURIs)
 	return c
 }
 

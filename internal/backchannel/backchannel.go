@@ -105,9 +105,13 @@ func JSON(v any) (Body, error) {
 }
 
 // AsClient posts a form to an endpoint other than the token endpoint, with the
-// client's credentials (RFC 7662 §2.1, RFC 7009 §2.1). The error is a *Trouble
-// or ErrEndpoint.
+// client's credentials (RFC 7662 §2.1, RFC 7009 §2.1). The error is a *Trouble,
+// ErrEndpoint or that of NewProof.
 func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Answer, error) {
+	who, err := who.proved(ctx)
+	if err != nil {
+		return nil, err
+	}
 	header, own := http.Header{}, url.Values{}
 	maps.Copy(own, form)
 	who.authenticate(header, own)
@@ -131,7 +135,7 @@ func (c *Channel) AsBearer(ctx context.Context, method, address, token string, b
 }
 
 // Revoke tells the server that a token is no longer needed (RFC 7009 §2.1). The
-// error is a *Refusal, a *Trouble or ErrEndpoint.
+// error is a *Refusal, a *Trouble, ErrEndpoint or that of NewProof.
 func (c *Channel) Revoke(ctx context.Context, endpoint string, who Credentials, token, hint string) error {
 	a, err := c.AsClient(ctx, endpoint, who, url.Values{"token": {token}, "token_type_hint": {hint}})
 	if err != nil {

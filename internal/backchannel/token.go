@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,18 +45,27 @@ type Tokens struct {
 }
 
 // Token sends one token request of any grant. form holds grant_type and the
-// parameters of the grant. The error is a *Refusal, a *Trouble or ErrTokenType.
+// parameters of the grant. The error is a *Refusal, a *Trouble, ErrTokenType or
+// that of NewProof.
 //
 // Package clientcredentials of x/oauth2 can send any grant, because
 // EndpointParams may set grant_type.
 func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Tokens, error) {
-	style := oauth2.AuthStyleInParams
-	if who.method == Basic {
+	who, err := who.proved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	style, secret, params := oauth2.AuthStyleInParams, *who.secret, form
+	switch {
+	case who.method == Basic:
 		style = oauth2.AuthStyleInHeader
+	case who.method.asserts():
+		secret, params = "", maps.Clone(form)
+		who.authenticate(nil, params)
 	}
 	config := clientcredentials.Config{
-		ClientID: who.id, ClientSecret: *who.secret,
-		TokenURL: endpoint, EndpointParams: form,
+		ClientID: who.id, ClientSecret: secret,
+		TokenURL: endpoint, EndpointParams: params,
 		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()

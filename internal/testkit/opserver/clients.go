@@ -17,6 +17,9 @@ const (
 	AuthBasic = "client_secret_basic"
 	AuthPost  = "client_secret_post"
 	AuthNone  = "none"
+
+	AuthSecretJWT     = "client_secret_jwt"
+	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
 // Client is a registered client.
@@ -35,6 +38,10 @@ type Client struct {
 	GrantTypes             []string // nil: all
 	Scopes                 []string // nil: all
 	IDTokenAlg             string   // "": RS256; or another of RS, PS, ES and EdDSA
+
+	Keys              []jose.JSONWebKey // public, each with an id, of AuthPrivateKeyJWT
+	AssertionAlg      string            // "": any that fits
+	AssertionAudience string            // "": the issuer, as one text
 }
 
 // AddClient registers a client, replacing one with the same ID.
@@ -45,11 +52,8 @@ func (s *Server) AddClient(c Client) error {
 	if c.Auth == "" && c.Secret == "" {
 		c.Auth = AuthNone
 	}
-	switch {
-	case !slices.Contains([]string{"", AuthBasic, AuthPost, AuthNone}, c.Auth):
-		return fmt.Errorf("opserver: client authentication %q is unknown", c.Auth)
-	case (c.Auth == AuthNone) != (c.Secret == ""):
-		return fmt.Errorf("opserver: client %q: a secret goes with every authentication but none", c.ID)
+	if err := c.checkAuth(); err != nil {
+		return err
 	}
 	if u, err := url.Parse(c.HomeURI); c.HomeURI != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		return fmt.Errorf("opserver: client %q: HomeURI is not an http or https URL", c.ID)
@@ -62,6 +66,7 @@ func (s *Server) AddClient(c Client) error {
 	reg.RedirectURIs = slices.Clone(c.RedirectURIs)
 	reg.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 	reg.PostLogoutOrigins = slices.Clone(c.PostLogoutOrigins)
+	reg.Keys = slices.Clone(c.Keys)
 	reg.GrantTypes, reg.Scopes = slices.Clone(c.GrantTypes), slices.Clone(c.Scopes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,10 +147,18 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*client, *apiEr
 		refused.challenge = `Basic realm="opserver"` // RFC 6749 §5.2
 	}
 	id, secret, how := form.Get("client_id"), form.Get("client_secret"), AuthNone
+	asserted := form.Has("client_assertion") || form.Has("client_assertion_type")
 	switch {
-	case basic && form.Has("client_secret"):
+	case basic && form.Has("client_secret"), asserted && (header != "" || form.Has("client_secret")):
 		s.stats.violation("client %s authenticates in two ways at once", printable(id))
 		return nil, badRequest("invalid_request", "more than one way of client authentication")
+	case asserted:
+		c, err := s.asserted(form)
+		if err != nil {
+			s.stats.violation("client %s: %v", printable(id), err)
+			return nil, refused
+		}
+		return c, nil
 	case basic:
 		user, pass, ok := basicAuth(r)
 		if !ok || (id != "" && id != user) {
@@ -161,7 +174,7 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*client, *apiEr
 	if c == nil || id == "" {
 		return nil, refused
 	}
-	if c.Auth != how && (c.Auth != "" || how == AuthNone) {
+	if asserts(c.Auth) || c.Auth != how && (c.Auth != "" || how == AuthNone) {
 		return nil, refused
 	}
 	if subtle.ConstantTimeCompare([]byte(c.Secret), []byte(secret)) != 1 {

@@ -19,19 +19,20 @@ const scopePAT = "uma_protection"
 // metadata holds what the two documents share. RFC 8414 §2.
 func (s *Server) metadata() map[string]any {
 	return map[string]any{
-		"issuer":                                         s.issuer,
-		"authorization_endpoint":                         s.url(pathAuthorize),
-		"token_endpoint":                                 s.url(pathToken),
-		"jwks_uri":                                       s.url(pathJWKS),
-		"introspection_endpoint":                         s.url(pathIntrospect),
-		"revocation_endpoint":                            s.url(pathRevoke),
-		"scopes_supported":                               s.scopes(),
-		"response_types_supported":                       []string{"code"},
-		"response_modes_supported":                       []string{"query"},
-		"grant_types_supported":                          []string{grantCode, grantRefresh, grantClient, grantUMA},
-		"token_endpoint_auth_methods_supported":          []string{AuthBasic, AuthPost, AuthNone},
-		"code_challenge_methods_supported":               []string{"S256"},
-		"authorization_response_iss_parameter_supported": true, // RFC 9207 §3
+		"issuer":                                s.issuer,
+		"authorization_endpoint":                s.url(pathAuthorize),
+		"token_endpoint":                        s.url(pathToken),
+		"jwks_uri":                              s.url(pathJWKS),
+		"introspection_endpoint":                s.url(pathIntrospect),
+		"revocation_endpoint":                   s.url(pathRevoke),
+		"scopes_supported":                      s.scopes(),
+		"response_types_supported":              []string{"code"},
+		"response_modes_supported":              []string{"query"},
+		"grant_types_supported":                 []string{grantCode, grantRefresh, grantClient, grantUMA},
+		"token_endpoint_auth_methods_supported": []string{AuthBasic, AuthPost, AuthNone, AuthSecretJWT, AuthPrivateKeyJWT},
+		"token_endpoint_auth_signing_alg_values_supported": assertionAlgs(),
+		"code_challenge_methods_supported":                 []string{"S256"},
+		"authorization_response_iss_parameter_supported":   true, // RFC 9207 §3
 	}
 }
 

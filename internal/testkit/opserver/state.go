@@ -39,7 +39,9 @@ type state struct {
 	codes    map[string]*code
 	tokens   map[string]*token
 	refresh  map[string]*refreshToken
-	seen     map[string]seenRequest // authorization requests by state, nonce and challenge
+	// assertions of clients that were used, and when they end
+	assertions map[string]time.Time
+	seen       map[string]seenRequest // authorization requests by state, nonce and challenge
 
 	resources map[string]*resource
 	tickets   map[string]*ticket
@@ -65,7 +67,7 @@ func newState() state {
 		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, visited: map[string][]string{}, codes: map[string]*code{},
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
 		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{},
-		inboxes: map[party]bool{}, noRole: map[string]bool{},
+		assertions: map[string]time.Time{}, inboxes: map[party]bool{}, noRole: map[string]bool{},
 		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
 	}
 }
@@ -183,6 +185,7 @@ func (s *Server) put() {
 	sweep(s.st.tokens, func(v *token) bool { return dead.After(v.exp) })
 	sweep(s.st.refresh, func(v *refreshToken) bool { return dead.After(v.expires) })
 	sweep(s.st.tickets, func(v *ticket) bool { return dead.After(v.expires) })
+	sweep(s.st.assertions, func(ends time.Time) bool { return now.After(ends) })
 	sweep(s.st.seen, func(v seenRequest) bool { return now.After(v.expires) })
 }
 

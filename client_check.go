@@ -1,0 +1,130 @@
+package gatehouse
+
+import (
+	"fmt"
+	"strings"
+
+	"example.com/gatehouse/internal/assertion"
+)
+
+// complete checks the client of a config. In the config's copy of it, it fills in
+// Auth where there is no choice, and moves the key to where nothing prints it.
+func (c *Client) complete(p *Provider) (wrong problems) {
+	public := c.Secret.IsZero() && c.SecretFunc == nil && c.Key == nil
+	switch {
+	case c.Auth != "":
+	case c.Key != nil:
+		c.Auth = AuthPrivateKeyJWT
+	case public:
+		c.Auth = AuthNone
+	}
+	if c.ID == "" {
+		wrong.add("Client.ID", "empty")
+	}
+	if c.SecretFunc != nil && !c.Secret.IsZero() {
+		wrong.add("Client.SecretFunc", "set, but there is a Client.Secret")
+	}
+	if c.Key != nil && (c.SecretFunc != nil || !c.Secret.IsZero()) {
+		wrong.add("Client.Key", "set, but there is a secret")
+	}
+	wrong.auth(c, public)
+	key := wrong.key(c)
+	wrong.algorithm(c, key)
+	if len(wrong) == 0 && p != nil {
+		c.prover = newProver(p, c, key)
+		c.Key, c.SecretFunc = nil, nil // fmt prints what unexported fields hold
+	}
+	return wrong
+}
+
+// auth checks whether the client has what it is to authenticate with.
+func (w *problems) auth(c *Client, public bool) {
+	switch c.Auth {
+	case "": // the metadata of the provider decides
+	case AuthBasic, AuthPost, AuthSecretJWT:
+		switch {
+		case c.Key != nil:
+			w.add("Client.Auth", "%q, but there is a Client.Key", c.Auth)
+		case public:
+			w.add("Client.Secret", "empty, but Client.Auth is %q", c.Auth)
+		}
+	case AuthPrivateKeyJWT:
+		if c.Key == nil {
+			w.add("Client.Key", "nil, but Client.Auth is %q", c.Auth)
+		}
+	case AuthNone:
+		switch {
+		case c.Key != nil:
+			w.add("Client.Auth", "%q, but there is a Client.Key", c.Auth)
+		case !public:
+			w.add("Client.Auth", "%q, but there is a Client.Secret", c.Auth)
+		}
+	default:
+		w.add("Client.Auth", "%q is not one of client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, none", clip(string(c.Auth)))
+	}
+}
+
+// key checks the key and what is said about it.
+func (w *problems) key(c *Client) *assertion.Key {
+	if c.Key == nil {
+		if c.KeyID != "" {
+			w.add("Client.KeyID", "set, but there is no Client.Key")
+		}
+		return nil
+	}
+	if strings.TrimSpace(c.KeyID) == "" {
+		w.add("Client.KeyID", "empty, but there is a Client.Key, which the provider finds by it")
+	}
+	key, err := assertion.NewKey(c.Key, c.KeyID)
+	w.wrap("Client.Key", err)
+	return key
+}
+
+// algorithm checks Algorithm and AssertionAudience. key is nil if there is none
+// that can be used.
+func (w *problems) algorithm(c *Client, key *assertion.Key) {
+	asserts := c.Auth == AuthSecretJWT || c.Key != nil
+	if c.AssertionAudience != "" && !asserts {
+		w.add("Client.AssertionAudience", "set, but the client makes no assertions: Client.Auth is %q", c.Auth)
+	}
+	switch {
+	case c.Algorithm == "":
+		if c.Auth == AuthSecretJWT {
+			w.wrap("Client.Secret", fitting(c, assertion.SecretAlgorithms()[0]))
+		}
+	case !assertion.Known(c.Algorithm):
+		w.add("Client.Algorithm", "%q is none of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512", clip(c.Algorithm))
+	case !asserts:
+		w.add("Client.Algorithm", "set, but the client makes no assertions: Client.Auth is %q", c.Auth)
+	case c.Key != nil:
+		if key != nil && !key.Signs(c.Algorithm) {
+			w.add("Client.Algorithm", "%q does not fit the key, which is for %s", c.Algorithm, strings.Join(key.Algorithms(), ", "))
+		}
+	case assertion.SecretLength(c.Algorithm) == 0:
+		w.add("Client.Algorithm", "%q needs a Client.Key", c.Algorithm)
+	default:
+		w.wrap("Client.Secret", fitting(c, c.Algorithm))
+	}
+}
+
+// fitting returns an error if the secret is too short for the algorithm.
+func fitting(c *Client, alg string) error {
+	if n, least := len(c.Secret.Reveal()), assertion.SecretLength(alg); !c.Secret.IsZero() && n < least {
+		return fmt.Errorf("it has %d bytes, and %s needs %d", n, alg, least)
+	}
+	return nil
+}
+
+// Format implements fmt.Formatter. It writes neither the secret nor the key.
+func (c Client) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "{ID:%q Auth:%q KeyID:%q Algorithm:%q AssertionAudience:%q", c.ID, string(c.Auth), c.KeyID, c.Algorithm, c.AssertionAudience)
+	for _, held := range []struct {
+		name string
+		has  bool
+	}{{"Secret", !c.Secret.IsZero()}, {"SecretFunc", c.SecretFunc != nil}, {"Key", c.Key != nil}} {
+		if held.has {
+			fmt.Fprintf(f, " %s:%s", held.name, redacted)
+		}
+	}
+	fmt.Fprint(f, "}")
+}
