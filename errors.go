@@ -123,6 +123,7 @@ const (
 	CodeForbidden           = "forbidden"            // known, but not allowed
 	CodeCrossOrigin         = "cross_origin"         // an unsafe request from another site
 	CodeProviderRefused     = "provider_refused"     // the provider did not sign the person in
+	CodeInteractionRequired = "interaction_required" // a silent sign-in needs the person
 	CodeProviderUnavailable = "provider_unavailable" // the provider cannot be reached
 	CodeStoreUnavailable    = "store_unavailable"    // the session store cannot be reached
 	CodeNoToken             = "no_token"             // the session has no valid access token

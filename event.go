@@ -112,6 +112,7 @@ func (p *Provider) emitFor(r *http.Request, e Event) {
 var levels = map[string]slog.Level{
 	errInternal.code:        slog.LevelError,
 	errNotMounted.code:      slog.LevelError,
+	errAuthRequest.code:     slog.LevelError,
 	errCertificate.code:     slog.LevelError,
 	errMetadataMissing.code: slog.LevelError,
 	errMetadataInvalid.code: slog.LevelError,
@@ -139,6 +140,7 @@ var levels = map[string]slog.Level{
 	errStateMissing.code:   slog.LevelInfo,
 	errAttemptExpired.code: slog.LevelInfo,
 	errStateUsed.code:      slog.LevelInfo,
+	errInteraction.code:    slog.LevelInfo,
 	errSuperseded.code:     slog.LevelInfo,
 	errPermission.code:     slog.LevelInfo,
 	errProofNonce.code:     slog.LevelInfo,

@@ -26,6 +26,7 @@ type RelyingParty struct {
 	config   RelyingPartyConfig
 	redirect *url.URL
 	need     []Requirement
+	asks     AuthRequest // of With
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
 	hosts    *navigation.Hosts
@@ -82,14 +83,24 @@ func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
 		wire("With", rp.checkRequirement(q))
 	}
 	derived := *rp
-	derived.need = append(slices.Clip(slices.Clone(rp.need)), requirements...)
+	derived.need = slices.Clip(slices.Clone(rp.need))
+	for _, q := range requirements {
+		if q.ask != nil {
+			derived.asks = derived.asks.join(*q.ask)
+		}
+		if q.met != nil || q.step.grant {
+			derived.need = append(derived.need, q)
+		}
+	}
+	asking, err := derived.asks.over(rp.config.AuthParams)
+	wire("With", errors.Join(err, rp.checkAsk(asking)))
 	wire("With", checkNeed(derived.need))
 	return &derived
 }
 
 func (rp *RelyingParty) checkRequirement(q Requirement) error {
 	switch {
-	case q.met == nil && !q.step.grant:
+	case q.met == nil && !q.step.grant && q.ask == nil:
 		return errors.New("the Requirement is the zero value, which requires nothing")
 	case q.fresh:
 		return errors.New("NotRevoked is for access tokens; a session ends with Sessions.Revoke")
@@ -247,7 +258,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	if len(unmet) == 0 {
 		return nil
 	}
-	if _, acr := acrOf(unmet); acr && askedBefore(asked, digest) {
+	if oneAtATime(unmet) && askedBefore(asked, digest) {
 		again = true
 	}
 	if !helps || again && !onlyGrant(unmet) {
@@ -260,9 +271,16 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 // another, each with an ACR, without a loop between them.
 const maxAsked = 4
 
+// oneAtATime reports whether a sign-in that meets the requirements may undo what
+// the one before it met: a session has one acr, and the claims that were asked for
+// last.
+func oneAtATime(unmet []Requirement) bool {
+	return slices.ContainsFunc(unmet, func(q Requirement) bool { return len(q.step.acr) > 0 || q.step.claims })
+}
+
 // askedBefore reports whether one of the sign-ins that just followed one another
-// had to meet the requirements of that digest. A session has one acr, so two
-// guards that want different ones would send a browser back and forth.
+// had to meet the requirements of that digest. Two guards that want different
+// values of acr, or different claims, would send a browser back and forth.
 func askedBefore(asked, digest []byte) bool {
 	for d := range slices.Chunk(asked, digestSize) {
 		if bytes.Equal(d, digest) {

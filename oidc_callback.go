@@ -252,7 +252,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 
 // identify builds the login record and runs OnSignIn before a session exists.
 func (c *callback) identify(ctx context.Context) error {
-	claims, err := c.rp.gatherClaims(ctx, c.who.ID, c.proof, c.tokens.Access)
+	claims, err := c.gatherClaims(ctx)
 	if err != nil {
 		return err
 	}

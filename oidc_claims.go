@@ -39,8 +39,10 @@ func (rp *RelyingParty) newRecord(client string, a *attempt.Attempt, proof *toke
 }
 
 // gatherClaims combines the claims of the ID Token with the user info (OpenID
-// Connect Core §5.3). The ID Token is signed, so its claims take precedence.
-func (rp *RelyingParty) gatherClaims(ctx context.Context, client string, proof *token.IDToken, access string) ([]byte, error) {
+// Connect Core §5.3), and checks those that the attempt asked for with a value. The
+// ID Token is signed, so its claims take precedence.
+func (c *callback) gatherClaims(ctx context.Context) ([]byte, error) {
+	rp, proof := c.rp, c.proof
 	rp.tellDefects(ctx, proof)
 	endpoint := ""
 	if !rp.config.SkipUserInfo {
@@ -53,13 +55,20 @@ func (rp *RelyingParty) gatherClaims(ctx context.Context, client string, proof *
 	if err != nil {
 		return nil, errIDTokenMalformed.because(err)
 	}
+	if err := c.checkEssential(false, all); err != nil {
+		return nil, err
+	}
+	var told token.Claims
 	if endpoint != "" {
-		told, err := rp.provider.userInfo(ctx, endpoint, access, proof.Subject(), client)
+		told, err = rp.provider.userInfo(ctx, endpoint, c.tokens.Access, proof.Subject(), c.who.ID)
 		if err != nil {
 			return nil, err
 		}
-		all.Join(told)
 	}
+	if err := c.checkEssential(true, told); err != nil {
+		return nil, err
+	}
+	all.Join(told)
 	claims, err := all.Encode()
 	if err != nil {
 		return nil, errUserInfo.because(fmt.Errorf("the claims cannot be stored: %w", err))

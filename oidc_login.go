@@ -47,46 +47,22 @@ const (
 // Afterwards the person returns to the path in the parameter "return_to" of the
 // address or of the form. An absolute address of this site works too.
 // Prefetches and frames do not start a sign-in; they get 403.
+//
+// It is also the initiate_login_uri, at which another site starts a sign-in with
+// GET or POST (OpenID Connect Core §4): iss must be our provider's issuer, or the
+// answer is 400; login_hint is passed on unless the application has one of its
+// own; and target_link_uri is where the person goes afterwards, in the place of
+// return_to and checked like it. No other parameter reaches the provider.
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch err := rp.checkOrigin(r); {
-		case r.Method != http.MethodGet && r.Method != http.MethodPost:
-			w.Header().Set("Allow", "GET, POST")
-			rp.refuse(w, r, errMethod.because(nil))
-			return
-		case err != nil:
-			rp.refuse(w, r, err)
-			return
-		case !navigation.MayOpenPage(r):
-			rp.refuse(w, r, errNoNavigation.because(nil))
-			return
-		}
-		wish, err := rp.loginWish(r)
-		if err != nil {
-			rp.refuse(w, r, err)
-			return
-		}
-		location, err := rp.AuthURL(w, r, wish)
+		location, err := rp.startLogin(w, r)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return
 		}
 		redirect(w, location)
 	}))
-}
-
-// wishOf returns where the client wants to return to: a parameter of the form
-// that was posted, or of the address. A stray ";" or "%" elsewhere does no harm.
-func wishOf(r *http.Request) (string, error) {
-	form, err := navigation.Form(r)
-	if err != nil {
-		return "", errBodySlow.because(err)
-	}
-	if !form.Has("return_to") {
-		form, _ = navigation.Query(r.URL.RawQuery)
-	}
-	return form.Get("return_to"), nil
 }
 
 // AuthURL starts a sign-in and returns the address at the provider to redirect
@@ -99,14 +75,19 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 	if err := rp.checkMade(); err != nil {
 		return "", errInternal.because(err)
 	}
-	perBrowser(w.Header())
-	if r.Method == http.MethodHead || navigation.IsPrefetch(r) {
-		return "", errNoNavigation.because(errors.New("HEAD or a prefetch"))
-	}
-	if err := rp.checkMounted(r); err != nil {
+	if err := rp.mayStart(w, r); err != nil {
 		return "", err
 	}
-	return rp.begin(w, r, rp.newAttempt(r, returnTo))
+	return rp.start(w, r, returnTo, "")
+}
+
+// start begins a sign-in, with the login_hint of a third-party start.
+func (rp *RelyingParty) start(w http.ResponseWriter, r *http.Request, returnTo, hint string) (string, error) {
+	a := rp.newAttempt(r, returnTo)
+	if err := rp.ask(r, a, hint); err != nil {
+		return "", err
+	}
+	return rp.begin(w, r, a)
 }
 
 // newAttempt returns an attempt that asks for everything this guard requires
@@ -167,6 +148,10 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
 	}
+	more, err := rp.params(a)
+	if err != nil {
+		return "", err
+	}
 	scopes, acr := rp.scopesOf(a), a.ACR // all of them, whatever fits into the cookie
 	if err := rp.writeAttempt(w, r, a); err != nil {
 		return "", err
@@ -182,7 +167,6 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if a.Aged {
 		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.MaxAge/time.Second))))
 	}
-	more := rp.config.AuthParams
 	if acr != "" { // what a page requires counts, and no parameter may be repeated (RFC 6749 §3.1)
 		options = append(options, oauth2.SetAuthURLParam("acr_values", acr))
 		more = maps.Clone(more)

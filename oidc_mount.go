@@ -123,20 +123,6 @@ func (p *ownPaths) distinct() error {
 	return nil
 }
 
-// loginWish returns where the client of LoginHandler wants to return to. That is
-// never the address of LoginHandler itself, where another sign-in would begin.
-func (rp *RelyingParty) loginWish(r *http.Request) (string, error) {
-	wish, err := wishOf(r)
-	if err != nil {
-		return "", err
-	}
-	if path, ok := rp.returnPath(wish); ok && navigation.ServedBy(path, rp.address(r)) {
-		rp.tellDropped(r, wish, "it is the address of LoginHandler")
-		wish = ""
-	}
-	return wish, nil
-}
-
 // address returns the path and query of the request as the browser knows them:
 // with what an outer handler or a proxy stripped.
 func (rp *RelyingParty) address(r *http.Request) string {

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/authrequest"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
 	"example.com/gatehouse/internal/navigation"
@@ -82,14 +83,17 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 		return "", err
 	}
 	a := rp.newAttempt(r, returnTo)
+	if err := rp.ask(r, a, ""); err != nil {
+		return "", err
+	}
 	missing, ok := errors.AsType[*refusal](e)
 	switch {
 	case ok && onlyGrant(missing.unmet):
-		a.Grant, a.Aged, a.ACR, a.Asked = true, false, "", nil
+		a.Grant, a.Aged, a.MaxAge, a.ACR, a.Asked, a.Silent, a.Essential = true, false, 0, "", nil, false, ""
 	case ok: // a guard around this one may need them, and the two would ask in turn for ever
 		usual := rp.scopesOf(&attempt.Attempt{})
 		a.AskScopes(slices.DeleteFunc(slices.Clone(missing.scopes), func(s string) bool { return slices.Contains(usual, s) })...)
-		if before := append(slices.Clip(a.Asked), missing.asked...); a.ACR != "" {
+		if before := append(slices.Clip(a.Asked), missing.asked...); a.ACR != "" || a.Essential != "" {
 			a.Asked = before[:min(len(before), maxAsked*digestSize)]
 		}
 	}
@@ -153,6 +157,9 @@ func (c *callback) failed(err error) error {
 // Some codes say that this site asks for what it may not have (RFC 6749
 // §4.1.2.1, OpenID Connect Core §3.1.2.6); the person can do nothing about it.
 func (c *callback) refusedThere() kind {
+	if c.attempt.Silent && authrequest.Refuses(c.query.Get("error")) {
+		return errInteraction
+	}
 	switch c.query.Get("error") {
 	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_target",
 		"request_not_supported", "request_uri_not_supported", "registration_not_supported":
@@ -170,6 +177,7 @@ func (c *callback) secrets() []string {
 	}
 	for _, name := range []string{"login_hint", "id_token_hint", "login_hint_token", "request", "request_uri"} {
 		secrets = append(secrets, c.rp.config.AuthParams[name]...)
+		secrets = append(secrets, c.asked()[name]...)
 	}
 	for name, values := range c.query {
 		if name != "iss" && !strings.HasPrefix(name, "error") {
@@ -188,7 +196,7 @@ func (c *callback) public() []string {
 	if c.attempt != nil {
 		words = append(words, strings.Fields(c.attempt.Scopes+" "+c.attempt.ACR)...)
 	}
-	for _, values := range c.rp.config.AuthParams {
+	for _, values := range c.asked() {
 		for _, value := range values {
 			words = append(words, strings.Fields(value)...)
 		}

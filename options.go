@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/go-jose/go-jose/v4"
 
+	"example.com/gatehouse/internal/authrequest"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/memstore"
@@ -235,8 +237,21 @@ type RelyingPartyConfig struct {
 	Scopes []string
 	// AuthParams are added to every authorization request, for example
 	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience".
-	// Parameters that gatehouse sets itself are an error.
+	// Parameters that gatehouse sets itself are an error. With Ask on a route and
+	// with AuthRequest, they can be different for some sign-ins; what they
+	// promise is checked as AuthRequest says.
 	AuthParams url.Values
+	// AuthRequest, if not nil, runs when a sign-in begins, and changes what it
+	// asks of the provider. a holds what Ask of the guard and the login_hint of a
+	// third-party start say; AuthParams lie below it. r is the request that begins
+	// the sign-in: a stranger may have written its address, so nothing of it
+	// belongs into a unchecked.
+	//
+	// An error refuses the sign-in: an *Error is the answer, and any other error
+	// is answered with 503. What no provider could understand, or only gatehouse
+	// sets, is answered with 500 (auth_request_refused). It must be safe for
+	// concurrent use.
+	AuthRequest func(r *http.Request, a *AuthRequest) error
 	// Sessions keeps the sign-ins. nil means one in memory, for this relying
 	// party only.
 	Sessions *Sessions
@@ -324,13 +339,6 @@ type RelyingPartyConfig struct {
 	SessionProtocolClaims bool
 }
 
-// ownParams are the parameters of an authorization request that only this
-// package sets.
-var ownParams = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
-}
-
 // complete checks the settings and fills in the defaults.
 func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *http.CrossOriginProtection, err error) {
 	wrong := needed(p, &c.Client)
@@ -342,10 +350,9 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	if c.TokenLifetime < 0 {
 		wrong.add("TokenLifetime", "negative")
 	}
-	for _, name := range ownParams {
-		if c.AuthParams.Has(name) {
-			wrong.add("AuthParams", "%q is set by gatehouse", name)
-		}
+	asking := wrong.authParams(c.AuthParams)
+	if c.SkipUserInfo && asking.Essential.NeedsUserInfo() {
+		wrong.add("AuthParams", "an essential claim of the user info has a value, but SkipUserInfo is set")
 	}
 	wrong.ownPath("LoginURL", c.LoginURL)
 	wrong.ownPath("BackchannelLogoutURL", c.BackchannelLogoutURL)
@@ -694,6 +701,18 @@ type problems []error
 
 func (w *problems) add(field, reason string, args ...any) {
 	*w = append(*w, fmt.Errorf("%s: %w", field, fmt.Errorf(reason, args...)))
+}
+
+// authParams checks the parameters of every authorization request.
+func (w *problems) authParams(params url.Values) authrequest.Asking {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if authrequest.IsOwn(name) {
+			w.add("AuthParams", "%q is set by gatehouse", name)
+		}
+	}
+	asking, err := authrequest.Read(params)
+	w.wrap("AuthParams", err)
+	return asking
 }
 
 // wrap adds err, unless it is nil.

@@ -26,6 +26,8 @@ type Requirement struct {
 	// fresh means that the authorization server is asked about the access token
 	// at each request.
 	fresh bool
+	// ask is what a sign-in asks for besides; nil except for Ask.
+	ask *AuthRequest
 }
 
 // stepUp is what a sign-in must ask for to meet a requirement.
@@ -36,6 +38,7 @@ type stepUp struct {
 	acr    []string // one of them, the most wanted first
 	scopes []string
 	grant  bool // the owner's grant for the protection API
+	claims bool // claims with values, which come only if they are asked for
 }
 
 // MaxAge requires that the person authenticated at the provider at most d ago

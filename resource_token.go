@@ -87,6 +87,8 @@ func (rs *ResourceServer) checkRequirement(q Requirement) error {
 	switch {
 	case q.fresh && !rs.asks:
 		return errors.New("NotRevoked needs ResourceServerConfig.Client, which asks the authorization server")
+	case q.ask != nil:
+		return errors.New("Ask is for pages: it says what a sign-in asks of the provider")
 	case q.step.grant:
 		return errors.New("OwnerGrant is for pages: it sends a person to the authorization server")
 	case q.met == nil:

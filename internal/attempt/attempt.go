@@ -39,7 +39,7 @@ const (
 var (
 	ErrUnknown  = errors.New("not an attempt of this browser") // a state or value that is not ours, or that do not belong together
 	ErrExpired  = errors.New("the attempt has expired")        // under way for longer than Life
-	ErrRestarts = errors.New("too many logouts in between")    // it has already started over twice
+	ErrRestarts = errors.New("too many logouts in between")    // it has already started over twice, or cannot ask for the same
 )
 
 // Attempt is one sign-in under way. State, nonce and PKCE verifier are all
@@ -62,6 +62,11 @@ type Attempt struct {
 	Asked    []byte        // identifies the requirements to meet, and those of the sign-ins just before
 	From     []byte        // identifies the session it started from
 	ReturnTo string        // the path to return to
+
+	// Of what the application asks for besides, in the words of the caller:
+	Silent    bool   // the provider may not show a page (prompt=none)
+	Params    string // parameters, to ask for the same if it starts over; "" if there are none or too many
+	Essential string // what has to be checked when the answer comes
 }
 
 // Mark names a logout that happened before the attempt began, so the attempt
@@ -160,7 +165,7 @@ func (a *Attempt) Carries(m Mark) bool { return slices.Contains(a.carried, m) }
 // Again starts over with knowledge of the marks. The new attempt asks for the
 // same as a and may end in the same session. The error is [ErrRestarts].
 func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
-	if a.restarts >= maxRestarts {
+	if a.restarts >= maxRestarts || a.forgot() {
 		return nil, ErrRestarts
 	}
 	next := *a
@@ -173,17 +178,22 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 // expired only the return path is left; the next one has a seed of its own, and
 // From is for the caller to set.
 func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
-	if a.retried {
+	late := a.Ends().Compare(now) <= 0
+	if a.retried || a.forgot() && !late {
 		return nil, ErrRestarts
 	}
 	next := *a
-	if a.Ends().Compare(now) <= 0 {
+	if late {
 		next = Attempt{ReturnTo: a.ReturnTo}
 		rand.Read(next.seed[:])
 	}
 	next.retried = true
 	return next.begun(now), nil
 }
+
+// forgot reports whether the attempt cannot ask again for what has to be
+// checked, because its cookie had no room for that.
+func (a *Attempt) forgot() bool { return a.Essential != "" && a.Params == "" }
 
 // begun gives an attempt that starts over its time and its state.
 func (a Attempt) begun(now time.Time) *Attempt {

@@ -121,7 +121,7 @@ func whole(t testing.TB) *attempt.Attempt {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Grant = true
+	a.Grant, a.Silent, a.Params, a.Essential = true, true, "prompt=none", "\x00\x01a"
 	return a
 }
 
@@ -192,7 +192,7 @@ func TestRetryTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Asked != nil || next.From != nil {
+	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Silent || next.Params != "" || next.Essential != "" || next.Asked != nil || next.From != nil {
 		t.Errorf("%+v after %+v", next, a)
 	}
 	if _, err := next.Retry(next.Ends()); err != attempt.ErrRestarts {
@@ -266,7 +266,7 @@ func TestSize(t *testing.T) {
 		{100, 256, true, true, 900}, {100, 500, true, true, 1200}, {100, 2000, true, true, 3072}, {250, 10, false, true, 512},
 	} {
 		a := whole(t)
-		a.Scopes, a.ACR, a.ReturnTo = long(c.scopes), "", "/"+long(c.path)
+		a.Scopes, a.ACR, a.ReturnTo, a.Params, a.Essential = long(c.scopes), "", "/"+long(c.path), "", ""
 		value := a.Seal(ring(t, "k"), "b")
 		if n := len("__Host-gh-12345678-12345678=") + len(value); n > c.size {
 			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, n)
@@ -293,6 +293,7 @@ func TestSizeOfACR(t *testing.T) {
 		{30, 30, 20, true, true}, {80, 0, 2000, true, true}, {80, 500, 2000, true, false}, {80, 500, 20, true, false}, {500, 500, 20, false, false}, {500, 0, 2000, false, true},
 	} {
 		a := whole(t)
+		a.Params, a.Essential = "", ""
 		a.ACR, a.Scopes, a.ReturnTo = strings.Repeat("a", c.acr), strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
 		value := a.Seal(ring(t, "k"), "b")
 		got, err := attempt.Open(ring(t, "k"), "b", value)
@@ -301,6 +302,43 @@ func TestSizeOfACR(t *testing.T) {
 		}
 		if (len(got.ACR) == c.acr) != c.keptACR || (len(got.Scopes) == c.scopes) != c.keptScopes || len(got.ReturnTo) != c.path+1 || len(value) > 3040 || c.path < 100 && len(value) > 480 {
 			t.Errorf("%+v: acr_values of %d, scopes of %d, a path of %d, in %d bytes", c, len(got.ACR), len(got.Scopes), len(got.ReturnTo), len(value))
+		}
+	}
+}
+
+// Parameters are left out first. What has to be checked stays, beside the longest
+// marks and digests, in 512 bytes; without its parameters the attempt cannot ask
+// for it again, and does not start over.
+func TestSizeOfWhatIsChecked(t *testing.T) {
+	for _, c := range []struct {
+		params, scopes, path int
+		kept                 bool
+	}{{20, 20, 10, true}, {60, 60, 10, false}, {600, 0, 10, false}, {600, 0, 2000, false}, {20, 0, 2000, true}} {
+		a := whole(t)
+		a.Grant, a.ACR, a.Scopes, a.ReturnTo = false, "", strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
+		a.Asked, a.Params, a.Essential = []byte(strings.Repeat("d", 32)), strings.Repeat("p", c.params), strings.Repeat("e", 160)
+		if c.kept {
+			a.Essential = a.Essential[:40]
+		}
+		essential := a.Essential
+		value := a.Seal(ring(t, "k"), "b")
+		if limit := 3040; len(value) > limit || c.path < 100 && len(value) > 480 {
+			t.Errorf("%+v: %d bytes", c, len(value))
+		}
+		got, err := attempt.Open(ring(t, "k"), "b", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Essential != essential || (got.Params != "") != c.kept || !got.Silent {
+			t.Errorf("%+v: %d bytes of what is checked, %d of parameters, silent %v", c, len(got.Essential), len(got.Params), got.Silent)
+		}
+		_, again := got.Again(now)
+		_, retry := got.Retry(now)
+		if (again == nil) != c.kept || (retry == nil) != c.kept {
+			t.Errorf("%+v: starts over with %v and %v", c, again, retry)
+		}
+		if _, late := got.Retry(got.Ends()); late != nil {
+			t.Errorf("%+v: too late: %v", c, late)
 		}
 	}
 }

@@ -37,7 +37,10 @@ const (
 	flagAged
 	flagRetried
 	flagSame
-	flagACR // a field more
+	flagACR  // a field more
+	_        // of a field that another build has
+	flagMore // two fields more
+	flagSilent
 )
 
 // because returns ErrUnknown with a reason.
@@ -45,16 +48,16 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 
 // Seal returns the attempt as the value of a cookie. It opens only under the
 // same binding (RFC 9700 §4.7), which names who began the attempt and the
-// cookie. Scopes that make the cookie too long are left out, then the acr_values,
-// and so is a path that is longer than any that we take. The callback needs the
-// scopes only if the provider does not say which it has granted, and the
-// acr_values only if it starts over.
+// cookie. Parameters that make the cookie too long are left out, then scopes,
+// then the acr_values, and so is a path that is longer than any that we take. The
+// callback needs the scopes only if the provider does not say which it has
+// granted, and the others only if it starts over. What has to be checked stays.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func(a *Attempt) string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
 	}
 	value := sealed(a)
-	for _, field := range []*string{&a.Scopes, &a.ACR} {
+	for _, field := range []*string{&a.Params, &a.Scopes, &a.ACR} {
 		if len(value) <= maxCookie-nameRoom || *field == "" {
 			continue
 		}
@@ -116,6 +119,13 @@ func (a *Attempt) encode() []byte {
 		flags |= flagACR
 		varying = append(varying, a.ACR)
 	}
+	if a.Params != "" || a.Essential != "" {
+		flags |= flagMore
+		varying = append(varying, a.Params, a.Essential)
+	}
+	if a.Silent {
+		flags |= flagSilent
+	}
 	out = append(out, a.restarts, flags)
 	out = binary.AppendUvarint(out, uint64(a.MaxAge/time.Second))
 	for _, s := range varying {
@@ -143,25 +153,30 @@ func (a *Attempt) decode(b []byte) bool {
 	a.Begin = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 	a.restarts, a.Grant, a.Aged = b[8], b[9]&flagGrant != 0, b[9]&flagAged != 0
 	a.retried, a.same = b[9]&flagRetried != 0, b[9]&flagSame != 0
-	fields := 4
-	if b[9]&flagACR != 0 {
-		fields++
-	}
+	flags := b[9]
+	a.Silent = flags&flagSilent != 0
 	b = b[10:]
 	seconds, n := binary.Uvarint(b)
 	if n <= 0 || seconds > uint64(longestAge/time.Second) {
 		return false
 	}
 	a.MaxAge, b = time.Duration(seconds)*time.Second, b[n:]
-	var varying [5]string
-	for i := range fields {
+	var asked, from string
+	fields := []*string{&a.Scopes, &asked, &from, &a.ReturnTo}
+	if flags&flagACR != 0 {
+		fields = append(fields, &a.ACR)
+	}
+	if flags&flagMore != 0 {
+		fields = append(fields, &a.Params, &a.Essential)
+	}
+	for _, field := range fields {
 		size, n := binary.Uvarint(b)
 		if n <= 0 || size > uint64(len(b)-n) {
 			return false
 		}
-		varying[i], b = string(b[n:n+int(size)]), b[n+int(size):]
+		*field, b = string(b[n:n+int(size)]), b[n+int(size):]
 	}
-	a.Scopes, a.Asked, a.From, a.ReturnTo, a.ACR = varying[0], []byte(varying[1]), []byte(varying[2]), varying[3], varying[4]
+	a.Asked, a.From = []byte(asked), []byte(from)
 	if len(b)%markSize != 0 {
 		return false
 	}

@@ -27,8 +27,8 @@ func (s Sealed) begin() time.Time {
 }
 
 // Fit brings the opened attempts of a browser down to room bytes. What cannot be
-// opened goes first. Then the oldest lose their return path, and their scopes
-// and acr_values if that is not enough, and then they go.
+// opened goes first. Then the oldest lose their return path, and their scopes,
+// acr_values and parameters if that is not enough, and then they go.
 func Fit(ring *seal.Ring, have []Sealed, room int) (changed, gone []Sealed) {
 	slices.SortStableFunc(have, func(x, y Sealed) int { return y.begin().Compare(x.begin()) })
 	size, opened := 0, 0 // opened: of those that can be
@@ -62,14 +62,14 @@ func Fit(ring *seal.Ring, have []Sealed, room int) (changed, gone []Sealed) {
 	return changed, gone
 }
 
-// shorten leaves out the return path, or the scopes and acr_values if there is no
-// path any more. It reports whether that has made the value shorter.
+// shorten leaves out the return path, or the scopes, acr_values and parameters if
+// there is no path any more. It reports whether that has made the value shorter.
 func (s *Sealed) shorten(ring *seal.Ring) bool {
 	less := *s.Attempt
 	if less.ReturnTo != "" {
 		less.ReturnTo = ""
 	} else {
-		less.Scopes, less.ACR = "", ""
+		less.Params, less.Scopes, less.ACR = "", "", ""
 	}
 	value := less.Seal(ring, s.Binding)
 	if len(value) >= len(s.Value) {

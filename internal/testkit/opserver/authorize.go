@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,13 @@ import (
 const (
 	acrPassword = "1"
 	acrStronger = "2"
+)
+
+// What the authorization endpoint understands. prompt=consent shows the sign-in
+// page, because there is no other page on which a person could agree.
+var (
+	promptValues  = []string{"none", "login", "consent", "select_account"}
+	displayValues = []string{"page", "popup", "touch", "wap"}
 )
 
 // minSecret is the least length of a text with 128 bits: 22 characters of
@@ -33,7 +41,8 @@ type authRequest struct {
 	maxAge      time.Duration // negative if not requested
 	loginHint   string
 	acr         string   // the requested class, "" if none that we know
-	subject     string   // of the id_token_hint
+	subject     string   // who has to sign in: of the id_token_hint, or by the claims parameter
+	claims      claimsParam
 	resources   []string // RFC 8707
 	query       string   // the request itself
 }
@@ -149,6 +158,10 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 		return invalid("a code challenge with S256 is required")
 	case contains(req.prompt, "none") && len(req.prompt) > 1:
 		return invalid("prompt none stands alone")
+	case slices.ContainsFunc(req.prompt, func(p string) bool { return !contains(promptValues, p) }):
+		return invalid("a value of prompt is not supported")
+	case v.Has("display") && !contains(displayValues, v.Get("display")):
+		return invalid("the display is not supported")
 	}
 	if !areResources(req.resources) {
 		return &authError{code: "invalid_target"}
@@ -167,13 +180,16 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 		}
 		req.subject, _ = claims["sub"].(string)
 	}
+	if v.Has("claims") {
+		return s.judgeClaims(req, v.Get("claims"))
+	}
 	return nil
 }
 
 // mustSignIn reports whether the session is not enough for a request.
 func (s *Server) mustSignIn(req *authRequest, current *session) bool {
 	switch {
-	case current == nil, contains(req.prompt, "login"), contains(req.prompt, "select_account"):
+	case current == nil, contains(req.prompt, "login"), contains(req.prompt, "select_account"), contains(req.prompt, "consent"):
 		return true
 	case req.maxAge >= 0 && s.now().Sub(current.authTime) > req.maxAge:
 		return true
@@ -220,7 +236,7 @@ func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authReq
 	c.tainted = s.spoilAnswer(answer)
 	s.mu.Lock()
 	c.grant = &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
-		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources}
+		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources, asked: req.claims}
 	s.st.codes[value] = c
 	s.put()
 	s.mu.Unlock()

@@ -60,7 +60,7 @@ func (s *Server) withIDToken(body map[string]any, c *client, g *grant, nonce str
 // idToken makes an ID Token. OpenID Connect Core §2.
 func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bool) (string, error) {
 	s.mu.Lock()
-	claims := claimsOf(g.user, g.scope)
+	claims := withAsked(claimsOf(g.user, g.scope), g.user, g.asked.idToken)
 	life := s.st.idTokenLife
 	s.remember(g.sid, c.ID)
 	s.mu.Unlock()

@@ -49,10 +49,11 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["subject_types_supported"] = []string{"public"}
 	m["id_token_signing_alg_values_supported"] = s.keys.algs()
 	m["acr_values_supported"] = []string{acrPassword, acrStronger}
-	m["prompt_values_supported"] = []string{"none", "login", "select_account"}
+	m["prompt_values_supported"] = promptValues
+	m["display_values_supported"] = displayValues
 	m["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid",
 		"at_hash", "name", "preferred_username", "email", "email_verified"}
-	m["claims_parameter_supported"] = false
+	m["claims_parameter_supported"] = true
 	m["request_parameter_supported"] = false
 	m["request_uri_parameter_supported"] = false
 	m["service_documentation"] = s.url("/")

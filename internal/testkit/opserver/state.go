@@ -105,6 +105,7 @@ type grant struct {
 	authTime  time.Time
 	sid, acr  string
 	resources []string // RFC 8707: the aud of access tokens
+	asked     claimsParam
 	key       string   // RFC 9449: access tokens are bound to it, "" to none
 	revoked   bool
 }

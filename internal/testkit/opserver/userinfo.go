@@ -25,7 +25,7 @@ func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
 	case !contains(t.scope, "openid"):
 		bad = bearerError(http.StatusForbidden, "insufficient_scope", "openid is missing")
 	default:
-		claims = claimsOf(t.grant.user, t.scope)
+		claims = withAsked(claimsOf(t.grant.user, t.scope), t.grant.user, t.grant.asked.userInfo)
 	}
 	s.mu.Unlock()
 	if claims != nil && s.wrong.has(UserInfoRefused) {
