@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/example/internal/wire"
 	"example.com/gatehouse/example/mallory"
 	"example.com/gatehouse/example/photos"
@@ -95,7 +96,7 @@ func start(ctx context.Context, o options) (*demo, error) {
 		return nil, err
 	}
 	for i, l := range listeners {
-		d.servers = append(d.servers, &server{address: l.Addr().String(), handler: handlers[i], failed: d.failed})
+		d.servers = append(d.servers, &server{address: l.Addr().String(), handler: handlers[i], ending: d.site.EndStreams, failed: d.failed})
 	}
 	for i, l := range listeners {
 		d.servers[i].serve(l)
@@ -211,7 +212,7 @@ func (d *demo) sessions() (*gatehouse.Sessions, error) {
 func (d *demo) buildSite(own credentials) error {
 	c := photos.Config{
 		Base: d.photosURL, Client: own.client(), SharingURL: d.sharingURL, CacheTTL: permissionTTL,
-		PrintShop: d.shopURL + "/order", Intro: d.intro, Aside: d.aside, Reachable: d.reachable("photos"), Now: d.now,
+		PrintShop: d.shopURL + "/order", Intro: d.intro, Aside: d.next, Live: &look.Live{Show: d.panel, Changed: d.rec.Changed}, Reachable: d.reachable("photos"), Now: d.now,
 	}
 	var err error
 	if c.Provider, err = d.provider("photos", d.signIn); err != nil {

@@ -46,6 +46,7 @@ const headerTime = 5 * time.Second
 type server struct {
 	address string
 	handler http.Handler
+	ending  func() // called when shutdown begins; may be nil
 	failed  chan<- error
 
 	mu   sync.Mutex
@@ -62,6 +63,9 @@ func (s *server) serve(l net.Listener) {
 
 func (s *server) serveLocked(l net.Listener) {
 	s.http = &http.Server{Handler: s.handler, ReadHeaderTimeout: headerTime}
+	if s.ending != nil {
+		s.http.RegisterOnShutdown(s.ending)
+	}
 	s.done = make(chan struct{})
 	go func(h *http.Server, done chan<- struct{}) {
 		defer close(done)

@@ -52,12 +52,15 @@ func (d *demo) buildServer(own map[string]credentials) error {
 	return errors.Join(op.AddClient(photos), op.AddClient(shop))
 }
 
-// aside makes the panel beside each page.
-func (d *demo) aside(r *http.Request) template.HTML {
+// aside makes what stands beside each page.
+func (d *demo) aside(r *http.Request) template.HTML { return d.next(r) + d.panel(r) }
+
+// panel makes the part of it that shows messages.
+func (d *demo) panel(r *http.Request) template.HTML {
 	if d.op == nil {
-		return d.next(r) + d.rec.Panel(r, nil)
+		return d.rec.Panel(r, nil)
 	}
-	return d.next(r) + d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
+	return d.rec.Panel(r, &wire.Switch{Running: d.servers[0].running(), Action: switchPath})
 }
 
 // switchPath is where the form of the button that stops and starts the server

@@ -46,10 +46,11 @@ type Config struct {
 	// PrintShop is the address of a shop that accepts the parameter "album"; ""
 	// for none.
 	PrintShop string
-	// Intro is shown on the first page, Aside beside every page. Both may be
-	// empty.
+	// Intro is shown on the first page, Aside beside every page, and Live below
+	// that, kept up to date for people who are signed in. All may be nil.
 	Intro func(*http.Request) template.HTML
 	Aside func(*http.Request) template.HTML
+	Live  *look.Live
 	// Reachable, if not nil, is called before a browser is sent away to sign
 	// in. If it fails, the browser stays and gets a 503.
 	Reachable func(*http.Request) error
@@ -126,7 +127,7 @@ func (s *Site) lookConfig() look.Config {
 	}
 	return look.Config{
 		Name: "Photoz", Role: "photo site · resource server", Theme: "photos", Home: "/", SignIn: signIn, SignOut: "/auth/logout",
-		Links: links, FormOrigins: origins, Aside: c.Aside,
+		Links: links, FormOrigins: origins, Aside: c.Aside, Live: c.Live,
 	}
 }
 
@@ -223,6 +224,10 @@ func (s *Site) wireOwner() error {
 func (s *Site) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+look.StylePath, look.Style)
+	if s.config.Live != nil {
+		mux.HandleFunc("GET "+look.ScriptPath, look.Script)
+		mux.Handle("GET "+look.EventsPath, s.login.OptionalLogin(http.HandlerFunc(s.look.Events)))
+	}
 	mux.Handle("GET /{$}", s.login.OptionalLogin(http.HandlerFunc(s.home)))
 	mux.Handle("/sign-in", s.look.Reachable(s.config.Reachable, s.fresh.LoginHandler()))
 	mux.Handle("/auth/callback", s.login.CallbackHandler())
@@ -259,6 +264,16 @@ func (s *Site) routes() http.Handler {
 
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// EndStreams ends the event streams, and those that begin later: an http.Server
+// that shuts down waits for them. It is for RegisterOnShutdown.
+func (s *Site) EndStreams() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel() // do not wait for anything
+	for _, sessions := range s.sessions {
+		_ = sessions.Shutdown(now)
+	}
+}
 
 // Shutdown waits until the work that earlier requests started is done, or ctx
 // is. Stop serving first.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/example/internal/look"
 	"example.com/gatehouse/example/photos"
 )
 
@@ -69,7 +70,8 @@ func runReplica(ctx context.Context, k Kind, in io.Reader, out io.Writer) error 
 	}
 	defer closeStore()
 	logger := slog.New(slog.NewTextHandler(os.NewFile(logFile, "log"), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	provider, site, err := s.build(store, logger.With("replica", s.Number))
+	states := &board{}
+	provider, site, err := s.build(store, states, logger.With("replica", s.Number))
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func runReplica(ctx context.Context, k Kind, in io.Reader, out io.Writer) error 
 		return err
 	}
 	failed := make(chan error, 1)
-	stop := serve(l, s.name(site), failed)
+	stop := serve(l, s.name(states, site), failed, site.EndStreams)
 	fmt.Fprintf(out, "%s%s\n", readyLine, l.Addr())
 	select {
 	case <-ctx.Done():
@@ -91,7 +93,7 @@ func runReplica(ctx context.Context, k Kind, in io.Reader, out io.Writer) error 
 
 // build makes the photo site of one replica. Whatever must be the same on all
 // replicas is in the store.
-func (s settings) build(store Store, logger *slog.Logger) (*gatehouse.Provider, *photos.Site, error) {
+func (s settings) build(store Store, states *board, logger *slog.Logger) (*gatehouse.Provider, *photos.Site, error) {
 	provider, err := gatehouse.NewProvider(s.Issuer, &gatehouse.ProviderConfig{Logger: logger})
 	if err != nil {
 		return nil, nil, err
@@ -104,7 +106,7 @@ func (s settings) build(store Store, logger *slog.Logger) (*gatehouse.Provider, 
 		Base: s.Base, Provider: provider, Client: gatehouse.Client{ID: s.ClientID, Secret: gatehouse.NewSecret(s.ClientSecret)},
 		Sessions: sessions, Grants: store, ResourceIDs: store, Albums: photos.NewSharedStore(store),
 		SharingURL: s.Issuer + "/", InboxURL: s.inbox, PrintShop: s.PrintShop, CacheTTL: permissionTTL,
-		Intro: s.intro, Aside: s.aside,
+		Intro: s.intro, Aside: s.aside, Live: &look.Live{Show: s.lamps(states), Changed: states.Changed},
 	})
 	return provider, site, err
 }
@@ -113,16 +115,26 @@ func (s settings) inbox(handle string) string {
 	return s.Issuer + "/?user=" + url.QueryEscape(handle)
 }
 
-// name has every answer say which replica it comes from.
-func (s settings) name(site http.Handler) http.Handler {
+// name has every answer say which replica it comes from. With every request the
+// front says how all replicas are.
+func (s settings) name(states *board, site http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		states.hear(r.Header.Get(statesHeader))
 		w.Header().Set(replicaHeader, strconv.Itoa(s.Number))
 		site.ServeHTTP(w, r)
 	})
 }
 
-func (s settings) aside(r *http.Request) template.HTML {
-	return panel(s.Number, readStates(r.Header.Get(statesHeader)))
+func (s settings) aside(*http.Request) template.HTML { return panel(s.Number) }
+
+// lamps shows how the replicas are, on a page or in its event stream.
+func (s settings) lamps(states *board) func(*http.Request) template.HTML {
+	return func(r *http.Request) template.HTML {
+		if r.URL.Path == look.EventsPath {
+			return lamps(0, s.Number, states.states())
+		}
+		return lamps(s.Number, 0, states.states())
+	}
 }
 
 func (s settings) intro(*http.Request) template.HTML {

@@ -42,7 +42,7 @@ func newFront(all []*replica, logger *slog.Logger) (*front, error) {
 	var err error
 	f.look, err = look.New(look.Config{
 		Name: "Photoz", Role: "photo site · the front", Theme: "photos", Home: "/",
-		Aside: func(*http.Request) template.HTML { return panel(0, readStates(writeStates(f.replicas))) },
+		Aside: func(*http.Request) template.HTML { return panel(0) + lamps(0, 0, readStates(writeStates(f.replicas))) },
 	}, pages)
 	if err != nil {
 		return nil, err

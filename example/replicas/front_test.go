@@ -23,7 +23,7 @@ import (
 // standIn is a replica whose process is a server of this test.
 func standIn(t *testing.T, number int, h http.Handler) *replica {
 	t.Helper()
-	s := httptest.NewServer(settings{Number: number}.name(h))
+	s := httptest.NewServer(settings{Number: number}.name(&board{}, h))
 	t.Cleanup(s.Close)
 	return &replica{number: number, errs: io.Discard, state: running, at: s.Listener.Addr().String()}
 }
@@ -311,7 +311,7 @@ func TestButtons(t *testing.T) {
 
 func TestPanel(t *testing.T) {
 	states := readStates("running,ended,nonsense,<b>,starting")
-	got := string(panel(2, states))
+	got := string(panel(2) + lamps(2, 0, states))
 	for _, want := range []string{"comes from <strong>replica 2</strong>", "Replica 1 is running.", "<strong>Replica 2</strong> has ended.", "Replica 3 is starting."} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -319,6 +319,35 @@ func TestPanel(t *testing.T) {
 	}
 	if n := strings.Count(got, "<button"); n != 2 {
 		t.Errorf("%d buttons, want those of replicas 1 and 2", n)
+	}
+	if got := string(lamps(0, 3, states)); !strings.Contains(got, "Its event stream comes from <strong>replica 3</strong>") {
+		t.Errorf("the stream does not say where it comes from:\n%s", got)
+	}
+}
+
+// A replica tells its streams what it hears of the others.
+func TestBoard(t *testing.T) {
+	b := &board{}
+	heard := func(text string, changes bool) {
+		t.Helper()
+		changed := b.Changed()
+		b.hear(text)
+		select {
+		case <-changed:
+			if !changes {
+				t.Errorf("%q is no change", text)
+			}
+		default:
+			if changes {
+				t.Errorf("%q is a change", text)
+			}
+		}
+	}
+	heard("running,running", true)
+	heard("running,running", false)
+	heard("running,ended", true)
+	if got := b.states(); len(got) != 2 || got[1] != ended {
+		t.Errorf("it knows %v", got)
 	}
 }
 

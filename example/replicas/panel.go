@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"html/template"
 	"strings"
+	"sync"
 )
 
 const (
@@ -21,10 +22,13 @@ const (
 var (
 	//go:embed panel.html
 	panelText string
+	//go:embed states.html
+	statesText string
 	//go:embed intro.html
 	introText string
 
 	panelPage = template.Must(template.New("panel").Parse(panelText))
+	statesList = template.Must(template.New("states").Parse(statesText))
 	introPage = template.Must(template.New("intro").Parse(introText))
 )
 
@@ -39,10 +43,16 @@ type line struct {
 
 // panel is what stands beside every page. Number is the replica that answers, 0
 // for the front itself.
-func panel(number int, states []state) template.HTML {
+func panel(number int) template.HTML {
+	return fill(panelPage, struct{ Number int }{number})
+}
+
+// lamps shows how the replicas are. Answered is the one that made the page, and
+// stream the one whose event stream it stands in. Either may be 0.
+func lamps(answered, stream int, states []state) template.HTML {
 	var lines []line
 	for i, s := range states {
-		l := line{Number: i + 1, State: s, Answered: i+1 == number}
+		l := line{Number: i + 1, State: s, Answered: i+1 == answered}
 		l.Action = controlPath + template.URLQueryEscaper(l.Number)
 		switch s {
 		case running:
@@ -52,10 +62,10 @@ func panel(number int, states []state) template.HTML {
 		}
 		lines = append(lines, l)
 	}
-	return fill(panelPage, struct {
-		Number int
+	return fill(statesList, struct {
+		Stream int
 		Lines  []line
-	}{number, lines})
+	}{stream, lines})
 }
 
 func fill(t *template.Template, data any) template.HTML {
@@ -73,6 +83,44 @@ func writeStates(all []*replica) string {
 		states[i] = string(r.now())
 	}
 	return strings.Join(states, ",")
+}
+
+// A board has the states that a replica heard of last. It is safe for
+// concurrent use.
+type board struct {
+	mu      sync.Mutex
+	text    string
+	changed chan struct{} // closed at the next change; nil if nobody waits
+}
+
+// hear takes note of the states that came with a request.
+func (b *board) hear(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if text == b.text {
+		return
+	}
+	b.text = text
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+func (b *board) states() []state {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return readStates(b.text)
+}
+
+// Changed returns a channel that is closed at the next change.
+func (b *board) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed
 }
 
 func readStates(text string) []state {

@@ -58,10 +58,13 @@ const (
 )
 
 // serve serves on a listener. If that fails, failed gets the error. What it
-// returns stops it: requests under way have lastTime, then their connections
-// are closed.
-func serve(l net.Listener, h http.Handler, failed chan<- error) func(context.Context) error {
+// returns stops it: it calls ending, requests under way have lastTime, then their
+// connections are closed.
+func serve(l net.Listener, h http.Handler, failed chan<- error, ending ...func()) func(context.Context) error {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTime}
+	for _, end := range ending {
+		s.RegisterOnShutdown(end)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -27,6 +27,8 @@ const (
 	chromiumStop = time.Minute
 	// insistPause is the pause between two tries of a page that is unavailable.
 	insistPause = 200 * time.Millisecond
+	// textPause is the pause between two looks at a page that changes by itself.
+	textPause = 50 * time.Millisecond
 	// textShown is how much of a page a failure shows.
 	textShown = 1500
 )
@@ -79,6 +81,12 @@ func StartChromium(t testing.TB) *Chromium {
 func (c *Chromium) Another(t testing.TB) *Chromium {
 	t.Helper()
 	return newTab(t, c.ctx, chromedp.WithNewBrowserContext())
+}
+
+// Tab returns another tab of the same person, for the duration of the test.
+func (c *Chromium) Tab(t testing.TB) *Chromium {
+	t.Helper()
+	return newTab(t, c.ctx)
 }
 
 func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *Chromium {
@@ -179,6 +187,16 @@ func (c *Chromium) Insist(t testing.TB) {
 func (c *Chromium) Text(t testing.TB) string {
 	t.Helper()
 	return Get(t, c, "read the page", chromedp.Evaluate[string](`document.body?.innerText ?? ""`))
+}
+
+// WaitText waits until the page shows a text. The page may change by itself.
+func (c *Chromium) WaitText(t testing.TB, text string) {
+	t.Helper()
+	for end := time.Now().Add(chromiumStep); !strings.Contains(c.Text(t), text); time.Sleep(textPause) {
+		if time.Now().After(end) {
+			c.fail(t, "wait for "+text, fmt.Errorf("not within %v", chromiumStep))
+		}
+	}
 }
 
 // Screenshot saves a picture of the whole page as name.png in the artifact

@@ -56,6 +56,9 @@ type Config struct {
 	FormOrigins []string
 	// Aside makes the content beside a page; nil means none.
 	Aside func(*http.Request) template.HTML
+	// Live is what stands below that and changes while the page is open; nil
+	// means nothing.
+	Live *Live
 }
 
 // Link is an entry of the navigation.
@@ -96,6 +99,9 @@ func New(c Config, files fs.FS) (*Look, error) {
 		"default-src 'none'", "style-src 'self'", "img-src 'self' data:", "base-uri 'none'", "frame-ancestors 'none'",
 		"form-action " + strings.Join(append([]string{"'self'"}, c.FormOrigins...), " "),
 	}, "; ")
+	if c.Live != nil {
+		l.policy += "; script-src 'self'; connect-src 'self'"
+	}
 	return l, nil
 }
 
@@ -117,18 +123,22 @@ func (l *Look) Write(w http.ResponseWriter, r *http.Request, status int, name st
 		http.Error(w, "There is no such page.", http.StatusInternalServerError)
 		return
 	}
-	var aside template.HTML
+	var aside, live template.HTML
 	if l.config.Aside != nil {
 		aside = l.config.Aside(r)
+	}
+	if l.config.Live != nil {
+		live = l.config.Live.Show(r)
 	}
 	var b bytes.Buffer
 	err := t.ExecuteTemplate(&b, "frame.html", struct {
 		Page
 		Config
-		Aside     template.HTML
-		StylePath string
-		Initial   string
-	}{p, l.config, aside, StylePath, initial(p.User)})
+		Aside, Now            template.HTML
+		StylePath, ScriptPath string
+		EventsPath            string
+		Initial               string
+	}{p, l.config, aside, live, StylePath, ScriptPath, EventsPath, initial(p.User)})
 	if err != nil {
 		http.Error(w, "The page cannot be shown.", http.StatusInternalServerError)
 		return

@@ -106,9 +106,14 @@ type failing struct{ err error }
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // Handler records what browsers and strangers send to a party. What another
-// party sends is recorded by its Transport.
+// party sends is recorded by its Transport. An event stream is not recorded: it
+// belongs to no click, and what is sent while it is open does not belong to it.
 func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept") == "text/event-stream" {
+			next.ServeHTTP(w, r)
+			return
+		}
 		v, recorded := rec.arrive(w, r, party)
 		rec.enter(party, v)
 		defer rec.leave(party, v)
@@ -182,6 +187,7 @@ func (rec *Recorder) fill(c *call, seen exchange) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	c.message = shown
+	rec.tell()
 }
 
 // answer notes the status that a handler gives.

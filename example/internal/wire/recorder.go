@@ -48,6 +48,7 @@ type Recorder struct {
 	busy    map[string][]*visit
 	spans   map[string]*call // under way to a party of this process
 	common  *thread          // of strangers, and of calls that nobody waits for
+	changed chan struct{}    // closed at the next change; nil if nobody waits
 }
 
 // thread is what one browser caused.
@@ -86,6 +87,24 @@ func New(actors ...Actor) *Recorder {
 		busy:    map[string][]*visit{},
 		spans:   map[string]*call{},
 		common:  &thread{},
+	}
+}
+
+// Changed returns a channel that is closed when something was recorded.
+func (rec *Recorder) Changed() <-chan struct{} {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.changed == nil {
+		rec.changed = make(chan struct{})
+	}
+	return rec.changed
+}
+
+// tell wakes who waits for a change. The lock is held.
+func (rec *Recorder) tell() {
+	if rec.changed != nil {
+		close(rec.changed)
+		rec.changed = nil
 	}
 }
 

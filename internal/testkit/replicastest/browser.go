@@ -3,6 +3,7 @@
 package replicastest
 
 import (
+	"bufio"
 	"html"
 	"io"
 	"net/http"
@@ -83,6 +84,48 @@ func (b *Browser) do(r *http.Request) *Page {
 		b.t.Fatal(err)
 	}
 	return &Page{b: b, URL: resp.Request.URL, Status: resp.StatusCode, Text: imgTag.ReplaceAllString(string(body), ""), Replica: resp.Header.Get("X-Replica")}
+}
+
+// A Stream is the event stream of a panel.
+type Stream struct {
+	t       testing.TB
+	in      *bufio.Reader
+	Replica string // the number of the replica that it comes from
+}
+
+// Stream opens the event stream of the panel, as the script of its page does.
+func (b *Browser) Stream(photos string) *Stream {
+	b.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, photos+"/events", nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	resp, err := b.client.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { resp.Body.Close() })
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		b.t.Fatalf("the stream answers %d with %q", resp.StatusCode, kind)
+	}
+	return &Stream{b.t, bufio.NewReader(resp.Body), resp.Header.Get("X-Replica")}
+}
+
+// Want skips lines of the stream until one holds the text.
+func (s *Stream) Want(text string) {
+	s.t.Helper()
+	for {
+		line, err := s.in.ReadString('\n')
+		if strings.Contains(line, text) {
+			return
+		}
+		if err != nil {
+			s.t.Fatalf("the stream of replica %s ended without %q: %v", s.Replica, text, err)
+		}
+	}
 }
 
 var (

@@ -85,7 +85,15 @@ func endAndStart(t *testing.T, c *Command, alice *Browser) {
 	const both = "1 is running, 2 is running"
 	for number, alone := range map[string]string{"1": "1 has ended, 2 is running", "2": "1 is running, 2 has ended"} {
 		before := len(c.Processes())
+		streams := [2]*Stream{alice.Stream(c.Photos), alice.Stream(c.Photos)}
 		page := press(albums(), number, "ended", 200, alone)
+		for _, stream := range streams {
+			if stream.Replica == number {
+				stream.Want("data: shutting_down")
+			} else {
+				stream.Want("Replica " + number + " has ended.") // its replica has heard of it from the front
+			}
+		}
 		if after := len(c.Processes()); before > 0 && after != before-1 {
 			t.Errorf("%d processes before replica %s ended, %d after", before, number, after)
 		}
@@ -135,7 +143,11 @@ func signOut(t *testing.T, c *Command, alice *Browser) {
 		thief := NewBrowser(t)
 		thief.client.Jar.SetCookies(site, alice.client.Jar.Cookies(site))
 		thief.Get(c.Photos+"/").Want(200, ">Alice<")
+		streams := [2]*Stream{alice.Stream(c.Photos), thief.Stream(c.Photos)}
 		out()
+		for _, stream := range streams { // on whichever replica
+			stream.Want("data: login_required")
+		}
 		for _, b := range []*Browser{alice, thief} {
 			for range 4 {
 				if page := b.Get(c.Photos+"/").Want(200, ">Sign in</a>"); strings.Contains(page.Text, ">Alice<") {
