@@ -17,23 +17,30 @@ import (
 	"example.com/gatehouse/pgstore"
 )
 
-// The contracts of gatehouse.
+// The contracts of gatehouse, through PgBouncer in transaction mode, with a pool
+// left at its defaults.
 func TestContracts(t *testing.T) {
-	store := open(t, connect(t, server.DSN()), pgstore.Config{Timeout: patient})
+	store := open(t, connect(t, bouncer.DSN()), pgstore.Config{Timeout: patient})
 	table := tableOf(t)
-	t.Run("Store", func(t *testing.T) {
-		middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, middlewaretest.StoreHang(paused(t, table)),
-			middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, server.DSN(), table) }))
-	})
+	hang := middlewaretest.StoreHang(locked(t, table))
+	t.Run("Store", func(t *testing.T) { storeContract(t, store, bouncer.DSN(), table, hang) })
 	t.Run("GrantStore", func(t *testing.T) {
-		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, middlewaretest.StoreHang(locked(t, table)))
+		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang)
+	})
+	t.Run("ResourceIDs", func(t *testing.T) {
+		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang)
 	})
 }
 
-// The contract of the ids, through PgBouncer, with a pool left at its defaults.
-func TestContractThroughPgBouncer(t *testing.T) {
-	store := open(t, connect(t, bouncer.DSN()), pgstore.Config{Timeout: patient})
-	middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, middlewaretest.StoreHang(locked(t, tableOf(t))))
+// The contract of sessions, on a server without a pooler, all of which hangs.
+func TestContractAtTheServer(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{Timeout: patient})
+	storeContract(t, store, server.DSN(), tableOf(t), middlewaretest.StoreHang(paused))
+}
+
+func storeContract(t *testing.T, store gatehouse.Store, dsn, table string, hang middlewaretest.StoreOption) {
+	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, hang,
+		middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, dsn, table) }))
 }
 
 // However people connect, and however their database separates transactions, no
@@ -99,11 +106,9 @@ func countTogether(t *testing.T, store *pgstore.Store, key string) {
 const patient = 20 * time.Second
 
 // paused stops the server's processes.
-func paused(*testing.T, string) func() func() {
-	return func() (release func()) {
-		server.Pause()
-		return sync.OnceFunc(server.Resume)
-	}
+func paused() (release func()) {
+	server.Pause()
+	return sync.OnceFunc(server.Resume)
 }
 
 // locked locks the tables, as a careless ALTER TABLE does.

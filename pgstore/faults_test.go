@@ -210,8 +210,8 @@ func TestFaults(t *testing.T) {
 		{"lock_pgbouncer", bouncer.DSN(), nil, func(t *testing.T, table string) func() { return locked(t, table)() }, ""},
 		{"statement_timeout", server.DSN(), map[string]string{"statement_timeout": "100"}, func(t *testing.T, table string) func() { return locked(t, table)() }, "57014"},
 		{"lock_timeout", server.DSN(), map[string]string{"lock_timeout": "100"}, func(t *testing.T, table string) func() { return locked(t, table)() }, "55P03"},
-		{"hang", server.DSN(), nil, func(t *testing.T, table string) func() { return paused(t, table)() }, ""},
-		{"hang_pgbouncer", bouncer.DSN(), nil, func(t *testing.T, table string) func() { return paused(t, table)() }, ""},
+		{"hang", server.DSN(), nil, func(*testing.T, string) func() { return paused() }, ""},
+		{"hang_pgbouncer", bouncer.DSN(), nil, func(*testing.T, string) func() { return paused() }, ""},
 		{"stopped_fast", server.DSN(), nil, stopped(backing.Fast), ""},
 		{"stopped_immediate", server.DSN(), nil, stopped(backing.Immediate), ""},
 		{"killed", server.DSN(), nil, func(t *testing.T, _ string) func() {

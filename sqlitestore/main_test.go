@@ -107,6 +107,19 @@ func process(ctx context.Context, t testing.TB, file, does string) *exec.Cmd {
 // locked has another process take a lock of the file and keep it.
 func locked(t testing.TB, file, does string) (release func()) {
 	t.Helper()
+	cmd, in := hold(t, file, does)
+	return func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// hold starts another process that takes a lock. It keeps that until its input
+// ends.
+func hold(t testing.TB, file, does string) (*exec.Cmd, io.Closer) {
+	t.Helper()
 	cmd := process(context.WithoutCancel(t.Context()), t, file, does)
 	in, inErr := cmd.StdinPipe()
 	out, outErr := cmd.StdoutPipe()
@@ -117,11 +130,18 @@ func locked(t testing.TB, file, does string) (release func()) {
 	if _, err := io.ReadFull(out, line); err != nil || string(line) != "held\n" {
 		t.Fatalf("the other process says %q, %v", line, err)
 	}
+	return cmd, in
+}
+
+// lockedUntilKilled has another process begin a change, and die in it.
+func lockedUntilKilled(t testing.TB, file string) (kill func()) {
+	t.Helper()
+	cmd, _ := hold(t, file, "write")
 	return func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
+		_ = cmd.Wait() // killed
 	}
 }
 
