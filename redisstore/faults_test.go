@@ -123,7 +123,7 @@ func faults(dir string) []fault {
 		{name: "NOPERM", begin: command("ACL", "SETUSER", "default", "-get", "-mget", "-set", "-del", "-eval", "-evalsha"), mend: command("ACL", "SETUSER", "default", "+@all"), reads: "NOPERM", writes: "NOPERM", deletes: "NOPERM"},
 		{name: "NOAUTH", begin: newPassword, mend: oldPassword, reads: "NOAUTH", writes: "NOAUTH", deletes: "NOAUTH"},
 		{name: "no more clients", begin: noMoreClients, mend: func(ctx context.Context, s *site) error { return s.server.Restart(ctx) }, reads: anyError, writes: anyError, deletes: anyError},
-		{name: "LOADING", begin: loads, mend: loaded, reads: "LOADING", writes: "LOADING", deletes: "LOADING"},
+		{name: "LOADING", begin: func(ctx context.Context, s *site) error { return loads(ctx, s, 3000) }, mend: loaded, reads: "LOADING", writes: "LOADING", deletes: "LOADING"},
 		{name: "a hang", begin: func(_ context.Context, s *site) error { s.server.Pause(); return nil }, mend: func(_ context.Context, s *site) error { s.server.Resume(); return nil }, reads: anyError, writes: anyError, deletes: anyError},
 		{name: "gone", begin: func(_ context.Context, s *site) error { s.server.Kill(); return nil }, mend: func(ctx context.Context, s *site) error { return s.server.Restart(ctx) }, reads: anyError, writes: anyError, deletes: anyError},
 		{name: "started again meanwhile", begin: func(ctx context.Context, s *site) error { return s.server.Restart(ctx) }, mend: nothing},
@@ -248,12 +248,12 @@ func noMoreClients(ctx context.Context, s *site) error {
 	return other.ConfigSet(ctx, "maxclients", "1").Err()
 }
 
-// loads makes Redis take 3 s for reading its data, and waits until it serves
-// with an error. It looks for requests after each thousand bytes.
-func loads(ctx context.Context, s *site) error {
+// loads makes Redis take a time for reading its data, in milliseconds, and waits
+// until it serves with an error. It looks for requests after each thousand bytes.
+func loads(ctx context.Context, s *site, time int) error {
 	err := steps(ctx, s,
 		command("CONFIG", "SET", "rdbcompression", "no"), command("DEBUG", "POPULATE", "1000", "filling", "1000"),
-		command("CONFIG", "SET", "key-load-delay", "3000"), command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024"),
+		command("CONFIG", "SET", "key-load-delay", fmt.Sprint(time)), command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024"),
 		command("BGREWRITEAOF"), says("aof_rewrite_in_progress:0"), says("aof_rewrite_scheduled:0"))
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func TestStories(t *testing.T) {
 // everybody is served again as soon as it works.
 func TestOutages(t *testing.T) {
 	// One of the outages is SIGKILL, which loses what is not on the disk yet.
-	r, p := startOne(t, backing.RedisConfig{Settings: []string{"appendfsync always"}})
+	r, p := startOne(t, backing.RedisConfig{Settings: []string{"appendfsync always", "enable-debug-command yes"}})
 	do := func(t testing.TB, args ...string) {
 		t.Helper()
 		if _, err := r.Do(context.Background(), args...); err != nil {
@@ -45,7 +45,39 @@ func TestOutages(t *testing.T) {
 			do(t, "CONFIG", "SET", "maxmemory", "1")
 			return func() { do(t, "CONFIG", "SET", "maxmemory", "0") }
 		}},
+		stories.Outage{Name: "WRONGTYPE", SignInsWork: true, Begin: func(t testing.TB) func() { return lists(t, r, do) }},
+		stories.Outage{Name: "LOADING", Begin: func(t testing.TB) func() {
+			at := &site{server: r}
+			if err := loads(context.Background(), at, 10_000); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				do(t, "CONFIG", "SET", "key-load-delay", "0")
+				if err := loaded(context.Background(), at); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
 	)
+}
+
+// lists puts a list in the place of every value, and the values back at the
+// end, with the time that they have left.
+func lists(t testing.TB, r *backing.Redis, do func(t testing.TB, args ...string)) (end func()) {
+	const aside = "aside:"
+	names, err := (&site{server: r}).names(context.Background())
+	if err != nil || len(names) == 0 {
+		t.Fatalf("redis has the keys %q, %v", names, err)
+	}
+	for _, name := range names {
+		do(t, "RENAME", name, aside+name)
+		do(t, "RPUSH", name, "x")
+	}
+	return func() {
+		for _, name := range names {
+			do(t, "RENAME", aside+name, name)
+		}
+	}
 }
 
 // TestFA8_Restart restarts Redis under traffic.
