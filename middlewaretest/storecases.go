@@ -212,6 +212,13 @@ func pastCase(ctx context.Context, s *storeRun) error {
 			func() error { return s.CommitCtx(ctx, swappedOver, []byte("a"), s.later()) },
 			func() error { _, err := s.SwapCtx(ctx, swappedOver, []byte("a"), []byte("b"), past); return err },
 			func() error { return s.holds(ctx, swappedOver, nil) },
+			func() error {
+				swapped, err := s.SwapCtx(ctx, s.key(), []byte("a"), []byte("b"), past)
+				if err == nil && swapped {
+					err = errors.New("SwapCtx says that it has swapped what is not there")
+				}
+				return err
+			},
 		); err != nil {
 			return fmt.Errorf("expiry %v: %w", past, err)
 		}

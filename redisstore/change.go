@@ -23,6 +23,9 @@ type change struct {
 // and is told that it was swapped. With "w" the script then writes once more:
 // WAIT counts the replicas that have what its own connection wrote, and the
 // repetition may come over another one. So does a deletion of what is absent.
+//
+// With "x" the new value is over already: where it would be written, nothing is
+// left. That nothing was there before does not mean that it was swapped.
 var swapScript = redis.NewScript(`
 local mode, life = ARGV[1], ARGV[4]
 local function has(letter) return string.find(mode, letter, 1, true) end
@@ -32,6 +35,10 @@ local new = has('n') and ARGV[3] or false
 if not has('a') and current ~= old then
 	if current ~= new then return 0 end
 	if not has('w') then return 1 end
+end
+if has('x') then
+	if current == new then return 1 end
+	new = false
 end
 if new then
 	if life == '' then
@@ -48,10 +55,10 @@ return 1
 
 // change makes a change to the value under a name in Redis.
 func (s *Store) change(ctx context.Context, name string, c change) (done bool, err error) {
-	if c.life == 0 && !c.forever {
-		c.value = nil // a value whose time is over must not be there
+	mode := make([]byte, 0, 5)
+	if c.life == 0 && !c.forever && c.value != nil {
+		mode = append(mode, 'x') // a value whose time is over must not be there
 	}
-	mode := make([]byte, 0, 4)
 	if c.old != nil {
 		mode = append(mode, 'o')
 	}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.com/gatehouse/example/internal/look"
 )
@@ -196,8 +197,37 @@ func (f *front) press(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The form does not say what to do.", http.StatusBadRequest)
 		return
 	}
+	f.tell(r.Context())
 	http.Redirect(w, r, cameFrom(r), http.StatusSeeOther)
 }
+
+// tell tells every replica how all are, for its event streams. They hear it with
+// each request, but the next one of a replica may be far away.
+func (f *front) tell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	states := writeStates(f.replicas)
+	_ = everywhere(f.replicas, func(to *replica) error {
+		at, ok := to.acquire()
+		if !ok {
+			return nil
+		}
+		defer to.release()
+		r, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+at+look.StylePath, nil)
+		if err != nil {
+			return err
+		}
+		r.Header.Set(statesHeader, states)
+		resp, err := f.base.RoundTrip(r)
+		if err != nil {
+			return err // it hears later
+		}
+		return resp.Body.Close()
+	})
+}
+
+// tellTime bounds that.
+const tellTime = time.Second
 
 // maxForm bounds the form of a button.
 const maxForm = 1 << 10

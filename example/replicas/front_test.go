@@ -309,6 +309,25 @@ func TestButtons(t *testing.T) {
 	}
 }
 
+// Whoever runs hears of a change at once, whichever replica answers next.
+func TestTell(t *testing.T) {
+	var heard atomic.Int64
+	f, s := startFront(t, 3, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(statesHeader) == "running,ended,running" {
+			heard.Add(1)
+		}
+	}))
+	f.replicas[1].state = ended
+	resp, err := http.Post(s.URL+controlPath+"1", "application/x-www-form-urlencoded", strings.NewReader("to=running"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := heard.Load(); got < 2 {
+		t.Errorf("%d replicas heard", got)
+	}
+}
+
 func TestPanel(t *testing.T) {
 	states := readStates("running,ended,nonsense,<b>,starting")
 	got := string(panel(2) + lamps(2, 0, states))

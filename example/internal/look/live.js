@@ -5,6 +5,7 @@
   const again = 3000; // ms until a stream that was refused is asked for again
   let stream, timer, waiting, over = false;
 
+  // Texts of one line each: a button that moves is missed.
   const say = (on, text) => {
     line.firstElementChild.className = on ? 'lamp on' : 'lamp off';
     line.lastElementChild.textContent = text;
@@ -32,10 +33,10 @@
     close();
     if (over || document.hidden) return; // a browser has few connections to a site, for all its tabs together
     stream = new EventSource(line.dataset.events);
-    stream.onopen = () => say(true, 'This panel is live. Its event stream ends when you sign out, wherever that is.');
+    stream.onopen = () => say(true, 'This panel is live until you sign out.');
     stream.onerror = () => {
       if (over) return;
-      say(false, 'The event stream is broken. Connecting again…');
+      say(false, 'The stream is broken. Connecting again…');
       if (stream.readyState === EventSource.CLOSED) timer = setTimeout(open, again);
     };
     stream.addEventListener('panel', e => show(e.data));
@@ -43,7 +44,7 @@
       if (e.data !== 'login_required') return; // the replica ends, for example, and another one takes over
       over = true;
       close();
-      say(false, 'You are signed out, so the event stream has ended. Load the page again.');
+      say(false, 'You are signed out. Load the page again.');
     });
   };
   document.addEventListener('visibilitychange', () => document.hidden ? close() : open());
