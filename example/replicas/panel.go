@@ -27,9 +27,9 @@ var (
 	//go:embed intro.html
 	introText string
 
-	panelPage = template.Must(template.New("panel").Parse(panelText))
+	panelPage  = template.Must(template.New("panel").Parse(panelText))
 	statesList = template.Must(template.New("states").Parse(statesText))
-	introPage = template.Must(template.New("intro").Parse(introText))
+	introPage  = template.Must(template.New("intro").Parse(introText))
 )
 
 // line is one replica in the panel.
