@@ -21,7 +21,7 @@ import (
 // on an unexported field, so do not print a struct of yours that has a Client in
 // one.
 type Client struct {
-	// ID is the client identifier. Required.
+	// ID is the client identifier. Required, unless there is a Registration.
 	ID string
 	// Secret is the client secret.
 	Secret Secret
@@ -60,6 +60,10 @@ type Client struct {
 	// AuthBasic before AuthPost before AuthSecretJWT, and AuthBasic if it lists
 	// nothing.
 	Auth AuthMethod
+	// Registration, if not nil, says who the client is: it registers itself, and
+	// remembers that. Then ID, Secret, SecretFunc and Auth stay empty. A Key goes
+	// with TokenEndpointAuthMethod private_key_jwt of its metadata.
+	Registration *Registration
 
 	prover *prover // of a constructor's copy
 }
@@ -80,7 +84,9 @@ const (
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 
 // requestToken sends one token request. The form holds grant_type and the
-// parameters of that grant. It sends the request once and never retries.
+// parameters of that grant. It sends the request once and never retries, unless
+// the server refuses a registered client whose secret has just been renewed: such
+// a request had no effect (RFC 6749 §5.2).
 //
 // If the endpoint refused the request, the error is a *backchannel.Refusal,
 // whose meaning depends on the grant. Any other error is an *Error.
@@ -103,6 +109,11 @@ func (p *Provider) requestTokenAs(ctx context.Context, who known, form url.Value
 		return nil, err
 	}
 	answer, err := p.channel.Token(ctx, md.TokenEndpoint, as, form)
+	if next, ok := who.instead(ctx, err); ok {
+		if as, err = next.at(md.tokenAuth()); err == nil {
+			answer, err = p.channel.Token(ctx, md.TokenEndpoint, as, form)
+		}
+	}
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -140,6 +151,11 @@ func (p *Provider) revoke(ctx context.Context, who known, token, hint string) er
 		return err
 	}
 	err = p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
+	if next, ok := who.instead(ctx, err); ok {
+		if as, err = next.at(md.revocationAuth()); err == nil {
+			err = p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
+		}
+	}
 	if errors.Is(err, backchannel.ErrCaller) {
 		return errClientRefused.because(err)
 	}

@@ -10,6 +10,9 @@ import (
 // complete checks the client of a config. In the config's copy of it, it fills in
 // Auth where there is no choice, and moves the key to where nothing prints it.
 func (c *Client) complete(p *Provider) (wrong problems) {
+	if c.Registration != nil {
+		return c.completeRegistered(p)
+	}
 	public := c.Secret.IsZero() && c.SecretFunc == nil && c.Key == nil
 	switch {
 	case c.Auth != "":
@@ -33,6 +36,32 @@ func (c *Client) complete(p *Provider) (wrong problems) {
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
 		c.Key, c.SecretFunc = nil, nil // fmt prints what unexported fields hold
+	}
+	return wrong
+}
+
+// completeRegistered is complete for a client that registers itself.
+func (c *Client) completeRegistered(p *Provider) (wrong problems) {
+	r := c.Registration
+	switch {
+	case !r.made():
+		wrong.add("Client.Registration", "it was not made by NewRegistration")
+		return wrong
+	case p != nil && r.provider.issuer != p.issuer:
+		wrong.add("Client.Registration", "it is at the issuer %q, not at %q", clip(r.provider.issuer), clip(p.issuer))
+	case c.ID != "" || !c.Secret.IsZero() || c.SecretFunc != nil || c.Auth != "":
+		wrong.add("Client.Registration", "set together with ID, Secret, SecretFunc or Auth, which the registration gives")
+	}
+	as := *c
+	as.Auth = r.config.Metadata.TokenEndpointAuthMethod
+	if (as.Auth == AuthPrivateKeyJWT) != (c.Key != nil) {
+		wrong.add("Client.Key", "it goes with TokenEndpointAuthMethod private_key_jwt of the registration, which has %q", clip(string(as.Auth)))
+	}
+	key := wrong.key(c)
+	wrong.algorithm(&as, key)
+	if len(wrong) == 0 && p != nil {
+		c.prover = newProver(p, c, key)
+		c.Key = nil // fmt prints what unexported fields hold
 	}
 	return wrong
 }

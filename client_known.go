@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/gatehouse/internal/assertion"
 	"example.com/gatehouse/internal/backchannel"
@@ -19,40 +20,82 @@ type known struct {
 	secret Secret
 	auth   AuthMethod
 	prover *prover
+	// Of a registered client: what is known of all of its clients.
+	registration *Registration
+	registered   *registered
 }
 
 // who returns who we are at p now. For a client that is configured it does no
 // I/O and allocates nothing.
-func (p *Provider) who(_ context.Context, c *Client) (known, error) {
+func (p *Provider) who(ctx context.Context, c *Client) (known, error) {
+	if c.Registration != nil {
+		return p.whoSince(ctx, c, p.now())
+	}
 	return known{ID: c.ID, secret: c.Secret, auth: c.Auth, prover: c.prover}, nil
+}
+
+// whoSince returns who we are in a sign-in that began at a time. A code belongs to
+// the client that asked for it, also if there is a new one meanwhile.
+func (p *Provider) whoSince(ctx context.Context, c *Client, began time.Time) (known, error) {
+	if c.Registration == nil {
+		return p.who(ctx, c)
+	}
+	who, err := c.Registration.who(ctx, began)
+	who.prover = c.prover
+	return who, err
 }
 
 // whoWas returns who we were when something was made for the client id: a
 // session, or a token in it. That client renews and revokes it.
 func (p *Provider) whoWas(ctx context.Context, c *Client, id string) (known, error) {
-	return p.who(ctx, c)
+	if c.Registration == nil {
+		return p.who(ctx, c)
+	}
+	who, err := c.Registration.was(ctx, id)
+	who.prover = c.prover
+	return who, err
 }
 
 // owns reports whether what was made for the client id, such as a session, is
 // ours.
-func (k *known) owns(id string) bool { return k.ID == id }
+func (c *Client) owns(ctx context.Context, id string) (bool, error) {
+	if c.Registration != nil {
+		return c.Registration.owns(ctx, id)
+	}
+	return c.ID == id, nil
+}
 
 // told is the client's id as far as it is known without I/O, for events.
-func (c *Client) told() string { return c.ID }
+func (c *Client) told() string {
+	if c.Registration != nil {
+		return c.Registration.told()
+	}
+	return c.ID
+}
 
 // is reports, without I/O, whether the client is or was known by the id.
-func (c *Client) is(id string) bool { return c.ID == id }
+func (c *Client) is(id string) bool {
+	if c.Registration != nil {
+		return c.Registration.is(id)
+	}
+	return c.ID == id
+}
 
 // lasting is a text that names the client and does not change while it is
 // configured as it is: for names of cookies and for comparing.
-func (c *Client) lasting() string { return c.ID }
+func (c *Client) lasting() string {
+	if c.Registration != nil {
+		return "registration " + c.Registration.config.Name
+	}
+	return c.ID
+}
 
 // given reports whether there is a client at all.
-func (c *Client) given() bool { return c.ID != "" }
+func (c *Client) given() bool { return c.ID != "" || c.Registration != nil }
 
 // unset reports whether c is the zero Client, which cannot be compared.
 func (c *Client) unset() bool {
-	return c.ID == "" && c.Secret.IsZero() && c.Auth == "" && c.SecretFunc == nil && c.Key == nil && c.KeyID == "" && c.Algorithm == "" && c.AssertionAudience == ""
+	return c.ID == "" && c.Secret.IsZero() && c.Auth == "" && c.SecretFunc == nil && c.Key == nil && c.KeyID == "" && c.Algorithm == "" && c.AssertionAudience == "" && c.Registration == nil
 }
 
 // authList is how clients authenticate at an endpoint, as the metadata says (RFC

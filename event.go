@@ -29,6 +29,7 @@ const (
 	EventRPT            EventName = "rpt"             // a requesting party token was obtained; if Code is set, it was not
 	EventDenial         EventName = "denial"          // a request lacked a permission, or an owner's grant ended
 	EventRegistration   EventName = "registration"    // a resource was registered, updated or forgotten; if Code is set, a call failed
+	EventClient         EventName = "client"          // a client registered itself, or was renewed, updated or removed; Code names it
 	EventInsecureOption EventName = "insecure_option" // an option that weakens security is on; Code names it; sent once, at start
 	EventTrouble        EventName = "trouble"         // something failed, but no request was refused for it; Code names it
 	EventPanic          EventName = "panic"           // code of the application panicked; Err names the type of the panic value
@@ -57,6 +58,8 @@ const (
 	troubleAnswer        = "defective_token_answer"
 	troubleHost          = "other_host"
 	troubleReturnPath    = "dropped_return_path"
+	troubleOrphan        = "orphan_client"
+	troubleChanged       = "changed_client_metadata"
 )
 
 // The codes of events that are no failure.
@@ -69,6 +72,11 @@ const (
 	logoutOldest       = "oldest"       // the person signed in once more and already had 100 sessions
 	rptNeedInfo        = "need_info"
 	rptSubmitted       = "request_submitted"
+
+	clientRegistered = "registered"
+	clientRenewed    = "renewed"
+	clientUpdated    = "updated"
+	clientRemoved    = "removed"
 )
 
 // Event is one thing that happened, for logs, metrics and audit. It never
@@ -130,6 +138,13 @@ var levels = map[string]slog.Level{
 	troubleDocument:         slog.LevelError,
 	troubleServiceClient:    slog.LevelError,
 	troubleRevoker:          slog.LevelError,
+	troubleOrphan:           slog.LevelError,
+
+	errRegistrationRefused.code:    slog.LevelError,
+	errRegistrationUnusable.code:   slog.LevelError,
+	errRegistrationUnreadable.code: slog.LevelError,
+	errRegistrationDeleted.code:    slog.LevelError,
+	errRegistrationNone.code:       slog.LevelError,
 
 	errLoginRequired.code:  slog.LevelInfo,
 	errTokenRequired.code:  slog.LevelInfo,
@@ -154,6 +169,10 @@ var levels = map[string]slog.Level{
 	logoutOldest:       slog.LevelInfo,
 	rptNeedInfo:        slog.LevelInfo,
 	rptSubmitted:       slog.LevelInfo,
+	clientRegistered:   slog.LevelInfo,
+	clientRenewed:      slog.LevelInfo,
+	clientUpdated:      slog.LevelInfo,
+	clientRemoved:      slog.LevelInfo,
 }
 
 // levelOf returns the level of an event in the log.

@@ -70,6 +70,12 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 		return err
 	}
 	proof, err := rp.provider.tokens.Logout(ctx, raw, who.ID)
+	for _, other := range who.others() { // sessions of an older client are ours too
+		if !errors.Is(err, token.ErrAudience) {
+			break
+		}
+		proof, err = rp.provider.tokens.Logout(ctx, raw, other)
+	}
 	if err != nil {
 		return logoutFailure(err)
 	}

@@ -123,9 +123,6 @@ func (c *callback) undo(ctx context.Context) {
 // read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
 // 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
-	if c.who, err = c.rp.provider.who(ctx, &c.rp.client); err != nil {
-		return failure(err)
-	}
 	ours := []string{"state", "code", "iss", "error", "error_description", "error_uri"}
 	if c.query, err = navigation.Query(c.r.URL.RawQuery, ours...); err != nil {
 		return errResponse.because(err)
@@ -143,6 +140,9 @@ func (c *callback) read(ctx context.Context) (err error) {
 			return c.tooLate(ctx, err)
 		}
 		return err
+	}
+	if c.who, err = c.rp.provider.whoSince(ctx, &c.rp.client, c.attempt.Begin); err != nil {
+		return failure(err)
 	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err

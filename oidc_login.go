@@ -137,7 +137,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		return "", err
 	}
 	rp.noteHost(r)
-	who, err := rp.provider.who(r.Context(), &rp.client)
+	who, err := rp.provider.whoSince(r.Context(), &rp.client, a.Begin)
 	if err != nil {
 		return "", err
 	}

@@ -70,15 +70,15 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if !found {
 		return nil, session.ErrNone
 	}
-	who, err := rp.provider.who(r.Context(), &rp.client)
-	if err != nil {
-		return nil, failure(err)
-	}
 	live := &liveSession{party: rp}
-	err = rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: who.ID}, &live.glance)
+	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.told()}, &live.glance)
 	switch {
 	case err == nil:
-		if !rp.provider.tokens.Owns(live.glance.Issuer) || !who.owns(live.glance.ClientID) {
+		ours, err := rp.client.owns(r.Context(), live.glance.ClientID)
+		switch {
+		case err != nil:
+			return nil, failure(err)
+		case !rp.provider.tokens.Owns(live.glance.Issuer) || !ours:
 			return nil, session.ErrNone
 		}
 		return live, nil
@@ -308,7 +308,7 @@ func (n *renewer) Discard(refresh string) { n.party.revokeLater(n.before.ClientI
 
 // judge decides what a failed token request means for the refresh token.
 func (n *renewer) judge(err error) error {
-	if final(err) || errors.Is(err, backchannel.ErrTokenType) {
+	if final(err) || errors.Is(err, backchannel.ErrTokenType) || errors.Is(err, errClientEnded) {
 		return &session.RefusedError{Err: err}
 	}
 	if backchannel.FateKnown(err) {

@@ -19,19 +19,23 @@ import (
 // source.
 var configs = []any{
 	gatehouse.ProviderConfig{}, gatehouse.SessionsConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
-	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{},
+	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{}, gatehouse.RegistrationConfig{}, gatehouse.ClientMetadata{},
 }
 
 // judged says for every switch in a config why it does not weaken security. An
 // option that does is called Insecure… and belongs in weakening.
 var judged = map[string]string{
-	"RelyingPartyConfig.SkipUserInfo":          "fewer claims, none that is less checked",
-	"Metadata.ResponseIssuer":                  "on asks for more; off is what the provider announces, and an iss that is there is compared all the same",
-	"UMATransportConfig.SubmitRequest":         "a wish to the authorization server (UMA Grant §3.3.1)",
-	"UMATransportConfig.ClaimsWhenAsked":       "the claims go to the configured issuer one answer later, and Keycloak, which never asks, gets them first all the same",
-	"RelyingPartyConfig.SessionProtocolClaims": "the person's own script sees what the person's ID Token says, and no token",
-	"RelyingPartyConfig.AllowUpgrades":         "one protocol by name, never HTTP, and judged as an unsafe method",
-	"ResourceServerConfig.AllowUpgrades":       "one protocol by name, never HTTP",
+	"RelyingPartyConfig.SkipUserInfo":                  "fewer claims, none that is less checked",
+	"ClientMetadata.FrontchannelLogoutSessionRequired": "asks the provider for more; what comes is checked as before",
+	"ClientMetadata.BackchannelLogoutSessionRequired":  "asks the provider for more; what comes is checked as before",
+	"ClientMetadata.RequireAuthTime":                   "asks the provider for more; what comes is checked as before",
+	"ClientMetadata.TrustedClient":                     "a wish to the provider, which decides whom it asks to agree",
+	"Metadata.ResponseIssuer":                          "on asks for more; off is what the provider announces, and an iss that is there is compared all the same",
+	"UMATransportConfig.SubmitRequest":                 "a wish to the authorization server (UMA Grant §3.3.1)",
+	"UMATransportConfig.ClaimsWhenAsked":               "the claims go to the configured issuer one answer later, and Keycloak, which never asks, gets them first all the same",
+	"RelyingPartyConfig.SessionProtocolClaims":         "the person's own script sees what the person's ID Token says, and no token",
+	"RelyingPartyConfig.AllowUpgrades":                 "one protocol by name, never HTTP, and judged as an unsafe method",
+	"ResourceServerConfig.AllowUpgrades":               "one protocol by name, never HTTP",
 }
 
 // weakening turns on each insecure option, alone, in a config that works.

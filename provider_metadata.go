@@ -180,6 +180,7 @@ type Metadata struct {
 	EndSessionEndpoint    string   `json:"end_session_endpoint"`   // RP-Initiated Logout §2.1
 	RevocationEndpoint    string   `json:"revocation_endpoint"`    // RFC 7009
 	IntrospectionEndpoint string   `json:"introspection_endpoint"` // RFC 7662
+	RegistrationEndpoint  string   `json:"registration_endpoint"`  // Dynamic Client Registration §3, RFC 7591
 	ScopesSupported       []string `json:"scopes_supported"`
 	// IDTokenAlgorithms are the algorithms that the provider signs ID Tokens
 	// with.
@@ -225,6 +226,7 @@ func readMetadata(d *discovery.Document) *Metadata {
 		EndSessionEndpoint:           d.Page(memberEndSession),
 		RevocationEndpoint:           d.Endpoint(memberRevocation),
 		IntrospectionEndpoint:        d.Endpoint(memberIntrospection),
+		RegistrationEndpoint:         d.Endpoint(memberClientRegistration),
 		ScopesSupported:              d.List("scopes_supported"),
 		IDTokenAlgorithms:            d.List(memberAlgorithms),
 		ResponseIssuer:               d.Promised("authorization_response_iss_parameter_supported"), // a downgrade would go unnoticed
@@ -377,6 +379,7 @@ func (md *Metadata) checkEndpoints(insecureHTTP bool) (wrong problems) {
 		{memberEndSession, md.EndSessionEndpoint},
 		{memberRevocation, md.RevocationEndpoint},
 		{memberIntrospection, md.IntrospectionEndpoint},
+		{memberClientRegistration, md.RegistrationEndpoint},
 		{memberPermission, md.PermissionEndpoint},
 		{memberRegistration, md.ResourceRegistrationEndpoint},
 	} {
@@ -403,4 +406,6 @@ const (
 	memberIntrospection = "introspection_endpoint"
 	memberPermission    = "permission_endpoint"
 	memberRegistration  = "resource_registration_endpoint"
+
+	memberClientRegistration = "registration_endpoint"
 )

@@ -134,6 +134,7 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 		return nil, classify(a.Unexpected("introspection"))
 	}
 	audience := append(slices.Clip(rs.rules.Audience), who.ID) // for us, as whoever asks (RFC 7662 §2.2)
+	audience = append(audience, who.others()...)
 	if hint == hintAccess && rs.rules.AnyAudience {
 		audience = nil
 	}

@@ -294,7 +294,7 @@ func (s *Server) register(c opserver.Client, redirectURIs []string) {
 
 // Count returns how many requests an endpoint has received. The endpoints are
 // metadata, oauth_metadata, uma_metadata, jwks, authorize, token, userinfo,
-// introspect, revoke, end_session, resource, permission and pages.
+// introspect, revoke, end_session, resource, permission, register and pages.
 func (s *Server) Count(endpoint string) int {
 	s.t.Helper()
 	s.known(endpoint)

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -90,7 +91,7 @@ func (a *Answer) tell(head string) (code string, t told) {
 type Body struct {
 	contentType string
 	data        []byte
-	form        url.Values // what data holds, if that is a form
+	form        url.Values // what data holds, if that is a form; else what of it no error may show
 }
 
 // Form is the body of an HTML form.
@@ -98,10 +99,11 @@ func Form(values url.Values) Body {
 	return Body{"application/x-www-form-urlencoded", []byte(values.Encode()), values}
 }
 
-// JSON makes a JSON body from v.
-func JSON(v any) (Body, error) {
+// JSON makes a JSON body from v. Errors about its answer show none of the
+// secrets.
+func JSON(v any, secrets ...string) (Body, error) {
 	data, err := json.Marshal(v)
-	return Body{contentType: "application/json", data: data}, err
+	return Body{contentType: "application/json", data: data, form: url.Values{"secret": secrets}}, err
 }
 
 // AsClient posts a form to an endpoint other than the token endpoint, with the
@@ -123,14 +125,19 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 	return a, nil
 }
 
-// AsBearer makes a call with a bearer token in the header (RFC 6750 §2.1). The
-// error is a *Trouble or ErrEndpoint.
+// AsBearer makes a call with a bearer token in the header (RFC 6750 §2.1), or
+// without one if it is "". The error is a *Trouble or ErrEndpoint.
 func (c *Channel) AsBearer(ctx context.Context, method, address, token string, body Body) (*Answer, error) {
-	a, err := c.call(ctx, method, address, http.Header{"Authorization": {"Bearer " + token}}, body)
+	header, sent := http.Header{}, "no token"
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+		sent = "a bearer token"
+	}
+	a, err := c.call(ctx, method, address, header, body)
 	if err != nil {
 		return nil, err
 	}
-	a.call.sent, a.call.form, a.call.secret = "a bearer token", body.form, token
+	a.call.sent, a.call.form, a.call.secret = sent, body.form, token
 	return a, nil
 }
 
@@ -166,7 +173,11 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 	where := func() string { return method + " " + outbound.Address(address) }
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, &Trouble{cause: fmt.Errorf("%s: %w", where(), err)}
+		t := &Trouble{cause: fmt.Errorf("%s: %w", where(), err)}
+		if errors.Is(err, outbound.ErrTooLarge) {
+			t.read = data
+		}
+		return nil, t
 	}
 	switch {
 	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:

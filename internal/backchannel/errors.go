@@ -112,7 +112,7 @@ func (c call) tell(head string, status int, object map[string]json.RawMessage) (
 
 // secretsOf returns the values of an answer that no error may repeat.
 func secretsOf(object map[string]json.RawMessage) (secrets []string) {
-	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct"} {
+	for _, name := range []string{"code", "state", "ticket", "token", "access_token", "refresh_token", "id_token", "rpt", "pct", "client_secret", "registration_access_token"} {
 		if value := strictjson.String(object[name]); value != "" {
 			secrets = append(secrets, value)
 		}
@@ -145,7 +145,8 @@ type Trouble struct {
 	// RetryAfter is how long the server asked to be left alone, or 0.
 	RetryAfter time.Duration
 
-	answered bool // by a status that says that the call had no effect
+	read     []byte // of an answer that was too long
+	answered bool   // by a status that says that the call had no effect
 	cause    error
 }
 
@@ -154,6 +155,10 @@ func (e *Trouble) Error() string { return e.cause.Error() }
 
 // Unwrap returns the cause.
 func (e *Trouble) Unwrap() error { return e.cause }
+
+// Read returns the begin of an answer that was too long, or nil. No error shows
+// it.
+func (e *Trouble) Read() []byte { return e.read }
 
 // FateKnown reports whether it is known what became of the call: the server
 // answered, or it was never reached. Otherwise the server may have acted on it,

@@ -76,7 +76,7 @@ func (w *World) noteAnswer(resp *http.Response) {
 	if len(body) > mostNoted || json.Unmarshal(body, &m) != nil {
 		return
 	}
-	for _, name := range []string{"access_token", "refresh_token", "id_token", "ticket", "pct"} {
+	for _, name := range []string{"access_token", "refresh_token", "id_token", "ticket", "pct", "client_secret", "registration_access_token"} {
 		if v, ok := m[name].(string); ok {
 			w.Mint(name, v)
 		}

@@ -53,6 +53,7 @@ type Site struct {
 type Replica struct {
 	Provider *gatehouse.Provider
 	Sessions *gatehouse.Sessions
+	Client   gatehouse.Client
 	Login    *gatehouse.RelyingParty
 	Mux      *http.ServeMux
 }
@@ -71,6 +72,9 @@ type SiteOptions struct {
 	Sessions func(*gatehouse.SessionsConfig)
 	Party    func(*gatehouse.RelyingPartyConfig)
 	Provider func(*gatehouse.ProviderConfig)
+	// Register, if not nil, is the registration of each replica. It takes the
+	// place of the client that the provider knows already.
+	Register func(*gatehouse.Provider) *gatehouse.Registration
 	Mount    func(mux *http.ServeMux, login *gatehouse.RelyingParty)
 }
 
@@ -118,6 +122,7 @@ func NewSite(t testing.TB, change ...func(*SiteOptions)) *Site {
 		s.Server.Close()
 		for _, r := range s.Replicas {
 			s.Must(r.Sessions.Shutdown(context.Background()))
+			s.Must(r.Client.Registration.Shutdown(context.Background()))
 		}
 		s.CheckSilence()
 	})
@@ -165,12 +170,15 @@ func (s *Site) AddReplica(o SiteOptions) *Replica {
 		RedirectURL: s.Origin + "/auth/callback", Scopes: []string{"profile", "email"},
 		Sessions: sessions, LoginURL: "/auth/login",
 	}
+	if o.Register != nil {
+		c.Client = gatehouse.Client{Registration: o.Register(provider)}
+	}
 	if o.Party != nil {
 		o.Party(&c)
 	}
 	login, err := gatehouse.NewRelyingParty(provider, c)
 	s.Must(err)
-	r := &Replica{Provider: provider, Sessions: sessions, Login: login, Mux: http.NewServeMux()}
+	r := &Replica{Provider: provider, Sessions: sessions, Client: c.Client, Login: login, Mux: http.NewServeMux()}
 	r.Mux.Handle("/auth/callback", login.CallbackHandler())
 	r.Mux.Handle("/auth/logout", login.LogoutHandler())
 	r.Mux.Handle("/auth/login", login.LoginHandler())
@@ -259,7 +267,8 @@ func (s *Site) WantRefusal(a *Page, status int) {
 // mistakes are the codes of what somebody has to mend, so that trying again
 // later does not help.
 var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "record_too_large",
-	"endpoint_missing", "keys_unusable", "userinfo_refused"}
+	"endpoint_missing", "keys_unusable", "userinfo_refused", "client_registration_refused", "client_registration_unusable",
+	"client_registration_unreadable", "client_registration_deleted", "client_registration_missing"}
 
 // WantNo checks a refused callback (CB-NO in the table of cases): 400, nothing
 // set, and the given number of token requests.

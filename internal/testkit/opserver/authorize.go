@@ -40,8 +40,8 @@ type authRequest struct {
 	prompt      []string
 	maxAge      time.Duration // negative if not requested
 	loginHint   string
-	acr         string   // the requested class, "" if none that we know
-	subject     string   // who has to sign in: of the id_token_hint, or by the claims parameter
+	acr         string // the requested class, "" if none that we know
+	subject     string // who has to sign in: of the id_token_hint, or by the claims parameter
 	claims      claimsParam
 	resources   []string // RFC 8707
 	query       string   // the request itself

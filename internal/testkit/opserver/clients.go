@@ -177,7 +177,7 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*client, *apiEr
 	if asserts(c.Auth) || c.Auth != how && (c.Auth != "" || how == AuthNone) {
 		return nil, refused
 	}
-	if subtle.ConstantTimeCompare([]byte(c.Secret), []byte(secret)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(c.Secret), []byte(secret)) != 1 || c.secretEnded(s.now()) {
 		return nil, refused
 	}
 	return c, nil

@@ -46,6 +46,9 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	for _, channel := range []string{"backchannel", "frontchannel"} { // Back-Channel Logout §2.1, Front-Channel Logout §3
 		m[channel+"_logout_supported"], m[channel+"_logout_session_supported"] = true, true
 	}
+	if s.registration() != nil {
+		m["registration_endpoint"] = s.url(pathRegister)
+	}
 	m["subject_types_supported"] = []string{"public"}
 	m["id_token_signing_alg_values_supported"] = s.keys.algs()
 	m["acr_values_supported"] = []string{acrPassword, acrStronger}

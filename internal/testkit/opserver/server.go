@@ -78,6 +78,7 @@ const (
 	pathEndSession  = "/ep/bye-4"
 	pathResource    = "/ep/rs-9d" // the collection; one resource is one segment more
 	pathPermission  = "/ep/perm-1e"
+	pathRegister    = "/ep/new-a4" // one client is one segment more
 	pathSignIn      = "/ep/in-b2"
 	pathSignOut     = "/ep/out-b3"
 	pathPolicy      = "/ep/share-c7" // one resource is one segment more
@@ -179,6 +180,9 @@ func (s *Server) mount() {
 	api(EndpointResource, p+pathResource+"/{$}", s.speaks.serveResources, http.MethodGet, http.MethodPost)
 	api(EndpointResource, p+pathResource+"/{id}", s.speaks.serveResource, http.MethodGet, http.MethodPut, http.MethodDelete)
 	api(EndpointPermission, p+pathPermission, s.speaks.servePermission, http.MethodPost)
+
+	api(EndpointRegister, p+pathRegister, s.serveRegister, http.MethodPost)
+	api(EndpointRegister, p+pathRegister+"/{id}", s.serveClient, http.MethodGet, http.MethodPut, http.MethodDelete)
 
 	s.mux.HandleFunc(p+pathTrap+"/{what}", s.serveTrap)
 

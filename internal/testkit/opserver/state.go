@@ -58,6 +58,8 @@ type state struct {
 	resourceLife                       time.Duration // 0: until deleted
 	resourceID                         func() string // nil: random
 
+	registration *RegistrationOptions // nil: no client may register itself
+
 	stored int // since the last sweep
 }
 
@@ -83,7 +85,8 @@ type user struct {
 // client is a registered client.
 type client struct {
 	Client
-	alg jose.SignatureAlgorithm // of its ID Tokens
+	alg        jose.SignatureAlgorithm // of its ID Tokens
+	registered *registered             // nil unless it has registered itself
 }
 
 // session is a person's session at the provider.
@@ -106,7 +109,7 @@ type grant struct {
 	sid, acr  string
 	resources []string // RFC 8707: the aud of access tokens
 	asked     claimsParam
-	key       string   // RFC 9449: access tokens are bound to it, "" to none
+	key       string // RFC 9449: access tokens are bound to it, "" to none
 	revoked   bool
 }
 

@@ -21,14 +21,15 @@ const (
 	EndpointEndSession    = "end_session"
 	EndpointResource      = "resource"
 	EndpointPermission    = "permission"
-	EndpointPages         = "pages" // sign-in, sign-out, policy and inbox
+	EndpointRegister      = "register" // of clients, and each client
+	EndpointPages         = "pages"    // sign-in, sign-out, policy and inbox
 )
 
 // Endpoints lists the names of all endpoints.
 func Endpoints() []string {
 	return []string{EndpointMetadata, EndpointOAuthMetadata, EndpointUMAMetadata, EndpointJWKS, EndpointAuthorize,
 		EndpointToken, EndpointUserInfo, EndpointIntrospect, EndpointRevoke, EndpointEndSession, EndpointResource,
-		EndpointPermission, EndpointPages}
+		EndpointPermission, EndpointRegister, EndpointPages}
 }
 
 // stats counts what reaches the server.
