@@ -151,6 +151,15 @@ func (rp *RelyingParty) endLive() {
 	}
 }
 
+func (l *Logins) endLive() {
+	if l.checkMade() != nil {
+		return
+	}
+	for _, rp := range l.members {
+		rp.endLive()
+	}
+}
+
 func (rs *ResourceServer) endLive() {
 	if rs.isMade() == nil {
 		rs.live.Close(errShuttingDown.because(nil))

@@ -372,16 +372,24 @@ func markOf(g Guard, id *Identity) uncached.Mark {
 	return m
 }
 
-// optional is a guard that also lets a request pass if the relying party
+// optional is a guard that also lets a request pass if the guard of sessions
 // refuses it, but not if the check itself failed.
-type optional struct{ *RelyingParty }
+type optional struct{ sessionGuard }
+
+// sessionGuard is a guard that lets in who is signed in.
+type sessionGuard interface {
+	Guard
+	upgrader
+	// mayBeSignedIn reports whether the request has the cookie of a session.
+	mayBeSignedIn(r *http.Request) bool
+}
 
 // Check implements Guard.
 func (o optional) Check(r *http.Request) (*Identity, error) {
-	if _, ok := o.sessionRef(r); !ok {
+	if !o.mayBeSignedIn(r) {
 		return nil, nil
 	}
-	id, err := o.RelyingParty.Check(r)
+	id, err := o.sessionGuard.Check(r)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status < 500 {
 		return nil, nil
 	}

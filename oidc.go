@@ -32,6 +32,7 @@ type RelyingParty struct {
 	hosts    *navigation.Hosts
 	refused  *refusals
 	bodies   *inbound.Bodies
+	others   []*RelyingParty // whose sessions count, if this stands for them (Logins)
 
 	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
@@ -177,6 +178,11 @@ func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	return rp.admit(r, live)
+}
+
+// admit decides whether a live session of ours may pass.
+func (rp *RelyingParty) admit(r *http.Request, live *liveSession) (*Identity, error) {
 	if err := live.renewDue(r.Context()); err != nil {
 		return nil, about(live.glance.Subject, err)
 	}

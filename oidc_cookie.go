@@ -46,6 +46,12 @@ func (rp *RelyingParty) sessionRef(r *http.Request) (session.Ref, bool) {
 	return session.ParseRef(rp.home, value)
 }
 
+// mayBeSignedIn implements sessionGuard.
+func (rp *RelyingParty) mayBeSignedIn(r *http.Request) bool {
+	_, ok := rp.sessionRef(r)
+	return ok
+}
+
 // setCookie sets one of our cookies. It is SameSite=Lax, because with Strict
 // the browser would not send it to the page after the callback (M26).
 func (rp *RelyingParty) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {

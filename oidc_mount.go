@@ -106,6 +106,11 @@ func newOwnPaths(redirect *url.URL, c *RelyingPartyConfig) *ownPaths {
 	return p
 }
 
+// all lists the paths.
+func (p *ownPaths) all() []string {
+	return []string{p.callback, p.login, p.logout, p.session, p.back, p.front}
+}
+
 // distinct returns an error if two handlers would have the same path.
 func (p *ownPaths) distinct() error {
 	taken := map[string]string{}

@@ -224,6 +224,9 @@ type page struct {
 	Label   string
 	Other   string // a second address, "" for none
 	Name    string
+	Choices []LoginChoice
+	Ask     string // address of a form for an account, "" for none
+	Back    string // where that leads afterwards
 }
 
 //go:embed page.html
@@ -265,7 +268,7 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 	h.Set("Content-Security-Policy", pages.policy+noForm)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	if p.Action != "" {
+	if p.Action != "" || p.Ask != "" {
 		h.Set("Content-Security-Policy", pages.policy)
 		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own form would send "Origin: null"
 	}

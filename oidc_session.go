@@ -74,11 +74,11 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.told()}, &live.glance)
 	switch {
 	case err == nil:
-		ours, err := rp.client.owns(r.Context(), live.glance.ClientID)
+		live.party, err = rp.ownerOf(r.Context(), &live.glance)
 		switch {
 		case err != nil:
 			return nil, failure(err)
-		case !rp.provider.tokens.Owns(live.glance.Issuer) || !ours:
+		case live.party == nil:
 			return nil, session.ErrNone
 		}
 		return live, nil
@@ -92,6 +92,31 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 		return nil, err
 	}
 	return nil, failure(err)
+}
+
+// ownerOf returns the relying party whose session it is: this one, or one that it
+// stands for. It is nil if the session belongs to neither.
+func (rp *RelyingParty) ownerOf(ctx context.Context, g *session.Glance) (*RelyingParty, error) {
+	if rp.others == nil {
+		return rp.ifOwn(ctx, g)
+	}
+	for _, other := range rp.others {
+		if owner, err := other.ifOwn(ctx, g); owner != nil || err != nil {
+			return owner, err
+		}
+	}
+	return nil, nil
+}
+
+// ifOwn returns the relying party if the session is its own, and nil otherwise.
+func (rp *RelyingParty) ifOwn(ctx context.Context, g *session.Glance) (*RelyingParty, error) {
+	if !rp.provider.tokens.Owns(g.Issuer) {
+		return nil, nil
+	}
+	if ours, err := rp.client.owns(ctx, g.ClientID); err != nil || !ours {
+		return nil, err
+	}
+	return rp, nil
 }
 
 // identity returns the identity of the session. It is called once.

@@ -252,6 +252,9 @@ type RelyingPartyConfig struct {
 	// sets, is answered with 500 (auth_request_refused). It must be safe for
 	// concurrent use.
 	AuthRequest func(r *http.Request, a *AuthRequest) error
+	// ProviderName is what people call the provider, on the page of Logins. ""
+	// means the host of its issuer.
+	ProviderName string
 	// Sessions keeps the sign-ins. nil means one in memory, for this relying
 	// party only.
 	Sessions *Sessions
@@ -354,6 +357,12 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	asking := wrong.authParams(c.AuthParams)
 	if c.SkipUserInfo && asking.Essential.NeedsUserInfo() {
 		wrong.add("AuthParams", "an essential claim of the user info has a value, but SkipUserInfo is set")
+	}
+	if c.ProviderName == "" && p != nil {
+		c.ProviderName = p.issuer
+		if u, err := url.Parse(p.issuer); err == nil && u.Host != "" {
+			c.ProviderName = u.Host
+		}
 	}
 	wrong.ownPath("LoginURL", c.LoginURL)
 	wrong.ownPath("BackchannelLogoutURL", c.BackchannelLogoutURL)
