@@ -33,6 +33,9 @@ func (c *Client) complete(p *Provider) (wrong problems) {
 	wrong.auth(c, public)
 	key := wrong.key(c)
 	wrong.algorithm(c, key)
+	if asserts := c.Auth == AuthSecretJWT || c.Key != nil; asserts && c.AssertionAudience == "" && p != nil && p.tenants != nil {
+		wrong.add("Client.AssertionAudience", "empty, but the issuer is a template, which is nobody's name: set it to the address of the token endpoint")
+	}
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
 		c.Key, c.SecretFunc = nil, nil // fmt prints what unexported fields hold

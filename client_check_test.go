@@ -160,3 +160,25 @@ func TestClientsDoNotShowWhatTheyHold(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An issuer that is a template is nobody's name, so assertions need an audience
+// of their own.
+func TestAssertionsForTenants(t *testing.T) {
+	p, err := gatehouse.NewProvider("https://login.example.org/{tenantid}/v2.0", &gatehouse.ProviderConfig{
+		Tenants: []string{"one", "two"}, MetadataURL: "https://login.example.org/organizations/v2.0/.well-known/openid-configuration",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(audience string) error {
+		return party(p, func(rc *gatehouse.RelyingPartyConfig) {
+			rc.Client = gatehouse.Client{ID: "notes", Key: ecKey(t), KeyID: "k", AssertionAudience: audience}
+		})
+	}
+	if err := try(""); err == nil || !strings.Contains(err.Error(), "Client.AssertionAudience: empty, but the issuer is a template") {
+		t.Error(err)
+	}
+	if err := try("https://login.example.org/organizations/oauth2/v2.0/token"); err != nil {
+		t.Error(err)
+	}
+}

@@ -166,7 +166,7 @@ func (k known) method(listed authList) (AuthMethod, error) {
 		return k.auth, nil
 	}
 	can := []AuthMethod{AuthBasic, AuthPost} // a secret goes with them
-	if len(k.secretAlgorithms()) > 0 {
+	if k.prover.audience != "" && len(k.secretAlgorithms()) > 0 {
 		can = append(can, AuthSecretJWT)
 	}
 	if len(listed.methods) == 0 {

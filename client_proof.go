@@ -34,14 +34,18 @@ const (
 // secret that ends. It knows no client id, because that may change.
 type prover struct {
 	now      func() time.Time
-	audience string // of assertions
+	audience string // of assertions; "" if none can be made
 	alg      string // Client.Algorithm
 	key      *assertion.Key
 	secret   *backchannel.Kept[Secret] // of Client.SecretFunc, or nil
 }
 
 func newProver(p *Provider, c *Client, key *assertion.Key) *prover {
-	v := &prover{now: p.now, audience: cmp.Or(c.AssertionAudience, p.issuer), alg: c.Algorithm, key: key}
+	issuer := p.issuer
+	if p.tenants != nil { // a template is nobody's name
+		issuer = ""
+	}
+	v := &prover{now: p.now, audience: cmp.Or(c.AssertionAudience, issuer), alg: c.Algorithm, key: key}
 	if f := c.SecretFunc; f != nil {
 		id := c.told()
 		v.secret = backchannel.NewKept(backchannel.KeptConfig[Secret]{

@@ -33,6 +33,10 @@ type OIDCProviderClient struct {
 	SessionRequired      bool   `json:"backchannel_logout_session_required,omitempty"`
 	// AuthMethod is client_secret_basic if empty.
 	AuthMethod string `json:"token_endpoint_auth_method,omitempty"`
+	// AuthAlgorithm is of assertions; any if it is empty. JWKSURI has the keys for
+	// private_key_jwt.
+	AuthAlgorithm string `json:"token_endpoint_auth_signing_alg,omitempty"`
+	JWKSURI       string `json:"jwks_uri,omitempty"`
 }
 
 // An OIDCProviderResource is an API for which clients can ask a token (RFC 8707).
