@@ -102,6 +102,7 @@ func signsInWithProofs(t *testing.T, notes *notesSite, issuer, alg string, signI
 	seen := map[string]bool{}
 	browser := servers.StartChromium(t)
 	browser.Open(t, notes.base+"/notes/7")
+	browser.Insist(t)
 	signIn(browser)
 	notes.shows(t, browser, "at /notes/7,")
 	if n := proven(t, seen, notes.wire.take(), issuer, alg); n != 1 {
@@ -122,78 +123,93 @@ func signsInWithProofs(t *testing.T, notes *notesSite, issuer, alg string, signI
 	}
 }
 
-// oidc-provider, strict about the audience and about one that is used twice,
-// takes our assertions at a sign-in, a refresh, a revocation, for a token of the
-// client itself and at introspection, and reads the keys from JWKSHandler.
+// oidc-provider, strict about an assertion that is used twice, takes ours for a
+// token of the client itself and at introspection with every algorithm, and with
+// two at a sign-in, a refresh and a revocation. It reads the keys from
+// JWKSHandler.
 func TestOIDCProviderProofs(t *testing.T) {
 	t.Parallel()
-	for _, c := range proofClients(t, "RS256", "PS256", "ES256", "EdDSA", "HS256") {
-		t.Run(c.alg, func(t *testing.T) {
-			t.Parallel()
-			notes := newNotes(t)
-			op := servers.StartOIDCProvider(t, servers.OIDCProviderConfig{
-				Clients: []servers.OIDCProviderClient{{ID: "notes", Secret: c.client.Secret.Reveal(),
-					AuthMethod: c.method, AuthAlgorithm: c.alg, JWKSURI: c.jwks,
-					GrantTypes:             []string{"authorization_code", "refresh_token", "client_credentials"},
-					RedirectURIs:           []string{notes.base + "/auth/callback"},
-					PostLogoutRedirectURIs: []string{notes.base + "/auth/logout"}}},
-				AlwaysRefresh: true,
-			})
-			client := c.client
-			client.ID = "notes"
-			notes.open(t, op.Issuer, &clock{}, gatehouse.RelyingPartyConfig{Client: client, Scopes: []string{"profile", "email"}})
-			signsInWithProofs(t, notes, op.Issuer, c.alg,
-				func(b *servers.Chromium) { op.SignIn(t, b, "alice") },
-				func(b *servers.Chromium) { b.WaitFor(t, op.Issuer); op.SignOut(t, b) })
-			proofsOfService(t, op.Issuer, client, c.alg)
-		})
+	notes := newNotes(t)
+	all := proofClients(t, "RS256", "PS256", "ES256", "EdDSA", "HS256")
+	config := servers.OIDCProviderConfig{AlwaysRefresh: true}
+	for i := range all {
+		all[i].client.ID = "notes with " + all[i].alg
+		config.Clients = append(config.Clients, servers.OIDCProviderClient{ID: all[i].client.ID, Secret: all[i].client.Secret.Reveal(),
+			AuthMethod: all[i].method, AuthAlgorithm: all[i].alg, JWKSURI: all[i].jwks,
+			GrantTypes:             []string{"authorization_code", "refresh_token", "client_credentials"},
+			RedirectURIs:           []string{notes.base + "/auth/callback"},
+			PostLogoutRedirectURIs: []string{notes.base + "/auth/logout"}})
 	}
+	op := servers.StartOIDCProvider(t, config)
+	for _, c := range all {
+		seen := map[string]bool{}
+		token := tokenByProof(t, seen, op.Issuer, c)
+		api := newAccessAPI(t, op.Issuer, gatehouse.ResourceServerConfig{Client: c.client, InsecureAnyAudience: true})
+		if a := api.get(t, token); a.status != http.StatusOK {
+			t.Errorf("%s: a token of the client itself: %d %s", c.alg, a.status, a.body)
+		}
+		if n := proven(t, seen, api.wire.take(), op.Issuer, c.alg); n != 1 {
+			t.Errorf("%s: %d assertions at introspection", c.alg, n)
+		}
+	}
+	c := all[2]
+	notes.open(t, op.Issuer, &clock{}, gatehouse.RelyingPartyConfig{Client: c.client, Scopes: []string{"profile", "email"}})
+	signsInWithProofs(t, notes, op.Issuer, c.alg,
+		func(b *servers.Chromium) { op.SignIn(t, b, "alice") },
+		func(b *servers.Chromium) { b.WaitFor(t, op.Issuer); op.SignOut(t, b) })
 }
 
-// proofsOfService gets a token for the client itself and asks about it.
-func proofsOfService(t *testing.T, issuer string, client gatehouse.Client, alg string) {
-	api := newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Client: client, InsecureAnyAudience: true})
-	w := newWatch(t).wire()
-	provider := must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: w}))(t)
-	source := must(provider.ClientCredentials(client))(t)
+// tokenByProof gets a token for the client itself.
+func tokenByProof(t *testing.T, seen map[string]bool, issuer string, c proofClient) string {
+	t.Helper()
+	w := newWatch(t)
+	wire := w.wire()
+	provider := must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: wire, Logger: w.logger()}))(t)
+	w.logger().Info("a token for the client itself")
+	source := must(provider.ClientCredentials(c.client))(t)
 	token, err := source.Token()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", c.alg, err)
 	}
-	if a := api.get(t, token.AccessToken); a.status != http.StatusOK {
-		t.Errorf("a token of the client itself: %d %s", a.status, a.body)
+	if n := proven(t, seen, wire.take(), issuer, c.alg); n != 1 {
+		t.Errorf("%s: %d assertions for one token", c.alg, n)
 	}
-	if n := proven(t, map[string]bool{}, append(w.take(), api.wire.take()...), issuer, alg); n != 2 {
-		t.Errorf("%d assertions, want one for the token and one for introspection", n)
-	}
+	return token.AccessToken
 }
 
-// Keycloak takes our assertions at a sign-in, a refresh and a revocation, and
-// reads the keys from JWKSHandler.
+// Keycloak takes our assertions for a token of the client itself with every
+// algorithm, and with a key and a secret at a sign-in, a refresh and a revocation.
+// It reads the keys from JWKSHandler.
 func TestKeycloakProofs(t *testing.T) {
 	t.Parallel()
+	kc := shared.Keycloak(t)
+	issuer := kc.Issuer("gatehouse")
 	for _, c := range proofClients(t, "RS256", "PS256", "ES256", "EdDSA", "HS256") {
-		t.Run(c.alg, func(t *testing.T) {
-			kc := shared.Keycloak(t)
-			notes := newNotes(t)
-			registration := map[string]any{
-				"redirect_uris": []string{notes.base + "/auth/callback"}, "post_logout_redirect_uris": []string{notes.base + "/auth/logout"},
-				"token_endpoint_auth_method": c.method, "token_endpoint_auth_signing_alg": c.alg,
-			}
-			if c.jwks != "" {
-				registration["jwks_uri"] = c.jwks
-			}
-			client := c.client
-			var secret string
-			client.ID, secret = kc.Register(t, "gatehouse", registration)
-			if c.jwks == "" {
-				client.Secret = gatehouse.NewSecret(secret)
-			}
-			notes.open(t, kc.Issuer("gatehouse"), &clock{}, gatehouse.RelyingPartyConfig{Client: client, Scopes: []string{"profile", "email"}})
-			signsInWithProofs(t, notes, kc.Issuer("gatehouse"), c.alg,
+		notes := newNotes(t)
+		registration := map[string]any{
+			"redirect_uris": []string{notes.base + "/auth/callback"}, "post_logout_redirect_uris": []string{notes.base + "/auth/logout"},
+			"grant_types":                []string{"authorization_code", "refresh_token", "client_credentials"},
+			"token_endpoint_auth_method": c.method, "token_endpoint_auth_signing_alg": c.alg,
+		}
+		if c.jwks != "" {
+			registration["jwks_uri"] = c.jwks
+		}
+		var secret string
+		c.client.ID, secret = kc.Register(t, "gatehouse", registration)
+		if c.jwks == "" {
+			c.client.Secret = gatehouse.NewSecret(secret)
+		}
+		notes.watch.public = append(notes.watch.public, "."+c.client.ID) // its codes end with it
+		notes.open(t, issuer, &clock{}, gatehouse.RelyingPartyConfig{Client: c.client, Scopes: []string{"profile", "email"}})
+		if c.alg == "ES256" || c.alg == "HS256" {
+			signsInWithProofs(t, notes, issuer, c.alg,
 				func(b *servers.Chromium) { kc.SignIn(t, b, "alice") },
 				func(b *servers.Chromium) { b.WaitFor(t, notes.base+"/auth/logout?") })
-		})
+		} else {
+			notes.watch.logger().Info("nobody signs in")
+			notes.watch.note("nothing", "no secret was seen")
+		}
+		tokenByProof(t, map[string]bool{}, issuer, c)
 	}
 }
 
@@ -227,15 +243,18 @@ func TestKeycloakUMAProofs(t *testing.T) {
 	leaflets := gatehouse.Resource{Name: "leaflets", Scopes: []string{"leaflet:read"}}
 	site := newSite(t)
 	site.serve(api.UMAProtect(leaflets.AllOf("leaflet:read"))(whoCalls))
-	w := newWatch(t).wire()
-	provider := must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: w}))(t)
+	shopWatch := newWatch(t)
+	w := shopWatch.wire()
+	provider := must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: w, Logger: shopWatch.logger()}))(t)
 	transport := must(gatehouse.NewUMATransport(provider, gatehouse.UMATransportConfig{Client: shop.client}))(t)
 	t.Cleanup(func() {
 		if err := transport.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	a := insist(t, []*wire{api.wire, w}, func() answer { return fetch(t, &http.Client{Transport: transport}, http.MethodGet, site.base+"/leaflets/1") })
+	a := insist(t, []*wire{api.wire, w}, func() answer {
+		return fetch(t, &http.Client{Transport: transport}, http.MethodGet, site.base+"/leaflets/1")
+	})
 	if a.status != http.StatusOK {
 		t.Fatalf("the shop reads: %d %s", a.status, a.body)
 	}

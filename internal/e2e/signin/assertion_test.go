@@ -255,12 +255,18 @@ func TestProofsThatFail(t *testing.T) {
 func TestSecretThatEnds(t *testing.T) {
 	var calls atomic.Int32
 	var site *world.Site
+	var held atomic.Pointer[chan struct{}]
+	inside := make(chan struct{}, 1)
 	life := time.Hour
 	c := gatehouse.Client{SecretFunc: func(ctx context.Context) (gatehouse.Secret, time.Time, error) {
 		if _, has := ctx.Deadline(); !has {
 			t.Error("SecretFunc may take as long as it wants")
 		}
 		calls.Add(1)
+		if open := held.Load(); open != nil {
+			inside <- struct{}{}
+			<-*open
+		}
 		return gatehouse.NewSecret(world.SiteSecret), site.Now().Add(life), nil
 	}}
 	site = world.NewSite(t, proving(func(oc *opserver.Client) { oc.Secret, oc.Auth = world.SiteSecret, "" }, c))
@@ -277,12 +283,28 @@ func TestSecretThatEnds(t *testing.T) {
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d calls long before the end", n)
 	}
-	site.Advance(time.Minute) // now a minute and some before the end that counts
+	site.Advance(55 * time.Second) // 65 s before the end, so that it is renewed in the background
 	signIn("ben")
 	shutdown()
 	if n := calls.Load(); n != 2 {
 		t.Errorf("%d calls shortly before the end", n)
 	}
+	life = time.Minute
+	site.Advance(59*time.Minute + 52*time.Second) // 8 s before the end of the second, which is not sent any more
+	ana, open := site.Visitor("ana"), make(chan struct{})
+	held.Store(&open)
+	back := ana.AnswerOf(ana.Get("/notes/"))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ana.WantServed(ana.Visit(back))
+	}()
+	<-inside
+	if n := len(site.CallsTo("token_endpoint")); n != 4 {
+		t.Errorf("%d token requests: one with a secret that is about to end", n)
+	}
+	close(open)
+	<-done
 	if header := site.CallsTo("token_endpoint")[0].Auth; !strings.HasPrefix(header, "Basic ") {
 		t.Errorf("Authorization %q", header)
 	}
