@@ -134,6 +134,7 @@ const (
 	CodeTicketUnavailable   = "ticket_unavailable"   // no permission ticket can be obtained now
 	CodeOwnerGrantMissing   = "owner_grant_missing"  // the owner must sign in and agree
 	CodeUMADenied           = "uma_denied"           // the owner or a policy said no
+	CodeRPTTicketRequired   = "rpt_ticket_required"  // no permission token is kept, and there is no ticket to redeem
 	CodeUntrustedAS         = "untrusted_as"         // a challenge names another authorization server
 	CodeASUnavailable       = "as_unavailable"       // the authorization server cannot be reached
 	CodeShuttingDown        = "shutting_down"        // a connection of Live ends because the process does

@@ -121,6 +121,7 @@ var levels = map[string]slog.Level{
 	errInternal.code:        slog.LevelError,
 	errNotMounted.code:      slog.LevelError,
 	errAuthRequest.code:     slog.LevelError,
+	errLogoutURL.code:       slog.LevelError,
 	errCertificate.code:     slog.LevelError,
 	errMetadataMissing.code: slog.LevelError,
 	errMetadataInvalid.code: slog.LevelError,

@@ -152,3 +152,51 @@ func exampleMust(err error) {
 		panic(err)
 	}
 }
+
+// A caller that is no http.Client, such as one that speaks another protocol. It
+// asks for a permission token as a value.
+func ExampleUMATransport_RPT() {
+	site := startPhotoSite("printshop") // Alice shares her album with the print shop
+	defer site.Close()
+
+	provider, err := gatehouse.NewProvider(site.Issuer, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	printshop := gatehouse.Client{ID: "printshop", Secret: gatehouse.NewSecret("shop-secret")}
+	transport, err := gatehouse.NewUMATransport(provider, gatehouse.UMATransportConfig{Client: printshop})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	want := gatehouse.RPTRequest{URL: site.URL + "/albums/7"}
+	token, err := transport.RPT(context.Background(), want) // what is kept
+	if gatehouse.ErrorCode(err) == gatehouse.CodeRPTTicketRequired {
+		want.Challenge = knock(want.URL, "") // WWW-Authenticate of the answer
+		token, err = transport.RPT(context.Background(), want)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("challenged again:", len(knock(want.URL, token.Reveal())) > 0)
+	// Output: challenged again: false
+}
+
+// knock sends a request in its own way, and returns the lines of the challenge.
+func knock(address, token string) []string {
+	r, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		return nil
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil
+	}
+	resp.Body.Close()
+	return resp.Header.Values("WWW-Authenticate")
+}

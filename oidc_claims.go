@@ -88,6 +88,10 @@ func (rp *RelyingParty) tellDefects(ctx context.Context, proof *token.IDToken) {
 // record.
 const maxUserInfo = 32 << 10
 
+// errTokenNotTaken says that the user info endpoint does not accept the access
+// token.
+var errTokenNotTaken = errors.New("the access token is not accepted")
+
 // userInfo fetches the claims of the person with that subject from the user
 // info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
 // matches member names case-insensitively, accepts duplicates, and verifies
@@ -106,7 +110,7 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, clie
 	case a != nil && a.Status == http.StatusForbidden: // RFC 6750 §3.1, insufficient_scope
 		return nil, errUserInfoAccess.because(err)
 	case a != nil && a.Status == http.StatusUnauthorized: // a replica may not know the new token yet
-		return nil, errUserInfo.because(err)
+		return nil, errUserInfo.because(fmt.Errorf("%w: %w", errTokenNotTaken, err))
 	case mistake(err) != nil:
 		return nil, mistake(err)
 	case err != nil:

@@ -53,7 +53,8 @@ const (
 //
 // GET is where
 // the provider redirects back to; it shows a page, or goes on to LoggedOutURL,
-// and ends nothing. A POST from another site is refused, and so is one without
+// and ends nothing. A state that LogoutURL was given goes along to LoggedOutURL, if
+// it is that of this browser. A POST from another site is refused, and so is one without
 // Sec-Fetch-Site and Origin.
 //
 // A script that posts gets {"logout_url":"…"} instead of a redirect, because it
@@ -87,27 +88,11 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := rp.checkOrigin(r); err != nil {
 		return err
 	}
-	local, code := isLocal(r), ""
-	ended, err := rp.signOut(r)
-	for _, rec := range ended {
-		if local {
-			code = logoutLocal
-			keepGrant(rec)
-		}
-		if owner := rp.sessions.partyOf(rec); owner != nil {
-			owner.ended(r.Context(), rec, code)
-		}
-	}
-	if err == nil {
-		err = rp.destroyApp(r.Context(), ended)
-	}
-	if err != nil && len(ended) > 0 {
-		return about(ended[0].Subject, err)
-	}
+	local := isLocal(r)
+	ended, err := rp.endHere(w, r, local)
 	if err != nil {
-		return failure(err)
+		return err
 	}
-	rp.clearAll(w, r)
 	rec, owner := rp.whereTo(ended)
 	if owner == nil || local {
 		rp.leave(w, r, rp.afterLogout(r))
@@ -124,12 +109,39 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	// The hint must not reach a script, so it gets a sealed address.
-	own, err := rp.sealLeave(r, leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: owner.logoutCookie, State: state, Location: location})
+	own, err := rp.sealLeave(r, rp.ownPath(r), leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: owner.logoutCookie, State: state, Location: location})
 	if err != nil { // the session has ended all the same
 		own = rp.afterLogout(r)
 	}
 	rp.leave(w, r, own)
 	return nil
+}
+
+// endHere ends the session of the request's browser, with everything that belongs
+// to it here, and returns the records that ended.
+func (rp *RelyingParty) endHere(w http.ResponseWriter, r *http.Request, local bool) ([]*session.Record, error) {
+	code := ""
+	ended, err := rp.signOut(r)
+	for _, rec := range ended {
+		if local {
+			code = logoutLocal
+			keepGrant(rec)
+		}
+		if owner := rp.sessions.partyOf(rec); owner != nil {
+			owner.ended(r.Context(), rec, code)
+		}
+	}
+	if err == nil {
+		err = rp.destroyApp(r.Context(), ended)
+	}
+	if err != nil && len(ended) > 0 {
+		return nil, about(ended[0].Subject, err)
+	}
+	if err != nil {
+		return nil, failure(err)
+	}
+	rp.clearAll(w, r)
+	return ended, nil
 }
 
 // isLocal reports whether a sign-out is for here alone. A form that cannot be
@@ -167,8 +179,9 @@ type leaving struct {
 	Location      string
 }
 
-// sealLeave returns the address of this handler that goes on to the provider.
-func (rp *RelyingParty) sealLeave(r *http.Request, l leaving) (string, error) {
+// sealLeave returns the address below path, that of this handler, that goes on to
+// the provider.
+func (rp *RelyingParty) sealLeave(r *http.Request, path string, l leaving) (string, error) {
 	ring, err := rp.ring(r)
 	if err != nil {
 		return "", err
@@ -178,7 +191,7 @@ func (rp *RelyingParty) sealLeave(r *http.Request, l leaving) (string, error) {
 		return "", err
 	}
 	sealed := ring.Seal(leaveDomain, []byte(rp.binding), plain)
-	return rp.ownPath(r) + "?go=" + base64.RawURLEncoding.EncodeToString(sealed), nil
+	return path + "?go=" + base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
 // openLeave returns where the address of sealLeave goes on to, or "" if it is
@@ -308,28 +321,37 @@ func (rp *RelyingParty) clearAll(w http.ResponseWriter, r *http.Request) {
 // because the session here has already ended. The request is for the handler of
 // at.
 func (rp *RelyingParty) endSession(r *http.Request, at *RelyingParty, rec *session.Record) (location, state string) {
-	md, err := rp.provider.Metadata(r.Context())
-	if err != nil || md.EndSessionEndpoint == "" {
-		return rp.afterLogout(r), ""
-	}
-	u, err := url.Parse(md.EndSessionEndpoint)
-	if err != nil {
-		return rp.afterLogout(r), ""
-	}
 	back := rp.logoutURL(r)
 	if at.paths != rp.paths && rp.config.LogoutURL == "" && rp.paths.mounted.Load() { // our provider knows our path alone
 		back = siteOf(rp.redirect) + (&url.URL{Path: rp.paths.logout}).EscapedPath()
 	}
 	state = rand.Text()
+	if location = rp.endSessionURL(r.Context(), rec, back, state, true); location == "" {
+		return rp.afterLogout(r), ""
+	}
+	return location, state
+}
+
+// endSessionURL returns the address that ends the session of a record at the
+// provider, or "" if there is none or it cannot be learned now.
+func (rp *RelyingParty) endSessionURL(ctx context.Context, rec *session.Record, back, state string, hint bool) string {
+	md, err := rp.provider.Metadata(ctx)
+	if err != nil || md.EndSessionEndpoint == "" {
+		return ""
+	}
+	u, err := url.Parse(md.EndSessionEndpoint)
+	if err != nil {
+		return ""
+	}
 	q := u.Query()
 	q.Set("client_id", rec.ClientID)
 	q.Set("post_logout_redirect_uri", back)
 	q.Set("state", state)
-	if len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
+	if hint && len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
 		q.Set("id_token_hint", string(rec.IDToken))
 	}
 	u.RawQuery = q.Encode()
-	return u.String(), state
+	return u.String()
 }
 
 // logoutURL returns the address of LogoutHandler that the provider redirects
@@ -376,6 +398,7 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 		redirect(w, location)
 		return nil
 	}
+	given := rp.givenState(r)
 	if _, found := navigation.Cookie(r, rp.logoutCookie); found {
 		rp.clearCookie(w, rp.logoutCookie)
 	}
@@ -389,7 +412,7 @@ func (rp *RelyingParty) loggedOut(w http.ResponseWriter, r *http.Request) error 
 	case !errors.Is(err, session.ErrNone):
 		return err
 	case rp.config.LoggedOutURL != "" && !navigation.ServedBy(rp.address(r), rp.config.LoggedOutURL):
-		redirect(w, rp.config.LoggedOutURL)
+		redirect(w, withState(rp.config.LoggedOutURL, given))
 		return nil
 	}
 	rp.writePage(w, http.StatusOK, page{
