@@ -18,11 +18,26 @@ import (
 // everybody is served again as soon as it works.
 func TestOutages(t *testing.T) {
 	var table string
-	place := func(t testing.TB) func() gatehouse.Store {
-		table = "outage_" + strings.ToLower(rand.Text())
-		return func() gatehouse.Store {
-			return open(t, connect(t, server.DSN(), func(c *pgxpool.Config) { c.MaxConns = 4 }), pgstore.Config{Table: table})
+	at := func(dsn string) stories.Open {
+		return func(t testing.TB) func() gatehouse.Store {
+			table = "outage_" + strings.ToLower(rand.Text())
+			return func() gatehouse.Store {
+				return open(t, connect(t, dsn, func(c *pgxpool.Config) { c.MaxConns = 4 }), pgstore.Config{Table: table})
+			}
 		}
+	}
+	hang := func(testing.TB) func() { server.Pause(); return server.Resume }
+	readOnly := func(t testing.TB) func() {
+		admin := connect(t, server.DSN(), settings(map[string]string{"default_transaction_read_only": "off"}))
+		system := func(change string) {
+			for _, sql := range []string{"ALTER SYSTEM " + change, "SELECT pg_reload_conf()"} {
+				if _, err := admin.Exec(context.WithoutCancel(t.Context()), sql); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		system("SET default_transaction_read_only = on")
+		return func() { system("RESET default_transaction_read_only") }
 	}
 	down := func(stop func()) func(testing.TB) func() {
 		return func(t testing.TB) func() {
@@ -30,8 +45,13 @@ func TestOutages(t *testing.T) {
 			return func() { restartServer(t) }
 		}
 	}
-	stories.Outages(t, place,
-		stories.Outage{Name: "hang", Begin: func(testing.TB) func() { server.Pause(); return server.Resume }},
+	stories.Outages(t, at(bouncer.DSN()),
+		stories.Outage{Name: "hang, behind PgBouncer", Begin: hang},
+		stories.Outage{Name: "killed, behind PgBouncer", Begin: down(server.Kill)},
+	)
+	stories.Outages(t, at(server.DSN()),
+		stories.Outage{Name: "hang", Begin: hang},
+		stories.Outage{Name: "read-only", ReadsWork: true, Begin: readOnly},
 		stories.Outage{Name: "stopped", Begin: down(func() { server.Stop(backing.Fast) })},
 		stories.Outage{Name: "killed", Begin: down(server.Kill)},
 		stories.Outage{Name: "a table lock", Begin: func(testing.TB) func() { return locked(t, table)() }},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -375,5 +376,25 @@ func TestUntilLeaves(t *testing.T) {
 		c.set(func() { c.panics = true })
 		time.Sleep(every)
 		want(t, other, errOver)
+	})
+}
+
+// A context that ends while the clock is looked at leaves nothing that looks
+// again and again.
+func TestUntilEndsDuringALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		(*live.Set)(nil).Until(ctx, live.Deadline{At: time.Now().Add(24 * time.Hour), Every: every, Cause: errOver, Now: func() time.Time {
+			if looks.Add(1) == 2 {
+				cancel()
+				time.Sleep(time.Millisecond) // a slow clock: whatever the end stops has been stopped
+			}
+			return time.Now()
+		}})
+		time.Sleep(time.Hour)
+		if n := looks.Load(); n != 2 {
+			t.Errorf("%d looks at the clock, want none after the end", n)
+		}
 	})
 }

@@ -50,6 +50,9 @@ func (s *Set) Until(ctx context.Context, d Deadline) context.Context {
 			cancel(d.Cause)
 			return
 		}
+		if live.Err() != nil { // meanwhile, and the timer was stopped before it is set
+			return
+		}
 		timer.Reset(min(left, d.Every))
 	}
 	timer = time.AfterFunc(math.MaxInt64, look) // it starts with the first look
