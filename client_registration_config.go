@@ -23,7 +23,8 @@ type RegistrationConfig struct {
 	// applications use different ones. "" means "default".
 	Name string
 	// Store remembers the client. Required: without it, every start would leave
-	// one more client at the provider. See FileRegistrationStore.
+	// one more client at the provider. The stores of the modules are one, and
+	// FileRegistrationStore is.
 	Store RegistrationStore
 	// Keys seal what is stored, as OwnerGrantsConfig.Keys do, which may be the
 	// same. Without Keys, the store holds the client's secrets in clear text.
@@ -62,13 +63,14 @@ func (c *RegistrationConfig) complete(p *Provider) (keys *seal.Ring, err error) 
 const maxRegistrationName = 200
 
 // RegistrationStore remembers registered clients: opaque values of up to 60,000
-// bytes under a name of up to 4,096 bytes. They do not expire. The values hold
+// bytes under names of 43 letters, digits, "-" and "_". They do not expire. The values hold
 // secrets, so protect the store like one that holds passwords, or set
 // RegistrationConfig.Keys.
 //
 // All methods must be safe for concurrent use and honour their context. Once
 // SwapRegistration has returned, Registration returns the new value on all
-// replicas. An error means that the outcome is unknown.
+// replicas. An error means that the outcome is unknown. Package middlewaretest
+// tests an implementation against this contract.
 type RegistrationStore interface {
 	// Registration returns the value, or nil if there is none. The caller does
 	// not modify it.

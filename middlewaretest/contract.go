@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// StoreOption tells [TestStore], [TestGrantStore] or [TestResourceIDs] what
-// else it can do with a store.
+// StoreOption tells [TestStore], [TestGrantStore], [TestResourceIDs] or
+// [TestRegistrationStore] what else it can do with a store.
 type StoreOption func(*suite)
 
 // StoreClock says that the store reads a clock that advance moves. Without it

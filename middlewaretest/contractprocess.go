@@ -21,8 +21,8 @@ const (
 
 // ServeStore is the other side of [StoreProcess]. It reads the test's commands
 // for the store from in, answers on out, and returns when in ends. For
-// [TestGrantStore] and [TestResourceIDs] the store has to implement
-// gatehouse.GrantStore or gatehouse.ResourceIDs too.
+// [TestGrantStore], [TestResourceIDs] and [TestRegistrationStore] the store has to
+// implement that interface too.
 func ServeStore(ctx context.Context, store gatehouse.Store, in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
@@ -63,6 +63,12 @@ func serveLine(ctx context.Context, store gatehouse.Store, line string) (answer 
 			return "", fmt.Errorf("a %T is no GrantStore", store)
 		}
 		return "done", count(ctx, grantCell(grants, place, "owner"), id, n)
+	case "registration":
+		clients, ok := store.(gatehouse.RegistrationStore)
+		if !ok {
+			return "", fmt.Errorf("a %T is no RegistrationStore", store)
+		}
+		return "done", count(ctx, grantCell(registrations{clients}, place, "owner"), id, n)
 	case "ids":
 		ids, ok := store.(gatehouse.ResourceIDs)
 		if !ok {

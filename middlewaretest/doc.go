@@ -42,7 +42,8 @@
 //
 // [TestStore] checks that your own store meets the contract of gatehouse.Store.
 // [TestGrantStore] and [TestResourceIDs] do the same for the stores of a UMA
-// resource server.
+// resource server, and [TestRegistrationStore] for that of a client that registers
+// itself.
 //
 // Misuse of the kit, such as an unknown user or resource, fails the test at
 // once. Call its functions from the goroutine that runs the test, unless their

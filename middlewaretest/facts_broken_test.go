@@ -354,3 +354,57 @@ func TestSuitesOfFacts(t *testing.T) {
 	TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return newSimpleGrants() }, StoreClock(clock.Now, clock.Advance), inMemory)
 	TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return newSimpleIDs() }, inMemory)
 }
+
+// simpleClients is a RegistrationStore that tests break.
+type simpleClients struct {
+	*simpleGrants
+	foldsNames bool
+}
+
+func (s *simpleClients) name(name string) string {
+	if s.foldsNames {
+		return strings.ToLower(name)
+	}
+	return name
+}
+
+func (s *simpleClients) Registration(ctx context.Context, name string) ([]byte, error) {
+	return s.Grant(ctx, s.name(name), "")
+}
+
+func (s *simpleClients) SwapRegistration(ctx context.Context, name string, old, new []byte) (bool, error) {
+	return s.SwapGrant(ctx, s.name(name), "", old, new)
+}
+
+// TestTheSuiteFailsBrokenRegistrationStores breaks a good store in one way at a
+// time. The cases are those of grants but for the names.
+func TestTheSuiteFailsBrokenRegistrationStores(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(*simpleClients)
+		fails string
+	}{
+		"good":                             {func(*simpleClients) {}, ""},
+		"swap is not atomic":               {func(s *simpleClients) { s.notAtomic = true }, "one creates, one replaces, no lost update"},
+		"swap says false when already so":  {func(s *simpleClients) { s.falseWhenOurs = true }, "swap is repeated, no lost update with lost replies"},
+		"swap deletes unseen":              {func(s *simpleClients) { s.deletesUnseen = true }, "swap deletes"},
+		"absence is an empty value":        {func(s *simpleClients) { s.absentIsEmpty = true }, "absent"},
+		"names are compared without case":  {func(s *simpleClients) { s.foldsNames = true }, "names apart"},
+		"a nil old means whatever is kept": {func(s *simpleClients) { s.nilIsAnything = true }, "swap creates, one creates"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &simpleClients{simpleGrants: newSimpleGrants()}
+			c.spoil(store)
+			s := &grantRun{registrations{store}, newSuite(StoreClock(store.clock.Now, store.clock.Advance), inMemory)}
+			wantFailing(t, failing(t, s.suite, s, registrationParts(), c.fails), c.fails)
+		})
+	}
+}
+
+// TestRegistrationStores runs the exported suite on the store in memory. That in a
+// file writes to a disk, so its contract runs in interop.
+func TestRegistrationStores(t *testing.T) {
+	t.Parallel()
+	TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return gatehouse.NewMemoryRegistrationStore() }, inMemory)
+}

@@ -317,6 +317,7 @@ func TestEveryCaseHasAReason(t *testing.T) {
 	t.Run("Store", func(t *testing.T) { wantReasons(t, storeParts()) })
 	t.Run("GrantStore", func(t *testing.T) { wantReasons(t, grantParts()) })
 	t.Run("ResourceIDs", func(t *testing.T) { wantReasons(t, idsParts()) })
+	t.Run("RegistrationStore", func(t *testing.T) { wantReasons(t, registrationParts()) })
 }
 
 func wantReasons[R any](t *testing.T, parts []part[R]) {
@@ -349,7 +350,7 @@ func TestServeStore(t *testing.T) {
 		t.Error("nonsense is accepted")
 	}
 	out.Reset()
-	for _, what := range []string{"count", "grant", "ids"} { // an empty store, and no GrantStore or ResourceIDs
+	for _, what := range []string{"count", "grant", "ids", "registration"} { // an empty store, and none of the others
 		out.Reset()
 		in := fmt.Sprintln(what, s.key(), "p", 3, s.later().UnixMilli())
 		if err := ServeStore(t.Context(), store, strings.NewReader(in), &out); err != nil || !strings.HasPrefix(out.String(), "ready\nfailed: ") {

@@ -27,6 +27,9 @@ func TestContracts(t *testing.T) {
 	t.Run("GrantStore", func(t *testing.T) {
 		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang)
 	})
+	t.Run("RegistrationStore", func(t *testing.T) {
+		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, hang)
+	})
 	t.Run("ResourceIDs", func(t *testing.T) {
 		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang)
 	})

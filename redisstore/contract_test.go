@@ -16,6 +16,9 @@ func contracts(t *testing.T, p place, hang func() (release func())) {
 	t.Run("GrantStore", func(t *testing.T) {
 		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, middlewaretest.StoreHang(hang))
 	})
+	t.Run("RegistrationStore", func(t *testing.T) {
+		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, middlewaretest.StoreHang(hang))
+	})
 	t.Run("ResourceIDs", func(t *testing.T) {
 		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, middlewaretest.StoreHang(hang))
 	})

@@ -15,6 +15,7 @@ import (
 const (
 	kindGrant    = "grant:"
 	kindResource = "resource:"
+	kindClient   = "client:"
 )
 
 // name returns the key in Redis of the parts. It is a hash, so Redis does not
@@ -97,6 +98,26 @@ func (s *Store) SwapGrant(ctx context.Context, issuer, owner string, old, value 
 	swapped, err = s.change(ctx, s.name(kindGrant, issuer, owner), change{old: old, value: value, forever: true})
 	if err != nil {
 		return false, failed("swap grant", err)
+	}
+	return swapped, nil
+}
+
+// Registration returns a registered client, or nil if there is none.
+func (s *Store) Registration(ctx context.Context, name string) ([]byte, error) {
+	value, err := s.get(ctx, s.name(kindClient, name))
+	if err != nil {
+		return nil, failed("registration", err)
+	}
+	return value, nil
+}
+
+// SwapRegistration replaces old with value as SwapGrant does.
+func (s *Store) SwapRegistration(ctx context.Context, name string, old, value []byte) (swapped bool, err error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	swapped, err = s.change(ctx, s.name(kindClient, name), change{old: old, value: value, forever: true})
+	if err != nil {
+		return false, failed("swap registration", err)
 	}
 	return swapped, nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // Store keeps values in Redis. It is a [gatehouse.Store], a
-// [gatehouse.ResourceIDs] and a [gatehouse.GrantStore], and safe for concurrent
-// use by any number of processes. It starts no goroutine.
+// [gatehouse.ResourceIDs], a [gatehouse.GrantStore] and a
+// [gatehouse.RegistrationStore], and safe for concurrent use by any number of processes. It starts no goroutine.
 //
 // Every call ends with its context or after [Config].Timeout, whichever is
 // first. An error means that the outcome is unknown. An answer of Redis that is
@@ -36,6 +36,8 @@ var (
 	_ gatehouse.Store       = (*Store)(nil)
 	_ gatehouse.ResourceIDs = (*Store)(nil)
 	_ gatehouse.GrantStore  = (*Store)(nil)
+
+	_ gatehouse.RegistrationStore = (*Store)(nil)
 )
 
 // within bounds a call. The caller calls the function in any case.

@@ -14,6 +14,11 @@ func grantPlace(issuer, owner string) []byte {
 	return sum[:]
 }
 
+func registrationPlace(name string) []byte {
+	sum := storekey.Place("registration", name)
+	return sum[:]
+}
+
 func idPlace(issuer, owner, name string) []byte {
 	sum := storekey.Place("id", issuer, owner, name)
 	return sum[:]
@@ -27,7 +32,23 @@ func (s *Store) Grant(ctx context.Context, issuer, owner string) ([]byte, error)
 // SwapGrant replaces old with new if exactly old is stored. It is part of
 // gatehouse.GrantStore.
 func (s *Store) SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (swapped bool, err error) {
-	place := grantPlace(issuer, owner)
+	return s.swapFact(ctx, grantPlace(issuer, owner), old, new)
+}
+
+// Registration returns a registered client, or nil. It is part of
+// gatehouse.RegistrationStore. Clients lie in the table of grants: both are
+// secrets that are swapped and do not expire.
+func (s *Store) Registration(ctx context.Context, name string) ([]byte, error) {
+	return s.readOne(ctx, s.sql.grant, registrationPlace(name))
+}
+
+// SwapRegistration replaces old with new if exactly old is stored. It is part of
+// gatehouse.RegistrationStore.
+func (s *Store) SwapRegistration(ctx context.Context, name string, old, new []byte) (swapped bool, err error) {
+	return s.swapFact(ctx, registrationPlace(name), old, new)
+}
+
+func (s *Store) swapFact(ctx context.Context, place, old, new []byte) (swapped bool, err error) {
 	old, new = bytes.Clone(old), bytes.Clone(new)
 	var changed int64
 	switch {

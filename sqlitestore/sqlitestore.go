@@ -29,9 +29,11 @@ import (
 
 // One Store is all three stores of gatehouse.
 var (
-	_ gatehouse.Store       = (*Store)(nil)
-	_ gatehouse.GrantStore  = (*Store)(nil)
-	_ gatehouse.ResourceIDs = (*Store)(nil)
+	_ gatehouse.Store      = (*Store)(nil)
+	_ gatehouse.GrantStore = (*Store)(nil)
+
+	_ gatehouse.RegistrationStore = (*Store)(nil)
+	_ gatehouse.ResourceIDs       = (*Store)(nil)
 )
 
 // Config holds the settings of New. The zero value is complete.
@@ -69,7 +71,8 @@ const (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// Store is a gatehouse.Store, a gatehouse.GrantStore and a
+// Store is a gatehouse.Store, a gatehouse.GrantStore, a
+// gatehouse.RegistrationStore and a
 // gatehouse.ResourceIDs. It is safe for concurrent use, also by several
 // processes on one file.
 //
