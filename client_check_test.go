@@ -113,8 +113,8 @@ type naked struct {
 }
 
 // Nothing that prints or encodes a Client, or something that was made with one,
-// shows its key or secret.
-func TestClientsDoNotShowWhatTheyHold(t *testing.T) {
+// shows its key or secret (R13).
+func TestR13_ClientsDoNotShowWhatTheyHold(t *testing.T) {
 	p := goodProvider(t)
 	public, ed, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

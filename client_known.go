@@ -4,6 +4,7 @@ package gatehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,6 +144,8 @@ func (k known) at(listed authList) (backchannel.Credentials, error) {
 		return backchannel.Credentials{}, err
 	}
 	switch {
+	case method == AuthPrivateKeyJWT && k.prover.key == nil: // a server may say so of a client that it registered
+		return backchannel.Credentials{}, errClientAuth.because(errors.New("the client has to authenticate by private_key_jwt, and has no key"))
 	case method == AuthPrivateKeyJWT || method == AuthSecretJWT:
 		alg, err := k.algorithm(method, listed)
 		if err != nil {

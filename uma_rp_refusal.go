@@ -250,7 +250,7 @@ func refusesFormat(code string) bool {
 func concernsAll(err error) bool {
 	switch ErrorCode(err) {
 	case errASUnavailable.code, errMetadataInvalid.code, errMetadataIssuer.code, errMetadataMissing.code, errCertificate.code,
-		errEndpoint.code, errClientAuth.code, errClientRefused.code,
+		errEndpoint.code, errClientAuth.code, errClientProof.code, errClientRefused.code,
 		errTokenType.code, errClaimsUnavailable.code, errClaimsRefused.code:
 		return true
 	}

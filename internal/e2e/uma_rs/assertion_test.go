@@ -1,11 +1,14 @@
 package uma_rs_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -70,5 +73,44 @@ func TestUMAAssertions(t *testing.T) {
 	}
 	if got := w.Violations(); len(got) > 0 {
 		t.Errorf("the server complains: %v", got)
+	}
+}
+
+// broken is a key service that does not sign.
+type broken struct{ crypto.Signer }
+
+func (broken) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("quota of the key service")
+}
+
+// A signer that fails is trouble of ours: nobody is let in or denied for it, and
+// nothing is sent without a proof.
+func TestUMASignerFails(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world.NewPhotoz(t)
+	w.Must(w.AddClient(opserver.Client{ID: "printshop", Auth: opserver.AuthPrivateKeyJWT, Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "2026"}}}))
+	good := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	world.Send(good, "GET", "/albums/", "") // registers
+	w.Reset()
+	bad := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{Client: gatehouse.Client{ID: "photoz", Key: broken{key}, KeyID: "2026"}}).UMAProtect(world.AlbumRules()))
+	world.WantTrouble(t, world.Send(bad, "GET", "/albums/", "a-token-that-nobody-knows"))
+	world.WantUnreachable(t, world.Send(bad, "GET", "/albums/", ""))
+	if n := len(w.CallsTo("token_endpoint")) + len(w.CallsTo("introspection_endpoint")); n != 0 {
+		t.Errorf("%d requests without a proof", n)
+	}
+	w.Serve(world.PhotozOrigin, good)
+	c := w.ShopConfig("bob")
+	c.Client = gatehouse.Client{ID: "printshop", Key: broken{key}, KeyID: "2026"}
+	_, err = (&http.Client{Transport: w.Shop(c)}).Get(world.PhotozOrigin + "/albums/")
+	if gatehouse.ErrorCode(err) != "client_proof_failed" || !strings.Contains(err.Error(), "quota of the key service") {
+		t.Errorf("the shop: %v", err)
+	}
+	for _, call := range w.CallsTo("token_endpoint") {
+		if call.Form.Get("grant_type") == world.UMAGrant {
+			t.Error("the shop sent a request without a proof")
+		}
 	}
 }
