@@ -38,6 +38,15 @@ var (
 	errShuttingDown   = kind{CodeShuttingDown, 503, "This service is restarting. Please connect again."}
 )
 
+// Failures to find the provider of an account. The person has entered the account
+// and so chosen the host, so what that does wrong is none of our trouble.
+var (
+	errAccount          = kind{"account_malformed", 400, "This is not an account. Enter it like name@example.org."}
+	errNotFoundProvider = kind{"provider_not_found", 404, "No sign-in service was found for this account."}
+	errNotAllowed       = kind{"provider_not_allowed", 403, "This site does not accept the sign-in service of this account."}
+	errFinderBusy       = kind{"finder_busy", 503, "Too many people look for their sign-in service at once. Please try again."}
+)
+
 // Failures of the session store. They are 503, because a failing store never
 // means that nobody is signed in (R10).
 var (

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -19,7 +20,7 @@ import (
 // source.
 var configs = []any{
 	gatehouse.ProviderConfig{}, gatehouse.SessionsConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
-	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{}, gatehouse.RegistrationConfig{}, gatehouse.ClientMetadata{},
+	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{}, gatehouse.RegistrationConfig{}, gatehouse.ClientMetadata{}, gatehouse.FinderConfig{}, gatehouse.LoginsConfig{},
 }
 
 // judged says for every switch in a config why it does not weaken security. An
@@ -51,6 +52,14 @@ var weakening = map[string]struct {
 	"ProviderConfig.InsecureLogoutTokens": {"insecure_logout_tokens", func(c gatehouse.ProviderConfig) error {
 		c.InsecureLogoutTokens = true
 		_, err := gatehouse.NewProvider("https://id.example.org", &c)
+		return err
+	}},
+	"FinderConfig.InsecureInnerAddresses": {"insecure_inner_addresses", func(c gatehouse.ProviderConfig) error {
+		p, err := gatehouse.NewProvider("https://id.example.org", &c)
+		if err != nil {
+			return err
+		}
+		_, err = gatehouse.NewFinder(gatehouse.FinderConfig{InnerNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, InsecureInnerAddresses: true}, p)
 		return err
 	}},
 	"ResourceServerConfig.InsecureAnyAudience": {"insecure_any_audience", func(c gatehouse.ProviderConfig) error {

@@ -1,8 +1,10 @@
 package gatehouse_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -135,6 +137,14 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 			_, err := gatehouse.NewResourceServer(p, gatehouse.ResourceServerConfig{Audience: []string{"a"}, Client: c})
 			return err
 		}), []string{"provider"}},
+		{"finder of nothing", finder(gatehouse.FinderConfig{}, nil, new(gatehouse.Provider)), []string{"providers[0]", "providers[1]"}},
+		{"finder of one twice", finder(gatehouse.FinderConfig{}, goodProvider(t), goodProvider(t)), []string{"providers[1]"}},
+		{"inner networks alone", finder(gatehouse.FinderConfig{InnerNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}), []string{"InsecureInnerAddresses"}},
+		{"inner networks of nothing", finder(gatehouse.FinderConfig{InnerNetworks: []netip.Prefix{{}, netip.MustParsePrefix("::ffff:10.0.0.0/104")}, InsecureInnerAddresses: true}), []string{"InnerNetworks[0]", "InnerNetworks[1]"}},
+		{"transport of a finder alone", finder(gatehouse.FinderConfig{Transport: http.DefaultTransport}), []string{"InsecureInnerAddresses"}},
+		{"inner addresses of nothing", finder(gatehouse.FinderConfig{InsecureInnerAddresses: true}), []string{"InsecureInnerAddresses"}},
+		{"transport with authorities", finder(gatehouse.FinderConfig{Transport: http.DefaultTransport, RootCAs: x509.NewCertPool(), InsecureInnerAddresses: true}), []string{"Transport"}},
+		{"finder without transport", finder(gatehouse.FinderConfig{Transport: (*http.Transport)(nil), InsecureInnerAddresses: true}), []string{"Transport"}},
 		{"provider, all at once", provider("", gatehouse.ProviderConfig{Keys: []jose.JSONWebKey{}, SigningAlgorithms: []string{"x"}}), []string{"issuer", "Keys", "SigningAlgorithms"}},
 
 		{"party of nothing", noProvider, []string{"provider", "Client.ID", "RedirectURL"}},
@@ -215,6 +225,12 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 			}
 		})
 	}
+}
+
+// finder is the error of NewFinder.
+func finder(c gatehouse.FinderConfig, providers ...*gatehouse.Provider) error {
+	_, err := gatehouse.NewFinder(c, providers...)
+	return err
 }
 
 // tenants is a config for a template.

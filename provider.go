@@ -265,7 +265,7 @@ func Shutdown(ctx context.Context, parts ...interface{ Shutdown(context.Context)
 		if v := reflect.ValueOf(part); v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 			errs = append(errs, part.Shutdown(ctx))
 			switch part.(type) {
-			case *Provider, *Sessions, *RelyingParty, *Logins, *OwnerGrants, *ResourceServer, *UMATransport, *Registration:
+			case *Provider, *Finder, *Sessions, *RelyingParty, *Logins, *OwnerGrants, *ResourceServer, *UMATransport, *Registration:
 				ours = append(ours, part)
 			}
 		}
