@@ -39,8 +39,9 @@ type Error struct {
 	// of a response.
 	Err error
 
-	subject string // whom the request was made for, "" if not known
-	page    string // the page that the person came for, "" if not known
+	subject string     // whom the request was made for, "" if not known
+	page    string     // the page that the person came for, "" if not known
+	leave   *departure // the sign-in that leads there, if one has begun
 }
 
 // Error returns the code and the cause.
@@ -127,6 +128,7 @@ const (
 	CodeProviderUnavailable = "provider_unavailable" // the provider cannot be reached
 	CodeStoreUnavailable    = "store_unavailable"    // the session store cannot be reached
 	CodeNoToken             = "no_token"             // the session has no valid access token
+	CodeTokenEnded          = "token_ended"          // the access token has ended, and only signing in again gives another
 	CodeTokenUnavailable    = "token_unavailable"    // the access token has expired and cannot be renewed now
 	CodeTokenRequired       = "token_required"       // the request has no access token
 	CodeTokenInvalid        = "token_invalid"        // the access token of the request is no good

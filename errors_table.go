@@ -4,6 +4,7 @@ package gatehouse
 
 import (
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
@@ -23,6 +24,7 @@ var (
 	errClientRefused       = kind{"client_refused", 503, "The sign-in service does not accept this site right now."}
 	errEndpoint            = kind{"endpoint_missing", 503, "The sign-in service is not set up correctly."}
 	errKeys                = kind{"keys_unusable", 503, "The sign-in service is not set up correctly."}
+	errResponseKind        = kind{"response_unsupported", 503, "The sign-in service is not set up correctly."} // no response of the type or mode that is asked for
 	errClientAuth          = kind{"client_auth_unsupported", 503, "The sign-in service is not set up correctly."}
 	errClientProof         = kind{"client_proof_failed", 503, "The sign-in service cannot be used right now."}
 	errTokenType           = kind{"token_type_unsupported", 400, "The sign-in service answered in a way this site does not understand."} // a token type that we cannot use (RP-T7)
@@ -65,6 +67,7 @@ var (
 	errCrossOrigin     = kind{CodeCrossOrigin, 403, "This request came from another site."}
 	errNoNavigation    = kind{"not_a_navigation", 403, "Sign-in has to be opened in a window of its own."}
 	errNoToken         = kind{CodeNoToken, 403, "The sign-in service gave no access token that is still valid."}
+	errTokenEnded      = kind{CodeTokenEnded, 401, "Your access has ended. You need to sign in again."}
 	errTokenUnsendable = kind{"token_unsendable", 502, "The sign-in service gave an access token that cannot be used."}
 	errTokenStale      = kind{CodeTokenUnavailable, 503, "The access token has expired and cannot be renewed right now."}
 )
@@ -122,6 +125,8 @@ var (
 	errAuthTime         = kind{"auth_time_too_old", 400, "The sign-in service did not ask you to sign in again."}
 	errTokenKind        = kind{"token_type_confused", 400, badToken}
 	errAccessTokenHash  = kind{"at_hash_mismatch", 400, badToken}
+	errCodeHash         = kind{"c_hash_mismatch", 400, badToken}
+	errIDTokensDiffer   = kind{"id_tokens_differ", 400, badToken}
 )
 
 const badToken = "The sign-in service gave an answer that cannot be trusted."
@@ -213,6 +218,12 @@ var engineFailures = []struct {
 	{token.ErrClockSkew, errClockSkew},
 	{token.ErrAuthTime, errAuthTime},
 	{token.ErrAccessHash, errAccessTokenHash},
+	{token.ErrCodeHash, errCodeHash},
+	{token.ErrOther, errIDTokensDiffer},
+	{authresponse.ErrMalformed, errResponse},
+	{authresponse.ErrMode, errResponse},
+	{authresponse.ErrNoIDToken, errIDTokenMissing},
+	{authresponse.ErrTokenType, errTokenType},
 	{backchannel.ErrTokenType, errTokenType},
 	{backchannel.ErrEndpoint, errMetadataInvalid},
 	{backchannel.ErrMissing, errEndpoint},

@@ -297,3 +297,70 @@ func ExampleLive() {
 	// event: end
 	// data: login_required
 }
+
+// A provider that wants the hybrid flow, answers by a form, and is asked by one.
+func ExampleRelyingPartyConfig_responseType() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewOffline(t, "https://op.example.org")
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	provider, client := op.Provider(), op.AddClient("https://notes.example.org/auth/callback")
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
+		Client: client, RedirectURL: "https://notes.example.org/auth/callback",
+		Scopes:          []string{"email"},
+		ResponseType:    "code id_token", // or "id_token", "id_token token"; the order of the words does not matter
+		ResponseMode:    "form_post",     // or "fragment"; "" is the default of the type
+		AuthorizeByPOST: true,            // the request is a form too
+	})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", login.Handler())
+	mux.Handle("/notes/", login.RequireLogin(notes))
+	op.Serve("https://notes.example.org", mux)
+	show(op.Browser(t, "ana").Get("https://notes.example.org/notes/7"))
+	fmt.Println(op.Count("token"), "token request")
+	// Output:
+	// 200 /notes/7: notes of ana@example.org
+	// 1 token request
+}
+
+// The implicit flow, as pyoidc had it: the access token comes through the browser,
+// and where it ends, a page signs the person in again.
+func ExampleRelyingPartyConfig_implicit() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewOffline(t, "https://op.example.org")
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	const base = "https://notes.example.org"
+	login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+		Client: op.AddClient(base + "/auth/callback"), RedirectURL: base + "/auth/callback",
+		Scopes: []string{"email"}, ResponseType: "id_token token",
+	})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", login.Handler())
+	mux.Handle("/notes/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := login.Token(r.Context())
+		if err != nil {
+			login.Refuse(w, r, err)
+			return
+		}
+		fmt.Fprintf(w, "notes of %s, with a token: %t", gatehouse.IdentityFrom(r.Context()).ClaimString("email"), token.AccessToken != "")
+	})))
+	op.Serve(base, mux)
+	ana := op.Browser(t, "ana")
+	show(ana.Get(base + "/notes/"))
+	op.Clock().Advance(6 * time.Minute) // the session goes on, the token has ended
+	show(ana.Fetch(base + "/notes/"))
+	show(ana.Get(base + "/notes/"))
+	fmt.Println(op.Count("token"), "token requests")
+	// Output:
+	// 200 notes of ana@example.org, with a token: true
+	// 401 {"error":"token_ended","message":"Your access has ended. You need to sign in again."}
+	// 200 notes of ana@example.org, with a token: true
+	// 0 token requests
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/inbound"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
@@ -25,6 +26,7 @@ type RelyingParty struct {
 	client   Client
 	config   RelyingPartyConfig
 	redirect *url.URL
+	asked    authresponse.Kind // what the provider is asked to answer with
 	need     []Requirement
 	asks     AuthRequest // of With
 	cross    *http.CrossOriginProtection
@@ -49,13 +51,14 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c)}
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems
 		wrong.wrap("Sessions", err)
 		return nil, wrong.in("NewRelyingParty")
 	}
+	rp.tellAsked()
 	return rp, nil
 }
 

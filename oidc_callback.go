@@ -5,15 +5,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
 
 	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/backchannel"
-	"example.com/gatehouse/internal/navigation"
-	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -21,49 +19,79 @@ import (
 // A callback is one transaction with these steps:
 //
 // 1. read: check that no parameter is repeated, open the attempt that the
-//    state belongs to, and compare iss.
+//    state belongs to, see that the answer came as it was asked for, and
+//    compare iss.
 // 2. spend: mark the state as used on all replicas, whatever happens next.
-// 3. redeem: exchange the code for tokens, once.
-// 4. verify: check that the ID Token is for us, for now and for this attempt.
-// 5. identify: gather the claims and let the application refuse.
-// 6. mark: read the marks. If a logout came in between, start over.
-// 7. create: store the session under a new id.
-// 8. settle: end the session that the browser had before, list the new one, and
+// 3. vouch: check the ID Token that came through the browser, if one was asked
+//    for, and that it vouches for what came beside it.
+// 4. redeem: exchange the code for tokens, once.
+// 5. verify: check that the ID Token is for us, for now and for this attempt.
+// 6. identify: gather the claims and let the application refuse.
+// 7. mark: read the marks. If a logout came in between, start over.
+// 8. create: store the session under a new id.
+// 9. settle: end the session that the browser had before, list the new one, and
 //    give the application's own session a new token.
-// 9. hand over: emit the event, set the cookie, and redirect.
+// 10. hand over: emit the event, set the cookie, and redirect.
 //
-// An attempt that asks for an owner's grant ends with step 4, where the grant
+// An attempt that asks for an owner's grant ends with step 5, where the grant
 // is stored. If a step fails or panics, the earlier steps are undone: the
 // session is ended, and the refresh token is revoked unless an older session
 // may share its grant.
 
-const (
-	// callbackTimeout bounds a callback, so that it answers within 10 s even
-	// if the provider hangs (G5).
-	callbackTimeout = 9 * time.Second
-	// maxCode bounds the authorization code, in bytes.
-	maxCode = 8 << 10
-)
+// callbackTimeout bounds a callback, so that it answers within 10 s even if the
+// provider hangs (G5).
+const callbackTimeout = 9 * time.Second
 
 // CallbackHandler handles the provider's response at RedirectURL. It completes
 // the sign-in and redirects the person to the page they came for.
+//
+// With ResponseMode "form_post" it takes a POST from the provider's site, which
+// is bound to this browser by its state. If http.CrossOriginProtection of the
+// application lies around it, this one POST needs a bypass there. With "fragment"
+// it takes a POST of its own page.
 func (rp *RelyingParty) CallbackHandler() http.Handler {
 	wire("CallbackHandler", rp.checkMade())
-	return rp.ownHandler(rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Referrer-Policy", "no-referrer")
-		if r.Method != http.MethodGet {
-			w.Header().Set("Allow", http.MethodGet)
+		switch r.Method {
+		case http.MethodGet:
+		case http.MethodPost:
+			if rp.underWay(r, posted) {
+				break
+			}
+			fallthrough
+		default:
+			w.Header().Set("Allow", rp.callbackMethods())
 			rp.refuse(w, r, errMethod.because(nil))
 			return
 		}
-		// It continues if the browser disconnects: the code works only once (M14).
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
-		defer cancel()
-		c := &callback{rp: rp, w: w, r: r.WithContext(ctx)}
-		if err := c.run(ctx); err != nil {
-			rp.refuse(w, c.r, err)
+		c := &callback{rp: rp, r: r}
+		broken := c.receive()
+		if broken == nil && c.came == authresponse.Query && !authresponse.Any(c.query) && rp.underWay(r, inFragment) {
+			rp.fragmentPage(w)
+			return
 		}
-	})))
+		if broken == nil {
+			r = c.restore()
+		}
+		rp.withApp(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// It continues if the browser disconnects: the code works only once (M14).
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
+			defer cancel()
+			c.w, c.r, c.broken = w, r.WithContext(ctx), broken
+			if err := c.run(ctx); err != nil {
+				rp.refuse(w, c.r, err)
+			}
+		})).ServeHTTP(w, r)
+	}))
+}
+
+// callbackMethods are those of Allow.
+func (rp *RelyingParty) callbackMethods() string {
+	if posted(rp.asked.Mode) {
+		return "GET, POST"
+	}
+	return http.MethodGet
 }
 
 // callback is the state of one callback.
@@ -71,17 +99,22 @@ type callback struct {
 	rp       *RelyingParty
 	w        http.ResponseWriter
 	r        *http.Request
-	query    url.Values
+	query    url.Values        // the parameters of the answer, wherever they were
+	came     authresponse.Mode // how they came
+	broken   error             // why they cannot be read
 	attempt  *attempt.Attempt
-	who      known // to whom the code was issued
+	kind     authresponse.Kind   // what the attempt asked for
+	got      authresponse.Values // of the answer
+	vouched  *token.IDToken      // the one that came through the browser
+	who      known               // to whom the code was issued
 	tokens   *backchannel.Tokens
 	proof    *token.IDToken
 	subject  string // who signs in, once that is proven
 	record   *session.Record
 	readAt   time.Time // when the marks were read
 	ref      session.Ref
-	location string // where to redirect to; the step that sets it is the last
-	again    bool   // to a new attempt
+	location string     // where to redirect to; the step that sets it is the last
+	again    *departure // to a new attempt
 
 	// What undo has to clean up.
 	bought  string // the refresh token that the code was exchanged for
@@ -91,18 +124,22 @@ type callback struct {
 
 func (c *callback) run(ctx context.Context) (err error) {
 	defer c.undo(context.WithoutCancel(ctx))
-	for _, step := range []func(context.Context) error{c.read, c.spend, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
-		if err = c.rp.provider.safely(ctx, step); err != nil || c.location != "" {
+	for _, step := range []func(context.Context) error{c.read, c.spend, c.vouch, c.redeem, c.verify, c.identify, c.mark, c.create, c.settle, c.handOver} {
+		if err = c.rp.provider.safely(ctx, step); err != nil || c.location != "" || c.again != nil {
 			break
 		}
 	}
-	if !c.again { // the new attempt has made room for itself
+	if c.again == nil { // the new attempt has made room for itself
 		c.rp.trimAttempts(c.w, c.r, 0)
 	}
 	if err != nil {
 		return c.failed(err)
 	}
-	redirect(c.w, c.location)
+	if c.again != nil {
+		c.rp.depart(c.w, *c.again)
+	} else {
+		redirect(c.w, c.location)
+	}
 	c.sent = true
 	c.rp.recheckApp(ctx, c.ref)
 	return nil
@@ -123,14 +160,8 @@ func (c *callback) undo(ctx context.Context) {
 // read checks the authorization response (OpenID Connect Core §3.1.2.7, RFC
 // 6749 §4.1.2, RFC 9207 §2.4).
 func (c *callback) read(ctx context.Context) (err error) {
-	ours := []string{"state", "code", "iss", "error", "error_description", "error_uri"}
-	if c.query, err = navigation.Query(c.r.URL.RawQuery, ours...); err != nil {
-		return errResponse.because(err)
-	}
-	for _, name := range ours {
-		if n := len(c.query[name]); n > 1 { // RFC 6749 §3.1
-			return errResponse.because(fmt.Errorf("%s occurs %d times", name, n))
-		}
+	if c.broken != nil {
+		return c.broken
 	}
 	if c.query.Get("state") == "" {
 		return errStateMissing.because(nil)
@@ -141,14 +172,19 @@ func (c *callback) read(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	if err := c.checkCame(); err != nil {
+		return err
+	}
 	if c.who, err = c.rp.provider.whoSince(ctx, &c.rp.client, c.attempt.Begin); err != nil {
 		return failure(err)
 	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err
 	}
-	if code := c.query.Get("code"); !c.query.Has("error") && (code == "" || len(code) > maxCode) {
-		return errResponse.because(fmt.Errorf("code of %d bytes", len(code)))
+	if !c.query.Has("error") {
+		if c.got, err = c.kind.Take(c.query); err != nil {
+			return failure(err)
+		}
 	}
 	if !c.query.Has("error") || c.retries() { // before the state is spent, and nothing can be sent
 		_, err = c.rp.provider.awaitMetadata(ctx)
@@ -165,7 +201,7 @@ func (c *callback) spend(ctx context.Context) error {
 	case !first:
 		return c.goOn(ctx, errStateUsed.because(nil))
 	}
-	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	c.rp.clearAttempt(c.w, c.rp.attemptName(c.attempt.State()))
 	if c.retries() {
 		if next, e := c.attempt.Retry(c.rp.sessions.now()); e == nil {
 			return c.startOver(next)
@@ -182,9 +218,13 @@ func (c *callback) retries() bool { return c.query.Get("error") == "temporarily_
 
 // redeem sends the code once (OpenID Connect Core §3.1.3.1, RFC 7636 §4.5).
 func (c *callback) redeem(ctx context.Context) (err error) {
+	if !c.kind.Code {
+		c.tokens = c.brought()
+		return nil
+	}
 	c.tokens, err = c.rp.provider.requestTokenAs(ctx, c.who, url.Values{
 		"grant_type":    {"authorization_code"},
-		"code":          {c.query.Get("code")},
+		"code":          {c.got.Code},
 		"redirect_uri":  {c.rp.config.RedirectURL},
 		"code_verifier": {c.attempt.Verifier()},
 	})
@@ -211,21 +251,23 @@ func (c *callback) redeem(ctx context.Context) (err error) {
 // verify makes the checks of OpenID Connect Core §3.1.3.7. If the attempt
 // asked for an owner's grant, verify stores it.
 func (c *callback) verify(ctx context.Context) (err error) {
-	a := c.attempt
-	c.proof, err = c.rp.provider.tokens.SignIn(ctx, c.tokens.IDToken, token.SignIn{
-		Client: c.who.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Access: c.tokens.Access,
-	})
-	if err != nil {
-		return tokenFailure(err)
+	if c.proof, err = c.proven(ctx); err != nil {
+		return err
 	}
-	if iss := c.query.Get("iss"); iss != "" && iss != c.proof.Issuer() { // RFC 9207 §2.4: of several tenants, it is the one of the token
-		return errResponseIssuer.because(fmt.Errorf("iss of the answer is %s, and that of the ID Token %s", outbound.Quote(iss, c.secrets()...), c.proof.Issuer()))
+	if err := c.checkTenant(c.proof); err != nil {
+		return err
 	}
 	c.subject = c.proof.Subject()
-	if a.Grant {
+	if c.attempt.Grant {
 		return c.keepGrant(ctx)
 	}
 	return nil
+}
+
+// wanted is what every ID Token of this sign-in is compared with.
+func (c *callback) wanted() token.SignIn {
+	a := c.attempt
+	return token.SignIn{Client: c.who.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge}
 }
 
 // keepGrant stores an owner's grant. It creates no session: the same person

@@ -2,6 +2,9 @@ package gatehouse_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/storekey"
@@ -111,6 +116,93 @@ func FuzzCallback(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzFormAnswer checks the same for answers that are posted: by the provider's
+// page, and by our own with what was in the fragment.
+func FuzzFormAnswer(f *testing.F) {
+	p, err := gatehouse.NewProvider("https://op.test", &gatehouse.ProviderConfig{
+		Metadata: &gatehouse.Metadata{AuthorizationEndpoint: "https://op.test/az", JWKSURI: "https://op.test/keys"},
+		Keys:     []jose.JSONWebKey{fuzzKey(f)}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	type way struct {
+		handler       http.Handler
+		cookie        *http.Cookie
+		state, prefix string
+	}
+	var ways []way
+	for mode, prefix := range map[string]string{"form_post": "", "fragment": "gatehouse_fragment="} {
+		store := &countingStore{Store: gatehouse.NewMemoryStore(nil)}
+		sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store})
+		if err != nil {
+			f.Fatal(err)
+		}
+		rp, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: gatehouse.Client{ID: "notes"}, RedirectURL: "https://notes.test/cb",
+			Sessions: sessions, ResponseType: "id_token token", ResponseMode: mode})
+		if err != nil {
+			f.Fatal(err)
+		}
+		begin := httptest.NewRecorder()
+		location, err := rp.AuthURL(begin, httptest.NewRequest(http.MethodGet, "https://notes.test/", nil), "/notes/")
+		if err != nil {
+			f.Fatal(err)
+		}
+		at, err := url.Parse(location)
+		if err != nil {
+			f.Fatal(err)
+		}
+		ways = append(ways, way{rp.CallbackHandler(), begin.Result().Cookies()[0], at.Query().Get("state"), prefix})
+	}
+	for _, answer := range []string{
+		"", "state=S", "state=S&id_token=a.b.c&access_token=x&token_type=bearer", "state=S&id_token=e30.e30.e30&access_token=x&token_type=bearer&expires_in=9e9",
+		"state=S&error=access_denied&error_description=%3Cscript%3E", "state=S&state=S", "state=%zz", "gatehouse_fragment=a&gatehouse_fragment=b", "state=S&gatehouse_fragment=state%3DS",
+		strings.Repeat("id_token=x&", 100), "state=S&iss=https://op.test/&id_token=x",
+	} {
+		for _, target := range []string{"https://notes.test/cb", "https://notes.test/cb?state=S", "https://notes.test/cb?x=y"} {
+			f.Add(answer, target, "application/x-www-form-urlencoded")
+			f.Add(answer, target, "text/plain")
+		}
+	}
+	f.Fuzz(func(t *testing.T, answer, target, kind string) {
+		if at, err := url.Parse(target); err != nil || at.Host != "notes.test" || at.Path != "/cb" || strings.ContainsAny(target, " \r\n") {
+			return
+		}
+		for _, way := range ways {
+			body := strings.ReplaceAll(answer, "=S", "="+way.state)
+			if way.prefix != "" {
+				body = way.prefix + url.QueryEscape(body)
+			}
+			r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+			r.Header.Set("Content-Type", kind)
+			r.Header.Set("Origin", "https://notes.test")
+			r.AddCookie(way.cookie)
+			w := httptest.NewRecorder()
+			way.handler.ServeHTTP(w, r)
+			if w.Code < 400 || w.Code >= 500 {
+				t.Errorf("body %q: status %d", body, w.Code)
+			}
+			if len(answer) > 8 && strings.ContainsAny(answer, "<>\"'") && strings.Contains(w.Body.String(), answer) {
+				t.Errorf("the page echoes %q", answer)
+			}
+			for _, c := range w.Result().Cookies() {
+				if c.MaxAge >= 0 {
+					t.Errorf("body %q sets the cookie %s", body, c.Name)
+				}
+			}
+		}
+	})
+}
+
+// fuzzKey is a public key with which nothing is signed.
+func fuzzKey(f *testing.F) jose.JSONWebKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return jose.JSONWebKey{Key: key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
 }
 
 // slowProvider answers a token request after the given time. It never answers

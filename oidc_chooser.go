@@ -144,12 +144,12 @@ func (l *Logins) choose(w http.ResponseWriter, r *http.Request, s *loginSite) er
 		by.refuse(w, r, err)
 		return nil
 	}
-	location, err := by.start(w, r, start.wish, account)
+	d, err := by.start(w, r, start.wish, account)
 	if err != nil {
 		by.refuse(w, r, err)
 		return nil
 	}
-	redirect(w, location)
+	by.depart(w, d)
 	return nil
 }
 

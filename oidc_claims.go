@@ -45,7 +45,7 @@ func (c *callback) gatherClaims(ctx context.Context) ([]byte, error) {
 	rp, proof := c.rp, c.proof
 	rp.tellDefects(ctx, proof)
 	endpoint := ""
-	if !rp.config.SkipUserInfo {
+	if !rp.config.SkipUserInfo && c.tokens.Access != "" { // with the response type id_token there is none
 		var err error
 		if endpoint, err = rp.provider.userInfoEndpoint(ctx); err != nil {
 			return nil, err

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
@@ -67,6 +69,29 @@ func (rp *RelyingParty) clearCookie(w http.ResponseWriter, name string) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0),
 		Secure: rp.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// setAttempt sets the cookie of an attempt. If the answer is posted by the
+// provider's page, a cookie that is Lax would not come with it (RP-C4): it has to
+// be None, and browsers take that only with Secure, on http loopback too.
+func (rp *RelyingParty) setAttempt(w http.ResponseWriter, name, value string, a *attempt.Attempt, life time.Duration) {
+	if kind, _ := authresponse.Unpack(a.Answer); kind.Mode != authresponse.FormPost {
+		rp.setCookie(w, name, value, life)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: max(int(life/time.Second), 1),
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode,
+	})
+}
+
+// clearAttempt deletes the cookie of an attempt of either kind. A Secure cookie is
+// deleted by a Secure one only, which browsers take from https and loopback.
+func (rp *RelyingParty) clearAttempt(w http.ResponseWriter, name string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0),
+		Secure: rp.secure || rp.asked.Mode == authresponse.FormPost, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
 

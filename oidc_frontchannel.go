@@ -104,7 +104,7 @@ func (rp *RelyingParty) frameAncestors() string {
 	var origins []string
 	for _, address := range addresses {
 		u, err := url.Parse(address)
-		if err != nil || u.Host == "" || strings.Trim(strings.ToLower(u.Host), "abcdefghijklmnopqrstuvwxyz0123456789.-:[]") != "" {
+		if err != nil || !isPlainHost(u.Host) {
 			continue // what would be another policy
 		}
 		if origin := outbound.Origin(u); !slices.Contains(origins, origin) {

@@ -56,12 +56,12 @@ const (
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		location, err := rp.startLogin(w, r)
+		d, err := rp.startLogin(w, r)
 		if err != nil {
 			rp.refuse(w, r, err)
 			return
 		}
-		redirect(w, location)
+		rp.depart(w, d)
 	}))
 }
 
@@ -78,14 +78,18 @@ func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo
 	if err := rp.mayStart(w, r); err != nil {
 		return "", err
 	}
-	return rp.start(w, r, returnTo, "")
+	d, err := rp.start(w, r, returnTo, "")
+	if err != nil {
+		return "", err
+	}
+	return d.address(), nil
 }
 
 // start begins a sign-in, with the login_hint of a third-party start.
-func (rp *RelyingParty) start(w http.ResponseWriter, r *http.Request, returnTo, hint string) (string, error) {
+func (rp *RelyingParty) start(w http.ResponseWriter, r *http.Request, returnTo, hint string) (departure, error) {
 	a := rp.newAttempt(r, returnTo)
 	if err := rp.ask(r, a, hint); err != nil {
-		return "", err
+		return departure{}, err
 	}
 	return rp.begin(w, r, a)
 }
@@ -130,40 +134,37 @@ func (rp *RelyingParty) wayBack(r *http.Request, wish string) string {
 	return path
 }
 
-// begin sets the attempt's cookie and returns the address of the authorization
-// request (OpenID Connect Core §3.1.2.1).
-func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) (string, error) {
+// begin sets the attempt's cookie and returns the authorization request (OpenID
+// Connect Core §3.1.2.1).
+func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt.Attempt) (departure, error) {
 	if err := rp.checkHeaderSize(r); err != nil { // refuse now what the callback would refuse after sign-in
-		return "", err
+		return departure{}, err
 	}
 	rp.noteHost(r)
 	who, err := rp.provider.whoSince(r.Context(), &rp.client, a.Begin)
 	if err != nil {
-		return "", err
+		return departure{}, err
 	}
-	md, err := rp.provider.signInMetadata(r.Context(), who, rp.config.SkipUserInfo)
+	md, err := rp.provider.signInMetadata(r.Context(), who, rp.config.SkipUserInfo, rp.asked)
 	if err != nil {
-		return "", err
+		return departure{}, err
 	}
+	a.Answer, a.Beside = rp.asked.Pack(), rp.withheld(r)
 	if a.Grant {
 		a.Scopes = strings.Join(rp.config.OwnerGrants.scopes(r.Context()), " ")
 	}
 	more, err := rp.params(a)
 	if err != nil {
-		return "", err
+		return departure{}, err
 	}
 	scopes, acr := rp.scopesOf(a), a.ACR // all of them, whatever fits into the cookie
 	if err := rp.writeAttempt(w, r, a); err != nil {
-		return "", err
+		return departure{}, err
 	}
 	config := oauth2.Config{
 		ClientID: who.ID, RedirectURL: rp.config.RedirectURL, Scopes: scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: md.AuthorizationEndpoint},
 	}
-	options := []oauth2.AuthCodeOption{
-		oidc.Nonce(a.Nonce()),
-		oauth2.S256ChallengeOption(a.Verifier()), // PKCE is always used: RFC 9700 §2.1.1
-	}
+	options := append(rp.responseOptions(a), oidc.Nonce(a.Nonce()))
 	if a.Aged {
 		options = append(options, oauth2.SetAuthURLParam("max_age", fmt.Sprint(int64(a.MaxAge/time.Second))))
 	}
@@ -172,11 +173,11 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		more = maps.Clone(more)
 		delete(more, "acr_values")
 	}
-	location := config.AuthCodeURL(a.State(), options...)
+	d := departure{md.AuthorizationEndpoint, strings.TrimPrefix(config.AuthCodeURL(a.State(), options...), "?")}
 	if len(more) > 0 { // appended, because resource may be repeated (RFC 8707 §2)
-		location += "&" + more.Encode()
+		d.params += "&" + more.Encode()
 	}
-	return location, nil
+	return d, nil
 }
 
 // scopesOf returns the scopes that the attempt asks for, openid first.
@@ -207,7 +208,7 @@ func (rp *RelyingParty) writeAttempt(w http.ResponseWriter, r *http.Request, a *
 		rp.tellDropped(r, wish, "it does not fit into a cookie")
 	}
 	rp.trimAttempts(w, r, attempt.Sealed{Name: name, Value: value}.Size())
-	rp.setCookie(w, name, value, attempt.Life+pageLife)
+	rp.setAttempt(w, name, value, a, attempt.Life+pageLife)
 	return nil
 }
 
@@ -320,11 +321,11 @@ func (rp *RelyingParty) trimAttempts(w http.ResponseWriter, r *http.Request, mor
 	rp.tellTrimmed(r, changed, gone)
 	for _, c := range gone {
 		rp.unsetCookie(w, c.Name)
-		rp.clearCookie(w, c.Name)
+		rp.clearAttempt(w, c.Name)
 	}
 	for _, c := range changed {
 		rp.unsetCookie(w, c.Name)
-		rp.setCookie(w, c.Name, c.Value, c.Attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
+		rp.setAttempt(w, c.Name, c.Value, c.Attempt, c.Attempt.Ends().Add(pageLife).Sub(rp.sessions.now()))
 	}
 }
 
@@ -364,6 +365,9 @@ func (c *callback) tooLate(ctx context.Context, refusal error) error {
 	if err != nil {
 		return refusal
 	}
+	if err := c.checkCame(); err != nil {
+		return err
+	}
 	if err := c.checkIssuer(ctx); err != nil {
 		return err
 	}
@@ -371,14 +375,16 @@ func (c *callback) tooLate(ctx context.Context, refusal error) error {
 		return err
 	}
 	next.From = c.rp.sessionDigest(c.r)
-	c.rp.clearCookie(c.w, c.rp.attemptName(c.attempt.State()))
+	c.rp.clearAttempt(c.w, c.rp.attemptName(c.attempt.State()))
 	return c.startOver(next)
 }
 
 // startOver puts the next attempt in the place of this one.
-func (c *callback) startOver(next *attempt.Attempt) (err error) {
-	c.location, err = c.rp.begin(c.w, c.r, next)
-	c.again = err == nil
+func (c *callback) startOver(next *attempt.Attempt) error {
+	d, err := c.rp.begin(c.w, c.r, next)
+	if err == nil {
+		c.again = &d
+	}
 	return err
 }
 
@@ -404,7 +410,7 @@ func (c *callback) goOn(ctx context.Context, refusal error) error {
 	c.location = c.rp.config.HomeURL
 	if c.attempt != nil {
 		c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
-		c.rp.clearCookie(c.w, c.rp.attemptName(state))
+		c.rp.clearAttempt(c.w, c.rp.attemptName(state))
 	}
 	return nil
 }

@@ -36,19 +36,24 @@ func (rp *RelyingParty) Refuse(w http.ResponseWriter, r *http.Request, err error
 	perBrowser(w.Header())
 	defer rp.recovered(w, r)
 	e := asError(err, errInternal)
-	switch asks := e.Code == errLoginRequired.code || e.Code == errStepUp.code; {
+	switch asks := asksForSignIn(e); {
 	case asks && isForm(r):
 		rp.refuse(w, r, rp.notSaved(w, r, e))
 	case asks && navigation.Is(r):
-		location, err := rp.askFor(w, r, e, rp.address(r))
+		d, err := rp.askFor(w, r, e, rp.address(r))
 		if err != nil {
 			rp.refuse(w, r, about(subjectOf(e), err))
 			return
 		}
-		redirect(w, location)
+		rp.depart(w, d)
 	default:
 		rp.refuse(w, r, e)
 	}
+}
+
+// asksForSignIn reports whether signing in is the answer to an error.
+func asksForSignIn(e *Error) bool {
+	return e.Code == errLoginRequired.code || e.Code == errStepUp.code || e.Code == errTokenEnded.code
 }
 
 // isForm reports whether a person posted a form, also in a frame.
@@ -59,32 +64,32 @@ func isForm(r *http.Request) bool { return r.Method == http.MethodPost && naviga
 // alone, so the attempt begins here.
 func (rp *RelyingParty) notSaved(w http.ResponseWriter, r *http.Request, e *Error) error {
 	page := rp.wayBack(r, navigation.FormPage(r, siteOf(rp.redirect)))
-	if e.Code == errLoginRequired.code {
-		said := errLoginRequired.saying(formNotSaved).because(e.Err)
-		said.page = rp.signInLink(page)
-		return said
+	if e.Code != errStepUp.code {
+		said := *e
+		said.Message, said.page = formNotSaved, rp.signInLink(page)
+		return &said
 	}
 	said := about(subjectOf(e), errStepUp.saying(formNeedsMore).because(e.Err)).(*Error)
 	said.page = page
 	if navigation.IsForm(r) && rp.config.ErrorHandler == nil {
-		location, err := rp.askFor(w, r, e, page)
+		d, err := rp.askFor(w, r, e, page)
 		if err != nil { // the guard of the page tells the person
 			return also(said, err)
 		}
-		said.page = location
+		said.page, said.leave = d.address(), &d
 	}
 	return said
 }
 
 // askFor starts the sign-in, or the request for a grant, that provides what e
 // says is missing.
-func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (string, error) {
+func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error, returnTo string) (departure, error) {
 	if err := rp.checkMounted(r); err != nil {
-		return "", err
+		return departure{}, err
 	}
 	a := rp.newAttempt(r, returnTo)
 	if err := rp.ask(r, a, ""); err != nil {
-		return "", err
+		return departure{}, err
 	}
 	missing, ok := errors.AsType[*refusal](e)
 	switch {
@@ -129,7 +134,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, err error
 		return
 	}
 	body := errorBody{Error: e.Code, Message: e.Message, ID: e.ID}
-	if e.Code == errLoginRequired.code || e.Code == errStepUp.code {
+	if asksForSignIn(&e) {
 		body.LoginURL = rp.loginURL()
 	}
 	writeJSON(w, e.Status, body)
@@ -215,18 +220,24 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter) {
 
 // page is the content of one of our own pages. The template escapes all of it.
 type page struct {
-	Title   string
-	Message string
-	ID      string
-	Action  string // address that the form posts to, "" for no form
-	Button  string
-	Link    string
-	Label   string
-	Other   string // a second address, "" for none
-	Name    string
-	Choices []LoginChoice
-	Ask     string // address of a form for an account, "" for none
-	Back    string // where that leads afterwards
+	Title    string
+	Message  string
+	ID       string
+	Action   string // address that the form posts to, "" for this page
+	Form     string // id of a form that a script submits
+	Fields   []field
+	Goes     string // where the form may lead, "" for anywhere
+	Button   string
+	Script   template.JS
+	Nonce    string // of the script
+	Noscript string
+	Link     string
+	Label    string
+	Other    string // a second address, "" for none
+	Name     string
+	Choices  []LoginChoice
+	Ask      string // address of a form for an account, "" for none
+	Back     string // where that leads afterwards
 }
 
 //go:embed page.html
@@ -258,6 +269,11 @@ func styleHash() string {
 }
 
 func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
+	policy := pages.policy
+	if p.Script != "" {
+		p.Nonce = newNonce()
+		policy += "; script-src 'nonce-" + p.Nonce + "'"
+	}
 	var b bytes.Buffer
 	if err := pages.Execute(&b, p); err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -265,12 +281,17 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pages.policy+noForm)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	if p.Action != "" || p.Ask != "" {
-		h.Set("Content-Security-Policy", pages.policy)
-		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own form would send "Origin: null"
+	switch {
+	case p.Goes != "":
+		h.Set("Content-Security-Policy", policy+"; form-action "+p.Goes)
+		h.Set("Referrer-Policy", "strict-origin") // with no-referrer a form would send "Origin: null", also to the provider
+	case p.Action != "" || p.Ask != "":
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Referrer-Policy", "same-origin") // as above
+	default:
+		h.Set("Content-Security-Policy", policy+noForm)
+		h.Set("Referrer-Policy", "no-referrer")
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
@@ -280,8 +301,12 @@ func (rp *RelyingParty) writePage(w http.ResponseWriter, status int, p page) {
 // link.
 func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
+	form := isForm(r) && !rp.isCallback(r) // an answer that is posted holds nothing of the person's
 	switch {
-	case isForm(r) && e.page != "":
+	case form && e.leave != nil && rp.config.AuthorizeByPOST:
+		p.Title, p.Link, p.Label, p.Button = "That was not saved", "", "", "Sign in and go back"
+		p = rp.requestForm(p, *e.leave)
+	case form && e.page != "":
 		p.Title, p.Link, p.Label = "That was not saved", e.page, "Sign in and go back"
 	case e.page != "" && e.Code != errForbidden.code:
 		p.Link, p.Label = rp.signInLink(e.page), "Try again"

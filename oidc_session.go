@@ -199,7 +199,7 @@ func (l *liveSession) fresh(ctx context.Context) (*session.Record, error) {
 		}
 		return rec, nil
 	case len(rec.Refresh) == 0:
-		return nil, errNoToken.because(fmt.Errorf("the access token %s, and there is no refresh token", ended(rec.Expires, now)))
+		return nil, l.party.noRefresh(rec, fmt.Errorf("the access token %s, and there is no refresh token", ended(rec.Expires, now)))
 	}
 	if err := l.refresh(ctx, rec); err != nil {
 		return nil, stale(err)

@@ -79,25 +79,25 @@ func (rp *RelyingParty) readThird(from url.Values, s *loginStart) error {
 }
 
 // startLogin answers a request to LoginHandler.
-func (rp *RelyingParty) startLogin(w http.ResponseWriter, r *http.Request) (location string, err error) {
+func (rp *RelyingParty) startLogin(w http.ResponseWriter, r *http.Request) (departure, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		return "", errMethod.because(nil)
+		return departure{}, errMethod.because(nil)
 	}
 	s, err := rp.readStart(r)
 	if err != nil {
-		return "", err
+		return departure{}, err
 	}
 	if !s.third { // a third-party start comes from another site, and does no more than a link to here
 		if err := rp.checkOrigin(r); err != nil {
-			return "", err
+			return departure{}, err
 		}
 	}
 	if !navigation.MayOpenPage(r) {
-		return "", errNoNavigation.because(nil)
+		return departure{}, errNoNavigation.because(nil)
 	}
 	if err := rp.mayStart(w, r); err != nil {
-		return "", err
+		return departure{}, err
 	}
 	return rp.start(w, r, s.wish, s.hint)
 }

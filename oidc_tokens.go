@@ -26,6 +26,8 @@ import (
 //
 // Errors are *Error. The code is "login_required" if there is no session or it
 // has ended, "no_token" if the provider issued no token that is still valid,
+// "token_ended" if the token came without a code (see ResponseType) and has
+// ended, so that signing in again gives another (pass the error to Refuse),
 // and "token_unavailable" (503) if the token has expired and cannot be renewed
 // now. It is "token_unsendable" if the token has characters that no
 // Authorization header can carry (RFC 6750 §2.1).
@@ -108,7 +110,7 @@ func (rp *RelyingParty) Refused(ctx context.Context, token string) error {
 	case token == "" || string(rec.Access) != token:
 		return nil // another request has renewed it already
 	case len(rec.Refresh) == 0:
-		return errNoToken.because(errors.New("an API refused the access token, and there is no refresh token"))
+		return rp.noRefresh(rec, errors.New("an API refused the access token, and there is no refresh token"))
 	}
 	next, err := rp.sessions.refreshes.Do(ctx, live.glance.Key()+refusedFlight, lease.Flight, func(ctx context.Context) (session.Stored, error) {
 		return live.renewRefused(ctx, rec)
@@ -197,6 +199,17 @@ func (s *refusals) failed(key string) {
 	r := s.last[key]
 	r.failed = true
 	s.last[key] = r
+}
+
+// noRefresh returns the error for an access token that has ended and cannot be
+// renewed. If it came through the browser, that is how such sessions are, and
+// signing in again gives another one (OpenID Connect Core §3.2). But not if the
+// last sign-in was just now: a page that asks again would sign in for ever.
+func (rp *RelyingParty) noRefresh(rec *session.Record, cause error) error {
+	if rp.asked.Token && !rp.sessions.now().Before(rec.Requested.Add(stepUpWithin)) {
+		return errTokenEnded.because(cause)
+	}
+	return errNoToken.because(cause)
 }
 
 // expiry returns when the access token of an answer expires. If the provider

@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/gatehouse/internal/authrequest"
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/memstore"
@@ -140,6 +141,7 @@ func (c *ProviderConfig) complete(issuer string) (name bool, err error) {
 		md.Issuer = issuer
 		md.ScopesSupported = slices.Clone(md.ScopesSupported)
 		md.IDTokenAlgorithms = slices.Clone(md.IDTokenAlgorithms)
+		md.ResponseTypes, md.ResponseModes = slices.Clone(md.ResponseTypes), slices.Clone(md.ResponseModes)
 		md.UserInfoAlgorithms = slices.Clone(md.UserInfoAlgorithms)
 		md.TokenAuthMethods = slices.Clone(md.TokenAuthMethods)
 		md.RevocationAuthMethods = slices.Clone(md.RevocationAuthMethods)
@@ -255,6 +257,31 @@ type RelyingPartyConfig struct {
 	// ProviderName is what people call the provider, on the page of Logins. ""
 	// means the host of its issuer.
 	ProviderName string
+	// ResponseType is what the provider is asked to answer with: "code",
+	// "id_token", "id_token token" or "code id_token", in any order of the words.
+	// "" means "code", which suits every provider that offers it: no token then
+	// passes through the browser.
+	//
+	// With "id_token" there is no access token at all. With "id_token token" one
+	// comes through the browser, where others may get hold of it (RFC 9700 §2.1.2);
+	// a warning is logged once. Without a code there is no refresh token either, so
+	// a session outlives its access token: Token then fails with CodeTokenEnded,
+	// and Refuse of that error signs the person in again.
+	ResponseType string
+	// ResponseMode is how the answer comes back: "query", "form_post" or
+	// "fragment". "" means query for a code alone, and fragment for what has a
+	// token in it, which never comes in the query.
+	//
+	// With "form_post" a page of the provider posts the answer to CallbackHandler,
+	// so the cookies of a sign-in under way are SameSite=None and Secure, also
+	// where RedirectURL is http on loopback. With "fragment" CallbackHandler serves
+	// a page whose script posts what servers do not see.
+	ResponseMode string
+	// AuthorizeByPOST sends the person to the provider with a form instead of a
+	// redirect, so that what is asked for stands in no address. LoginHandler and
+	// Refuse then answer with a small page whose script submits it. AuthURL always
+	// returns an address.
+	AuthorizeByPOST bool
 	// Sessions keeps the sign-ins. nil means one in memory, for this relying
 	// party only.
 	Sessions *Sessions
@@ -351,6 +378,7 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.ownURL("LogoutURL", c.LogoutURL)
 	}
 	wrong.scopes(c.Scopes)
+	wrong.response(c)
 	if c.TokenLifetime < 0 {
 		wrong.add("TokenLifetime", "negative")
 	}
@@ -413,6 +441,20 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	c.Scopes, c.TrustedOrigins = slices.Clone(c.Scopes), slices.Clone(c.TrustedOrigins)
 	c.AuthParams = url.Values(http.Header(c.AuthParams).Clone())
 	return redirect, cross, wrong.in("NewRelyingParty")
+}
+
+// response checks what the provider is asked to answer with.
+func (w *problems) response(c *RelyingPartyConfig) {
+	asked, err := authresponse.Parse(cmp.Or(c.ResponseType, "code"))
+	if err != nil {
+		w.wrap("ResponseType", err)
+		return
+	}
+	_, err = asked.In(c.ResponseMode)
+	w.wrap("ResponseMode", err)
+	if c.OwnerGrants != nil && !asked.Code {
+		w.add("OwnerGrants", "the grant of an owner needs a ResponseType with code, because it lasts beyond its first token")
+	}
 }
 
 // SessionsConfig holds the settings of NewSessions.

@@ -26,6 +26,7 @@ var configs = []any{
 // judged says for every switch in a config why it does not weaken security. An
 // option that does is called Insecure… and belongs in weakening.
 var judged = map[string]string{
+	"RelyingPartyConfig.AuthorizeByPOST":               "the same request in a body instead of an address",
 	"RelyingPartyConfig.SkipUserInfo":                  "fewer claims, none that is less checked",
 	"ClientMetadata.FrontchannelLogoutSessionRequired": "asks the provider for more; what comes is checked as before",
 	"ClientMetadata.BackchannelLogoutSessionRequired":  "asks the provider for more; what comes is checked as before",

@@ -88,6 +88,11 @@ func TestCF1_ConstructorsNameTheField(t *testing.T) {
 		err   error
 		wants []string
 	}{
+		{"response type", set(func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "token" }), []string{"ResponseType", `"token" is not one of`}},
+		{"response type none", set(func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "none" }), []string{"ResponseType"}},
+		{"code and token", set(func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "code token" }), []string{"ResponseType"}},
+		{"response mode", set(func(c *gatehouse.RelyingPartyConfig) { c.ResponseMode = "web_message" }), []string{"ResponseMode", "form_post"}},
+		{"token in the query", set(func(c *gatehouse.RelyingPartyConfig) { c.ResponseType, c.ResponseMode = "id_token", "query" }), []string{"ResponseMode", "query cannot carry an ID Token"}},
 		{"issuer empty", provider("", gatehouse.ProviderConfig{}), []string{"issuer"}},
 		{"issuer http", provider("http://id.example.org", gatehouse.ProviderConfig{}), []string{"issuer"}},
 		{"issuer no URL", provider("id.example.org", gatehouse.ProviderConfig{}), []string{"issuer"}},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/discovery"
 	"example.com/gatehouse/internal/keyset"
@@ -188,6 +189,10 @@ type Metadata struct {
 	// ResponseIssuer says that authorization responses carry iss (RFC 9207
 	// §3).
 	ResponseIssuer bool `json:"authorization_response_iss_parameter_supported"`
+	// ResponseTypes and ResponseModes are what the provider offers in answer to
+	// an authorization request. nil means that it does not say.
+	ResponseTypes []string `json:"response_types_supported"`
+	ResponseModes []string `json:"response_modes_supported"`
 	// UserInfoAlgorithms are the algorithms that the provider signs user info
 	// with, in addition to IDTokenAlgorithms.
 	UserInfoAlgorithms []string `json:"userinfo_signing_alg_values_supported"`
@@ -230,6 +235,8 @@ func readMetadata(d *discovery.Document) *Metadata {
 		ScopesSupported:              d.List("scopes_supported"),
 		IDTokenAlgorithms:            d.List(memberAlgorithms),
 		ResponseIssuer:               d.Promised("authorization_response_iss_parameter_supported"), // a downgrade would go unnoticed
+		ResponseTypes:                d.List("response_types_supported"),
+		ResponseModes:                d.List("response_modes_supported"),
 		UserInfoAlgorithms:           d.List("userinfo_signing_alg_values_supported"),
 		TokenAuthMethods:             d.List(memberTokenAuth),
 		RevocationAuthMethods:        d.List("revocation_endpoint_auth_methods_supported"),
@@ -280,8 +287,8 @@ func (p *Provider) userInfoEndpoint(ctx context.Context) (string, error) {
 
 // signInMetadata returns the metadata for a sign-in that can end well. A
 // provider that was corrected serves again as soon as one that was away.
-func (p *Provider) signInMetadata(ctx context.Context, who known, skipUserInfo bool) (*Metadata, error) {
-	return p.metadataFor(ctx, func(md *Metadata) error { return p.checkSignIn(md, who, skipUserInfo) })
+func (p *Provider) signInMetadata(ctx context.Context, who known, skipUserInfo bool, asked authresponse.Kind) (*Metadata, error) {
+	return p.metadataFor(ctx, func(md *Metadata) error { return p.checkSignIn(md, who, skipUserInfo, asked) })
 }
 
 // metadataFor returns metadata that passes the check. What does not is fetched
@@ -323,18 +330,24 @@ func (p *Provider) hasKeys(md *Metadata) error {
 }
 
 // checkSignIn reports what would stop a sign-in after the person has come back.
-func (p *Provider) checkSignIn(md *Metadata, who known, skipUserInfo bool) error {
+func (p *Provider) checkSignIn(md *Metadata, who known, skipUserInfo bool, asked authresponse.Kind) error {
 	switch {
 	case md.AuthorizationEndpoint == "":
 		return errMetadataInvalid.because(p.lacks(memberAuthorization))
-	case p.hasTokenEndpoint(md) != nil:
+	case asked.Code && p.hasTokenEndpoint(md) != nil:
 		return p.hasTokenEndpoint(md)
 	case !p.fixed && p.hasKeys(md) != nil:
 		return p.hasKeys(md)
-	case !skipUserInfo && p.mayHaveUserInfo(md) != nil:
+	case !skipUserInfo && (asked.Code || asked.Token) && p.mayHaveUserInfo(md) != nil:
 		return p.mayHaveUserInfo(md)
 	case len(p.algs) == 0 && len(md.IDTokenAlgorithms) > 0 && !slices.ContainsFunc(md.IDTokenAlgorithms, keyset.Asymmetric):
 		return errMetadataInvalid.because(errors.New(memberAlgorithms + ": no algorithm that gatehouse accepts"))
+	}
+	if err := asked.Offered(md.ResponseTypes, md.ResponseModes); err != nil {
+		return errResponseKind.because(err)
+	}
+	if !asked.Code { // the token endpoint is not used
+		return nil
 	}
 	_, err := who.at(md.tokenAuth())
 	return err

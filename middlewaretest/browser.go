@@ -25,7 +25,9 @@ const (
 // Browser visits services as a person's browser does. It keeps cookies across
 // all origins, follows redirects, uses Sec-Fetch-* and Origin to say what kind
 // of request it makes, and signs its person in when the provider's page asks.
-// On the provider's page after logout it loads the frames and goes on.
+// On the provider's page after logout it loads the frames and goes on. It submits
+// the forms of the pages that carry an authorization request or its answer, as
+// their scripts do.
 // The bodies of its answers are already read and need no Close. Only one
 // goroutine may use it at a time.
 //
@@ -33,7 +35,7 @@ const (
 // prefixes, and limits of size and number. Cookies expire by the server's
 // clock. Loopback counts as secure without TLS. A site is a scheme and the last
 // two labels of a host name, or an address; there is no list of public
-// suffixes. The browser does not have scripts, Referer, CORS, policies about
+// suffixes. The browser does not have other scripts, Referer, CORS, policies about
 // frames and content, or partitioned cookies.
 type Browser struct {
 	s      *Server
@@ -65,7 +67,8 @@ func (b *Browser) Get(address string) (*http.Response, error) { return b.GetUnti
 
 // GetUntil is Get, but stops before a request to an address with the given
 // prefix and returns the redirect that leads there. With the prefix of a
-// callback, the callback is in its Location.
+// callback, the callback is in its Location, or in the form of the page if the
+// answer is posted.
 func (b *Browser) GetUntil(address, prefix string) (*http.Response, error) {
 	return b.visit(&hop{kind: document, method: http.MethodGet, url: address, until: prefix})
 }
@@ -146,6 +149,15 @@ func (b *Browser) visit(h *hop) (*http.Response, error) {
 		}
 		if next := b.signedOut(resp, h.kind); next != "" {
 			h = &hop{ctx: h.ctx, kind: document, method: http.MethodGet, url: next, initiator: originOf(resp.Request.URL.String()), until: h.until}
+			continue
+		}
+		switch next, err := b.scripted(resp, h); {
+		case err != nil:
+			return nil, err
+		case next != nil && h.until != "" && strings.HasPrefix(next.url, h.until):
+			return resp, nil
+		case next != nil:
+			h = next
 			continue
 		}
 		form, asked := b.signInForm(resp)

@@ -27,7 +27,9 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-C1   state                            WrongState, MissingState, Browser.GetUntil with two Browsers
 //	RP-C2   replay, no sign-in, doubled      Browser.GetUntil, then Get twice; RepeatedCode, RepeatedState, MissingCode
 //	RP-C3   error answers                    ErrorAnswer, ErrorWrongState
+//	RP-C4   form_post                        Browser, with ResponseMode "form_post"
 //	RP-C5   iss of the answer                MissingResponseIssuer, WrongResponseIssuer, NoResponseIssuer
+//	RP-C6   another mode than asked          OtherResponseMode
 //	RP-T1   credentials with odd characters  AddClient
 //	RP-T2   in the body, or none             AddClient with Auth changed, AddPublicClient
 //	RP-T4   token request                    always: the request is refused
@@ -52,7 +54,9 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-I13  signature                        WrongSignature, with SignWith
 //	RP-I14  header and form                  UnknownCriticalHeader, KeyInHeader, KeyURLInHeader, WrongTokenType, HugeIDToken,
 //	                                         FivePartIDToken, PaddedIDToken, JSONSerializedIDToken
+//	RP-I15  c_hash                           WrongCodeHash, MissingCodeHash
 //	RP-I16  at_hash                          WrongAccessTokenHash, MissingAccessTokenHash
+//	RP-I17  two ID Tokens                    FrontOtherSubject
 //	RP-K1   odd keys                         OddKeys
 //	RP-K2   no kid, one key                  NoKeyID
 //	RP-K3   no kid, three keys               NoKeyID with ThreeKeys
@@ -104,6 +108,11 @@ const (
 	MissingCode           = Fault(opserver.MissingCode)           // RFC 6749 §4.1.2: code is required
 	ErrorAnswer           = Fault(opserver.ErrorAnswer)           // liberty: Core §3.1.2.6 login_required, with markup in its text (RP-C3)
 	ErrorWrongState       = Fault(opserver.ErrorWrongState)       // RFC 6749 §4.1.2.1: state is the one sent (RP-C3)
+	OtherResponseMode     = Fault(opserver.OtherResponseMode)     // Multiple Response Types §2.1: the mode is the one asked for (RP-C6)
+
+	MissingFrontIDToken     = Fault(opserver.MissingFrontIDToken)     // Core §3.2.2.5: id_token is there if asked for
+	MissingFrontAccessToken = Fault(opserver.MissingFrontAccessToken) // Core §3.2.2.5: access_token is there if asked for
+	OtherFrontTokenType     = Fault(opserver.OtherFrontTokenType)     // Core §3.2.2.5: token_type is Bearer
 )
 
 // Faults of the answer of the token endpoint. OpenID Connect Core §3.1.3.3.
@@ -146,7 +155,10 @@ const (
 	OldAuthentication      = Fault(opserver.OldAuthentication)      // §3.1.3.7 item 13: auth_time within max_age (RP-A5)
 	MissingAuthTime        = Fault(opserver.MissingAuthTime)        // §2: auth_time is required when max_age was requested (RP-A5)
 	WrongAccessTokenHash   = Fault(opserver.WrongAccessTokenHash)   // §3.1.3.8: at_hash matches the access token (RP-I16)
-	MissingAccessTokenHash = Fault(opserver.MissingAccessTokenHash) // liberty: §3.1.3.6 at_hash is optional here (RP-I16)
+	MissingAccessTokenHash = Fault(opserver.MissingAccessTokenHash) // liberty: §3.1.3.6 at_hash is optional but beside an access token from the browser (RP-I16)
+	WrongCodeHash          = Fault(opserver.WrongCodeHash)          // §3.3.2.10: c_hash matches the code beside the token (RP-I15)
+	MissingCodeHash        = Fault(opserver.MissingCodeHash)        // §3.3.2.11: c_hash is required beside a code (RP-I15)
+	FrontOtherSubject      = Fault(opserver.FrontOtherSubject)      // §3.3.3.6: the ID Token beside a code has the sub of the one for it (RP-I17)
 	RepeatedClaim          = Fault(opserver.RepeatedClaim)          // RFC 7519 §4: claim names are unique
 	OtherCaseClaim         = Fault(opserver.OtherCaseClaim)         // RFC 7519 §4: names are case-sensitive
 	LogoutEvent            = Fault(opserver.LogoutEvent)            // Back-Channel Logout §2.4: events belongs to logout tokens

@@ -46,6 +46,8 @@ type hop struct {
 	contentType string
 	header      http.Header // the caller's own, for the first request
 	until       string
+	goes        []string // form-action of the page whose form this is; nil for anywhere
+	hidden      bool     // the page hides its origin
 }
 
 func redirects(status int) bool {
@@ -61,6 +63,16 @@ func redirects(status int) bool {
 func (h *hop) follow(status int, to *url.URL) error {
 	if h.kind == script && originOf(to.String()) != h.initiator {
 		return fmt.Errorf("middlewaretest: a script may not follow the redirect to %s", originOf(to.String()))
+	}
+	if err := h.mayGo(to); err != nil {
+		return err
+	}
+	if to.Fragment == "" { // Fetch standard, "location URL": it stays
+		if from, err := url.Parse(h.url); err == nil && from.Fragment != "" {
+			kept := *to
+			kept.Fragment, kept.RawFragment = from.Fragment, from.RawFragment
+			to = &kept
+		}
 	}
 	h.url, h.header = to.String(), nil
 	keep := status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect || h.method == http.MethodGet || h.method == http.MethodHead
@@ -107,6 +119,9 @@ func (h *hop) dress(r *http.Request) {
 // origin is the value of the Origin header. It is "null" once a redirect has
 // crossed origins. Fetch standard, "serializing a request origin".
 func (h *hop) origin() string {
+	if h.hidden {
+		return "null"
+	}
 	for _, address := range h.chain[:len(h.chain)-1] {
 		if originOf(address) != h.initiator {
 			return "null"

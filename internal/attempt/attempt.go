@@ -26,6 +26,8 @@ const (
 	Life = 10 * time.Minute
 	// maxRestarts is how often an attempt may start over because of a logout.
 	maxRestarts = 2
+	// maxAnswer bounds Answer, in bytes: it is a set of flags.
+	maxAnswer = 8
 	// longestAge bounds MaxAge: no session lives longer.
 	longestAge = 400 * 24 * time.Hour
 
@@ -67,6 +69,9 @@ type Attempt struct {
 	Silent    bool   // the provider may not show a page (prompt=none)
 	Params    string // parameters, to ask for the same if it starts over; "" if there are none or too many
 	Essential string // what has to be checked when the answer comes
+
+	Answer string // what the answer has to be, in the words of the caller; at most maxAnswer bytes
+	Beside string // what the browser will not bring along with the answer
 }
 
 // Mark names a logout that happened before the attempt began, so the attempt
@@ -184,7 +189,7 @@ func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	}
 	next := *a
 	if late {
-		next = Attempt{ReturnTo: a.ReturnTo}
+		next = Attempt{ReturnTo: a.ReturnTo, Answer: a.Answer}
 		rand.Read(next.seed[:])
 	}
 	next.retried = true

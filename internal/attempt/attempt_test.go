@@ -122,6 +122,7 @@ func whole(t testing.TB) *attempt.Attempt {
 		t.Fatal(err)
 	}
 	a.Grant, a.Silent, a.Params, a.Essential = true, true, "prompt=none", "\x00\x01a"
+	a.Answer, a.Beside = "\x0b", "gh-1=id.mark.mark"
 	return a
 }
 
@@ -192,7 +193,7 @@ func TestRetryTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Silent || next.Params != "" || next.Essential != "" || next.Asked != nil || next.From != nil {
+	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Silent || next.Params != "" || next.Essential != "" || next.Asked != nil || next.From != nil || next.Answer != a.Answer || next.Beside != "" {
 		t.Errorf("%+v after %+v", next, a)
 	}
 	if _, err := next.Retry(next.Ends()); err != attempt.ErrRestarts {
@@ -267,6 +268,7 @@ func TestSize(t *testing.T) {
 	} {
 		a := whole(t)
 		a.Scopes, a.ACR, a.ReturnTo, a.Params, a.Essential = long(c.scopes), "", "/"+long(c.path), "", ""
+		a.Answer, a.Beside = "", ""
 		value := a.Seal(ring(t, "k"), "b")
 		if n := len("__Host-gh-12345678-12345678=") + len(value); n > c.size {
 			t.Errorf("scopes of %d and a path of %d: %d bytes", c.scopes, c.path, n)
@@ -295,6 +297,7 @@ func TestSizeOfACR(t *testing.T) {
 		a := whole(t)
 		a.Params, a.Essential = "", ""
 		a.ACR, a.Scopes, a.ReturnTo = strings.Repeat("a", c.acr), strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
+		a.Answer, a.Beside = "", ""
 		value := a.Seal(ring(t, "k"), "b")
 		got, err := attempt.Open(ring(t, "k"), "b", value)
 		if err != nil {
@@ -315,6 +318,7 @@ func TestSizeOfWhatIsChecked(t *testing.T) {
 		kept                 bool
 	}{{20, 20, 10, true}, {60, 60, 10, false}, {600, 0, 10, false}, {600, 0, 2000, false}, {20, 0, 2000, true}} {
 		a := whole(t)
+		a.Answer, a.Beside = "", ""
 		a.Grant, a.ACR, a.Scopes, a.ReturnTo = false, "", strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
 		a.Asked, a.Params, a.Essential = []byte(strings.Repeat("d", 32)), strings.Repeat("p", c.params), strings.Repeat("e", 160)
 		if c.kept {
@@ -340,6 +344,35 @@ func TestSizeOfWhatIsChecked(t *testing.T) {
 		if _, late := got.Retry(got.Ends()); late != nil {
 			t.Errorf("%+v: too late: %v", c, late)
 		}
+	}
+}
+
+// What the answer has to be stays whatever else is left out, and so does what the
+// browser will not bring along, unless it is far too long. Without either an
+// attempt takes no room for them.
+func TestSizeOfAnswer(t *testing.T) {
+	for _, c := range []struct {
+		beside, scopes, path   int
+		keptBeside, keptScopes bool
+	}{
+		{110, 20, 20, true, true}, {110, 100, 2000, true, false}, {150, 0, 2000, true, true}, {600, 0, 20, false, true},
+	} {
+		a := attempt.New(now)
+		a.From, a.Answer, a.Beside = []byte("87654321"), "\x0b", strings.Repeat("b", c.beside)
+		a.Scopes, a.ReturnTo = strings.Repeat("s", c.scopes), "/"+strings.Repeat("p", c.path)
+		value := a.Seal(ring(t, "k"), "b")
+		got, err := attempt.Open(ring(t, "k"), "b", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Answer != "\x0b" || (len(got.Beside) == c.beside) != c.keptBeside || (len(got.Scopes) == c.scopes) != c.keptScopes || len(got.ReturnTo) != c.path+1 || len(value) > 3040 {
+			t.Errorf("%+v: answer %q, %d beside, scopes of %d, in %d bytes", c, got.Answer, len(got.Beside), len(got.Scopes), len(value))
+		}
+	}
+	a := attempt.New(now)
+	a.Answer = strings.Repeat("x", 9)
+	if _, err := attempt.Open(ring(t, "k"), "b", a.Seal(ring(t, "k"), "b")); !errors.Is(err, attempt.ErrUnknown) {
+		t.Errorf("an answer of 9 bytes: %v", err)
 	}
 }
 

@@ -37,9 +37,9 @@ const (
 	flagAged
 	flagRetried
 	flagSame
-	flagACR  // a field more
-	_        // of a field that another build has
-	flagMore // two fields more
+	flagACR    // a field more
+	flagAnswer // two fields more, after that one
+	flagMore   // two fields more, after those
 	flagSilent
 )
 
@@ -49,15 +49,16 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 // Seal returns the attempt as the value of a cookie. It opens only under the
 // same binding (RFC 9700 §4.7), which names who began the attempt and the
 // cookie. Parameters that make the cookie too long are left out, then scopes,
-// then the acr_values, and so is a path that is longer than any that we take. The
-// callback needs the scopes only if the provider does not say which it has
-// granted, and the others only if it starts over. What has to be checked stays.
+// then the acr_values, then what is beside the answer, and so is a path that is
+// longer than any that we take. The callback needs the scopes only if the provider
+// does not say which it has granted, and the parameters and acr_values only if it
+// starts over. What has to be checked stays.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func(a *Attempt) string {
 		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
 	}
 	value := sealed(a)
-	for _, field := range []*string{&a.Params, &a.Scopes, &a.ACR} {
+	for _, field := range []*string{&a.Params, &a.Scopes, &a.ACR, &a.Beside} {
 		if len(value) <= maxCookie-nameRoom || *field == "" {
 			continue
 		}
@@ -119,6 +120,10 @@ func (a *Attempt) encode() []byte {
 		flags |= flagACR
 		varying = append(varying, a.ACR)
 	}
+	if a.Answer != "" {
+		flags |= flagAnswer
+		varying = append(varying, a.Answer, a.Beside)
+	}
 	if a.Params != "" || a.Essential != "" {
 		flags |= flagMore
 		varying = append(varying, a.Params, a.Essential)
@@ -166,6 +171,9 @@ func (a *Attempt) decode(b []byte) bool {
 	if flags&flagACR != 0 {
 		fields = append(fields, &a.ACR)
 	}
+	if flags&flagAnswer != 0 {
+		fields = append(fields, &a.Answer, &a.Beside)
+	}
 	if flags&flagMore != 0 {
 		fields = append(fields, &a.Params, &a.Essential)
 	}
@@ -177,6 +185,9 @@ func (a *Attempt) decode(b []byte) bool {
 		*field, b = string(b[n:n+int(size)]), b[n+int(size):]
 	}
 	a.Asked, a.From = []byte(asked), []byte(from)
+	if len(a.Answer) > maxAnswer {
+		return false
+	}
 	if len(b)%markSize != 0 {
 		return false
 	}

@@ -7,16 +7,17 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 const formType = "application/x-www-form-urlencoded"
 
-// The errors of [Field], besides those of reading the body.
+// The errors of [Field] and [Fields], besides those of reading the body.
 var (
 	// ErrForm means that the body is no form in the usual encoding.
 	ErrForm = errors.New("the body is no " + formType)
-	// ErrField means that the field is not there exactly once, or malformed.
+	// ErrField means that a field is not there exactly once, or malformed.
 	ErrField = errors.New("not exactly one field")
 )
 
@@ -26,47 +27,61 @@ var (
 // Neither a multipart form nor a compressed body is read. The query does not
 // count.
 func Field(r *http.Request, name string) (string, error) {
+	fields, err := Fields(r, name)
+	if err == nil && !fields.Has(name) {
+		return "", fmt.Errorf("%w: no %s", ErrField, name)
+	}
+	return fields.Get(name), err
+}
+
+// Fields is [Field] for several names. A field that is not there is left out.
+// Which of two values counts would be anybody's guess, so a field that is there
+// twice is an error.
+func Fields(r *http.Request, names ...string) (url.Values, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != formType || len(r.Header.Values("Content-Type")) > 1 {
-		return "", ErrForm
+		return nil, ErrForm
 	}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return "", ErrForm
+		return nil, ErrForm
 	}
 	if coding := strings.Join(r.Header.Values("Content-Encoding"), ","); coding != "" && !strings.EqualFold(coding, "identity") {
-		return "", fmt.Errorf("%w: it has a Content-Encoding", ErrForm)
+		return nil, fmt.Errorf("%w: it has a Content-Encoding", ErrForm)
 	}
 	if r.Body == nil {
-		return fieldOf("", name)
+		return url.Values{}, nil
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return fieldOf(string(body), name)
+	return fieldsOf(string(body), names)
 }
 
-// fieldOf returns the value of the one field with that name.
-func fieldOf(form, name string) (value string, err error) {
-	found := 0
+// fieldsOf returns the fields with those names.
+func fieldsOf(form string, names []string) (url.Values, error) {
+	longest := 0
+	for _, name := range names {
+		longest = max(longest, 3*len(name)) // with each byte encoded
+	}
+	fields := url.Values{}
 	for pair := range strings.SplitSeq(form, "&") {
 		key, written, _ := strings.Cut(pair, "=")
-		if len(key) > 3*len(name) { // longer than with each byte encoded
+		if len(key) > longest {
 			continue
 		}
-		if key, err = url.QueryUnescape(key); err != nil || key != name {
+		key, err := url.QueryUnescape(key)
+		if err != nil || !slices.Contains(names, key) {
 			continue
 		}
-		if found++; found > 1 {
-			return "", fmt.Errorf("%w: %s occurs more than once", ErrField, name)
+		if fields.Has(key) {
+			return nil, fmt.Errorf("%w: %s occurs more than once", ErrField, key)
 		}
-		value = written
+		value, err := url.QueryUnescape(written)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s is malformed", ErrField, key)
+		}
+		fields.Set(key, value)
 	}
-	if found == 0 {
-		return "", fmt.Errorf("%w: no %s", ErrField, name)
-	}
-	if value, err = url.QueryUnescape(value); err != nil {
-		return "", fmt.Errorf("%w: %s is malformed", ErrField, name)
-	}
-	return value, nil
+	return fields, nil
 }

@@ -71,6 +71,25 @@ func TestField(t *testing.T) {
 	}
 }
 
+// Several fields at once: each at most once, and others do not count.
+func TestFields(t *testing.T) {
+	for _, c := range []struct {
+		body, want string
+		err        error
+	}{
+		{"a=1&b=2&c=3", "a=1&b=2", nil}, {"b=2", "b=2", nil}, {"", "", nil}, {"c=1&c=2&d", "", nil}, {"a=", "a=", nil},
+		{"a=1&%61=1", "", inbound.ErrField}, {"a=%zz", "", inbound.ErrField}, {"a=1&b=2&b=2", "", inbound.ErrField},
+	} {
+		got, err := inbound.Fields(form(pairs, c.body), "a", "b")
+		if got.Encode() != c.want || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+			t.Errorf("%q: %v, %v", c.body, got, err)
+		}
+	}
+	if _, err := inbound.Fields(form("text/plain", "a=1"), "a"); !errors.Is(err, inbound.ErrForm) {
+		t.Errorf("text: %v", err)
+	}
+}
+
 type broke struct{}
 
 func (broke) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -23,6 +23,7 @@ type claims struct {
 	nonce    *string
 	sid      string
 	atHash   string
+	cHash    string
 	logout   bool // "events" holds the one of a logout token
 
 	payload []byte   // what was signed
@@ -86,6 +87,8 @@ func (c *claims) set(name string, v strictjson.Value) (err error) {
 		}
 	case "at_hash":
 		c.atHash, err = v.Text()
+	case "c_hash":
+		c.cHash, err = v.Text()
 	case "events":
 		c.logout = isLogout(v)
 	}

@@ -59,6 +59,10 @@ type SignIn struct {
 	Aged   bool          // max_age was requested, so auth_time must be present
 	MaxAge time.Duration // what was requested
 	Access string        // the access token beside it, "" if none
+	Code   string        // the code beside it, "" if none
+	// Front says that all of them came through the browser. Then the token has to
+	// vouch for what came beside it.
+	Front bool
 }
 
 // SignIn makes all the checks of OpenID Connect Core §3.1.3.7, including those
@@ -77,10 +81,29 @@ func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToke
 	if err := t.claims.checkSignIn(issuer, v.config.Now(), want); err != nil {
 		return nil, err
 	}
+	switch {
+	case want.Front && want.Access != "" && t.claims.atHash == "": // §3.2.2.9
+		return nil, fmt.Errorf("%w: an access token came through the browser, and there is no at_hash", ErrAccessHash)
+	case want.Front && want.Code != "" && t.claims.cHash == "": // §3.3.2.11
+		return nil, fmt.Errorf("%w: a code came through the browser, and there is no c_hash", ErrCodeHash)
+	}
 	if err := t.claims.checkAccessHash(header.Alg, want.Access); err != nil {
 		return nil, err
 	}
+	if err := t.claims.checkCodeHash(header.Alg, want.Code); err != nil {
+		return nil, err
+	}
 	return &t, nil
+}
+
+// SamePerson compares the ID Token that came with the code with the one that came
+// through the browser: they have to name the same issuer and person (OpenID
+// Connect Core §3.3.3.6).
+func (t *IDToken) SamePerson(front *IDToken) error {
+	if t.claims.issuer != front.claims.issuer || t.claims.subject != front.claims.subject {
+		return ErrOther
+	}
+	return nil
 }
 
 // Refresh is what the ID Token of a refresh is compared with.
@@ -270,9 +293,23 @@ func (c *claims) checkTimes(now, began time.Time) error {
 
 // checkAccessHash compares at_hash if present (§3.1.3.8).
 func (c *claims) checkAccessHash(alg, access string) error {
-	if c.atHash == "" || access == "" {
+	if c.atHash == "" || access == "" || isHalfHash(c.atHash, alg, access) {
 		return nil
 	}
+	return fmt.Errorf("%w: at_hash differs from the hash of the access token", ErrAccessHash)
+}
+
+// checkCodeHash compares c_hash if present (§3.3.2.10).
+func (c *claims) checkCodeHash(alg, code string) error {
+	if c.cHash == "" || code == "" || isHalfHash(c.cHash, alg, code) {
+		return nil
+	}
+	return fmt.Errorf("%w: c_hash differs from the hash of the code", ErrCodeHash)
+}
+
+// isHalfHash reports whether claim is the left half of the hash of what came
+// beside a token with that algorithm.
+func isHalfHash(claim, alg, beside string) bool {
 	var h hash.Hash
 	switch alg[len(alg)-3:] {
 	case "256":
@@ -282,10 +319,7 @@ func (c *claims) checkAccessHash(alg, access string) error {
 	default: // 512 and EdDSA with Ed25519
 		h = sha512.New()
 	}
-	h.Write([]byte(access))
+	h.Write([]byte(beside))
 	half := h.Sum(nil)[:h.Size()/2]
-	if !hmac.Equal([]byte(c.atHash), []byte(base64.RawURLEncoding.EncodeToString(half))) {
-		return fmt.Errorf("%w: at_hash differs from the hash of the access token", ErrAccessHash)
-	}
-	return nil
+	return hmac.Equal([]byte(claim), []byte(base64.RawURLEncoding.EncodeToString(half)))
 }

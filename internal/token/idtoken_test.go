@@ -199,6 +199,59 @@ func TestAccessHash(t *testing.T) {
 	}
 }
 
+// c_hash is compared as at_hash is (OpenID Connect Core §3.3.2.10). Both are
+// required beside what came through the browser, and only there (RP-I15, RP-I16).
+func TestFrontHashes(t *testing.T) {
+	const access, code = "the access token", "the code"
+	half := func(of string) string {
+		sum := sha256.Sum256([]byte(of))
+		return base64.RawURLEncoding.EncodeToString(sum[:16])
+	}
+	for name, c := range map[string]struct {
+		at, c        any
+		access, code string
+		front        bool
+		err          error
+	}{
+		"both":                        {half(access), half(code), access, code, true, nil},
+		"no at_hash":                  {nil, half(code), access, code, true, token.ErrAccessHash},
+		"no c_hash":                   {half(access), nil, access, code, true, token.ErrCodeHash},
+		"empty c_hash":                {half(access), "", access, code, true, token.ErrCodeHash},
+		"c_hash of the token":         {half(access), half(access), access, code, true, token.ErrCodeHash},
+		"at_hash of the code":         {half(code), half(code), access, code, true, token.ErrAccessHash},
+		"no token, no at_hash":        {nil, half(code), "", code, true, nil},
+		"no code, no c_hash":          {half(access), nil, access, "", true, nil},
+		"neither":                     {nil, nil, "", "", true, nil},
+		"both missing, back channel":  {nil, nil, access, code, false, nil},
+		"wrong c_hash, back channel":  {nil, half("x"), access, code, false, token.ErrCodeHash},
+		"c_hash that is no text":      {half(access), 7, access, code, true, token.ErrMalformed},
+		"c_hash of the whole, padded": {half(access), half(code) + "=", access, code, true, token.ErrCodeHash},
+	} {
+		want := signIn()
+		want.Access, want.Code, want.Front = c.access, c.code, c.front
+		if _, err := verifier("ES256").SignIn(t.Context(), signed(t, "at_hash", c.at, "c_hash", c.c), want); !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+			t.Errorf("%s: %v, want %v", name, err, c.err)
+		}
+	}
+}
+
+// RP-I17: the two ID Tokens of one sign-in are about the same person.
+func TestSamePerson(t *testing.T) {
+	sign := func(change ...any) *token.IDToken {
+		got, err := verifier("ES256").SignIn(t.Context(), signed(t, change...), signIn())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if err := sign().SamePerson(sign("email", "ana@example.org")); err != nil {
+		t.Errorf("the same person: %v", err)
+	}
+	if err := sign().SamePerson(sign("sub", "u2")); !errors.Is(err, token.ErrOther) {
+		t.Errorf("another person: %v", err)
+	}
+}
+
 // The ID Token of a refresh names the same issuer, person and client. nonce and
 // auth_time are compared if both tokens have them (OpenID Connect Core §12.2).
 // The claims are judged the same way without a signature, but then no token is

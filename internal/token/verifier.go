@@ -45,6 +45,8 @@ var (
 	ErrClockSkew  = errors.New("times do not fit")              // made in the future, before it was requested, or no later than the one before
 	ErrAuthTime   = errors.New("wrong time of authentication")  // auth_time is too old or missing
 	ErrAccessHash = errors.New("made for another access token") // at_hash
+	ErrCodeHash   = errors.New("made for another code")         // c_hash
+	ErrOther      = errors.New("two ID Tokens that differ")     // iss or sub of the one from the browser and of the one for the code
 	ErrBound      = errors.New("bound to its client")           // cnf: to something of which there is no proof here (RFC 7800 §3.1)
 )
 
@@ -52,7 +54,7 @@ var (
 func Reasons() []error {
 	return []error{
 		ErrMalformed, ErrAlgorithm, ErrKind, ErrSignature, ErrIssuer, ErrAudience, ErrSubject,
-		ErrNonce, ErrExpired, ErrClockSkew, ErrAuthTime, ErrAccessHash, ErrBound,
+		ErrNonce, ErrExpired, ErrClockSkew, ErrAuthTime, ErrAccessHash, ErrCodeHash, ErrOther, ErrBound,
 	}
 }
 

@@ -266,7 +266,7 @@ func (s *Site) WantRefusal(a *Page, status int) {
 
 // mistakes are the codes of what somebody has to mend, so that trying again
 // later does not help.
-var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "record_too_large",
+var mistakes = []string{"certificate_refused", "metadata_missing", "metadata_invalid", "metadata_issuer_mismatch", "client_refused", "client_auth_unsupported", "response_unsupported", "record_too_large",
 	"endpoint_missing", "keys_unusable", "userinfo_refused", "client_registration_refused", "client_registration_unusable",
 	"client_registration_unreadable", "client_registration_deleted", "client_registration_missing"}
 

@@ -20,13 +20,15 @@ type Visitor struct {
 	User string
 	At   int // replica
 	Jar  http.CookieJar
+
+	none map[string]bool // cookies that another site's form brings along
 }
 
 // Visitor is a new browser of a person.
 func (s *Site) Visitor(user string) *Visitor {
 	jar, err := cookiejar.New(nil)
 	s.Must(err)
-	return &Visitor{Site: s, User: user, Jar: jar}
+	return &Visitor{Site: s, User: user, Jar: jar, none: map[string]bool{}}
 }
 
 // On is the same browser at another replica.
@@ -68,21 +70,45 @@ func (a *Page) String() string {
 // Do sends a request of the test's own, with the cookies of the browser.
 func (b *Visitor) Do(r *http.Request) *Page {
 	b.Site.T.Helper()
+	return b.send(r, func(string) bool { return true })
+}
+
+// send is Do with some of the cookies.
+func (b *Visitor) send(r *http.Request, goes func(name string) bool) *Page {
+	b.Site.T.Helper()
 	at := *r.URL
 	for _, c := range b.Jar.Cookies(&at) {
-		r.AddCookie(c)
+		if goes(c.Name) {
+			r.AddCookie(c)
+		}
 	}
 	r.URL = &url.URL{Path: at.Path, RawPath: at.RawPath, RawQuery: at.RawQuery} // as a server sees it
 	r.RequestURI = r.URL.RequestURI()
 	w := httptest.NewRecorder()
 	if at.Host == providerHost {
 		b.Site.Server.ServeHTTP(w, r)
+		b.noteBrought(w)
 	} else {
 		b.Site.mux(b.At).ServeHTTP(w, r)
 		b.Site.NoteShown(w)
 	}
+	for _, c := range w.Result().Cookies() {
+		b.none[c.Name] = c.SameSite == http.SameSiteNoneMode && c.Secure
+	}
 	b.Jar.SetCookies(&at, w.Result().Cookies())
 	return &Page{w, &at}
+}
+
+// noteBrought remembers the secrets that the provider sends through the browser.
+func (b *Visitor) noteBrought(w *httptest.ResponseRecorder) {
+	_, params, _ := strings.Cut(strings.ReplaceAll(w.Header().Get("Location"), "#", "?"), "?")
+	brought, _ := url.ParseQuery(params)
+	for _, m := range formInput.FindAllStringSubmatch(w.Body.String(), -1) {
+		brought.Add(m[1], html.UnescapeString(m[2]))
+	}
+	for _, name := range []string{"code", "access_token", "id_token"} {
+		b.Site.Mint(name, brought.Get(name))
+	}
 }
 
 // Request makes a request. header alternates names and values.
@@ -90,7 +116,12 @@ func (b *Visitor) Request(method, target string, body io.Reader, header ...strin
 	if strings.HasPrefix(target, "/") {
 		target = b.Site.Origin + target
 	}
+	target, fragment, _ := strings.Cut(target, "#") // which stays in the browser
 	r := httptest.NewRequest(method, target, body)
+	var err error
+	r.URL.RawFragment = fragment
+	r.URL.Fragment, err = url.PathUnescape(fragment)
+	b.Site.Must(err)
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -123,7 +154,9 @@ func (b *Visitor) Post(target string, form url.Values, header ...string) *Page {
 
 var (
 	formAction = regexp.MustCompile(`<form method="post" action="([^"]*)"`)
-	formInput  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	// formScripted is a form that a script submits.
+	formScripted = regexp.MustCompile(`<form method="post"(?: action="([^"]*)")? id="(answer|gatehouse-answer|gatehouse-request)">`)
+	formInput    = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 )
 
 // providerHost is the host of the provider.
@@ -165,6 +198,12 @@ func (b *Visitor) Follow(a *Page, stop func(*url.URL) bool) *Page {
 			a = b.Get(to.String())
 		case a.URL.Host == providerHost && strings.Contains(a.Body.String(), `id="sign-in"`):
 			a = b.FillIn(a)
+		case formScripted.MatchString(a.Body.String()):
+			r := b.Scripted(a)
+			if stop != nil && stop(r.URL) {
+				return a
+			}
+			a = b.PostAcross(r)
 		default:
 			return a
 		}
@@ -177,6 +216,55 @@ func (b *Visitor) Follow(a *Page, stop func(*url.URL) bool) *Page {
 func (b *Visitor) Visit(target string) *Page {
 	b.Site.T.Helper()
 	return b.Follow(b.Get(target), nil)
+}
+
+// Scripted is the request that the script of a page makes: of the provider's page
+// with an answer, of ours that posts a fragment, or of ours with an authorization
+// request.
+func (b *Visitor) Scripted(a *Page) *http.Request {
+	b.Site.T.Helper()
+	body := a.Body.String()
+	found := formScripted.FindStringSubmatch(body)
+	if found == nil {
+		b.Site.T.Fatalf("no form that a script submits in %v", a)
+	}
+	form := url.Values{}
+	for _, m := range formInput.FindAllStringSubmatch(body, -1) {
+		value := html.UnescapeString(m[2])
+		if found[2] == "gatehouse-answer" {
+			value = a.URL.EscapedFragment()
+		}
+		form.Add(m[1], value)
+	}
+	page := *a.URL
+	page.Fragment, page.RawFragment = "", ""
+	target, err := page.Parse(html.UnescapeString(found[1]))
+	b.Site.Must(err)
+	from, site := page.Scheme+"://"+page.Host, "same-origin"
+	if target.Host != page.Host {
+		site = "cross-site"
+	}
+	return b.Request(http.MethodPost, target.String(), strings.NewReader(form.Encode()),
+		append(slices.Clone(Navigation), "Content-Type", "application/x-www-form-urlencoded", "Origin", from, "Sec-Fetch-Site", site)...)
+}
+
+// PostAcross sends a form with the cookies that SameSite lets go with it.
+func (b *Visitor) PostAcross(r *http.Request) *Page {
+	b.Site.T.Helper()
+	across := r.Header.Get("Sec-Fetch-Site") == "cross-site"
+	return b.send(r, func(name string) bool { return !across || b.none[name] })
+}
+
+// ToAnswer is Visit up to the provider's answer, however it comes: the address of
+// the callback, with the query or the fragment, and the form that was to be
+// posted there.
+func (b *Visitor) ToAnswer(target string) *http.Request {
+	b.Site.T.Helper()
+	a := b.Follow(b.Get(target), func(u *url.URL) bool { return u.Path == "/auth/callback" })
+	if a.Location() != "" {
+		return b.Request(http.MethodGet, a.Location(), nil, Navigation...)
+	}
+	return b.Scripted(a)
 }
 
 // ToCallback is Visit up to the answer of the provider, which it returns

@@ -45,6 +45,8 @@ type authRequest struct {
 	claims      claimsParam
 	resources   []string // RFC 8707
 	query       string   // the request itself
+	types       []string // the words of response_type
+	mode        string   // in which the answer goes
 }
 
 // authError is a refusal of an authorization request. If the request does not
@@ -130,6 +132,7 @@ func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
 			req.acr = class
 		}
 	}
+	req.readResponse(v)
 	return req, s.judgeAuth(req, v)
 }
 
@@ -144,24 +147,19 @@ func (s *Server) judgeAuth(req *authRequest, v url.Values) *authError {
 		return &authError{code: "request_not_supported"}
 	case v.Has("request_uri"):
 		return &authError{code: "request_uri_not_supported"}
-	case v.Get("response_type") != "code":
-		return &authError{code: "unsupported_response_type"}
-	case v.Has("response_mode") && v.Get("response_mode") != "query":
-		return invalid("the response mode is not supported")
-	case !req.client.mayUse(grantCode):
-		return &authError{code: "unauthorized_client"}
 	case !contains(req.scope, "openid"):
 		return &authError{code: "invalid_scope", desc: "openid is missing"}
 	case !s.mayAsk(req.client, req.scope):
 		return &authError{code: "invalid_scope", desc: "a scope is not registered for the client"}
-	case v.Get("code_challenge_method") != "S256" || len(req.challenge) != 43: // RFC 7636 §4.2
-		return invalid("a code challenge with S256 is required")
 	case contains(req.prompt, "none") && len(req.prompt) > 1:
 		return invalid("prompt none stands alone")
 	case slices.ContainsFunc(req.prompt, func(p string) bool { return !contains(promptValues, p) }):
 		return invalid("a value of prompt is not supported")
 	case v.Has("display") && !contains(displayValues, v.Get("display")):
 		return invalid("the display is not supported")
+	}
+	if bad := req.judgeResponse(v); bad != nil {
+		return bad
 	}
 	if !areResources(req.resources) {
 		return &authError{code: "invalid_target"}
@@ -207,6 +205,9 @@ func (s *Server) noteRequest(req *authRequest, browser string) {
 	now := s.now()
 	for _, part := range [][2]string{{"state", req.state}, {"nonce", req.nonce}, {"code challenge", req.challenge}} {
 		kind, value := part[0], part[1]
+		if kind == "code challenge" && !req.asks("code") {
+			continue
+		}
 		if value == "" {
 			s.stats.violation("authorization request of %s without %s", req.client.ID, kind)
 			continue
@@ -224,25 +225,6 @@ func (s *Server) noteRequest(req *authRequest, browser string) {
 	}
 }
 
-// answerAuth sends the browser back with a code. RFC 6749 §4.1.2.
-func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authRequest, current *session) {
-	value := newSecret()
-	c := &code{redirectURI: req.redirectURI, challenge: req.challenge, expires: s.now().Add(codeLifetime)}
-	answer := url.Values{"code": {value}}
-	if req.state != "" {
-		answer.Set("state", req.state)
-	}
-	answer.Set("iss", s.issuer) // RFC 9207 §2
-	c.tainted = s.spoilAnswer(answer)
-	s.mu.Lock()
-	c.grant = &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
-		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources, asked: req.claims}
-	s.st.codes[value] = c
-	s.put()
-	s.mu.Unlock()
-	s.redirect(w, r, req.redirectURI, answer)
-}
-
 func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req *authRequest, e *authError) {
 	answer := url.Values{"error": {e.code}, "iss": {s.issuer}}
 	if e.desc != "" {
@@ -257,7 +239,14 @@ func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, req *auth
 	if s.wrong.has(NoResponseIssuer) {
 		answer.Del("iss")
 	}
-	s.redirect(w, r, req.redirectURI, answer)
+	s.respond(w, r, req.mode, req.redirectURI, answer)
+}
+
+// taint is a fault of an answer, and why the client must not redeem its code.
+type taint struct {
+	fault   Fault
+	tainted string
+	apply   func()
 }
 
 // spoilAnswer changes an authorization answer as the faults say. It returns why
@@ -267,11 +256,7 @@ func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 	if s.wrong.has(NoResponseIssuer) { // not announced either, so nothing is wrong
 		answer.Del("iss")
 	}
-	for _, one := range []struct {
-		fault   Fault
-		tainted string
-		apply   func()
-	}{
+	for _, one := range append(s.spoilFront(answer), []taint{
 		{WrongState, "a changed state", func() { answer.Set("state", state+"x") }},
 		{MissingState, "no state", func() { answer.Del("state") }},
 		{WrongResponseIssuer, "another issuer", func() { answer.Set("iss", s.issuer+"/other") }},
@@ -279,7 +264,9 @@ func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 		{RepeatedCode, "a second code", func() { answer.Add("code", newSecret()) }},
 		{RepeatedState, "a second state", func() { answer.Add("state", state+"x") }},
 		{MissingCode, "no code", func() { answer.Del("code") }},
-	} {
+		{WrongCodeHash, "a wrong c_hash", func() {}},
+		{MissingCodeHash, "no c_hash", func() {}},
+	}...) {
 		if s.wrong.has(one.fault) {
 			one.apply()
 			tainted = one.tainted
@@ -288,10 +275,10 @@ func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 	return tainted
 }
 
-// redirect adds parameters to an address and sends the browser there.
-func (s *Server) redirect(w http.ResponseWriter, r *http.Request, to string, add url.Values) {
-	sep := "?"
-	if strings.Contains(to, "?") {
+// redirect adds parameters to an address, after "?" or "#", and sends the browser
+// there.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, to, sep string, add url.Values) {
+	if sep == "?" && strings.Contains(to, "?") {
 		sep = "&"
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -36,6 +36,7 @@ type Client struct {
 	BackchannelLogoutURI   string   // where logout tokens go, "" for nowhere
 	FrontchannelLogoutURI  string   // what the page after logout shows in a frame, "" for nothing
 	GrantTypes             []string // nil: all
+	ResponseTypes          []string // nil: all
 	Scopes                 []string // nil: all
 	IDTokenAlg             string   // "": RS256; or another of RS, PS, ES and EdDSA
 
@@ -67,7 +68,7 @@ func (s *Server) AddClient(c Client) error {
 	reg.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 	reg.PostLogoutOrigins = slices.Clone(c.PostLogoutOrigins)
 	reg.Keys = slices.Clone(c.Keys)
-	reg.GrantTypes, reg.Scopes = slices.Clone(c.GrantTypes), slices.Clone(c.Scopes)
+	reg.GrantTypes, reg.Scopes, reg.ResponseTypes = slices.Clone(c.GrantTypes), slices.Clone(c.Scopes), slices.Clone(c.ResponseTypes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.st.clients[c.ID] = reg

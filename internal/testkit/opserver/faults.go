@@ -31,6 +31,11 @@ const (
 	MissingCode           Fault = "missing-code"            // RFC 6749 §4.1.2: code is required
 	ErrorAnswer           Fault = "error-answer"            // liberty: Core §3.1.2.6 login_required, with markup in its text (RP-C3)
 	ErrorWrongState       Fault = "error-wrong-state"       // RFC 6749 §4.1.2.1: state is the one sent (RP-C3)
+	OtherResponseMode     Fault = "other-response-mode"     // Multiple Response Types §2.1: the mode is the one asked for (RP-C6)
+
+	MissingFrontIDToken     Fault = "missing-front-id-token"     // Core §3.2.2.5: id_token is there if asked for
+	MissingFrontAccessToken Fault = "missing-front-access-token" // Core §3.2.2.5: access_token is there if asked for
+	OtherFrontTokenType     Fault = "other-front-token-type"     // Core §3.2.2.5: token_type is Bearer
 )
 
 // Faults of the answer of the token endpoint. OpenID Connect Core §3.1.3.3.
@@ -73,7 +78,10 @@ const (
 	OldAuthentication      Fault = "old-authentication"        // §3.1.3.7 item 13: auth_time within max_age (RP-A5)
 	MissingAuthTime        Fault = "missing-auth-time"         // §2: auth_time is required when max_age was requested (RP-A5)
 	WrongAccessTokenHash   Fault = "wrong-access-token-hash"   // §3.1.3.8: at_hash matches the access token (RP-I16)
-	MissingAccessTokenHash Fault = "missing-access-token-hash" // liberty: §3.1.3.6 at_hash is optional here (RP-I16)
+	MissingAccessTokenHash Fault = "missing-access-token-hash" // liberty: §3.1.3.6 at_hash is optional but beside an access token from the browser (RP-I16)
+	WrongCodeHash          Fault = "wrong-code-hash"           // §3.3.2.10: c_hash matches the code beside the token (RP-I15)
+	MissingCodeHash        Fault = "missing-code-hash"         // §3.3.2.11: c_hash is required beside a code (RP-I15)
+	FrontOtherSubject      Fault = "front-other-subject"       // §3.3.3.6: the ID Token beside a code has the sub of the one for it (RP-I17)
 	RepeatedClaim          Fault = "repeated-claim"            // RFC 7519 §4: claim names are unique
 	OtherCaseClaim         Fault = "other-case-claim"          // RFC 7519 §4: names are case-sensitive
 	LogoutEvent            Fault = "logout-event"              // Back-Channel Logout §2.4: events belongs to logout tokens
@@ -188,9 +196,16 @@ func OpenIDFaults() []Fault {
 	}
 }
 
+// FrontFaults lists the faults of an answer that has more than a code, or another
+// mode, in the order above. They show only in such answers.
+func FrontFaults() []Fault {
+	return []Fault{OtherResponseMode, MissingFrontIDToken, MissingFrontAccessToken, OtherFrontTokenType,
+		WrongCodeHash, MissingCodeHash, FrontOtherSubject}
+}
+
 // Faults lists all faults in the order above.
 func Faults() []Fault {
-	return slices.Concat(OpenIDFaults(), LogoutFaults(), []Fault{
+	return slices.Concat(OpenIDFaults(), FrontFaults(), LogoutFaults(), []Fault{
 		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket,
 		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,

@@ -57,8 +57,23 @@ func (s *Server) withIDToken(body map[string]any, c *client, g *grant, nonce str
 	return body, nil
 }
 
+// frontToken makes the ID Token that goes through the browser, with hashes of
+// what goes beside it. OpenID Connect Core §3.2.2.10, §3.3.2.11.
+func (s *Server) frontToken(c *client, g *grant, access, code string) (string, error) {
+	return s.makeIDToken(c, g, g.nonce, access, func(m *maker, claims map[string]any) {
+		m.hybrid = code != ""
+		if code != "" {
+			claims["c_hash"] = accessHash(m.signingAlg(), code)
+		}
+	})
+}
+
 // idToken makes an ID Token. OpenID Connect Core §2.
 func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bool) (string, error) {
+	return s.makeIDToken(c, g, nonce, access, func(m *maker, _ map[string]any) { m.refreshed = refreshed })
+}
+
+func (s *Server) makeIDToken(c *client, g *grant, nonce, access string, change func(*maker, map[string]any)) (string, error) {
 	s.mu.Lock()
 	claims := withAsked(claimsOf(g.user, g.scope), g.user, g.asked.idToken)
 	life := s.st.idTokenLife
@@ -75,15 +90,16 @@ func (s *Server) idToken(c *client, g *grant, nonce, access string, refreshed bo
 	if nonce != "" {
 		claims["nonce"] = nonce
 	}
-	m := maker{Server: s, has: s.wrong.has, alg: s.algOf(c), typ: "JWT", audience: c.ID, secret: c.Secret, refreshed: refreshed}
+	m := maker{Server: s, has: s.wrong.has, alg: s.algOf(c), typ: "JWT", audience: c.ID, secret: c.Secret}
 	if access != "" {
 		claims["at_hash"] = accessHash(m.signingAlg(), access)
 	}
+	change(&m, claims)
 	m.spoilClaims(claims)
 	return m.sign(claims)
 }
 
-// accessHash is at_hash: the left half of the hash that goes with the
+// accessHash is at_hash or c_hash: the left half of the hash that goes with the
 // algorithm. OpenID Connect Core §3.1.3.6.
 func accessHash(alg jose.SignatureAlgorithm, access string) string {
 	h := sha256.New()

@@ -7,10 +7,11 @@ import (
 
 // The grant types of the token endpoint.
 const (
-	grantCode    = "authorization_code"
-	grantRefresh = "refresh_token"
-	grantClient  = "client_credentials"
-	grantUMA     = "urn:ietf:params:oauth:grant-type:uma-ticket" // UMA Grant §3.3.1
+	grantCode     = "authorization_code"
+	grantRefresh  = "refresh_token"
+	grantClient   = "client_credentials"
+	grantImplicit = "implicit"                                    // OpenID Connect Registration §2: of the authorization endpoint
+	grantUMA      = "urn:ietf:params:oauth:grant-type:uma-ticket" // UMA Grant §3.3.1
 )
 
 // scopePAT makes an access token a PAT. Federated Authorization §1.3.
@@ -26,9 +27,9 @@ func (s *Server) metadata() map[string]any {
 		"introspection_endpoint":                s.url(pathIntrospect),
 		"revocation_endpoint":                   s.url(pathRevoke),
 		"scopes_supported":                      s.scopes(),
-		"response_types_supported":              []string{"code"},
-		"response_modes_supported":              []string{"query"},
-		"grant_types_supported":                 []string{grantCode, grantRefresh, grantClient, grantUMA},
+		"response_types_supported":              responseTypes(),
+		"response_modes_supported":              []string{modeQuery, modeFragment, modeFormPost},
+		"grant_types_supported":                 []string{grantCode, grantImplicit, grantRefresh, grantClient, grantUMA},
 		"token_endpoint_auth_methods_supported": []string{AuthBasic, AuthPost, AuthNone, AuthSecretJWT, AuthPrivateKeyJWT},
 		"token_endpoint_auth_signing_alg_values_supported": assertionAlgs(),
 		"code_challenge_methods_supported":                 []string{"S256"},
@@ -55,7 +56,7 @@ func (s *Server) serveOpenIDMetadata(w http.ResponseWriter, _ *http.Request) {
 	m["prompt_values_supported"] = promptValues
 	m["display_values_supported"] = displayValues
 	m["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid",
-		"at_hash", "name", "preferred_username", "email", "email_verified"}
+		"at_hash", "c_hash", "name", "preferred_username", "email", "email_verified"}
 	m["claims_parameter_supported"] = true
 	m["request_parameter_supported"] = false
 	m["request_uri_parameter_supported"] = false

@@ -30,11 +30,12 @@ type frame struct {
 	EndURL      string
 	Aside       template.HTML // next to the page, "" for nothing
 	Frames      []string      // addresses that the page shows in frames
+	Script      string        // nonce of the page's one script, "" for none
 	Body        any
 }
 
-// show writes a page. No page may be framed, run a script or load anything but
-// the style sheet. Its forms go to this server and, through redirects, to the
+// show writes a page. No page may be framed, run a script, except the one that
+// posts an answer, or load anything but the style sheet. Its forms go to this server and, through redirects, to the
 // listed origins.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, f frame, origins ...string) {
 	f.Site, f.StyleURL = s.title, s.url(pathStyle)
@@ -52,6 +53,9 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 	h.Set("Cache-Control", "no-store")
 	policy := "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action " +
 		strings.Join(append([]string{"'self'"}, origins...), " ")
+	if f.Script != "" {
+		policy += "; script-src 'nonce-" + f.Script + "'"
+	}
 	if len(f.Frames) > 0 {
 		policy += "; frame-src"
 		for _, address := range f.Frames {

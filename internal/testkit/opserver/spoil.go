@@ -33,6 +33,7 @@ type maker struct {
 	audience  string // whom the token is for
 	secret    string // of the client that gets it
 	refreshed bool   // it is the ID Token of a refresh
+	hybrid    bool   // with a code beside it
 }
 
 // spoilClaims breaks the claims of a token as the faults say, in the order of
@@ -101,6 +102,12 @@ func (m maker) spoilRest(claims map[string]any) []spoiler {
 	}
 	if asked {
 		table = append(table, spoiler{WrongNonce, func() { claims["nonce"] = nonce + "x" }})
+	}
+	if m.hybrid {
+		table = append(table,
+			spoiler{WrongCodeHash, func() { claims["c_hash"] = base64.RawURLEncoding.EncodeToString(make([]byte, 16)) }},
+			spoiler{MissingCodeHash, func() { delete(claims, "c_hash") }},
+			spoiler{FrontOtherSubject, func() { claims["sub"] = subject + "-other" }})
 	}
 	if m.refreshed {
 		table = append(table, spoiler{RefreshOtherSubject, func() { claims["sub"] = subject + "-other" }})
