@@ -91,8 +91,13 @@ func SecretLength(alg string) int {
 
 // PublicOf returns the public key of a signer. Its error says why there is none.
 func PublicOf(signer crypto.Signer) (public crypto.PublicKey, err error) {
-	if v := reflect.ValueOf(signer); !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice) && v.IsNil() {
+	switch v := reflect.ValueOf(signer); v.Kind() {
+	case reflect.Invalid:
 		return nil, errors.New("nil")
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Func, reflect.Chan:
+		if v.IsNil() {
+			return nil, errors.New("nil")
+		}
 	}
 	defer func() {
 		if recover() != nil { // such as an Ed25519 key that is too short
@@ -155,6 +160,26 @@ func hasPoint(key *ecdsa.PublicKey) (ok bool) {
 	defer func() { _ = recover() }() // without coordinates the standard library panics
 	_, err := key.ECDH()
 	return err == nil
+}
+
+// whole returns an error if a private key of the standard library lacks its
+// private part, or has one that is none.
+func whole(signer crypto.Signer) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("its private part is not there, or is none")
+		}
+	}()
+	switch key := signer.(type) {
+	case *rsa.PrivateKey:
+		err = key.Validate()
+	case *ecdsa.PrivateKey:
+		_, err = key.ECDH()
+	}
+	if err != nil { // the text of the library is about numbers
+		err = errors.New("its private part is not there, or is none")
+	}
+	return err
 }
 
 func (a algorithm) fits(public crypto.PublicKey) bool {

@@ -132,6 +132,9 @@ func NewKey(signer crypto.Signer, id string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := whole(signer); err != nil {
+		return nil, err
+	}
 	return &Key{signer: signer, public: public, id: id, algs: algs}, nil
 }
 

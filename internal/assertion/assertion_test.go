@@ -177,12 +177,20 @@ func (v value) Public() crypto.PublicKey { return v.public }
 
 func (v value) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, nil }
 
+// function is a signer of another kind.
+type function func() crypto.PublicKey
+
+func (f function) Public() crypto.PublicKey { return f() }
+
+func (f function) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, nil }
+
 // What cannot sign is told before anything has to be signed.
 func TestKeysThatCannotSign(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
+	all := keys(t)
 	other, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +213,9 @@ func TestKeysThatCannotSign(t *testing.T) {
 		"short public key":      {value{ed25519.PublicKey{1}}, "Ed25519 key of 1 byte"},
 		"even exponent":         {value{&rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 2}}, "exponent"},
 		"weak RSA":              {weak, "1024 bits"},
+		"nil of a function":     {function(nil), "nil"},
+		"half of RSA":           {&rsa.PrivateKey{PublicKey: *all["RSA"].Public().(*rsa.PublicKey)}, "private part"},
+		"half of ECDSA":         {&ecdsa.PrivateKey{PublicKey: *all["P-256"].Public().(*ecdsa.PublicKey)}, "private part"},
 		"P-224":                 {other, "none of RSA"},
 	} {
 		if _, err := assertion.NewKey(c.signer, "k1"); err == nil || !strings.Contains(err.Error(), c.want) {
