@@ -31,6 +31,7 @@ type notesSite struct {
 	clock    *clock
 	provider *gatehouse.Provider
 	replicas [2]*gatehouse.Sessions
+	client   func(*gatehouse.Provider) gatehouse.Client // of each replica, in place of the configured one
 }
 
 // newNotes makes the parts of the site. open makes its handler once the
@@ -58,6 +59,9 @@ func (n *notesSite) openOn(t *testing.T, stores [2]gatehouse.Store, issuer strin
 		c := config
 		c.Sessions = n.replicas[i]
 		c.RedirectURL = n.base + "/auth/callback"
+		if n.client != nil {
+			c.Client = n.client(n.provider)
+		}
 		login := must(gatehouse.NewRelyingParty(n.provider, c))(t)
 		handlers[i] = notesHandler(login, issuer)
 		n.stops = append(n.stops, n.replicas[i].Shutdown)

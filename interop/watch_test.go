@@ -116,7 +116,7 @@ func (w *watch) wire() *wire { return &wire{watch: w} }
 
 // secretMembers are the parameters and members that hold secrets.
 var secretMembers = []string{"access_token", "refresh_token", "id_token", "id_token_hint", "ticket", "claim_token", "rpt",
-	"token", "code", "code_verifier", "client_secret", "client_assertion"}
+	"token", "code", "code_verifier", "client_secret", "client_assertion", "registration_access_token"}
 
 var ticketParam = regexp.MustCompile(`ticket="([^"]*)"`)
 

@@ -43,17 +43,25 @@ func (o *Owner) post(t testing.TB, address, token string, status int, body, into
 // the initial access token.
 func (kc *Keycloak) Register(t testing.TB, realm string, metadata map[string]any) (id, secret string) {
 	t.Helper()
+	_, agent := kc.administrator(t)
+	var client struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	agent.post(t, kc.Issuer(realm)+"/clients-registrations/openid-connect", kc.InitialToken(t, realm), http.StatusCreated, metadata, &client)
+	return client.ID, client.Secret
+}
+
+// InitialToken returns an initial access token, with which one client may be
+// registered.
+func (kc *Keycloak) InitialToken(t testing.TB, realm string) string {
+	t.Helper()
 	admin, agent := kc.administrator(t)
 	var initial struct {
 		Token string `json:"token"`
 	}
 	agent.post(t, kc.URL+"/admin/realms/"+realm+"/clients-initial-access", admin, http.StatusCreated, map[string]int{"count": 1, "expiration": 600}, &initial)
-	var client struct {
-		ID     string `json:"client_id"`
-		Secret string `json:"client_secret"`
-	}
-	agent.post(t, kc.Issuer(realm)+"/clients-registrations/openid-connect", initial.Token, http.StatusCreated, metadata, &client)
-	return client.ID, client.Secret
+	return initial.Token
 }
 
 // AddClient adds a client to a realm as the administrator, in the form of a realm
