@@ -7,6 +7,7 @@
 //   - [StartDex]: Dex, an OpenID provider per test, built without its connectors.
 //   - [StartApache], [StartExpress]: mod_auth_openidc and express-openid-connect,
 //     relying parties to try our own provider with.
+//   - [StartWebFinger]: Apache over TLS, a host that names the provider of an account.
 //   - [StartChromium]: headless Chromium, driven by chromedp and checked by axe-core.
 //
 // Whatever is missing is installed at first use, below the directory .servers
