@@ -27,18 +27,6 @@ func TestOutages(t *testing.T) {
 		}
 	}
 	hang := func(testing.TB) func() { server.Pause(); return server.Resume }
-	readOnly := func(t testing.TB) func() {
-		admin := connect(t, server.DSN(), settings(map[string]string{"default_transaction_read_only": "off"}))
-		system := func(change string) {
-			for _, sql := range []string{"ALTER SYSTEM " + change, "SELECT pg_reload_conf()"} {
-				if _, err := admin.Exec(context.WithoutCancel(t.Context()), sql); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		system("SET default_transaction_read_only = on")
-		return func() { system("RESET default_transaction_read_only") }
-	}
 	down := func(stop func()) func(testing.TB) func() {
 		return func(t testing.TB) func() {
 			stop()
@@ -51,7 +39,6 @@ func TestOutages(t *testing.T) {
 	)
 	stories.Outages(t, at(server.DSN()),
 		stories.Outage{Name: "hang", Begin: hang},
-		stories.Outage{Name: "read-only", ReadsWork: true, Begin: readOnly},
 		stories.Outage{Name: "stopped", Begin: down(func() { server.Stop(backing.Fast) })},
 		stories.Outage{Name: "killed", Begin: down(server.Kill)},
 		stories.Outage{Name: "a table lock", Begin: func(testing.TB) func() { return locked(t, table)() }},

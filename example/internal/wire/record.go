@@ -8,11 +8,15 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // maxBody is how much of a body is read for the record. Protocol messages are
 // smaller. Of a longer body nothing is shown, but all of it passes through.
 const maxBody = 64 << 10
+
+// formTime bounds the wait for a form.
+const formTime = 5 * time.Second
 
 // Transport records what a party sends through base, nil for
 // http.DefaultTransport.
@@ -127,6 +131,9 @@ func (rec *Recorder) Handler(party string, next http.Handler) http.Handler {
 			seen.from = stranger
 		}
 		if r.Body != nil && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+			// The party bounds the time of a body, but only after this. The server
+			// clears the deadline at the end of the body.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTime))
 			seen.requestBody, r.Body = peek(r.Body)
 		}
 		answer := &answer{ResponseWriter: w, status: http.StatusOK}
