@@ -161,7 +161,7 @@ func (rp *RelyingParty) checkLogout(r *http.Request, back, state string) error {
 		return fmt.Errorf("ReturnTo: %w", err)
 	}
 	if len(state) > maxLogoutState || !utf8.ValidString(state) || strings.ContainsFunc(state, unicode.IsControl) {
-		return fmt.Errorf("State: %d bytes that are no text of at most %d bytes", len(state), maxLogoutState)
+		return fmt.Errorf("%s: %d bytes that are no text of at most %d bytes", "State", len(state), maxLogoutState)
 	}
 	if rp.sessions.app != nil && !rp.appLoaded(r.Context()) {
 		return errors.New("SessionsConfig.App: the handler is not within its LoadAndSave")

@@ -48,6 +48,9 @@ const (
 	promptLogin = "login"
 )
 
+// fieldParams is what errors call Request.Params.
+const fieldParams = "Params"
+
 // IsOwn reports whether only the caller sets the parameter of that name.
 func IsOwn(name string) bool { return slices.Contains(own, name) }
 
@@ -79,9 +82,9 @@ func (r Request) Over(base url.Values) (url.Values, error) {
 	for name, values := range r.Params {
 		switch {
 		case IsOwn(name):
-			return nil, fmt.Errorf("Params: %q is set by gatehouse", name)
+			return nil, fmt.Errorf("%s: %q is set by gatehouse", fieldParams, name)
 		case slices.Contains(typed, name):
-			return nil, fmt.Errorf("Params: %q has a field of its own", name)
+			return nil, fmt.Errorf("%s: %q has a field of its own", fieldParams, name)
 		}
 		out[name] = slices.Clone(values)
 	}

@@ -51,6 +51,7 @@ async function provider(issuer) {
       acr: null, sid: null, auth_time: null, iss: null, openid: ['sub'],
       profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
     },
+    acrValues: ['urn:example:gold'],
     pkce: { required: () => true },
     findAccount: account,
     // Its own rule is that a refresh token needs the scope offline_access, and that one prompt=consent.
@@ -65,7 +66,7 @@ async function provider(issuer) {
     fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     features: {
       devInteractions: on, rpInitiatedLogout: on, backchannelLogout: on, introspection: on, revocation: on,
-      clientCredentials: on, registration: on, registrationManagement: on,
+      clientCredentials: on, registration: on, registrationManagement: on, claimsParameter: on,
       resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
     },
   });
