@@ -463,3 +463,38 @@ func TestSecretsNeverPrinted(t *testing.T) {
 		}
 	}
 }
+
+// late is a connection on which the answer to a registration comes after its
+// lease has run out.
+type late struct{ *provider }
+
+func (l late) Register(ctx context.Context, a registration.Ask) ([]byte, error) {
+	body, err := l.provider.Register(ctx, a)
+	time.Sleep(2 * time.Minute)
+	return body, err
+}
+
+// TestLateAnswer: another replica has taken over and registered when the answer
+// comes. The client that came late is deleted.
+func TestLateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(0)
+		p := newProvider(s)
+		slow, quick := newReplica(t, s, p), newReplica(t, s, p)
+		slow.Server = late{p}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := slow.Ensure(t.Context(), registration.Want{}); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(time.Minute)
+		rec, err := quick.Ensure(t.Context(), registration.Want{})
+		kept := current(t, rec, err)
+		<-done
+		if gone := slow.told(registration.Removed); len(p.clients) != 1 || p.clients[kept.ID] == nil || len(gone) != 1 {
+			t.Errorf("%d clients at the provider, removed %v", len(p.clients), gone)
+		}
+	})
+}
