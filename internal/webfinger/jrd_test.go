@@ -3,7 +3,6 @@ package webfinger_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -100,7 +99,7 @@ func FuzzJRD(f *testing.F) {
 			}
 		}
 		if len(got) == 0 || len(links) > 100 || !slices.Equal(got, want) {
-			t.Fatal(fmt.Sprintf("%q, want %q of %d links", got, want, len(links)))
+			t.Fatalf("%q, want %q of %d links", got, want, len(links))
 		}
 	})
 }
