@@ -42,6 +42,7 @@ type Error struct {
 	subject string     // whom the request was made for, "" if not known
 	page    string     // the page that the person came for, "" if not known
 	leave   *departure // the sign-in that leads there, if one has begun
+	way     string     // what a link to the page says, "" if a sign-in leads there
 }
 
 // Error returns the code and the cause.

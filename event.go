@@ -163,6 +163,14 @@ var levels = map[string]slog.Level{
 	errPermission.code:     slog.LevelInfo,
 	errProofNonce.code:     slog.LevelInfo,
 
+	errClaimsNeeded.code:       slog.LevelInfo,
+	errClaimsSent.code:         slog.LevelInfo,
+	errClaimsStateMissing.code: slog.LevelInfo,
+	errClaimsExpired.code:      slog.LevelInfo,
+	errClaimsStateUsed.code:    slog.LevelInfo,
+	errClaimsNotGiven.code:     slog.LevelInfo,
+	errClaimsSubmitted.code:    slog.LevelInfo,
+
 	troubleKeyUse:      slog.LevelInfo,
 	logoutLocal:        slog.LevelInfo,
 	logoutBackchannel:  slog.LevelInfo,

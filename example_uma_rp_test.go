@@ -9,6 +9,7 @@ import (
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/testkit/opserver"
+	"example.com/gatehouse/middlewaretest"
 )
 
 // An http.Client that obtains the permission it needs.
@@ -79,6 +80,79 @@ func ExampleSubmittedError() {
 		fmt.Println("You have no access to this album.")
 	}
 	// Output: We asked the owner; look again in 5s
+}
+
+// A print shop whose page needs an album of Alice's. The authorization server
+// asks Bob what the pictures are for, and he comes back to the page.
+func ExampleRelyingParty_ClaimsRedirect() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("alice", nil)
+	op.AddUser("bob", nil)
+	album := startAlbum(t, op) // Alice's, shared with Bob if he says what for
+
+	shop := middlewaretest.NewApp(t, func(base string) http.Handler {
+		client := op.AddClient(base + "/auth/callback")
+		op.SetClaimsRedirect(client, base+"/auth/claims")
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback"})
+		if err != nil {
+			panic(err)
+		}
+		transport, err := gatehouse.NewUMATransport(op.Provider(), gatehouse.UMATransportConfig{Client: client, Login: login})
+		if err != nil {
+			panic(err)
+		}
+		photos := &http.Client{Transport: transport}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/", login.Handler()) // has ClaimsRedirectHandler at /auth/claims
+		mux.Handle("/print", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ask, err := http.NewRequestWithContext(r.Context(), http.MethodGet, album, nil)
+			if err != nil {
+				http.Error(w, "no album", http.StatusInternalServerError)
+				return
+			}
+			resp, err := photos.Do(ask)
+			if need, ok := errors.AsType[*gatehouse.NeedInfoError](err); ok {
+				login.ClaimsRedirect(w, r, need, "") // and come back to this page
+				return
+			}
+			if err != nil {
+				http.Error(w, "The pictures are not there right now.", http.StatusBadGateway)
+				return
+			}
+			resp.Body.Close()
+			fmt.Fprintf(w, "The photo site answers %s.\n", resp.Status)
+		})))
+		return mux
+	})
+
+	bob := op.Browser(t, "bob")
+	bob.Say("purpose", "a calendar")
+	show(bob.Get(shop + "/print"))
+	// Output: 200 The photo site answers 200 OK.
+}
+
+// startAlbum starts a photo site with one album and returns its address.
+func startAlbum(t *exampleTB, op *middlewaretest.Server) string {
+	var api *gatehouse.ResourceServer
+	site := middlewaretest.NewApp(t, func(base string) http.Handler {
+		var err error
+		api, err = gatehouse.NewResourceServer(op.Provider(), gatehouse.ResourceServerConfig{Client: op.AddClient(base + "/auth/callback")})
+		if err != nil {
+			panic(err)
+		}
+		album := gatehouse.Resource{Name: "album 7", Scopes: []string{"view"}}
+		if _, err := api.Register(t.Context(), album); err != nil {
+			panic(err)
+		}
+		pictures := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "pictures") })
+		return api.UMAProtect(gatehouse.Rules{"GET /albums/7": album.AllOf("view")})(pictures)
+	})
+	owner := op.As("client-1") // the site itself
+	owner.Share("album 7", "bob", "view")
+	owner.NeedClaims("album 7", middlewaretest.NeededClaim{Name: "purpose", Label: "What are the pictures for?"})
+	return site + "/albums/7"
 }
 
 // photoSite is Alice's photo site and its authorization server, on loopback.

@@ -31,6 +31,7 @@ type RelyingParty struct {
 	asks     AuthRequest // of With
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
+	gather   *gatherers
 	hosts    *navigation.Hosts
 	refused  *refusals
 	bodies   *inbound.Bodies
@@ -51,7 +52,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c)}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), gather: &gatherers{}, hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c)}
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems

@@ -25,6 +25,7 @@ const (
 	sessionSegment      = "session"
 	backchannelSegment  = "backchannel-logout"
 	frontchannelSegment = "frontchannel-logout"
+	claimsSegment       = "claims"
 )
 
 // Handler serves every path of the relying party, so that one line mounts it:
@@ -32,11 +33,12 @@ const (
 //	mux.Handle("/auth/", login.Handler())
 //
 // It serves CallbackHandler at the path of RedirectURL. LoginHandler,
-// LogoutHandler, SessionHandler, BackchannelLogoutHandler and
-// FrontchannelLogoutHandler are beside it, at the same path with "login",
-// "logout", "session", "backchannel-logout" or "frontchannel-logout" as its last
-// segment. LoginURL, LogoutURL, BackchannelLogoutURL and FrontchannelLogoutURL
-// move them elsewhere. Any other path gets 404.
+// LogoutHandler, SessionHandler, BackchannelLogoutHandler,
+// FrontchannelLogoutHandler and ClaimsRedirectHandler are beside it, at the same
+// path with "login", "logout", "session", "backchannel-logout",
+// "frontchannel-logout" or "claims" as its last segment. LoginURL, LogoutURL,
+// BackchannelLogoutURL, FrontchannelLogoutURL and ClaimsRedirectURL move them
+// elsewhere. Any other path gets 404.
 //
 // With Handler, the path of LoginHandler need not be set as LoginURL for
 // refusals to name it. Call Handler before serving requests. It panics if two
@@ -55,11 +57,12 @@ func (rp *RelyingParty) Handler() http.Handler {
 		rp.paths.session:  rp.SessionHandler(),
 		rp.paths.back:     rp.BackchannelLogoutHandler(),
 		rp.paths.front:    rp.FrontchannelLogoutHandler(),
+		rp.paths.claims:   rp.ClaimsRedirectHandler(),
 	}
 	none := rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := rp.strayAnswer(r)
 		if err == nil {
-			err = fmt.Errorf("Handler serves %q, %q, %q, %q, %q and %q", rp.paths.callback, rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front)
+			err = fmt.Errorf("Handler serves %q, %q, %q, %q, %q, %q and %q", rp.paths.callback, rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front, rp.paths.claims)
 		}
 		rp.refuse(w, r, errNotFound.because(err))
 	}))
@@ -77,6 +80,7 @@ func (rp *RelyingParty) Handler() http.Handler {
 type ownPaths struct {
 	callback, login, logout, session string
 	back, front                      string // of a logout from outside
+	claims                           string // of ClaimsRedirectHandler
 
 	mounted atomic.Bool // Handler was called
 }
@@ -89,7 +93,7 @@ func newOwnPaths(redirect *url.URL, c *RelyingPartyConfig) *ownPaths {
 	}
 	p := &ownPaths{
 		callback: navigation.Path(c.RedirectURL), login: beside + loginSegment, logout: beside + logoutSegment, session: beside + sessionSegment,
-		back: beside + backchannelSegment, front: beside + frontchannelSegment,
+		back: beside + backchannelSegment, front: beside + frontchannelSegment, claims: beside + claimsSegment,
 	}
 	if c.LoginURL != "" {
 		p.login = navigation.Path(c.LoginURL)
@@ -103,12 +107,15 @@ func newOwnPaths(redirect *url.URL, c *RelyingPartyConfig) *ownPaths {
 	if c.FrontchannelLogoutURL != "" {
 		p.front = navigation.Path(c.FrontchannelLogoutURL)
 	}
+	if c.ClaimsRedirectURL != "" {
+		p.claims = navigation.Path(c.ClaimsRedirectURL)
+	}
 	return p
 }
 
 // all lists the paths.
 func (p *ownPaths) all() []string {
-	return []string{p.callback, p.login, p.logout, p.session, p.back, p.front}
+	return []string{p.callback, p.login, p.logout, p.session, p.back, p.front, p.claims}
 }
 
 // distinct returns an error if two handlers would have the same path.
@@ -116,9 +123,12 @@ func (p *ownPaths) distinct() error {
 	taken := map[string]string{}
 	move := "LoginURL or LogoutURL"
 	for _, own := range [][2]string{{"CallbackHandler", p.callback}, {"LoginHandler", p.login}, {"LogoutHandler", p.logout}, {"SessionHandler", p.session},
-		{"BackchannelLogoutHandler", p.back}, {"FrontchannelLogoutHandler", p.front}} {
+		{"BackchannelLogoutHandler", p.back}, {"FrontchannelLogoutHandler", p.front}, {"ClaimsRedirectHandler", p.claims}} {
 		if own[1] == p.back || own[1] == p.front {
 			move = "BackchannelLogoutURL or FrontchannelLogoutURL"
+		}
+		if own[1] == p.claims {
+			move = "ClaimsRedirectURL"
 		}
 		if other := taken[own[1]]; other != "" {
 			return fmt.Errorf("%s and %s would both be at %q: set %s", other, own[0], own[1], move)
@@ -147,9 +157,9 @@ func (rp *RelyingParty) loginURL() string {
 // mounted.
 func (rp *RelyingParty) ownAddresses() []string {
 	c := &rp.config
-	own := []string{rp.redirect.EscapedPath(), c.LoginURL, c.LogoutURL, c.LoggedOutURL, c.BackchannelLogoutURL, c.FrontchannelLogoutURL}
+	own := []string{rp.redirect.EscapedPath(), c.LoginURL, c.LogoutURL, c.LoggedOutURL, c.BackchannelLogoutURL, c.FrontchannelLogoutURL, c.ClaimsRedirectURL}
 	if rp.paths.mounted.Load() {
-		for _, path := range []string{rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front} {
+		for _, path := range []string{rp.paths.login, rp.paths.logout, rp.paths.session, rp.paths.back, rp.paths.front, rp.paths.claims} {
 			own = append(own, (&url.URL{Path: path}).EscapedPath())
 		}
 	}

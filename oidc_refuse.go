@@ -303,6 +303,8 @@ func (rp *RelyingParty) errorPage(r *http.Request, e *Error) page {
 	p := page{Title: "That did not work", Message: e.Message, ID: e.ID, Link: rp.config.HomeURL, Label: "Continue"}
 	form := isForm(r) && !rp.isCallback(r) // an answer that is posted holds nothing of the person's
 	switch {
+	case e.way != "":
+		p.Link, p.Label = e.page, e.way
 	case form && e.leave != nil && rp.config.AuthorizeByPOST:
 		p.Title, p.Link, p.Label, p.Button = "That was not saved", "", "", "Sign in and go back"
 		p = rp.requestForm(p, *e.leave)

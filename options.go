@@ -304,6 +304,10 @@ type RelyingPartyConfig struct {
 	// is to serve it elsewhere. "" means the path of RedirectURL with
 	// "frontchannel-logout" as its last segment.
 	FrontchannelLogoutURL string
+	// ClaimsRedirectURL is the path of ClaimsRedirectHandler, if Handler is to
+	// serve it elsewhere or the handler is mounted alone. "" means the path of
+	// RedirectURL with "claims" as its last segment.
+	ClaimsRedirectURL string
 	// HomeURL is the path to go to after a sign-in without a return path. It must
 	// not be that of LoginHandler, because sign-ins would then never end. Our
 	// own pages link to it. "" means "/", after PathPrefix.
@@ -395,6 +399,10 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	wrong.ownPath("LoginURL", c.LoginURL)
 	wrong.ownPath("BackchannelLogoutURL", c.BackchannelLogoutURL)
 	wrong.ownPath("FrontchannelLogoutURL", c.FrontchannelLogoutURL)
+	wrong.ownPath("ClaimsRedirectURL", c.ClaimsRedirectURL)
+	if strings.Contains(c.ClaimsRedirectURL, "?") {
+		wrong.add("ClaimsRedirectURL", "%q has a query", c.ClaimsRedirectURL)
+	}
 	c.PathPrefix = strings.TrimSuffix(c.PathPrefix, "/")
 	wrong.ownPath("PathPrefix", c.PathPrefix)
 	if strings.Contains(c.PathPrefix, "?") {
@@ -587,6 +595,17 @@ type UMATransportConfig struct {
 	// SubmitRequest lets Keycloak ask the owner if permission is missing. By
 	// default we tell it not to. Other servers decide that themselves.
 	SubmitRequest bool
+	// Login is the relying party whose ClaimsRedirectHandler people come back to
+	// from the authorization server (see RelyingParty.ClaimsRedirect). It and the
+	// provider may have different issuers. nil means that nobody is sent there.
+	// It keeps the UMATransport, so make one when the program starts. Party is
+	// asked there with the identity of the session on the context, and must
+	// return what it returned for the request.
+	Login *RelyingParty
+	// ClaimsOrigins are origins, such as "https://ask.example.org", to which the
+	// authorization server may send people, besides those of its issuer and of
+	// its token, authorization and claims interaction endpoints.
+	ClaimsOrigins []string
 }
 
 // defaultRounds is how many tickets one call redeems: one at first, one if the
@@ -604,6 +623,14 @@ func (c *UMATransportConfig) complete(p *Provider) error {
 	if c.ClaimsWhenAsked && c.Claims == nil {
 		wrong.add("ClaimsWhenAsked", "there are no Claims to push")
 	}
+	if c.Login != nil {
+		wrong.wrap("Login", c.Login.checkMade())
+	}
+	if len(c.ClaimsOrigins) > 0 {
+		_, bad := newTokenTransport(nil, c.ClaimsOrigins)
+		wrong.wrap("ClaimsOrigins", errors.Join(bad...))
+	}
+	c.ClaimsOrigins = slices.Clone(c.ClaimsOrigins)
 	c.Scopes = slices.Clone(c.Scopes)
 	c.MaxRounds = cmp.Or(c.MaxRounds, defaultRounds)
 	if c.Base == nil {

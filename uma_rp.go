@@ -70,7 +70,11 @@ func NewUMATransport(p *Provider, c UMATransportConfig) (*UMATransport, error) {
 	if err := c.complete(p); err != nil {
 		return nil, err
 	}
-	return &UMATransport{provider: p, config: c, tokens: rptcache.New(p.now)}, nil
+	t := &UMATransport{provider: p, config: c, tokens: rptcache.New(p.now)}
+	if c.Login != nil {
+		c.Login.gather.add(p.issuer+" "+c.Client.lasting(), t)
+	}
+	return t, nil
 }
 
 // identityParty is the default Party. It joins issuer and subject with a
@@ -311,7 +315,7 @@ func (c *call) permission(ticket, used string) (string, error) {
 			return "", err
 		}
 		// Keep one request for using the token.
-		x := &exchange{t: c.t, key: c.key, path: c.path, request: c.request, ticket: ticket, used: used,
+		x := &exchange{t: c.t, key: c.key, method: c.method, path: c.path, request: c.request, ticket: ticket, used: used,
 			own: c.own, bare: c.bare, silent: c.silent, budget: c.left - 1}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
 			// An exchange may have ended after we looked above.

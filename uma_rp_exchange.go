@@ -28,7 +28,7 @@ const idTokenFormat = "http://openid.net/specs/openid-connect-core-1_0.html#IDTo
 type exchange struct {
 	t             *UMATransport
 	key           rptcache.Key
-	path          string
+	method, path  string
 	request       rptcache.Request
 	ticket        string // the latest
 	used          string // the token that was challenged

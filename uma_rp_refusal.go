@@ -31,7 +31,7 @@ var errDeniedBefore = errors.New("denied a moment ago")
 
 // NeedInfoError is returned if the authorization server wants to know more
 // about the requesting party than could be pushed (need_info in UMA Grant
-// §3.3.6). Send the person there with the ticket, or ask them to sign in.
+// §3.3.6). RelyingParty.ClaimsRedirect sends the person there.
 type NeedInfoError struct {
 	// Issuer is the authorization server.
 	Issuer string
@@ -42,6 +42,8 @@ type NeedInfoError struct {
 	// RedirectUser is the address to send the person to, absolute and https
 	// (or on loopback). It is "" if the server sent none or an invalid one.
 	RedirectUser string
+
+	wanted *wanted // of RelyingParty.ClaimsRedirect; nil unless a UMATransport made this
 }
 
 // Error returns how many claims are needed. It does not show the ticket.
@@ -161,7 +163,8 @@ func (x *exchange) needInfo(r *backchannel.Refusal) error {
 	if ticket == "" {
 		return errTicketReused.because(errors.New("need_info has no ticket"))
 	}
-	e := &NeedInfoError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims)}
+	e := &NeedInfoError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims),
+		wanted: &wanted{by: x.t, key: x.key, method: x.method, path: x.path, request: x.request, silent: x.silent}}
 	if to := strictjson.String(body.RedirectUser); to != "" {
 		if _, err := outbound.CheckURL(to, x.t.provider.insecure); err == nil {
 			e.RedirectUser = to

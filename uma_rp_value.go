@@ -87,7 +87,7 @@ func (t *UMATransport) RPT(ctx context.Context, want RPTRequest) (Secret, error)
 // request, unless the token has to be new.
 func (c *call) redeem(want RPTRequest, ticket string) (string, error) {
 	for {
-		x := &exchange{t: c.t, key: c.key, path: c.path, request: c.request, ticket: ticket, used: want.Refused.Reveal(),
+		x := &exchange{t: c.t, key: c.key, method: c.method, path: c.path, request: c.request, ticket: ticket, used: want.Refused.Reveal(),
 			bare: want.ForceNew || want.Refused.IsZero(), budget: c.left}
 		o, err := c.t.flights.Do(c.r.Context(), c.key, exchangeTime, func(ctx context.Context) (*outcome, error) {
 			return x.run(ctx, c.r.Context()), nil

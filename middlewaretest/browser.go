@@ -18,6 +18,7 @@ import (
 const (
 	mostRedirects = 20               // as browsers have it
 	mostSignIns   = 3                // in one visit; more is a loop
+	mostAnswers   = 6                // the same, of the claims page
 	mostBody      = 32 << 20         // of one answer
 	patience      = 60 * time.Second // for one answer
 )
@@ -28,6 +29,7 @@ const (
 // On the provider's page after logout it loads the frames and goes on. It submits
 // the forms of the pages that carry an authorization request or its answer, as
 // their scripts do.
+// On the claims page of a UMA server it answers what [Browser.Say] has told it.
 // The bodies of its answers are already read and need no Close. Only one
 // goroutine may use it at a time.
 //
@@ -41,6 +43,7 @@ type Browser struct {
 	s      *Server
 	t      testing.TB
 	user   string
+	says   map[string]string // on the claims page
 	jar    *jar
 	client *http.Client
 }
@@ -127,7 +130,7 @@ func (b *Browser) Cookies(address string) []*http.Cookie {
 
 // visit makes requests until an answer leads nowhere else.
 func (b *Browser) visit(h *hop) (*http.Response, error) {
-	signIns := 0
+	signIns, answers := 0, 0
 	for range mostRedirects {
 		h.chain = append(h.chain, h.url)
 		resp, err := b.send(h)
@@ -161,11 +164,16 @@ func (b *Browser) visit(h *hop) (*http.Response, error) {
 			continue
 		}
 		form, asked := b.signInForm(resp)
+		if asked {
+			signIns++
+		} else if form, asked = b.claimsForm(resp); asked {
+			answers++
+		}
 		if !asked || h.kind != document {
 			return resp, nil
 		}
-		if signIns++; signIns > mostSignIns {
-			return nil, errors.New("middlewaretest: the service asks to sign in again and again")
+		if signIns > mostSignIns || answers > mostAnswers {
+			return nil, errors.New("middlewaretest: the service asks the same again and again")
 		}
 		h = &hop{ctx: h.ctx, kind: document, method: http.MethodPost, url: form.action, initiator: originOf(form.action),
 			body: []byte(form.values.Encode()), contentType: "application/x-www-form-urlencoded", until: h.until}

@@ -225,6 +225,12 @@ const (
 	TokenEndpointElsewhere  = Fault(opserver.TokenEndpointElsewhere)  // liberty: RFC 8414 §2, an endpoint may be on another host; localhost for 127.0.0.1
 	NeedInfoNoHint          = Fault(opserver.NeedInfoNoHint)          // Grant §3.3.6: required_claims or redirect_user is present
 	RedirectUserMalformed   = Fault(opserver.RedirectUserMalformed)   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
+	ClaimsElsewhere         = Fault(opserver.ClaimsElsewhere)         // no rule: redirect_user leads to another origin
+	ClaimsWrongState        = Fault(opserver.ClaimsWrongState)        // Grant §3.3.3: state is the one sent
+	ClaimsNoState           = Fault(opserver.ClaimsNoState)           // Grant §3.3.3: state comes back
+	ClaimsTwoStates         = Fault(opserver.ClaimsTwoStates)         // RFC 6749 §3.1: no parameter twice
+	ClaimsNoTicket          = Fault(opserver.ClaimsNoTicket)          // Grant §3.3.3: ticket is required
+	ClaimsTwoTickets        = Fault(opserver.ClaimsTwoTickets)        // RFC 6749 §3.1: no parameter twice
 	TicketWithPadding       = Fault(opserver.TicketWithPadding)       // liberty: a ticket is any string, here with == at its end
 	LongTicket              = Fault(opserver.LongTicket)              // liberty: a ticket is any string, here of 8 KiB
 	PartialGrant            = Fault(opserver.PartialGrant)            // Grant §3.3.4: less than requested may be granted

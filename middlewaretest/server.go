@@ -294,7 +294,7 @@ func (s *Server) register(c opserver.Client, redirectURIs []string) {
 
 // Count returns how many requests an endpoint has received. The endpoints are
 // metadata, oauth_metadata, uma_metadata, jwks, authorize, token, userinfo,
-// introspect, revoke, end_session, resource, permission, register and pages.
+// introspect, revoke, end_session, resource, permission, register, claims and pages.
 func (s *Server) Count(endpoint string) int {
 	s.t.Helper()
 	s.known(endpoint)
@@ -325,6 +325,8 @@ func (s *Server) known(endpoint string) {
 //   - redeeming a code although its answer came back with a wrong, missing or
 //     doubled parameter
 //   - fetching an address that a fault has pointed to
+//   - redeeming a ticket although the claims page sent it with a wrong, missing
+//     or doubled parameter
 //   - polling faster than the interval allows
 //   - credentials in a URL or in two places
 func (s *Server) Violations() []string { return s.op.Violations() }

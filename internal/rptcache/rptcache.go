@@ -55,6 +55,12 @@ func RequestOf(key Key, method, address string) Request {
 	return Request{key, sha256.Sum256([]byte(method + " " + address))}
 }
 
+// Sum is the hash of the method and the address.
+func (r Request) Sum() [sha256.Size]byte { return r.sum }
+
+// RequestWithSum makes the Request of a party whose Sum is known.
+func RequestWithSum(key Key, sum [sha256.Size]byte) Request { return Request{key, sum} }
+
 // Cache holds the newest tokens of each key and drops the keys that were least
 // recently used. It also holds the denials of the last seconds. It is safe for
 // concurrent use.

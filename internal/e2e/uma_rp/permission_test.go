@@ -181,6 +181,9 @@ func TestUMATransportConfig(t *testing.T) {
 		"ClaimsWhenAsked: there are no": {Client: client, ClaimsWhenAsked: true},
 		`Scopes: "a b" is not one`:      {Client: client, Scopes: []string{"a b"}},
 		`Scopes: "" is not one`:         {Client: client, Scopes: []string{""}},
+		"Login: the RelyingParty was":   {Client: client, Login: new(gatehouse.RelyingParty)},
+		"it has a wildcard":             {Client: client, ClaimsOrigins: []string{"https://*.example.org"}},
+		"it has more than scheme":       {Client: client, ClaimsOrigins: []string{"https://ask.example.org/ask"}},
 	} {
 		if tr, err := gatehouse.NewUMATransport(p, c); tr != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

@@ -38,6 +38,7 @@ type Client struct {
 	GrantTypes             []string // nil: all
 	ResponseTypes          []string // nil: all
 	Scopes                 []string // nil: all
+	ClaimsRedirectURIs     []string // where the claims page sends people back to, compared as strings
 	IDTokenAlg             string   // "": RS256; or another of RS, PS, ES and EdDSA
 
 	Keys              []jose.JSONWebKey // public, each with an id, of AuthPrivateKeyJWT
@@ -68,6 +69,7 @@ func (s *Server) AddClient(c Client) error {
 	reg.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 	reg.PostLogoutOrigins = slices.Clone(c.PostLogoutOrigins)
 	reg.Keys = slices.Clone(c.Keys)
+	reg.ClaimsRedirectURIs = slices.Clone(c.ClaimsRedirectURIs)
 	reg.GrantTypes, reg.Scopes, reg.ResponseTypes = slices.Clone(c.GrantTypes), slices.Clone(c.Scopes), slices.Clone(c.ResponseTypes)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -89,8 +89,9 @@ func (s standard) refreshRPT(c *client, v *refreshToken) (map[string]any, *apiEr
 }
 
 // umaMetadata: UMA Grant §2.
-func (standard) umaMetadata(m map[string]any) string {
+func (s standard) umaMetadata(m map[string]any) string {
 	m["uma_profiles_supported"] = []string{}
+	m["claims_interaction_endpoint"] = s.url(pathClaims)
 	return "public, max-age=300"
 }
 

@@ -148,6 +148,12 @@ const (
 	TokenEndpointElsewhere  Fault = "token-endpoint-elsewhere"  // liberty: RFC 8414 §2, an endpoint may be on another host; localhost for 127.0.0.1
 	NeedInfoNoHint          Fault = "need-info-no-hint"         // Grant §3.3.6: required_claims or redirect_user is present
 	RedirectUserMalformed   Fault = "redirect-user-malformed"   // Grant §3.3.6: redirect_user is a URI to which parameters can be added
+	ClaimsElsewhere         Fault = "claims-elsewhere"          // no rule: redirect_user leads to another origin
+	ClaimsWrongState        Fault = "claims-wrong-state"        // Grant §3.3.3: state is the one sent
+	ClaimsNoState           Fault = "claims-no-state"           // Grant §3.3.3: state comes back
+	ClaimsTwoStates         Fault = "claims-two-states"         // RFC 6749 §3.1: no parameter twice
+	ClaimsNoTicket          Fault = "claims-no-ticket"          // Grant §3.3.3: ticket is required
+	ClaimsTwoTickets        Fault = "claims-two-tickets"        // RFC 6749 §3.1: no parameter twice
 	TicketWithPadding       Fault = "ticket-with-padding"       // liberty: a ticket is any string, here with == at its end
 	LongTicket              Fault = "long-ticket"               // liberty: a ticket is any string, here of 8 KiB
 	PartialGrant            Fault = "partial-grant"             // Grant §3.3.4: less than requested may be granted
@@ -206,7 +212,8 @@ func FrontFaults() []Fault {
 // Faults lists all faults in the order above.
 func Faults() []Fault {
 	return slices.Concat(OpenIDFaults(), FrontFaults(), LogoutFaults(), []Fault{
-		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, TicketWithPadding, LongTicket,
+		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, ClaimsElsewhere,
+		ClaimsWrongState, ClaimsNoState, ClaimsTwoStates, ClaimsNoTicket, ClaimsTwoTickets, TicketWithPadding, LongTicket,
 		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
 	}, EndpointFaults())

@@ -83,6 +83,7 @@ const (
 	pathSignOut     = "/ep/out-b3"
 	pathPolicy      = "/ep/share-c7" // one resource is one segment more
 	pathInbox       = "/ep/inbox-c8"
+	pathClaims      = "/ep/ask-d9" // one visit is one segment more
 	pathStyle       = "/ep/look.css"
 	pathTrap        = "/ep/trap-0d" // no client has reason to go there
 	pathOpenID      = "/.well-known/openid-configuration"
@@ -192,6 +193,8 @@ func (s *Server) mount() {
 	page(EndpointPages, p+pathSignOut, s.guardForm(s.serveSignOut), http.MethodPost)
 	page(EndpointPages, p+pathPolicy+"/{id}", s.guardForm(s.servePolicy), http.MethodGet, http.MethodPost)
 	page(EndpointPages, p+pathInbox, s.guardForm(s.serveInbox), http.MethodGet, http.MethodPost)
+	page(EndpointClaims, p+pathClaims, s.serveClaims, http.MethodGet)
+	page(EndpointPages, p+pathClaims+"/{id}", s.guardForm(s.serveVisit), http.MethodGet, http.MethodPost)
 	page(EndpointPages, p+pathStyle, s.serveStyle, http.MethodGet)
 	page(EndpointPages, p+"/{$}", s.serveHome, http.MethodGet)
 	s.mux.HandleFunc(p+"/", s.serveUnknown)

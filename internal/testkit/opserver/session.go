@@ -157,6 +157,9 @@ func (s *Server) local(address string) (*url.URL, bool) {
 		}
 	}
 	id, found := strings.CutPrefix(p, s.prefix+pathPolicy+"/")
+	if !found {
+		id, found = strings.CutPrefix(p, s.prefix+pathClaims+"/")
+	}
 	return u, found && id != "" && !strings.ContainsAny(id, `/\%`)
 }
 

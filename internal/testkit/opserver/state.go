@@ -43,11 +43,12 @@ type state struct {
 	assertions map[string]time.Time
 	seen       map[string]seenRequest // authorization requests by state, nonce and challenge
 
-	resources map[string]*resource
-	tickets   map[string]*ticket
-	requests  map[string]*Request
-	inboxes   map[party]bool  // owners who have said whether they take requests
-	noRole    map[string]bool // people who may not own resources, in the dialect Keycloak
+	resources    map[string]*resource
+	tickets      map[string]*ticket
+	interactions map[string]*interaction
+	requests     map[string]*Request
+	inboxes      map[party]bool  // owners who have said whether they take requests
+	noRole       map[string]bool // people who may not own resources, in the dialect Keycloak
 
 	tokenLife, idTokenLife, ticketLife time.Duration
 	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
@@ -68,7 +69,7 @@ func newState() state {
 		users: map[string]*user{}, subjects: map[string]*user{}, clients: map[string]*client{},
 		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, visited: map[string][]string{}, codes: map[string]*code{},
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
-		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{},
+		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{}, interactions: map[string]*interaction{},
 		assertions: map[string]time.Time{}, inboxes: map[party]bool{}, noRole: map[string]bool{},
 		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
 	}
@@ -190,6 +191,7 @@ func (s *Server) put() {
 	sweep(s.st.refresh, func(v *refreshToken) bool { return dead.After(v.expires) })
 	sweep(s.st.tickets, func(v *ticket) bool { return dead.After(v.expires) })
 	sweep(s.st.assertions, func(ends time.Time) bool { return now.After(ends) })
+	sweep(s.st.interactions, func(v *interaction) bool { return now.After(v.expires) })
 	sweep(s.st.seen, func(v seenRequest) bool { return now.After(v.expires) })
 }
 

@@ -22,14 +22,15 @@ const (
 	EndpointResource      = "resource"
 	EndpointPermission    = "permission"
 	EndpointRegister      = "register" // of clients, and each client
-	EndpointPages         = "pages"    // sign-in, sign-out, policy and inbox
+	EndpointClaims        = "claims"   // UMA Grant §3.3.2
+	EndpointPages         = "pages"    // sign-in, sign-out, policy, inbox, and the questions of the claims page
 )
 
 // Endpoints lists the names of all endpoints.
 func Endpoints() []string {
 	return []string{EndpointMetadata, EndpointOAuthMetadata, EndpointUMAMetadata, EndpointJWKS, EndpointAuthorize,
 		EndpointToken, EndpointUserInfo, EndpointIntrospect, EndpointRevoke, EndpointEndSession, EndpointResource,
-		EndpointPermission, EndpointRegister, EndpointPages}
+		EndpointPermission, EndpointRegister, EndpointClaims, EndpointPages}
 }
 
 // stats counts what reaches the server.

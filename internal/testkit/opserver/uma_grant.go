@@ -52,6 +52,7 @@ func (s standard) umaGrant(ctx context.Context, c *client, form url.Values) (map
 	if bad != nil {
 		return nil, bad
 	}
+	t.process.asker = c.ID
 	if form.Has("claim_token") {
 		t.process.person = pushed
 	}
@@ -83,6 +84,9 @@ func (s standard) takeTicket(c *client, value string) (*ticket, *apiError) {
 	if !s.now().Before(t.expires) {
 		return nil, refused
 	}
+	if t.tainted != "" {
+		s.stats.violation("client %s redeemed a ticket that came back with %s", c.ID, t.tainted)
+	}
 	if s.now().Before(t.notBefore) { // UMA has no slow_down: answered as usual
 		s.stats.violation("client %s polls faster than the interval allows", c.ID)
 	}
@@ -110,6 +114,13 @@ func (s standard) assess(c *client, t *ticket, form url.Values) (map[string]any,
 		if len(refused) > 0 || len(want) == 0 { // an empty request is not fully granted
 			missing = append(missing, permission{resource: v.id, scopes: refused})
 		}
+	}
+	lacking, wrong := s.lacking(t)
+	switch {
+	case wrong:
+		return nil, &apiError{status: http.StatusForbidden, code: "request_denied"}
+	case len(lacking) > 0:
+		return nil, s.needInfo(form.Get("ticket"), t, "")
 	}
 	if len(missing) == 0 || (len(who.permissions) > 0 && s.wrong.has(PartialGrant)) {
 		return s.grantRPT(c, t, who, form.Get("rpt"))
@@ -162,7 +173,8 @@ func (s standard) couldAllowSomebody(missing []permission) bool {
 	return true
 }
 
-// needInfo asks for an ID Token. The lock is held.
+// needInfo asks who it is, and for what the resources need besides. The lock is
+// held.
 func (s standard) needInfo(presented string, t *ticket, why string) *apiError {
 	issuers := []string{s.issuer}
 	for name := range s.st.issuers {
@@ -170,17 +182,27 @@ func (s standard) needInfo(presented string, t *ticket, why string) *apiError {
 	}
 	slices.Sort(issuers[1:])
 	next := s.nextTicket(presented, t, 0)
-	extra := map[string]any{
-		"ticket": next,
-		"required_claims": []map[string]any{{
+	extra := map[string]any{"ticket": next}
+	var required []map[string]any
+	lacking, _ := s.lacking(t)
+	if t.process.person == nil || len(lacking) == 0 {
+		required = append(required, map[string]any{
 			"name": "id_token", "friendly_name": "who asks", "claim_token_format": []string{formatIDToken}, "issuer": issuers,
-		}},
+		})
+	}
+	for _, n := range lacking {
+		required = append(required, map[string]any{"name": n.Name, "friendly_name": n.label(), "claim_type": "string"})
+	}
+	extra["required_claims"] = required
+	if to := s.redirectUser(t.process.asker); to != "" {
+		extra["redirect_user"] = to
 	}
 	if s.wrong.has(RedirectUserMalformed) { // as written by servers that append without looking for a query (J11)
 		extra["redirect_user"] = s.url(pathTrap) + trapClaims + "&ticket=" + next
 	}
 	if s.wrong.has(NeedInfoNoHint) {
 		delete(extra, "required_claims")
+		delete(extra, "redirect_user")
 	}
 	return &apiError{status: http.StatusForbidden, code: "need_info", desc: why, extra: extra}
 }

@@ -23,12 +23,15 @@ type ticket struct {
 	expires     time.Time
 	used        bool
 	yielded     *grant // of the RPT that it became
+	tainted     string // why the client must not present it
 }
 
 // process is one authorization process: a chain of tickets.
 type process struct {
-	person *person
-	rounds int
+	person  *person
+	answers map[string]string // on the claims page
+	asker   string            // the client
+	rounds  int
 }
 
 // servePermission implements Federated Authorization §4.

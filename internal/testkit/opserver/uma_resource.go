@@ -14,6 +14,7 @@ import (
 
 // resource is a registered resource. Federated Authorization §3.1.
 type resource struct {
+	needs  []NeededClaim // by step
 	id     string
 	owner  party
 	client string // the resource server that registered it

@@ -43,7 +43,7 @@ const view = `[{"resource_id":"$id","resource_scopes":["view"]}]`
 func metadataCases() []Case {
 	return []Case{
 		{"K16 metadata", []Step{{Do: "GET uma",
-			Want:     "200 issuer=$issuer permission_endpoint resource_registration_endpoint introspection_endpoint token_endpoint !claims_interaction_endpoint revocation_endpoint uma_profiles_supported !policy_endpoint @Cache-Control",
+			Want:     "200 issuer=$issuer permission_endpoint resource_registration_endpoint introspection_endpoint token_endpoint claims_interaction_endpoint revocation_endpoint uma_profiles_supported !policy_endpoint @Cache-Control",
 			Keycloak: "200 issuer=$issuer permission_endpoint resource_registration_endpoint introspection_endpoint token_endpoint !claims_interaction_endpoint !revocation_endpoint !uma_profiles_supported policy_endpoint @Cache-Control"}}},
 	}
 }
