@@ -24,7 +24,6 @@ type twoProviders struct {
 	parties       [2]*gatehouse.RelyingParty // corp, google
 	logins        *gatehouse.Logins
 	sessions      *gatehouse.Sessions
-	fromHere      string // the path of the page, as in Paths
 	accountsAsked []string
 }
 
