@@ -152,9 +152,9 @@ func TestStoreFailsAfterwards(t *testing.T) {
 		}
 
 		// Another replica registers first: then ours is deleted.
-		s, second := newShared(0), newReplica(t, s, p)
+		s = newShared(0)
 		p.s, r = s, newReplica(t, s, p)
-		second = newReplica(t, s, p)
+		second := newReplica(t, s, p)
 		if _, err := r.Ensure(t.Context(), registration.Want{}); err == nil {
 			t.Fatal("the store was down")
 		}
@@ -385,7 +385,7 @@ func TestManage(t *testing.T) {
 			t.Errorf("%s, %v", body, err)
 		}
 		p.metadata["scope"] = []byte(`"openid"`)
-		if rec, err = r.Ensure(t.Context(), registration.Want{}); err != nil || p.calls["update"] != 0 {
+		if _, err = r.Ensure(t.Context(), registration.Want{}); err != nil || p.calls["update"] != 0 {
 			t.Errorf("%v: a need alone changes nothing", err)
 		}
 		rec, err = r.Ensure(t.Context(), registration.Want{Anew: true})
