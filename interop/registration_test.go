@@ -91,7 +91,7 @@ func TestKeycloakRegistration(t *testing.T) {
 	if err := (*all)[0].Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	id := must((*all)[1].ID(t.Context()))(t)            // of the other replica, from the file
+	id := must((*all)[1].ID(t.Context()))(t)                // of the other replica, from the file
 	notes.watch.public = append(notes.watch.public, "."+id) // Keycloak's codes end with it
 	notes.wire.want(t, "GET openid-configuration", "POST realms/gatehouse/clients-registrations/openid-connect")
 	browser := servers.StartChromium(t)
