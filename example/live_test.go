@@ -88,6 +88,7 @@ func (s *stream) want(name, text string) {
 // The panel shows what another tab does, and what the server does besides. Its
 // stream ends with the session, for both tabs.
 func TestPanelIsLive(t *testing.T) {
+	t.Parallel() // it waits for looks at the session
 	s := newStage(t, nil)
 	s.get(s.photosURL+"/").want(200, "What just happened")
 	if name, data := s.stream(s.photosURL).event(); name != "end" || data != "login_required" {

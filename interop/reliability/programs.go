@@ -13,9 +13,9 @@ import (
 	"example.com/gatehouse/internal/testkit/process"
 )
 
-// Before is the build N−1: the last commit before sessions could be kept in the
-// stores of this repository. G14 replaces replicas of one build by the other.
-const Before = "7370001"
+// Before is the build N−1: a commit of before, with the stores and the replica of
+// its own. G14 replaces replicas of one build by the other.
+const Before = "bbf9aca"
 
 // buildPatience bounds a build on a busy machine with an empty cache.
 const buildPatience = 15 * time.Minute
@@ -24,7 +24,7 @@ const buildPatience = 15 * time.Minute
 // concurrent use.
 type Programs struct {
 	// Plain is the replica as it stands here, Raced the same with the race
-	// detector, and Old the replica on gatehouse as it was at the commit Before.
+	// detector, and Old the replica as it was at the commit Before.
 	// Each is built at the first call.
 	Plain, Raced, Old func(context.Context) (path string, err error)
 
@@ -47,7 +47,7 @@ func NewPrograms() (*Programs, error) {
 	here := func(context.Context) (string, error) { return p.dir, nil }
 	p.Plain = p.built("plain", here)
 	p.Raced = p.built("raced", here, "-race")
-	p.Old = p.built("old", p.checkOut, "-tags", "before")
+	p.Old = p.built("old", p.checkOut)
 	return p, nil
 }
 
@@ -81,32 +81,20 @@ func (p *Programs) built(name string, source func(context.Context) (string, erro
 	}
 }
 
-// checkOut lays the repository out as it was at the commit Before, and puts the
-// stores and the replica of now into it: those did not exist then, and use
-// nothing that did not.
+// checkOut lays the repository out as it was at the commit Before.
 func (p *Programs) checkOut(ctx context.Context) (string, error) {
 	tree := filepath.Join(p.tmp, "old")
 	if err := os.MkdirAll(tree, 0o700); err != nil {
 		return "", err
 	}
-	root := filepath.Join(p.dir, "..", "..")
 	archive := tree + ".tar"
 	git := exec.Command("git", "archive", "-o", archive, Before)
-	git.Dir = root
+	git.Dir = filepath.Join(p.dir, "..", "..")
 	if err := process.Run(ctx, "git archive", git); err != nil {
 		return "", fmt.Errorf("the history of the repository has to reach back to %s: %w", Before, err)
 	}
 	if err := process.Run(ctx, "tar", exec.Command("tar", "-xf", archive, "-C", tree)); err != nil {
 		return "", err
-	}
-	for _, part := range []string{"redisstore", "pgstore", filepath.Join("interop", "reliability")} {
-		to := filepath.Join(tree, part)
-		if err := os.RemoveAll(to); err != nil {
-			return "", err
-		}
-		if err := os.CopyFS(to, os.DirFS(filepath.Join(root, part))); err != nil {
-			return "", err
-		}
 	}
 	return filepath.Join(tree, "interop", "reliability"), nil
 }

@@ -1,6 +1,5 @@
-// Replica is one replica of the site on which the reliability programs act. It
-// uses only what the version of gatehouse before this one has too, because both
-// are built from it.
+// Replica is one replica of the site on which the reliability programs act. They
+// also run the one of an earlier commit, so it has to understand the same config.
 package main
 
 import (

@@ -1,5 +1,3 @@
-//go:build !before
-
 package main
 
 import (
