@@ -63,12 +63,10 @@ func TestSessionKeyRotation(t *testing.T) { stories.KeyRotation(t, stories.InMem
 func TestFA6_StoreDownAtStart(t *testing.T) { stories.FA6StoreDownAtStart(t, stories.InMemory) }
 
 func TestFA6_StoreFailsDuringCallback(t *testing.T) {
-	t.Parallel() // it waits for a store that fails
 	stories.FA6StoreFailsDuringCallback(t, stories.InMemory)
 }
 
 func TestFA6_StoreFailsAfterTheSessionIsStored(t *testing.T) {
-	t.Parallel() // it waits for a store that fails
 	stories.FA6StoreFailsAfterTheSessionIsStored(t, stories.InMemory)
 }
 
