@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Visitor is a browser with a cookie jar. It talks to one replica at a time and
@@ -21,14 +22,14 @@ type Visitor struct {
 	At   int // replica
 	Jar  http.CookieJar
 
-	none map[string]bool // cookies that another site's form brings along
+	none *sync.Map // by name, whether another site's form brings a cookie along
 }
 
 // Visitor is a new browser of a person.
 func (s *Site) Visitor(user string) *Visitor {
 	jar, err := cookiejar.New(nil)
 	s.Must(err)
-	return &Visitor{Site: s, User: user, Jar: jar, none: map[string]bool{}}
+	return &Visitor{Site: s, User: user, Jar: jar, none: &sync.Map{}}
 }
 
 // On is the same browser at another replica.
@@ -93,7 +94,7 @@ func (b *Visitor) send(r *http.Request, goes func(name string) bool) *Page {
 		b.Site.NoteShown(w)
 	}
 	for _, c := range w.Result().Cookies() {
-		b.none[c.Name] = c.SameSite == http.SameSiteNoneMode && c.Secure
+		b.none.Store(c.Name, c.SameSite == http.SameSiteNoneMode && c.Secure)
 	}
 	b.Jar.SetCookies(&at, w.Result().Cookies())
 	return &Page{w, &at}
@@ -252,7 +253,10 @@ func (b *Visitor) Scripted(a *Page) *http.Request {
 func (b *Visitor) PostAcross(r *http.Request) *Page {
 	b.Site.T.Helper()
 	across := r.Header.Get("Sec-Fetch-Site") == "cross-site"
-	return b.send(r, func(name string) bool { return !across || b.none[name] })
+	return b.send(r, func(name string) bool {
+		goes, _ := b.none.Load(name)
+		return !across || goes == true
+	})
 }
 
 // ToAnswer is Visit up to the provider's answer, however it comes: the address of
