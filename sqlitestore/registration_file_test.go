@@ -1,4 +1,4 @@
-package interop_test
+package sqlitestore_test
 
 import (
 	"os"
@@ -13,7 +13,8 @@ import (
 // thousand times, and each write waits until the disk has it.
 const memoryDir = "/dev/shm"
 
-// TestFileRegistrationStore is the contract of a RegistrationStore on a file. Each
+// TestFileRegistrationStore is the contract of the other store for one machine. It
+// stands here because the race detector makes it ten times slower. Each
 // part has a file of its own: a file is read whole, and some parts leave large
 // values.
 func TestFileRegistrationStore(t *testing.T) {
