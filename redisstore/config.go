@@ -69,7 +69,7 @@ func (c *Config) complete() error {
 // replicas or from a cache of its own, which show a session after its logout;
 // and one whose options it cannot see. Its error says what to set.
 func New(client redis.UniversalClient, c Config) (*Store, error) {
-	s := &Store{client: client, kinds: newKinds()}
+	s := &Store{client: client, kinds: newKinds(), hang: hang{begin: time.Now()}}
 	err := errors.Join(s.connect(), c.complete())
 	if err != nil {
 		return nil, fmt.Errorf("redisstore: %w", err)

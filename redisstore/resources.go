@@ -32,11 +32,8 @@ func (s *Store) name(kind string, parts ...string) string {
 
 // ID returns the id under issuer, owner and name, or "" if none is kept.
 func (s *Store) ID(ctx context.Context, issuer, owner, name string) (id string, err error) {
-	value, err := s.get(ctx, s.name(kindResource, issuer, owner, name))
-	if err != nil {
-		return "", failed("id", err)
-	}
-	return string(value), nil
+	value, err := s.get(ctx, "id", s.name(kindResource, issuer, owner, name))
+	return string(value), err
 }
 
 // putScript keeps a value if none is there, and returns the one that is. With
@@ -52,72 +49,48 @@ return current
 
 // PutIfAbsent keeps id if none is kept yet, and returns the one that is.
 func (s *Store) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (winner string, err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
 	mode := ""
 	if s.config.WaitReplicas > 0 {
 		mode = "w"
 	}
-	answer, err := s.run(ctx, putScript, s.name(kindResource, issuer, owner, name), mode, id)
-	if err != nil {
-		return "", failed("put id", err)
-	}
-	winner, ok := answer.(string)
-	if !ok {
-		return "", failed("put id", fmt.Errorf("the script answered %.20v", answer))
-	}
-	return winner, nil
+	err = s.call(ctx, "put id", func(ctx context.Context) error {
+		answer, err := s.run(ctx, putScript, s.name(kindResource, issuer, owner, name), mode, id)
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if winner, ok = answer.(string); !ok {
+			return fmt.Errorf("the script answered %.20v", answer)
+		}
+		return nil
+	})
+	return winner, err
 }
 
 // Drop deletes id if it is the one that is kept.
 func (s *Store) Drop(ctx context.Context, issuer, owner, name, id string) error {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	_, err := s.change(ctx, s.name(kindResource, issuer, owner, name), change{old: []byte(id)})
-	if err != nil {
-		return failed("drop id", err)
-	}
-	return nil
+	_, err := s.swap(ctx, "drop id", s.name(kindResource, issuer, owner, name), change{old: []byte(id)})
+	return err
 }
 
 // Grant returns the grant of an owner, or nil if there is none.
 func (s *Store) Grant(ctx context.Context, issuer, owner string) ([]byte, error) {
-	value, err := s.get(ctx, s.name(kindGrant, issuer, owner))
-	if err != nil {
-		return nil, failed("grant", err)
-	}
-	return value, nil
+	return s.get(ctx, "grant", s.name(kindGrant, issuer, owner))
 }
 
 // SwapGrant replaces old with value in one step if exactly old is kept. A nil
 // old means that nothing may be kept; a nil value deletes. It reports whether
 // value is kept now, also if it was before. A grant does not expire.
 func (s *Store) SwapGrant(ctx context.Context, issuer, owner string, old, value []byte) (swapped bool, err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	swapped, err = s.change(ctx, s.name(kindGrant, issuer, owner), change{old: old, value: value, forever: true})
-	if err != nil {
-		return false, failed("swap grant", err)
-	}
-	return swapped, nil
+	return s.swap(ctx, "swap grant", s.name(kindGrant, issuer, owner), change{old: old, value: value, forever: true})
 }
 
 // Registration returns a registered client, or nil if there is none.
 func (s *Store) Registration(ctx context.Context, name string) ([]byte, error) {
-	value, err := s.get(ctx, s.name(kindClient, name))
-	if err != nil {
-		return nil, failed("registration", err)
-	}
-	return value, nil
+	return s.get(ctx, "registration", s.name(kindClient, name))
 }
 
 // SwapRegistration replaces old with value as SwapGrant does.
 func (s *Store) SwapRegistration(ctx context.Context, name string, old, value []byte) (swapped bool, err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	swapped, err = s.change(ctx, s.name(kindClient, name), change{old: old, value: value, forever: true})
-	if err != nil {
-		return false, failed("swap registration", err)
-	}
-	return swapped, nil
+	return s.swap(ctx, "swap registration", s.name(kindClient, name), change{old: old, value: value, forever: true})
 }

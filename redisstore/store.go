@@ -30,6 +30,7 @@ type Store struct {
 	ring    ring
 
 	kinds *kinds // of keys on one server
+	hang  hang
 }
 
 var (
@@ -49,23 +50,37 @@ func (s *Store) within(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, s.config.Timeout)
 }
 
+// call makes a call of that name, bounded, and not while Redis hangs.
+func (s *Store) call(ctx context.Context, name string, f func(context.Context) error) error {
+	if !s.hang.passes() {
+		return failed(name, errHangs)
+	}
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	err := f(ctx)
+	s.hang.note(err)
+	if err != nil {
+		return failed(name, err)
+	}
+	return nil
+}
+
 // failed says which call an error belongs to.
 func failed(call string, err error) error { return fmt.Errorf("redisstore: %s: %w", call, err) }
 
 // FindCtx returns the value under key.
 func (s *Store) FindCtx(ctx context.Context, key string) (value []byte, found bool, err error) {
-	value, err = s.get(ctx, s.config.Prefix+key)
-	if err != nil {
-		return nil, false, failed("find", err)
-	}
-	return value, value != nil, nil
+	value, err = s.get(ctx, "find", s.config.Prefix+key)
+	return value, value != nil, err
 }
 
 // get returns the value under a name in Redis, or nil if there is none.
-func (s *Store) get(ctx context.Context, name string) ([]byte, error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return valueOf(s.client.Get(ctx, name))
+func (s *Store) get(ctx context.Context, call, name string) (value []byte, err error) {
+	err = s.call(ctx, call, func(ctx context.Context) error {
+		value, err = valueOf(s.client.Get(ctx, name))
+		return err
+	})
+	return value, err
 }
 
 // valueOf returns the value that GET brought, or nil if there is none.
@@ -90,22 +105,24 @@ func (s *Store) FindManyCtx(ctx context.Context, keys []string) (values [][]byte
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := s.within(ctx)
-	defer cancel()
 	values = make([][]byte, len(keys))
-	var certain bool
-	if s.single != nil {
-		if absent, fresh := s.kinds.fresh(keys); fresh {
-			certain, err = s.getTogether(ctx, keys, values, absent)
-		}
-	}
-	if !certain && err == nil {
-		err = s.getEach(ctx, keys, values)
-	}
+	err = s.call(ctx, "find", func(ctx context.Context) error { return s.getAll(ctx, keys, values) })
 	if err != nil {
-		return nil, failed("find", err)
+		return nil, err
 	}
 	return values, nil
+}
+
+// getAll reads the values of keys.
+func (s *Store) getAll(ctx context.Context, keys []string, values [][]byte) error {
+	if s.single != nil {
+		if absent, fresh := s.kinds.fresh(keys); fresh {
+			if certain, err := s.getTogether(ctx, keys, values, absent); certain || err != nil {
+				return err
+			}
+		}
+	}
+	return s.getEach(ctx, keys, values)
 }
 
 // getTogether reads all values with one MGET. Those in the bits of absent were
@@ -206,35 +223,34 @@ func (s *Store) DeleteCtx(ctx context.Context, key string) error {
 }
 
 // put stores a value whatever is there; nil deletes.
-func (s *Store) put(ctx context.Context, call, key string, value []byte, expiry time.Time) (err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
+func (s *Store) put(ctx context.Context, call, key string, value []byte, expiry time.Time) error {
 	name, life := s.config.Prefix+key, s.life(expiry)
-	switch {
-	case s.config.WaitReplicas > 0:
-		_, err = s.change(ctx, name, change{value: value, life: life, anyway: true})
-	case value == nil || life == 0:
-		err = s.client.Del(ctx, name).Err()
-	default:
-		err = s.client.Set(ctx, name, value, time.Duration(life)*time.Millisecond).Err()
-	}
-	if err != nil {
-		return failed(call, err)
-	}
-	return nil
+	return s.call(ctx, call, func(ctx context.Context) error {
+		switch {
+		case s.config.WaitReplicas > 0:
+			_, err := s.change(ctx, name, change{value: value, life: life, anyway: true})
+			return err
+		case value == nil || life == 0:
+			return s.client.Del(ctx, name).Err()
+		}
+		return s.client.Set(ctx, name, value, time.Duration(life)*time.Millisecond).Err()
+	})
 }
 
 // SwapCtx replaces old with value in one step if exactly old is there. A nil
 // old means that nothing may be there; a nil value deletes. It reports whether
 // value is there now, also if it was before.
 func (s *Store) SwapCtx(ctx context.Context, key string, old, value []byte, expiry time.Time) (swapped bool, err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	swapped, err = s.change(ctx, s.config.Prefix+key, change{old: old, value: value, life: s.life(expiry)})
-	if err != nil {
-		return false, failed("swap", err)
-	}
-	return swapped, nil
+	return s.swap(ctx, "swap", s.config.Prefix+key, change{old: old, value: value, life: s.life(expiry)})
+}
+
+// swap makes a change as a call of that name.
+func (s *Store) swap(ctx context.Context, call, name string, c change) (swapped bool, err error) {
+	err = s.call(ctx, call, func(ctx context.Context) error {
+		swapped, err = s.change(ctx, name, c)
+		return err
+	})
+	return swapped && err == nil, err
 }
 
 // Find is FindCtx without a context.

@@ -1,0 +1,110 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/gatehouse/internal/testkit/backing"
+)
+
+// TestHangOpensFewConnections: while Redis hangs, only a few calls try it, so that
+// it has few dead connections to work through when it is back. Without that each
+// call leaves one.
+func TestHangOpensFewConnections(t *testing.T) {
+	server, p := startOne(t, backing.RedisConfig{})
+	s := &site{p.open(t), keyOf(t, 0), server}
+	lay(t, s.Store, s.key)
+	before := connections(t, server)
+	server.Pause()
+	const (
+		callers = 50
+		hanging = 5 * time.Second
+		patient = 300 * time.Millisecond
+	)
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(hanging)
+	for range callers {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				ctx, cancel := context.WithTimeout(t.Context(), patient)
+				if err := holds(ctx, s.Store, s.key, "old"); err == nil {
+					t.Error("Redis answers while it hangs")
+				}
+				cancel()
+				calls.Add(1)
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	server.Resume()
+	eventually(t, recovery, func() error { return holds(t.Context(), s.Store, s.key, "old") })
+	// A second and a half as ever, then ten a second.
+	const most = callers*6 + 10*5
+	if made := connections(t, server) - before; made > most {
+		t.Errorf("%d calls made %d connections, want at most %d", calls.Load(), made, most)
+	}
+	if n := calls.Load(); n < 2*most {
+		t.Errorf("%d calls were made, too few to tell", n)
+	}
+}
+
+// TestHangIsOver: one answer ends it for everybody, and a refused connection is
+// no hang.
+func TestHangIsOver(t *testing.T) {
+	server, p := startOne(t, backing.RedisConfig{})
+	s := &site{p.open(t), keyOf(t, 0), server}
+	lay(t, s.Store, s.key)
+	server.Pause()
+	end := time.Now().Add(3 * time.Second)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				_ = holds(ctx, s.Store, s.key, "old")
+				cancel()
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	server.Resume()
+	eventually(t, recovery, func() error {
+		for range 100 {
+			if err := holds(t.Context(), s.Store, s.key, "old"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	server.Kill()
+	for range 40 {
+		if err := holds(t.Context(), s.Store, s.key, "old"); err == nil || strings.Contains(err.Error(), "does not answer") {
+			t.Fatalf("nobody listens, and the error is: %v", err)
+		}
+	}
+}
+
+// connections is how many the server has taken.
+func connections(t *testing.T, r *backing.Redis) int {
+	t.Helper()
+	info, err := r.Do(t.Context(), "INFO", "stats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(fmt.Sprint(info), "total_connections_received:")
+	number, _, _ := strings.Cut(after, "\r")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
