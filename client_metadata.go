@@ -270,12 +270,16 @@ func textsOf(value json.RawMessage) (texts []string, ok bool) {
 
 // with returns the metadata with what it leaves open taken from others.
 func (m ClientMetadata) with(others ClientMetadata) ClientMetadata {
+	if len(m.JWKS) > 0 || m.JWKSURI != "" { // keys are in one of them alone
+		others.JWKS, others.JWKSURI = nil, ""
+	}
 	from := others.members()
 	for i, one := range m.members() {
 		if v := reflect.ValueOf(one.at).Elem(); v.IsZero() {
 			v.Set(reflect.ValueOf(from[i].at).Elem())
 		}
 	}
+	m.own()
 	extra := maps.Clone(others.Extra)
 	if extra == nil {
 		extra = map[string]json.RawMessage{}
@@ -283,6 +287,29 @@ func (m ClientMetadata) with(others ClientMetadata) ClientMetadata {
 	maps.Copy(extra, m.Extra)
 	m.Extra = extra
 	return m
+}
+
+// own makes copies of what the fields point to, so that nobody changes them later.
+func (m *ClientMetadata) own() {
+	for _, one := range m.members() {
+		switch at := one.at.(type) {
+		case *[]string:
+			*at = slices.Clone(*at)
+		case *json.RawMessage:
+			*at = slices.Clone(*at)
+		case **bool:
+			*at = copied(*at)
+		case **int64:
+			*at = copied(*at)
+		}
+	}
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
 }
 
 // complete checks the metadata and fills in what a sign-in needs.

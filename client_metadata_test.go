@@ -143,6 +143,7 @@ func TestRegistrationConfig(t *testing.T) {
 		"Metadata.RedirectURIs[0]":         {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: []string{"/cb"}}},
 		"Metadata.TokenEndpointAuthMethod": {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, TokenEndpointAuthMethod: "tls_client_auth"}},
 		"Metadata.JWKS":                    {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKSURI: "https://a.test/k", JWKS: json.RawMessage(`{}`)}},
+		"InitialAccessToken":               {Store: store, Metadata: good, InitialAccessToken: gatehouse.NewSecret("hush\n")},
 		"Metadata.Extra":                   {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, Extra: map[string]json.RawMessage{"client_secret": json.RawMessage(`"hush"`)}}},
 		"Keys[0]":                          {Store: store, Metadata: good, Keys: []gatehouse.Secret{gatehouse.NewSecret("hush")}},
 		"Name":                             {Store: store, Metadata: good, Name: strings.Repeat("x", 300)},
@@ -151,6 +152,11 @@ func TestRegistrationConfig(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want+": ") || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+	// One site has its keys in its metadata, and the others share an address.
+	if _, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Store: store, Defaults: gatehouse.ClientMetadata{JWKSURI: "https://a.test/k"},
+		Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKS: json.RawMessage(`{"keys":[]}`)}}); err != nil {
+		t.Error(err)
 	}
 	if _, err := gatehouse.NewRegistration(nil, gatehouse.RegistrationConfig{Store: store, Metadata: good}); err == nil {
 		t.Error("no provider")

@@ -5,6 +5,7 @@ package gatehouse
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"example.com/gatehouse/internal/filestore"
 	"example.com/gatehouse/internal/memstore"
@@ -53,6 +54,9 @@ func (c *RegistrationConfig) complete(p *Provider) (keys *seal.Ring, err error) 
 	}
 	if c.Store == nil {
 		wrong.add("Store", "nil: without one, every start would register one more client")
+	}
+	if strings.ContainsFunc(c.InitialAccessToken.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) { // such as the line break of a file
+		wrong.add("InitialAccessToken", "it has a blank or a character that no Authorization header can carry")
 	}
 	keys = wrong.ring("Keys", c.Keys)
 	return keys, wrong.in("NewRegistration")

@@ -212,6 +212,12 @@ func (rp *RelyingParty) checkOrigin(r *http.Request) error {
 	return nil
 }
 
+// checkNoLink is checkOrigin for a request that a page of another site must not
+// cause, not even by a link.
+func (rp *RelyingParty) checkNoLink(r *http.Request) error {
+	return rp.checkOrigin(&http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL})
+}
+
 // refusal lists the unmet requirements, the scopes that the session has, and
 // what its sign-in had to meet if that was just now. From them Refuse learns what
 // a sign-in must ask for.

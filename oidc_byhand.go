@@ -47,7 +47,7 @@ func (rp *RelyingParty) UserInfo(ctx context.Context) (*Identity, error) {
 		if err != nil {
 			return nil, err
 		}
-		claims, err := rp.provider.userInfo(ctx, endpoint, t.AccessToken, live.glance.Subject, live.glance.ClientID)
+		claims, err := rp.userInfo(ctx, endpoint, t.AccessToken, live.glance.Subject, live.glance.ClientID)
 		if errors.Is(err, errTokenNotTaken) && !again {
 			if err := rp.Refused(ctx, t.AccessToken); err != nil {
 				return nil, err
@@ -72,7 +72,8 @@ type LogoutRequest struct {
 	// ReturnTo is the address that the provider redirects back to
 	// (post_logout_redirect_uri): absolute, https or http on loopback, as it is
 	// registered there. "" means that of LogoutHandler, which is known if LogoutURL
-	// of the config is set or Handler is mounted.
+	// of the config is set or Handler is mounted. If the session is one of another
+	// relying party with the same Sessions, it is the LogoutHandler of that one.
 	ReturnTo string
 	// State comes back with it, up to 512 bytes of text. LogoutState, or
 	// LogoutHandler, checks that it is what this browser was sent away with. ""
@@ -111,8 +112,7 @@ func (rp *RelyingParty) LogoutURL(w http.ResponseWriter, r *http.Request, o Logo
 	if r.Method == http.MethodHead || navigation.IsPrefetch(r) {
 		return "", errNoNavigation.because(errors.New("HEAD or a prefetch"))
 	}
-	unsafe := &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL} // a link would do otherwise
-	if err := rp.checkOrigin(unsafe); err != nil {
+	if err := rp.checkNoLink(r); err != nil {
 		return "", err
 	}
 	back := o.ReturnTo
@@ -131,11 +131,16 @@ func (rp *RelyingParty) LogoutURL(w http.ResponseWriter, r *http.Request, o Logo
 		state = rand.Text()
 		kept = state
 	}
-	rp.setCookie(w, rp.logoutCookie, kept, logoutLife)
-	handler := rp.logoutAddress()
+	rec, owner := rp.whereTo(ended)
+	by := rp
+	if owner != nil && o.ReturnTo == "" && owner.logoutAddress() != "" { // its provider knows its address alone
+		by, back = owner, owner.logoutAddress()
+	}
+	by.setCookie(w, by.logoutCookie, kept, logoutLife)
+	handler := by.logoutAddress()
 	script := navigation.IsScript(r)
 	location := ""
-	if rec, owner := rp.whereTo(ended); owner != nil {
+	if owner != nil {
 		location = owner.endSessionURL(r.Context(), rec, back, state, !script || handler != "")
 	}
 	if location == "" {
@@ -143,7 +148,7 @@ func (rp *RelyingParty) LogoutURL(w http.ResponseWriter, r *http.Request, o Logo
 	}
 	if script && handler != "" {
 		path := navigation.Path(handler)
-		own, err := rp.sealLeave(r, (&url.URL{Path: path}).EscapedPath(), leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: rp.logoutCookie, State: kept, Location: location})
+		own, err := by.sealLeave(r, (&url.URL{Path: path}).EscapedPath(), leaving{Until: rp.sessions.now().Add(leaveLife), Cookie: by.logoutCookie, State: kept, Location: location})
 		if err != nil { // the session has ended all the same
 			return withState(back, state), nil
 		}

@@ -267,7 +267,8 @@ func (c *callback) verify(ctx context.Context) (err error) {
 // wanted is what every ID Token of this sign-in is compared with.
 func (c *callback) wanted() token.SignIn {
 	a := c.attempt
-	return token.SignIn{Client: c.who.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge}
+	alg, _ := c.rp.client.signing(c.who.ID)
+	return token.SignIn{Client: c.who.ID, Nonce: a.Nonce(), Began: a.Begin, Aged: a.Aged, MaxAge: a.MaxAge, Algorithm: alg}
 }
 
 // keepGrant stores an owner's grant. It creates no session: the same person

@@ -60,7 +60,7 @@ func (c *callback) gatherClaims(ctx context.Context) ([]byte, error) {
 	}
 	var told token.Claims
 	if endpoint != "" {
-		told, err = rp.provider.userInfo(ctx, endpoint, c.tokens.Access, proof.Subject(), c.who.ID)
+		told, err = rp.userInfo(ctx, endpoint, c.tokens.Access, proof.Subject(), c.who.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +97,9 @@ var errTokenNotTaken = errors.New("the access token is not accepted")
 // matches member names case-insensitively, accepts duplicates, and verifies
 // signed responses with its own keys (docs/design.md). client is our id, for
 // which a signed response has to be made.
-func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, client string) (token.Claims, error) {
+func (rp *RelyingParty) userInfo(ctx context.Context, endpoint, access, subject, client string) (token.Claims, error) {
+	p := rp.provider
+	_, signed := rp.client.signing(client)
 	if !bearer.Valid(access) {
 		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
@@ -118,11 +120,13 @@ func (p *Provider) userInfo(ctx context.Context, endpoint, access, subject, clie
 	}
 	body := a.Body
 	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "application/jwt" { // §5.3.2
-		told, err := p.tokens.UserInfo(ctx, string(body), client, subject)
+		told, err := p.tokens.UserInfo(ctx, string(body), client, subject, signed)
 		if err != nil {
 			return nil, userInfoFailure(err)
 		}
 		body = told.Payload()
+	} else if signed != "" { // RP-U3: whoever leaves the signature out must not have the say
+		return nil, errUserInfo.because(fmt.Errorf("user info from %s is not signed, and the client has registered for %s", outbound.Address(endpoint), signed))
 	}
 	var claims token.Claims
 	if err := strictjson.Unmarshal(body, &claims); err != nil {

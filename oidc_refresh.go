@@ -164,7 +164,7 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own 
 	}
 	var told token.Claims
 	if err == nil {
-		told, err = rp.provider.userInfo(ctx, endpoint, string(rec.Access), rec.Subject, rec.ClientID)
+		told, err = rp.userInfo(ctx, endpoint, string(rec.Access), rec.Subject, rec.ClientID)
 	}
 	if err == nil {
 		return told, nil

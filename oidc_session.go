@@ -370,6 +370,7 @@ func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer
 	}
 	tokens := n.party.provider.tokens
 	want := token.Refresh{Issuer: sent.Issuer, Client: sent.ClientID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	want.Algorithm, _ = n.party.client.signing(sent.ClientID)
 	if kept, err := token.ParseClaims(sent.Kept); err == nil {
 		want.Nonce = strictjson.String(kept["nonce"])
 	}

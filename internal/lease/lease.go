@@ -38,7 +38,18 @@ const (
 	// takeFor bounds the attempts to take the lease. A lost reply would
 	// otherwise leave a lease that nobody uses.
 	takeFor = 2 * time.Second
+	// farAhead is further ahead than any lease or pause ends: a server may ask for
+	// an hour. What ends later was written by a clock that was wrong, and must not
+	// hold up everybody until then.
+	farAhead = 2 * time.Hour
 )
+
+// Ahead reports whether a time up to which everybody waits is still to come. A
+// time that no right clock could have set counts as over.
+func Ahead(until, now time.Time) bool {
+	left := until.Sub(now)
+	return 0 < left && left < farAhead
+}
 
 // Lease is the part of a value that records who works on it. The zero Lease is
 // free.
@@ -118,7 +129,7 @@ func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 			return now, false, err
 		}
 		at, l := j.Now(), j.Cell.Lease(&v)
-		held, paused := at.Before(l.Until), at.Before(l.RetryAt)
+		held, paused := Ahead(l.Until, at), Ahead(l.RetryAt, at)
 		switch {
 		case j.Done(v, held || paused):
 			return v, false, nil
@@ -146,7 +157,7 @@ func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	holder := rand.Text()
 	return j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
 		now, l := j.Now(), j.Cell.Lease(v)
-		if j.Done(*v, false) || now.Before(l.Until) || now.Before(l.RetryAt) {
+		if j.Done(*v, false) || Ahead(l.Until, now) || Ahead(l.RetryAt, now) {
 			return false
 		}
 		if l.Holder != "" || !l.Until.IsZero() { // an older release did not store who holds the lease

@@ -45,6 +45,7 @@ const (
 	memberTypes     = "response_types"
 	memberGrants    = "grant_types"
 	memberSigning   = "id_token_signed_response_alg"
+	memberInfo      = "userinfo_signed_response_alg"
 )
 
 const (
@@ -77,6 +78,7 @@ func (a Ask) Judge(body []byte, had *Client, now time.Time) (c Client, changed [
 	a.expire(&r, &c, had, now)
 	a.authenticate(&r, &c)
 	a.serve(&r)
+	a.sign(&r, &c, had)
 	if r.wrong != "" {
 		return a.Salvage(body), nil, fmt.Errorf("%w: %s", ErrUnusable, r.wrong)
 	}
@@ -115,8 +117,8 @@ func (a Ask) expire(r *reader, c *Client, had *Client, now time.Time) {
 	if renewed || !c.Expires.Equal(had.Expires) {
 		c.Since = now
 	}
-	if had == nil && c.Secret != "" && !c.Serves(now) {
-		r.refuse(memberExpires + " is over")
+	if had == nil && c.Secret != "" && !c.Serves(now.Add(minLife)) {
+		r.refuse(memberExpires + " is over, or about to be")
 	}
 	if c.Secret == "" {
 		c.Expires = time.Time{}
@@ -166,9 +168,28 @@ func (a Ask) serve(r *reader) {
 			r.refuse(name + " lack what we asked for")
 		}
 	}
-	signing := ""
-	if r.text(memberSigning, &signing); signing != "" && !a.Verifies(signing) {
-		r.refuse(memberSigning + " is an algorithm that we do not accept")
+}
+
+// sign reads what signs ID Tokens and user info for the client, as far as we have
+// asked for an algorithm: then no other counts. What the provider has not said
+// again is as it was, unless our metadata has changed since.
+func (a Ask) sign(r *reader, c *Client, had *Client) {
+	for name, into := range map[string]*string{memberSigning: &c.Signing, memberInfo: &c.Info} {
+		asked, said := "", ""
+		decodes(a.Members[name], &asked)
+		if r.text(name, &said); said == "none" && name == memberInfo { // it is not signed
+			said, asked = "", ""
+		}
+		switch {
+		case said != "" && !a.Verifies(said):
+			r.refuse(name + " is an algorithm that we do not accept")
+		case asked == "", said == "" && had != nil && had.Asked != a.Digest:
+			*into = ""
+		case said != "":
+			*into = said
+		case had == nil:
+			*into = asked
+		}
 	}
 }
 
@@ -222,8 +243,9 @@ func sameSet(a, b []string) bool {
 }
 
 // Salvage reads what is needed to delete a client from an answer that is not
-// used, even if it is cut off or repeats members. A management address that is
-// not to be trusted is left out.
+// used, even if it is cut off or repeats members: a management address and a
+// token. The id is only for the log. An address that is not to be trusted is left
+// out.
 func (a Ask) Salvage(body []byte) Client {
 	var c Client
 	seen := map[string]*string{memberID: &c.ID, memberManage: &c.Manage, memberToken: &c.Token}
@@ -241,10 +263,11 @@ func (a Ask) Salvage(body []byte) Client {
 			break
 		}
 		text, ok := value.(string)
+		usable := ok && printable(text)
 		into, wanted := seen[fmt.Sprint(name)]
 		switch {
-		case !wanted:
-		case !ok || !printable(text) || *into != "" && *into != text: // it says two things
+		case !wanted, into == &c.ID && !usable:
+		case into != &c.ID && (!usable || *into != "" && *into != text): // it says two things
 			return Client{}
 		default:
 			*into = text

@@ -135,7 +135,7 @@ func (j *job) settle(ctx context.Context) error {
 		case r.Current(now) != nil || r.Deleted:
 			other = true
 			return false
-		case now.Before(r.Lease.Until):
+		case lease.Ahead(r.Lease.Until, now):
 			held = true
 			return false
 		}
@@ -185,7 +185,7 @@ func (j *job) clear(ctx context.Context, now Record) (left error) {
 	list := j.drop
 	if first := p.swept.CompareAndSwap(false, true); first || j.worked {
 		for _, c := range now.Leftover {
-			if !slices.ContainsFunc(list, func(d Client) bool { return d.ID == c.ID }) {
+			if !slices.ContainsFunc(list, func(d Client) bool { return d.Manage == c.Manage }) {
 				list = append(list, c)
 			}
 		}
@@ -195,7 +195,7 @@ func (j *job) clear(ctx context.Context, now Record) (left error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearFor)
 	defer cancel()
-	var over []string
+	var over []string // the addresses of what need not be remembered
 	for _, c := range list {
 		err := error(ErrUnmanaged)
 		if c.managed() {
@@ -208,12 +208,12 @@ func (j *job) clear(ctx context.Context, now Record) (left error) {
 			left = errors.Join(left, err)
 		}
 		if f, ok := errors.AsType[*Failure](err); !ok || f.Lasting { // asking again would not help
-			over = append(over, c.ID)
+			over = append(over, c.Manage)
 		}
 	}
 	_, _, err := cell{p}.Update(ctx, patience(), func(r *Record) bool {
 		n := len(r.Leftover)
-		r.Leftover = slices.DeleteFunc(r.Leftover, func(c Client) bool { return slices.Contains(over, c.ID) })
+		r.Leftover = slices.DeleteFunc(r.Leftover, func(c Client) bool { return slices.Contains(over, c.Manage) })
 		return len(r.Leftover) < n
 	})
 	if err != nil {

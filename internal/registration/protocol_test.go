@@ -314,9 +314,14 @@ func TestRefusedWhole(t *testing.T) {
 		{"no method", func(a map[string]any) { a["token_endpoint_auth_method"] = "none" }, true},
 		{"another origin", func(a map[string]any) { a["registration_client_uri"] = "https://evil.example.org/reg/c1" }, false},
 		{"no id", func(a map[string]any) { delete(a, "client_id") }, true},
-		{"an id of other types", func(a map[string]any) { a["client_id"] = 7 }, false},
+		{"an id of other types", func(a map[string]any) { a["client_id"] = 7 }, true},
+		{"a null id", func(a map[string]any) { a["client_id"] = nil }, true},
+		{"an id with a line break", func(a map[string]any) { a["client_id"] = "a\nb" }, true},
+		{"a token of other types", func(a map[string]any) { a["registration_access_token"] = 7 }, false},
 		{"a secret with a line break", func(a map[string]any) { a["client_secret"] = "a\nb" }, true},
 		{"a secret that is over", func(a map[string]any) { a["client_secret_expires_at"] = time.Now().Unix() - 1 }, true},
+		{"a secret that is nearly over", func(a map[string]any) { a["client_secret_expires_at"] = time.Now().Unix() + 35 }, true},
+		{"a time before all", func(a map[string]any) { a["client_secret_expires_at"] = -1 }, true},
 		{"no time", func(a map[string]any) { a["client_secret_expires_at"] = "soon" }, true},
 		{"no code", func(a map[string]any) { a["response_types"] = []string{"token"} }, true},
 		{"no code grant", func(a map[string]any) { a["grant_types"] = []string{"refresh_token"} }, true},
@@ -346,6 +351,31 @@ func TestRefusedWhole(t *testing.T) {
 	}
 }
 
+// TestClockSetBack: a process whose clock is a day ahead fails, or dies at work.
+// The others, and the next start, do not wait for a day.
+func TestClockSetBack(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShared(0)
+			p := newProvider(s)
+			ahead := newReplica(t, s, p)
+			ahead.Now = func() time.Time { return time.Now().Add(24 * time.Hour) }
+			done := make(chan struct{})
+			p.fails = &registration.Failure{Err: errors.New("busy")}
+			if dies {
+				p.fails, p.spoil = nil, func(map[string]any) { runtime.Goexit() }
+			}
+			go func() { defer close(done); _, _ = ahead.Ensure(context.Background(), registration.Want{}) }()
+			<-done
+			p.fails, p.spoil = nil, nil
+			p.mu = sync.Mutex{} // it died with it
+			time.Sleep(time.Minute)
+			rec, err := newReplica(t, s, p).Ensure(t.Context(), registration.Want{})
+			current(t, rec, err)
+		})
+	}
+}
+
 // TestLeftoverAfterCrash: a client that was refused and could not be deleted is
 // deleted by the next process.
 func TestLeftoverAfterCrash(t *testing.T) {
@@ -366,6 +396,32 @@ func TestLeftoverAfterCrash(t *testing.T) {
 		kept := current(t, rec, err)
 		if gone := next.told(registration.Removed); len(p.clients) != 1 || p.clients[kept.ID] == nil || len(gone) != 1 {
 			t.Errorf("%v at the provider, removed %v", p.clients, gone)
+		}
+	})
+}
+
+// TestLeftoversWithoutIDs: two clients that were refused, and whose ids nobody
+// knows, are both deleted when the provider lets us again.
+func TestLeftoversWithoutIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(0)
+		p := newProvider(s)
+		r := newReplica(t, s, p)
+		for range 2 {
+			p.spoil = func(a map[string]any) {
+				a["client_id"] = nil
+				p.fails = &registration.Failure{Err: errors.New("away"), Unknown: true}
+			}
+			if _, err := r.Ensure(t.Context(), registration.Want{}); !errors.Is(err, registration.ErrUnusable) {
+				t.Fatal(err)
+			}
+			p.spoil, p.fails = nil, nil
+			time.Sleep(2 * time.Minute)
+			p.fails = nil
+		}
+		rec, err := r.Ensure(t.Context(), registration.Want{})
+		if kept := current(t, rec, err); len(p.clients) != 1 || p.clients[kept.ID] == nil {
+			t.Errorf("%d at the provider", len(p.clients))
 		}
 	})
 }

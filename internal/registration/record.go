@@ -24,13 +24,15 @@ import (
 type Client struct {
 	ID      string    `json:"id"`
 	Secret  string    `json:"secret,omitempty"`
-	Expires time.Time `json:"expires,omitzero"` // of the secret; zero for never
-	Since   time.Time `json:"since"`            // when we got this secret, by our clock
-	Auth    string    `json:"auth,omitempty"`   // token_endpoint_auth_method
-	Manage  string    `json:"manage,omitempty"` // registration_client_uri (RFC 7592 §3), "" if there is none that may be used
-	Token   string    `json:"token,omitempty"`  // registration_access_token
-	Asked   string    `json:"asked,omitempty"`  // identifies the metadata that was asked for
-	From    time.Time `json:"from,omitzero"`    // when it begins to begin sign-ins; zero for at once
+	Expires time.Time `json:"expires,omitzero"`  // of the secret; zero for never
+	Since   time.Time `json:"since"`             // when we got this secret, by our clock
+	Auth    string    `json:"auth,omitempty"`    // token_endpoint_auth_method
+	Signing string    `json:"signing,omitempty"` // id_token_signed_response_alg, if we asked for one
+	Info    string    `json:"info,omitempty"`    // userinfo_signed_response_alg, if we asked for one
+	Manage  string    `json:"manage,omitempty"`  // registration_client_uri (RFC 7592 §3), "" if there is none that may be used
+	Token   string    `json:"token,omitempty"`   // registration_access_token
+	Asked   string    `json:"asked,omitempty"`   // identifies the metadata that was asked for
+	From    time.Time `json:"from,omitzero"`     // when it begins to begin sign-ins; zero for at once
 }
 
 // Format implements fmt.Formatter for every verb: only the id is no secret.
@@ -45,6 +47,9 @@ const (
 	renewAhead = 24 * time.Hour
 	// renewPart lets a secret of a short life serve for three quarters of it.
 	renewPart = 4
+	// minLife is the shortest life of a new secret. It is renewed so long after it
+	// was given that no try comes sooner than RG5 allows.
+	minLife = tryEvery * renewPart / (renewPart - 1)
 )
 
 // RenewAt is when the secret has to be renewed, or the zero time for never.
@@ -187,7 +192,7 @@ const maxLeftover = 16
 
 // leave remembers a client to be deleted, if the provider lets us.
 func (r *Record) leave(c Client) {
-	if !c.managed() || slices.ContainsFunc(r.Leftover, func(l Client) bool { return l.ID == c.ID }) {
+	if !c.managed() || slices.ContainsFunc(r.Leftover, func(l Client) bool { return l.Manage == c.Manage }) { // the id may be unknown
 		return
 	}
 	r.Leftover = append(r.Leftover[max(0, len(r.Leftover)-maxLeftover+1):], c)

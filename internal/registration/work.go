@@ -29,8 +29,8 @@ func (j *job) start(v Record) error {
 	if !v.Sent.IsZero() {
 		j.notes = append(j.notes, Note{Word: Orphan, Err: fmt.Errorf("what became of the registration sent at %s is not known: the process that sent it has ended, or lost its connection to the store", v.Sent.UTC().Format(time.RFC3339))})
 	}
-	if left := v.NotBefore.Sub(j.p.Now()); left > 0 {
-		return &PausedError{For: left, Why: v.Why, Code: v.Code}
+	if now := j.p.Now(); lease.Ahead(v.NotBefore, now) {
+		return &PausedError{For: v.NotBefore.Sub(now), Why: v.Why, Code: v.Code}
 	}
 	return nil
 }

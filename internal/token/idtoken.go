@@ -60,6 +60,9 @@ type SignIn struct {
 	MaxAge time.Duration // what was requested
 	Access string        // the access token beside it, "" if none
 	Code   string        // the code beside it, "" if none
+	// Algorithm is the only one that the client is registered for (§3.1.3.7, 7), ""
+	// for all that are accepted.
+	Algorithm string
 	// Front says that all of them came through the browser. Then the token has to
 	// vouch for what came beside it.
 	Front bool
@@ -70,6 +73,9 @@ type SignIn struct {
 func (v *Verifier) SignIn(ctx context.Context, raw string, want SignIn) (*IDToken, error) {
 	var t IDToken
 	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
+	if err == nil {
+		err = checkRegistered(header.Alg, want.Algorithm)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +121,8 @@ type Refresh struct {
 	Nonce    string    // that of the sign-in, if the stored token leaves it out
 	AuthTime time.Time // that of the sign-in, zero if it said none that makes sense
 	Access   string    // the access token beside it
+
+	Algorithm string // as that of SignIn
 }
 
 // Refresh verifies an ID Token that came with a refresh. Issuer, person, audience,
@@ -123,6 +131,9 @@ type Refresh struct {
 func (v *Verifier) Refresh(ctx context.Context, raw string, want Refresh) (*IDToken, error) {
 	var t IDToken
 	header, err := v.verify(ctx, raw, idTokenType, &t.claims)
+	if err == nil {
+		err = checkRegistered(header.Alg, want.Algorithm)
+	}
 	if err != nil {
 		return nil, err
 	}

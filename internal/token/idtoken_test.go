@@ -201,7 +201,7 @@ func TestAccessHash(t *testing.T) {
 
 // c_hash is compared as at_hash is (OpenID Connect Core §3.3.2.10). Both are
 // required beside what came through the browser, and only there (RP-I15, RP-I16).
-func TestFrontHashes(t *testing.T) {
+func TestRPI16_FrontHashes(t *testing.T) {
 	const access, code = "the access token", "the code"
 	half := func(of string) string {
 		sum := sha256.Sum256([]byte(of))
@@ -236,7 +236,7 @@ func TestFrontHashes(t *testing.T) {
 }
 
 // RP-I17: the two ID Tokens of one sign-in are about the same person.
-func TestSamePerson(t *testing.T) {
+func TestRPI17_SamePerson(t *testing.T) {
 	sign := func(change ...any) *token.IDToken {
 		got, err := verifier("ES256").SignIn(t.Context(), signed(t, change...), signIn())
 		if err != nil {

@@ -96,7 +96,7 @@ func TestTenantOfUserInfo(t *testing.T) {
 	for issuer, want := range map[any]error{issuerA: nil, issuerB: nil, nil: nil, template: token.ErrIssuer, "https://login.test/other/v2.0": token.ErrIssuer} {
 		said := claims("iss", issuer)
 		raw := sign(t, jose.ES256, keys()[jose.ES256], nil, said)
-		if _, err := tenants().UserInfo(t.Context(), raw, client, "u1"); !errors.Is(err, want) {
+		if _, err := tenants().UserInfo(t.Context(), raw, client, "u1", ""); !errors.Is(err, want) {
 			t.Errorf("iss %v: error %v, want %v", issuer, err, want)
 		}
 	}

@@ -28,14 +28,18 @@ func (u *UserInfo) Payload() []byte { return u.payload }
 
 // UserInfo verifies a signed user info answer. Its key is one of the issuer's.
 // iss, aud, exp and nbf are checked if they are present; sub must be the person
-// who is signed in (§5.3.2).
-func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject string) (*UserInfo, error) {
+// who is signed in (§5.3.2). only is the algorithm that the client is registered
+// for, "" for any.
+func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject, only string) (*UserInfo, error) {
 	parsed, err := compact.Parse(raw, maxUserInfo)
 	if err != nil {
 		return nil, unlike(raw, maxUserInfo, err)
 	}
 	header := parsed.Header()
 	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {
+		return nil, err
+	}
+	if err := checkRegistered(header.Alg, only); err != nil {
 		return nil, err
 	}
 	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11

@@ -73,7 +73,7 @@ func TestUserInfo(t *testing.T) {
 		"nothing":                {"", token.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u, err := verifier("ES256").UserInfo(t.Context(), c.raw, client, "u1")
+			u, err := verifier("ES256").UserInfo(t.Context(), c.raw, client, "u1", "")
 			if !errors.Is(err, c.want) || (u == nil) != (c.want != nil) {
 				t.Fatalf("error %v, want %v", err, c.want)
 			}
@@ -108,7 +108,7 @@ func TestUserInfoAlgorithms(t *testing.T) {
 			Algorithms: list(c.idToken...), UserInfoAlgorithms: list(c.userInfo...),
 		})
 		raw := sign(t, c.alg, keys()[c.alg], nil, map[string]any{"sub": "u1"})
-		if _, err := v.UserInfo(t.Context(), raw, client, "u1"); (err == nil) != c.good || err != nil && !errors.Is(err, token.ErrAlgorithm) {
+		if _, err := v.UserInfo(t.Context(), raw, client, "u1", ""); (err == nil) != c.good || err != nil && !errors.Is(err, token.ErrAlgorithm) {
 			t.Errorf("%v and %v announced, signed with %s: %v", c.idToken, c.userInfo, c.alg, err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestUserInfoAlgorithms(t *testing.T) {
 // A user info answer is not accepted as the ID Token of a sign-in.
 func TestUserInfoIsNoIDToken(t *testing.T) {
 	raw := sign(t, jose.ES256, keys()[jose.ES256], nil, map[string]any{"sub": "u1", "iss": issuer, "aud": client, "exp": at(time.Minute), "iat": at(0)})
-	if _, err := verifier("ES256").UserInfo(t.Context(), raw, client, "u1"); err != nil {
+	if _, err := verifier("ES256").UserInfo(t.Context(), raw, client, "u1", ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := verifier("ES256").SignIn(t.Context(), raw, signIn()); err == nil {

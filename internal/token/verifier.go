@@ -192,6 +192,15 @@ func (v *Verifier) checkAlgorithm(ctx context.Context, alg string) error {
 	return &wrongAlgorithm{alg, listed}
 }
 
+// checkRegistered compares an algorithm with the only one that the client is
+// registered for, "" for any.
+func checkRegistered(alg, only string) error {
+	if only != "" && alg != only {
+		return &wrongAlgorithm{alg, []string{only}}
+	}
+	return nil
+}
+
 // wrongAlgorithm is an ErrAlgorithm. It is put into words only for those who read
 // it, because anybody can send such tokens.
 type wrongAlgorithm struct {

@@ -126,7 +126,7 @@ func TestAnswerKinds(t *testing.T) {
 
 // RP-C6: an answer in another mode than asked for is refused, and not believed: the
 // attempt stays, and the same answer in the right mode completes it.
-func TestAnswerMode(t *testing.T) {
+func TestRPC6_AnswerMode(t *testing.T) {
 	modes := []string{"query", "form_post", "fragment"}
 	for _, asked := range modes {
 		for _, c := range []struct {
@@ -269,7 +269,7 @@ func TestAnswerHashesWithCode(t *testing.T) {
 
 // RP-C4: a form of the provider's site comes without Lax cookies. The session that
 // it replaces ends all the same.
-func TestFormPostReplaces(t *testing.T) {
+func TestRPC4_FormPostReplaces(t *testing.T) {
 	s := world.NewSite(t, world.TwoReplicas, func(o *world.SiteOptions) {
 		speaking("code", "form_post", false)(o)
 	})
@@ -319,7 +319,7 @@ func TestCB3_FormPost(t *testing.T) {
 
 // Bodies that are no answer: none is believed, none is 5xx, and the attempt stays
 // (RP-C2).
-func TestFormPostBodies(t *testing.T) {
+func TestRPC2_FormPostBodies(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	s := world.NewSite(t, speaking("code", "form_post", false))
 	ana := s.Visitor("ana")

@@ -83,7 +83,7 @@ func asserted(t testing.TB, call world.Call) (header, claims map[string]any) {
 // RP-T3: with every kind of key and with a secret, sign-in, refresh and
 // revocation each carry an assertion of their own, for the issuer alone. The
 // provider checks them, and no secret is sent.
-func TestAssertionsAtTheProvider(t *testing.T) {
+func TestRPT3_AssertionsAtTheProvider(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestAssertionAudience(t *testing.T) {
 
 // The metadata chooses the method and the algorithm, and nothing is tried (RFC
 // 8414 §2). RP-T8: aliases for mTLS change nothing.
-func TestAssertionFromMetadata(t *testing.T) {
+func TestRPT8_AssertionFromMetadata(t *testing.T) {
 	const methods, algs = "token_endpoint_auth_methods_supported", "token_endpoint_auth_signing_alg_values_supported"
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
