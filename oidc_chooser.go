@@ -108,7 +108,7 @@ func (s *loginSite) thirdParty(r *http.Request) *RelyingParty {
 		return nil
 	}
 	for _, rp := range s.members {
-		if rp.provider.issuer == from.Get(startIssuer) {
+		if rp.provider.owns(from.Get(startIssuer)) {
 			return rp
 		}
 	}
@@ -154,11 +154,12 @@ func (l *Logins) choose(w http.ResponseWriter, r *http.Request, s *loginSite) er
 }
 
 // named returns the relying party that the request names, and the account that
-// the person has typed.
+// the person has typed. A link on a page of another site types nothing: who it
+// signs in, and whom we ask about an account, is not for a stranger to say.
 func (l *Logins) named(r *http.Request, s *loginSite) (by *RelyingParty, account string, err error) {
 	query, _ := navigation.Query(r.URL.RawQuery)
 	account = strings.TrimSpace(query.Get(startHint))
-	if account == "" || l.config.Account == nil {
+	if account == "" || l.config.Account == nil || s.front.checkNoLink(r) != nil {
 		return l.chosen(r, s), "", nil
 	}
 	if len(account) > maxAccount {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,6 +38,7 @@ type LoginsConfig struct {
 	// Account, if not nil, names the relying party of an account that a person
 	// types, such as the one of its mail domain, or nil if there is none. The page
 	// then has a field for it. The account is sent to the provider as login_hint.
+	// One that is in a link of another site does not count.
 	// An error is the answer: an *Error as it is, and any other with 503.
 	Account func(ctx context.Context, account string) (*RelyingParty, error)
 	// Page, if not nil, shows people where they can sign in, in place of our page.
@@ -89,6 +91,7 @@ type loginSite struct {
 // Its error lists every problem. Relying parties need different RedirectURLs, and
 // the same Sessions if they are at one origin.
 func NewLogins(c LoginsConfig, parties ...*RelyingParty) (*Logins, error) {
+	c.Paths, c.Hosts = maps.Clone(c.Paths), maps.Clone(c.Hosts)
 	l := &Logins{config: c, members: slices.Clone(parties)}
 	if err := l.complete().in("NewLogins"); err != nil {
 		return nil, err
@@ -330,10 +333,20 @@ func (l *Logins) chosen(r *http.Request, s *loginSite) *RelyingParty {
 		by = l.byPath(navigation.Path(s.front.address(r)))
 	}
 	if by == nil {
-		by = l.config.Hosts[navigation.AskedHost(r)]
+		by = l.byHost(navigation.AskedHost(r))
 	}
 	if m := l.member(by); m != nil && slices.Contains(s.members, m) {
 		return m
+	}
+	return nil
+}
+
+// byHost returns the relying party of a host, in any case (RFC 3986 §3.2.2).
+func (l *Logins) byHost(asked string) *RelyingParty {
+	for host, rp := range l.config.Hosts {
+		if strings.EqualFold(host, asked) {
+			return rp
+		}
 	}
 	return nil
 }

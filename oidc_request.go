@@ -5,7 +5,6 @@ package gatehouse
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -39,8 +38,8 @@ func Ask(a AuthRequest) Requirement {
 
 // checkAsk reports what this relying party could never check.
 func (rp *RelyingParty) checkAsk(asking authrequest.Asking) error {
-	if rp.config.SkipUserInfo && asking.Essential.NeedsUserInfo() {
-		return errors.New("an essential claim of the user info has a value, but SkipUserInfo is set")
+	if asking.Essential.NeedsUserInfo() {
+		return rp.config.noUserInfo()
 	}
 	return nil
 }

@@ -387,8 +387,8 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 		wrong.add("TokenLifetime", "negative")
 	}
 	asking := wrong.authParams(c.AuthParams)
-	if c.SkipUserInfo && asking.Essential.NeedsUserInfo() {
-		wrong.add("AuthParams", "an essential claim of the user info has a value, but SkipUserInfo is set")
+	if asking.Essential.NeedsUserInfo() {
+		wrong.wrap("AuthParams", c.noUserInfo())
 	}
 	if c.ProviderName == "" && p != nil {
 		c.ProviderName = p.issuer
@@ -463,6 +463,19 @@ func (w *problems) response(c *RelyingPartyConfig) {
 	if c.OwnerGrants != nil && !asked.Code {
 		w.add("OwnerGrants", "the grant of an owner needs a ResponseType with code, because it lasts beyond its first token")
 	}
+}
+
+// noUserInfo says why a sign-in never has user info, in which an essential claim
+// could be. It is nil if it may have some.
+func (c *RelyingPartyConfig) noUserInfo() error {
+	const claim = "an essential claim of the user info has a value, but "
+	switch asked, err := authresponse.Parse(cmp.Or(c.ResponseType, "code")); {
+	case c.SkipUserInfo:
+		return errors.New(claim + "SkipUserInfo is set")
+	case err == nil && !asked.Code && !asked.Token: // OpenID Connect Core §5.4: only an access token gives user info
+		return fmt.Errorf(claim+"ResponseType %q brings no access token", asked.Type())
+	}
+	return nil
 }
 
 // SessionsConfig holds the settings of NewSessions.

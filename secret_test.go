@@ -168,7 +168,21 @@ func TestCF7_ConfigsAndValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nc := gatehouse.RegistrationConfig{Metadata: gatehouse.ClientMetadata{RedirectURIs: []string{"https://notes.example.org/cb"}}, Store: gatehouse.NewMemoryRegistrationStore(),
+		InitialAccessToken: secret, Keys: sc.Keys}
+	registration, err := gatehouse.NewRegistration(provider, nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lc := gatehouse.LoginsConfig{Paths: map[string]*gatehouse.RelyingParty{"/": login}}
+	logins, err := gatehouse.NewLogins(lc, login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expiring := gatehouse.Client{ID: "notes", SecretFunc: func(context.Context) (gatehouse.Secret, time.Time, error) { return secret, time.Time{}, nil }}
 	for name, v := range map[string]any{
+		"RegistrationConfig": nc, "*RegistrationConfig": &nc, "Registration": registration, "Client with a Registration": gatehouse.Client{Registration: registration},
+		"LoginsConfig": lc, "Logins": logins, "Client with a SecretFunc": expiring, "RPTRequest": gatehouse.RPTRequest{Ticket: secret, Refused: secret},
 		"Client": client, "*Client": &client, "RelyingPartyConfig": rc, "*RelyingPartyConfig": &rc, "RelyingParty": login,
 		"SessionsConfig": sc, "*SessionsConfig": &sc, "Sessions": sessions, "OwnerGrantsConfig": gc, "OwnerGrants": grants,
 		"ResourceServerConfig": ac, "ResourceServer": api, "UMATransportConfig": uc, "UMATransport": transport,

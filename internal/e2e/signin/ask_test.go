@@ -220,6 +220,19 @@ func TestAskWiring(t *testing.T) {
 			f()
 		}()
 	}
+	alone := world.NewSite(t, speaking("id_token", "", false)) // without an access token there is no user info
+	func() {
+		defer func() {
+			if got, want := fmt.Sprint(recover()), `gatehouse: With: an essential claim of the user info has a value, but ResponseType "id_token" brings no access token`; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}()
+		alone.Replicas[0].Login.With(gatehouse.Ask(essential))
+	}()
+	if _, err := gatehouse.NewRelyingParty(s.Replicas[0].Provider, gatehouse.RelyingPartyConfig{Client: gatehouse.Client{ID: "notes"}, RedirectURL: "https://notes.test/cb", ResponseType: "id_token",
+		AuthParams: url.Values{"claims": {`{"userinfo":{"dept":{"essential":true,"value":"x"}}}`}}}); err == nil || !strings.Contains(err.Error(), "AuthParams: an essential claim of the user info has a value, but ResponseType") {
+		t.Error(err)
+	}
 	for want, params := range map[string]url.Values{
 		"AuthParams: claims: it is not one JSON object":     {"claims": {"[]"}},
 		"AuthParams: prompt is there 2 times":               {"prompt": {"login", "consent"}},

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/middlewaretest"
 )
 
@@ -30,6 +31,11 @@ type twoProviders struct {
 // newTwoProviders makes the site. The parties of the config are filled in by
 // change, which may use s.parties.
 func newTwoProviders(t *testing.T, change func(s *twoProviders, c *gatehouse.LoginsConfig)) *twoProviders {
+	return newTwoProvidersWith(t, change, func(*gatehouse.RelyingPartyConfig) {})
+}
+
+// newTwoProvidersWith makes the site with other relying parties.
+func newTwoProvidersWith(t *testing.T, change func(s *twoProviders, c *gatehouse.LoginsConfig), party func(c *gatehouse.RelyingPartyConfig)) *twoProviders {
 	s := &twoProviders{t: t, corp: middlewaretest.NewServer(t), google: middlewaretest.NewServer(t)}
 	for _, op := range []*middlewaretest.Server{s.corp, s.google} {
 		op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
@@ -42,10 +48,12 @@ func newTwoProviders(t *testing.T, change func(s *twoProviders, c *gatehouse.Log
 		for i, op := range []*middlewaretest.Server{s.corp, s.google} {
 			name := []string{"corp", "google"}[i]
 			callback := base + "/auth/" + name + "/callback"
-			s.parties[i], err = gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+			c := gatehouse.RelyingPartyConfig{
 				Client: op.AddClient(callback), RedirectURL: callback, Sessions: sessions,
 				ProviderName: []string{"Corp & Co", ""}[i],
-			})
+			}
+			party(&c)
+			s.parties[i], err = gatehouse.NewRelyingParty(op.Provider(), c)
 			s.must(err)
 		}
 		var c gatehouse.LoginsConfig
@@ -69,6 +77,11 @@ func newTwoProviders(t *testing.T, change func(s *twoProviders, c *gatehouse.Log
 		})
 		mux.Handle("/", s.logins.RequireLogin(who))
 		mux.Handle("/open", s.logins.OptionalLogin(who))
+		mux.HandleFunc("/out", func(w http.ResponseWriter, r *http.Request) {
+			location, err := s.parties[0].LogoutURL(w, r, gatehouse.LogoutRequest{State: "given"})
+			s.must(err)
+			http.Redirect(w, r, location, http.StatusSeeOther)
+		})
 		mux.Handle("/corp-only", s.parties[0].RequireLogin(who))
 		mux.Handle("/staff", s.logins.With(gatehouse.RequirementFunc("staff", func(_ *http.Request, id *gatehouse.Identity) (bool, error) {
 			return id.Issuer == s.corp.Issuer(), nil
@@ -216,6 +229,28 @@ func TestLoginsOneSession(t *testing.T) {
 	}
 }
 
+// A sign-out by hand at one relying party ends the session of the other one, whose
+// provider is told the address that it knows.
+func TestLoginsLogoutURL(t *testing.T) {
+	s := newTwoProviders(t, nil)
+	ana := s.google.Browser(t, "ana")
+	_, page := s.get(ana, "/")
+	s.get(ana, s.choose(page, s.hostOf(s.google)))
+	resp, err := ana.GetUntil(s.base+"/out", s.google.Issuer())
+	s.must(err)
+	at, err := url.Parse(resp.Header.Get("Location"))
+	s.must(err)
+	if q := at.Query(); !strings.HasPrefix(at.String(), s.google.Issuer()) || q.Get("post_logout_redirect_uri") != s.base+"/auth/google/logout" || q.Get("state") != "given" {
+		t.Errorf("led to %s", at)
+	}
+	if status, body := s.get(ana, "/auth/google/logout?state=given"); status != http.StatusOK || !strings.Contains(body, "You are signed out") {
+		t.Errorf("back here: %d %s", status, body)
+	}
+	if _, body := s.get(ana, "/open"); body != "nobody" {
+		t.Errorf("after the sign-out: %q", body)
+	}
+}
+
 // The config chooses by function, path and host, in this order, and each choice
 // leads there without a page.
 func TestLoginsConfigured(t *testing.T) {
@@ -231,7 +266,7 @@ func TestLoginsConfigured(t *testing.T) {
 			return nil
 		}
 		c.Paths = map[string]*gatehouse.RelyingParty{"/team/": google, "/team/corp/": corp}
-		c.Hosts = map[string]*gatehouse.RelyingParty{strings.Replace(strings.TrimPrefix(s.base, "http://"), "127.0.0.1", "localhost", 1): google}
+		c.Hosts = map[string]*gatehouse.RelyingParty{strings.Replace(strings.TrimPrefix(s.base, "http://"), "127.0.0.1", "LocalHost", 1): google}
 	})
 	for _, c := range []struct {
 		name, path, which, host string
@@ -316,6 +351,92 @@ func TestLoginsAccount(t *testing.T) {
 		status, body := s.get(s.corp.Browser(t, "ana"), form(account))
 		if status != want.status || !strings.Contains(body, want.says) || strings.Contains(body, broken.Error()) {
 			t.Errorf("%.30q: %d\n%s", account, status, body)
+		}
+	}
+}
+
+// An account counts that the person has typed here. A link on a page of another
+// site leads to the page, and nobody is asked about its account.
+func TestLoginsAccountOfAStranger(t *testing.T) {
+	s := newTwoProviders(t, func(s *twoProviders, c *gatehouse.LoginsConfig) {
+		c.Account = func(_ context.Context, account string) (*gatehouse.RelyingParty, error) {
+			s.accountsAsked = append(s.accountsAsked, account)
+			return s.parties[0], nil
+		}
+	})
+	for from, begins := range map[string]bool{"cross-site": false, "same-site": false, "same-origin": true, "none": true, "": true} {
+		s.accountsAsked = nil
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/auth/login?login_hint=eve@corp.example&return_to=/notes", nil)
+		s.must(err)
+		for name, value := range map[string]string{"Sec-Fetch-Site": from, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		s.must(err)
+		resp.Body.Close()
+		if began := strings.HasPrefix(resp.Header.Get("Location"), s.corp.Issuer()); began != begins || len(s.accountsAsked) > 0 != begins || !began && resp.StatusCode != http.StatusOK {
+			t.Errorf("from %q: %s to %q, asked about %q", from, resp.Status, resp.Header.Get("Location"), s.accountsAsked)
+		}
+	}
+}
+
+// Each way to answer works beside a sign-in under way at the other provider, and
+// gives a session of its own provider alone.
+func TestLoginsAnswerKinds(t *testing.T) {
+	for _, c := range [][2]string{{"code", "form_post"}, {"id_token token", ""}, {"code id_token", ""}, {"code id_token", "form_post"}} {
+		t.Run(strings.Join(c[:], " by "), func(t *testing.T) {
+			s := newTwoProvidersWith(t, nil, func(pc *gatehouse.RelyingPartyConfig) { pc.ResponseType, pc.ResponseMode = c[0], c[1] })
+			ana := s.google.Browser(t, "ana")
+			wantAtCorp := func(path string) {
+				resp, err := ana.GetUntil(s.base+path, s.corp.Issuer())
+				s.must(err)
+				if !strings.HasPrefix(resp.Header.Get("Location"), s.corp.Issuer()) {
+					t.Errorf("%s leads to %q", path, resp.Header.Get("Location"))
+				}
+			}
+			wantAtCorp("/auth/corp/login")
+			_, page := s.get(ana, "/notes")
+			for range 2 { // the second session takes the place of the first
+				if _, body := s.get(ana, s.choose(page, s.hostOf(s.google))); !strings.Contains(body, "ana at "+s.google.Issuer()) {
+					t.Errorf("at the second: %s", body)
+				}
+			}
+			if list, err := s.sessions.List(t.Context(), s.google.Issuer(), "ana"); err != nil || len(list) != 1 {
+				t.Errorf("%d sessions, %v; want 1", len(list), err)
+			}
+			wantAtCorp("/corp-only")
+		})
+	}
+}
+
+// A third party names the tenant of a provider that is not the first.
+func TestLoginsThirdPartyTenant(t *testing.T) {
+	s := world.NewSite(t)
+	entra := s.ProviderOf(tenantTemplate, func(c *gatehouse.ProviderConfig) {
+		c.Tenants = []string{tenantA}
+		c.Metadata = &gatehouse.Metadata{AuthorizationEndpoint: "https://login.test/authorize", TokenEndpoint: "https://login.test/token", JWKSURI: "https://login.test/keys"}
+	})
+	first := s.Replicas[0]
+	callback := "https://notes.test/auth/entra/callback"
+	second, err := gatehouse.NewRelyingParty(entra, gatehouse.RelyingPartyConfig{
+		Client: gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("entra-secret")}, RedirectURL: callback, Sessions: first.Sessions,
+	})
+	s.Must(err)
+	logins, err := gatehouse.NewLogins(gatehouse.LoginsConfig{Base: "/all/"}, first.Login, second)
+	s.Must(err)
+	first.Mux.Handle("/all/", logins.Handler())
+	for issuer, want := range map[string]string{
+		tenantIssuer(tenantA): "https://login.test/authorize?", world.SiteIssuer: s.Endpoint("authorization_endpoint") + "?", tenantIssuer(tenantB): "", tenantTemplate: "", "https://login.test": "",
+	} {
+		a := s.Visitor("ana").Get("/all/login?"+url.Values{"iss": {issuer}, "login_hint": {"ana"}}.Encode(), "Sec-Fetch-Site", "cross-site")
+		if want == "" {
+			if s.WantRefusal(a, http.StatusBadRequest); s.LastCode() != "start_issuer_unknown" {
+				t.Errorf("%s: code %q", issuer, s.LastCode())
+			}
+		} else if !strings.HasPrefix(a.Location(), want) {
+			t.Errorf("%s leads to %v", issuer, a)
 		}
 	}
 }

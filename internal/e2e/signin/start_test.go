@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
@@ -87,6 +88,30 @@ func TestRT9_StartWithAForeignTarget(t *testing.T) {
 				t.Errorf("%s %q leads to %q", method, target, a.Location())
 			}
 		}
+	}
+}
+
+// A target that requires more than a sign-in asks for that afterwards. A form
+// posted to a page that would ask silently begins nothing.
+func TestThirdPartyStartAtAStricterPage(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/strict", login.With(gatehouse.ACR("2"), gatehouse.MaxAge(time.Hour)).RequireLogin(world.WhoAmI))
+			mux.Handle("/silent", login.With(gatehouse.Ask(gatehouse.AuthRequest{Prompt: []string{"none"}})).RequireLogin(world.WhoAmI))
+		}
+	})
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		ana := s.Visitor("ana")
+		back := ana.Follow(thirdParty(ana, method, url.Values{"iss": {world.SiteIssuer}, "target_link_uri": {s.Origin + "/strict"}}), nil)
+		ana.WantServed(back)
+		if back.URL.Path != "/strict" {
+			t.Errorf("came back to %s", back.URL)
+		}
+	}
+	ana := s.Visitor("ana")
+	a := ana.Post("/silent", url.Values{"text": {"new"}})
+	if s.WantRefusal(a, http.StatusUnauthorized); len(ana.Attempts()) != 0 || !strings.Contains(a.Body.String(), "was not saved") {
+		t.Errorf("a form began a sign-in, or lost its text: %v", a)
 	}
 }
 

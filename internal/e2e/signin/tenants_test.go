@@ -26,6 +26,12 @@ func tenantIssuer(tenant string) string {
 // tenant. claims changes those tokens.
 func tenantSite(t *testing.T, claims func(map[string]any), change ...func(*world.SiteOptions)) *world.Site {
 	t.Helper()
+	return tenantSiteOf(t, world.NewSigner(t), claims, change...)
+}
+
+// tenantSiteOf is tenantSite with the key that signs the tokens.
+func tenantSiteOf(t *testing.T, k *world.Signer, claims func(map[string]any), change ...func(*world.SiteOptions)) *world.Site {
+	t.Helper()
 	change = append([]func(*world.SiteOptions){func(o *world.SiteOptions) {
 		o.Issuer = tenantTemplate
 		o.Provider = func(c *gatehouse.ProviderConfig) {
@@ -39,7 +45,6 @@ func tenantSite(t *testing.T, claims func(map[string]any), change ...func(*world
 		}
 	}}, change...)
 	s := world.NewSite(t, change...)
-	k := world.NewSigner(t)
 	s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
 		resp := next(r)
 		if strings.Contains(r.URL.Path, "/ep/who") {
@@ -159,6 +164,39 @@ func TestTenantsFrontchannel(t *testing.T) {
 		ana.WantServed(ana.Get("/notes/"))
 	}
 	s.Visitor("").Get("/auth/frontchannel-logout?" + url.Values{"iss": {tenantIssuer(tenantA)}, "sid": {"sid-of-ana"}}.Encode())
+	ana.WantOut(ana.Get("/notes/"))
+}
+
+// A logout token is signed by a tenant, and ends sessions of that tenant alone.
+func TestTenantsBackchannel(t *testing.T) {
+	k := world.NewSigner(t)
+	s := tenantSiteOf(t, k, func(claims map[string]any) { claims["sid"] = "sid-of-ana" })
+	ana := s.Visitor("ana")
+	ana.Visit(answerOf(t, ana, tenantIssuer(tenantA)))
+	send := func(iss, tid string) int {
+		token := k.Sign(map[string]any{"typ": "logout+jwt"}, []byte(world.JSON(t, map[string]any{
+			"iss": iss, "tid": tid, "aud": "notes", "sub": "ana-1", "sid": "sid-of-ana", "iat": s.Now().Unix(), "exp": s.Now().Unix() + 60, "jti": iss + tid,
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+		})))
+		s.Mint("logout token", token)
+		b := s.Visitor("")
+		return b.Do(b.Request(http.MethodPost, "/auth/backchannel-logout", strings.NewReader(url.Values{"logout_token": {token}}.Encode()), "Content-Type", "application/x-www-form-urlencoded")).Code
+	}
+	for _, c := range []struct {
+		iss, tid string
+		status   int
+	}{
+		{tenantTemplate, tenantA, 400}, {world.SiteIssuer, tenantA, 400}, {tenantIssuer(tenantA), tenantB, 400}, {tenantIssuer("other"), "other", 400},
+		{tenantIssuer(tenantB), tenantB, 200}, // of nobody here
+	} {
+		if got := send(c.iss, c.tid); got != c.status {
+			t.Errorf("%s, %s: %d, want %d", c.iss, c.tid, got, c.status)
+		}
+		ana.WantServed(ana.Get("/notes/"))
+	}
+	if got := send(tenantIssuer(tenantA), tenantA); got != http.StatusOK {
+		t.Errorf("the tenant itself: %d", got)
+	}
 	ana.WantOut(ana.Get("/notes/"))
 }
 
