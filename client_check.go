@@ -60,6 +60,16 @@ func (c *Client) completeRegistered(p *Provider) (wrong problems) {
 	if (as.Auth == AuthPrivateKeyJWT) != (c.Key != nil) {
 		wrong.add("Client.Key", "it goes with TokenEndpointAuthMethod private_key_jwt of the registration, which has %q", clip(string(as.Auth)))
 	}
+	switch alg := r.config.Metadata.TokenEndpointAuthAlg; { // no other may be used
+	case alg == "":
+	case c.Algorithm != "" && c.Algorithm != alg:
+		wrong.add("Client.Algorithm", "%q, but TokenEndpointAuthAlg of the registration is %q", clip(c.Algorithm), clip(alg))
+	default:
+		c.Algorithm = alg
+		if as.Auth == AuthSecretJWT || c.Key != nil {
+			as.Algorithm = alg
+		}
+	}
 	key := wrong.key(c)
 	wrong.algorithm(&as, key)
 	if len(wrong) == 0 && p != nil {

@@ -173,6 +173,19 @@ func TestRegistrationConfig(t *testing.T) {
 	if err := party(gatehouse.Client{Registration: r}, "https://a.test/other"); err == nil || !strings.Contains(err.Error(), "RedirectURL: ") {
 		t.Error(err)
 	}
+	signing, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs,
+		TokenEndpointAuthMethod: gatehouse.AuthPrivateKeyJWT, TokenEndpointAuthAlg: "ES256", JWKSURI: "https://a.test/k"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]gatehouse.Client{
+		"": {Registration: signing, Key: ecKey(t), KeyID: "k"},
+		`Client.Algorithm: "ES384", but TokenEndpointAuthAlg of the registration is "ES256"`: {Registration: signing, Key: ecKey(t), KeyID: "k", Algorithm: "ES384"},
+	} {
+		if err := party(c, "https://a.test/cb"); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Error(err)
+		}
+	}
 	for _, c := range []gatehouse.Client{{Registration: r, ID: "x"}, {Registration: new(gatehouse.Registration)}} {
 		if err := party(c, "https://a.test/cb"); err == nil || !strings.Contains(err.Error(), "Client.Registration: ") {
 			t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 
+	"example.com/gatehouse/internal/assertion"
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/outbound"
@@ -56,7 +57,7 @@ func (s clientRegistrar) Ask(ctx context.Context) (registration.Ask, error) {
 	if s.config.SoftwareStatement != "" {
 		members["software_statement"] = quoted(s.config.SoftwareStatement)
 	}
-	ask.Members, ask.Can = members, s.config.Metadata.canProve
+	ask.Members, ask.Can, ask.Suffices = members, s.config.Metadata.canProve, s.suffices(md)
 	ask.Verifies = func(algorithm string) bool {
 		return keyset.Asymmetric(algorithm) && (len(s.provider.algs) == 0 || slices.Contains(s.provider.algs, algorithm))
 	}
@@ -66,6 +67,20 @@ func (s clientRegistrar) Ask(ctx context.Context) (registration.Ask, error) {
 		return err == nil && e == nil && outbound.Origin(there) == outbound.Origin(here)
 	}
 	return ask, nil
+}
+
+// suffices returns whether a secret is long enough to sign an assertion that the
+// token endpoint takes (RFC 7518 §3.2).
+func (s clientRegistrar) suffices(md *Metadata) func(method, secret string) bool {
+	listed := md.TokenAuthAlgorithms
+	if alg := s.config.Metadata.TokenEndpointAuthAlg; alg != "" {
+		listed = []string{alg}
+	}
+	return func(method, secret string) bool {
+		return AuthMethod(method) != AuthSecretJWT || slices.ContainsFunc(assertion.FittingSecret(secret), func(alg string) bool {
+			return len(listed) == 0 || slices.Contains(listed, alg)
+		})
+	}
 }
 
 const memberAuthMethod = "token_endpoint_auth_method"

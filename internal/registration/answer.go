@@ -27,6 +27,9 @@ type Ask struct {
 	Digest string
 	// Can reports whether we can authenticate by a method.
 	Can func(method string) bool
+	// Suffices reports whether a secret is long enough for a method. nil means that
+	// every secret is.
+	Suffices func(method, secret string) bool
 	// Verifies reports whether we can verify ID Tokens of an algorithm.
 	Verifies func(algorithm string) bool
 	// Trusts reports whether our token may be sent to a management address.
@@ -41,6 +44,7 @@ const (
 	memberManage    = "registration_client_uri"
 	memberToken     = "registration_access_token"
 	memberAuth      = "token_endpoint_auth_method"
+	memberAuthAlg   = "token_endpoint_auth_signing_alg"
 	memberRedirects = "redirect_uris"
 	memberTypes     = "response_types"
 	memberGrants    = "grant_types"
@@ -140,6 +144,13 @@ func (a Ask) authenticate(r *reader, c *Client) {
 		r.refuse(memberAuth + " is none, and we asked for one")
 	case strings.HasPrefix(method, "client_secret_") && c.Secret == "":
 		r.refuse(memberSecret + " is missing, and " + memberAuth + " needs one")
+	case a.Suffices != nil && !a.Suffices(method, c.Secret):
+		r.refuse(memberSecret + " is too short for " + memberAuth)
+	}
+	alg, said := "", ""
+	decodes(a.Members[memberAuthAlg], &alg)
+	if r.text(memberAuthAlg, &said); alg != "" && said != "" && said != alg && strings.HasSuffix(method, "_jwt") {
+		r.refuse(memberAuthAlg + " is not the one that we sign with")
 	}
 	if method == "none" || !strings.HasPrefix(method, "client_secret_") {
 		c.Secret, c.Expires = "", time.Time{} // what is not used need not be kept

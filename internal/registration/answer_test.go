@@ -52,6 +52,45 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeProofs: what we cannot sign with cannot serve, and what signs tokens is
+// kept if we asked for it.
+func TestJudgeProofs(t *testing.T) {
+	a := ask(t)
+	a.Can = func(string) bool { return true }
+	a.Suffices = func(method, secret string) bool { return method != "client_secret_jwt" || len(secret) >= 32 }
+	a.Verifies = func(alg string) bool { return alg != "HS256" && alg != "none" }
+	a.Members["token_endpoint_auth_signing_alg"] = json.RawMessage(`"ES256"`)
+	a.Members["id_token_signed_response_alg"] = json.RawMessage(`"ES256"`)
+	a.Members["userinfo_signed_response_alg"] = json.RawMessage(`"ES256"`)
+	had := registration.Client{ID: "c", Secret: "s", Since: at, Signing: "RS256", Info: "RS256", Asked: a.Digest}
+	other := had
+	other.Asked = "before"
+	for _, c := range []struct {
+		body          string
+		had           *registration.Client
+		signing, info string
+		refused       bool
+	}{
+		{`{"client_id":"c","client_secret":"s"}`, nil, "ES256", "ES256", false},
+		{`{"client_id":"c","client_secret":"s","id_token_signed_response_alg":"RS256","userinfo_signed_response_alg":null}`, nil, "RS256", "ES256", false},
+		{`{"client_id":"c","client_secret":"s","userinfo_signed_response_alg":"none"}`, nil, "ES256", "", false},
+		{`{"client_id":"c","client_secret":"s","userinfo_signed_response_alg":"HS256"}`, nil, "", "", true},
+		{`{"client_id":"c"}`, &had, "RS256", "RS256", false},
+		{`{"client_id":"c","id_token_signed_response_alg":"ES256"}`, &had, "ES256", "RS256", false},
+		{`{"client_id":"c"}`, &other, "", "", false}, // nobody knows which of them counts
+		{`{"client_id":"c","token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"ES256"}`, nil, "ES256", "ES256", false},
+		{`{"client_id":"c","token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"RS256"}`, nil, "", "", true},
+		{`{"client_id":"c","client_secret":"s","token_endpoint_auth_signing_alg":"RS256"}`, nil, "ES256", "ES256", false}, // nothing is signed
+		{`{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_jwt"}`, nil, "", "", true},
+		{`{"client_id":"c","client_secret":"` + strings.Repeat("s", 32) + `","token_endpoint_auth_method":"client_secret_jwt"}`, nil, "ES256", "ES256", false},
+	} {
+		got, _, err := a.Judge([]byte(c.body), c.had, at)
+		if refused := errors.Is(err, registration.ErrUnusable); refused != c.refused || !refused && (err != nil || got.Signing != c.signing || got.Info != c.info) {
+			t.Errorf("%s: %q, %q, %v", c.body, got.Signing, got.Info, err)
+		}
+	}
+}
+
 // TestSalvage: what is read of an answer that is not used.
 func TestSalvage(t *testing.T) {
 	good := registration.Client{ID: "c", Manage: "https://as.example.org/reg/c", Token: "t"}

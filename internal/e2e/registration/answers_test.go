@@ -85,6 +85,9 @@ func TestAnswersRefused(t *testing.T) {
 		"no secret":                  {set("client_secret", nil), 0},
 		"a number for a secret":      {set("client_secret", 12345678), 0},
 		"a secret with a line break": {set("client_secret", "hush-hush\r\nX: y"), 0},
+		"a secret that cannot sign": {func(a map[string]any) {
+			a["token_endpoint_auth_method"], a["client_secret"] = "client_secret_jwt", "hush-hush of 31 bytes, no longer"[:31]
+		}, 0},
 		"an end before all":          {set("client_secret_expires_at", -1), 0},
 		"an end that is over":        {set("client_secret_expires_at", after(-time.Second)), 0},
 		"an end that is near":        {set("client_secret_expires_at", after(30*time.Second)), 0},
