@@ -38,6 +38,7 @@ func newSite(t *testing.T, o opserver.RegistrationOptions, replicas int, change 
 		so.Register = func(p *gatehouse.Provider) *gatehouse.Registration { return s.registration(p, change...) }
 	})
 	s.SetRegistration(s.options)
+	s.Learn()
 	for range replicas {
 		s.AddReplica(s.Options)
 	}
@@ -147,6 +148,7 @@ func TestRG4_SecretEnds(t *testing.T) {
 		clients int // that there have been
 	}{
 		{"by a read", opserver.RegistrationOptions{SecretLife: 10 * time.Minute, RenewOnRead: true, RotateToken: true}, 1},
+		{"by an update", opserver.RegistrationOptions{SecretLife: 10 * time.Minute, RenewOnUpdate: true, RotateToken: true}, 1},
 		{"by a new client", opserver.RegistrationOptions{SecretLife: 10 * time.Minute}, 3},
 		{"unmanaged", opserver.RegistrationOptions{SecretLife: 10 * time.Minute, Unmanaged: true}, 3},
 	} {

@@ -257,6 +257,10 @@ func (w *World) Endpoint(member string) string { return w.metadata[member] }
 // metadata.
 func (w *World) Metadata() map[string]string { return maps.Clone(w.metadata) }
 
+// Learn reads the provider's metadata once more, after a control has changed it.
+// Nothing else may be going on.
+func (w *World) Learn() { w.readMetadata() }
+
 // readMetadata learns the provider's addresses. It does not count as a request.
 func (w *World) readMetadata() {
 	w.metadata = map[string]string{}

@@ -2,6 +2,7 @@ package opserver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -78,10 +79,12 @@ func (s *Server) asserted(form url.Values) (*client, error) {
 	switch id := form.Get("client_id"); {
 	case c == nil:
 		return nil, fmt.Errorf("sub %q is no client", claims.Subject)
+	case c.secretEnded(s.now()):
+		return nil, errors.New("the secret of the client has ended")
 	case claims.Issuer != claims.Subject, id != "" && id != claims.Subject:
 		return nil, fmt.Errorf("iss %q, sub %q, client_id %q", claims.Issuer, claims.Subject, id)
 	}
-	key, err := c.assertionKey(parsed.Signatures[0].Header)
+	key, err := c.assertionKey(parsed.Signatures[0].Header, s.keysOf(c, parsed.Signatures[0].Header.KeyID))
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +106,7 @@ func (s *Server) asserted(form url.Values) (*client, error) {
 }
 
 // assertionKey returns what the client's assertion is verified with.
-func (c *client) assertionKey(h jose.Header) (any, error) {
+func (c *client) assertionKey(h jose.Header, keys []jose.JSONWebKey) (any, error) {
 	if c.AssertionAlg != "" && h.Algorithm != c.AssertionAlg {
 		return nil, fmt.Errorf("alg %q, registered for %q", h.Algorithm, c.AssertionAlg)
 	}
@@ -112,7 +115,7 @@ func (c *client) assertionKey(h jose.Header) (any, error) {
 	case c.Auth == AuthSecretJWT && hmac:
 		return []byte(c.Secret), nil
 	case c.Auth == AuthPrivateKeyJWT && !hmac:
-		for _, k := range c.Keys {
+		for _, k := range keys {
 			if k.KeyID == h.KeyID && (k.Algorithm == "" || k.Algorithm == h.Algorithm) {
 				return k.Key, nil
 			}

@@ -141,6 +141,15 @@ const (
 	ClaimSources           Fault = "claim-sources"            // liberty: §5.6.2 claims that are elsewhere, in the ID Token too (RP-U4)
 )
 
+// Faults of an answer about a client that registers itself. RFC 7591 §3.2.1.
+const (
+	OtherRedirectURIs      Fault = "other-redirect-uris"      // Registration §3.2: redirect_uris are those that were sent
+	MissingClientSecret    Fault = "missing-client-secret"    // Registration §3.2: client_secret is there if the client authenticates with it
+	UnknownClientAuth      Fault = "unknown-client-auth"      // liberty: token_endpoint_auth_method may be another; here tls_client_auth
+	ClientManagedElsewhere Fault = "client-managed-elsewhere" // RFC 7592 §3 does not say where; here at another origin
+	OtherClientName        Fault = "other-client-name"        // liberty: other metadata may be replaced
+)
+
 // Faults of UMA.
 const (
 	SameTicketBack          Fault = "same-ticket-back"          // Grant §3.3.6: the ticket is new
@@ -211,7 +220,7 @@ func FrontFaults() []Fault {
 
 // Faults lists all faults in the order above.
 func Faults() []Fault {
-	return slices.Concat(OpenIDFaults(), FrontFaults(), LogoutFaults(), []Fault{
+	return slices.Concat(OpenIDFaults(), FrontFaults(), LogoutFaults(), RegistrationFaults(), []Fault{
 		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, ClaimsElsewhere,
 		ClaimsWrongState, ClaimsNoState, ClaimsTwoStates, ClaimsNoTicket, ClaimsTwoTickets, TicketWithPadding, LongTicket,
 		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
@@ -223,6 +232,12 @@ func Faults() []Fault {
 func LogoutFaults() []Fault {
 	return []Fault{LogoutNonce, LogoutNonceNull, MissingLogoutEvent, WrongLogoutEvent, LogoutEventNoObject, MissingLogoutID,
 		MissingLogoutPerson, OldLogoutType, IDTokenForLogoutToken}
+}
+
+// RegistrationFaults lists the faults of an answer about a client in the order
+// above.
+func RegistrationFaults() []Fault {
+	return []Fault{OtherRedirectURIs, MissingClientSecret, UnknownClientAuth, ClientManagedElsewhere, OtherClientName}
 }
 
 // EndpointFaults lists the faults that any endpoint can have, in the order

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // RegistrationOptions say how the server registers clients. OpenID Connect
@@ -22,6 +24,8 @@ type RegistrationOptions struct {
 	RenewOnRead  bool          // a read gives a new secret, with a new life; the old one ends at once
 	RotateToken  bool          // a read or update gives a new registration access token; the old one ends at once
 	Unmanaged    bool          // no address to read, change and delete the client
+	// RenewOnUpdate is RenewOnRead for an update.
+	RenewOnUpdate bool
 	// Answer changes an answer before it is sent. What the server remembers is
 	// not changed, but for the method of authentication.
 	Answer func(answer map[string]any)
@@ -71,6 +75,8 @@ type registered struct {
 	ends     time.Time
 	issued   time.Time
 	metadata map[string]any
+	keysAt   string            // jwks_uri
+	keys     []jose.JSONWebKey // that were there
 }
 
 // secretEnded reports whether the secret of a client no longer counts.
@@ -125,10 +131,10 @@ func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request) {
 
 // giveSecret gives a client a new secret. The lock is held.
 func (s *Server) giveSecret(c *client, o *RegistrationOptions) {
-	if c.Auth == AuthNone {
+	if c.Auth == AuthNone || c.Auth == AuthPrivateKeyJWT {
 		return
 	}
-	c.Secret, c.registered.ends = newSecret(), time.Time{}
+	c.Secret, c.registered.ends = newSecret()+newSecret(), time.Time{} // long enough for HS256: Registration §3.1
 	if o.SecretLife > 0 {
 		c.registered.ends = s.now().Add(o.SecretLife).Truncate(time.Second)
 	}
@@ -150,6 +156,11 @@ func (s *Server) answerClient(w http.ResponseWriter, status int, c *client, o *R
 		answer["registration_access_token"] = c.registered.token
 	}
 	s.mu.Unlock()
+	for _, one := range s.spoilRegistered(answer) {
+		if s.wrong.has(one.fault) {
+			one.apply()
+		}
+	}
 	if o.Answer != nil {
 		o.Answer(answer)
 		if method, ok := answer["token_endpoint_auth_method"].(string); ok {
@@ -160,6 +171,22 @@ func (s *Server) answerClient(w http.ResponseWriter, status int, c *client, o *R
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, status, answer)
+}
+
+// spoilRegistered is the table of the faults of an answer about a client. What the
+// server remembers stays as it is.
+func (s *Server) spoilRegistered(answer map[string]any) []spoiler {
+	return []spoiler{
+		{OtherRedirectURIs, func() { answer["redirect_uris"] = []string{"https://rp.invalid/callback"} }},
+		{MissingClientSecret, func() { delete(answer, "client_secret") }},
+		{UnknownClientAuth, func() { answer["token_endpoint_auth_method"] = "tls_client_auth" }}, // RFC 8705 §2.1.1
+		{ClientManagedElsewhere, func() {
+			if _, has := answer["registration_client_uri"]; has {
+				answer["registration_client_uri"] = "https://op.invalid" + s.prefix + pathRegister // a reserved name: RFC 6761 §6.4
+			}
+		}},
+		{OtherClientName, func() { answer["client_name"] = "Another name" }},
+	}
 }
 
 // serveClient is the client configuration endpoint. RFC 7592 §2.
@@ -201,7 +228,7 @@ func (s *Server) serveClient(w http.ResponseWriter, r *http.Request) {
 	if o.RotateToken {
 		reg.token = newSecret()
 	}
-	if o.RenewOnRead && r.Method == http.MethodGet {
+	if o.RenewOnRead && r.Method == http.MethodGet || o.RenewOnUpdate && r.Method == http.MethodPut {
 		s.giveSecret(&next, o)
 	}
 	s.st.clients[next.ID] = &next
@@ -232,7 +259,9 @@ func (s *Server) replaced(w http.ResponseWriter, r *http.Request, c *client) (*c
 	if bad != nil {
 		return nil, bad
 	}
-	next.ID, next.Secret = c.ID, c.Secret
+	if next.ID = c.ID; next.Auth != AuthNone && next.Auth != AuthPrivateKeyJWT {
+		next.Secret = c.Secret
+	}
 	next.registered.token, next.registered.ends, next.registered.issued = c.registered.token, c.registered.ends, c.registered.issued
 	return next, nil
 }
@@ -276,25 +305,27 @@ func (s *Server) clientOf(metadata map[string]any) (*client, *apiError) {
 		Name: text("client_name"), Auth: text("token_endpoint_auth_method"), RedirectURIs: lists["redirect_uris"],
 		PostLogoutRedirectURIs: lists["post_logout_redirect_uris"], GrantTypes: lists["grant_types"],
 		BackchannelLogoutURI: text("backchannel_logout_uri"), FrontchannelLogoutURI: text("frontchannel_logout_uri"),
-		IDTokenAlg: text("id_token_signed_response_alg"),
+		IDTokenAlg: text("id_token_signed_response_alg"), AssertionAlg: text("token_endpoint_auth_signing_alg"),
+		ResponseTypes: lists["response_types"],
 	}, registered: &registered{metadata: metadata}}
 	if c.Auth == "" {
 		c.Auth = AuthBasic // RFC 7591 §2
+	}
+	if c.ResponseTypes == nil {
+		c.ResponseTypes = []string{"code"} // RFC 7591 §2
 	}
 	if scope := text("scope"); scope != "" {
 		c.Scopes = strings.Fields(scope)
 	}
 	alg, err := s.signsWith(c.IDTokenAlg)
-	_, keys := metadata["jwks"]
-	_, address := metadata["jwks_uri"]
 	switch {
 	case err != nil:
 		return nil, wrong("id_token_signed_response_alg")
-	case keys && address: // RFC 7591 §2
-		return nil, wrong("jwks and jwks_uri together")
-	case !slices.Contains([]string{AuthBasic, AuthPost, AuthNone}, c.Auth):
+	case !slices.Contains([]string{AuthBasic, AuthPost, AuthNone, AuthSecretJWT, AuthPrivateKeyJWT}, c.Auth):
 		return nil, wrong("token_endpoint_auth_method")
-	case lists["response_types"] != nil && !slices.Equal(lists["response_types"], []string{"code"}):
+	case c.readKeys() != nil:
+		return nil, wrong(c.readKeys().Error())
+	case !c.typesFit():
 		return nil, wrong("response_types")
 	case len(c.RedirectURIs) == 0 && slices.Contains(c.GrantTypes, grantCode):
 		return nil, badRequest("invalid_redirect_uri", "there is none")
@@ -309,12 +340,23 @@ func (s *Server) clientOf(metadata map[string]any) (*client, *apiError) {
 	return c, nil
 }
 
+// typesFit reports whether the response types are some that we answer with, and
+// the grant types those that go with them. OpenID Connect Registration §2.
+func (c *client) typesFit() bool {
+	return !slices.ContainsFunc(c.ResponseTypes, func(t string) bool {
+		words := sortedWords(t)
+		known := slices.ContainsFunc(responseTypes(), func(one string) bool { return sortedWords(one) == words })
+		return !known || contains(strings.Fields(words), "code") && !c.mayUse(grantCode) || words != "code" && !c.mayUse(grantImplicit)
+	})
+}
+
 // texts returns a list of texts, or nil if there is none.
 func texts(value any) (list []string, ok bool) {
 	if value == nil {
 		return nil, true
 	}
 	all, ok := value.([]any)
+	list = make([]string, 0, len(all)) // a list without members is one
 	for _, one := range all {
 		text, is := one.(string)
 		if !is {
