@@ -1,10 +1,17 @@
 package gatehouse
 
 import (
+	"cmp"
+	"crypto"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/gatehouse/internal/assertion"
+	"example.com/gatehouse/internal/authresponse"
 )
 
 // complete checks the client of a config. In the config's copy of it, it fills in
@@ -72,11 +79,25 @@ func (c *Client) completeRegistered(p *Provider) (wrong problems) {
 	}
 	key := wrong.key(c)
 	wrong.algorithm(&as, key)
+	wrong.published(c, key, r.config.Metadata.JWKS)
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
 		c.Key = nil // fmt prints what unexported fields hold
 	}
 	return wrong
+}
+
+// published checks that the keys which go along with a registration have that of
+// the client.
+func (w *problems) published(c *Client, key *assertion.Key, keys json.RawMessage) {
+	var set jose.JSONWebKeySet
+	if key == nil || len(keys) == 0 || json.Unmarshal(keys, &set) != nil {
+		return
+	}
+	ours, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !slices.ContainsFunc(set.Key(c.KeyID), func(k jose.JSONWebKey) bool { return ok && k.IsPublic() && ours.Equal(k.Key) }) {
+		w.add("Client.KeyID", "%q is no key in JWKS of the registration, or not this one", clip(c.KeyID))
+	}
 }
 
 // auth checks whether the client has what it is to authenticate with.
@@ -169,4 +190,39 @@ func (c Client) Format(f fmt.State, _ rune) {
 		}
 	}
 	fmt.Fprint(f, "}")
+}
+
+// registers checks that what a relying party needs is registered. A list that is
+// empty is not sent, so nobody knows what the provider makes of it.
+func (w *problems) registers(c *RelyingPartyConfig) {
+	r := c.Client.Registration
+	if !r.made() {
+		return
+	}
+	m := &r.config.Metadata
+	if !slices.Contains(m.RedirectURIs, c.RedirectURL) {
+		w.add("RedirectURL", "%q is none of the RedirectURIs of Client.Registration", clip(c.RedirectURL))
+	}
+	if c.LogoutURL != "" && !slices.Contains(m.PostLogoutRedirectURIs, c.LogoutURL) {
+		w.add("LogoutURL", "%q is none of the PostLogoutRedirectURIs of Client.Registration", clip(c.LogoutURL))
+	}
+	kind, err := authresponse.Parse(cmp.Or(c.ResponseType, "code"))
+	if err != nil {
+		return // ResponseType is wrong already
+	}
+	if len(m.ResponseTypes) > 0 && kind.Offered(m.ResponseTypes, nil) != nil {
+		w.add("ResponseType", "%q is none of the ResponseTypes of Client.Registration, which are %q: add it there", kind.Type(), m.ResponseTypes)
+	}
+	for _, grant := range grantTypesOf(kind.Type()) {
+		if grant != grantTypeRefresh {
+			w.granted(r, "ResponseType", grant)
+		}
+	}
+}
+
+// granted checks that a registered client may use a grant type.
+func (w *problems) granted(r *Registration, field, grant string) {
+	if r.made() && len(r.config.Metadata.GrantTypes) > 0 && !slices.Contains(r.config.Metadata.GrantTypes, grant) {
+		w.add(field, "it needs the grant type %s, which the GrantTypes of Client.Registration lack: add it there", grant)
+	}
 }

@@ -39,6 +39,7 @@ func (p *Provider) ClientCredentials(client Client, scopes ...string) (*ClientCr
 	if client.Auth == AuthNone {
 		wrong.add("Client.Secret", "empty: a public client has no token of its own")
 	}
+	wrong.granted(client.Registration, "Client.Registration", grantTypeCredentials)
 	wrong.scopes(scopes)
 	if err := wrong.in("ClientCredentials"); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,13 +29,9 @@ import (
 // It panics if a Client has no Key that can be used, or no KeyID, or if two
 // different keys have one KeyID.
 func JWKSHandler(clients ...Client) http.Handler {
-	set, err := publicKeys(clients)
+	body, err := jwks("JWKSHandler", clients)
 	if err != nil {
 		panic(err.Error())
-	}
-	body, err := json.Marshal(set)
-	if err != nil {
-		panic("gatehouse: JWKSHandler: " + err.Error())
 	}
 	sum := sha256.Sum256(body)
 	tag := strconv.Quote(base64.RawURLEncoding.EncodeToString(sum[:]))
@@ -53,12 +50,31 @@ func JWKSHandler(clients ...Client) http.Handler {
 	})
 }
 
+// JWKS returns what JWKSHandler serves. It is for ClientMetadata.JWKS, where the
+// provider cannot fetch the keys from this application. To replace a key then,
+// register it with the next one beside it, by Registration.Register.
+//
+// Its error lists every problem of the clients.
+func JWKS(clients ...Client) (json.RawMessage, error) { return jwks("JWKS", clients) }
+
+func jwks(name string, clients []Client) (json.RawMessage, error) {
+	set, err := publicKeys(name, clients)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(set)
+	if err != nil {
+		return nil, fmt.Errorf("gatehouse: %s: %w", name, err)
+	}
+	return body, nil
+}
+
 // keysAge is how long caches may keep our keys. Providers fetch them again for a
 // kid that they do not know, so it only bounds how long an old key is believed.
 const keysAge = time.Hour
 
 // publicKeys returns the public keys of the clients.
-func publicKeys(clients []Client) (set jose.JSONWebKeySet, err error) {
+func publicKeys(name string, clients []Client) (set jose.JSONWebKeySet, err error) {
 	var wrong problems
 	for _, c := range clients {
 		key := wrong.key(&c)
@@ -79,7 +95,7 @@ func publicKeys(clients []Client) (set jose.JSONWebKeySet, err error) {
 	if len(clients) == 0 {
 		wrong.add("clients", "none: no provider could find a key")
 	}
-	return set, wrong.in("JWKSHandler")
+	return set, wrong.in(name)
 }
 
 // publicKey returns the public part of a key. The algorithm is left out if the

@@ -129,3 +129,17 @@ func TestJWKSHandlerWiring(t *testing.T) {
 		}()
 	}
 }
+
+// JWKS is what JWKSHandler serves, for a registration that carries the keys.
+func TestJWKS(t *testing.T) {
+	c := gatehouse.Client{Key: ecKey(t), KeyID: "k1"}
+	set, err := gatehouse.JWKS(c)
+	if err != nil || string(set) != ask(gatehouse.JWKSHandler(c), http.MethodGet).Body.String() || strings.Contains(string(set), `"d"`) {
+		t.Errorf("%s, %v", set, err)
+	}
+	for want, clients := range map[string][]gatehouse.Client{"clients: none": nil, "Client.Key: nil": {{}}, "Client.KeyID: empty": {{Key: ecKey(t)}}} {
+		if set, err := gatehouse.JWKS(clients...); err == nil || set != nil || !strings.Contains(err.Error(), "JWKS: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s, %v, want %q", set, err, want)
+		}
+	}
+}

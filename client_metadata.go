@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/strictjson"
 )
@@ -26,8 +28,8 @@ import (
 // "post_logout_redirect_uri" and "acr_values". Empty texts count as absent.
 type ClientMetadata struct {
 	RedirectURIs           []string        // redirect_uris; each RelyingPartyConfig.RedirectURL has to be one
-	ResponseTypes          []string        // response_types; nil means "code"
-	GrantTypes             []string        // grant_types; nil means "authorization_code" and "refresh_token"
+	ResponseTypes          []string        // response_types, each RelyingPartyConfig.ResponseType; nil means "code", or none if GrantTypes sign nobody in
+	GrantTypes             []string        // grant_types; nil means those of ResponseTypes: "authorization_code" and "refresh_token", "implicit"
 	Scopes                 []string        // scope
 	ApplicationType        string          // application_type: "web" or "native"
 	ClientName             string          // client_name; names in other languages are in Extra, as "client_name#de"
@@ -157,6 +159,9 @@ func (m *ClientMetadata) wire() (map[string]json.RawMessage, error) {
 			return nil, fmt.Errorf("%s: it is no JSON", one.name)
 		}
 		all[one.name] = text
+	}
+	if len(m.ResponseTypes) == 0 && m.signsNobodyIn() {
+		all["response_types"] = json.RawMessage("[]") // left out, it would mean "code" (RFC 7591 §2)
 	}
 	return all, nil
 }
@@ -314,24 +319,36 @@ func copied[T any](p *T) *T {
 
 // complete checks the metadata and fills in what a sign-in needs.
 func (m *ClientMetadata) complete() (wrong problems) {
-	if m.ResponseTypes == nil {
-		m.ResponseTypes = []string{"code"}
+	switch {
+	case m.GrantTypes == nil && len(m.ResponseTypes) > 0:
+		m.GrantTypes = grantTypesOf(m.ResponseTypes...)
+	case m.GrantTypes == nil:
+		m.GrantTypes = grantTypesOf("code")
 	}
-	if m.GrantTypes == nil {
-		m.GrantTypes = []string{"authorization_code", "refresh_token"}
+	if m.ResponseTypes == nil && !m.signsNobodyIn() {
+		m.ResponseTypes = []string{"code"}
 	}
 	for i, address := range m.RedirectURIs {
 		_, err := outbound.CheckURL(address, true)
 		wrong.wrap(fmt.Sprintf("Metadata.RedirectURIs[%d]", i), err)
 	}
-	if len(m.RedirectURIs) == 0 && slices.Contains(m.GrantTypes, "authorization_code") {
-		wrong.add("Metadata.RedirectURIs", "empty, but GrantTypes have authorization_code")
+	for _, grant := range []string{grantTypeCode, grantTypeImplicit} { // both send people back
+		if len(m.RedirectURIs) == 0 && slices.Contains(m.GrantTypes, grant) {
+			wrong.add("Metadata.RedirectURIs", "empty, but GrantTypes have %s", grant)
+		}
 	}
 	if m.TokenEndpointAuthMethod != "" && !m.canProve(string(m.TokenEndpointAuthMethod)) {
 		wrong.add("Metadata.TokenEndpointAuthMethod", "%q is no method that gatehouse can do for a registered client", clip(string(m.TokenEndpointAuthMethod)))
 	}
 	if m.TokenEndpointAuthMethod == AuthPrivateKeyJWT && len(m.JWKS) == 0 && m.JWKSURI == "" {
 		wrong.add("Metadata.JWKSURI", "empty, and so are JWKS: the provider could not check what private_key_jwt signs")
+	}
+	var keys jose.JSONWebKeySet
+	switch {
+	case len(m.JWKS) > 0 && json.Unmarshal(m.JWKS, &keys) != nil:
+		wrong.add("Metadata.JWKS", "it is no JWK Set")
+	case slices.ContainsFunc(keys.Keys, func(k jose.JSONWebKey) bool { return !k.IsPublic() }):
+		wrong.add("Metadata.JWKS", "it has a key that is not public")
 	}
 	if len(m.JWKS) > 0 && m.JWKSURI != "" { // RFC 7591 §2: they must not be there together
 		wrong.add("Metadata.JWKS", "set together with JWKSURI")
@@ -350,6 +367,32 @@ func (m *ClientMetadata) complete() (wrong problems) {
 		wrong.wrap("Metadata", err)
 	}
 	return wrong
+}
+
+const (
+	grantTypeCode        = "authorization_code"
+	grantTypeRefresh     = "refresh_token"
+	grantTypeImplicit    = "implicit"
+	grantTypeCredentials = "client_credentials"
+)
+
+// grantTypesOf returns the grant types that go with response types (OpenID Connect
+// Registration §2).
+func grantTypesOf(responseTypes ...string) (grants []string) {
+	words := strings.Fields(strings.Join(responseTypes, " "))
+	if slices.Contains(words, "code") {
+		grants = append(grants, grantTypeCode, grantTypeRefresh)
+	}
+	if slices.Contains(words, "id_token") || slices.Contains(words, "token") {
+		grants = append(grants, grantTypeImplicit)
+	}
+	return grants
+}
+
+// signsNobodyIn reports whether the client has grant types, and none with which a
+// person is sent to the provider.
+func (m *ClientMetadata) signsNobodyIn() bool {
+	return len(m.GrantTypes) > 0 && !slices.Contains(m.GrantTypes, grantTypeCode) && !slices.Contains(m.GrantTypes, grantTypeImplicit)
 }
 
 // canProve reports whether a registered client can authenticate by a method. One

@@ -142,14 +142,18 @@ func TestRegistrationConfig(t *testing.T) {
 		"Metadata.RedirectURIs":            {Store: store},
 		"Metadata.RedirectURIs[0]":         {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: []string{"/cb"}}},
 		"Metadata.TokenEndpointAuthMethod": {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, TokenEndpointAuthMethod: "tls_client_auth"}},
-		"Metadata.JWKS":                    {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKSURI: "https://a.test/k", JWKS: json.RawMessage(`{}`)}},
-		"InitialAccessToken":               {Store: store, Metadata: good, InitialAccessToken: gatehouse.NewSecret("hush\n")},
-		"Metadata.Extra":                   {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, Extra: map[string]json.RawMessage{"client_secret": json.RawMessage(`"hush"`)}}},
-		"Keys[0]":                          {Store: store, Metadata: good, Keys: []gatehouse.Secret{gatehouse.NewSecret("hush")}},
-		"Name":                             {Store: store, Metadata: good, Name: strings.Repeat("x", 300)},
+		"Metadata.JWKS: it is no JWK Set":  {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKS: json.RawMessage(`[1]`)}},
+		"Metadata.JWKS: it has a key that is not public": {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKS: json.RawMessage(
+			`{"keys":[{"kty":"oct","kid":"1","k":"aHVzaA"}]}`)}},
+		"Metadata.RedirectURIs: empty, but GrantTypes have implicit": {Store: store, Metadata: gatehouse.ClientMetadata{ResponseTypes: []string{"id_token"}}},
+		"Metadata.JWKS":      {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, JWKSURI: "https://a.test/k", JWKS: json.RawMessage(`{}`)}},
+		"InitialAccessToken": {Store: store, Metadata: good, InitialAccessToken: gatehouse.NewSecret("hush\n")},
+		"Metadata.Extra":     {Store: store, Metadata: gatehouse.ClientMetadata{RedirectURIs: good.RedirectURIs, Extra: map[string]json.RawMessage{"client_secret": json.RawMessage(`"hush"`)}}},
+		"Keys[0]":            {Store: store, Metadata: good, Keys: []gatehouse.Secret{gatehouse.NewSecret("hush")}},
+		"Name":               {Store: store, Metadata: good, Name: strings.Repeat("x", 300)},
 	} {
 		_, err := gatehouse.NewRegistration(p, c)
-		if err == nil || !strings.Contains(err.Error(), want+": ") || strings.Contains(err.Error(), "hush") {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
@@ -225,4 +229,67 @@ func FuzzClientMetadata(f *testing.F) {
 			t.Fatalf("%s became %s", out, out2)
 		}
 	})
+}
+
+// TestRegistrationFitsItsUse: what the parts of an application need has to be
+// registered. What is missing is named where it is used, with what to add.
+func TestRegistrationFitsItsUse(t *testing.T) {
+	p, err := gatehouse.NewProvider("https://op.example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, other := ecKey(t), ecKey(t)
+	signer := gatehouse.Client{Key: key, KeyID: "k1"}
+	keys, err := gatehouse.JWKS(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const back, out = "https://a.test/auth/callback", "https://a.test/auth/logout"
+	signing := gatehouse.ClientMetadata{TokenEndpointAuthMethod: gatehouse.AuthPrivateKeyJWT, JWKS: keys}
+	for name, c := range map[string]struct {
+		registered gatehouse.ClientMetadata
+		used       gatehouse.RelyingPartyConfig
+		want       string // in the error, "" for none
+	}{
+		"code":                     {},
+		"hybrid":                   {registered: gatehouse.ClientMetadata{ResponseTypes: []string{"id_token code"}}, used: gatehouse.RelyingPartyConfig{ResponseType: "code id_token"}},
+		"both":                     {registered: gatehouse.ClientMetadata{ResponseTypes: []string{"code", "id_token"}}, used: gatehouse.RelyingPartyConfig{ResponseType: "id_token"}},
+		"hybrid is not registered": {used: gatehouse.RelyingPartyConfig{ResponseType: "code id_token"}, want: `ResponseType: "code id_token" is none of the ResponseTypes of Client.Registration, which are ["code"]: add it there`},
+		"code is not registered":   {registered: gatehouse.ClientMetadata{ResponseTypes: []string{"id_token"}}, want: `ResponseType: "code" is none of the ResponseTypes`},
+		"no grant type for it": {registered: gatehouse.ClientMetadata{ResponseTypes: []string{"id_token"}, GrantTypes: []string{"authorization_code"}},
+			used: gatehouse.RelyingPartyConfig{ResponseType: "id_token"}, want: "ResponseType: it needs the grant type implicit, which the GrantTypes of Client.Registration lack"},
+		"nothing is sent":               {registered: gatehouse.ClientMetadata{ResponseTypes: []string{}, GrantTypes: []string{}}, used: gatehouse.RelyingPartyConfig{ResponseType: "code id_token"}},
+		"sign-out":                      {registered: gatehouse.ClientMetadata{PostLogoutRedirectURIs: []string{out}}, used: gatehouse.RelyingPartyConfig{LogoutURL: out}},
+		"sign-out is not registered":    {used: gatehouse.RelyingPartyConfig{LogoutURL: out}, want: "LogoutURL: "},
+		"a key":                         {registered: signing, used: gatehouse.RelyingPartyConfig{Client: signer}},
+		"another key of that id":        {registered: signing, used: gatehouse.RelyingPartyConfig{Client: gatehouse.Client{Key: other, KeyID: "k1"}}, want: "Client.KeyID: "},
+		"another id of that key":        {registered: signing, used: gatehouse.RelyingPartyConfig{Client: gatehouse.Client{Key: key, KeyID: "k2"}}, want: "Client.KeyID: "},
+		"no key, and private_key_jwt":   {registered: signing, want: "Client.Key: "},
+		"a key, and no private_key_jwt": {used: gatehouse.RelyingPartyConfig{Client: signer}, want: "Client.Key: "},
+	} {
+		c.registered.RedirectURIs = []string{back}
+		r, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Store: gatehouse.NewMemoryRegistrationStore(), Metadata: c.registered})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.used.RedirectURL, c.used.Client.Registration = back, r
+		_, err = gatehouse.NewRelyingParty(p, c.used)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	for grants, good := range map[string]bool{"": false, "authorization_code client_credentials": true} {
+		m := gatehouse.ClientMetadata{RedirectURIs: []string{back}}
+		if grants != "" {
+			m.GrantTypes = strings.Fields(grants)
+		}
+		r, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Store: gatehouse.NewMemoryRegistrationStore(), Metadata: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.ClientCredentials(gatehouse.Client{Registration: r})
+		if good != (err == nil) || !good && !strings.Contains(err.Error(), "Client.Registration: it needs the grant type client_credentials") {
+			t.Errorf("%q: %v", grants, err)
+		}
+	}
 }

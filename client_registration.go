@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -429,11 +428,4 @@ func (p *Provider) hasClientRegistration(md *Metadata) error {
 		return errMetadataInvalid.because(p.lacks(memberClientRegistration))
 	}
 	return nil
-}
-
-// registers checks that a relying party's address is registered.
-func (w *problems) registers(c *Client, redirect string) {
-	if r := c.Registration; r.made() && !slices.Contains(r.config.Metadata.RedirectURIs, redirect) {
-		w.add("RedirectURL", "%q is none of the RedirectURIs of Client.Registration", clip(redirect))
-	}
 }

@@ -377,7 +377,7 @@ type RelyingPartyConfig struct {
 func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *http.CrossOriginProtection, err error) {
 	wrong := needed(p, &c.Client)
 	redirect = wrong.ownURL("RedirectURL", c.RedirectURL)
-	wrong.registers(&c.Client, c.RedirectURL)
+	wrong.registers(c)
 	if c.LogoutURL != "" {
 		wrong.ownURL("LogoutURL", c.LogoutURL)
 	}
