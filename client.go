@@ -84,9 +84,8 @@ const (
 const umaGrant = "urn:ietf:params:oauth:grant-type:uma-ticket"
 
 // requestToken sends one token request. The form holds grant_type and the
-// parameters of that grant. It sends the request once and never retries, unless
-// the server refuses a registered client whose secret has just been renewed: such
-// a request had no effect (RFC 6749 §5.2).
+// parameters of that grant. It sends the request once and never retries, but as
+// known.prove says.
 //
 // If the endpoint refused the request, the error is a *backchannel.Refusal,
 // whose meaning depends on the grant. Any other error is an *Error.
@@ -104,16 +103,11 @@ func (p *Provider) requestTokenAs(ctx context.Context, who known, form url.Value
 	if err != nil {
 		return nil, err
 	}
-	as, err := who.at(md.tokenAuth())
-	if err != nil {
-		return nil, err
-	}
-	answer, err := p.channel.Token(ctx, md.TokenEndpoint, as, form)
-	if next, ok := who.instead(ctx, err); ok {
-		if as, err = next.at(md.tokenAuth()); err == nil {
-			answer, err = p.channel.Token(ctx, md.TokenEndpoint, as, form)
-		}
-	}
+	var answer *backchannel.Tokens
+	err = who.prove(ctx, md.tokenAuth(), func(as backchannel.Credentials) (err error) {
+		answer, err = p.channel.Token(ctx, md.TokenEndpoint, as, form)
+		return err
+	})
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -146,16 +140,9 @@ func (p *Provider) revoke(ctx context.Context, who known, token, hint string) er
 	if err != nil || md.RevocationEndpoint == "" {
 		return err
 	}
-	as, err := who.at(md.revocationAuth())
-	if err != nil {
-		return err
-	}
-	err = p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
-	if next, ok := who.instead(ctx, err); ok {
-		if as, err = next.at(md.revocationAuth()); err == nil {
-			err = p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
-		}
-	}
+	err = who.prove(ctx, md.revocationAuth(), func(as backchannel.Credentials) error {
+		return p.channel.Revoke(ctx, md.RevocationEndpoint, as, token, hint)
+	})
 	if errors.Is(err, backchannel.ErrCaller) {
 		return errClientRefused.because(err)
 	}

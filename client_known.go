@@ -21,16 +21,20 @@ type known struct {
 	secret Secret
 	auth   AuthMethod
 	prover *prover
-	// Of a registered client: what is known of all of its clients.
+	// Of a registered client: what is known of all of its clients, and whether it
+	// may be any of them, because what it does belongs to none.
 	registration *Registration
 	registered   *registered
+	free         bool
 }
 
 // who returns who we are at p now. For a client that is configured it does no
 // I/O and allocates nothing.
 func (p *Provider) who(ctx context.Context, c *Client) (known, error) {
 	if c.Registration != nil {
-		return p.whoSince(ctx, c, p.now())
+		who, err := p.whoSince(ctx, c, p.now())
+		who.free = true
+		return who, err
 	}
 	return known{ID: c.ID, secret: c.Secret, auth: c.Auth, prover: c.prover}, nil
 }
@@ -57,6 +61,30 @@ func (p *Provider) whoWas(ctx context.Context, c *Client, id string) (known, err
 	return who, err
 }
 
+// whoMade returns who we were when something was made for the client id that is
+// kept for long, such as an owner's grant. If the id was not written down, as in
+// earlier builds, it may have been any client that still serves: they come the
+// oldest first. If it was a client that is none of ours or whose secret has ended,
+// the error is errClientEnded.
+func (p *Provider) whoMade(ctx context.Context, c *Client, id string) ([]known, error) {
+	if c.Registration == nil {
+		if id != "" && id != c.ID {
+			return nil, errClientEnded
+		}
+		who, err := p.who(ctx, c)
+		return []known{who}, err
+	}
+	if id != "" {
+		who, err := p.whoWas(ctx, c, id)
+		return []known{who}, err
+	}
+	all, err := c.Registration.serving(ctx)
+	for i := range all {
+		all[i].prover = c.prover
+	}
+	return all, err
+}
+
 // owns reports whether what was made for the client id, such as a session, is
 // ours.
 func (c *Client) owns(ctx context.Context, id string) (bool, error) {
@@ -72,14 +100,6 @@ func (c *Client) told() string {
 		return c.Registration.told()
 	}
 	return c.ID
-}
-
-// is reports, without I/O, whether the client is or was known by the id.
-func (c *Client) is(id string) bool {
-	if c.Registration != nil {
-		return c.Registration.is(id)
-	}
-	return c.ID == id
 }
 
 // lasting is a text that names the client and does not change while it is
@@ -161,6 +181,28 @@ func (k known) at(listed authList) (backchannel.Credentials, error) {
 		return backchannel.NewProof(k.ID, backchannel.Method(method), k.prover.sent), nil
 	}
 	return backchannel.NewCredentials(k.ID, k.secret.Reveal(), backchannel.Method(method)), nil
+}
+
+// prove makes a call with the client's credentials for an endpoint. If the server
+// refuses who calls, and the secret of a registered client has been renewed since,
+// it makes the call once more: the first one had no effect (RFC 6749 §5.2). If the
+// provider does not know the client any more, a call that belongs to no client in
+// particular is made as the one that was registered instead. Every call as a
+// client goes through here.
+func (k known) prove(ctx context.Context, listed authList, call func(backchannel.Credentials) error) error {
+	as, err := k.at(listed)
+	if err != nil {
+		return err
+	}
+	err = call(as)
+	next, ok := k.instead(ctx, err)
+	if !ok {
+		return err
+	}
+	if as, err = next.at(listed); err != nil {
+		return err
+	}
+	return call(as)
 }
 
 // method returns how the client authenticates.

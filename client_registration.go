@@ -280,25 +280,62 @@ func (r *Registration) look(ctx context.Context, key string, wait time.Duration,
 	return r.do(ctx, key, work)
 }
 
-// was returns the client with that id. What another replica has registered a
-// moment ago is looked for in the store.
+// was returns the client with that id. What another replica has registered or
+// renewed a moment ago is looked for in the store. If nobody has renewed the
+// newest client, because nobody was here, its secret may still be renewed.
 func (r *Registration) was(ctx context.Context, id string) (known, error) {
 	had := r.now.Load()
-	if had == nil || !had.record.Owns(id) {
+	who, ok := had.find(id)
+	if !ok {
 		var err error
 		if had, err = r.look(ctx, "load", registrationStoreWait, r.load); err != nil {
 			return known{}, err
 		}
+		who, ok = had.find(id)
 	}
-	c := had.record.Find(id)
-	if who, ok := had.client(c); ok && c.Serves(r.provider.now()) {
-		return who, nil
+	if clients := had.record.Clients; !ok && len(clients) > 0 && clients[0].ID == id {
+		var err error
+		if had, err = r.look(ctx, "ensure", registrationWait, r.ensure); err != nil {
+			return known{}, err
+		}
+		who, ok = had.find(id)
 	}
-	return known{}, errClientEnded
+	if !ok {
+		return known{}, errClientEnded
+	}
+	return who, nil
 }
 
-// errClientEnded is the cause of a refresh for a client whose secret has ended.
-var errClientEnded = errors.New("the secret of the client that this was made for has ended")
+// find returns the client with that id, if its secret serves.
+func (now *registered) find(id string) (known, bool) {
+	if now == nil {
+		return known{}, false
+	}
+	for i := range now.clients {
+		if c := &now.record.Clients[i]; c.ID == id && c.Serves(now.clients[i].registration.provider.now()) {
+			return now.clients[i], true
+		}
+	}
+	return known{}, false
+}
+
+// serving returns all clients that serve, the oldest first.
+func (r *Registration) serving(ctx context.Context) (list []known, err error) {
+	if _, err := r.who(ctx, r.provider.now()); err != nil { // there may be none yet
+		return nil, err
+	}
+	now := r.now.Load()
+	for i := len(now.clients) - 1; i >= 0; i-- {
+		if who, ok := now.find(now.clients[i].ID); ok {
+			list = append(list, who)
+		}
+	}
+	return list, nil
+}
+
+// errClientEnded is the cause when something was made for a client that is none
+// of ours any more, or whose secret has ended.
+var errClientEnded = errors.New("the secret of the client that this was made for has ended, or it is none of ours")
 
 // owns reports whether what was made for the client id is ours. If it is not
 // known here, another replica may have registered it a moment ago.
@@ -325,18 +362,21 @@ func (k *known) instead(ctx context.Context, err error) (known, bool) {
 	return next, ok
 }
 
-// instead returns the client with that id after the provider has refused its
-// secret, if it has another one now.
+// instead returns the client with that id after the provider has refused it, if it
+// has another secret now, or else the client that took its place, if any may call.
 func (r *Registration) instead(ctx context.Context, refused known) (known, bool) {
 	now, err := r.look(ctx, "instead", registrationAgain, func(ctx context.Context) (registration.Record, []byte, error) {
-		rec, err := r.party.Ensure(ctx, registration.Want{Refused: refused.secret.Reveal()})
+		rec, err := r.party.Ensure(ctx, registration.Want{RefusedID: refused.ID, Refused: refused.secret.Reveal()})
 		return rec, nil, err
 	})
 	if err != nil {
 		return known{}, false
 	}
 	who, ok := now.client(now.record.Find(refused.ID))
-	return who, ok && who.secret.Reveal() != refused.secret.Reveal()
+	if at := r.provider.now(); !ok && refused.free {
+		who, ok = now.client(now.at(at, at))
+	}
+	return who, ok && (who.ID != refused.ID || who.secret.Reveal() != refused.secret.Reveal())
 }
 
 // told is the id of the client as far as it is known without I/O.
@@ -347,12 +387,6 @@ func (r *Registration) told() string {
 		}
 	}
 	return ""
-}
-
-// is reports, without I/O, whether the client is or was known by the id.
-func (r *Registration) is(id string) bool {
-	had := r.now.Load()
-	return had != nil && had.record.Owns(id)
 }
 
 // others returns the ids of the other clients that the provider may name.

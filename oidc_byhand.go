@@ -131,7 +131,7 @@ func (rp *RelyingParty) LogoutURL(w http.ResponseWriter, r *http.Request, o Logo
 		state = rand.Text()
 		kept = state
 	}
-	rec, owner := rp.whereTo(ended)
+	rec, owner := rp.whereTo(r.Context(), ended)
 	by := rp
 	if owner != nil && o.ReturnTo == "" && owner.logoutAddress() != "" { // its provider knows its address alone
 		by, back = owner, owner.logoutAddress()

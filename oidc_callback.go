@@ -290,7 +290,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 		return errGrantSubject.because(errors.New("the session is another than the one in which the grant was asked for"))
 	}
 	c.location, _ = c.rp.returnPath(c.attempt.ReturnTo)
-	return grants.take(ctx, c.proof.Subject(), c.tokens)
+	return grants.take(ctx, c.proof.Subject(), c.who.ID, c.tokens)
 }
 
 // identify builds the login record and runs OnSignIn before a session exists.

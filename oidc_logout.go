@@ -93,7 +93,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, owner := rp.whereTo(ended)
+	rec, owner := rp.whereTo(r.Context(), ended)
 	if owner == nil || local {
 		rp.leave(w, r, rp.afterLogout(r))
 		return nil
@@ -127,7 +127,7 @@ func (rp *RelyingParty) endHere(w http.ResponseWriter, r *http.Request, local bo
 			code = logoutLocal
 			keepGrant(rec)
 		}
-		if owner := rp.sessions.partyOf(rec); owner != nil {
+		if owner := rp.sessions.partyOf(r.Context(), rec); owner != nil {
 			owner.ended(r.Context(), rec, code)
 		}
 	}
@@ -218,9 +218,9 @@ func (rp *RelyingParty) openLeave(r *http.Request) string {
 
 // whereTo returns the first record whose provider can be told, and the relying
 // party of it, which is nil if none is in this process.
-func (rp *RelyingParty) whereTo(ended []*session.Record) (*session.Record, *RelyingParty) {
+func (rp *RelyingParty) whereTo(ctx context.Context, ended []*session.Record) (*session.Record, *RelyingParty) {
 	for _, rec := range ended {
-		if owner := rp.sessions.partyOf(rec); owner != nil {
+		if owner := rp.sessions.partyOf(ctx, rec); owner != nil {
 			return rec, owner
 		}
 	}
@@ -283,7 +283,7 @@ func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, by sess
 	if old.Issuer == next.Issuer && old.ClientID == next.ClientID && old.Subject == next.Subject {
 		keepGrant(old)
 	}
-	if owner := rp.sessions.partyOf(old); owner != nil {
+	if owner := rp.sessions.partyOf(ctx, old); owner != nil {
 		owner.ended(ctx, old, logoutReplaced)
 	}
 	return old, nil
@@ -300,7 +300,7 @@ func (rp *RelyingParty) enlist(ctx context.Context, ref session.Ref, rec *sessio
 	for _, key := range oldest {
 		_ = rp.endNow(ctx, key, rec, func(ctx context.Context, old *session.Record) {
 			keepGrant(old)
-			if owner := rp.sessions.partyOf(old); owner != nil {
+			if owner := rp.sessions.partyOf(ctx, old); owner != nil {
 				owner.ended(ctx, old, logoutOldest)
 			}
 		})
@@ -343,8 +343,9 @@ func (rp *RelyingParty) endSessionURL(ctx context.Context, rec *session.Record, 
 	if err != nil {
 		return ""
 	}
+	client, hint := rp.leavesAs(ctx, rec, hint)
 	q := u.Query()
-	q.Set("client_id", rec.ClientID)
+	q.Set("client_id", client)
 	q.Set("post_logout_redirect_uri", back)
 	q.Set("state", state)
 	if hint && len(rec.IDToken) > 0 && len(rec.IDToken) <= maxHint {
@@ -352,6 +353,21 @@ func (rp *RelyingParty) endSessionURL(ctx context.Context, rec *session.Record, 
 	}
 	u.RawQuery = q.Encode()
 	return u.String()
+}
+
+// leavesAs returns the client that signs out at the provider, and whether the ID
+// Token of the session may go along as a hint. It is the client of the session. If
+// its secret has ended, the provider may not know it any more, and it is the one
+// that begins sign-ins now. That one cannot use the hint, which is for the other
+// (RP-Initiated Logout §2): then the provider asks the person.
+func (rp *RelyingParty) leavesAs(ctx context.Context, rec *session.Record, hint bool) (string, bool) {
+	_, err := rp.provider.whoWas(ctx, &rp.client, rec.ClientID)
+	if errors.Is(err, errClientEnded) {
+		if now, err := rp.provider.who(ctx, &rp.client); err == nil {
+			return now.ID, false
+		}
+	}
+	return rec.ClientID, hint
 }
 
 // logoutURL returns the address of LogoutHandler that the provider redirects
@@ -435,6 +451,9 @@ func (rp *RelyingParty) revokeToken(client, token, hint string) {
 	}
 	rp.sessions.chores.Start(storekey.Of("gatehouse/revoke", token), revokeTimeout, func(ctx context.Context) (struct{}, error) {
 		who, err := rp.provider.whoWas(ctx, &rp.client, client)
+		if errors.Is(err, errClientEnded) {
+			return struct{}{}, nil // nobody can use its refresh token, nor revoke anything
+		}
 		if err == nil {
 			err = rp.provider.revoke(ctx, who, token, hint)
 		}

@@ -117,19 +117,24 @@ func (s *Sessions) attach(rp *RelyingParty) error {
 
 // partyOf returns the relying party that the record belongs to, or nil if this
 // process has none. Only the provider of that relying party may see the tokens
-// in the record.
-func (s *Sessions) partyOf(rec *session.Record) *RelyingParty {
+// in the record. The client of the record may be one that another replica has
+// registered a moment ago, so a store may be asked.
+func (s *Sessions) partyOf(ctx context.Context, rec *session.Record) *RelyingParty {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if rp := s.parties[partyKey{rec.Issuer, rec.ClientID}]; rp != nil {
-		return rp
-	}
-	for key, rp := range s.parties {
-		if key.issuer == rec.Issuer && rp.client.is(rec.ClientID) {
-			return rp
+	rp := s.parties[partyKey{rec.Issuer, rec.ClientID}]
+	var register []*RelyingParty
+	for key, other := range s.parties {
+		if rp == nil && key.issuer == rec.Issuer && other.client.Registration != nil {
+			register = append(register, other)
 		}
 	}
-	return nil
+	s.mu.Unlock()
+	for _, other := range register {
+		if ours, err := other.client.owns(ctx, rec.ClientID); err == nil && ours {
+			return other
+		}
+	}
+	return rp
 }
 
 // allDoors returns the relying parties at which a sign-in may be under way.
@@ -205,7 +210,7 @@ func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error
 	if err != nil || ended == nil {
 		return failure(err)
 	}
-	if owner := s.partyOf(ended); owner != nil {
+	if owner := s.partyOf(ctx, ended); owner != nil {
 		owner.ended(ctx, ended, logoutRevoked)
 	}
 	return nil

@@ -84,8 +84,9 @@ type ownerGrant struct {
 	over error // why the grant has ended; it is then deleted
 }
 
-func newOwnerGrant(a *backchannel.Tokens) ownerGrant {
-	return ownerGrant{Grant: grant.Grant{Access: a.Access, Refresh: a.Refresh, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}}
+// newOwnerGrant is the grant of an answer to the client with that id.
+func newOwnerGrant(client string, a *backchannel.Tokens) ownerGrant {
+	return ownerGrant{Grant: grant.Grant{Access: a.Access, Refresh: a.Refresh, Client: client, Expires: a.Expires, RenewAt: lease.RenewAt(a.Requested, a.Expires)}}
 }
 
 // PAT implements PATSource. If the owner has no grant, the error has the code
@@ -162,15 +163,15 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 	if o.Refresh == "" {
 		return r.lose(o, errors.New("the access token has expired, and there is no refresh token"))
 	}
-	a, err := r.g.provider.requestToken(ctx, &r.g.client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
-	if refusal, ok := errors.AsType[*backchannel.Refusal](err); ok && refusal.Code == "invalid_grant" {
+	client, a, err := r.send(ctx, o)
+	if errors.Is(err, errClientEnded) || refusesGrant(err) {
 		return r.lose(o, err)
 	}
 	if err != nil {
 		e := asError(err, errClientRefused)
 		return lease.Result[ownerGrant]{Err: e, Known: backchannel.FateKnown(err), Wait: e.RetryAfter}
 	}
-	next := newOwnerGrant(a) // if the server sends no new refresh token, x/oauth2 returns the old one (RFC 6749 §6)
+	next := newOwnerGrant(client, a) // if the server sends no new refresh token, x/oauth2 returns the old one (RFC 6749 §6)
 	r.brought = &next
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
 		if now.Refresh != o.Refresh || now.Access != o.Access && next.Refresh == o.Refresh {
@@ -181,15 +182,40 @@ func (r *grantRenewal) work(ctx context.Context, o ownerGrant) lease.Result[owne
 	}}
 }
 
-// lose ends a grant that the server no longer accepts. After a take-over of
-// the lease, the cause may be that two of our replicas sent the refresh token,
-// so an access token that is still valid is kept.
+// send sends the refresh token as the client that it was issued to, and returns
+// the id of that. If the id was not written down, a server refuses the others
+// (RFC 6749 §5.2, invalid_grant), which ends no token.
+func (r *grantRenewal) send(ctx context.Context, o ownerGrant) (client string, a *backchannel.Tokens, err error) {
+	p := r.g.provider
+	clients, err := p.whoMade(ctx, &r.g.client, o.Client)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, who := range clients {
+		a, err = p.requestTokenAs(ctx, who, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Refresh}})
+		if !refusesGrant(err) {
+			return who.ID, a, err
+		}
+	}
+	return "", nil, err
+}
+
+// refusesGrant reports whether the server does not accept a refresh token.
+func refusesGrant(err error) bool {
+	refusal, ok := errors.AsType[*backchannel.Refusal](err)
+	return ok && refusal.Code == "invalid_grant"
+}
+
+// lose ends a grant that the server no longer accepts, or whose client has ended.
+// An access token that is still valid is kept if the client has ended, and after a
+// take-over of the lease: then the cause may be that two of our replicas sent the
+// refresh token.
 func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] {
 	return lease.Result[ownerGrant]{Merge: func(now *ownerGrant) bool {
 		if now.Refresh != o.Refresh || now.Lease.Holder != o.Lease.Holder {
 			return false
 		}
-		if now.Lease.Takeovers > 0 && now.Serving(r.g.provider.now(), r.refused.Reveal()) != "" {
+		if (now.Lease.Takeovers > 0 || errors.Is(cause, errClientEnded)) && now.Serving(r.g.provider.now(), r.refused.Reveal()) != "" {
 			now.Refresh, now.RenewAt = "", time.Time{}
 			return true
 		}
@@ -198,141 +224,10 @@ func (r *grantRenewal) lose(o ownerGrant, cause error) lease.Result[ownerGrant] 
 	}}
 }
 
-// cell returns the cell of an owner's grant.
-func (g *OwnerGrants) cell(owner string) grantCell { return grantCell{g, owner} }
-
-// grantCell is the stored grant of an owner. It is a swap.Cell for
-// compare-and-swap and a lease.Cell for renewals.
-type grantCell struct {
-	g     *OwnerGrants
-	owner string
-}
-
-// Find implements swap.Cell.
-func (c grantCell) Find(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, grantStoreWait)
-	defer cancel()
-	raw, err := c.g.store.Grant(ctx, c.g.provider.issuer, c.owner)
-	if err != nil {
-		return nil, errGrantStore.because(err)
-	}
-	return raw, nil
-}
-
-// Swap implements swap.Cell.
-func (c grantCell) Swap(ctx context.Context, old []byte, next swap.Value) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, grantStoreWait)
-	defer cancel()
-	swapped, err := c.g.store.SwapGrant(ctx, c.g.provider.issuer, c.owner, old, next.Bytes)
-	if err != nil {
-		return false, errGrantStore.because(err)
-	}
-	return swapped, nil
-}
-
-// decode reads a stored grant. If there is none, the error is
-// owner_grant_missing. What nobody can have written for this owner is none
-// either, with one warning (decision 7); the owner then agrees once more. What
-// other keys or a newer build may read is an error, so that nothing replaces it.
-func (c grantCell) decode(ctx context.Context, raw []byte) (ownerGrant, error) {
-	if raw == nil {
-		return ownerGrant{}, missingGrant(nil)
-	}
-	had, err := c.g.box.Decode(c.g.provider.issuer, c.owner, raw)
-	switch {
-	case errors.Is(err, grant.ErrUnreadable):
-		return ownerGrant{}, errGrantUnreadable.because(err)
-	case err != nil:
-		if c.g.unread.first(c.owner) {
-			c.g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleGarbage, Subject: c.owner, ClientID: c.g.client.told(), Err: err})
-		}
-		return ownerGrant{}, missingGrant(err)
-	}
-	return ownerGrant{Grant: had}, nil
-}
-
-// encode returns the stored form of the grant. A grant that has ended is
-// deleted.
-func (c grantCell) encode(o ownerGrant) (*swap.Value, error) {
-	if o.over != nil {
-		return &swap.Value{}, nil
-	}
-	raw, err := c.g.box.Encode(c.g.provider.issuer, c.owner, o.Grant)
-	if errors.Is(err, grant.ErrTooLarge) {
-		return nil, swap.Final(errGrantTooLarge.because(err))
-	}
-	if err != nil {
-		return nil, errInternal.because(err)
-	}
-	return &swap.Value{Bytes: raw}, nil
-}
-
-// reseal writes a grant that was read in an older form once more: sealed, and
-// with the first key. If that fails, the next read tries again.
-func (g *OwnerGrants) reseal(ctx context.Context, owner string, had ownerGrant) {
-	if !had.Stale {
-		return
-	}
-	_, _, err := g.cell(owner).Update(ctx, swap.Patience{}, func(now *ownerGrant) bool { return now.Stale })
-	if err != nil && ErrorCode(err) != CodeOwnerGrantMissing {
-		g.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleUnsealed, Subject: owner, ClientID: g.client.told(), Err: err})
-	}
-}
-
-// Load implements lease.Cell.
-func (c grantCell) Load(ctx context.Context) (ownerGrant, error) {
-	raw, err := c.Find(ctx)
-	if err != nil {
-		return ownerGrant{}, err
-	}
-	return c.decode(ctx, raw)
-}
-
-// Lease implements lease.Cell.
-func (c grantCell) Lease(o *ownerGrant) *lease.Lease { return &o.Grant.Lease }
-
-// Update implements lease.Cell.
-func (c grantCell) Update(ctx context.Context, p swap.Patience, change func(*ownerGrant) bool) (now ownerGrant, changed bool, err error) {
-	changed, err = c.update(ctx, p, func(old []byte) (*swap.Value, error) {
-		if now, err = c.decode(ctx, old); err != nil || !change(&now) {
-			return nil, err
-		}
-		return c.encode(now)
-	})
-	return now, changed, err
-}
-
-// update changes the stored value by compare-and-swap.
-func (c grantCell) update(ctx context.Context, p swap.Patience, change swap.Change) (changed bool, err error) {
-	changed, err = swap.Update(ctx, c, p, change)
-	if errors.Is(err, swap.ErrContended) {
-		err = errGrantStore.because(err)
-	}
-	return changed, err
-}
-
-// grantPatience is the patience of changes that a person waits for. It is long
-// enough that a brief failure of the store does not lose a refresh token.
-func grantPatience() swap.Patience {
-	return swap.Patience{For: grantStoreFor, Pause: grantStorePause, Most: grantStoreFor}
-}
-
-const (
-	// grantStoreWait bounds one call to the store, so that a page answers 503
-	// within a second if the store hangs (FA6).
-	grantStoreWait = 900 * time.Millisecond
-	// grantStoreFor is how long such a change is retried while the store
-	// fails.
-	grantStoreFor = time.Second
-	// grantStorePause is the first pause between two tries; it doubles each
-	// time.
-	grantStorePause = 20 * time.Millisecond
-)
-
-// take stores the grant of a sign-in. If the owner did not grant anything, it
-// returns an error, because asking again would never end.
-func (g *OwnerGrants) take(ctx context.Context, owner string, a *backchannel.Tokens) error {
-	if err := g.keep(ctx, owner, a); err != nil {
+// take stores the grant of a sign-in at the client with that id. If the owner did
+// not grant anything, it returns an error, because asking again would never end.
+func (g *OwnerGrants) take(ctx context.Context, owner, client string, a *backchannel.Tokens) error {
+	if err := g.keep(ctx, owner, client, a); err != nil {
 		return asError(err, errStoreUnavailable)
 	}
 	has, err := g.Has(ctx, owner)
@@ -347,7 +242,7 @@ func (g *OwnerGrants) take(ctx context.Context, owner string, a *backchannel.Tok
 
 // keep stores the grant of a sign-in. If the owner did not agree to
 // uma_protection, it stores nothing and returns nil.
-func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tokens) error {
+func (g *OwnerGrants) keep(ctx context.Context, owner, client string, a *backchannel.Tokens) error {
 	if owner == "" {
 		return errInternal.because(errors.New("a grant needs an owner"))
 	}
@@ -361,13 +256,13 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 	}
 	cell := g.cell(owner)
 	_, err = cell.update(ctx, grantPatience(), func(old []byte) (*swap.Value, error) {
-		next := newOwnerGrant(a)
+		next := newOwnerGrant(client, a)
 		had, err := cell.decode(ctx, old)
 		if err != nil && ErrorCode(err) != CodeOwnerGrantMissing {
 			return nil, err
 		}
-		if next.Refresh == "" {
-			next.Refresh = had.Refresh
+		if next.Refresh == "" && had.Refresh != "" {
+			next.Refresh, next.Client = had.Refresh, had.Client
 		}
 		return cell.encode(next)
 	})
@@ -378,7 +273,8 @@ func (g *OwnerGrants) keep(ctx context.Context, owner string, a *backchannel.Tok
 // oxd, as the grant of owner. It replaces a grant with another token. owner is
 // the subject of the person at the issuer. The token must have been issued to
 // the client of this OwnerGrants, with the scope uma_protection where the
-// server has it.
+// server has it. If the client registered itself, it may be any of its clients
+// whose secret serves.
 //
 // Put asks nobody whether the token is good. The first need of a PAT exchanges
 // it; if the server refuses it then, the grant is deleted and the owner has to
@@ -473,11 +369,14 @@ func (g *OwnerGrants) Forget(ctx context.Context, owner string) error {
 // revoke revokes the tokens at the server. The refresh token comes first,
 // because most servers then end the access tokens too (RFC 7009 §2.1).
 func (g *OwnerGrants) revoke(ctx context.Context, had *ownerGrant) error {
-	who, err := g.provider.who(ctx, &g.client)
+	clients, err := g.provider.whoMade(ctx, &g.client, had.Client)
+	if errors.Is(err, errClientEnded) && g.client.Registration != nil {
+		return nil // nobody can use its refresh token, nor revoke anything
+	}
 	problems := []error{err}
 	for _, t := range []struct{ hint, token string }{{"refresh_token", had.Refresh}, {"access_token", had.Access}} {
 		if t.token != "" && err == nil {
-			problems = append(problems, g.provider.revoke(ctx, who, t.token, t.hint))
+			problems = append(problems, g.revokeAs(ctx, clients, t.token, t.hint))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -487,4 +386,19 @@ func (g *OwnerGrants) revoke(ctx context.Context, had *ownerGrant) error {
 		return errProviderUnavailable.because(fmt.Errorf("the grant is deleted here but not revoked: %w", err))
 	}
 	return nil
+}
+
+// revokeAs revokes a token of one of the clients. If it is not known which, each of
+// them tries: a server refuses the others, or does nothing (RFC 7009 §2.1).
+func (g *OwnerGrants) revokeAs(ctx context.Context, clients []known, token, hint string) error {
+	var problems []error
+	for _, who := range clients {
+		if err := g.provider.revoke(ctx, who, token, hint); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if len(problems) < len(clients) {
+		return nil
+	}
+	return errors.Join(problems...)
 }

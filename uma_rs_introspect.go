@@ -151,12 +151,12 @@ func (rs *ResourceServer) introspect(ctx context.Context, token, owner, hint str
 // askAbout sends the introspection request as our client. If the server
 // refuses that, it sends the request with a protection API token.
 func (rs *ResourceServer) askAbout(ctx context.Context, who known, md *Metadata, form url.Values, owner string) (*backchannel.Answer, error) {
-	as, unlisted := who.at(md.introspectionAuth())
+	_, unlisted := who.at(md.introspectionAuth())
 	if unlisted != nil && rs.provider.isKeycloak(md) {
 		return nil, unlisted
 	}
 	if rs.provider.isKeycloak(md) || unlisted == nil && !rs.asksByPAT() {
-		a, err := rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, as, form)
+		a, err := rs.askAsClient(ctx, who, md, form)
 		if err != nil {
 			return nil, classify(err)
 		}
@@ -171,4 +171,20 @@ func (rs *ResourceServer) askAbout(ctx context.Context, who known, md *Metadata,
 		rs.byPAT.Store(true)
 	}
 	return a, err
+}
+
+// askAsClient sends the introspection request as our client (RFC 7662 §2.1). An
+// answer that refuses the client is no error.
+func (rs *ResourceServer) askAsClient(ctx context.Context, who known, md *Metadata, form url.Values) (a *backchannel.Answer, err error) {
+	err = who.prove(ctx, md.introspectionAuth(), func(as backchannel.Credentials) (err error) {
+		a, err = rs.provider.channel.AsClient(ctx, md.IntrospectionEndpoint, as, form)
+		if err == nil && a.RefusesCaller() {
+			return a.Unexpected("introspection")
+		}
+		return err
+	})
+	if a != nil {
+		return a, nil
+	}
+	return nil, err
 }

@@ -21,6 +21,7 @@ import (
 type Grant struct {
 	Access  string
 	Refresh string
+	Client  string    // the id of the client that Refresh was issued to, "" if that is not known
 	Expires time.Time // of Access; zero when unknown
 	RenewAt time.Time // zero for never
 	Lease   lease.Lease
@@ -36,6 +37,7 @@ type stored struct {
 	Write     string    `json:"w"` // new in every value, to recognise a swap whose reply was lost
 	Access    string    `json:"access,omitempty"`
 	Refresh   string    `json:"refresh,omitempty"`
+	Client    string    `json:"client,omitempty"` // builds of before do not know it, and leave it out
 	Expires   time.Time `json:"expires,omitzero"`
 	RenewAt   time.Time `json:"renew_at,omitzero"`
 	Holder    string    `json:"holder,omitempty"`
@@ -94,7 +96,7 @@ type Box struct {
 // Encode returns the stored form of an owner's grant. No two are ever equal.
 func (b Box) Encode(issuer, owner string, g Grant) ([]byte, error) {
 	l := g.Lease
-	value, err := json.Marshal(stored{rand.Text(), g.Access, g.Refresh, g.Expires, g.RenewAt, l.Holder, l.Until, l.Takeovers, l.RetryAt})
+	value, err := json.Marshal(stored{rand.Text(), g.Access, g.Refresh, g.Client, g.Expires, g.RenewAt, l.Holder, l.Until, l.Takeovers, l.RetryAt})
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func (b Box) Decode(issuer, owner string, value []byte) (Grant, error) {
 		return Grant{}, fmt.Errorf("%w: it cannot be parsed", ErrGarbage)
 	}
 	l := lease.Lease{Holder: s.Holder, Until: s.Until, Takeovers: s.Takeovers, RetryAt: s.RetryAt}
-	return Grant{s.Access, s.Refresh, s.Expires, s.RenewAt, l, stale}, nil
+	return Grant{s.Access, s.Refresh, s.Client, s.Expires, s.RenewAt, l, stale}, nil
 }
 
 // open returns the plain form.

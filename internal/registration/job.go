@@ -106,7 +106,7 @@ func (j *job) done(r Record, busy bool) bool {
 		return false
 	case j.want.Anew && cur.Asked != j.ask.Digest:
 		return false
-	case j.want.Refused != "" && cur.Secret == j.want.Refused:
+	case j.want.refuses(cur):
 		// Whoever is at work may be about to store another one, so busy is no
 		// answer. A provider that refuses what it has just given is not asked.
 		return now.Before(cur.Since.Add(tryEvery))

@@ -84,6 +84,7 @@ type provider struct {
 	metadata  map[string]json.RawMessage
 	life      time.Duration // of secrets; 0 for ever
 	renews    bool          // a read gives a new secret when the old one is near its end
+	updates   bool          // an update gives one
 	unmanaged bool
 	spoil     func(answer map[string]any)
 	fails     error // of every call
@@ -213,6 +214,9 @@ func (p *provider) Update(ctx context.Context, c registration.Client, a registra
 		if err == nil {
 			for name, value := range a.Members {
 				had[name] = value
+			}
+			if p.updates {
+				p.secret(had)
 			}
 		}
 		return had, err

@@ -136,9 +136,15 @@ type Want struct {
 	// Anew registers again after a deletion, and changes a client that is not
 	// what the configuration says.
 	Anew bool
-	// Refused is a secret that the provider has refused. If it is the current
-	// one, the provider is asked for the client as it is now.
-	Refused string
+	// RefusedID is a client that the provider has refused with the secret
+	// Refused, "" if it has none and signs. If that is how the current client is
+	// still, the provider is asked for it as it is now.
+	RefusedID, Refused string
+}
+
+// refuses reports whether the provider has refused the client as it is.
+func (w *Want) refuses(c *Client) bool {
+	return w.RefusedID != "" && w.RefusedID == c.ID && w.Refused == c.Secret
 }
 
 // Ensure returns a record with a client whose secret serves. It registers one if

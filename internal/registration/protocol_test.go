@@ -2,6 +2,7 @@ package registration_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -477,33 +478,81 @@ func TestRefusedSecret(t *testing.T) {
 		rec, err := r.Ensure(t.Context(), registration.Want{})
 		first := current(t, rec, err)
 		p.renews = true
-		if _, err = r.Ensure(t.Context(), registration.Want{Refused: first.Secret}); err != nil || len(p.calls) != 1 {
+		if _, err = r.Ensure(t.Context(), registration.Want{RefusedID: first.ID, Refused: first.Secret}); err != nil || len(p.calls) != 1 {
 			t.Errorf("%v, %v: a provider that refuses what it has just given is not asked again at once", err, p.calls)
 		}
 		time.Sleep(time.Minute)
-		rec, err = r.Ensure(t.Context(), registration.Want{Refused: first.Secret})
+		rec, err = r.Ensure(t.Context(), registration.Want{RefusedID: first.ID, Refused: first.Secret})
 		second := current(t, rec, err)
 		if second.ID != first.ID || second.Secret == first.Secret {
 			t.Errorf("%v", p.calls)
 		}
-		rec, err = r.Ensure(t.Context(), registration.Want{Refused: first.Secret}) // of one who is late
+		rec, err = r.Ensure(t.Context(), registration.Want{RefusedID: first.ID, Refused: first.Secret}) // of one who is late
 		if current(t, rec, err).Secret != second.Secret {
 			t.Error("asked again, although the secret was renewed already")
 		}
 		clear(p.clients)
 		time.Sleep(time.Minute)
-		rec, err = r.Ensure(t.Context(), registration.Want{Refused: second.Secret})
+		rec, err = r.Ensure(t.Context(), registration.Want{RefusedID: second.ID, Refused: second.Secret})
 		if third := current(t, rec, err); third.ID == first.ID || rec.Find(first.ID) != nil {
 			t.Errorf("%v: the provider has lost the client", rec.Clients)
 		}
 		p.renews = false
 		third := current(t, rec, err)
 		time.Sleep(time.Minute)
-		_, err = r.Ensure(t.Context(), registration.Want{Refused: third.Secret})
+		_, err = r.Ensure(t.Context(), registration.Want{RefusedID: third.ID, Refused: third.Secret})
 		if err == nil || p.calls["register"] != 2 {
 			t.Errorf("%v, %v: the client is there, and its secret is what it says", err, p.calls)
 		}
 		checkTries(t, p)
+	})
+}
+
+// TestRenewedByUpdateAlone: the read brings the old secret once more, and the update
+// a new one. No new client is registered.
+func TestRenewedByUpdateAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(0)
+		p := newProvider(s)
+		p.life, p.updates = time.Hour, true
+		r := newReplica(t, s, p)
+		rec, err := r.Ensure(t.Context(), registration.Want{})
+		first := current(t, rec, err)
+		time.Sleep(50 * time.Minute)
+		rec, err = r.Ensure(t.Context(), registration.Want{})
+		second := current(t, rec, err)
+		if second.ID != first.ID || second.Secret == first.Secret || !second.Expires.After(first.Expires) {
+			t.Errorf("%v after %v", second, first)
+		}
+		if p.calls["read"] != 1 || p.calls["update"] != 1 || p.calls["register"] != 1 {
+			t.Errorf("%v", p.calls)
+		}
+		if got := r.told(registration.Renewed); !slices.Equal(got, []string{first.ID}) {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// TestRefusedWithoutSecret: a client that signs is refused. It is read, and where the
+// provider does not know it any more, another is registered. What was refused of
+// another client says nothing about this one.
+func TestRefusedWithoutSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(0)
+		p := newProvider(s)
+		p.metadata["token_endpoint_auth_method"] = json.RawMessage(`"none"`)
+		r := newReplica(t, s, p)
+		rec, err := r.Ensure(t.Context(), registration.Want{})
+		first := current(t, rec, err)
+		time.Sleep(time.Minute)
+		if _, err = r.Ensure(t.Context(), registration.Want{RefusedID: "another"}); err != nil || len(p.calls) != 1 {
+			t.Errorf("%v, %v: another client was refused", err, p.calls)
+		}
+		clear(p.clients)
+		rec, err = r.Ensure(t.Context(), registration.Want{RefusedID: first.ID})
+		if second := current(t, rec, err); first.Secret != "" || second.ID == first.ID || p.calls["read"] != 1 {
+			t.Errorf("%v, %v", second, p.calls)
+		}
 	})
 }
 

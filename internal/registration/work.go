@@ -63,7 +63,7 @@ func (j *job) ensure(ctx context.Context, v Record) result {
 	}
 	if len(v.Clients) > 0 && !v.Deleted {
 		had := v.Clients[0]
-		refused := j.want.Refused != "" && had.Secret == j.want.Refused
+		refused := j.want.refuses(&had)
 		c, err := j.renew(ctx, v, had)
 		switch {
 		case err == nil:
@@ -104,7 +104,7 @@ func (j *job) renew(ctx context.Context, v Record, had Client) (Client, error) {
 	}
 	ask := j.ask
 	now := j.p.Now()
-	refused := j.want.Refused != "" && had.Secret == j.want.Refused
+	refused := j.want.refuses(&had)
 	outdated := j.want.Anew && had.Asked != ask.Digest
 	serves := func(c Client) bool {
 		return c.Serves(now) && !c.due(now) && (!refused || c.Secret != j.want.Refused)
