@@ -28,6 +28,8 @@
 //	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Algorithm: "ES384"})
 //	api.ServeHTTP(w, op.NewRequest(t, "ana", client, "GET", "https://api.example.org/v1/notes", "notes:read"))
 //
+// An application that registers itself is tested after [Server.SetRegistration].
+//
 // [NewKeycloak] starts a server that speaks UMA as Keycloak does. Keycloak
 // departs from the specifications in many places. Run the tests of a resource
 // server or a UMA client against both kinds; a test with two issuers needs two

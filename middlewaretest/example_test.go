@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/middlewaretest"
@@ -93,6 +94,49 @@ func ExampleServer_NewDPoPKey() {
 			if w.Code != status {
 				t.Errorf("%d, want %d", w.Code, status)
 			}
+		}
+	}
+	_ = test
+}
+
+// An application that registers itself is tested with a server that lets it: with
+// an initial access token, and with secrets that end.
+func ExampleServer_SetRegistration() {
+	test := func(t *testing.T) {
+		op := middlewaretest.NewServer(t)
+		op.AddUser("ana", nil)
+		op.SetRegistration(middlewaretest.RegistrationOptions{InitialAccessToken: "let me in", SecretLifetime: time.Hour})
+		url := middlewaretest.NewApp(t, func(base string) http.Handler {
+			registration, err := gatehouse.NewRegistration(op.Provider(), gatehouse.RegistrationConfig{
+				Metadata:           gatehouse.ClientMetadata{RedirectURIs: []string{base + "/auth/callback"}},
+				Store:              gatehouse.NewMemoryRegistrationStore(),
+				InitialAccessToken: gatehouse.NewSecret("let me in"),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+				Client:      gatehouse.Client{Registration: registration},
+				RedirectURL: base + "/auth/callback",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mux := http.NewServeMux()
+			mux.Handle("/auth/", login.Handler())
+			mux.Handle("/", login.RequireLogin(http.NotFoundHandler()))
+			return mux
+		})
+		op.Break(middlewaretest.OtherRedirectURIs) // the server lies, and nobody signs in
+		resp, err := op.Browser(t, "ana").Get(url + "/")
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || len(op.Registered()) != 0 {
+			t.Errorf("%v, %v, %q", resp, err, op.Registered())
+		}
+		op.Mend()
+		op.Clock().Advance(time.Minute)
+		resp, err = op.Browser(t, "ana").Get(url + "/")
+		if err != nil || resp.StatusCode != http.StatusNotFound || len(op.Registered()) != 1 {
+			t.Errorf("%v, %v, %q", resp, err, op.Registered())
 		}
 	}
 	_ = test

@@ -77,6 +77,11 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-L9   logout token, event and nonce    MissingLogoutEvent, WrongLogoutEvent, LogoutEventNoObject, LogoutNonce, LogoutNonceNull
 //	RP-L10  logout token, other claims       MissingLogoutID, MissingLogoutPerson; LogoutToken with WrongIssuer, WrongAudience, ExpiredIDToken and others
 //	RP-L11  no logout token, or once more    IDTokenForLogoutToken, OldLogoutType; SendLogout twice with one token
+//	RG1     the answer to a registration     OtherRedirectURIs, MissingClientSecret, UnknownClientAuth, ClientManagedElsewhere,
+//	                                         OtherClientName, each after SetRegistration
+//	RG4     secrets that end                 SetRegistration with SecretLifetime
+//	RG5     registration in trouble          at "register": EndpointGone, EndpointFails, EndpointDown, HTMLAnswer, TruncatedAnswer,
+//	                                         HugeAnswer, RedirectingAnswer, AuthorizationServerHangs
 //
 // [Server.Violations] lists what a relying party did wrong although its
 // requests succeeded.
@@ -216,6 +221,16 @@ const (
 	UserInfoMissingSubject = Fault(opserver.UserInfoMissingSubject) // §5.3.2: sub is required (RP-U2)
 	UserInfoRefused        = Fault(opserver.UserInfoRefused)        // §5.3.3: the token is good, but the answer is 401 (RP-U2)
 	ClaimSources           = Fault(opserver.ClaimSources)           // liberty: §5.6.2 claims that are elsewhere, in the ID Token too (RP-U4)
+)
+
+// Faults of an answer about a client that registers itself; see
+// [Server.SetRegistration]. RFC 7591 §3.2.1.
+const (
+	OtherRedirectURIs      = Fault(opserver.OtherRedirectURIs)      // Registration §3.2: redirect_uris are those that were sent (RG1)
+	MissingClientSecret    = Fault(opserver.MissingClientSecret)    // Registration §3.2: client_secret is there if the client authenticates with it (RG1)
+	UnknownClientAuth      = Fault(opserver.UnknownClientAuth)      // liberty: token_endpoint_auth_method may be another; here tls_client_auth (RG1)
+	ClientManagedElsewhere = Fault(opserver.ClientManagedElsewhere) // RFC 7592 §3 does not say where; here at another origin (RG1)
+	OtherClientName        = Fault(opserver.OtherClientName)        // liberty: other metadata may be replaced (RG1)
 )
 
 // Faults of UMA.

@@ -29,6 +29,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		"unknown resource":        func() { op.As("ana").Share("album", "bob", "view") },
 		"unknown request":         func() { op.As("ana").Approve("1") },
 		"unknown inbox":           func() { op.As("eve").AcceptRequests(true) },
+		"unknown self-made":       func() { op.ForgetClient("client-1") },
 		"origin with a path":      func() { op.Serve("https://notes.test/", nil) },
 		"issuer without a host":   func() { middlewaretest.NewOffline(strictTB{t}, "op.test") },
 		"claims without sub text": func() { op.AddUser("bob", middlewaretest.Claims{"sub": 1}) },
