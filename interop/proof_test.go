@@ -177,8 +177,8 @@ func tokenByProof(t *testing.T, seen map[string]bool, issuer string, c proofClie
 	return token.AccessToken
 }
 
-// Keycloak takes our assertions for a token of the client itself with every
-// algorithm, and with a key and a secret at a sign-in, a refresh and a revocation.
+// Keycloak takes our assertions for a token of the client itself and at
+// introspection with every algorithm, and with a key and a secret at a sign-in, a refresh and a revocation.
 // It reads the keys from JWKSHandler.
 func TestKeycloakProofs(t *testing.T) {
 	t.Parallel()
@@ -209,7 +209,16 @@ func TestKeycloakProofs(t *testing.T) {
 			notes.watch.logger().Info("nobody signs in")
 			notes.watch.note("nothing", "no secret was seen")
 		}
-		tokenByProof(t, map[string]bool{}, issuer, c)
+		seen := map[string]bool{}
+		token := tokenByProof(t, seen, issuer, c)
+		// Outside UMA too: a route with NotRevoked asks about every token.
+		api := newAccessAPI(t, issuer, gatehouse.ResourceServerConfig{Client: c.client, InsecureAnyAudience: true, TokenTypes: []string{"JWT"}})
+		if a := api.get(t, token, gatehouse.NotRevoked()); a.status != http.StatusOK {
+			t.Errorf("%s: a token of the client itself: %d %s", c.alg, a.status, a.body)
+		}
+		if n := proven(t, seen, api.wire.take(), issuer, c.alg); n != 1 {
+			t.Errorf("%s: %d assertions at introspection", c.alg, n)
+		}
 	}
 }
 

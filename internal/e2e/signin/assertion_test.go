@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -396,4 +397,81 @@ func TestSecretFuncThatHangs(t *testing.T) {
 			t.Errorf("%d calls", calls.Load())
 		}
 	})
+}
+
+// Each endpoint has its own lists (RFC 8414 §2), and what an endpoint does not list
+// is as at the token endpoint. Nothing is tried: one request to each.
+func TestAssertionListsOfEachEndpoint(t *testing.T) {
+	const tokens, revocation, introspection = "token_endpoint", "revocation_endpoint", "introspection_endpoint"
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	algs := func(endpoint string) string { return endpoint + "_auth_signing_alg_values_supported" }
+	methods := func(endpoint string) string { return endpoint + "_auth_methods_supported" }
+	key := gatehouse.Client{Key: rsaKey, KeyID: "k"}
+	secret := gatehouse.Client{Secret: gatehouse.NewSecret(longSecret)}
+	hmac := func(oc *opserver.Client) { oc.Auth = opserver.AuthSecretJWT }
+	for name, c := range map[string]struct {
+		metadata map[string]any
+		client   gatehouse.Client
+		register func(*opserver.Client)
+		want     map[string]string // alg by endpoint, "" for nothing sent
+	}{
+		"a list each": {map[string]any{algs(tokens): []any{"PS512"}, algs(revocation): []any{"PS256", "none"}, algs(introspection): []any{"HS256", "RS512"}}, key, nil,
+			map[string]string{tokens: "PS512", revocation: "PS256", introspection: "RS512"}},
+		"as at the token endpoint": {map[string]any{algs(tokens): []any{"PS384"}}, key, nil,
+			map[string]string{tokens: "PS384", revocation: "PS384", introspection: "PS384"}},
+		"none that fits": {map[string]any{algs(tokens): []any{"RS256"}, algs(revocation): []any{"ES256"}, algs(introspection): []any{"EdDSA"}}, key, nil,
+			map[string]string{tokens: "RS256", revocation: "", introspection: ""}},
+		"a secret's own lists": {map[string]any{methods(tokens): []any{"client_secret_jwt"}, methods(revocation): []any{"client_secret_jwt"}, methods(introspection): []any{"client_secret_jwt"},
+			algs(tokens): []any{"HS256"}, algs(revocation): []any{"HS512"}, algs(introspection): []any{"HS384"}}, secret, hmac,
+			map[string]string{tokens: "HS256", revocation: "HS512", introspection: "HS384"}},
+		"a method that nobody can do": {map[string]any{methods(tokens): []any{"client_secret_jwt"}, methods(revocation): []any{"tls_client_auth"}, methods(introspection): []any{"private_key_jwt"}}, secret, hmac,
+			map[string]string{tokens: "HS256", revocation: "", introspection: ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := discovered(t, c.metadata, proving(c.register, c.client))
+			client := s.Replicas[0].Client
+			api, err := gatehouse.NewResourceServer(s.Replicas[0].Provider, gatehouse.ResourceServerConfig{Client: client, Audience: []string{"https://api.test"}})
+			s.Must(err)
+			defer func() { s.Must(api.Shutdown(context.Background())) }()
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			opaque, err := s.AccessTokenFor("ana", "notes", []string{"https://api.test"}, "openid")
+			s.Must(err)
+			s.Mint("access token", opaque)
+			status := world.Send(api.RequireToken(world.WhoAmI), http.MethodGet, "/things", opaque).Code
+			if status != http.StatusOK {
+				t.Errorf("the API answers %d", status)
+			}
+			ana.Post("/auth/logout", nil)
+			s.ShutdownAll()
+			for endpoint, alg := range c.want {
+				calls := slices.DeleteFunc(s.CallsTo(endpoint), func(call world.Call) bool { return call.Form.Get("grant_type") == "client_credentials" })
+				if alg == "" && endpoint == introspection { // the token of the protection API serves instead
+					if len(calls) != 1 || !strings.HasPrefix(calls[0].Auth, "Bearer ") || calls[0].Form.Has("client_assertion") || calls[0].Form.Has("client_secret") {
+						t.Errorf("%d introspections, %v", len(calls), calls)
+					}
+					continue
+				}
+				if alg == "" {
+					if len(calls) != 0 {
+						t.Errorf("%s: %d requests without a proof that it takes", endpoint, len(calls))
+					}
+					continue
+				}
+				if len(calls) != 1 {
+					t.Errorf("%s: %d requests", endpoint, len(calls))
+					continue
+				}
+				if header, _ := asserted(t, calls[0]); header["alg"] != alg {
+					t.Errorf("%s: %v, want %s", endpoint, header, alg)
+				}
+			}
+			if v := s.Violations(); len(v) != 0 {
+				t.Error(v)
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -101,5 +102,82 @@ func TestCK6_HostileCookiesAreBounded(t *testing.T) {
 				t.Errorf("%s with %.60q: %v", path, line, a)
 			}
 		}
+	}
+}
+
+// TestWhatFeaturesCost counts the rows of "What it costs the provider" in
+// docs/sign-in.md: what the site asks the provider besides what the browser opens
+// there, once the metadata and the keys are known.
+func TestWhatFeaturesCost(t *testing.T) {
+	mounted := func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+		mux.Handle("/info", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := login.UserInfo(r.Context()); err != nil {
+				t.Error(err)
+			}
+		})))
+		mux.Handle("/out", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := login.LogoutURL(w, r, gatehouse.LogoutRequest{ReturnTo: "https://notes.test/auth/logout"}); err != nil {
+				t.Error(err)
+			}
+		})))
+	}
+	signIn := func(b *world.Visitor) { b.SignIn() }
+	signedIn := func(then func(*world.Visitor)) func(*world.Visitor) {
+		return func(b *world.Visitor) {
+			b.SignIn()
+			b.Site.Reset()
+			then(b)
+		}
+	}
+	for name, c := range map[string]struct {
+		party func(*gatehouse.RelyingPartyConfig)
+		act   func(*world.Visitor)
+		want  string
+	}{
+		"code":               {nil, signIn, "token 1, userinfo 1"},
+		"code, SkipUserInfo": {func(c *gatehouse.RelyingPartyConfig) { c.SkipUserInfo = true }, signIn, "token 1"},
+		"code, form_post":    {func(c *gatehouse.RelyingPartyConfig) { c.ResponseMode = "form_post" }, signIn, "token 1, userinfo 1"},
+		"code id_token":      {func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "code id_token" }, signIn, "token 1, userinfo 1"},
+		"id_token token":     {func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "id_token token" }, signIn, "userinfo 1"},
+		"id_token":           {func(c *gatehouse.RelyingPartyConfig) { c.ResponseType = "id_token" }, signIn, ""},
+		"a request by POST":  {func(c *gatehouse.RelyingPartyConfig) { c.AuthorizeByPOST = true }, signIn, "token 1, userinfo 1"},
+		"more is asked for": {func(c *gatehouse.RelyingPartyConfig) {
+			c.AuthRequest = func(_ *http.Request, a *gatehouse.AuthRequest) error {
+				a.MaxAge, a.ACRValues, a.UILocales = time.Hour, []string{"1"}, []string{"de"}
+				return nil
+			}
+		}, signIn, "token 1, userinfo 1"},
+		"another site starts it": {nil, func(b *world.Visitor) {
+			b.WantServed(b.Follow(thirdParty(b, http.MethodGet, url.Values{"iss": {world.SiteIssuer}, "target_link_uri": {"https://notes.test/notes/"}}), nil))
+		}, "token 1, userinfo 1"},
+		"another site, another issuer": {nil, func(b *world.Visitor) { thirdParty(b, http.MethodGet, url.Values{"iss": {"https://evil.test"}}) }, ""},
+		"a request of a session":       {nil, signedIn(func(b *world.Visitor) { b.WantServed(b.Get("/notes/")) }), ""},
+		"a refresh": {nil, signedIn(func(b *world.Visitor) {
+			b.Site.Advance(world.Past)
+			b.WantServed(b.Get("/notes/"))
+		}), "token 1, userinfo 1"},
+		"UserInfo by hand":  {nil, signedIn(func(b *world.Visitor) { b.Get("/info") }), "userinfo 1"},
+		"LogoutURL by hand": {nil, signedIn(func(b *world.Visitor) { b.Post("/out", nil) }), "revoke 1"},
+		"the logout button": {nil, signedIn(func(b *world.Visitor) { b.Post("/auth/logout", nil) }), "revoke 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := world.NewSite(t, func(o *world.SiteOptions) { o.Party, o.Mount = c.party, mounted })
+			s.Visitor("ben").SignIn()
+			s.Reset()
+			c.act(s.Visitor("ana"))
+			s.ShutdownAll()
+			var spent []string
+			for _, e := range opserver.Endpoints() {
+				if n := s.Count(e); n > 0 && e != opserver.EndpointAuthorize && e != opserver.EndpointPages && e != opserver.EndpointEndSession {
+					spent = append(spent, fmt.Sprint(e, " ", n))
+				}
+			}
+			if got := strings.Join(spent, ", "); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			if v := s.Violations(); len(v) != 0 {
+				t.Error(v)
+			}
+		})
 	}
 }
