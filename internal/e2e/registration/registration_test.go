@@ -372,6 +372,26 @@ func TestLogoutTokenOfOlderClient(t *testing.T) {
 	ana.WantOut(ana.Get("/notes/"))
 }
 
+// TestLogoutAtFreshReplica: a process that has just started signs out, and knows from
+// the store at whose client the session is: the person is signed out at the provider
+// too, and the tokens are revoked.
+func TestLogoutAtFreshReplica(t *testing.T) {
+	s := newSite(t, opserver.RegistrationOptions{}, 1)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	id := s.wantClients(1)[0]
+	s.AddReplica(s.Options)
+	a := ana.On(1).Do(ana.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "same-origin"))
+	if to, _, _ := strings.Cut(a.Location(), "?"); a.Code != http.StatusSeeOther || to != s.Endpoint("end_session_endpoint") || !strings.Contains(a.Location(), "client_id="+id) {
+		t.Errorf("%v", a)
+	}
+	s.ShutdownAll()
+	if n := s.Count(opserver.EndpointRevoke); n != 1 || s.Count(opserver.EndpointRegister) != 1 {
+		t.Errorf("%d revocations, %d registrations", n, s.Count(opserver.EndpointRegister))
+	}
+	s.WantQuiet()
+}
+
 // TestFile: the file has mode 0600, and shows no secret if there are keys.
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "client.json")
