@@ -23,9 +23,10 @@ import (
 // either, and keeps RegistrationConfig.Defaults out.
 //
 // It is read from and written as JSON with the names of the specifications. It
-// also reads what oxd's register_site took: a name with "client_" before it, one
-// text for a list, a list for one text, "authorization_redirect_uri",
-// "post_logout_redirect_uri" and "acr_values". Empty texts count as absent.
+// also reads the names that oxd had for them, those of its calls and those of its
+// own files: with "client_" before them, "authorization_redirect_uri",
+// "post_logout_redirect_uri", "logout_redirect_uri", "acr_values" and others; and
+// one text for a list, and a list for one text. Empty texts count as absent.
 type ClientMetadata struct {
 	RedirectURIs           []string        // redirect_uris; each RelyingPartyConfig.RedirectURL has to be one
 	ResponseTypes          []string        // response_types, each RelyingPartyConfig.ResponseType; nil means "code", or none if GrantTypes sign nobody in
@@ -109,24 +110,40 @@ func (m *ClientMetadata) members() []metadataMember {
 // oxdNames are the members of oxd that have another name today. What they hold
 // comes before what the list has already.
 var oxdNames = map[string]string{
-	"authorization_redirect_uri":        memberRedirects,
-	"post_logout_redirect_uri":          "post_logout_redirect_uris",
-	"acr_values":                        "default_acr_values",
-	"client_jwks_uri":                   "jwks_uri",
-	"client_request_uris":               "request_uris",
-	"client_sector_identifier_uri":      "sector_identifier_uri",
-	"client_frontchannel_logout_uris":   "frontchannel_logout_uris",
-	"client_logout_uris":                "frontchannel_logout_uris",
-	"client_token_endpoint_auth_method": "token_endpoint_auth_method",
-	"response_type":                     "response_types",
+	"authorization_redirect_uri":             memberRedirects,
+	"redirect_uri":                           memberRedirects,
+	"post_logout_redirect_uri":               "post_logout_redirect_uris",
+	"logout_redirect_uri":                    "post_logout_redirect_uris",
+	"logout_redirect_uris":                   "post_logout_redirect_uris",
+	"acr_values":                             "default_acr_values",
+	"client_jwks_uri":                        "jwks_uri",
+	"client_request_uris":                    "request_uris",
+	"client_sector_identifier_uri":           "sector_identifier_uri",
+	"client_frontchannel_logout_uri":         "frontchannel_logout_uri",
+	"client_frontchannel_logout_uris":        "frontchannel_logout_uris",
+	"client_logout_uris":                     "frontchannel_logout_uris",
+	"front_channel_logout_uris":              "frontchannel_logout_uris",
+	"front_channel_logout_session_required":  "frontchannel_logout_session_required",
+	"client_token_endpoint_auth_method":      memberAuthMethod,
+	"client_token_endpoint_auth_signing_alg": "token_endpoint_auth_signing_alg",
+	"user_info_signed_response_alg":          "userinfo_signed_response_alg",
+	"response_type":                          "response_types",
+	"grant_type":                             "grant_types",
+	"scopes":                                 memberScope,
 }
 
 // notMetadata are members that the provider sets (RFC 7591 §3.2.1), or that say
 // something to oxd. A request must not have them (RFC 7592 §2.2).
 var notMetadata = []string{
 	"client_id", "client_secret", "client_id_issued_at", "client_secret_expires_at",
-	"registration_access_token", "registration_client_uri", "software_statement", "op_host", "oxd_id",
+	"registration_access_token", "registration_client_uri", "software_statement",
+	"client_registration_access_token", "client_registration_client_uri", // as oxd called them
+	"op_host", "oxd_id",
 }
+
+// toOxd are members that were meant for oxd and not for a provider. The token is
+// one for oxd's own door.
+var toOxd = []string{"op_host", "op_discovery_path", "oxd_id", "oxd_rp_programming_language", "protection_access_token"}
 
 // MarshalJSON returns the members that are set.
 func (m ClientMetadata) MarshalJSON() ([]byte, error) {
@@ -193,7 +210,7 @@ func (m *ClientMetadata) UnmarshalJSON(text []byte) error {
 			if err := readMember(at, value, today == memberScope); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-		case name == "op_host", name == "oxd_id": // they are for oxd alone
+		case slices.Contains(toOxd, name):
 		case slices.Contains(notMetadata, name):
 			return fmt.Errorf("%s: it is no metadata: only a provider sets it", name)
 		default:
@@ -243,10 +260,14 @@ func readMember(at any, value json.RawMessage, words bool) error {
 			return errWantList
 		}
 		for _, text := range texts {
+			one := []string{text}
 			if words {
-				*at = append(*at, strings.Fields(text)...)
-			} else if !slices.Contains(*at, text) {
-				*at = append(*at, text)
+				one = strings.Fields(text)
+			}
+			for _, text := range one {
+				if !slices.Contains(*at, text) {
+					*at = append(*at, text)
+				}
 			}
 		}
 	case **bool:

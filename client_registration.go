@@ -109,7 +109,7 @@ func NewRegistration(p *Provider, c RegistrationConfig) (*Registration, error) {
 	name := c.Name + "\n" + p.issuer // an issuer has no line break
 	r.party = registration.Party{
 		Cell: registrationCell{c.Store, storekey.Of("gatehouse/registration", name)}, Box: registration.Box{Keys: keys}, Name: name,
-		Server: clientRegistrar{p, &r.config}, Now: p.now, Tell: r.tell,
+		Server: clientRegistrar{p, &r.config}, Now: p.now, Tell: r.tell, Existing: c.Existing.stored(c.Metadata.TokenEndpointAuthMethod),
 	}
 	return r, nil
 }
@@ -119,7 +119,8 @@ func (r *Registration) made() bool { return r != nil && r.provider != nil }
 // Register registers the client if nothing is registered, also after Delete. If
 // the metadata of the configuration is not what was registered, it is updated, or
 // registered anew beside the old client where the provider takes no updates. If
-// nothing has changed, the provider is asked nothing. Calling it when a new
+// nothing has changed, the provider is asked nothing. An Existing client that was
+// taken over is updated once. Calling it when a new
 // version starts is optional: a need alone registers, and changes nothing.
 //
 // Errors are *Error. During the pause after a failure, RetryAfter says how long

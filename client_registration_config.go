@@ -6,9 +6,12 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/gatehouse/internal/filestore"
 	"example.com/gatehouse/internal/memstore"
+	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/registration"
 	"example.com/gatehouse/internal/seal"
 )
 
@@ -36,6 +39,33 @@ type RegistrationConfig struct {
 	// SoftwareStatement is sent along, a JWT in which somebody whom the provider
 	// trusts has signed metadata (RFC 7591 §2.3).
 	SoftwareStatement string
+	// Existing, if not nil, is a client that the provider has already, such as one
+	// that oxd has registered. Where Store knows no client yet, this one is taken
+	// over, and none is registered. From then on Store counts, whatever Existing
+	// says. Metadata has to name the redirect URIs that are registered; or call
+	// Register, which sends the provider Metadata once.
+	Existing *ExistingClient
+}
+
+// ExistingClient is a client that was registered by something else, with what the
+// provider has given for reading and changing it (RFC 7592 §3). One without that
+// is a Client with an ID and a Secret, and needs no Registration.
+type ExistingClient struct {
+	// ID is client_id. Required.
+	ID string
+	// Secret is client_secret. Required, unless the TokenEndpointAuthMethod of the
+	// metadata needs none.
+	Secret Secret
+	// SecretExpires is client_secret_expires_at; the zero time means never. A secret
+	// that has ended is renewed at first need, as others are before they end.
+	SecretExpires time.Time
+	// ManagementURL is registration_client_uri. Required. It must have the origin
+	// of the provider's registration endpoint; otherwise the client is not taken
+	// over, and requests are answered with 503 (client_registration_unusable).
+	ManagementURL string
+	// ManagementToken is registration_access_token. Required. It is sent to
+	// ManagementURL alone.
+	ManagementToken Secret
 }
 
 // defaultRegistration is the name of a registration that has none.
@@ -58,8 +88,44 @@ func (c *RegistrationConfig) complete(p *Provider) (keys *seal.Ring, err error) 
 	if strings.ContainsFunc(c.InitialAccessToken.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) { // such as the line break of a file
 		wrong.add("InitialAccessToken", "it has a blank or a character that no Authorization header can carry")
 	}
+	if c.Existing != nil {
+		wrong = append(wrong, c.Existing.check(p, c.Metadata.TokenEndpointAuthMethod)...)
+	}
 	keys = wrong.ring("Keys", c.Keys)
 	return keys, wrong.in("NewRegistration")
+}
+
+// check returns what is wrong with the client. No text is quoted but the address.
+func (c *ExistingClient) check(p *Provider, method AuthMethod) (wrong problems) {
+	needsSecret := method != AuthNone && method != AuthPrivateKeyJWT
+	for _, text := range []struct {
+		field, value string
+		required     bool
+	}{
+		{"Existing.ID", c.ID, true}, {"Existing.Secret", c.Secret.Reveal(), needsSecret}, {"Existing.ManagementToken", c.ManagementToken.Reveal(), true},
+	} {
+		switch {
+		case text.value == "" && text.required:
+			wrong.add(text.field, "empty")
+		case !registration.Sendable(text.value), text.field == "Existing.ManagementToken" && strings.Contains(text.value, " "):
+			wrong.add(text.field, "it is no text that could be sent")
+		}
+	}
+	_, err := outbound.CheckURL(c.ManagementURL, p != nil && p.insecure)
+	wrong.wrap("Existing.ManagementURL", err)
+	return wrong
+}
+
+// stored is the client as it is kept, or nil.
+func (c *ExistingClient) stored(method AuthMethod) *registration.Client {
+	if c == nil {
+		return nil
+	}
+	kept := &registration.Client{ID: c.ID, Secret: c.Secret.Reveal(), Expires: c.SecretExpires, Auth: string(method), Manage: c.ManagementURL, Token: c.ManagementToken.Reveal()}
+	if method == AuthNone || method == AuthPrivateKeyJWT {
+		kept.Secret, kept.Expires = "", time.Time{}
+	}
+	return kept
 }
 
 // maxRegistrationName bounds the name of a registration, so that it fits into the

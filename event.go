@@ -29,7 +29,7 @@ const (
 	EventRPT            EventName = "rpt"             // a requesting party token was obtained; if Code is set, it was not
 	EventDenial         EventName = "denial"          // a request lacked a permission, or an owner's grant ended
 	EventRegistration   EventName = "registration"    // a resource was registered, updated or forgotten; if Code is set, a call failed
-	EventClient         EventName = "client"          // a client registered itself, or was renewed, updated or removed; Code names it
+	EventClient         EventName = "client"          // a client registered itself, or was adopted, renewed, updated or removed; Code names it
 	EventInsecureOption EventName = "insecure_option" // an option that weakens security is on; Code names it; sent once, at start
 	EventTrouble        EventName = "trouble"         // something failed, but no request was refused for it; Code names it
 	EventPanic          EventName = "panic"           // code of the application panicked; Err names the type of the panic value

@@ -1,6 +1,7 @@
-// Package oxd reads the protection documents of the oxd server, Gluu's daemon
-// for OpenID Connect and UMA. A service that moves away from oxd can thus keep
-// its rules.
+// Package oxd reads what the oxd server, Gluu's daemon for OpenID Connect and
+// UMA, and its client libraries kept in files: sites with their clients
+// (ParseSite), and protection documents (ParseProtection). A service that moves
+// away from oxd can thus keep its client and its rules.
 package oxd
 
 import (

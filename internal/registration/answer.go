@@ -274,7 +274,7 @@ func (a Ask) Salvage(body []byte) Client {
 			break
 		}
 		text, ok := value.(string)
-		usable := ok && printable(text)
+		usable := ok && Sendable(text)
 		into, wanted := seen[fmt.Sprint(name)]
 		switch {
 		case !wanted, into == &c.ID && !usable:
@@ -313,7 +313,7 @@ func (r *reader) text(name string, into *string) {
 		return
 	}
 	var text string
-	if !decodes(r.said[name], &text) || !printable(text) {
+	if !decodes(r.said[name], &text) || !Sendable(text) {
 		r.refuse(name + " is no text that could be sent")
 		return
 	}
@@ -344,8 +344,8 @@ func (r *reader) list(name string) (list []string, ok bool) {
 	return list, true
 }
 
-// printable reports whether a text can be an id, a secret or a token: VSCHAR, as
+// Sendable reports whether a text can be an id, a secret or a token: VSCHAR, as
 // RFC 6749 appendix A says.
-func printable(text string) bool {
+func Sendable(text string) bool {
 	return len(text) <= maxText && !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
 }

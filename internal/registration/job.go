@@ -18,15 +18,16 @@ type job struct {
 	must    bool // the work is done whatever is stored
 	deletes bool
 
-	seen   Record // as last read
-	worked bool
-	made   *Client  // that the provider gave us, or gave new values to
-	told   *Client  // as an answer changed it that does not serve by itself
-	gone   string   // the id of a client that the provider no longer knows
-	drop   []Client // to be deleted at the provider
-	body   []byte   // of a read
-	failed error    // why our own work failed
-	notes  []Note   // told when the lease is given back
+	seen    Record // as last read
+	worked  bool
+	made    *Client  // that the provider gave us, or gave new values to
+	told    *Client  // as an answer changed it that does not serve by itself
+	gone    string   // the id of a client that the provider no longer knows
+	drop    []Client // to be deleted at the provider
+	body    []byte   // of a read
+	adopted string   // the id of the client that was taken over
+	failed  error    // why our own work failed
+	notes   []Note   // told when the lease is given back
 }
 
 // run does the work if it is needed, under the lease.
@@ -45,11 +46,11 @@ func (j *job) run(ctx context.Context, work func(context.Context, Record) lease.
 		return had, j.clear(ctx, had)
 	case j.must && had.Deleted:
 		return had, ErrDeleted
-	case (j.must || j.deletes) && len(had.Clients) == 0:
+	case (j.must || j.deletes) && len(had.Clients) == 0 && !p.adopts(had):
 		return had, ErrNone
-	case j.must && !had.Clients[0].managed():
+	case j.must && len(had.Clients) > 0 && !had.Clients[0].managed():
 		return had, ErrUnmanaged
-	case !j.deletes && !j.done(had, false):
+	case p.adopts(had), !j.deletes && !j.done(had, false):
 		if err := j.prepare(ctx); err != nil { // nobody has to wait for that
 			if j.done(had, true) {
 				return had, nil
@@ -59,7 +60,7 @@ func (j *job) run(ctx context.Context, work func(context.Context, Record) lease.
 	}
 	now, merged, err := lease.Run(ctx, lease.Job[Record]{Cell: cell{p}, Now: p.Now, Done: j.done, Work: func(ctx context.Context, v Record) lease.Result[Record] {
 		j.worked = true
-		return work(ctx, v)
+		return j.worksOn(ctx, v, work)
 	}})
 	wait, paused := errors.AsType[*lease.WaitError](err)
 	switch {

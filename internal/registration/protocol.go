@@ -71,6 +71,7 @@ type Word string
 // What is told.
 const (
 	Registered Word = "registered" // a client was registered
+	Adopted    Word = "adopted"    // a client that the provider had already was taken over
 	Renewed    Word = "renewed"    // its secret was renewed by a read or an update
 	Updated    Word = "updated"    // its metadata was changed
 	Removed    Word = "removed"    // a client was deleted at the provider
@@ -97,6 +98,9 @@ type Party struct {
 	Server Server
 	Now    func() time.Time
 	Tell   func(ctx context.Context, n Note)
+	// Existing is a client that the provider has already, or nil. It is taken over
+	// where the record knows nobody, and nothing is registered then.
+	Existing *Client
 
 	// pending is a client that the provider gave us and that is not stored,
 	// because the store failed.
@@ -148,7 +152,8 @@ func (w *Want) refuses(c *Client) bool {
 }
 
 // Ensure returns a record with a client whose secret serves. It registers one if
-// there is none, and renews a secret that is near its end.
+// there is none, unless there is one to be taken over, and renews a secret that is
+// near its end.
 //
 // Of all replicas that share the cell one at a time works. The others wait for
 // it, unless a client serves meanwhile.

@@ -61,6 +61,9 @@ func (j *job) ensure(ctx context.Context, v Record) result {
 	if err := j.start(v); err != nil {
 		return j.wait(err)
 	}
+	if c := v.Current(j.p.Now()); c != nil && c.ID == j.adopted && !c.due(j.p.Now()) && !j.want.Anew {
+		return result{Merge: func(r *Record) bool { r.settled(); return true }}
+	}
 	if len(v.Clients) > 0 && !v.Deleted {
 		had := v.Clients[0]
 		refused := j.want.refuses(&had)
