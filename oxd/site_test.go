@@ -246,3 +246,38 @@ func managed(site *oxd.Site) gatehouse.ExistingClient {
 	}
 	return *site.Existing
 }
+
+// TestSitesOfTheDocuments: what oxd's documents let a site say makes a registration
+// and a relying party, as it stands there but for the remarks.
+func TestSitesOfTheDocuments(t *testing.T) {
+	for name, file := range map[string]string{
+		"tutorial": `{"authorization_redirect_uri": "https://c3.gluu.org/cgi-bin/oxd.py/login", "op_host": "https://c2.gluu.org",
+			"post_logout_redirect_uri": "https://c3.gluu.org/cgi-bin/oxd.py/logout", "application_type": "web", "response_types": ["code"],
+			"grant_types": ["authorization_code", "client_credentials"], "scope": ["openid","profile"], "acr_values": ["basic"], "client_name": "TestSPClient",
+			"client_jwks_uri": "", "client_token_endpoint_auth_method": "", "client_request_uris": [""], "client_frontchannel_logout_uris": [""],
+			"client_sector_identifier_uri": "", "contacts": ["mustafa@gluu.org"], "redirect_uris": [], "ui_locales": [""], "claims_locales": [""],
+			"claims_redirect_uri": [], "client_id": "", "client_secret": "", "trusted_client": true}`,
+		"overview": `{"command":"register_site","params": {"authorization_redirect_uri": "https://client.example.org/cb", "redirect_uris": ["https://client.example.org/cb"],
+			"op_host":"https://ce-dev.gluu.org", "post_logout_redirect_uri": "https://client.example.org/cb", "application_type":"web",
+			"response_types": ["code", "id_token", "token"], "grant_types": ["authorization_code"], "scope":["openid"], "acr_values":["basic"], "client_jwks_uri":"",
+			"client_token_endpoint_auth_method":"", "client_request_uris":[], "client_logout_uris":[], "client_sector_identifier_uri":[], "contacts":["yuriy@gluu.org"],
+			"ui_locales":[], "claims_locales":[]}}`,
+		"python": "[oxd]\nhost = localhost\nport = 8099\nid =\n[client]\nop_host = https://ophost.test\nauthorization_redirect_uri = https://client.example.com/CodeState\n" +
+			"post_logout_redirect_uri = https://client.example.com\nclient_logout_uris = https://client.example.com/logout\nscope = openid,profile,email\n",
+	} {
+		site := parsed(t, file)
+		p, err := gatehouse.NewProvider(site.OPHost, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		r, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Metadata: site.Metadata, Store: gatehouse.NewMemoryRegistrationStore()})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{
+			Client: gatehouse.Client{Registration: r}, RedirectURL: site.Metadata.RedirectURIs[0], Scopes: site.Metadata.Scopes,
+		}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
