@@ -78,8 +78,8 @@ func (rp *RelyingParty) fragmentPage(w http.ResponseWriter) {
 		endpoint = md.AuthorizationEndpoint
 	}
 	rp.writePage(w, http.StatusOK, page{
-		Title: "One moment", Message: "Your sign-in is being completed.", Script: submitFragment,
-		Noscript: "This sign-in needs JavaScript, because the answer of the sign-in service is in the address, after the # sign, where only a script of this page can read it. Please allow JavaScript here and sign in again.",
+		Title: "One moment", Message: "This page completes your sign-in.", Script: submitFragment,
+		Noscript: "This sign-in needs JavaScript, because the answer of the sign-in service is in the address of this page, after the # sign, where only a script of the page can read it. Please allow JavaScript for this site and load the page again.",
 		Form:     fragmentFormID, Fields: []field{{fragmentField, ""}}, Goes: rp.formAction(endpoint),
 	})
 }

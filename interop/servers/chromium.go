@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -176,10 +177,25 @@ func (c *Chromium) Insist(t testing.TB) {
 			c.fail(t, "insist", fmt.Errorf("the page is unavailable for %v", chromiumStep))
 		}
 		time.Sleep(insistPause)
-		c.Follow(t, "load the page again", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
-			_, err := chromedp.Call(ctx, page.Reload, page.ReloadParams{})
-			return chromedp.Void{}, err
-		})
+		c.Reload(t)
+	}
+}
+
+// Reload loads the page again.
+func (c *Chromium) Reload(t testing.TB) {
+	t.Helper()
+	c.Follow(t, "load the page again", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, page.Reload, page.ReloadParams{})
+		return chromedp.Void{}, err
+	})
+}
+
+// AllowScripts says whether the scripts of pages run that are opened from now on. What
+// tests do in a page goes through the debugger, and always runs.
+func (c *Chromium) AllowScripts(t testing.TB, allow bool) {
+	t.Helper()
+	if _, err := chromedp.Call(c.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !allow}); err != nil {
+		t.Fatalf("chromium: %v", err)
 	}
 }
 
