@@ -75,6 +75,42 @@ func appSite(t testing.TB, outside bool, change ...func(*world.SiteOptions)) (*w
 	return s, app
 }
 
+// RP-C4: a form of the provider's site comes without the application's cookie. Its
+// data is there after the sign-in all the same, under a new token, and another
+// person's sign-in in that browser clears it.
+func TestSessionOfTheAppByFormPost(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		s, app := appSite(t, outside, func(o *world.SiteOptions) {
+			o.Party = func(c *gatehouse.RelyingPartyConfig) { c.ResponseMode = "form_post" }
+		})
+		if outside { // as docs/sign-in.md says
+			app.Cookie.SameSite = http.SameSiteNoneMode
+		}
+		ana := s.Visitor("ana")
+		ana.Get("/put/apples")
+		before := ana.Cookies()["app"]
+		ana.SignIn()
+		if got := ana.Get("/shop").Body.String(); got != "apples" || ana.Cookies()["app"] == before {
+			t.Errorf("outside %v: basket %q after sign-in", outside, got)
+		}
+		thief := s.Visitor("ana")
+		thief.SetCookie("app", before)
+		if got := thief.Get("/shop").Body.String(); got != "" {
+			t.Errorf("outside %v: the token from before the sign-in opens %q", outside, got)
+		}
+		ana.Visit("/auth/login") // the same person once more
+		if got := ana.Get("/shop").Body.String(); got != "apples" {
+			t.Errorf("outside %v: basket %q after the second sign-in", outside, got)
+		}
+		s.EndSessions("ana")
+		ana.User = "ben" // in the same browser
+		ana.WantServed(ana.Visit("/auth/login?return_to=/notes/"))
+		if got := ana.Get("/shop").Body.String(); got != "" {
+			t.Errorf("outside %v: ben finds ana's %q", outside, got)
+		}
+	}
+}
+
 // After a sign-in the application's token is new and its data is kept. After
 // sign-out the data is gone (decision 2: the application's session). With and
 // without LoadAndSave on the outside.

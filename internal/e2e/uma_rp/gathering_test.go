@@ -41,11 +41,18 @@ type askingShop struct {
 
 func newAskingShop(t *testing.T, change ...func(*gatehouse.UMATransportConfig)) *askingShop {
 	t.Helper()
+	return newAskingShopAt(t, "", nil, change...)
+}
+
+// newAskingShopAt is newAskingShop whose people come back to another path, which
+// mount serves besides.
+func newAskingShopAt(t *testing.T, path string, mount func(*http.ServeMux, *gatehouse.RelyingParty), change ...func(*gatehouse.UMATransportConfig)) *askingShop {
+	t.Helper()
 	s := &askingShop{PrintShop: world.NewPrintShop(t)}
 	p := s.Provider()
 	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Now: s.Now})
 	s.Must(err)
-	login, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: world.ShopClient, RedirectURL: shopOrigin + "/auth/callback", Sessions: sessions})
+	login, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: world.ShopClient, RedirectURL: shopOrigin + "/auth/callback", Sessions: sessions, ClaimsRedirectURL: path})
 	s.Must(err)
 	s.login = login
 	c := gatehouse.UMATransportConfig{Client: world.ShopClient, Base: s.Transport(), Login: login}
@@ -58,7 +65,7 @@ func newAskingShop(t *testing.T, change ...func(*gatehouse.UMATransportConfig)) 
 		s.Server.Close() // otherwise Shutdown would wait for requests that a fault holds
 		s.Must(gatehouse.Shutdown(context.Background(), s.tr, login))
 	})
-	s.Must(s.SetClaimsRedirectURIs("printshop", shopReturn))
+	s.Must(s.SetClaimsRedirectURIs("printshop", shopReturn, shopOrigin+path))
 	s.Must(s.Share("alice", s.AlbumID, "bob", "view"))
 	s.Must(s.NeedClaims("alice", s.AlbumID, purpose))
 	s.OnRequest(opserver.EndpointClaims, func(r *http.Request) {
@@ -69,6 +76,9 @@ func newAskingShop(t *testing.T, change ...func(*gatehouse.UMATransportConfig)) 
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", login.Handler())
 	mux.Handle("/print", login.RequireLogin(http.HandlerFunc(s.print)))
+	if mount != nil {
+		mount(mux, login)
+	}
 	s.Serve(shopOrigin, mux)
 	return s
 }
@@ -175,6 +185,27 @@ func TestUC4_ClaimsRedirect(t *testing.T) {
 	s.Must(s.Share("alice", s.AlbumID, "alice", "view"))
 	if s.open(s.Kit.Browser(t, "alice"), shopPage); len(s.visits()) != 2 {
 		t.Errorf("Alice was sent %d times", len(s.visits())-1)
+	}
+}
+
+// ClaimsRedirectURL moves the way back, with Handler and with the handler alone, and
+// nothing is left at the usual path.
+func TestClaimsRedirectURL(t *testing.T) {
+	const path = "/uma/back"
+	for name, handler := range map[string]func(*gatehouse.RelyingParty) http.Handler{
+		"Handler": (*gatehouse.RelyingParty).Handler, "ClaimsRedirectHandler": (*gatehouse.RelyingParty).ClaimsRedirectHandler,
+	} {
+		s := newAskingShopAt(t, path, func(mux *http.ServeMux, login *gatehouse.RelyingParty) { mux.Handle(path, handler(login)) })
+		bob := s.browser("bob")
+		if status, text := s.open(bob, shopPage+"?album=7"); status != 200 || text != "printed for album=7" {
+			t.Fatalf("%s: %d %s", name, status, text)
+		}
+		if v := s.visits(); len(v) != 1 || v[0].Get("claims_redirect_uri") != shopOrigin+path {
+			t.Errorf("%s: the person was sent with %v", name, v)
+		}
+		if status, _ := s.open(bob, shopReturn); status != http.StatusNotFound {
+			t.Errorf("%s: the usual path: %d", name, status)
+		}
 	}
 }
 

@@ -55,3 +55,35 @@ func TestGrantAsksForNoSignIn(t *testing.T) {
 		}
 	}
 }
+
+// RP-C4: a form of the provider's site comes without the session's cookie. The
+// owner's grant is stored all the same, for who asked for it and for nobody else.
+func TestGrantByFormPost(t *testing.T) {
+	for _, asked := range []string{"code", "code id_token"} {
+		w := world.NewPhotoz(t)
+		grants := w.Grants(nil)
+		sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Now: w.Now})
+		w.Must(err)
+		login, err := gatehouse.NewRelyingParty(w.Provider(), gatehouse.RelyingPartyConfig{
+			Client: world.PhotozClient, RedirectURL: world.PhotozOrigin + "/auth/callback", Sessions: sessions, OwnerGrants: grants,
+			ResponseType: asked, ResponseMode: "form_post",
+		})
+		w.Must(err)
+		mux := http.NewServeMux()
+		mux.Handle("/auth/", login.Handler())
+		mux.Handle("/agree", login.With(gatehouse.OwnerGrant()).RequireLogin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+		w.Serve(world.PhotozOrigin, mux)
+		resp, err := w.Kit.Browser(t, "alice").Get(world.PhotozOrigin + "/agree")
+		w.Must(err)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.Request.URL.Path != "/agree" {
+			t.Errorf("%s: %s at %s", asked, resp.Status, resp.Request.URL.Path)
+		}
+		for owner, want := range map[string]bool{"alice": true, "bob": false} {
+			if has, err := grants.Has(t.Context(), owner); has != want || err != nil {
+				t.Errorf("%s: %s has a grant: %v, %v", asked, owner, has, err)
+			}
+		}
+		w.Must(sessions.Shutdown(t.Context()))
+	}
+}
