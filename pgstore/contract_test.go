@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/middlewaretest"
 	"example.com/gatehouse/pgstore"
 )
@@ -64,7 +65,7 @@ func TestConnections(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t, connect(t, c.dsn, c.change), pgstore.Config{Timeout: patient, Table: "connections"})
-			fill(t, store)
+			trouble.Fill(t, store)
 			recovers(t, store)
 			countTogether(t, store, c.name)
 		})

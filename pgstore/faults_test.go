@@ -3,7 +3,6 @@ package pgstore_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -15,164 +14,67 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"example.com/gatehouse/internal/testkit/backing"
+	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/pgstore"
 )
 
 const (
 	// patience is when a page has been answered, whatever the database does.
 	patience = 1500 * time.Millisecond
-	// soonBack is how long after the database is back every call works again.
+	// soonBack is how long after the trouble every call works again.
 	soonBack = time.Second
-	// there is what a test keeps before the trouble.
-	there = "a session"
 )
 
-// call is a method with its arguments.
-type call struct {
-	name   string
-	writes bool
-	do     func(context.Context, *pgstore.Store) error
-}
-
-// calls are all methods, on keys that hold something.
-func calls() []call {
-	later := func() time.Time { return time.Now().Add(time.Hour) }
-	return []call{
-		{"FindCtx", false, func(ctx context.Context, s *pgstore.Store) error {
-			value, found, err := s.FindCtx(ctx, "kept")
-			if err == nil && (!found || string(value) != there) {
-				return fmt.Errorf("LOST: found %v %q", found, value)
-			}
-			return err
-		}},
-		{"FindManyCtx", false, func(ctx context.Context, s *pgstore.Store) error {
-			values, err := s.FindManyCtx(ctx, []string{"none", "kept"})
-			if err == nil && (len(values) != 2 || values[0] != nil || string(values[1]) != there) {
-				return fmt.Errorf("LOST: found %q", values)
-			}
-			return err
-		}},
-		{"Find", false, func(_ context.Context, s *pgstore.Store) error { _, _, err := s.Find("kept"); return err }},
-		{"CommitCtx", true, func(ctx context.Context, s *pgstore.Store) error {
-			return s.CommitCtx(ctx, "other", []byte("x"), later())
-		}},
-		{"DeleteCtx", true, func(ctx context.Context, s *pgstore.Store) error { return s.DeleteCtx(ctx, "another") }},
-		{"SwapCtx to create", true, func(ctx context.Context, s *pgstore.Store) error {
-			_, err := s.SwapCtx(ctx, "created", nil, []byte("x"), later())
-			return err
-		}},
-		{"SwapCtx to replace", true, func(ctx context.Context, s *pgstore.Store) error {
-			_, err := s.SwapCtx(ctx, "replaced", []byte("x"), []byte("y"), later())
-			return err
-		}},
-		{"SwapCtx to delete", true, func(ctx context.Context, s *pgstore.Store) error {
-			_, err := s.SwapCtx(ctx, "deleted", []byte("x"), nil, time.Time{})
-			return err
-		}},
-		{"SwapCtx of nothing", false, func(ctx context.Context, s *pgstore.Store) error {
-			absent, err := s.SwapCtx(ctx, "kept", nil, nil, time.Time{})
-			if absent {
-				return errors.New("LOST: absent")
-			}
-			return err
-		}},
-		{"Grant", false, func(ctx context.Context, s *pgstore.Store) error {
-			value, err := s.Grant(ctx, "as", "ana")
-			if err == nil && string(value) != there {
-				return fmt.Errorf("LOST: %q", value)
-			}
-			return err
-		}},
-		{"SwapGrant", true, func(ctx context.Context, s *pgstore.Store) error {
-			_, err := s.SwapGrant(ctx, "as", "bob", nil, []byte("x"))
-			return err
-		}},
-		{"ID", false, func(ctx context.Context, s *pgstore.Store) error {
-			id, err := s.ID(ctx, "as", "ana", "album")
-			if err == nil && id != there {
-				return fmt.Errorf("LOST: %q", id)
-			}
-			return err
-		}},
-		{"PutIfAbsent", true, func(ctx context.Context, s *pgstore.Store) error {
-			_, err := s.PutIfAbsent(ctx, "as", "bob", "album", "1")
-			return err
-		}},
-		{"Drop", true, func(ctx context.Context, s *pgstore.Store) error { return s.Drop(ctx, "as", "bob", "book", "1") }},
-	}
-}
-
-// fill keeps what calls reads.
-func fill(t *testing.T, s *pgstore.Store) {
-	t.Helper()
-	_, grantErr := s.SwapGrant(t.Context(), "as", "ana", nil, []byte(there))
-	_, idErr := s.PutIfAbsent(t.Context(), "as", "ana", "album", there)
-	err := errors.Join(s.CommitCtx(t.Context(), "kept", []byte(there), time.Now().Add(time.Hour)), grantErr, idErr)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// outcome makes all calls at once, and returns what each returned. None may take
-// longer than a page may.
+// outcome makes all calls at once. None may take longer than a page may.
 func outcome(t *testing.T, s *pgstore.Store) map[string]error {
 	t.Helper()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	out := map[string]error{}
-	for _, c := range calls() {
-		wg.Go(func() {
-			begin := time.Now()
-			err := c.do(context.Background(), s)
-			mu.Lock()
-			defer mu.Unlock()
-			out[c.name] = err
-			if took := time.Since(begin); took > patience {
-				t.Errorf("%s took %v", c.name, took)
-			}
-			if err != nil && strings.Contains(err.Error(), "LOST") {
-				t.Errorf("%s: %v", c.name, err)
-			}
-		})
+	begin := time.Now()
+	out := trouble.Outcome(t, s)
+	if took := time.Since(begin); took > patience {
+		t.Errorf("the calls took %v, with %v", took, out)
 	}
-	wg.Wait()
 	return out
 }
 
-// allFail expects an error of every call; says is part of each, if it is not
-// empty.
-func allFail(t *testing.T, s *pgstore.Store, says string) {
+// fails expects an error of every call, or of those that write alone. Each says a
+// word.
+func fails(t *testing.T, s *pgstore.Store, readsToo bool, word string) {
 	t.Helper()
-	for name, err := range outcome(t, s) {
-		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s returns %v, want an error with %q", name, err, says)
-		}
-	}
+	trouble.Failed(t, outcome(t, s), readsToo, word)
 }
 
-// recovers expects every call to work within a second, and to go on so.
+// recovers expects every call to work within a second.
 func recovers(t *testing.T, s *pgstore.Store) {
 	t.Helper()
-	begin := time.Now()
-	for {
-		var bad []error
-		for name, err := range outcome(t, s) {
-			if err != nil {
-				bad = append(bad, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		if len(bad) == 0 {
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := trouble.Errors(outcome(t, s))
+		if err == nil {
 			return
 		}
-		if time.Since(begin) > soonBack {
-			t.Fatalf("after %v: %v", time.Since(begin), errors.Join(bad...))
+		if took := time.Since(begin); took > soonBack {
+			t.Fatalf("after %v: %v", took, err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// goroutines returns a check that no more of them are left than now, beside
-// those that a pool keeps for itself.
+// leaves makes calls whose callers leave soon, one after the other. They return at
+// once.
+func leaves(t *testing.T, s *pgstore.Store, readsToo bool) {
+	t.Helper()
+	for _, c := range trouble.Calls() {
+		if !c.Bound || !readsToo && !c.Writes {
+			continue
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		begin := time.Now()
+		if err := c.Do(ctx, s); !errors.Is(err, context.Canceled) || time.Since(begin) > 500*time.Millisecond {
+			t.Errorf("%s returned %v after %v", c.Name, err, time.Since(begin))
+		}
+	}
+}
+
+// goroutines returns a check that no more of them are left than now.
 func goroutines(t *testing.T) (check func()) {
 	before := runtime.NumGoroutine()
 	return func() {
@@ -225,12 +127,12 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t, connect(t, c.dsn, settings(c.settings)), pgstore.Config{})
-			fill(t, store)
+			trouble.Fill(t, store)
 			recovers(t, store)
 			check := goroutines(t)
 			end := sync.OnceFunc(c.begin(t, tableOf(t)))
 			t.Cleanup(end)
-			allFail(t, store, c.says)
+			fails(t, store, true, c.says)
 			end()
 			recovers(t, store)
 			check()
@@ -242,7 +144,7 @@ func TestFaults(t *testing.T) {
 // error, although every idle connection is dead.
 func TestRestartUnnoticed(t *testing.T) {
 	store := open(t, connect(t, server.DSN()), pgstore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	for _, mode := range []backing.StopMode{backing.Fast, backing.Immediate} {
 		recovers(t, store) // all connections are used now
 		server.Stop(mode)
@@ -261,7 +163,7 @@ func TestRestartUnnoticed(t *testing.T) {
 // is an error.
 func TestReadOnly(t *testing.T) {
 	store := open(t, connect(t, server.DSN()), pgstore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	statement(t, "ALTER SYSTEM SET default_transaction_read_only = on")
 	statement(t, "SELECT pg_reload_conf()")
 	end := sync.OnceFunc(func() {
@@ -274,20 +176,14 @@ func TestReadOnly(t *testing.T) {
 			break
 		}
 	}
-	results := outcome(t, store)
-	for _, c := range calls() {
-		err := results[c.name]
-		if c.writes && (err == nil || !strings.Contains(err.Error(), "25006")) || !c.writes && err != nil {
-			t.Errorf("%s returns %v", c.name, err)
-		}
-	}
+	fails(t, store, false, "25006")
 	end()
 	recovers(t, store)
 }
 
 // A standby may not know a logout yet, so nothing is read there.
 func TestStandby(t *testing.T) {
-	fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
+	trouble.Fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
 	standby, err := backing.StartPostgres(t.Context(), backing.PostgresConfig{StandbyOf: server})
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +201,7 @@ func TestStandby(t *testing.T) {
 }
 
 func TestTooManyConnections(t *testing.T) {
-	fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
+	trouble.Fill(t, open(t, connect(t, server.DSN()), pgstore.Config{}))
 	statement(t, "CREATE ROLE crowd LOGIN SUPERUSER CONNECTION LIMIT 1")
 	statement(t, "ALTER ROLE crowd NOSUPERUSER")
 	statement(t, "GRANT pg_read_all_data, pg_write_all_data TO crowd")
@@ -319,7 +215,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := goroutines(t)
-	allFail(t, store, "53300")
+	fails(t, store, true, "53300")
 	check()
 	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -330,14 +226,14 @@ func TestTooManyConnections(t *testing.T) {
 // Every call says what is missing, and Migrate makes it again.
 func TestDroppedTables(t *testing.T) {
 	store := open(t, connect(t, server.DSN()), pgstore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	table := tableOf(t)
 	statement(t, "DROP TABLE "+table+", "+table+"_ids, "+table+"_grants")
-	allFail(t, store, "call Migrate")
+	fails(t, store, true, "call Migrate")
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, store)
+	trouble.Fill(t, store)
 	recovers(t, store)
 }
 
@@ -345,7 +241,7 @@ func TestDroppedTables(t *testing.T) {
 // either. Others' sessions are not touched by it.
 func TestGarbage(t *testing.T) {
 	store := open(t, connect(t, server.DSN()), pgstore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	table := tableOf(t)
 	statement(t, "ALTER TABLE "+table+" ALTER value DROP NOT NULL, ALTER expires DROP NOT NULL")
 	statement(t, "ALTER TABLE "+table+"_grants ALTER value DROP NOT NULL")
@@ -368,7 +264,7 @@ func TestGarbage(t *testing.T) {
 	if _, found, err := store.FindCtx(t.Context(), "gone"); found || err != nil {
 		t.Errorf("an expired row: found %v, %v", found, err)
 	}
-	if value, found, err := store.FindCtx(t.Context(), "kept"); string(value) != there || !found || err != nil {
+	if value, found, err := store.FindCtx(t.Context(), "kept"); string(value) != trouble.There || !found || err != nil {
 		t.Errorf("another session: %q, %v, %v", value, found, err)
 	}
 	if value, err := store.Grant(t.Context(), "as", "ana"); err == nil {
@@ -388,25 +284,12 @@ func TestGarbage(t *testing.T) {
 func TestCancel(t *testing.T) {
 	pool := connect(t, server.DSN())
 	store := open(t, pool, pgstore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	recovers(t, store)
 	check := goroutines(t)
 	release := locked(t, tableOf(t))()
 	for range 3 {
-		for _, c := range calls() {
-			if c.name == "Find" {
-				continue // has no context
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			time.AfterFunc(20*time.Millisecond, cancel)
-			begin := time.Now()
-			if err := c.do(ctx, store); !errors.Is(err, context.Canceled) {
-				t.Errorf("%s returns %v", c.name, err)
-			}
-			if took := time.Since(begin); took > 500*time.Millisecond {
-				t.Errorf("%s went on for %v", c.name, took)
-			}
-		}
+		leaves(t, store, true)
 	}
 	release()
 	recovers(t, store)

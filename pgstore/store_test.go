@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/pgstore"
 )
 
@@ -111,15 +112,15 @@ func TestMigrate(t *testing.T) {
 	})
 	t.Run("keeps", func(t *testing.T) {
 		store := open(t, pool, pgstore.Config{})
-		fill(t, store)
+		trouble.Fill(t, store)
 		if err := store.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		recovers(t, store)
 	})
 	t.Run("before it", func(t *testing.T) {
-		allFail(t, make(t, pool, "never_made"), "call Migrate")
-		allFail(t, make(t, pool, "no_schema.never_made"), "call Migrate")
+		fails(t, make(t, pool, "never_made"), true, "call Migrate")
+		fails(t, make(t, pool, "no_schema.never_made"), true, "call Migrate")
 		if err := make(t, pool, "no_schema.never_made").Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "no_schema") {
 			t.Error(err)
 		}
@@ -158,7 +159,7 @@ func TestMigrate(t *testing.T) {
 		if err := store.Migrate(t.Context()); err != nil {
 			t.Errorf("with all tables there: %v", err)
 		}
-		fill(t, store)
+		trouble.Fill(t, store)
 		recovers(t, store)
 		if _, err := store.Sweep(t.Context()); err != nil {
 			t.Error(err)
@@ -283,7 +284,7 @@ func TestSweep(t *testing.T) {
 	pool := connect(t, server.DSN())
 	store := open(t, pool, pgstore.Config{})
 	table := tableOf(t)
-	fill(t, store)
+	trouble.Fill(t, store)
 	statement(t, "INSERT INTO "+table+" SELECT 'old ' || n, 'x', now() - interval '1 second' FROM generate_series(1, 1203) AS n")
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
@@ -303,7 +304,7 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%d rows removed, %v", n, err)
 	}
 	values, err := store.FindManyCtx(t.Context(), []string{"kept", "old 1", "old 700", "old 2"})
-	if err != nil || string(values[0]) != there || values[1] == nil || values[2] == nil || values[3] != nil {
+	if err != nil || string(values[0]) != trouble.There || values[1] == nil || values[2] == nil || values[3] != nil {
 		t.Errorf("after sweeping: %q, %v", values, err)
 	}
 }

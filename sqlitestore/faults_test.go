@@ -14,145 +14,62 @@ import (
 	"testing"
 	"time"
 
+	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/sqlitestore"
 )
 
 const (
-	// limit is when a page has been answered, whatever the file does.
-	limit = 1500 * time.Millisecond
+	// patience is when a page has been answered, whatever the file does.
+	patience = 1500 * time.Millisecond
 	// soonBack is how long after the trouble every call works again.
 	soonBack = time.Second
-	// there is what a test keeps before the trouble.
-	there = "a session"
 )
 
-// call is a method with its arguments. None returns an error because of what it
-// finds, unless that is wrong.
-type call struct {
-	name   string
-	writes bool
-	do     func(context.Context, *sqlitestore.Store) error
-}
-
-// lost is the one thing that may never happen.
-func lost(err error, good bool, found any) error {
-	if err == nil && !good {
-		return fmt.Errorf("LOST: %v", found)
-	}
-	return err
-}
-
-func calls() []call {
-	later := func() time.Time { return time.Now().Add(time.Hour) }
-	swap := func(key string, old, new []byte) func(context.Context, *sqlitestore.Store) error {
-		return func(ctx context.Context, s *sqlitestore.Store) error {
-			_, err := s.SwapCtx(ctx, key, old, new, later())
-			return err
-		}
-	}
-	return []call{
-		{"FindCtx", false, func(ctx context.Context, s *sqlitestore.Store) error {
-			value, _, err := s.FindCtx(ctx, "kept")
-			return lost(err, string(value) == there, value)
-		}},
-		{"FindManyCtx", false, func(ctx context.Context, s *sqlitestore.Store) error {
-			values, err := s.FindManyCtx(ctx, []string{"none", "kept"})
-			return lost(err, err == nil && values[0] == nil && string(values[1]) == there, values)
-		}},
-		{"Find", false, func(_ context.Context, s *sqlitestore.Store) error { _, _, err := s.Find("kept"); return err }},
-		{"CommitCtx", true, func(ctx context.Context, s *sqlitestore.Store) error {
-			return s.CommitCtx(ctx, "other", bytes.Repeat([]byte("x"), 20_000), later())
-		}},
-		{"DeleteCtx", true, func(ctx context.Context, s *sqlitestore.Store) error { return s.DeleteCtx(ctx, "another") }},
-		{"SwapCtx to create", true, swap("created", nil, []byte("x"))},
-		{"SwapCtx to replace", true, swap("replaced", []byte("x"), []byte("y"))},
-		{"SwapCtx to delete", true, swap("deleted", []byte("x"), nil)},
-		{"SwapCtx of nothing", false, func(ctx context.Context, s *sqlitestore.Store) error {
-			absent, err := s.SwapCtx(ctx, "kept", nil, nil, time.Time{})
-			return lost(err, !absent, absent)
-		}},
-		{"Grant", false, func(ctx context.Context, s *sqlitestore.Store) error {
-			value, err := s.Grant(ctx, "as", "ana")
-			return lost(err, string(value) == there, value)
-		}},
-		{"SwapGrant", true, func(ctx context.Context, s *sqlitestore.Store) error {
-			_, err := s.SwapGrant(ctx, "as", "bob", nil, []byte("x"))
-			return err
-		}},
-		{"ID", false, func(ctx context.Context, s *sqlitestore.Store) error {
-			id, err := s.ID(ctx, "as", "ana", "album")
-			return lost(err, id == there, id)
-		}},
-		{"PutIfAbsent", true, func(ctx context.Context, s *sqlitestore.Store) error {
-			_, err := s.PutIfAbsent(ctx, "as", "bob", "album", "1")
-			return err
-		}},
-		{"Drop", true, func(ctx context.Context, s *sqlitestore.Store) error { return s.Drop(ctx, "as", "bob", "book", "1") }},
-	}
-}
-
-// fill keeps what calls reads.
-func fill(t *testing.T, s *sqlitestore.Store) {
-	t.Helper()
-	_, grantErr := s.SwapGrant(t.Context(), "as", "ana", nil, []byte(there))
-	_, idErr := s.PutIfAbsent(t.Context(), "as", "ana", "album", there)
-	if err := errors.Join(s.CommitCtx(t.Context(), "kept", []byte(there), time.Now().Add(time.Hour)), grantErr, idErr); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// outcome makes all calls at once and returns their errors. None may take longer
-// than a page may.
+// outcome makes all calls at once. None may take longer than a page may.
 func outcome(t *testing.T, s *sqlitestore.Store) map[string]error {
 	t.Helper()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	out := map[string]error{}
-	for _, c := range calls() {
-		wg.Go(func() {
-			begin := time.Now()
-			err := c.do(context.Background(), s)
-			took := time.Since(begin)
-			mu.Lock()
-			defer mu.Unlock()
-			out[c.name] = err
-			if took > limit || err != nil && strings.Contains(err.Error(), "LOST") {
-				t.Errorf("%s returned %v after %v", c.name, err, took)
-			}
-		})
+	begin := time.Now()
+	out := trouble.Outcome(t, s)
+	if took := time.Since(begin); took > patience {
+		t.Errorf("the calls took %v, with %v", took, out)
 	}
-	wg.Wait()
 	return out
 }
 
-// fails expects an error of every call, or of those that write alone. Each says
-// a word.
+// fails expects an error of every call, or of those that write alone. Each says a
+// word.
 func fails(t *testing.T, s *sqlitestore.Store, readsToo bool, word string) {
 	t.Helper()
-	results := outcome(t, s)
-	for _, c := range calls() {
-		err := results[c.name]
-		if want := readsToo || c.writes; (err != nil) != want || err != nil && !strings.Contains(err.Error(), word) {
-			t.Errorf("%s returns %v; an error with %q: %v", c.name, err, word, want)
-		}
-	}
+	trouble.Failed(t, outcome(t, s), readsToo, word)
 }
 
 // recovers expects every call to work within a second.
 func recovers(t *testing.T, s *sqlitestore.Store) {
 	t.Helper()
-	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		var bad []error
-		for name, err := range outcome(t, s) {
-			if err != nil {
-				bad = append(bad, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		if len(bad) == 0 {
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := trouble.Errors(outcome(t, s))
+		if err == nil {
 			return
 		}
-		if time.Since(begin) > soonBack {
-			t.Fatal(errors.Join(bad...))
+		if took := time.Since(begin); took > soonBack {
+			t.Fatalf("after %v: %v", took, err)
+		}
+	}
+}
+
+// leaves makes calls whose callers leave soon, one after the other. They return at
+// once.
+func leaves(t *testing.T, s *sqlitestore.Store, readsToo bool) {
+	t.Helper()
+	for _, c := range trouble.Calls() {
+		if !c.Bound || !readsToo && !c.Writes {
+			continue
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		begin := time.Now()
+		if err := c.Do(ctx, s); !errors.Is(err, context.Canceled) || time.Since(begin) > 500*time.Millisecond {
+			t.Errorf("%s returned %v after %v", c.Name, err, time.Since(begin))
 		}
 	}
 }
@@ -186,27 +103,19 @@ func TestLocked(t *testing.T) {
 			file := newFile(t)
 			db := connect(t, file, c.options)
 			store := open(t, db, sqlitestore.Config{})
-			fill(t, store)
+			trouble.Fill(t, store)
 			recovers(t, store)
 			check := goroutines(t)
 			release := locked(t, file, c.does)
 			fails(t, store, c.reads, "")
-			for _, call := range calls() { // a caller who leaves gets an answer at once
-				if call.name == "Find" || !c.reads && !call.writes {
-					continue
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				time.AfterFunc(10*time.Millisecond, cancel)
-				begin := time.Now()
-				if err := call.do(ctx, store); !errors.Is(err, context.Canceled) || time.Since(begin) > 500*time.Millisecond {
-					t.Errorf("%s returned %v after %v", call.name, err, time.Since(begin))
-				}
-			}
+			leaves(t, store, c.reads)
 			release()
 			recovers(t, store)
 			check() // what was given up ends by itself
-			if n := db.Stats().InUse; n != 0 {
-				t.Errorf("%d connections are still out", n)
+			for end := time.Now().Add(5 * time.Second); db.Stats().InUse != 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d connections are still out", db.Stats().InUse)
+				}
 			}
 		})
 	}
@@ -216,7 +125,7 @@ func TestLocked(t *testing.T) {
 func TestFull(t *testing.T) {
 	file := newFile(t)
 	store := open(t, connect(t, file, "_pragma=max_page_count(40)"), sqlitestore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	later := time.Now().Add(time.Hour)
 	var full error
 	n := 0
@@ -233,7 +142,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("a swap in a full database: %v, %v", swapped, err)
 	}
 	values, err := store.FindManyCtx(t.Context(), []string{"kept", "filler 0", "big", fmt.Sprint("filler ", n-1)})
-	if err != nil || string(values[0]) != there || len(values[1]) != 10_000 || values[2] != nil || values[3] != nil {
+	if err != nil || string(values[0]) != trouble.There || len(values[1]) != 10_000 || values[2] != nil || values[3] != nil {
 		t.Errorf("a full database holds %.40q, %v", values, err)
 	}
 	for i := range n { // somebody makes room
@@ -253,13 +162,13 @@ func TestDroppedTables(t *testing.T) {
 	}
 	fails(t, before, true, "call Migrate")
 	store := open(t, db, sqlitestore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	execute(t, db, "DROP TABLE gatehouse; DROP TABLE gatehouse_ids; DROP TABLE gatehouse_grants")
 	fails(t, store, true, "call Migrate")
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, store)
+	trouble.Fill(t, store)
 	recovers(t, store)
 }
 
@@ -282,7 +191,7 @@ func TestGarbage(t *testing.T) {
 	db := connect(t, newFile(t), "")
 	execute(t, db, "CREATE TABLE gatehouse (key TEXT PRIMARY KEY, value BLOB, expires INTEGER)")
 	store := open(t, db, sqlitestore.Config{})
-	fill(t, store)
+	trouble.Fill(t, store)
 	execute(t, db, "INSERT INTO gatehouse VALUES ('no value', NULL, 1e18), ('no expiry', x'00', NULL), ('nothing', NULL, NULL), ('gone', NULL, 1), ('odd', 'text', 'soon')")
 	for _, key := range []string{"no value", "no expiry", "nothing"} {
 		if value, found, err := store.FindCtx(t.Context(), key); err == nil {
@@ -301,7 +210,7 @@ func TestGarbage(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for key, want := range map[string]string{"gone": "", "odd": "text", "kept": there, "nothing": ""} {
+	for key, want := range map[string]string{"gone": "", "odd": "text", "kept": trouble.There, "nothing": ""} {
 		if value, found, err := store.FindCtx(t.Context(), key); string(value) != want || found != (want != "") || err != nil {
 			t.Errorf("%s: %q, %v, %v", key, value, found, err)
 		}
@@ -380,7 +289,7 @@ func TestMigrate(t *testing.T) {
 	t.Run("sets the journal", func(t *testing.T) {
 		db := connect(t, newFile(t), "")
 		store := open(t, db, sqlitestore.Config{})
-		fill(t, store)
+		trouble.Fill(t, store)
 		mode := ""
 		if err := db.QueryRow("PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
 			t.Errorf("%s, %v", mode, err)
@@ -446,7 +355,7 @@ func TestSweep(t *testing.T) {
 	now := time.Now()
 	db := connect(t, newFile(t), "")
 	store := open(t, db, sqlitestore.Config{Now: func() time.Time { return now }})
-	fill(t, store)
+	trouble.Fill(t, store)
 	execute(t, db, fmt.Sprint("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1203) INSERT INTO gatehouse SELECT 'old ' || i, x'00', ", now.UnixMicro(), " FROM n"))
 	if n, err := store.Sweep(t.Context()); n != 1203 || err != nil {
 		t.Errorf("%d rows removed, %v", n, err)
