@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -190,22 +189,21 @@ func (rp *RelyingParty) sealLeave(r *http.Request, path string, l leaving) (stri
 	if err != nil {
 		return "", err
 	}
-	sealed := ring.Seal(leaveDomain, []byte(rp.binding), plain)
-	return path + "?go=" + base64.RawURLEncoding.EncodeToString(sealed), nil
+	return path + "?go=" + ring.SealText(leaveDomain, rp.binding, plain), nil
 }
 
 // openLeave returns where the address of sealLeave goes on to, or "" if it is
 // not one of this browser, or too old.
 func (rp *RelyingParty) openLeave(r *http.Request) string {
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(r.URL.Query().Get("go"))
-	if err != nil || len(sealed) == 0 {
+	sealed := r.URL.Query().Get("go")
+	if sealed == "" {
 		return ""
 	}
 	ring, err := rp.ring(r)
 	if err != nil {
 		return ""
 	}
-	plain, err := ring.Open(leaveDomain, []byte(rp.binding), sealed)
+	plain, err := ring.OpenText(leaveDomain, rp.binding, sealed)
 	var l leaving
 	if err != nil || json.Unmarshal(plain, &l) != nil || !rp.sessions.now().Before(l.Until) {
 		return ""

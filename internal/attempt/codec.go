@@ -55,7 +55,7 @@ func because(reason string) error { return fmt.Errorf("%w: %s", ErrUnknown, reas
 // starts over. What has to be checked stays.
 func (a *Attempt) Seal(ring *seal.Ring, binding string) string {
 	sealed := func(a *Attempt) string {
-		return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), a.encode()))
+		return ring.SealText(domain, binding, a.encode())
 	}
 	value := sealed(a)
 	for _, field := range []*string{&a.Params, &a.Scopes, &a.ACR, &a.Beside} {
@@ -82,11 +82,7 @@ func Open(ring *seal.Ring, binding, value string) (*Attempt, error) {
 	if len(value) > maxWithPath {
 		return nil, because("the cookie is too long")
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil {
-		return nil, because("the cookie is not base64url")
-	}
-	plain, err := ring.Open(domain, []byte(binding), sealed)
+	plain, err := ring.OpenText(domain, binding, value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}

@@ -1,7 +1,6 @@
 package gathering
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -40,7 +39,7 @@ func (g *Gathering) Seal(ring *seal.Ring, binding string) (string, bool) {
 }
 
 func (g *Gathering) sealed(ring *seal.Ring, binding string) string {
-	return base64.RawURLEncoding.EncodeToString(ring.Seal(domain, []byte(binding), g.encode()))
+	return ring.SealText(domain, binding, g.encode())
 }
 
 // Open reads what [Gathering.Seal] returned. The error is [ErrUnknown]; it also
@@ -49,11 +48,7 @@ func Open(ring *seal.Ring, binding, value string) (*Gathering, error) {
 	if len(value) > Room {
 		return nil, because("the cookie is too long")
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil {
-		return nil, because("the cookie is not base64url")
-	}
-	plain, err := ring.Open(domain, []byte(binding), sealed)
+	plain, err := ring.OpenText(domain, binding, value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}

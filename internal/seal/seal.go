@@ -7,8 +7,10 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -127,6 +129,21 @@ func (r *Ring) Open(domain string, ad, sealed []byte) ([]byte, error) {
 		return nil, ErrUnknownKey
 	}
 	return nil, ErrGarbage
+}
+
+// SealText is [Ring.Seal] for what travels as text, such as the value of a cookie.
+func (r *Ring) SealText(domain, ad string, plaintext []byte) string {
+	return base64.RawURLEncoding.EncodeToString(r.Seal(domain, []byte(ad), plaintext))
+}
+
+// OpenText is [Ring.Open] for what [Ring.SealText] returned. A value has one text:
+// any other is [ErrGarbage].
+func (r *Ring) OpenText(domain, ad, text string) ([]byte, error) {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") { // which the decoder passes over
+		return nil, ErrGarbage
+	}
+	return r.Open(domain, []byte(ad), sealed)
 }
 
 // First reports whether the first key sealed a value that [Ring.Open] has

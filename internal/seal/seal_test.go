@@ -113,6 +113,27 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// A text is opened as it was sealed, and in no other spelling.
+func TestText(t *testing.T) {
+	r := ring(t, key(1))
+	for plain := range 4 { // each length of the last group
+		want := bytes.Repeat([]byte("x"), plain)
+		text := r.SealText("cookie", "ad", want)
+		if got, err := r.OpenText("cookie", "ad", text); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: %q, %v", plain, got, err)
+		}
+		last := text[:len(text)-1] + string(text[len(text)-1]+1)
+		for name, other := range map[string]string{"empty": "", "padded": text + "=", "a line break": text[:8] + "\n" + text[8:], "another alphabet": "+/" + text[2:], "another end": last, "cut": text[:len(text)-1]} {
+			if got, err := r.OpenText("cookie", "ad", other); !errors.Is(err, seal.ErrGarbage) && !errors.Is(err, seal.ErrUnknownKey) && !errors.Is(err, seal.ErrVersion) {
+				t.Errorf("%d bytes, %s: %q, %v", plain, name, got, err)
+			}
+		}
+		if _, err := r.OpenText("cookie", "other", text); !errors.Is(err, seal.ErrGarbage) {
+			t.Errorf("with other additional data: %v", err)
+		}
+	}
+}
+
 func TestRotation(t *testing.T) {
 	before := ring(t, key(1))
 	added := ring(t, key(1), key(2))    // new key last: it does not seal yet
