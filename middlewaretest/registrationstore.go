@@ -38,38 +38,37 @@ func (r registrations) SwapGrant(ctx context.Context, issuer, owner string, old,
 	return r.SwapRegistration(ctx, registrationName(issuer, owner), old, new)
 }
 
-// registrationParts lists the contract of gatehouse.RegistrationStore.
+// registrationParts lists the contract of gatehouse.RegistrationStore: that of
+// grants, with what comes of it for registered clients.
 func registrationParts() []part[*grantRun] {
-	return []part[*grantRun]{
-		{"absent", "at the first start nothing is registered, and that is not an error", nil, noGrantCase},
-		{"swap creates", "of many replicas one may register, and the others must see that", nil, newGrantCase},
-		{"swap replaces", "a slow replica must not overwrite the secret that another has got", nil, nextGrantCase},
-		{"swap deletes", "deleting an old value must not delete the one after it", nil, lostGrantCase},
-		{"swap is repeated", "clients repeat a command when its reply was lost (false would leave a client behind at the provider)", nil, sameGrantCase},
-		{"names apart", "two applications in one store must never use each other's client", nil, namesCase},
-		{"bytes", "sealed values are any bytes", nil, grantBytesCase},
-		{"size", "values have up to 60,000 bytes", nil, grantSizeCase},
-		{"own copies", "a caller may change its slices afterwards", nil, grantCopiesCase},
-		{"what was read stays", "a renewal compares the value as it read it, seconds later", nil, grantReadCase},
-		{"nothing expires", "a client that is forgotten stays at the provider", hasClock, grantAgeCase},
-		{"one creates", "only one of many replicas may register", nil, func(ctx context.Context, s *grantRun) error { return oneCreates(ctx, s.fresh) }},
-		{"one replaces", "only one of many replicas renews a secret", nil, func(ctx context.Context, s *grantRun) error { return oneReplaces(ctx, s.fresh) }},
-		{"never away", "a replica that reads while another writes would register once more", nil,
-			func(ctx context.Context, s *grantRun) error { return neverAway(ctx, s.fresh) }},
-		{"no lost update", "a replica that loses must know it, or it uses a secret that is gone", nil,
-			func(ctx context.Context, s *grantRun) error { return s.noUpdateLost(ctx, s.fresh) }},
-		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil,
-			func(ctx context.Context, s *grantRun) error { return noUpdateLostWithReplies(ctx, s.fresh) }},
-		{"all at once", "all methods are called at the same time", nil, grantRaceCase},
-		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *grantRun) error {
-			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.works(ctx) })
-		}},
-		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil,
-			func(ctx context.Context, s *grantRun) error { return givesUp(ctx, s.fresh) }},
-		{"hang", "strangers are answered 503 when the store hangs, and served when it is back", nil,
-			func(ctx context.Context, s *grantRun) error { return s.hangs(ctx, s.calls(), s.works) }},
-		{"two processes", "replicas are processes", isShared, registrationProcessCase},
+	whys := map[string]string{
+		"absent":              "at the first start nothing is registered, and that is not an error",
+		"swap creates":        "of many replicas one may register, and the others must see that",
+		"swap replaces":       "a slow replica must not overwrite the secret that another has got",
+		"swap deletes":        "deleting an old value must not delete the one after it",
+		"swap is repeated":    "clients repeat a command when its reply was lost (false would leave a client behind at the provider)",
+		"bytes":               "sealed values are any bytes",
+		"size":                "values have up to 60,000 bytes",
+		"what was read stays": "a renewal compares the value as it read it, seconds later",
+		"nothing expires":     "a client that is forgotten stays at the provider",
+		"one creates":         "only one of many replicas may register",
+		"one replaces":        "only one of many replicas renews a secret",
+		"never away":          "a replica that reads while another writes would register once more",
+		"no lost update":      "a replica that loses must know it, or it uses a secret that is gone",
 	}
+	parts := grantParts()
+	for i, p := range parts {
+		if why, own := whys[p.name]; own {
+			parts[i].why = why
+		}
+		switch p.name {
+		case "owners apart":
+			parts[i] = part[*grantRun]{"names apart", "two applications in one store must never use each other's client", nil, namesCase}
+		case "two processes":
+			parts[i].run = registrationProcessCase
+		}
+	}
+	return parts
 }
 
 // namesCase keeps values under names that a store might confuse: they differ in
