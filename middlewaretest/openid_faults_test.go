@@ -28,6 +28,7 @@ type faultCase struct {
 	path   string // what the person visits; "" for /notes/
 	change func(*gatehouse.ProviderConfig, *gatehouse.RelyingPartyConfig)
 	rotate bool // new keys repair it
+	cold   bool // it is about the first fetch of the metadata
 	want   outcome
 }
 
@@ -192,8 +193,9 @@ func TestFaults(t *testing.T) {
 	for _, f := range opserver.OpenIDFaults() {
 		untested[middlewaretest.Fault(f)] = f != opserver.RefreshOtherSubject // TestFaultsAtRefresh
 	}
-	for _, cases := range [][]faultCase{metadataCases(), answerCases(), claimCases(), formCases()} {
+	for i, cases := range [][]faultCase{metadataCases(), answerCases(), claimCases(), formCases()} {
 		for _, c := range cases {
+			c.cold = i == 0
 			name := c.row + " " + strings.Trim(fmt.Sprint(c.faults), "[]")
 			if c.at != "" {
 				name += " at " + c.at
@@ -228,6 +230,9 @@ func (c faultCase) run(t *testing.T, op *middlewaretest.Server) {
 		op.Break(c.faults...)
 	}
 	defer op.Mend()
+	if !c.cold { // however slow this machine is
+		s.recovers()
+	}
 	path := c.path
 	if path == "" {
 		path = "/notes/"
@@ -254,6 +259,7 @@ func (c faultCase) run(t *testing.T, op *middlewaretest.Server) {
 		must(t, inside(t, op).RotateKeys())
 	}
 	op.Clock().Advance(time.Minute) // the pause after a failure
+	s.recovers()
 	status, page = s.get(ana, path)
 	if status != 200 || page != "notes of ana ana@example.org" {
 		t.Errorf("the next sign-in: %d %s\n%s", status, page, s.log.String())

@@ -116,6 +116,8 @@ type service struct {
 	login *gatehouse.RelyingParty
 	base  string
 
+	provider *gatehouse.Provider
+
 	mu    sync.Mutex
 	codes []string // of refusals
 	log   strings.Builder
@@ -142,11 +144,11 @@ func newService(t *testing.T, op *middlewaretest.Server, change func(*gatehouse.
 		if change != nil {
 			change(&pc, &rc)
 		}
-		provider, err := gatehouse.NewProvider(op.Issuer(), &pc)
-		if err != nil {
+		var err error
+		if s.provider, err = gatehouse.NewProvider(op.Issuer(), &pc); err != nil {
 			t.Fatal(err)
 		}
-		if s.login, err = gatehouse.NewRelyingParty(provider, rc); err != nil {
+		if s.login, err = gatehouse.NewRelyingParty(s.provider, rc); err != nil {
 			t.Fatal(err)
 		}
 		return s.routes()
@@ -198,6 +200,27 @@ func (s *service) get(b *middlewaretest.Browser, path string) (int, string) {
 		s.t.Errorf("%s: %d with Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
 	return resp.StatusCode, page
+}
+
+// hangs is when a fetch hangs that should have come to an end.
+const hangs = time.Minute
+
+// recovers waits until the metadata is there, if a fetch of it has failed before. No
+// request waits for the next fetch for more than a moment, which may be too short
+// on a busy machine. The fetch goes on, and who comes later has its result.
+func (s *service) recovers() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), hangs)
+	defer cancel()
+	for {
+		_, err := s.provider.Metadata(ctx)
+		if err == nil {
+			return
+		}
+		if gatehouse.ErrorCode(err) != "provider_unavailable" || ctx.Err() != nil {
+			s.t.Fatalf("the metadata after the trouble: %v", err)
+		}
+	}
 }
 
 // signedIn reports whether a script on the person's page is let in.
