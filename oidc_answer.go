@@ -241,8 +241,12 @@ func (c *callback) restore() *http.Request {
 	r.Header = r.Header.Clone()
 	for pair := range strings.SplitSeq(a.Beside, "; ") {
 		name, _, _ := strings.Cut(pair, "=")
-		if _, brought := navigation.Cookie(&r, name); !brought {
-			r.Header.Set("Cookie", strings.TrimPrefix(r.Header.Get("Cookie")+"; "+pair, "; "))
+		if _, brought := navigation.Cookie(&r, name); brought {
+			continue
+		}
+		r.Header.Set("Cookie", strings.TrimPrefix(r.Header.Get("Cookie")+"; "+pair, "; "))
+		if name != c.rp.cookie { // a LoadAndSave around us did not see it
+			r = *r.WithContext(c.rp.withoutApp(r.Context()))
 		}
 	}
 	return &r

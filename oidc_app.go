@@ -43,6 +43,39 @@ func (rp *RelyingParty) appLoaded(ctx context.Context) (loaded bool) {
 	return true
 }
 
+// withoutApp returns ctx without the session of the application that a
+// LoadAndSave around us has put there: that of a form without cookies, which is
+// empty. Everything else stays.
+func (rp *RelyingParty) withoutApp(ctx context.Context) context.Context {
+	if rp.sessions.app == nil || !rp.appLoaded(ctx) {
+		return ctx
+	}
+	asked := &askedKey{Context: ctx}
+	rp.appLoaded(asked) // scs tells nobody under which key it keeps its session
+	return without{ctx, asked.key}
+}
+
+// askedKey is a context that notes for which value it is asked.
+type askedKey struct {
+	context.Context
+	key any
+}
+
+func (c *askedKey) Value(key any) any { c.key = key; return nil }
+
+// without is a context without one of its values.
+type without struct {
+	context.Context
+	key any
+}
+
+func (c without) Value(key any) any {
+	if key == c.key {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
 // settle ends the browser's old session, adds the new one to the person's list
 // and renews the application's session. The old session ends first, so that it
 // does not count when the list is full.

@@ -18,6 +18,7 @@ import (
 type departure struct {
 	endpoint string
 	params   string // encoded
+	here     bool   // it goes to LoginHandler once more
 }
 
 // address is the request as an address. What the endpoint has in its query stays
@@ -31,7 +32,7 @@ func (d departure) address() string {
 
 // depart sends the browser to the provider, by a redirect or by a form.
 func (rp *RelyingParty) depart(w http.ResponseWriter, d departure) {
-	if !rp.config.AuthorizeByPOST {
+	if !rp.config.AuthorizeByPOST || d.here {
 		redirect(w, d.address())
 		return
 	}

@@ -52,7 +52,9 @@ const (
 // GET or POST (OpenID Connect Core §4): iss must be our provider's issuer, or the
 // answer is 400; login_hint is passed on unless the application has one of its
 // own; and target_link_uri is where the person goes afterwards, in the place of
-// return_to and checked like it. No other parameter reaches the provider.
+// return_to and checked like it. No other parameter reaches the provider. With
+// ResponseMode "form_post", a POST of another site is redirected here once more,
+// with the same parameters, because it has no cookies.
 func (rp *RelyingParty) LoginHandler() http.Handler {
 	wire("LoginHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +175,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 		more = maps.Clone(more)
 		delete(more, "acr_values")
 	}
-	d := departure{md.AuthorizationEndpoint, strings.TrimPrefix(config.AuthCodeURL(a.State(), options...), "?")}
+	d := departure{endpoint: md.AuthorizationEndpoint, params: strings.TrimPrefix(config.AuthCodeURL(a.State(), options...), "?")}
 	if len(more) > 0 { // appended, because resource may be repeated (RFC 8707 §2)
 		d.params += "&" + more.Encode()
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"example.com/gatehouse/internal/authrequest"
+	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/outbound"
 )
@@ -99,7 +100,29 @@ func (rp *RelyingParty) startLogin(w http.ResponseWriter, r *http.Request) (depa
 	if err := rp.mayStart(w, r); err != nil {
 		return departure{}, err
 	}
+	if again, ok := rp.byLink(r, s); ok {
+		return again, nil
+	}
 	return rp.start(w, r, s.wish, s.hint)
+}
+
+// byLink returns the address with which a start that another site has posted begins
+// once more. With form_post neither that form nor the answer brings the cookies of
+// the session that is replaced, but a link does.
+func (rp *RelyingParty) byLink(r *http.Request, s loginStart) (departure, bool) {
+	path, ok := navigation.LocalPath(navigation.Path(rp.address(r)))
+	if !ok || !s.third || r.Method != http.MethodPost || rp.asked.Mode != authresponse.FormPost || rp.checkNoLink(r) == nil {
+		return departure{}, false
+	}
+	form, err := navigation.Form(r)
+	if err != nil || !form.Has(startIssuer) {
+		return departure{}, false
+	}
+	params := url.Values{startIssuer: {form.Get(startIssuer)}, startTarget: {rp.wayBack(r, s.wish)}}
+	if s.hint != "" {
+		params.Set(startHint, s.hint)
+	}
+	return departure{endpoint: (&url.URL{Path: path}).EscapedPath(), params: params.Encode(), here: true}, true
 }
 
 // mayStart reports whether a sign-in may begin with this request.

@@ -177,6 +177,7 @@ func Form(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Body = io.NopCloser(bytes.NewReader(body)) // for whoever reads it next
 	if kind == pairs {
 		values, _ := Query(string(body))
 		return values, nil

@@ -113,11 +113,16 @@ func TestSessionOfTheAppByFormPost(t *testing.T) {
 
 // After a sign-in the application's token is new and its data is kept. After
 // sign-out the data is gone (decision 2: the application's session). With and
-// without LoadAndSave on the outside.
+// without LoadAndSave on the outside, however the answer comes.
 func TestSessionOfTheApp(t *testing.T) {
-	for _, outside := range []bool{false, true} {
-		t.Run(fmt.Sprintf("LoadAndSave outside %v", outside), func(t *testing.T) {
-			s, _ := appSite(t, outside)
+	for _, c := range []struct {
+		outside bool
+		mode    string
+	}{{false, ""}, {true, ""}, {false, "form_post"}, {true, "form_post"}, {false, "fragment"}, {true, "fragment"}} {
+		t.Run(fmt.Sprintf("LoadAndSave outside %v %s", c.outside, c.mode), func(t *testing.T) {
+			s, _ := appSite(t, c.outside, func(o *world.SiteOptions) {
+				o.Party = func(pc *gatehouse.RelyingPartyConfig) { pc.ResponseMode = c.mode }
+			})
 			ana := s.Visitor("ana")
 			ana.Get("/put/apples")
 			before := ana.Cookies()["app"]

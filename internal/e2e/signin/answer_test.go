@@ -292,6 +292,30 @@ func TestRPC4_FormPostReplaces(t *testing.T) {
 	}
 }
 
+// Another site posts a start, without the cookies of the session here. The session
+// that its sign-in replaces ends all the same, and people come to the target.
+func TestFormPostAfterAThirdParty(t *testing.T) {
+	for _, byPOST := range []bool{false, true} {
+		s := world.NewSite(t, speaking("code", "form_post", byPOST))
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		before := ana.SessionCookie()
+		params := url.Values{"iss": {world.SiteIssuer}, "target_link_uri": {"/notes/7"}, "login_hint": {"ana&x=y"}}
+		start := ana.PostAcross(ana.Request(http.MethodPost, "/auth/login", strings.NewReader(params.Encode()),
+			append(slices.Clone(world.Navigation), "Content-Type", "application/x-www-form-urlencoded", "Origin", "https://portal.example", "Sec-Fetch-Site", "cross-site")...))
+		back := ana.Follow(start, nil)
+		ana.WantServed(back)
+		if back.URL.Path != "/notes/7" || ana.SessionCookie() == before {
+			t.Errorf("came back to %s", back.URL)
+		}
+		old := s.Visitor("ana")
+		old.SetCookie(ana.SessionName(), before)
+		if a := old.Get("/notes/"); strings.Contains(a.Body.String(), "served") {
+			t.Errorf("the session from before goes on: %v", a)
+		}
+	}
+}
+
 // Who has no cookie of the attempt cannot complete it (CB3), and a form counts
 // once (CB4).
 func TestCB3_FormPost(t *testing.T) {

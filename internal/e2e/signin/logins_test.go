@@ -430,13 +430,18 @@ func TestLoginsThirdPartyTenant(t *testing.T) {
 	for issuer, want := range map[string]string{
 		tenantIssuer(tenantA): "https://login.test/authorize?", world.SiteIssuer: s.Endpoint("authorization_endpoint") + "?", tenantIssuer(tenantB): "", tenantTemplate: "", "https://login.test": "",
 	} {
-		a := s.Visitor("ana").Get("/all/login?"+url.Values{"iss": {issuer}, "login_hint": {"ana"}}.Encode(), "Sec-Fetch-Site", "cross-site")
-		if want == "" {
-			if s.WantRefusal(a, http.StatusBadRequest); s.LastCode() != "start_issuer_unknown" {
-				t.Errorf("%s: code %q", issuer, s.LastCode())
+		ana, params := s.Visitor("ana"), url.Values{"iss": {issuer}, "login_hint": {"ana"}, "target_link_uri": {"/notes/7"}}
+		for _, a := range []*world.Page{
+			ana.Get("/all/login?"+params.Encode(), "Sec-Fetch-Site", "cross-site"),
+			ana.Post("/all/login", params, "Sec-Fetch-Site", "cross-site", "Origin", "https://portal.example"),
+		} {
+			if want == "" {
+				if s.WantRefusal(a, http.StatusBadRequest); s.LastCode() != "start_issuer_unknown" {
+					t.Errorf("%s: code %q", issuer, s.LastCode())
+				}
+			} else if !strings.HasPrefix(a.Location(), want) || world.QueryOf(t, a.Location()).Get("login_hint") != "ana" {
+				t.Errorf("%s leads to %v", issuer, a)
 			}
-		} else if !strings.HasPrefix(a.Location(), want) {
-			t.Errorf("%s leads to %v", issuer, a)
 		}
 	}
 }
