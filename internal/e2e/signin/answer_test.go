@@ -224,7 +224,6 @@ func TestAnswerFaults(t *testing.T) {
 		{alone, opserver.MissingFrontIDToken, "id_token_missing", 0},
 		{alone, opserver.WrongState, "state_unknown", 0},
 		{alone, opserver.WrongResponseIssuer, "issuer_mismatch", 0},
-		{alone, opserver.MissingResponseIssuer, "issuer_mismatch", 0},
 		{alone, opserver.RepeatedState, "response_malformed", 0},
 		{alone, opserver.OtherResponseMode, "response_malformed", 0},
 	} {
@@ -255,6 +254,44 @@ func TestAnswerFaults(t *testing.T) {
 	}
 	if len(untested) != 0 {
 		t.Errorf("no case for %q", untested)
+	}
+}
+
+// RP-C5: a provider that announces iss may leave it to the ID Token of its answer,
+// as oidc-provider does. An error has none, and one that was not asked for says
+// nothing.
+func TestRPC5_IssuerOfTheIDToken(t *testing.T) {
+	for _, asked := range []string{"code id_token", "id_token token", "id_token", "code"} {
+		t.Run(asked, func(t *testing.T) {
+			s := world.NewSite(t, speaking(asked, "form_post", false))
+			s.Break(opserver.MissingResponseIssuer)
+			refused := func(change func(url.Values)) {
+				t.Helper()
+				ben := s.Visitor("ben")
+				answer := fieldsOf(t, ben.ToAnswer("/notes/"))
+				change(answer)
+				s.ResetCounts()
+				s.WantNo(ben, bring(ben, "form_post", answer), 0)
+				if s.LastCode() != "issuer_mismatch" {
+					t.Errorf("code %q, want issuer_mismatch", s.LastCode())
+				}
+			}
+			refused(func(v url.Values) {
+				for _, name := range []string{"code", "id_token", "access_token"} {
+					v.Del(name)
+				}
+				v.Set("error", "access_denied")
+			})
+			if asked == "code" {
+				refused(func(v url.Values) { v.Set("id_token", "e30.e30.AAAA") })
+				return
+			}
+			ana := s.Visitor("ana")
+			ana.WantServed(ana.Visit("/notes/"))
+			if v := s.Violations(); len(v) != 0 {
+				t.Errorf("the provider saw %q", v)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package opserver
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"net/url"
@@ -252,7 +253,10 @@ type taint struct {
 // spoilAnswer changes an authorization answer as the faults say. It returns why
 // the client must not redeem the code, or "" if it may.
 func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
-	state := answer.Get("state")
+	state, noIssuer := answer.Get("state"), "no issuer"
+	if answer.Has("id_token") { // which has one
+		noIssuer = ""
+	}
 	if s.wrong.has(NoResponseIssuer) { // not announced either, so nothing is wrong
 		answer.Del("iss")
 	}
@@ -260,7 +264,7 @@ func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 		{WrongState, "a changed state", func() { answer.Set("state", state+"x") }},
 		{MissingState, "no state", func() { answer.Del("state") }},
 		{WrongResponseIssuer, "another issuer", func() { answer.Set("iss", s.issuer+"/other") }},
-		{MissingResponseIssuer, "no issuer", func() { answer.Del("iss") }},
+		{MissingResponseIssuer, noIssuer, func() { answer.Del("iss") }},
 		{RepeatedCode, "a second code", func() { answer.Add("code", newSecret()) }},
 		{RepeatedState, "a second state", func() { answer.Add("state", state+"x") }},
 		{MissingCode, "no code", func() { answer.Del("code") }},
@@ -269,7 +273,7 @@ func (s *Server) spoilAnswer(answer url.Values) (tainted string) {
 	}...) {
 		if s.wrong.has(one.fault) {
 			one.apply()
-			tainted = one.tainted
+			tainted = cmp.Or(one.tainted, tainted)
 		}
 	}
 	return tainted
