@@ -184,8 +184,8 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 
 // scopesOf returns the scopes that the attempt asks for, openid first.
 func (rp *RelyingParty) scopesOf(a *attempt.Attempt) []string {
-	scopes := append([]string{oidc.ScopeOpenID}, rp.config.Scopes...)
-	for _, s := range strings.Fields(a.Scopes) {
+	scopes := []string{oidc.ScopeOpenID}
+	for _, s := range slices.Concat(rp.config.Scopes, strings.Fields(a.Scopes)) {
 		if !slices.Contains(scopes, s) {
 			scopes = append(scopes, s)
 		}

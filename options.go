@@ -235,7 +235,7 @@ type RelyingPartyConfig struct {
 	// see, with the prefix. http.StripPrefix needs no PathPrefix.
 	PathPrefix string
 	// Scopes are requested in addition to "openid", for example "profile" and
-	// "email".
+	// "email". Each is requested once, also if it is there twice.
 	Scopes []string
 	// AuthParams are added to every authorization request, for example
 	// "prompt", "acr_values", "login_hint", "ui_locales" or "audience".

@@ -313,6 +313,21 @@ func TestWithScopes(t *testing.T) {
 	ana.WantServed(ana.Visit("/strict"))
 }
 
+// Whoever lists openid too, as other libraries want it, sends it once.
+func TestScopesAreSentOnce(t *testing.T) {
+	s := world.NewSite(t, func(o *world.SiteOptions) {
+		o.Party = func(c *gatehouse.RelyingPartyConfig) { c.Scopes = []string{"openid", "profile", "email", "profile"} }
+		o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+			mux.Handle("/strict", login.With(gatehouse.Scopes("email", "admin")).RequireLogin(world.WhoAmI))
+		}
+	})
+	for path, want := range map[string]string{"/notes/": "openid profile email", "/strict": "openid profile email admin"} {
+		if got := world.QueryOf(t, s.Visitor("ana").Get(path).Location()).Get("scope"); got != want {
+			t.Errorf("%s: scope %q, want %q", path, got, want)
+		}
+	}
+}
+
 // However long the address is that needs them, the scopes are asked for, and
 // a provider that grants what it is asked for need not say so (RFC 6749 §5.1).
 func TestWithScopesAtALongAddress(t *testing.T) {
