@@ -35,6 +35,11 @@ type WebFingerHost struct {
 	proc *process.Process
 }
 
+// RootsFile is the file that has Roots, in PEM.
+func (h *WebFingerHost) RootsFile() string { return rootsFile(h.home) }
+
+func rootsFile(home string) string { return filepath.Join(home, "ca.pem") }
+
 // Requests are the requests that it has answered, each as its status and path.
 func (h *WebFingerHost) Requests(t testing.TB) []string {
 	t.Helper()
@@ -117,31 +122,34 @@ func fillWebFingerHome(home, issuer string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, cert, key, err := newAuthority()
+	ca, cert, key, err := newAuthority()
 	if err != nil {
 		return nil, err
 	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
 	document := filepath.Join(home, "www", ".well-known", "webfinger")
 	return roots, errors.Join(
 		os.Chmod(home, 0o755),
 		copyAsset("webfinger.conf", filepath.Join(home, "webfinger.conf")),
 		os.MkdirAll(filepath.Dir(document), 0o755),
 		os.WriteFile(document, jrd, 0o644),
+		os.WriteFile(rootsFile(home), ca, 0o644),
 		os.WriteFile(filepath.Join(home, "host.pem"), cert, 0o644),
 		os.WriteFile(filepath.Join(home, "host.key"), key, 0o600),
 	)
 }
 
 // newAuthority makes an authority, and a certificate of it for 127.0.0.1 with its
-// key.
-func newAuthority() (roots *x509.CertPool, cert, key []byte, err error) {
-	ca, caKey, err := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "authority of a test"}, IsCA: true,
+// key, all in PEM.
+func newAuthority() (ca, cert, key []byte, err error) {
+	root, rootKey, err := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "authority of a test"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	host, hostKey, err := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "host of a test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, ca, caKey)
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, root, rootKey)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -149,9 +157,8 @@ func newAuthority() (roots *x509.CertPool, cert, key []byte, err error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	roots = x509.NewCertPool()
-	roots.AddCert(ca)
-	return roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: host.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	certificate := func(raw []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}) }
+	return certificate(root.Raw), certificate(host.Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 // issue makes a certificate that lives for a day. Without an authority it signs

@@ -52,6 +52,7 @@ async function provider(issuer) {
       profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
     },
     acrValues: ['urn:example:gold'],
+    responseTypes: ['code', 'code id_token', 'id_token', 'id_token token', 'none'], // the fourth is not among its own
     pkce: { required: () => true },
     findAccount: account,
     // Its own rule is that a refresh token needs the scope offline_access, and that one prompt=consent.
