@@ -57,7 +57,7 @@ func visit(t *testing.T, op *middlewaretest.Server) int {
 // TestSelfRegisteringApp: the application registers with its initial access token,
 // signs in, signs out, and finds another client when the server has lost it.
 func TestSelfRegisteringApp(t *testing.T) {
-	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let me in"}, "let me in")
+	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in"}, "let me in")
 	ana := op.Browser(t, "ana")
 	resp, err := ana.Get(selfMade + "/notes/")
 	must(t, err)
@@ -86,7 +86,7 @@ func TestSelfRegisteringApp(t *testing.T) {
 
 // TestRegistrationRefused: without the initial access token nobody registers.
 func TestRegistrationRefused(t *testing.T) {
-	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let me in"}, "let me out")
+	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in"}, "let-me-out")
 	if err := r.Register(t.Context()); gatehouse.ErrorCode(err) != "client_registration_refused" || len(op.Registered()) != 0 {
 		t.Errorf("%v, %d clients", err, len(op.Registered()))
 	}
