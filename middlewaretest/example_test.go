@@ -105,12 +105,12 @@ func ExampleServer_SetRegistration() {
 	test := func(t *testing.T) {
 		op := middlewaretest.NewServer(t)
 		op.AddUser("ana", nil)
-		op.SetRegistration(middlewaretest.RegistrationOptions{InitialAccessToken: "let me in", SecretLifetime: time.Hour})
+		op.SetRegistration(middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in", SecretLifetime: time.Hour})
 		url := middlewaretest.NewApp(t, func(base string) http.Handler {
 			registration, err := gatehouse.NewRegistration(op.Provider(), gatehouse.RegistrationConfig{
 				Metadata:           gatehouse.ClientMetadata{RedirectURIs: []string{base + "/auth/callback"}},
 				Store:              gatehouse.NewMemoryRegistrationStore(),
-				InitialAccessToken: gatehouse.NewSecret("let me in"),
+				InitialAccessToken: gatehouse.NewSecret("let-me-in"),
 			})
 			if err != nil {
 				t.Fatal(err)

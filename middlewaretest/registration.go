@@ -34,7 +34,7 @@ type RegistrationOptions struct {
 // call it before the first request of the application.
 //
 //	op := middlewaretest.NewServer(t)
-//	op.SetRegistration(middlewaretest.RegistrationOptions{InitialAccessToken: "let me in"})
+//	op.SetRegistration(middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in"})
 //
 // The server is strict: redirect URIs and response types are those that were
 // registered, grant types go with response types, and private_key_jwt needs jwks

@@ -57,7 +57,7 @@ func visit(t *testing.T, op *middlewaretest.Server) int {
 // TestSelfRegisteringApp: the application registers with its initial access token,
 // signs in, signs out, and finds another client when the server has lost it.
 func TestSelfRegisteringApp(t *testing.T) {
-	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in"}, "let me in")
+	op, r := selfMadeApp(t, middlewaretest.RegistrationOptions{InitialAccessToken: "let-me-in"}, "let-me-in")
 	ana := op.Browser(t, "ana")
 	resp, err := ana.Get(selfMade + "/notes/")
 	must(t, err)
