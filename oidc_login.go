@@ -355,7 +355,7 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 	}
 	// The ID Token of the answer names the issuer too, and is verified before anything
 	// is sent (RP-C5). oidc-provider then sends no iss beside it.
-	if c.kind.IDToken && c.query.Has("id_token") {
+	if c.kind.IDToken && c.query.Has("id_token") && !c.query.Has("error") {
 		return nil
 	}
 	md, err := c.rp.provider.awaitMetadata(ctx)

@@ -36,9 +36,18 @@ type notesSite struct {
 
 // newNotes makes the parts of the site. open makes its handler once the
 // provider is known.
-func newNotes(t *testing.T) *notesSite {
+func newNotes(t *testing.T) *notesSite { return notesAt(t, newSite(t)) }
+
+// notesAt is newNotes at a site that exists.
+func notesAt(t *testing.T, s *site) *notesSite {
 	w := newWatch(t)
-	return &notesSite{site: newSite(t), watch: w, wire: w.wire(), clock: &clock{}}
+	return &notesSite{site: s, watch: w, wire: w.wire(), clock: &clock{}}
+}
+
+// nobody says that nobody signs in at the site, so that there is no secret to find.
+func (n *notesSite) nobody() {
+	n.watch.logger().Info("nobody signs in")
+	n.watch.note("nothing", "no secret was seen")
 }
 
 // open makes the handler. Its replicas share a store in memory.
@@ -78,6 +87,7 @@ func notesHandler(login *gatehouse.RelyingParty, issuer string) http.Handler {
 	mux.Handle("/auth/logout", login.LogoutHandler())
 	mux.Handle("/auth/backchannel-logout", login.BackchannelLogoutHandler())
 	mux.Handle("/auth/frontchannel-logout", login.FrontchannelLogoutHandler())
+	mux.Handle("/auth/login", login.LoginHandler())
 	mux.Handle("/sign-in", login.LoginHandler()) // also for people who are signed in
 	mux.Handle("/sid", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, gatehouse.IdentityFrom(r.Context()).ClaimString("sid"))

@@ -82,6 +82,26 @@ func portal(t *testing.T, to string, params url.Values) string {
 	return strings.Replace(other.base, "127.0.0.1", "localhost", 1)
 }
 
+// started has another site start a sign-in, by a form (OpenID Connect Core §4).
+// origin is that of the provider's pages, which signIn fills in.
+func (n *notesSite) started(t *testing.T, browser *servers.Chromium, issuer, origin, target string, signIn func(*servers.Chromium)) {
+	t.Helper()
+	start := url.Values{"iss": {issuer}, "login_hint": {"alice"}, "target_link_uri": {target}}
+	browser.Open(t, portal(t, n.base+"/auth/login", start))
+	browser.Follow(t, "press the button of the portal", chromedp.Click(chromedp.CSS(`#go`)))
+	browser.WaitFor(t, origin)
+	signIn(browser)
+	browser.WaitFor(t, target)
+	for _, query := range []url.Values{start, {"iss": {issuer + "/other"}}} {
+		a := fetch(t, &http.Client{CheckRedirect: stayHere}, http.MethodGet, n.base+"/auth/login?"+query.Encode(), "Accept", "text/html")
+		to, _ := url.Parse(a.header.Get("Location"))
+		known := query.Get("iss") == issuer
+		if known && (a.status != http.StatusSeeOther || to.Query().Get("login_hint") != "alice") || !known && a.status != http.StatusBadRequest {
+			t.Errorf("a start with %v: %d to %s", query, a.status, to)
+		}
+	}
+}
+
 // spoken is the walk that both servers take. signIn fills in the pages of the
 // server for the first sign-in of a browser, and signOut that of a sign-out. gold
 // is where somebody ends who wants an authentication that nobody has, and what they
@@ -99,22 +119,11 @@ func (n *notesSite) spoken(t *testing.T, issuer, address string, gold [2]string,
 	// Nobody is signed in there: a silent sign-in ends here.
 	browser.Open(t, n.base+"/silent")
 	shows(browser, "/auth/callback", "without asking you")
-	// Another site starts a sign-in, by a form.
-	start := url.Values{"iss": {issuer}, "login_hint": {"alice"}, "target_link_uri": {n.base + "/any"}}
-	browser.Open(t, portal(t, n.base+"/auth/login", start))
-	browser.Follow(t, "press the button of the portal", chromedp.Click(chromedp.CSS(`#go`)))
-	browser.WaitFor(t, issuer)
-	browser.Run(t, "forget the hint", chromedp.Clear(chromedp.CSS(`input[name=login], input[name=username]`)))
-	signIn(browser)
+	n.started(t, browser, issuer, issuer, n.base+"/any", func(b *servers.Chromium) {
+		b.Run(t, "forget the hint", chromedp.Clear(chromedp.CSS(`input[name=login], input[name=username]`)))
+		signIn(b)
+	})
 	shows(browser, "/any", "/any of alice")
-	for _, query := range []url.Values{start, {"iss": {issuer + "/other"}}} {
-		a := fetch(t, &http.Client{CheckRedirect: stayHere}, http.MethodGet, n.base+"/auth/login?"+query.Encode(), "Accept", "text/html")
-		to, _ := url.Parse(a.header.Get("Location"))
-		known := query.Get("iss") == issuer
-		if known && (a.status != http.StatusSeeOther || to.Query().Get("login_hint") != "alice") || !known && a.status != http.StatusBadRequest {
-			t.Errorf("a start with %v: %d to %s", query, a.status, to)
-		}
-	}
 	// A new authentication with a claim that has a value.
 	browser = browser.Another(t)
 	browser.Open(t, n.base+"/fresh")

@@ -27,6 +27,11 @@ type OIDCProviderClient struct {
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	// GrantTypes are authorization_code and refresh_token if empty.
 	GrantTypes []string `json:"grant_types"`
+	// ResponseTypes are code if empty. The others need the grant type implicit, and
+	// at a redirect URI without TLS the ApplicationType native, whose person is asked
+	// each time.
+	ResponseTypes   []string `json:"response_types,omitempty"`
+	ApplicationType string   `json:"application_type,omitempty"`
 	// BackchannelLogoutURI gets logout tokens. With SessionRequired they have a
 	// sid, and so have the client's ID Tokens.
 	BackchannelLogoutURI string `json:"backchannel_logout_uri,omitempty"`
@@ -98,12 +103,7 @@ func StartOIDCProvider(t testing.TB, config OIDCProviderConfig) *OIDCProvider {
 	if err != nil {
 		t.Fatalf("oidc-provider: %v", err)
 	}
-	t.Cleanup(func() {
-		op.proc.Stop()
-		if t.Failed() {
-			t.Logf("end of the log of oidc-provider:\n%s", op.proc.Log(process.LogShown))
-		}
-	})
+	stopAfter(t, "oidc-provider", op.proc)
 	return op
 }
 

@@ -2,9 +2,7 @@ package servers
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -14,10 +12,6 @@ import (
 // relyingPartyStart bounds the start of a relying party: Apache takes 0.1 s and
 // Node 0.7 s on an idle machine.
 const relyingPartyStart = 5 * time.Minute
-
-// portTries is how often a server is started again because its port was taken.
-// After a free port is chosen, somebody else may get it before the server does.
-const portTries = 3
 
 // A RelyingPartyClient is a client registered at a provider, with
 // client_secret_basic.
@@ -52,38 +46,14 @@ func startRelyingParty(t testing.TB, name string, register func(redirectURI stri
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), relyingPartyStart, fmt.Errorf("%v have passed", relyingPartyStart))
 	defer cancel()
-	var failures error
-	for range portTries {
-		port, err := process.FreePort()
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		base := "http://127.0.0.1:" + port
-		proc, err := start(ctx, port, register(base+"/callback"))
-		if err == nil {
-			t.Cleanup(func() {
-				proc.Stop()
-				if t.Failed() {
-					t.Logf("end of the log of %s:\n%s", name, proc.Log(process.LogShown))
-				}
-			})
-			return &RelyingParty{Base: base, Private: base + "/private", proc: proc}
-		}
-		failures = errors.Join(failures, err)
-		if !taken(port) {
-			break
-		}
-	}
-	t.Fatalf("%s: %v", name, failures)
-	return nil
-}
-
-// taken reports whether somebody listens at a port.
-func taken(port string) bool {
-	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+	var base string
+	_, proc, err := startOnPort(ctx, func(ctx context.Context, port string) (*process.Process, error) {
+		base = "http://127.0.0.1:" + port
+		return start(ctx, port, register(base+"/callback"))
+	})
 	if err != nil {
-		return true
+		t.Fatalf("%s: %v", name, err)
 	}
-	_ = l.Close() // nobody has connected
-	return false
+	stopAfter(t, name, proc)
+	return &RelyingParty{Base: base, Private: base + "/private", proc: proc}
 }

@@ -70,29 +70,14 @@ func StartWebFinger(t testing.TB, issuer string) *WebFingerHost {
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), relyingPartyStart, fmt.Errorf("%v have passed", relyingPartyStart))
 	defer cancel()
-	var failures error
-	for range portTries {
-		port, err := process.FreePort()
-		if err != nil {
-			t.Fatalf("webfinger: %v", err)
-		}
-		proc, err := startWebFinger(ctx, home, port)
-		if err == nil {
-			t.Cleanup(func() {
-				proc.Stop()
-				if t.Failed() {
-					t.Logf("end of the log of webfinger:\n%s", proc.Log(process.LogShown))
-				}
-			})
-			return &WebFingerHost{Host: "127.0.0.1:" + port, Roots: roots, home: home, proc: proc}
-		}
-		failures = errors.Join(failures, err)
-		if !taken(port) {
-			break
-		}
+	port, proc, err := startOnPort(ctx, func(ctx context.Context, port string) (*process.Process, error) {
+		return startWebFinger(ctx, home, port)
+	})
+	if err != nil {
+		t.Fatalf("webfinger: %v", err)
 	}
-	t.Fatalf("webfinger: %v", failures)
-	return nil
+	stopAfter(t, "webfinger", proc)
+	return &WebFingerHost{Host: "127.0.0.1:" + port, Roots: roots, home: home, proc: proc}
 }
 
 func startWebFinger(ctx context.Context, home, port string) (*process.Process, error) {

@@ -282,6 +282,7 @@ func TestRPC5_IssuerOfTheIDToken(t *testing.T) {
 				}
 				v.Set("error", "access_denied")
 			})
+			refused(func(v url.Values) { v.Set("error", "access_denied") }) // nobody verifies the ID Token beside it
 			if asked == "code" {
 				refused(func(v url.Values) { v.Set("id_token", "e30.e30.AAAA") })
 				return
