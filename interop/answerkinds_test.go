@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,16 @@ func sitesFor(t *testing.T, ways []speaking) (sites map[string]*site, redirects 
 	return sites, redirects
 }
 
+// of returns the ways of these names.
+func of(names ...string) (ways []speaking) {
+	for _, s := range speakings {
+		if slices.Contains(names, s.name) {
+			ways = append(ways, s)
+		}
+	}
+	return ways
+}
+
 // An answering is a provider that answers in several ways.
 type answering struct {
 	issuer, client string
@@ -73,6 +84,26 @@ func (a answering) in(t *testing.T, browser *servers.Chromium, ways ...speaking)
 			s.check(t, notes, browser, a)
 		})
 	}
+}
+
+// refused signs somebody in by a way in which the provider does not answer as
+// asked. Nobody is signed in, and the log has the code.
+func (a answering) refused(t *testing.T, browser *servers.Chromium, s speaking, code string) {
+	t.Run(s.name+" is refused", func(t *testing.T) {
+		notes, browser := notesAt(t, a.sites[s.name]), browser.Another(t)
+		notes.nobody()
+		s.open(t, notes, a.issuer, a.client)
+		browser.Open(t, notes.base+"/notes/7")
+		browser.WaitFor(t, a.origin)
+		a.signIn(t, browser)
+		browser.WaitFor(t, notes.base+"/auth/callback")
+		notes.watch.mu.Lock()
+		log := notes.watch.log.String()
+		notes.watch.mu.Unlock()
+		if page := browser.Text(t); !strings.Contains(log, `"code":"`+code+`"`) || strings.Contains(page, "Notes of") {
+			t.Errorf("%s at %s:\n%s", page, browser.URL(), log)
+		}
+	})
 }
 
 // open opens the site for one of the ways.

@@ -2,10 +2,7 @@ package servers
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -24,29 +21,11 @@ func Databases(t testing.TB) {
 	}
 }
 
-// servicePolicy is the program that Debian's packages ask before they start a
-// service of their own.
-const servicePolicy = "/usr/sbin/policy-rc.d"
-
 // installDatabases installs what the store modules are tested on. They start
 // servers of their own, on free ports, so the services of the packages are not
 // started.
 func installDatabases(ctx context.Context, dir string) (string, error) {
-	if findDatabases() == "" {
-		// A policy that is there already is the machine's, and stays.
-		f, err := os.OpenFile(servicePolicy, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-		switch {
-		case err == nil:
-			defer os.Remove(servicePolicy)
-			_, writeErr := f.WriteString("#!/bin/sh\nexit 101\n") // forbidden
-			if err := errors.Join(writeErr, f.Close()); err != nil {
-				return "", err
-			}
-		case !errors.Is(err, fs.ErrExist):
-			return "", err
-		}
-	}
-	path, err := installDebian(ctx, dir, findDatabases, "redis-server", "redis-sentinel", "postgresql", "pgbouncer")
+	path, err := installDebianService(ctx, dir, findDatabases, "redis-server", "redis-sentinel", "postgresql", "pgbouncer")
 	if err != nil {
 		return "", fmt.Errorf("no Redis, PostgreSQL and PgBouncer: %w", err)
 	}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 
 	"example.com/gatehouse/internal/testkit/process"
 )
@@ -27,19 +30,14 @@ type DexClient struct {
 
 // StartDex starts a Dex for the duration of the test and returns its issuer. Its
 // only person is alice@example.test with the password alice. There is no consent
-// page.
+// page. It knows all types of answers.
 func StartDex(t testing.TB, clients ...DexClient) (issuer string) {
 	t.Helper()
 	issuer, proc, err := startDex(t.Context(), clients)
 	if err != nil {
 		t.Fatalf("dex: %v", err)
 	}
-	t.Cleanup(func() {
-		proc.Stop()
-		if t.Failed() {
-			t.Logf("end of the log of dex:\n%s", proc.Log(process.LogShown))
-		}
-	})
+	stopAfter(t, "dex", proc)
 	return issuer
 }
 
@@ -67,4 +65,16 @@ func startDex(ctx context.Context, clients []DexClient) (string, *process.Proces
 		return json.Unmarshal(line, &said) == nil && said.Issuer != ""
 	})
 	return said.Issuer, proc, err
+}
+
+// DexSignIn fills in the login page of Dex and returns when the browser has left
+// it. The browser is at that page, or on the way to it.
+func DexSignIn(t testing.TB, browser *Chromium, issuer string) {
+	t.Helper()
+	browser.Run(t, "sign in at dex",
+		chromedp.SendKeys(chromedp.CSS(`#login`), "alice@example.test"),
+		chromedp.SendKeys(chromedp.CSS(`#password`), "alice"),
+		chromedp.Click(chromedp.CSS(`#submit-login`)),
+	)
+	browser.WaitOutside(t, strings.TrimSuffix(issuer, "/dex"))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +34,8 @@ func Install(ctx context.Context, w io.Writer) error {
 	}
 	chains := [][]step{
 		{{"npm packages", installNode}, {"dex", installDex}},
-		{{"apache", installApache}, {"chromium", installChromium}, {"databases", installDatabases}},
+		{{"apache", installApache}, {"chromium", installChromium}, {"databases", installDatabases},
+			{"glewlwyd", installGlewlwyd}},
 		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
 	var (
@@ -119,6 +121,35 @@ func installDebian(ctx context.Context, dir string, find func() string, packages
 		return path, nil
 	}
 	return "", fmt.Errorf("apt-get installed %q, but it is not there", packages)
+}
+
+// servicePolicy is the program that Debian's packages ask before they start a
+// service of their own.
+const servicePolicy = "/usr/sbin/policy-rc.d"
+
+// installDebianService is installDebian for packages that would start a service.
+// They must not.
+func installDebianService(ctx context.Context, dir string, find func() string, packages ...string) (string, error) {
+	unlock, err := lock(filepath.Join(dir, "policy.lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if find() == "" {
+		// A policy that is there already is the machine's, and stays.
+		f, err := os.OpenFile(servicePolicy, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+		switch {
+		case err == nil:
+			defer os.Remove(servicePolicy)
+			_, writeErr := f.WriteString("#!/bin/sh\nexit 101\n") // forbidden
+			if err := errors.Join(writeErr, f.Close()); err != nil {
+				return "", err
+			}
+		case !errors.Is(err, fs.ErrExist):
+			return "", err
+		}
+	}
+	return installDebian(ctx, dir, find, packages...)
 }
 
 func findChromium() string {
