@@ -20,7 +20,7 @@ const (
 )
 
 // errHangs is a call that was not made.
-var errHangs = errors.New("Redis does not answer, so nothing was sent; it is tried ten times a second")
+var errHangs = errors.New("no answer comes from Redis, so nothing was sent; it is tried ten times a second")
 
 // hang keeps calls from a Redis that does not answer. go-redis opens a
 // connection for each call whose time is over. After half a minute thousands of

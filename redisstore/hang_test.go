@@ -87,7 +87,7 @@ func TestHangIsOver(t *testing.T) {
 	})
 	server.Kill()
 	for range 40 {
-		if err := holds(t.Context(), s.Store, s.key, "old"); err == nil || strings.Contains(err.Error(), "does not answer") {
+		if err := holds(t.Context(), s.Store, s.key, "old"); err == nil || strings.Contains(err.Error(), "no answer comes") {
 			t.Fatalf("nobody listens, and the error is: %v", err)
 		}
 	}
