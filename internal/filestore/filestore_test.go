@@ -52,11 +52,12 @@ func TestSwap(t *testing.T) {
 }
 
 // TestTwoAtOnce: many writers, each with a File of its own as processes have,
-// lose no update.
+// lose no update. Each writes its own name too: a Swap to what another has
+// written meanwhile is none.
 func TestTwoAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients")
 	var wg sync.WaitGroup
-	for range 4 {
+	for writer := range 4 {
 		wg.Go(func() {
 			f := filestore.New(path)
 			for done := 0; done < 10; {
@@ -67,7 +68,7 @@ func TestTwoAtOnce(t *testing.T) {
 				}
 				n := 0
 				fmt.Sscan(string(old), &n)
-				if ok, err := f.Swap(t.Context(), "n", old, fmt.Append(nil, n+1)); err != nil {
+				if ok, err := f.Swap(t.Context(), "n", old, fmt.Appendf(nil, "%d by %d", n+1, writer)); err != nil {
 					t.Error(err)
 					return
 				} else if ok {
@@ -77,7 +78,7 @@ func TestTwoAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if v, err := filestore.New(path).Find(t.Context(), "n"); string(v) != "40" || err != nil {
+	if v, err := filestore.New(path).Find(t.Context(), "n"); !strings.HasPrefix(string(v), "40 ") || err != nil {
 		t.Errorf("%s, %v; want 40", v, err)
 	}
 }
