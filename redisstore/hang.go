@@ -48,17 +48,22 @@ func (h *hang) passes() bool {
 
 // note learns from the end of a call.
 func (h *hang) note(err error) {
-	var late interface{ Timeout() bool }
 	switch {
 	case err == nil:
 		if h.calls.Load() != 0 {
 			h.calls.Store(0)
 		}
-	case errors.As(err, &late) && late.Timeout():
+	case isLate(err):
 		if h.calls.Add(1) == 1 {
 			h.since.Store(int64(time.Since(h.begin)))
 		}
 	case !errors.Is(err, context.Canceled): // an answer, or a refusal that costs nothing
 		h.calls.Store(0)
 	}
+}
+
+// isLate reports whether the time of a call was over before an answer came.
+func isLate(err error) bool {
+	var late interface{ Timeout() bool }
+	return errors.As(err, &late) && late.Timeout()
 }
