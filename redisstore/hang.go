@@ -9,8 +9,7 @@ import (
 
 const (
 	// hangAfter is how many calls in a row have to end without an answer before
-	// Redis counts as hanging. One answer of any node begins the count again, so
-	// a cluster with one dead node never does.
+	// Redis counts as hanging. One answer begins the count again.
 	hangAfter = 32
 	// hangLeast is how long that has to last, so that a burst of callers with
 	// little time does not count.
@@ -22,7 +21,7 @@ const (
 // errHangs is a call that was not made.
 var errHangs = errors.New("no answer comes from Redis, so nothing was sent; it is tried ten times a second")
 
-// hang keeps calls from a Redis that does not answer. go-redis opens a
+// hang keeps calls from one server that does not answer. go-redis opens a
 // connection for each call whose time is over. After half a minute thousands of
 // dead ones would fill the backlog of Redis, and it would answer them all before
 // it answers anybody who still waits.

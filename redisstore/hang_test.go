@@ -108,3 +108,52 @@ func connections(t *testing.T, r *backing.Redis) int {
 	}
 	return n
 }
+
+// TestHangOfOneNode: one node of a cluster hangs, and all calls that come need it.
+// What is on the others is read as ever.
+func TestHangOfOneNode(t *testing.T) {
+	cluster, p := startCluster(t, backing.RedisClusterConfig{Settings: []string{"cluster-require-full-coverage no"}})
+	store := p.open(t)
+	keys := make([]string, 12)
+	for i := range keys {
+		keys[i] = keyOf(t, i)
+		if err := store.CommitCtx(t.Context(), keys[i], []byte("old"), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release := hangs(cluster.Masters[1])()
+	defer release()
+	var there, away []string
+	for _, key := range keys {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if holds(ctx, store, key, "old") == nil {
+			there = append(there, key)
+		} else {
+			away = append(away, key)
+		}
+		cancel()
+	}
+	if len(there) == 0 || len(away) == 0 {
+		t.Fatalf("%d keys are there, %d are not, want some of both", len(there), len(away))
+	}
+	end := time.Now().Add(2500 * time.Millisecond)
+	var wg sync.WaitGroup
+	for i := range 8 { // fewer than a client has connections
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				_ = holds(ctx, store, away[i%len(away)], "old")
+				cancel()
+			}
+		})
+	}
+	for time.Now().Before(end.Add(-500 * time.Millisecond)) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for _, key := range there { // while the others go on
+		if err := holds(t.Context(), store, key, "old"); err != nil {
+			t.Errorf("on a node that works: %v", err)
+		}
+	}
+	wg.Wait()
+}
