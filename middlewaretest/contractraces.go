@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -187,32 +188,44 @@ func (c cell) oneOf(ctx context.Context, old []byte) error {
 }
 
 // neverAway reads a value while it is replaced again and again. A reader must
-// see the old or the new one, never none.
+// see the old or the new one, never none. Readers and writer go on until each
+// has done its part beside the others: on a busy machine a few milliseconds of
+// writing may meet no reader at all.
 func neverAway(ctx context.Context, fresh func() cell) error {
 	const readers = 2
 	c, last := fresh(), []byte(counterStart)
 	if err := c.swaps(ctx, nil, last, true, last); err != nil {
 		return err
 	}
-	ctx, done := context.WithCancel(ctx)
-	defer done()
+	var short atomic.Int32 // of those who have not done their part
+	short.Store(readers + 1)
 	return together(readers+1, func(i int) error {
+		step := func() error { return readsValue(ctx, c) }
 		if i == readers {
-			defer done()
-			return count(ctx, c, "writer", counts)
+			step = func() error { return count(ctx, c, "writer", 1) }
 		}
-		for ctx.Err() == nil {
-			value, err := c.read(ctx)
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
+		ready := sync.OnceFunc(func() { short.Add(-1) })
+		defer ready() // also after an error, which stops nobody else
+		for n := 1; n <= counts || short.Load() > 0; n++ {
+			if err := step(); err != nil {
 				return err
-			case value == nil:
-				return errors.New("a reader sees no value while another replaces it")
 			}
+			if n == counts {
+				ready()
+			}
+			runtime.Gosched() // readers that never stop would keep the writer waiting
 		}
 		return nil
 	})
+}
+
+// readsValue expects a cell not to be empty.
+func readsValue(ctx context.Context, c cell) error {
+	value, err := c.read(ctx)
+	if err == nil && value == nil {
+		err = errors.New("a reader sees no value while another replaces it")
+	}
+	return err
 }
 
 // givesUp makes calls whose contexts end at once, soon or in time. Such a call
