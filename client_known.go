@@ -94,6 +94,19 @@ func (c *Client) owns(ctx context.Context, id string) (bool, error) {
 	return c.ID == id, nil
 }
 
+// lasts lists the ids of the client for which a token may be, the newest first:
+// those too whose secrets have ended. again says that none of those known so far
+// has fitted; then the list is empty if nothing can have come since.
+func (c *Client) lasts(ctx context.Context, again bool) ([]string, error) {
+	switch {
+	case c.Registration != nil:
+		return c.Registration.lasts(ctx, again)
+	case again:
+		return nil, nil
+	}
+	return []string{c.ID}, nil
+}
+
 // told is the client's id as far as it is known without I/O, for events.
 func (c *Client) told() string {
 	if c.Registration != nil {

@@ -403,6 +403,23 @@ func (k *known) others() (ids []string) {
 	return append(ids, k.registered.record.Ended...)
 }
 
+// lasts is that of a Client. It looks into the store and asks the provider nothing.
+func (r *Registration) lasts(ctx context.Context, again bool) (ids []string, err error) {
+	now := r.now.Load()
+	switch {
+	case again && r.provider.now().Before(now.loaded.Add(time.Second)):
+		return nil, nil
+	case again || now == nil:
+		if now, err = r.look(ctx, "load", registrationStoreWait, r.load); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range now.record.Clients {
+		ids = append(ids, c.ID)
+	}
+	return append(ids, now.record.Ended...), nil
+}
+
 // failure returns an engine's error as an *Error.
 func (r *Registration) failure(err error) error {
 	for _, f := range []struct {

@@ -65,19 +65,9 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 	}
 	ctx, cancel := context.WithTimeout(ctx, backchannelTimeout)
 	defer cancel()
-	who, err := rp.provider.who(ctx, &rp.client)
+	proof, err := rp.verifyLogout(ctx, raw)
 	if err != nil {
 		return err
-	}
-	proof, err := rp.provider.tokens.Logout(ctx, raw, who.ID)
-	for _, other := range who.others() { // sessions of an older client are ours too
-		if !errors.Is(err, token.ErrAudience) {
-			break
-		}
-		proof, err = rp.provider.tokens.Logout(ctx, raw, other)
-	}
-	if err != nil {
-		return logoutFailure(err)
 	}
 	err = rp.sessions.keeper.LogoutToken(ctx, session.Logout{
 		Issuer: proof.Issuer(), Subject: proof.Subject(), SID: proof.SID(), ID: proof.ID(), IssuedAt: proof.Issued(),
@@ -87,6 +77,33 @@ func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter
 	}
 	rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.told()})
 	return nil
+}
+
+// verifyLogout verifies a logout token for the client, or for an older one of a
+// registration, whose sessions are ours too. Who we are needs no secret here. So
+// one that has ended keeps nobody signed in, and nothing is registered because of
+// a token, which anybody may send.
+func (rp *RelyingParty) verifyLogout(ctx context.Context, raw string) (proof *token.LogoutToken, err error) {
+	for _, again := range []bool{false, true} {
+		ids, e := rp.client.lasts(ctx, again)
+		if e != nil {
+			return nil, e
+		}
+		for _, id := range ids {
+			alg, _ := rp.client.signing(id)
+			proof, err = rp.provider.tokens.Logout(ctx, raw, id, alg)
+			switch {
+			case err == nil:
+				return proof, nil
+			case !errors.Is(err, token.ErrAudience):
+				return nil, logoutFailure(err)
+			}
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%w: no client is registered", token.ErrAudience)
+	}
+	return nil, logoutFailure(err)
 }
 
 // readLogoutToken returns the one logout_token of a form (§2.5). Other fields

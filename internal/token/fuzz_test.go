@@ -107,7 +107,7 @@ func FuzzLogoutClaims(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := v.Logout(t.Context(), raw, client)
+		got, err := v.Logout(t.Context(), raw, client, "")
 		if err != nil {
 			if !isReason(err) {
 				t.Errorf("%q: error %v", payload, err)

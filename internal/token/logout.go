@@ -38,9 +38,10 @@ func (t *LogoutToken) ID() string { return t.claims.id }
 // Issued is when the token was made.
 func (t *LogoutToken) Issued() time.Time { return t.claims.issued.time() }
 
-// Logout makes the checks of Back-Channel Logout §2.6 on a token for client. It
-// does not know which tokens were received before.
-func (v *Verifier) Logout(ctx context.Context, raw, client string) (*LogoutToken, error) {
+// Logout makes the checks of Back-Channel Logout §2.6 on a token for client.
+// algorithm is the only one that the client is registered for, "" for all that
+// are accepted. Logout does not know which tokens were received before.
+func (v *Verifier) Logout(ctx context.Context, raw, client, algorithm string) (*LogoutToken, error) {
 	parsed, err := compact.Parse(raw, maxToken)
 	if err != nil {
 		return nil, unlike(raw, maxToken, err)
@@ -74,6 +75,9 @@ func (v *Verifier) Logout(ctx context.Context, raw, client string) (*LogoutToken
 		return nil, err
 	}
 	if err := t.claims.check(issuer, client, v.config.Now()); err != nil {
+		return nil, err
+	}
+	if err := checkRegistered(header.Alg, algorithm); err != nil { // step 3: only now it is known for which client it is
 		return nil, err
 	}
 	return &t, nil

@@ -122,7 +122,7 @@ func TestLogoutToken(t *testing.T) {
 		"an ID Token with the event": {"logout+jwt", []any{"nonce", nonce, "auth_time", at(0)}, token.ErrNonce},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := verifier("ES256").Logout(t.Context(), logoutToken(t, c.typ, logoutClaims(c.change...)), client)
+			got, err := verifier("ES256").Logout(t.Context(), logoutToken(t, c.typ, logoutClaims(c.change...)), client, "")
 			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Fatalf("error %v, want %v", err, c.want)
 			}
@@ -144,7 +144,7 @@ func TestLO7_OtherTokensAreNoLogoutTokens(t *testing.T) {
 		"the typ alone":               logoutToken(t, "logout+jwt", claims("jti", "j")),
 	} {
 		for _, v := range []*token.Verifier{verifier("ES256"), oldVerifier()} {
-			if _, err := v.Logout(t.Context(), raw, client); !isReason(err) {
+			if _, err := v.Logout(t.Context(), raw, client, ""); !isReason(err) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}
@@ -173,7 +173,7 @@ func TestLogoutTokenOfOlderProviders(t *testing.T) {
 		"nonce":                {"JWT", []any{"nonce", null}, token.ErrNonce},
 		"neither sub nor sid ": {"JWT", []any{"sub", nil, "sid", nil}, token.ErrSubject},
 	} {
-		if _, err := v.Logout(t.Context(), logoutToken(t, c.typ, logoutClaims(c.change...)), client); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+		if _, err := v.Logout(t.Context(), logoutToken(t, c.typ, logoutClaims(c.change...)), client, ""); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 			t.Errorf("%s: error %v, want %v", name, err, c.want)
 		}
 	}
@@ -206,8 +206,22 @@ func TestLO9_LogoutTokenForms(t *testing.T) {
 		"too long":           {logoutToken(t, "logout+jwt", logoutClaims("x", strings.Repeat("x", 17<<10))), token.ErrMalformed},
 		"nothing":            {"", token.ErrMalformed},
 	} {
-		if _, err := v.Logout(t.Context(), c.raw, client); !errors.Is(err, c.want) {
+		if _, err := v.Logout(t.Context(), c.raw, client, ""); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// LO9: what the client is registered for is the only algorithm that counts (§2.6,
+// step 3), once it is known that the token is for this client.
+func TestLO9_LogoutTokenOfRegisteredAlgorithm(t *testing.T) {
+	v, raw := verifier("ES256", "RS256"), logoutToken(t, "logout+jwt", logoutClaims())
+	for _, c := range []struct {
+		client, alg string
+		want        error
+	}{{client, "ES256", nil}, {client, "", nil}, {client, "RS256", token.ErrAlgorithm}, {"other", "RS256", token.ErrAudience}} {
+		if _, err := v.Logout(t.Context(), raw, c.client, c.alg); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("client %s, alg %q: error %v, want %v", c.client, c.alg, err, c.want)
 		}
 	}
 }
@@ -215,7 +229,7 @@ func TestLO9_LogoutTokenForms(t *testing.T) {
 // A logout token says nothing while the keys cannot be had.
 func TestLogoutTokenWithoutKeys(t *testing.T) {
 	v, _ := fetching(func(*http.Request) (*http.Response, error) { return nil, errors.New("down") })
-	_, err := v.Logout(t.Context(), logoutToken(t, "logout+jwt", logoutClaims()), client)
+	_, err := v.Logout(t.Context(), logoutToken(t, "logout+jwt", logoutClaims()), client, "")
 	if _, ok := errors.AsType[*keyset.UnavailableError](err); !ok || isReason(err) {
 		t.Errorf("error %v", err)
 	}

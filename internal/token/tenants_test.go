@@ -70,7 +70,7 @@ func TestTenants(t *testing.T) {
 			check("refreshed, unverified", func() string { return want.Issuer }, v.Plausible(raw, want))
 			access, err := v.Access(t.Context(), accessToken(t, "at+jwt", "iss", c.issuer, "tid", c.tenant), api())
 			check("access token", func() string { return access.Issuer() }, err)
-			out, err := v.Logout(t.Context(), logoutToken(t, "logout+jwt", logoutClaims("iss", c.issuer, "tid", c.tenant)), client)
+			out, err := v.Logout(t.Context(), logoutToken(t, "logout+jwt", logoutClaims("iss", c.issuer, "tid", c.tenant)), client, "")
 			check("logout token", func() string { return out.Issuer() }, err)
 		})
 	}

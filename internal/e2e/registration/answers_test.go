@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -374,6 +375,31 @@ func TestRegisteredAlgorithms(t *testing.T) {
 	if a := ana.Visit("/notes/"); s.LastCode() != "userinfo_unavailable" || ana.SessionName() != "" {
 		t.Errorf("user info that is not signed: %v, %q", a, s.LastCode())
 	}
+}
+
+// The same goes for a logout token (Back-Channel Logout §2.6, step 3).
+func TestRegisteredAlgorithmOfLogoutTokens(t *testing.T) {
+	s := newSite(t, opserver.RegistrationOptions{}, 1)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	id := s.wantClients(1)[0]
+	for _, c := range []struct {
+		faults []opserver.Fault
+		code   int
+	}{{[]opserver.Fault{opserver.OtherAlgorithm}, http.StatusBadRequest}, {nil, http.StatusOK}} {
+		token, err := s.LogoutToken(id, map[string]any{"sub": "ana-1"}, c.faults...)
+		s.Must(err)
+		s.Mint("logout token", token)
+		a := stories.SendLogout(s.Site, 0, http.MethodPost, stories.FormType, stories.LogoutForm(token))
+		if a.Code != c.code {
+			t.Errorf("%v: %v", c.faults, a)
+		}
+		if c.code == http.StatusBadRequest {
+			stories.WantRefusedLogout(s.Site, a, c.code, "logout_token_invalid")
+			ana.WantServed(ana.Get("/notes/"))
+		}
+	}
+	ana.WantOut(ana.Get("/notes/"))
 }
 
 // What the application does with its configuration afterwards changes nothing.

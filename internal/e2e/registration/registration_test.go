@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/opserver"
 )
@@ -374,6 +375,45 @@ func TestLogoutTokenOfOlderClient(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 	s.EndSessions("ana")
 	ana.WantOut(ana.Get("/notes/"))
+}
+
+// TestLogoutTokenOfEndedClient: the secret has ended and nobody gets a new one, but
+// the session goes on, and so the provider can end it. A token of a stranger makes
+// no process register.
+func TestLogoutTokenOfEndedClient(t *testing.T) {
+	s := newSite(t, opserver.RegistrationOptions{SecretLife: 20 * time.Minute}, 1)
+	s.SetTokenLifetime(time.Hour)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	id := s.wantClients(1)[0]
+	s.options.Refuse = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	s.Advance(21 * time.Minute)
+	s.AddReplica(s.Options) // it knows nobody yet
+	ana.WantServed(ana.On(0).Get("/notes/"))
+	s.Must(s.reg(0).Shutdown(t.Context()))
+	s.ResetCounts()
+	token, err := s.LogoutToken(id, map[string]any{"sub": "ana-1"})
+	s.Must(err)
+	s.Mint("logout token", token)
+	if a := stories.SendLogout(s.Site, 1, http.MethodPost, stories.FormType, stories.LogoutForm(token)); a.Code != http.StatusOK {
+		t.Errorf("%v, %s", a, s.LastCode())
+	}
+	if a := ana.On(0).Fetch(http.MethodGet, "/notes/"); a.Code != http.StatusUnauthorized { // nobody can sign in now
+		t.Errorf("after the logout: %v", a)
+	}
+
+	fresh := newSite(t, opserver.RegistrationOptions{}, 1)
+	a := stories.SendLogout(fresh.Site, 0, http.MethodPost, stories.FormType, stories.LogoutForm(token))
+	stories.WantRefusedLogout(fresh.Site, a, http.StatusBadRequest, "logout_token_invalid")
+	if n := fresh.Count(opserver.EndpointRegister); n != 0 {
+		t.Errorf("%d registrations", n)
+	}
+	if n := s.Count(opserver.EndpointRegister); n != 0 {
+		t.Errorf("the token caused %d registrations", n)
+	}
 }
 
 // TestLogoutAtFreshReplica: a process that has just started signs out, and knows from
