@@ -56,8 +56,9 @@ type ExistingClient struct {
 	// Secret is client_secret. Required, unless the TokenEndpointAuthMethod of the
 	// metadata needs none.
 	Secret Secret
-	// SecretExpires is client_secret_expires_at; the zero time means never. A secret
-	// that has ended is renewed at first need, as others are before they end.
+	// SecretExpires is client_secret_expires_at; the zero time means never, as does
+	// one after the year 9999. A secret that has ended is renewed at first need, as
+	// others are before they end.
 	SecretExpires time.Time
 	// ManagementURL is registration_client_uri. Required. It must have the origin
 	// of the provider's registration endpoint; otherwise the client is not taken

@@ -225,7 +225,7 @@ func (f *siteFile) take(name string) (string, error) {
 }
 
 // takeTime removes a member that is a time in seconds, or in milliseconds. What is
-// absent or 0 is the zero time: never.
+// absent, 0 or after the year 9999 is the zero time: never.
 func (f *siteFile) takeTime(name string, wrong *error) time.Time {
 	value := f.members[name]
 	delete(f.members, name)
@@ -246,7 +246,10 @@ func (f *siteFile) takeTime(name string, wrong *error) time.Time {
 	case n == 0:
 		return time.Time{}
 	case n > maxTime:
-		return time.UnixMilli(n).UTC()
+		n /= 1000
+	}
+	if n > maxTime { // as good as never
+		return time.Time{}
 	}
 	return time.Unix(n, 0).UTC()
 }

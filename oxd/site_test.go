@@ -121,6 +121,23 @@ func TestSiteOfServer(t *testing.T) {
 	}
 }
 
+// TestSiteTimes: a time is in seconds or in milliseconds, and what is after the year
+// 9999 is never, because JSON has no such year.
+func TestSiteTimes(t *testing.T) {
+	for _, c := range []struct {
+		said string
+		want int64 // 0 for never
+	}{
+		{"1540906075", 1540906075}, {"1540906075123", 1540906075}, {"253402300799", 253402300799}, {"253402300800", 253402300},
+		{"253402300799999", 253402300799}, {"253402300800000", 0}, {"999999999999999", 0}, {"9223372036854775807", 0}, {"0", 0}, {"null", 0},
+	} {
+		site := parsed(t, `{"client_id":"c","client_secret":"hush","registration_client_uri":"https://op.test/c","registration_access_token":"hush","client_secret_expires_at":`+c.said+`}`)
+		if at := site.Existing.SecretExpires; at.IsZero() != (c.want == 0) || c.want != 0 && at.Unix() != c.want {
+			t.Errorf("%s: %v", c.said, at)
+		}
+	}
+}
+
 // TestSiteForms: calls and answers with what is around them, and shared defaults.
 func TestSiteForms(t *testing.T) {
 	const answer = `{"client_id_issued_at": 1540819675, "client_registration_client_uri": "https://c2.gluu.org/r?client_id=c",

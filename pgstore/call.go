@@ -20,6 +20,10 @@ const (
 	// afterTimeout is how long after the end of a call a statement of it may still
 	// have an effect, because its cancellation is under way.
 	afterTimeout = time.Second
+	// longestWait is how long a statement may wait for a lock and still have an
+	// effect, however long Config.Timeout is. What a logout leaves lasts a minute,
+	// and nothing from before may come after that.
+	longestWait = 30 * time.Second
 	// sweepTimeout bounds one batch of the removal of expired rows, for which
 	// nobody waits.
 	sweepTimeout = 10 * time.Second

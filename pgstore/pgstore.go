@@ -115,7 +115,7 @@ func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{pool: pool, sql: statementsFor(config.Table, config.Timeout+afterTimeout), table: config.Table,
+	s := &Store{pool: pool, sql: statementsFor(config.Table, min(config.Timeout, longestWait)+afterTimeout), table: config.Table,
 		now: config.Now, timeout: config.Timeout, every: config.Sweep}
 	s.sweeper = sweep.Start(config.Sweep, s.sweepTurn, func(err error) {
 		config.Logger.Warn("pgstore: expired rows were not removed", "table", config.Table, "error", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -19,6 +20,19 @@ import (
 	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/pgstore"
 )
+
+// Settings that somebody means as never are taken as that.
+func TestLongestSettings(t *testing.T) {
+	store := open(t, connect(t, server.DSN()), pgstore.Config{Timeout: math.MaxInt64, Sweep: math.MaxInt64})
+	for _, value := range []string{"a", "b"} {
+		if err := store.CommitCtx(t.Context(), "key", []byte(value), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := store.FindCtx(t.Context(), "key"); string(got) != value || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
 
 func TestNew(t *testing.T) {
 	if _, err := pgstore.New(nil, pgstore.Config{}); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // adopts reports whether the client that the provider has already is to be taken
@@ -20,6 +21,7 @@ func (j *job) adopt(ctx context.Context, v Record) (Record, error) {
 		return v, nil
 	}
 	c := *j.p.Existing
+	c.Expires = storable(c.Expires)
 	if !j.ask.Trusts(c.Manage) { // our token must not go elsewhere
 		return v, fmt.Errorf("%w: the management address of the existing client has another origin than the registration endpoint", ErrUnusable)
 	}
@@ -40,6 +42,18 @@ func (j *job) adopt(ctx context.Context, v Record) (Record, error) {
 	j.adopted = c.ID
 	j.once(Note{Word: Adopted, Client: c.ID})
 	return now, nil
+}
+
+// storable is when a secret ends, as it can be stored. After the year 9999 is
+// never, as in an answer of a provider, and before 1970 it is over all the same.
+func storable(ends time.Time) time.Time {
+	switch {
+	case ends.Unix() > maxTime:
+		return time.Time{}
+	case !ends.IsZero() && ends.Unix() < 0:
+		return time.Unix(0, 0).UTC()
+	}
+	return ends.UTC()
 }
 
 // worksOn does the work, with the client that is to be taken over.

@@ -3,6 +3,7 @@ package registration_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,36 @@ func adopting(t *testing.T, s *shared, p *provider, c registration.Client) *repl
 	r := newReplica(t, s, p)
 	r.Existing = &c
 	return r
+}
+
+// TestExistingOfAnyTime: whatever a file says about the end of the secret can be
+// stored. JSON has no years beyond 9999 and before 0.
+func TestExistingOfAnyTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends   time.Time
+		serves bool
+	}{
+		"the year 33658":       {time.UnixMilli(999_999_999_999_999), true},
+		"the last millisecond": {time.UnixMilli(math.MaxInt64), true},
+		"the year 10000":       {time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), true},
+		"the year 9999":        {time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), true},
+		"an odd zone":          {time.Date(3000, 1, 1, 0, 0, 0, 0, time.FixedZone("", 30*3600)), true},
+		"never":                {time.Time{}, true},
+		"before Christ":        {time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShared(0)
+				p := newProvider(s)
+				had := existing(t, p)
+				had.Expires = c.ends
+				rec, err := adopting(t, s, p, had).Ensure(t.Context(), registration.Want{})
+				if got := current(t, rec, err); got.ID != had.ID && c.serves || p.calls["register"] != 0 && c.serves || got.Expires.IsZero() != (c.ends.IsZero() || c.ends.Year() > 9999) && c.serves {
+					t.Errorf("%v, %v, %v", got, got.Expires, p.calls)
+				}
+			})
+		})
+	}
 }
 
 // TestExisting: a client that the provider has already is taken over once over all

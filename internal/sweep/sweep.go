@@ -18,6 +18,9 @@ const (
 	Batch = 500
 	// pause is the wait between two batches, which leaves the database to others.
 	pause = 20 * time.Millisecond
+	// longest is the longest interval. A longer one is as good as none, and would
+	// overflow.
+	longest = 100 * 365 * 24 * time.Hour
 )
 
 // A Sweeper runs rounds until Close.
@@ -35,6 +38,7 @@ func Start(every time.Duration, round func(context.Context) error, failed func(e
 	if every < 0 {
 		return nil
 	}
+	every = min(every, longest)
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Sweeper{stop: stop, done: make(chan struct{})}
 	go func() {

@@ -3,6 +3,7 @@ package sweep_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,17 @@ func TestFailure(t *testing.T) {
 		s.Close()
 		if rounds != 3 || told != 2 {
 			t.Errorf("%d rounds, %d told", rounds, told)
+		}
+	})
+}
+
+// An interval that somebody means as never is one that never comes.
+func TestLongInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, every := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, math.MaxInt64 / 4 * 3} {
+			s := sweep.Start(every, func(context.Context) error { t.Error(every, "swept"); return nil }, nil)
+			time.Sleep(365 * 24 * time.Hour)
+			s.Close()
 		}
 	})
 }
