@@ -55,6 +55,7 @@ const (
 	troubleEnd           = "end_loss"
 	troubleTicket        = "long_ticket"
 	troubleClaim         = "defective_claim"
+	troubleSource        = "claim_source"
 	troubleAnswer        = "defective_token_answer"
 	troubleHost          = "other_host"
 	troubleReturnPath    = "dropped_return_path"

@@ -133,3 +133,27 @@ func ExampleFinderConfig() {
 	}
 	_ = finder
 }
+
+// The provider refers to a bank for some claims about a person.
+func ExampleClaimsProvider() {
+	provider, err := gatehouse.NewProvider("https://id.example.org", nil)
+	if err != nil {
+		panic(err)
+	}
+	bank, err := gatehouse.NewProvider("https://bank.example", nil)
+	if err != nil {
+		panic(err)
+	}
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{
+		Client:      gatehouse.Client{ID: "notes", Secret: gatehouse.NewSecret("…")},
+		RedirectURL: "https://notes.example.net/auth/callback",
+		ClaimsProviders: []gatehouse.ClaimsProvider{
+			{Provider: bank, Origins: []string{"https://claims.bank.example"}},
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	http.Handle("/auth/", login.Handler())
+	http.Handle("/loans/", login.With(gatehouse.Claim("credit_rating", "good")).RequireLogin(http.NotFoundHandler()))
+}

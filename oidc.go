@@ -37,6 +37,8 @@ type RelyingParty struct {
 	bodies   *inbound.Bodies
 	others   []*RelyingParty // whose sessions count, if this stands for them (Logins)
 
+	elsewhere []claimsProvider // whose claims count besides those of provider
+
 	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
@@ -52,7 +54,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 	if err != nil {
 		return nil, err
 	}
-	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), gather: &gatherers{}, hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c)}
+	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), gather: &gatherers{}, hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c), elsewhere: newClaimsProviders(c.ClaimsProviders)}
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems
@@ -60,6 +62,7 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		return nil, wrong.in("NewRelyingParty")
 	}
 	rp.tellAsked()
+	rp.tellClaimsProviders()
 	return rp, nil
 }
 
@@ -69,14 +72,18 @@ func (rp *RelyingParty) Sessions() *Sessions { return rp.sessions }
 
 // Shutdown ends the contexts of Live, and waits until the work that requests left
 // behind is done, or until ctx is done. It includes the work of the Sessions, the
-// OwnerGrants and the Provider. Stop serving requests before calling it, or see
+// OwnerGrants, the Provider and the ClaimsProviders. Stop serving requests before calling it, or see
 // Live.
 func (rp *RelyingParty) Shutdown(ctx context.Context) error {
 	if rp.checkMade() != nil {
 		return nil // it has started nothing
 	}
 	rp.endLive()
-	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, rp.sessions, rp.config.OwnerGrants, rp.client.prover, rp.provider))
+	parts := []interface{ Shutdown(context.Context) error }{rp.sessions, rp.config.OwnerGrants, rp.client.prover, rp.provider}
+	for _, p := range rp.elsewhere {
+		parts = append(parts, p.Provider)
+	}
+	return errors.Join(rp.bodies.Wait(ctx), Shutdown(ctx, parts...))
 }
 
 // With returns a guard that additionally asks for the requirements. It shares

@@ -55,6 +55,7 @@ func (c *callback) gatherClaims(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, errIDTokenMalformed.because(err)
 	}
+	rp.bring(ctx, all, proof.Subject(), c.who.ID)
 	if err := c.checkEssential(false, all); err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ var errTokenNotTaken = errors.New("the access token is not accepted")
 // info endpoint (OpenID Connect Core §5.3.1). It does not use go-oidc, which
 // matches member names case-insensitively, accepts duplicates, and verifies
 // signed responses with its own keys (docs/design.md). client is our id, for
-// which a signed response has to be made.
+// which a signed response has to be made. Claims that lie elsewhere are brought.
 func (rp *RelyingParty) userInfo(ctx context.Context, endpoint, access, subject, client string) (token.Claims, error) {
 	p := rp.provider
 	_, signed := rp.client.signing(client)
@@ -139,6 +140,7 @@ func (rp *RelyingParty) userInfo(ctx context.Context, endpoint, access, subject,
 	default:
 		return nil, errUserInfoSub.because(errors.New("sub of the user info is another than that of the ID Token"))
 	}
+	rp.bring(ctx, claims, subject, client)
 	return claims, nil
 }
 

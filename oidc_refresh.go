@@ -21,7 +21,7 @@ import (
 // kept apart in the record and lies on top. So a group that was taken away at
 // the provider closes the door within the life of one access token.
 
-// claimsWait bounds the user info request after a refresh. The requests that
+// claimsWait bounds the requests for claims after a refresh. The requests that
 // wait for the refresh wait for it too.
 const claimsWait = 2 * time.Second
 
@@ -74,7 +74,7 @@ func (n *renewer) newClaims(ctx context.Context, rec *session.Record) error {
 	if err != nil {
 		return err
 	}
-	told, err := n.toldClaims(ctx, rec, was, own)
+	told, err := n.askedClaims(ctx, rec, all, was, own)
 	if err != nil {
 		return err
 	}
@@ -148,6 +148,24 @@ func (n *renewer) signedBefore(was, own token.Claims) (token.Claims, error) {
 	return before, nil
 }
 
+// askedClaims returns the user info and brings what lies elsewhere into it and into
+// all. The sources of an old ID Token are not asked again: its claims stay.
+func (n *renewer) askedClaims(ctx context.Context, rec *session.Record, all, was, own token.Claims) (token.Claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimsWait)
+	defer cancel()
+	rp, before := n.party, maps.Clone(was)
+	told, err := n.toldClaims(ctx, rec, was, own)
+	if err != nil {
+		return nil, err
+	}
+	if n.proof != nil {
+		rp.bring(ctx, all, rec.Subject, rec.ClientID)
+	}
+	rp.recall(all, before, own)
+	rp.recall(told, before, own)
+	return told, nil
+}
+
 // toldClaims asks for the user info once more. If that fails, what it said last
 // stays. If it is about somebody else, nothing of it may be used (OpenID Connect
 // Core §5.3.2).
@@ -156,8 +174,6 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own 
 	if rp.config.SkipUserInfo {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, claimsWait)
-	defer cancel()
 	endpoint, err := rp.provider.userInfoEndpoint(ctx)
 	if err == nil && endpoint == "" {
 		return nil, nil
@@ -177,11 +193,15 @@ func (n *renewer) toldClaims(ctx context.Context, rec *session.Record, was, own 
 	if err != nil {
 		return nil, err
 	}
-	// What the user info said last: what neither an ID Token nor the
-	// application has said.
+	elsewhere, err := signed.Elsewhere()
+	if err != nil || len(rp.elsewhere) == 0 {
+		elsewhere = nil
+	}
+	// What the user info said last: what neither an ID Token, itself or through
+	// others, nor the application has said.
 	maps.DeleteFunc(was, func(name string, _ json.RawMessage) bool {
 		_, mine := own[name]
-		return mine || signed.Has(name) || token.IsProtocolClaim(name)
+		return mine || signed.Has(name) || elsewhere.Has(name) || token.IsProtocolClaim(name)
 	})
 	return was, nil
 }

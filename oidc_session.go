@@ -406,7 +406,7 @@ type sessionAnswer struct {
 //	{"signed_in":false,"login_url":"/auth/login"}
 //
 // The status is 200 in both cases. If the store fails, it is 503. The response
-// never holds tokens, and holds protocol claims such as "nonce" and "sid" only
+// never holds tokens, nor "_claim_sources", which may have some. It holds protocol claims such as "nonce" and "sid" only
 // with RelyingPartyConfig.SessionProtocolClaims. Requests to this handler do not count as activity, so an
 // application that polls it does not keep a session past its idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
@@ -432,10 +432,12 @@ func (rp *RelyingParty) SessionHandler() http.Handler {
 // scriptClaims returns the claims that a script is told.
 func (rp *RelyingParty) scriptClaims(claims []byte) json.RawMessage {
 	var all map[string]json.RawMessage
-	if rp.config.SessionProtocolClaims || json.Unmarshal(claims, &all) != nil {
-		return claims
+	if json.Unmarshal(claims, &all) != nil {
+		return nil
 	}
-	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return token.IsProtocolClaim(name) })
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool {
+		return token.HoldsTokens(name) || !rp.config.SessionProtocolClaims && token.IsProtocolClaim(name)
+	})
 	told, err := json.Marshal(all)
 	if err != nil {
 		return nil

@@ -20,7 +20,7 @@ import (
 // source.
 var configs = []any{
 	gatehouse.ProviderConfig{}, gatehouse.SessionsConfig{}, gatehouse.RelyingPartyConfig{}, gatehouse.Client{}, gatehouse.Metadata{},
-	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{}, gatehouse.RegistrationConfig{}, gatehouse.ClientMetadata{}, gatehouse.FinderConfig{}, gatehouse.LoginsConfig{},
+	gatehouse.ResourceServerConfig{}, gatehouse.OwnerGrantsConfig{}, gatehouse.UMATransportConfig{}, gatehouse.RegistrationConfig{}, gatehouse.ClientMetadata{}, gatehouse.FinderConfig{}, gatehouse.LoginsConfig{}, gatehouse.ClaimsProvider{},
 }
 
 // judged says for every switch in a config why it does not weaken security. An
@@ -53,6 +53,15 @@ var weakening = map[string]struct {
 	"ProviderConfig.InsecureLogoutTokens": {"insecure_logout_tokens", func(c gatehouse.ProviderConfig) error {
 		c.InsecureLogoutTokens = true
 		_, err := gatehouse.NewProvider("https://id.example.org", &c)
+		return err
+	}},
+	"ClaimsProvider.InsecureInnerAddresses": {"insecure_inner_addresses", func(c gatehouse.ProviderConfig) error {
+		p, err := gatehouse.NewProvider("https://id.example.org", &c)
+		if err != nil {
+			return err
+		}
+		inner := gatehouse.ClaimsProvider{Provider: p, InnerNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, InsecureInnerAddresses: true}
+		_, err = gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: gatehouse.Client{ID: "x"}, RedirectURL: "https://notes.example.org/cb", ClaimsProviders: []gatehouse.ClaimsProvider{inner}})
 		return err
 	}},
 	"FinderConfig.InsecureInnerAddresses": {"insecure_inner_addresses", func(c gatehouse.ProviderConfig) error {

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/webfinger"
 )
 
@@ -46,19 +45,7 @@ func (c *FinderConfig) complete(providers []*Provider) error {
 			}
 		}
 	}
-	wrong.transport("Transport", c.Transport)
-	for i, network := range c.InnerNetworks {
-		if !network.IsValid() || network.Addr().Is4In6() {
-			wrong.add(fmt.Sprintf("InnerNetworks[%d]", i), "%v is no network of IPv4 or IPv6", network)
-		}
-	}
-	given := len(c.InnerNetworks) > 0 || c.Transport != nil
-	switch {
-	case given != c.InsecureInnerAddresses:
-		wrong.add("InsecureInnerAddresses", "it is set with InnerNetworks or Transport, and only then")
-	case c.Transport != nil && (len(c.InnerNetworks) > 0 || c.RootCAs != nil):
-		wrong.add("Transport", "it decides itself where it connects to, so RootCAs and InnerNetworks do not count")
-	}
+	wrong.guarded("", c.RootCAs, c.InnerNetworks, c.Transport, c.InsecureInnerAddresses)
 	return wrong.in("NewFinder")
 }
 
@@ -87,11 +74,7 @@ func NewFinder(config FinderConfig, providers ...*Provider) (*Finder, error) {
 	if len(providers) == 0 {
 		return f, nil // nobody is asked
 	}
-	transport := config.Transport
-	if transport == nil {
-		transport = outbound.NewGuarded(config.RootCAs, slices.Clone(config.InnerNetworks))
-	}
-	f.asker = webfinger.New(outbound.NewClient(transport, false), providers[0].now)
+	f.asker = webfinger.New(guardedClient(config.RootCAs, config.InnerNetworks, config.Transport), providers[0].now)
 	if config.InsecureInnerAddresses {
 		providers[0].emit(context.Background(), Event{Name: EventInsecureOption, Code: "insecure_inner_addresses", Err: errors.New("InsecureInnerAddresses is set: accounts that strangers enter may lead to hosts inside")})
 	}

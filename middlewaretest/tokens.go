@@ -104,6 +104,9 @@ func (s *Server) newRequest(t testing.TB, thumbprint, user string, c gatehouse.C
 // Tokens: with [WrongAudience], for example, it is meant for another API. A fault
 // that no access token can have, or that changes nothing in this one, fails the
 // test. The server calls a token without faults active.
+//
+// With the Type "JWT" and a nil for aud it is also what the server says as a claims
+// provider (gatehouse.ClaimsProvider).
 func (s *Server) Token(t testing.TB, claims Claims, faults ...Fault) string {
 	t.Helper()
 	list := make([]opserver.Fault, 0, len(faults))

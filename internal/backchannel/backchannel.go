@@ -128,7 +128,16 @@ func (c *Channel) AsClient(ctx context.Context, endpoint string, who Credentials
 // AsBearer makes a call with a bearer token in the header (RFC 6750 §2.1), or
 // without one if it is "". The error is a *Trouble or ErrEndpoint.
 func (c *Channel) AsBearer(ctx context.Context, method, address, token string, body Body) (*Answer, error) {
-	header, sent := http.Header{}, "no token"
+	return c.asBearer(ctx, method, address, token, http.Header{}, body)
+}
+
+// JWT is AsBearer for an address that answers with a JWT.
+func (c *Channel) JWT(ctx context.Context, address, token string) (*Answer, error) {
+	return c.asBearer(ctx, http.MethodGet, address, token, http.Header{"Accept": {"application/jwt"}}, Body{})
+}
+
+func (c *Channel) asBearer(ctx context.Context, method, address, token string, header http.Header, body Body) (*Answer, error) {
+	sent := "no token"
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 		sent = "a bearer token"
@@ -161,7 +170,9 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 		return nil, fmt.Errorf("%s: %w", strings.ToLower(method), ErrEndpoint) // the error of net/url quotes its input
 	}
 	req.Header = header
-	req.Header.Set("Accept", "application/json")
+	if header.Get("Accept") == "" {
+		header.Set("Accept", "application/json")
+	}
 	if body.contentType != "" {
 		req.Header.Set("Content-Type", body.contentType)
 	}
