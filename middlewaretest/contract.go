@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -61,23 +62,35 @@ type part[R any] struct {
 	run       func(context.Context, R) error
 }
 
-// check runs the parts as subtests.
-func check[R any](t *testing.T, s *suite, run R, parts []part[R]) {
+// check runs the parts as subtests. Those in waits let time pass: if it is real
+// time, they wait together.
+func check[R any](t *testing.T, s *suite, run R, parts, waits []part[R]) {
 	t.Helper()
 	if s.cannotHang != "" {
 		t.Logf("the store cannot hang: %s", s.cannotHang)
 	}
-	for _, p := range parts {
-		if p.needs != nil && !p.needs(s) {
-			continue
-		}
-		t.Run(p.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), storePatience)
-			defer cancel()
-			if err := p.run(ctx, run); err != nil {
-				t.Errorf("%v\nthis matters: %s", err, p.why)
+	all := func(t *testing.T, parts []part[R], prepare func(*testing.T)) {
+		for _, p := range parts {
+			if p.needs != nil && !p.needs(s) {
+				continue
 			}
-		})
+			t.Run(p.name, func(t *testing.T) {
+				prepare(t)
+				ctx, cancel := context.WithTimeout(t.Context(), storePatience)
+				defer cancel()
+				if err := p.run(ctx, run); err != nil {
+					t.Errorf("%v\nthis matters: %s", err, p.why)
+				}
+			})
+		}
+	}
+	alone := func(*testing.T) {}
+	all(t, parts, alone)
+	switch {
+	case s.advance != nil:
+		all(t, waits, alone)
+	case len(waits) > 0: // a group ends when all in it have
+		t.Run("in real time", func(t *testing.T) { all(t, waits, (*testing.T).Parallel) })
 	}
 }
 
@@ -134,6 +147,29 @@ func (s *suite) pass(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// soon is how long values live that a test sees expire. Stores that count in
+// whole seconds need more than one second.
+const soon = 1200 * time.Millisecond
+
+// expires runs a part in which values expire at a time, and which lets that time
+// pass once. A busy machine may take longer to come to that point; then the
+// values are gone too early, which says nothing about the store, and the part
+// runs again with values that live twice as long.
+func (s *suite) expires(ctx context.Context, run func(at time.Time, pass func() error) error) error {
+	for life := soon; ; life *= 2 {
+		at, passed := s.now().Add(life), false
+		err := run(at, func() error {
+			if passed = s.now().Before(at); !passed {
+				return errors.New("the values have expired before the test has seen them")
+			}
+			return s.pass(ctx, life+100*time.Millisecond)
+		})
+		if err == nil || passed || s.now().Before(at) || ctx.Err() != nil {
+			return err
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 func TestGrantStore(t *testing.T, open func(t *testing.T) gatehouse.GrantStore, options ...StoreOption) {
 	t.Helper()
 	s := &grantRun{open(t), newSuite(options...)}
-	check(t, s.suite, s, grantParts())
+	check(t, s.suite, s, grantParts(), nil)
 }
 
 // decades is longer than any session. A fact must outlast it.

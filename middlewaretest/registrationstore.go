@@ -17,7 +17,7 @@ import (
 func TestRegistrationStore(t *testing.T, open func(t *testing.T) gatehouse.RegistrationStore, options ...StoreOption) {
 	t.Helper()
 	s := &grantRun{registrations{open(t)}, newSuite(options...)}
-	check(t, s.suite, s, registrationParts())
+	check(t, s.suite, s, registrationParts(), nil)
 }
 
 // registrations is a RegistrationStore in the form in which the cases of grants

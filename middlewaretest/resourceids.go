@@ -20,7 +20,7 @@ import (
 func TestResourceIDs(t *testing.T, open func(t *testing.T) gatehouse.ResourceIDs, options ...StoreOption) {
 	t.Helper()
 	s := &idsRun{open(t), newSuite(options...)}
-	check(t, s.suite, s, idsParts())
+	check(t, s.suite, s, idsParts(), nil)
 }
 
 // longest is the size of names and ids that a store must accept

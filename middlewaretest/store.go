@@ -16,12 +16,8 @@ import (
 func TestStore(t *testing.T, open func(t *testing.T) gatehouse.Store, options ...StoreOption) {
 	t.Helper()
 	s := newStoreRun(open(t), options...)
-	check(t, s.suite, s, storeParts())
+	check(t, s.suite, s, storeParts(), storeWaits())
 }
-
-// soon is an expiry that a test without a clock can wait for. Stores that count
-// in whole seconds need more than one second.
-const soon = 1200 * time.Millisecond
 
 // storeRun is one run of the suite.
 type storeRun struct {

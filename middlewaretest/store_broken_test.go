@@ -308,13 +308,44 @@ func TestTheSuiteFailsBrokenStores(t *testing.T) {
 			store := newSimple()
 			c.spoil(store)
 			s := newStoreRun(store, StoreClock(store.clock.Now, store.clock.Advance), inMemory)
-			wantFailing(t, failing(t, s.suite, s, storeParts(), c.fails), c.fails)
+			wantFailing(t, failing(t, s.suite, s, allStoreParts(), c.fails), c.fails)
+		})
+	}
+}
+
+func allStoreParts() []part[*storeRun] { return slices.Concat(storeParts(), storeWaits()) }
+
+// slowStore takes a while for every write.
+type slowStore struct{ *simple }
+
+func (s slowStore) CommitCtx(ctx context.Context, key string, b []byte, expiry time.Time) error {
+	s.clock.Advance(soon / 3)
+	return s.simple.CommitCtx(ctx, key, b, expiry)
+}
+
+// On a slow machine values expire before the suite has looked at them. That is
+// not held against a good store, and a broken one does not profit from it.
+func TestSlowStoresExpire(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*simple)
+		fails string
+	}{
+		"good":                         {func(*simple) {}, ""},
+		"nothing expires":              {func(s *simple) { s.immortal = true }, "expiry"},
+		"an expiry only moves later":   {func(s *simple) { s.keepsEarlier = true }, "expiry is replaced"},
+		"a create removes the expired": {func(s *simple) { s.removesLate = true }, "one creates over what has expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newSimple()
+			c.spoil(store)
+			s := newStoreRun(slowStore{store}, StoreClock(store.clock.Now, store.clock.Advance), inMemory)
+			wantFailing(t, failing(t, s.suite, s, storeWaits(), c.fails), c.fails)
 		})
 	}
 }
 
 func TestEveryCaseHasAReason(t *testing.T) {
-	t.Run("Store", func(t *testing.T) { wantReasons(t, storeParts()) })
+	t.Run("Store", func(t *testing.T) { wantReasons(t, allStoreParts()) })
 	t.Run("GrantStore", func(t *testing.T) { wantReasons(t, grantParts()) })
 	t.Run("ResourceIDs", func(t *testing.T) { wantReasons(t, idsParts()) })
 	t.Run("RegistrationStore", func(t *testing.T) { wantReasons(t, registrationParts()) })

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,11 @@ func TestMain(m *testing.M) {
 	if path == "" {
 		os.Exit(m.Run())
 	}
-	if err := middlewaretest.ServeStore(context.Background(), &fileStore{path, time.Now}, os.Stdin, os.Stdout); err != nil {
+	store, err := openFileStore(path, time.Now)
+	if err == nil {
+		err = middlewaretest.ServeStore(context.Background(), store, os.Stdin, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -39,7 +44,18 @@ func TestStoreOfProcesses(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "store")
 	clock := middlewaretest.NewServer(t).Clock()
-	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return &fileStore{path, clock.Now} },
+	middlewaretest.TestStore(t, func(t *testing.T) gatehouse.Store {
+		store, err := openFileStore(path, clock.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := store.lock.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return store
+	},
 		middlewaretest.StoreClock(clock.Now, clock.Advance),
 		middlewaretest.StoreCannotHang("its locks are held for microseconds"), middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, os.Args[0])
@@ -53,6 +69,16 @@ func TestStoreOfProcesses(t *testing.T) {
 type fileStore struct {
 	path string
 	now  func() time.Time
+	mu   sync.Mutex // of the goroutines: the lock below is of the process
+	lock *os.File
+}
+
+func openFileStore(path string, now func() time.Time) (*fileStore, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return &fileStore{path: path, now: now, lock: lock}, err
 }
 
 type fileItem struct {
@@ -60,20 +86,15 @@ type fileItem struct {
 	Expiry time.Time
 }
 
-// locked runs f while no other process does.
+// locked runs f while no other process and no other goroutine does.
 func (s *fileStore) locked(key string, f func(name string) error) error {
-	if err := os.MkdirAll(s.path, 0o700); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX); err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(filepath.Join(s.path, "lock-"+key[len(key)-1:]), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
-	if err == nil {
-		err = f(filepath.Join(s.path, "key"+key))
-	}
-	return errors.Join(err, lock.Close())
+	err := f(filepath.Join(s.path, "key"+key))
+	return errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN))
 }
 
 func (s *fileStore) read(name string) ([]byte, error) {

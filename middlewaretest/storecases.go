@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// storeParts lists the contract of gatehouse.Store.
+// storeParts lists the contract of gatehouse.Store, without storeWaits.
 func storeParts() []part[*storeRun] {
 	return []part[*storeRun]{
 		{"absent", "a person who is not signed in has no record, and that is not an error", nil, absentCase},
@@ -19,10 +19,8 @@ func storeParts() []part[*storeRun] {
 		{"swap deletes", "a record that has changed must not be deleted unseen", nil, deleteCase},
 		{"swap is repeated", "clients repeat a command when its reply was lost (false would end a good session)", nil, repeatCase},
 		{"swap to itself", "a writer that has nothing to change must not be told that it lost", nil, itselfCase},
-		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
 		{"expiry is clamped", "no lifetime that a setting allows may be refused or wrap round to the past", nil, clampCase},
 		{"expiry in the past", "a record written too late must be gone, not immortal", nil, pastCase},
-		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
 		{"bytes", "sealed values are any bytes", nil, bytesCase},
 		{"size", "a record with large tokens has up to 60,000 bytes", nil, sizeCase},
 		{"keys", "keys are base64url: case matters, and some begin with a dash", nil, keysCase},
@@ -32,7 +30,6 @@ func storeParts() []part[*storeRun] {
 		{"many keys", "a busy service has thousands of sessions", nil, thousandsCase},
 		{"own copies", "a caller may change its slices afterwards", nil, copiesCase},
 		{"one creates", "only one of many replicas uses a state", nil, winnerCase},
-		{"one creates over what has expired", "only one of many replicas uses a place that is free again", nil, reviveCase},
 		{"one replaces", "only one of many replicas holds the lease of a renewal", nil, replacerCase},
 		{"never away", "a request that reads while another writes must not find its session gone", nil, awayCase},
 		{"no lost update", "a writer that loses must know it, or a refresh token is overwritten by a used one", nil, counterCase},
@@ -42,6 +39,15 @@ func storeParts() []part[*storeRun] {
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, giveUpCase},
 		{"hang", "a page answers 503 within a second when the store hangs, and the site is back when the store is", nil, hangCase},
 		{"two processes", "replicas are processes", isShared, processCase},
+	}
+}
+
+// storeWaits lists those parts that let values expire.
+func storeWaits() []part[*storeRun] {
+	return []part[*storeRun]{
+		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
+		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
+		{"one creates over what has expired", "only one of many replicas uses a place that is free again", nil, reviveCase},
 	}
 }
 
@@ -141,35 +147,36 @@ func itselfCase(ctx context.Context, s *storeRun) error {
 func expiryCase(ctx context.Context, s *storeRun) error {
 	stays, committed, swapped := s.key(), s.key(), s.key()
 	deleted, gone, briefly := s.key(), s.key(), s.key()
-	at := s.now().Add(soon)
-	return steps(
-		func() error { return s.CommitCtx(ctx, deleted, []byte("a"), at) },
-		func() error { return s.CommitCtx(ctx, gone, []byte("a"), at) },
-		func() error { return s.CommitCtx(ctx, briefly, []byte("a"), s.now().Add(300*time.Microsecond)) },
-		func() error {
-			_, err := s.SwapCtx(ctx, briefly, nil, []byte("b"), s.now().Add(time.Microsecond))
-			return err
-		},
-		func() error { return s.CommitCtx(ctx, stays, []byte("a"), s.now().Add(10*365*24*time.Hour)) },
-		func() error { return s.CommitCtx(ctx, committed, []byte("a"), at) },
-		func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), at); return err },
-		func() error { return s.holds(ctx, committed, []byte("a")) },
-		func() error { return s.holds(ctx, swapped, []byte("a")) },
-		func() error { return s.pass(ctx, soon+100*time.Millisecond) },
-		func() error { return s.holds(ctx, stays, []byte("a")) },
-		func() error { return s.holds(ctx, committed, nil) },
-		func() error { return s.holds(ctx, swapped, nil) },
-		func() error { return s.swap(ctx, committed, []byte("a"), []byte("b"), false, nil) },
-		func() error { return s.swap(ctx, committed, nil, []byte("b"), true, []byte("b")) },
-		func() error { return s.swap(ctx, swapped, nil, []byte("b"), true, []byte("b")) },
-		func() error { return s.DeleteCtx(ctx, deleted) },
-		func() error { return s.swap(ctx, deleted, nil, []byte("b"), true, []byte("b")) },
-		func() error { return s.swap(ctx, gone, []byte("a"), nil, true, nil) },
-		func() error { return s.swap(ctx, gone, nil, nil, true, nil) },
-		func() error { return s.CommitCtx(ctx, gone, []byte("b"), s.later()) },
-		func() error { return s.holds(ctx, gone, []byte("b")) },
-		func() error { return s.holds(ctx, briefly, nil) },
-	)
+	return s.expires(ctx, func(at time.Time, pass func() error) error {
+		return steps(
+			func() error { return s.CommitCtx(ctx, deleted, []byte("a"), at) },
+			func() error { return s.CommitCtx(ctx, gone, []byte("a"), at) },
+			func() error { return s.CommitCtx(ctx, briefly, []byte("a"), s.now().Add(300*time.Microsecond)) },
+			func() error {
+				_, err := s.SwapCtx(ctx, briefly, nil, []byte("b"), s.now().Add(time.Microsecond))
+				return err
+			},
+			func() error { return s.CommitCtx(ctx, stays, []byte("a"), s.now().Add(10*365*24*time.Hour)) },
+			func() error { return s.CommitCtx(ctx, committed, []byte("a"), at) },
+			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), at); return err },
+			func() error { return s.holds(ctx, committed, []byte("a")) },
+			func() error { return s.holds(ctx, swapped, []byte("a")) },
+			pass,
+			func() error { return s.holds(ctx, stays, []byte("a")) },
+			func() error { return s.holds(ctx, committed, nil) },
+			func() error { return s.holds(ctx, swapped, nil) },
+			func() error { return s.swap(ctx, committed, []byte("a"), []byte("b"), false, nil) },
+			func() error { return s.swap(ctx, committed, nil, []byte("b"), true, []byte("b")) },
+			func() error { return s.swap(ctx, swapped, nil, []byte("b"), true, []byte("b")) },
+			func() error { return s.DeleteCtx(ctx, deleted) },
+			func() error { return s.swap(ctx, deleted, nil, []byte("b"), true, []byte("b")) },
+			func() error { return s.swap(ctx, gone, []byte("a"), nil, true, nil) },
+			func() error { return s.swap(ctx, gone, nil, nil, true, nil) },
+			func() error { return s.CommitCtx(ctx, gone, []byte("b"), s.later()) },
+			func() error { return s.holds(ctx, gone, []byte("b")) },
+			func() error { return s.holds(ctx, briefly, nil) },
+		)
+	})
 }
 
 // clampCase uses expiries that a column, a count of seconds or a time.Duration
@@ -228,23 +235,24 @@ func pastCase(ctx context.Context, s *storeRun) error {
 
 func newExpiryCase(ctx context.Context, s *storeRun) error {
 	shorter, longer, sooner, later := s.key(), s.key(), s.key(), s.key()
-	at := s.now().Add(soon)
-	return steps(
-		func() error { return s.CommitCtx(ctx, sooner, []byte("a"), s.later()) },
-		func() error { return s.CommitCtx(ctx, sooner, []byte("a"), at) },
-		func() error { return s.CommitCtx(ctx, later, []byte("a"), at) },
-		func() error { return s.CommitCtx(ctx, later, []byte("a"), s.later()) },
-		func() error { return s.CommitCtx(ctx, shorter, []byte("a"), s.later()) },
-		func() error { _, err := s.SwapCtx(ctx, shorter, []byte("a"), []byte("b"), at); return err },
-		func() error { return s.CommitCtx(ctx, longer, []byte("a"), at) },
-		func() error { return s.swap(ctx, longer, []byte("a"), []byte("b"), true, []byte("b")) },
-		func() error { return s.holds(ctx, shorter, []byte("b")) },
-		func() error { return s.pass(ctx, soon+100*time.Millisecond) },
-		func() error { return s.holds(ctx, shorter, nil) },
-		func() error { return s.holds(ctx, longer, []byte("b")) },
-		func() error { return s.holds(ctx, sooner, nil) },
-		func() error { return s.holds(ctx, later, []byte("a")) },
-	)
+	return s.expires(ctx, func(at time.Time, pass func() error) error {
+		return steps(
+			func() error { return s.CommitCtx(ctx, sooner, []byte("a"), s.later()) },
+			func() error { return s.CommitCtx(ctx, sooner, []byte("a"), at) },
+			func() error { return s.CommitCtx(ctx, later, []byte("a"), at) },
+			func() error { return s.CommitCtx(ctx, later, []byte("a"), s.later()) },
+			func() error { return s.CommitCtx(ctx, shorter, []byte("a"), s.later()) },
+			func() error { _, err := s.SwapCtx(ctx, shorter, []byte("a"), []byte("b"), at); return err },
+			func() error { return s.CommitCtx(ctx, longer, []byte("a"), at) },
+			func() error { return s.swap(ctx, longer, []byte("a"), []byte("b"), true, []byte("b")) },
+			func() error { return s.holds(ctx, shorter, []byte("b")) },
+			pass,
+			func() error { return s.holds(ctx, shorter, nil) },
+			func() error { return s.holds(ctx, longer, []byte("b")) },
+			func() error { return s.holds(ctx, sooner, nil) },
+			func() error { return s.holds(ctx, later, []byte("a")) },
+		)
+	})
 }
 
 func bytesCase(ctx context.Context, s *storeRun) error {

@@ -28,22 +28,24 @@ func awayCase(ctx context.Context, s *storeRun) error {
 // reviveCase lets racers create values where one has expired. A store that
 // removes the old value in a step of its own may remove a racer's.
 func reviveCase(ctx context.Context, s *storeRun) error {
-	keys, at := make([]string, raceRounds), s.now().Add(soon)
-	for i := range keys {
-		keys[i] = s.key()
-		if err := s.CommitCtx(ctx, keys[i], []byte("expires"), at); err != nil {
+	return s.expires(ctx, func(at time.Time, pass func() error) error {
+		keys := make([]string, raceRounds)
+		for i := range keys {
+			keys[i] = s.key()
+			if err := s.CommitCtx(ctx, keys[i], []byte("expires"), at); err != nil {
+				return err
+			}
+		}
+		if err := pass(); err != nil {
 			return err
 		}
-	}
-	if err := s.pass(ctx, soon+100*time.Millisecond); err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if err := s.cell(key).oneOf(ctx, nil); err != nil {
-			return err
+		for _, key := range keys {
+			if err := s.cell(key).oneOf(ctx, nil); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func giveUpCase(ctx context.Context, s *storeRun) error { return givesUp(ctx, s.fresh) }

@@ -26,7 +26,7 @@ func TestAPI(t *testing.T) { holdGolden(t, apiGolden, api) }
 // api lists the exported declarations of the packages that users can import.
 func api(t *testing.T, tr *tree) []string {
 	var lines []string
-	for _, f := range tr.goFiles(t, 0, tr.published()) {
+	for _, f := range tr.goFiles(t, tr.published()) {
 		if f.ast.Name.Name == "main" {
 			continue
 		}
@@ -46,7 +46,7 @@ func TestAPISize(t *testing.T) { hold(t, apiSize) }
 func apiSize(t *testing.T, tr *tree) []string {
 	var out []string
 	names := map[string]bool{}
-	for _, f := range tr.goFiles(t, 0, tr.published()) {
+	for _, f := range tr.goFiles(t, tr.published()) {
 		if importPath(f.name) != modulePath {
 			continue
 		}

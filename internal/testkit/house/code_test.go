@@ -3,7 +3,6 @@ package house_test
 import (
 	"fmt"
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"maps"
 	"regexp"
@@ -28,7 +27,7 @@ func TestDocComments(t *testing.T) { hold(t, docComments) }
 func docComments(t *testing.T, tr *tree) []string {
 	var out []string
 	packages := map[string]bool{}
-	for _, f := range tr.goFiles(t, parser.ParseComments, tr.published()) {
+	for _, f := range tr.goFiles(t, tr.published()) {
 		pkg := importPath(f.name)
 		packages[pkg] = packages[pkg] || f.ast.Doc != nil
 		if f.ast.Name.Name == "main" {
@@ -170,7 +169,7 @@ func noMarks(t *testing.T, tr *tree) []string {
 			}
 		}
 	}
-	for _, f := range tr.goFiles(t, 0, all) {
+	for _, f := range tr.goFiles(t, all) {
 		if !slices.Contains(imports(t, f), "testing") {
 			continue
 		}
@@ -187,7 +186,7 @@ func TestNoHiddenInputs(t *testing.T) { hold(t, noHiddenInputs) }
 // the real-server module may read their environment and wait.
 func noHiddenInputs(t *testing.T, tr *tree) []string {
 	var out []string
-	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
+	for _, f := range tr.goFiles(t, tr.inRootModule()) {
 		if !slices.Contains(imports(t, f), "testing/synctest") { // there a sleep moves a fake clock
 			for _, call := range calls(f, "time.Sleep") {
 				out = append(out, fmt.Sprintf("%s: wait for the event, inject the clock, or use testing/synctest", call))

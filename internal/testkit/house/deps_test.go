@@ -2,7 +2,6 @@ package house_test
 
 import (
 	"fmt"
-	"go/parser"
 	"path"
 	"slices"
 	"strconv"
@@ -119,7 +118,7 @@ func knownImports(t *testing.T, tr *tree) []string {
 	var out []string
 	m := tr.goMod(t, "go.mod")
 	known := slices.Concat(m.direct, m.indirect, []string{modulePath})
-	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
+	for _, f := range tr.goFiles(t, tr.inRootModule()) {
 		for _, imp := range imports(t, f) {
 			switch {
 			case imp == "C" || imp == "unsafe":
@@ -140,7 +139,7 @@ func TestDirection(t *testing.T) { hold(t, direction) }
 // internal/e2e. Tests may import anything.
 func direction(t *testing.T, tr *tree) []string {
 	var out []string
-	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
+	for _, f := range tr.goFiles(t, tr.inRootModule()) {
 		if f.test {
 			continue
 		}

@@ -106,7 +106,7 @@ func compareRows(doc, what string, rows map[string][]docRow, found map[string]st
 
 // rootFiles are the files of the root package except tests.
 func (tr *tree) rootFiles(t *testing.T) []goFile {
-	return tr.goFiles(t, 0, func(name string) bool { return path.Dir(name) == "." && !strings.HasSuffix(name, "_test.go") })
+	return tr.goFiles(t, func(name string) bool { return path.Dir(name) == "." && !strings.HasSuffix(name, "_test.go") })
 }
 
 func TestCoverageDoc(t *testing.T) { hold(t, specCoverage) }
@@ -212,7 +212,7 @@ func (tr *tree) place(span string) (dir, name string) {
 // testNames returns the tests, fuzz targets and examples by directory.
 func (tr *tree) testNames(t *testing.T) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
-	for _, f := range tr.goFiles(t, 0, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
 		for _, d := range f.ast.Decls {
 			fn, ok := d.(*ast.FuncDecl)
 			if ok && fn.Recv == nil && regexp.MustCompile(`^(Test|Fuzz|Example)([^a-z]|$)`).MatchString(fn.Name.Name) {
@@ -227,7 +227,7 @@ func (tr *tree) testNames(t *testing.T) map[string]map[string]bool {
 // T.method, types, T.field, constants and variables.
 func (tr *tree) declarations(t *testing.T) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
-	for _, f := range tr.goFiles(t, 0, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
 		dir := path.Dir(f.name)
 		for _, d := range f.ast.Decls {
 			switch d := d.(type) {

@@ -21,7 +21,7 @@ func TestOneLogEdge(t *testing.T) { hold(t, oneLogEdge) }
 // and the hook gets the same events as the log.
 func oneLogEdge(t *testing.T, tr *tree) []string {
 	var out []string
-	for _, f := range tr.goFiles(t, 0, tr.inTheLibrary(t)) {
+	for _, f := range tr.goFiles(t, tr.inTheLibrary(t)) {
 		if f.name == eventFile || strings.HasPrefix(f.name, "middlewaretest/") {
 			continue
 		}

@@ -27,7 +27,7 @@ func homesOfTests(t *testing.T, tr *tree) []string {
 			tested[path.Dir(name)] = true
 		}
 	}
-	for _, f := range tr.goFiles(t, 0, func(name string) bool { return path.Dir(name) == "." }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return path.Dir(name) == "." }) {
 		declares := slices.ContainsFunc(f.ast.Decls, func(d ast.Decl) bool {
 			imports, ok := d.(*ast.GenDecl)
 			return !ok || imports.Tok != token.IMPORT
@@ -59,7 +59,7 @@ func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 // serves tests alone must not judge for them.
 func noClocks(t *testing.T, tr *tree) []string {
 	var out []string
-	for _, f := range tr.goFiles(t, 0, tr.inRootModule()) {
+	for _, f := range tr.goFiles(t, tr.inRootModule()) {
 		if f.ast.Name.Name == "main" || !f.test && !strings.HasPrefix(f.name, "internal/e2e/") && !strings.HasPrefix(f.name, "internal/testkit/") {
 			continue
 		}

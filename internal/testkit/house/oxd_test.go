@@ -143,7 +143,7 @@ func (tr *tree) clientMetadata(t *testing.T) (m metadataNames) {
 		return ""
 	}
 	oxd := map[string][]string{}
-	for _, f := range tr.goFiles(t, 0, func(name string) bool { return name == metadataFile }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return name == metadataFile }) {
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
 				if lit, ok := spec.Values[0].(*ast.CompositeLit); ok {

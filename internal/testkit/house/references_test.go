@@ -2,7 +2,6 @@ package house_test
 
 import (
 	"fmt"
-	"go/parser"
 	"maps"
 	"regexp"
 	"slices"
@@ -73,7 +72,7 @@ type passage struct {
 func (tr *tree) passages(t *testing.T) []passage {
 	t.Helper()
 	var out []passage
-	for _, f := range tr.goFiles(t, parser.ParseComments, all) {
+	for _, f := range tr.goFiles(t, all) {
 		for _, group := range f.ast.Comments {
 			text := strings.Join(strings.Fields(group.Text()), " ")
 			out = append(out, passage{fmt.Sprintf("%s:%d", f.name, f.line(group.Pos())), text, true})

@@ -95,7 +95,7 @@ func rooms(t *testing.T, tr *tree) []string {
 	order, out := tr.rooms(t)
 	used := map[string]bool{}
 	product, goFiles := 0, 0
-	for _, f := range tr.goFiles(t, parser.PackageClauseOnly, func(name string) bool { return path.Dir(name) == "." }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return path.Dir(name) == "." }) {
 		if goFiles++; f.test {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,18 @@ type tree struct {
 	dir   string   // absolute
 	real  bool     // exists on disk, so that the go command can read it
 	files []string // slash-separated, relative to dir, sorted
+
+	parsed map[string]goFile // so far; nil where files change under the tree
+}
+
+// checkout is the tree that all tests read: nearly every guard parses nearly
+// every file.
+var checkout *tree
+
+// TestMain lets the heap grow, because the parsed checkout stays in it.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
 }
 
 // A guard checks the tree and returns what is wrong with it.
@@ -43,15 +56,19 @@ func hold(t *testing.T, g guard) {
 // openTree finds the root of the module above this package.
 func openTree(t *testing.T) *tree {
 	t.Helper()
+	if checkout != nil {
+		return checkout
+	}
 	dir, err := filepath.Abs(filepath.Join("..", "..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := newTree(t, dir, os.DirFS(dir))
-	tr.real = true
+	tr.real, tr.parsed = true, map[string]goFile{}
 	if got := tr.goMod(t, "go.mod").module; got != modulePath {
 		t.Fatalf("the module at the root is %q, want %q", got, modulePath)
 	}
+	checkout = tr
 	return tr
 }
 
@@ -180,22 +197,36 @@ func (f goFile) line(pos token.Pos) int { return f.fset.Position(pos).Line }
 
 // goFiles parses every Go file that keep accepts. It leaves out files that the
 // go command ignores (testdata, names that begin with _ or .).
-func (tr *tree) goFiles(t *testing.T, mode parser.Mode, keep func(name string) bool) []goFile {
+func (tr *tree) goFiles(t *testing.T, keep func(name string) bool) []goFile {
 	t.Helper()
 	var out []goFile
 	for _, name := range tr.files {
 		if !strings.HasSuffix(name, ".go") || outsideGo(name) || !keep(name) {
 			continue
 		}
-		fset := token.NewFileSet()
-		f, err := parser.ParseFile(fset, name, tr.read(t, name), mode|parser.SkipObjectResolution)
+		f, err := tr.goFile(t, name)
 		if err != nil {
 			t.Errorf("does not parse: %v", err)
 			continue
 		}
-		out = append(out, goFile{name: name, test: strings.HasSuffix(name, "_test.go"), fset: fset, ast: f})
+		out = append(out, f)
 	}
 	return out
+}
+
+// goFile parses one Go file, the checkout's only once.
+func (tr *tree) goFile(t *testing.T, name string) (goFile, error) {
+	t.Helper()
+	if f, ok := tr.parsed[name]; ok {
+		return f, nil
+	}
+	fset := token.NewFileSet()
+	parsed, err := parser.ParseFile(fset, name, tr.read(t, name), parser.ParseComments|parser.SkipObjectResolution)
+	f := goFile{name: name, test: strings.HasSuffix(name, "_test.go"), fset: fset, ast: parsed}
+	if err == nil && tr.parsed != nil {
+		tr.parsed[name] = f
+	}
+	return f, err
 }
 
 // outsideGo reports whether the go command leaves the file out of "./...".

@@ -212,7 +212,7 @@ func limits(t *testing.T, tr *tree) []string {
 		}
 	}
 	found := map[string]string{}
-	for _, f := range tr.goFiles(t, 0, tr.inTheLibrary(t, stores...)) {
+	for _, f := range tr.goFiles(t, tr.inTheLibrary(t, stores...)) {
 		pkg := path.Dir(f.name)
 		if pkg == "." {
 			pkg = "gatehouse"
@@ -235,7 +235,7 @@ func limits(t *testing.T, tr *tree) []string {
 // those in more, and of our packages that they import.
 func (tr *tree) inTheLibrary(t *testing.T, more ...string) func(name string) bool {
 	needs := map[string][]string{} // directory → our directories that it imports
-	for _, f := range tr.goFiles(t, 0, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
+	for _, f := range tr.goFiles(t, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
 		for _, i := range imports(t, f) {
 			if dir, ok := strings.CutPrefix(i, modulePath+"/"); ok {
 				needs[path.Dir(f.name)] = append(needs[path.Dir(f.name)], dir)

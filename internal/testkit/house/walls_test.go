@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/parser"
 	"io"
 	"maps"
 	"os/exec"
@@ -132,7 +131,7 @@ func reach(graph map[string][]string, from string, forbidden func(imp string) bo
 func (tr *tree) graph(t *testing.T) map[string][]string {
 	t.Helper()
 	graph := map[string][]string{}
-	for _, f := range tr.goFiles(t, parser.ImportsOnly, tr.inRootModule()) {
+	for _, f := range tr.goFiles(t, tr.inRootModule()) {
 		if !f.test {
 			graph[importPath(f.name)] = append(graph[importPath(f.name)], imports(t, f)...)
 		}

@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed pages/*.html pages/look.css
 var pageFiles embed.FS
 
-func parsePages() (*template.Template, error) { return template.ParseFS(pageFiles, "pages/*.html") }
+// parsePages parses them once for all servers of the process.
+var parsePages = sync.OnceValues(func() (*template.Template, error) { return template.ParseFS(pageFiles, "pages/*.html") })
 
 // mostListed is the greatest number of accounts that the sign-in page offers to
 // choose from. With more accounts it asks for the name.
