@@ -59,8 +59,9 @@ const (
 // ordinary request besides, at most one in a tenth of the idle limit.
 //
 // A session is read once in 2 seconds, however many connections it has in this
-// process, and up to 64 sessions in one round trip. While the store fails or
-// hangs, connections go on for 15 seconds, and then end with
+// process, and up to 64 sessions in one round trip. If that fails, each is read by
+// itself, so that trouble with one of them is not that of the others. While the store
+// fails or hangs, connections go on for 15 seconds, and then end with
 // CodeStoreUnavailable. Sign-outs are refused in that time, too.
 //
 // Shutdown of Sessions, RelyingParty or ResourceServer ends their contexts, and

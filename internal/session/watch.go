@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/gatehouse/internal/storekey"
@@ -28,33 +30,73 @@ func (k *Keeper) NewWatch(g *Glance) *Watch {
 // It returns an error for each: nil if the login lives, and otherwise ErrNone,
 // ErrGarbage, ErrUnreadable or ErrStore. A login whose time is over has ended
 // even while the store fails.
+//
+// If that read fails, or has taken half of the time, each login is read by itself:
+// the trouble may be that of one, such as a key of another type, or of the node
+// that has it.
 func (k *Keeper) Pulse(ctx context.Context, logins []*Watch) []error {
 	verdicts := make([]error, len(logins))
-	var values [][]byte
-	if k.viewer == nil {
-		keys := make([]string, 0, len(logins)*LoginKeys)
-		for _, w := range logins {
-			keys = append(keys, w.keys[:]...)
-		}
-		var err error
-		if values, err = k.findMany(ctx, keys...); err != nil {
-			for i, w := range logins {
-				verdicts[i] = err
-				if !k.now().Before(w.ends) {
-					verdicts[i] = errExpired
-				}
-			}
-			return verdicts
-		}
-	}
-	for i, w := range logins {
-		if k.viewer != nil {
+	switch {
+	case k.viewer != nil:
+		for i, w := range logins {
 			verdicts[i] = k.pulse(w, k.viewer.View(w.asKeys()))
-		} else {
-			verdicts[i] = k.pulse(w, [LoginKeys][]byte(values[i*LoginKeys:]))
+		}
+	case len(logins) == 1:
+		k.pulseTogether(ctx, logins, verdicts)
+	default:
+		half, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok {
+			half, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		}
+		together := k.pulseTogether(half, logins, verdicts)
+		cancel()
+		if !together {
+			k.pulseApart(ctx, logins, verdicts)
 		}
 	}
 	return verdicts
+}
+
+// pulseTogether judges logins in one round trip. It reports whether they could be
+// read.
+func (k *Keeper) pulseTogether(ctx context.Context, logins []*Watch, verdicts []error) bool {
+	keys := make([]string, 0, len(logins)*LoginKeys)
+	for _, w := range logins {
+		keys = append(keys, w.keys[:]...)
+	}
+	values, err := k.findMany(ctx, keys...)
+	for i, w := range logins {
+		switch {
+		case err == nil:
+			verdicts[i] = k.pulse(w, [LoginKeys][]byte(values[i*LoginKeys:]))
+		case !k.now().Before(w.ends):
+			verdicts[i] = errExpired
+		default:
+			verdicts[i] = err
+		}
+	}
+	return err == nil
+}
+
+// pulseApart judges each login by itself, all at the same time. A panic of the
+// store is that of the caller.
+func (k *Keeper) pulseApart(ctx context.Context, logins []*Watch, verdicts []error) {
+	var all sync.WaitGroup
+	var panicked atomic.Pointer[any]
+	for i := range logins {
+		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panicked.Store(&p)
+				}
+			}()
+			k.pulseTogether(ctx, logins[i:i+1], verdicts[i:i+1])
+		})
+	}
+	all.Wait()
+	if p := panicked.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 func (k *Keeper) pulse(w *Watch, values [LoginKeys][]byte) error {

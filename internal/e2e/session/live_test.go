@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
+	"example.com/gatehouse/internal/session"
 )
 
 func TestLiveConnectionsEnd(t *testing.T) {
@@ -247,6 +250,85 @@ func TestLiveIdentities(t *testing.T) {
 		<-c.Done()
 		if context.Cause(c) != own {
 			t.Errorf("cause %v", context.Cause(c))
+		}
+	})
+}
+
+// oneBad is a store that has trouble with one key, as Redis with one of another
+// type, or a cluster with one node that hangs.
+type oneBad struct {
+	gatehouse.Store
+	key    atomic.Pointer[string]
+	hang   bool
+	panics bool // when it is asked about one login alone
+}
+
+func (s *oneBad) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
+	if bad := s.key.Load(); bad == nil || !slices.Contains(keys, *bad) {
+		return s.Store.FindManyCtx(ctx, keys)
+	}
+	if s.panics && len(keys) == session.LoginKeys {
+		panic("the store panicked")
+	}
+	if s.hang {
+		<-ctx.Done()
+	}
+	return nil, errors.New("WRONGTYPE")
+}
+
+// FA6: trouble with one session is its own. The others that are read together with
+// it live on, and end within five seconds.
+func TestFA6_LiveBesideABadSession(t *testing.T) {
+	for _, hang := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hang %v", hang), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &oneBad{Store: gatehouse.NewMemoryStore(time.Now), hang: hang}
+				s, streams := liveSite(t, func(o *world.SiteOptions) { o.Store = store })
+				ana, ben, other := s.Visitor("ana"), s.Visitor("ben"), s.Visitor("ben")
+				for _, b := range []*world.Visitor{ana, ben, other} {
+					b.SignIn()
+				}
+				bad, good, lives := streams.Open(ana, "/live"), streams.Open(ben, "/live"), streams.Open(other, "/live")
+				key := stories.RecordKey(t, s, ana)
+				store.key.Store(&key)
+				ben.Post("/auth/logout", nil)
+				begin := time.Now()
+				<-good.Done()
+				if took := time.Since(begin); took > 5*time.Second || gatehouse.ErrorCode(context.Cause(good)) != gatehouse.CodeLoginRequired {
+					t.Errorf("after %v: %v", took, context.Cause(good))
+				}
+				<-bad.Done()
+				if took, code := time.Since(begin), gatehouse.ErrorCode(context.Cause(bad)); took < 12*time.Second || code != gatehouse.CodeStoreUnavailable {
+					t.Errorf("after %v: %v", took, context.Cause(bad))
+				}
+				time.Sleep(time.Minute)
+				if lives.Err() != nil {
+					t.Errorf("the session that nobody has touched: %v", context.Cause(lives))
+				}
+			})
+		})
+	}
+}
+
+// A panic of the store ends nothing but what was read with it.
+func TestRL8_LiveStorePanicsBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &oneBad{Store: gatehouse.NewMemoryStore(time.Now), panics: true}
+		s, streams := liveSite(t, func(o *world.SiteOptions) { o.Store = store })
+		ana, ben := s.Visitor("ana"), s.Visitor("ben")
+		ana.SignIn()
+		ben.SignIn()
+		both := []context.Context{streams.Open(ana, "/live"), streams.Open(ben, "/live")}
+		key := stories.RecordKey(t, s, ana)
+		store.key.Store(&key)
+		for _, c := range both {
+			<-c.Done()
+			if code := gatehouse.ErrorCode(context.Cause(c)); code != "internal" {
+				t.Errorf("cause %v", context.Cause(c))
+			}
+		}
+		if len(s.EventsOf(gatehouse.EventPanic)) == 0 {
+			t.Error("the panic was not reported")
 		}
 	})
 }
