@@ -40,9 +40,7 @@ func (c *Client) complete(p *Provider) (wrong problems) {
 	wrong.auth(c, public)
 	key := wrong.key(c)
 	wrong.algorithm(c, key)
-	if asserts := c.Auth == AuthSecretJWT || c.Key != nil; asserts && c.AssertionAudience == "" && p != nil && p.tenants != nil {
-		wrong.add("Client.AssertionAudience", "empty, but the issuer is a template, which is nobody's name: set it to the address of the token endpoint")
-	}
+	wrong.audience(c, p)
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
 		c.Key, c.SecretFunc = nil, nil // fmt prints what unexported fields hold
@@ -79,12 +77,20 @@ func (c *Client) completeRegistered(p *Provider) (wrong problems) {
 	}
 	key := wrong.key(c)
 	wrong.algorithm(&as, key)
+	wrong.audience(&as, p)
 	wrong.published(c, key, r.config.Metadata.JWKS)
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
 		c.Key = nil // fmt prints what unexported fields hold
 	}
 	return wrong
+}
+
+// audience checks that an assertion would be for somebody.
+func (w *problems) audience(c *Client, p *Provider) {
+	if asserts := c.Auth == AuthSecretJWT || c.Key != nil; asserts && c.AssertionAudience == "" && p != nil && p.tenants != nil {
+		w.add("Client.AssertionAudience", "empty, but the issuer is a template, which is nobody's name: set it to the address of the token endpoint")
+	}
 }
 
 // published checks that the keys which go along with a registration have that of

@@ -170,15 +170,24 @@ func TestAssertionsForTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	try := func(audience string) error {
-		return party(p, func(rc *gatehouse.RelyingPartyConfig) {
-			rc.Client = gatehouse.Client{ID: "notes", Key: ecKey(t), KeyID: "k", AssertionAudience: audience}
-		})
+	reg, err := gatehouse.NewRegistration(p, gatehouse.RegistrationConfig{Store: gatehouse.NewMemoryRegistrationStore(), Metadata: gatehouse.ClientMetadata{
+		RedirectURIs: []string{"https://notes.example.org/auth/callback"}, TokenEndpointAuthMethod: gatehouse.AuthPrivateKeyJWT, JWKSURI: "https://notes.example.org/jwks",
+	}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := try(""); err == nil || !strings.Contains(err.Error(), "Client.AssertionAudience: empty, but the issuer is a template") {
-		t.Error(err)
-	}
-	if err := try("https://login.example.org/organizations/oauth2/v2.0/token"); err != nil {
-		t.Error(err)
+	for _, client := range []gatehouse.Client{{ID: "notes"}, {Registration: reg}} {
+		try := func(audience string) error {
+			return party(p, func(rc *gatehouse.RelyingPartyConfig) {
+				rc.RedirectURL, rc.Client = "https://notes.example.org/auth/callback", client
+				rc.Client.Key, rc.Client.KeyID, rc.Client.AssertionAudience = ecKey(t), "k", audience
+			})
+		}
+		if err := try(""); err == nil || !strings.Contains(err.Error(), "Client.AssertionAudience: empty, but the issuer is a template") {
+			t.Error(err)
+		}
+		if err := try("https://login.example.org/organizations/oauth2/v2.0/token"); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -179,6 +179,8 @@ func (k known) at(listed authList) (backchannel.Credentials, error) {
 	switch {
 	case method == AuthPrivateKeyJWT && k.prover.key == nil: // a server may say so of a client that it registered
 		return backchannel.Credentials{}, errClientAuth.because(errors.New("the client has to authenticate by private_key_jwt, and has no key"))
+	case (method == AuthPrivateKeyJWT || method == AuthSecretJWT) && k.prover.audience == "": // the same
+		return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("the client has to authenticate by %s, and nobody knows whom assertions are for: set Client.AssertionAudience", method))
 	case method == AuthPrivateKeyJWT || method == AuthSecretJWT:
 		alg, err := k.algorithm(method, listed)
 		if err != nil {

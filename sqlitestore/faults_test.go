@@ -227,7 +227,7 @@ func TestNew(t *testing.T) {
 	}
 	long := strings.Repeat("x", 48)
 	for table, good := range map[string]bool{
-		"": true, "notes": true, "Notes_2": true, "_": true, "select": true, long: true,
+		"": true, "notes": true, "Notes_2": true, "_": true, "select": true, long: true, "sqlitenotes": true, "sqlite": false, "sqlite_notes": false, "SQLite_": false,
 		long + "x": false, "1a": false, "a b": false, "a.b": false, `a"b`: false, "a;b": false, "é": false, "a\n": false, "a\x00": false,
 	} {
 		store, err := sqlitestore.New(db, sqlitestore.Config{Table: table, Sweep: -1})

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,6 +103,9 @@ func New(db *sql.DB, config Config) (*Store, error) {
 	}
 	if !tableName.MatchString(config.Table) {
 		return nil, fmt.Errorf("sqlitestore: Table: %q is not a name of up to 48 ASCII letters, digits and underscores", config.Table)
+	}
+	if strings.HasPrefix(strings.ToLower(config.Table)+"_", "sqlite_") {
+		return nil, fmt.Errorf("sqlitestore: Table: with %q, names would begin with sqlite_, as only those of SQLite itself may", config.Table)
 	}
 	if config.Timeout < 0 {
 		return nil, fmt.Errorf("sqlitestore: Timeout: %v is less than 0", config.Timeout)

@@ -13,6 +13,11 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
+// charsets are those in which a form may say that it is. The type has no such
+// parameter, but common HTTP clients send it, Apache's with its default. What
+// anybody reads of a form is ASCII, which is the same in all of them.
+var charsets = []string{"utf-8", "us-ascii", "iso-8859-1"}
+
 // The errors of [Field] and [Fields], besides those of reading the body.
 var (
 	// ErrForm means that the body is no form in the usual encoding.
@@ -42,7 +47,7 @@ func Fields(r *http.Request, names ...string) (url.Values, error) {
 	if err != nil || kind != formType || len(r.Header.Values("Content-Type")) > 1 {
 		return nil, ErrForm
 	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if charset := strings.ToLower(params["charset"]); charset != "" && !slices.Contains(charsets, charset) {
 		return nil, ErrForm
 	}
 	if coding := strings.Join(r.Header.Values("Content-Encoding"), ","); coding != "" && !strings.EqualFold(coding, "identity") {

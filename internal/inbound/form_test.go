@@ -32,6 +32,8 @@ func TestField(t *testing.T) {
 		{pairs, "t=a=b", "a=b", nil},
 		{pairs, "%zz=1&a=%zz&&=&t=x;u=1", "x;u=1", nil},
 		{"Application/X-WWW-Form-URLEncoded; charset=utf-8", "t=x", "x", nil},
+		{pairs + "; charset=ISO-8859-1", "t=x", "x", nil},
+		{pairs + `; charset="us-ascii"`, "t=x", "x", nil},
 		{pairs, "", "", inbound.ErrField},
 		{pairs, "T=x", "", inbound.ErrField},
 		{pairs, "t[]=x&t.x=y&tt=z", "", inbound.ErrField},

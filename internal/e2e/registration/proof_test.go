@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -240,4 +242,46 @@ func TestRT9_StartRegistersNothing(t *testing.T) {
 		t.Errorf("%s, %s", a.URL, s.Spent())
 	}
 	s.WantQuiet()
+}
+
+type wire func(r *http.Request) *http.Response
+
+func (f wire) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// A client that a provider with tenants registers for assertions needs to know whom
+// they are for. Nothing is sent for nobody.
+func TestRegisteredAssertionsForTenants(t *testing.T) {
+	const issuer = "https://op.test/{tenantid}"
+	provider, err := gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{
+		Tenants: []string{"one"}, MetadataURL: "https://op.test/m", Logger: slog.New(slog.DiscardHandler),
+		Transport: wire(func(r *http.Request) *http.Response {
+			switch r.URL.Path {
+			case "/m":
+				return world.Answer(r, http.StatusOK, `{"issuer":"`+issuer+`","authorization_endpoint":"https://op.test/a","token_endpoint":"https://op.test/t","jwks_uri":"https://op.test/k",
+					"registration_endpoint":"https://op.test/r","token_endpoint_auth_methods_supported":["client_secret_jwt"]}`)
+			case "/r":
+				return world.Answer(r, http.StatusCreated, `{"client_id":"c","client_secret":"`+strings.Repeat("s", 64)+`","client_secret_expires_at":0}`)
+			}
+			t.Errorf("%s is asked", r.URL)
+			return world.Answer(r, http.StatusNotFound, "")
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := gatehouse.NewRegistration(provider, gatehouse.RegistrationConfig{Store: gatehouse.NewMemoryRegistrationStore(), Metadata: gatehouse.ClientMetadata{RedirectURIs: []string{callback}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{RedirectURL: callback, Client: gatehouse.Client{Registration: r}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = login.AuthURL(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://notes.test/", nil), "/")
+	if gatehouse.ErrorCode(err) != "client_auth_unsupported" {
+		t.Error(err)
+	}
+	if err := gatehouse.Shutdown(t.Context(), login, r); err != nil {
+		t.Error(err)
+	}
 }

@@ -82,6 +82,9 @@ func TestBackchannelForms(t *testing.T) {
 		"with a charset": func(token string) (string, string) {
 			return "Application/X-WWW-Form-URLEncoded; charset=UTF-8", stories.LogoutForm(token)
 		},
+		"with Apache's charset": func(token string) (string, string) {
+			return stories.FormType + "; charset=ISO-8859-1", stories.LogoutForm(token)
+		},
 		"many fields": func(token string) (string, string) {
 			return stories.FormType, many.String() + stories.LogoutForm(token)
 		},
