@@ -51,9 +51,9 @@ func TestGlewlwyd(t *testing.T) {
 		if err := errors.Join(r.Delete(t.Context()), r.Register(t.Context())); err != nil {
 			t.Fatalf("delete, and register again: %v", err)
 		}
-		// What it answers to a read has a list in the place of the method.
-		if _, err := r.Read(t.Context()); gatehouse.ErrorCode(err) != "client_registration_unusable" {
-			t.Errorf("read: %v", err)
+		// What it answers to a read has a list of one in the place of the method.
+		if m, err := r.Read(t.Context()); err != nil || m.TokenEndpointAuthMethod == "" || len(m.RedirectURIs) != 1 {
+			t.Errorf("read: %+v, %v", m, err)
 		}
 	})
 }

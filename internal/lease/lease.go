@@ -81,6 +81,9 @@ type Job[V any] struct {
 	// busy means that somebody is at work or that it is too early to try again.
 	// A value that still serves is then good enough.
 	Done func(v V, busy bool) bool
+	// Urgent means that a pause after trouble does not count: the work asks nothing
+	// of whoever was in trouble. A lease of somebody else counts all the same.
+	Urgent bool
 	// Work does the work once. Its context ends before the lease does.
 	Work func(ctx context.Context, v V) Result[V]
 }
@@ -133,7 +136,7 @@ func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 		switch {
 		case j.Done(v, held || paused):
 			return v, false, nil
-		case paused:
+		case paused && !j.Urgent:
 			return now, false, &WaitError{For: l.RetryAt.Sub(at), Err: errPaused}
 		case held:
 			if err := swap.Pause(ctx, Poll); err != nil {
@@ -157,7 +160,7 @@ func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	holder := rand.Text()
 	return j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
 		now, l := j.Now(), j.Cell.Lease(v)
-		if j.Done(*v, false) || Ahead(l.Until, now) || Ahead(l.RetryAt, now) {
+		if j.Done(*v, false) || Ahead(l.Until, now) || !j.Urgent && Ahead(l.RetryAt, now) {
 			return false
 		}
 		if l.Holder != "" || !l.Until.IsZero() { // an older release did not store who holds the lease

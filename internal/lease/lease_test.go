@@ -232,6 +232,27 @@ func TestPauseAskedFor(t *testing.T) {
 	})
 }
 
+// TestUrgent: work that asks nothing of who was in trouble does not wait for the
+// end of a pause. It waits for whoever is at work, and leaves no pause behind.
+func TestUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &shop{s: newShared(0, value{Write: "0", Lease: lease.Lease{Holder: "other", Until: time.Now().Add(5 * time.Second), RetryAt: time.Now().Add(time.Hour)}})}
+		j := p.job()
+		if _, _, err := lease.Run(t.Context(), j); err == nil || p.visits != 0 {
+			t.Errorf("not urgent: %v, %d visits", err, p.visits)
+		}
+		j.Urgent = true
+		begin := time.Now()
+		v, merged, err := lease.Run(t.Context(), j)
+		if took := time.Since(begin); err != nil || !merged || p.visits != 1 || took < 5*time.Second || took > 5*time.Second+lease.Poll {
+			t.Errorf("urgent: %v, merged %v, %d visits, after %v", err, merged, p.visits, took)
+		}
+		if v.Lease != (lease.Lease{}) {
+			t.Errorf("the lease is %+v", v.Lease)
+		}
+	})
+}
+
 // TestUnknownFate: the fate of the work is unknown. The lease stays until it
 // runs out, and the next holder counts a take-over.
 func TestUnknownFate(t *testing.T) {

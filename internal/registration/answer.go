@@ -73,6 +73,9 @@ func (a Ask) Judge(body []byte, had *Client, now time.Time) (c Client, changed [
 	if err := strictjson.Unmarshal(body, &said); err != nil || said == nil {
 		return a.Salvage(body), nil, fmt.Errorf("%w: the answer is not one JSON object", ErrUnusable)
 	}
+	if method, has := said[memberAuth]; has { // Glewlwyd answers a read with a list of it
+		said[memberAuth] = strictjson.Single(method)
+	}
 	r := reader{said: said}
 	c = Client{Since: now}
 	if had != nil {

@@ -36,6 +36,8 @@ func TestJudge(t *testing.T) {
 		{"milliseconds", `{"client_id":"c","client_secret":"s","client_secret_expires_at":1335205592410}`, nil, registration.Client{ID: "c", Secret: "s", Since: at, Auth: "client_secret_basic"}, nil},
 		{"changes", `{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post","scope":"openid","grant_types":["authorization_code"],"response_types":["code"],"unknown":1}`, nil,
 			registration.Client{ID: "c", Secret: "s", Since: at, Auth: "client_secret_post"}, []string{"grant_types", "scope", "token_endpoint_auth_method"}},
+		{"a list of one method", `{"client_id":"c","client_secret":"s","token_endpoint_auth_method":["client_secret_basic"]}`, nil, registration.Client{ID: "c", Secret: "s", Since: at, Auth: "client_secret_basic"}, nil},
+		{"a list of another method", `{"client_id":"c","client_secret":"s","token_endpoint_auth_method":["client_secret_post"]}`, nil, registration.Client{ID: "c", Secret: "s", Since: at, Auth: "client_secret_post"}, []string{"token_endpoint_auth_method"}},
 		{"the order says nothing", `{"client_id":"c","client_secret":"s","scope":"email openid","grant_types":["refresh_token","authorization_code"]}`, nil, registration.Client{ID: "c", Secret: "s", Since: at, Auth: "client_secret_basic"}, nil},
 		{"a read that says little", `{"client_id":"c"}`, &had, had, nil},
 		{"a read with a new secret", `{"client_id":"c","client_secret":"n","client_secret_expires_at":0}`, &had, with(func(c *registration.Client) { c.Secret, c.Expires, c.Since = "n", time.Time{}, at }), nil},
@@ -45,6 +47,11 @@ func TestJudge(t *testing.T) {
 		got, changed, err := ask(t).Judge([]byte(c.body), c.had, at)
 		if err != nil || !reflect.DeepEqual([2]any{got, changed}, [2]any{c.want, c.changed}) {
 			t.Errorf("%s: %#v, changed %q, %v", c.name, got.Since, changed, err)
+		}
+	}
+	for _, list := range []string{`["client_secret_basic","client_secret_post"]`, `[]`, `[7]`, `[""]`, `[["client_secret_basic"]]`, `["client_secret_basic",null]`, `["made up"]`} {
+		if _, _, err := ask(t).Judge([]byte(`{"client_id":"c","client_secret":"s","token_endpoint_auth_method":`+list+`}`), nil, at); !errors.Is(err, registration.ErrUnusable) {
+			t.Errorf("the methods %s: %v", list, err)
 		}
 	}
 	if _, _, err := ask(t).Judge([]byte(`{"client_id":"another"}`), &had, at); !errors.Is(err, registration.ErrUnusable) {

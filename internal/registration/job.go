@@ -58,7 +58,7 @@ func (j *job) run(ctx context.Context, work func(context.Context, Record) lease.
 			return had, err
 		}
 	}
-	now, merged, err := lease.Run(ctx, lease.Job[Record]{Cell: cell{p}, Now: p.Now, Done: j.done, Work: func(ctx context.Context, v Record) lease.Result[Record] {
+	now, merged, err := lease.Run(ctx, lease.Job[Record]{Cell: cell{p}, Now: p.Now, Done: j.done, Urgent: j.deletes || p.adopts(had), Work: func(ctx context.Context, v Record) lease.Result[Record] {
 		j.worked = true
 		return j.worksOn(ctx, v, work)
 	}})

@@ -58,11 +58,12 @@ func (j *job) mark(ctx context.Context, v Record, registers bool) error {
 // ensure gets a client whose secret serves: it asks for a new secret, and
 // registers where that gives none.
 func (j *job) ensure(ctx context.Context, v Record) result {
-	if err := j.start(v); err != nil {
-		return j.wait(err)
-	}
+	paused := j.start(v)
 	if c := v.Current(j.p.Now()); c != nil && c.ID == j.adopted && !c.due(j.p.Now()) && !j.want.Anew {
-		return result{Merge: func(r *Record) bool { r.settled(); return true }}
+		return result{Merge: func(r *Record) bool { r.settled(); return true }} // a pause was about registering
+	}
+	if paused != nil {
+		return j.wait(paused)
 	}
 	if len(v.Clients) > 0 && !v.Deleted {
 		had := v.Clients[0]
