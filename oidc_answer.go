@@ -244,8 +244,8 @@ func (c *callback) restore() *http.Request {
 		if _, brought := navigation.Cookie(&r, name); brought {
 			continue
 		}
-		r.Header.Set("Cookie", strings.TrimPrefix(r.Header.Get("Cookie")+"; "+pair, "; "))
-		if name != c.rp.cookie { // a LoadAndSave around us did not see it
+		r.Header.Add("Cookie", pair) // a line of its own: a proxy may have made several of them already
+		if name != c.rp.cookie {     // a LoadAndSave around us did not see it
 			r = *r.WithContext(c.rp.withoutApp(r.Context()))
 		}
 	}

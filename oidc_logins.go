@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"example.com/gatehouse/internal/navigation"
+	"example.com/gatehouse/internal/outbound"
 	"example.com/gatehouse/internal/session"
 )
 
@@ -97,7 +98,7 @@ func NewLogins(c LoginsConfig, parties ...*RelyingParty) (*Logins, error) {
 		return nil, err
 	}
 	for _, rp := range l.members {
-		i := slices.IndexFunc(l.sites, func(s *loginSite) bool { return siteOf(s.members[0].redirect) == siteOf(rp.redirect) })
+		i := slices.IndexFunc(l.sites, func(s *loginSite) bool { return outbound.Origin(s.members[0].redirect) == outbound.Origin(rp.redirect) })
 		if i < 0 {
 			i = len(l.sites)
 			l.sites = append(l.sites, &loginSite{mounted: new(atomic.Bool)})
@@ -129,7 +130,7 @@ func (l *Logins) complete() (wrong problems) {
 			switch {
 			case other.config.RedirectURL == rp.config.RedirectURL:
 				wrong.add(field, "it has the RedirectURL of parties[%d]: each needs its own, so that an answer tells whose it is", j)
-			case siteOf(other.redirect) == siteOf(rp.redirect) && other.sessions != rp.sessions:
+			case outbound.Origin(other.redirect) == outbound.Origin(rp.redirect) && other.sessions != rp.sessions:
 				wrong.add(field, "parties[%d] is at the same origin and has another Sessions: set RelyingPartyConfig.Sessions of both to one", j)
 			}
 		}
@@ -194,7 +195,7 @@ func (l *Logins) site(r *http.Request) *loginSite {
 	if len(l.sites) > 1 {
 		host := navigation.AskedHost(r)
 		for _, s := range l.sites {
-			if strings.EqualFold(s.front.redirect.Host, host) {
+			if own := s.front.redirect; navigation.Origin(own.Scheme, host) == outbound.Origin(own) { // browsers leave out :443
 				return s
 			}
 		}

@@ -3,6 +3,7 @@ package signin_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -328,6 +329,27 @@ func TestRPC4_FormPostReplaces(t *testing.T) {
 	if !slices.Contains(s.EventsOf(gatehouse.EventLogout), "replaced") {
 		t.Errorf("logout events %q", s.EventsOf(gatehouse.EventLogout))
 	}
+}
+
+// A proxy may write each cookie of HTTP/2 into a line of its own (RFC 9113 §8.2.3
+// has them joined). None of them is lost where others are restored.
+func TestFormPostWithLinesOfCookies(t *testing.T) {
+	s := world.NewSite(t, speaking("code", "form_post", false))
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	before := ana.SessionCookie()
+	r := ana.ToAnswer("/auth/login?return_to=/notes/")
+	for _, name := range append([]string{"theme"}, ana.Attempts()...) {
+		r.Header.Add("Cookie", name+"="+ana.Cookies()[name])
+	}
+	w := httptest.NewRecorder()
+	s.Replicas[0].Mux.ServeHTTP(w, r)
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/notes/" {
+		t.Errorf("%d, %s, %s", w.Code, w.Header(), w.Body)
+	}
+	old := s.Visitor("ana")
+	old.SetCookie(ana.SessionName(), before)
+	old.WantOut(old.Get("/notes/"))
 }
 
 // Another site posts a start, without the cookies of the session here. The session

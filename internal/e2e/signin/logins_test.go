@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -16,6 +17,39 @@ import (
 	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/middlewaretest"
 )
+
+// Browsers name no port that is the usual one, and write a host in small letters.
+func TestLoginsAtOriginsWithPorts(t *testing.T) {
+	op := middlewaretest.NewOffline(t, "https://op.test")
+	var parties []*gatehouse.RelyingParty
+	for _, redirect := range []string{"https://first.test/auth/callback", "https://Second.test:443/auth/callback", "https://third.test:8443/auth/callback"} {
+		rp, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{Client: op.AddClient(redirect), RedirectURL: redirect})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parties = append(parties, rp)
+	}
+	logins, err := gatehouse.NewLogins(gatehouse.LoginsConfig{Base: "/sign/"}, parties...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", logins.Handler())
+	mux.Handle("/", logins.RequireLogin(http.NotFoundHandler()))
+	for host, redirect := range map[string]string{
+		"first.test": "https://first.test/auth/callback", "second.test": "https://Second.test:443/auth/callback", "third.test:8443": "https://third.test:8443/auth/callback",
+		"third.test": "https://first.test/auth/callback", // nobody's: the first counts
+	} {
+		r := httptest.NewRequest(http.MethodGet, "https://"+host+"/notes/", nil)
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		to, err := url.Parse(w.Header().Get("Location"))
+		if err != nil || to.Query().Get("redirect_uri") != redirect {
+			t.Errorf("%s: %d, %v, %v", host, w.Code, to, err)
+		}
+	}
+}
 
 // twoProviders is a site that signs people in at one of two providers.
 type twoProviders struct {
@@ -517,6 +551,7 @@ func TestLoginsWiring(t *testing.T) {
 		"nil":              {gatehouse.LoginsConfig{}, []*gatehouse.RelyingParty{a, nil}, "parties[1]: the RelyingParty was not made by NewRelyingParty"},
 		"twice":            {gatehouse.LoginsConfig{}, []*gatehouse.RelyingParty{a, a}, "parties[1]: it has the RedirectURL of parties[0]"},
 		"other sessions":   {gatehouse.LoginsConfig{}, []*gatehouse.RelyingParty{a, party("https://notes.test/c/callback", nil)}, "has another Sessions"},
+		"its port":         {gatehouse.LoginsConfig{}, []*gatehouse.RelyingParty{a, party("https://NOTES.test:443/d/callback", nil)}, "has another Sessions"},
 		"a foreign path":   {gatehouse.LoginsConfig{Paths: map[string]*gatehouse.RelyingParty{"/x/": b}}, []*gatehouse.RelyingParty{a}, `Paths: "/x/" names a relying party`},
 		"a path of others": {gatehouse.LoginsConfig{Paths: map[string]*gatehouse.RelyingParty{"//x": a}}, []*gatehouse.RelyingParty{a}, `Paths: "//x" is not a path of this site`},
 		"a foreign host":   {gatehouse.LoginsConfig{Hosts: map[string]*gatehouse.RelyingParty{"x.test": nil}}, []*gatehouse.RelyingParty{a}, `Hosts: "x.test" names a relying party`},
