@@ -2,7 +2,7 @@
 // fails unless each of the tests named there fails without them.
 //
 //	go run ./internal/testkit/mutation/run            # all
-//	go run ./internal/testkit/mutation/run R4 R7      # of these rules
+//	go run ./internal/testkit/mutation/run R4 R7-2    # of these rules, or one of them
 //	go run ./internal/testkit/mutation/run -for 90s   # some, by chance, as time allows
 //
 // It changes no file: the compiler gets the changed text as an overlay.
@@ -70,7 +70,7 @@ func run(ctx context.Context, limit time.Duration, rules []string) error {
 		if limit > 0 && time.Since(started) > limit {
 			break
 		}
-		if len(rules) > 0 && !slices.Contains(rules, m.Rule) {
+		if len(rules) > 0 && !slices.Contains(rules, m.Rule) && !slices.Contains(rules, m.Name) {
 			continue
 		}
 		begin := time.Now()
