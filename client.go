@@ -60,6 +60,18 @@ type Client struct {
 	// AuthBasic before AuthPost before AuthSecretJWT, and AuthBasic if it lists
 	// nothing.
 	Auth AuthMethod
+	// DPoPKey binds the tokens that this application calls APIs with to a key, so
+	// that whoever steals one cannot use it (RFC 9449): an ECDSA key with P-256,
+	// P-384 or P-521, Ed25519, or RSA of at least 2048 bits. P-256 is what all
+	// servers know. It is for this alone, and not a Key. It may be a key service,
+	// with the rules of Key; it signs once for each request to the token endpoint
+	// and to an API. If the provider's metadata lists algorithms of proofs
+	// without one that fits, or gives a token that is not bound, nothing is done
+	// with it. Replicas share the key, because refresh tokens of a public client
+	// are bound to it. With another key, sessions of a public client end at their
+	// next refresh. nil means bearer tokens, which are also what the protection
+	// API of UMA is called with.
+	DPoPKey crypto.Signer `json:"-"`
 	// Registration, if not nil, says who the client is: it registers itself, and
 	// remembers that. Then ID, Secret, SecretFunc and Auth stay empty. A Key goes
 	// with TokenEndpointAuthMethod private_key_jwt of its metadata.

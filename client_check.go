@@ -12,6 +12,7 @@ import (
 
 	"example.com/gatehouse/internal/assertion"
 	"example.com/gatehouse/internal/authresponse"
+	"example.com/gatehouse/internal/possession"
 )
 
 // complete checks the client of a config. In the config's copy of it, it fills in
@@ -41,9 +42,9 @@ func (c *Client) complete(p *Provider) (wrong problems) {
 	key := wrong.key(c)
 	wrong.algorithm(c, key)
 	wrong.audience(c, p)
+	wrong.dpopKey(c)
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
-		c.Key, c.SecretFunc = nil, nil // fmt prints what unexported fields hold
 	}
 	return wrong
 }
@@ -78,10 +79,10 @@ func (c *Client) completeRegistered(p *Provider) (wrong problems) {
 	key := wrong.key(c)
 	wrong.algorithm(&as, key)
 	wrong.audience(&as, p)
+	wrong.dpopKey(c)
 	wrong.published(c, key, r.config.Metadata.JWKS)
 	if len(wrong) == 0 && p != nil {
 		c.prover = newProver(p, c, key)
-		c.Key = nil // fmt prints what unexported fields hold
 	}
 	return wrong
 }
@@ -149,6 +150,14 @@ func (w *problems) key(c *Client) *assertion.Key {
 	return key
 }
 
+// dpopKey checks the key to which tokens are to be bound.
+func (w *problems) dpopKey(c *Client) {
+	if c.DPoPKey != nil {
+		_, err := possession.New(c.DPoPKey, nil)
+		w.wrap("Client.DPoPKey", err)
+	}
+}
+
 // algorithm checks Algorithm and AssertionAudience. key is nil if there is none
 // that can be used.
 func (w *problems) algorithm(c *Client, key *assertion.Key) {
@@ -190,7 +199,7 @@ func (c Client) Format(f fmt.State, _ rune) {
 	for _, held := range []struct {
 		name string
 		has  bool
-	}{{"Secret", !c.Secret.IsZero()}, {"SecretFunc", c.SecretFunc != nil}, {"Key", c.Key != nil}} {
+	}{{"Secret", !c.Secret.IsZero()}, {"SecretFunc", c.SecretFunc != nil}, {"Key", c.Key != nil}, {"DPoPKey", c.DPoPKey != nil}} {
 		if held.has {
 			fmt.Fprintf(f, " %s:%s", held.name, redacted)
 		}

@@ -99,7 +99,8 @@ func (p *Provider) keepServiceToken(c *Client, request func(context.Context) (*b
 }
 
 // Token implements oauth2.TokenSource. It waits at most ten seconds. Errors are
-// *Error.
+// *Error. With Client.DPoPKey the type of the token is DPoP, and an API takes it
+// only with a proof of the key, which HTTPClient sends along.
 func (s *ClientCredentials) Token() (*oauth2.Token, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), outbound.Timeout)
 	defer cancel()
@@ -112,7 +113,7 @@ func (s *ClientCredentials) TokenFor(ctx context.Context) (*oauth2.Token, error)
 	if err != nil {
 		return nil, err
 	}
-	t := &oauth2.Token{AccessToken: access, TokenType: "Bearer"}
+	t := &oauth2.Token{AccessToken: access, TokenType: s.client.tokenType()}
 	if kept, life := s.token.Held(); kept == access {
 		t.Expiry = life.Expires
 	} else {
@@ -150,7 +151,8 @@ func (s *ClientCredentials) instead(ctx context.Context, refused string) (string
 //
 // The client's Transport is the http.RoundTripper to build other clients on.
 // Calling HTTPClient without origins is an error. base carries the requests; nil
-// is http.DefaultTransport.
+// is http.DefaultTransport. With Client.DPoPKey it proves with each request that it
+// has the key, as RelyingParty.HTTPClient does.
 func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string) (*http.Client, error) {
 	t, wrong := newTokenTransport(base, origins)
 	if err := wrong.in("HTTPClient"); err != nil {
@@ -161,7 +163,7 @@ func (s *ClientCredentials) HTTPClient(base http.RoundTripper, origins ...string
 		_, err := s.instead(ctx, access)
 		return err
 	}
-	t.refuses, t.now = mayRefuseToken, s.provider.now
+	t.refuses, t.now, t.holder = mayRefuseToken, s.provider.now, s.client.holder()
 	return &http.Client{Transport: t}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"example.com/gatehouse/internal/assertion"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/possession"
 )
 
 // known is who we are at a provider now: the one answer to that question. It is
@@ -127,9 +128,29 @@ func (c *Client) lasting() string {
 // given reports whether there is a client at all.
 func (c *Client) given() bool { return c.ID != "" || c.Registration != nil }
 
+// holder has the key to which tokens of the client are bound, nil if there is
+// none. It is known once the client is complete.
+func (c *Client) holder() *possession.Holder {
+	if c.prover == nil {
+		return nil
+	}
+	return c.prover.holder
+}
+
+// binds reports whether tokens of the client are bound to a key.
+func (c *Client) binds() bool { return c.DPoPKey != nil || c.holder() != nil }
+
+// tokenType is what the access tokens of the client are (RFC 6749 §7.1).
+func (c *Client) tokenType() string {
+	if c.binds() {
+		return "DPoP" // RFC 9449 §5
+	}
+	return "Bearer"
+}
+
 // unset reports whether c is the zero Client, which cannot be compared.
 func (c *Client) unset() bool {
-	return c.ID == "" && c.Secret.IsZero() && c.Auth == "" && c.SecretFunc == nil && c.Key == nil && c.KeyID == "" && c.Algorithm == "" && c.AssertionAudience == "" && c.Registration == nil
+	return c.ID == "" && c.Secret.IsZero() && c.Auth == "" && c.SecretFunc == nil && c.Key == nil && c.KeyID == "" && c.Algorithm == "" && c.AssertionAudience == "" && c.DPoPKey == nil && c.Registration == nil
 }
 
 // authList is how clients authenticate at an endpoint, as the metadata says (RFC
@@ -138,16 +159,18 @@ type authList struct {
 	member     string // of the metadata, for errors
 	methods    []string
 	algorithms []string // of assertions
+	binds      bool     // what it answers may be bound to a key
+	proofs     []string // algorithms of the proofs of that key (RFC 9449 §5.1)
 }
 
 func (md *Metadata) tokenAuth() authList {
-	return authList{memberTokenAuth, md.TokenAuthMethods, md.TokenAuthAlgorithms}
+	return authList{member: memberTokenAuth, methods: md.TokenAuthMethods, algorithms: md.TokenAuthAlgorithms, binds: true, proofs: md.DPoPAlgorithms}
 }
 
 // revocationAuth has the algorithms of the token endpoint if it has none of its
 // own: RFC 8414 §2 leaves open what that means.
 func (md *Metadata) revocationAuth() authList {
-	return authList{"revocation_endpoint_auth_methods_supported", md.RevocationAuthMethods, orList(md.RevocationAuthAlgorithms, md.TokenAuthAlgorithms)}
+	return authList{member: "revocation_endpoint_auth_methods_supported", methods: md.RevocationAuthMethods, algorithms: orList(md.RevocationAuthAlgorithms, md.TokenAuthAlgorithms)}
 }
 
 // introspectionAuth falls back to the lists of the token endpoint. RFC 8414 §2
@@ -156,9 +179,9 @@ func (md *Metadata) revocationAuth() authList {
 func (md *Metadata) introspectionAuth() authList {
 	algorithms := orList(md.IntrospectionAuthAlgorithms, md.TokenAuthAlgorithms)
 	if len(md.IntrospectionAuthMethods) == 0 {
-		return authList{memberTokenAuth, md.TokenAuthMethods, algorithms}
+		return authList{member: memberTokenAuth, methods: md.TokenAuthMethods, algorithms: algorithms}
 	}
-	return authList{"introspection_endpoint_auth_methods_supported", md.IntrospectionAuthMethods, algorithms}
+	return authList{member: "introspection_endpoint_auth_methods_supported", methods: md.IntrospectionAuthMethods, algorithms: algorithms}
 }
 
 func orList(list, otherwise []string) []string {
@@ -169,9 +192,21 @@ func orList(list, otherwise []string) []string {
 }
 
 // at returns the client's credentials for an endpoint. The metadata chooses the
-// method and the algorithm. They are never tried in turn: a server may lock the
+// method and the algorithms. They are never tried in turn: a server may lock the
 // client out, and the secret would be sent twice.
 func (k known) at(listed authList) (backchannel.Credentials, error) {
+	as, err := k.proof(listed)
+	if h := k.prover.holder; err == nil && h != nil && listed.binds {
+		if err := h.Choose(listed.proofs); err != nil {
+			return backchannel.Credentials{}, errClientAuth.because(fmt.Errorf("Client.DPoPKey: %w, and %s lists %q", err, memberDPoP, clip(strings.Join(listed.proofs, " "))))
+		}
+		as = as.Binding(h)
+	}
+	return as, err
+}
+
+// proof returns what proves who we are at an endpoint.
+func (k known) proof(listed authList) (backchannel.Credentials, error) {
 	method, err := k.method(listed)
 	if err != nil {
 		return backchannel.Credentials{}, err

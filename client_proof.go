@@ -13,6 +13,7 @@ import (
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/possession"
 )
 
 const (
@@ -38,14 +39,20 @@ type prover struct {
 	alg      string // Client.Algorithm
 	key      *assertion.Key
 	secret   *backchannel.Kept[Secret] // of Client.SecretFunc, or nil
+	holder   *possession.Holder        // of Client.DPoPKey, or nil
 }
 
+// newProver takes the keys of the client from it: fmt prints what unexported
+// fields hold. DPoPKey was checked.
 func newProver(p *Provider, c *Client, key *assertion.Key) *prover {
 	issuer := p.issuer
 	if p.tenants != nil { // a template is nobody's name
 		issuer = ""
 	}
 	v := &prover{now: p.now, audience: cmp.Or(c.AssertionAudience, issuer), alg: c.Algorithm, key: key}
+	if c.DPoPKey != nil {
+		v.holder, _ = possession.New(c.DPoPKey, p.now)
+	}
 	if f := c.SecretFunc; f != nil {
 		id := c.told()
 		v.secret = backchannel.NewKept(backchannel.KeptConfig[Secret]{
@@ -56,6 +63,7 @@ func newProver(p *Provider, c *Client, key *assertion.Key) *prover {
 			Now: p.now, Timeout: outbound.Timeout, Wait: secretWait, Pause: secretPause, MaxPause: secretPauseMax,
 		})
 	}
+	c.Key, c.SecretFunc, c.DPoPKey = nil, nil, nil
 	return v
 }
 
@@ -135,6 +143,9 @@ func (v *prover) Shutdown(ctx context.Context) error {
 	}
 	if v.secret != nil {
 		errs = append(errs, v.secret.Shutdown(ctx))
+	}
+	if v.holder != nil {
+		errs = append(errs, v.holder.Wait(ctx))
 	}
 	return errors.Join(errs...)
 }

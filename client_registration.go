@@ -355,7 +355,7 @@ func (r *Registration) owns(ctx context.Context, id string) (bool, error) {
 // instead returns who we are after a server has refused who we were, if the
 // secret of a registered client has been renewed since.
 func (k *known) instead(ctx context.Context, err error) (known, bool) {
-	if err == nil || k.registration == nil || !errors.Is(err, backchannel.ErrCaller) {
+	if err == nil || k.registration == nil || !errors.Is(err, backchannel.ErrCaller) || errors.Is(err, backchannel.ErrUnproven) {
 		return known{}, false
 	}
 	next, ok := k.registration.instead(ctx, *k)

@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/possession"
 )
 
 // tokenTransport sends an access token to named origins, and to no others.
@@ -26,6 +28,7 @@ type tokenTransport struct {
 	refused func(ctx context.Context, token string) error
 	// refuses reports whether a response means that the token is no longer good.
 	refuses func(*http.Response) bool
+	holder  *possession.Holder // of the key to which tokens are bound, or nil
 	// now is nil if refused bounds itself how often a token is replaced.
 	now func() time.Time
 }
@@ -123,10 +126,7 @@ func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// This is best effort: a body that cannot be drained only costs the
-	// connection.
-	_, _ = io.CopyN(io.Discard, resp.Body, maxUnwanted)
-	resp.Body.Close()
+	drop(resp)
 	resp, err = t.send(again, next)
 	if err == nil && !t.refuses(resp) {
 		origin.accept(next)
@@ -170,24 +170,90 @@ func (t *tokenTransport) trusts(r *http.Request) bool {
 
 // send sends a request with the token, or without one if it is "".
 func (t *tokenTransport) send(r *http.Request, token string) (*http.Response, error) {
-	sent := r
-	if token != "" {
-		sent = r.Clone(r.Context())
-		sent.Header.Set("Authorization", "Bearer "+token) // RFC 6750 §2.1
-	}
 	base := t.base
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	resp, err := base.RoundTrip(sent)
+	var resp *http.Response
+	var err error
+	switch {
+	case token == "":
+		resp, err = base.RoundTrip(r)
+	case t.holder != nil:
+		resp, err = sendBound(base, t.holder, r, token)
+	default:
+		sent := withHeader(r)
+		sent.Header.Set("Authorization", "Bearer "+token) // RFC 6750 §2.1
+		resp, err = base.RoundTrip(sent)
+	}
 	if resp != nil {
 		resp.Request = r // without the token; trusts needs it after a redirect
 	}
 	return resp, err
 }
 
+// withHeader returns a copy of a request whose header may be changed.
+func withHeader(r *http.Request) *http.Request {
+	sent := r.Clone(r.Context())
+	if sent.Header == nil {
+		sent.Header = http.Header{}
+	}
+	return sent
+}
+
+// sendBound sends a request with a token that is bound to the key of h, and once
+// more if the API demands a nonce and the body can be had again (RFC 9449 §7.1,
+// §9).
+func sendBound(base http.RoundTripper, h *possession.Holder, r *http.Request, token string) (resp *http.Response, err error) {
+	call := possession.Call{Method: methodOf(r), Address: r.URL, Host: r.Host, Token: token}
+	err = h.Do(r.Context(), call, func(proof string) (told possession.Answer, err error) {
+		next := r
+		if resp != nil {
+			again, ok := repeatable(r)
+			if !ok { // the caller gets the first answer
+				return told, nil
+			}
+			next = again
+			drop(resp)
+		}
+		sent := withHeader(next)
+		backchannel.SetBound(sent.Header, token, proof)
+		if resp, err = base.RoundTrip(sent); err != nil {
+			return told, err
+		}
+		return possession.Answer{
+			Nonces:   resp.Header[backchannel.HeaderNonce],
+			Demanded: hasBodyAgain(r) && backchannel.DemandsNonce(resp.StatusCode, resp.Header),
+		}, nil
+	})
+	if !errors.Is(err, possession.ErrProof) {
+		return resp, err
+	}
+	if resp != nil {
+		resp.Body.Close()
+	} else if r.Body != nil {
+		r.Body.Close()
+	}
+	return nil, failure(err)
+}
+
+// methodOf returns the method as it was sent.
+func methodOf(r *http.Request) string {
+	if r.Method == "" {
+		return http.MethodGet // as net/http reads it
+	}
+	return r.Method
+}
+
+// drop ends an answer that nobody reads. This is best effort: a body that cannot
+// be drained only costs the connection.
+func drop(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxUnwanted)
+	resp.Body.Close()
+}
+
 // refusesToken reports whether an API answered that the token is no longer
-// good (RFC 6750 §3.1).
+// good (RFC 6750 §3.1, RFC 9449 §7.1).
 func refusesToken(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return false
@@ -195,7 +261,7 @@ func refusesToken(resp *http.Response) bool {
 	return slices.ContainsFunc(resp.Header.Values("WWW-Authenticate"), func(line string) bool { // one that cannot be read hides no other
 		challenges, err := challenge.Parse([]string{line})
 		return err == nil && slices.ContainsFunc(challenges, func(c challenge.Challenge) bool {
-			return strings.EqualFold(c.Scheme, "Bearer") && c.Params["error"] == "invalid_token"
+			return (strings.EqualFold(c.Scheme, "Bearer") || strings.EqualFold(c.Scheme, "DPoP")) && c.Params["error"] == "invalid_token"
 		})
 	})
 }

@@ -87,12 +87,12 @@
 // The code flow of OpenID Connect Core 1.0 with PKCE, Discovery 1.0,
 // RP-Initiated, Back-Channel and Front-Channel Logout 1.0; RFC 6749 (authorization code, refresh token and
 // client credentials), 7636 and 9207; 6750 as a client and as a resource server;
-// 9068, 9449 (DPoP), 9470 and 9728 as a resource server; 7009 and 7662 as the
-// side that calls; 8414; the advice of 9700; User-Managed Access 2.0 Grant and
+// 9449 (DPoP) as a client and as a resource server; 9068, 9470 and 9728 as a
+// resource server; 7009 and 7662 as the side that calls; 8414; the advice of 9700; User-Managed Access 2.0 Grant and
 // Federated Authorization. The line that implements a requirement names its
 // section.
 //
-// Not here yet: access tokens that are bound to a certificate, DPoP as a client, client authentication other than by a secret,
+// Not here yet: access tokens that are bound to a certificate, client authentication other than by a secret,
 // and flows other than the code flow. README.md has the list.
 //
 // # Compatibility

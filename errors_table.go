@@ -6,6 +6,7 @@ import (
 	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/authresponse"
 	"example.com/gatehouse/internal/backchannel"
+	"example.com/gatehouse/internal/possession"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/token"
 )
@@ -226,5 +227,6 @@ var engineFailures = []struct {
 	{authresponse.ErrTokenType, errTokenType},
 	{backchannel.ErrTokenType, errTokenType},
 	{backchannel.ErrEndpoint, errMetadataInvalid},
+	{possession.ErrProof, errClientProof},
 	{backchannel.ErrMissing, errEndpoint},
 }

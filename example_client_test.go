@@ -54,6 +54,64 @@ func ExampleClient() {
 	// {ID:"notes" Auth:"" KeyID:"2026-11" Algorithm:"" AssertionAudience:"" Key:[redacted]}
 }
 
+// A page that calls an API with a token that is bound to a key, so that nobody
+// else can use it. The provider and the API demand that, and each wants a nonce.
+func ExampleClient_dPoPKey() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", nil)
+	op.SetDPoP(middlewaretest.DPoPOptions{Required: true, Nonce: true})
+	var api http.Handler
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { api.ServeHTTP(w, r) }))
+	defer server.Close()
+	op.SetAccessTokens(middlewaretest.AccessTokenOptions{JWT: true, Audience: []string{server.URL}})
+	api = boundAPI(op.Provider(), server.URL)
+	tokenKey := keyService()
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		client := op.AddClient(base + "/auth/callback")
+		client.DPoPKey = tokenKey // a crypto.Signer that all replicas share
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback"})
+		if err != nil {
+			panic(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/", login.Handler())
+		mux.Handle("/", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			caller, err := login.HTTPClient(r.Context(), server.URL)
+			if err != nil {
+				http.Error(w, gatehouse.ErrorCode(err), http.StatusBadGateway)
+				return
+			}
+			resp, err := caller.Get(server.URL + "/notes?page=2")
+			if err != nil {
+				http.Error(w, gatehouse.ErrorCode(err), http.StatusBadGateway)
+				return
+			}
+			defer resp.Body.Close()
+			fmt.Fprint(w, "the API says ", resp.Status)
+		})))
+		return mux
+	})
+	show(op.Browser(t, "ana").Get(url + "/"))
+	fmt.Println(len(op.Violations()), "violations")
+	// Output:
+	// 200 the API says 200 OK
+	// 0 violations
+}
+
+// boundAPI takes only tokens that are bound to a key, with a nonce of its own.
+func boundAPI(provider *gatehouse.Provider, address string) http.Handler {
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{
+		Audience: []string{address},
+		DPoP:     gatehouse.DPoPConfig{Use: gatehouse.DPoPRequired, BaseURL: address, Keys: []gatehouse.Secret{gatehouse.NewSecret("thirty-two or more random bytes, kept for all replicas")}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return api.RequireToken(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+}
+
 // To replace a key, publish the next one beside it for an hour, and then use it.
 func ExampleJWKSHandler() {
 	client := gatehouse.Client{ID: "notes", Key: keyService(), KeyID: "2026-11"}

@@ -59,6 +59,9 @@ func (rp *RelyingParty) responseOptions(a *attempt.Attempt) []oauth2.AuthCodeOpt
 	}
 	if rp.asked.Code {
 		options = append(options, oauth2.S256ChallengeOption(a.Verifier())) // PKCE is always used: RFC 9700 §2.1.1
+		if h := rp.client.holder(); h != nil {
+			options = append(options, oauth2.SetAuthURLParam("dpop_jkt", h.Thumbprint())) // RFC 9449 §10: the code is for this key
+		}
 	}
 	return options
 }

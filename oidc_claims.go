@@ -105,7 +105,7 @@ func (rp *RelyingParty) userInfo(ctx context.Context, endpoint, access, subject,
 		return nil, errUserInfo.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
 	ctx = outbound.WithLimit(ctx, maxUserInfo)
-	a, err := p.channel.AsBearer(ctx, http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
+	a, err := p.channel.AsHolder(ctx, rp.client.holder(), http.MethodGet, endpoint, access, backchannel.Body{}) // the token is never sent in the query (RP-U1)
 	if err == nil && a.Status != http.StatusOK {
 		err = a.Unexpected("user info")
 	}

@@ -31,6 +31,9 @@ import (
 // and "token_unavailable" (503) if the token has expired and cannot be renewed
 // now. It is "token_unsendable" if the token has characters that no
 // Authorization header can carry (RFC 6750 §2.1).
+//
+// With Client.DPoPKey the type of the token is DPoP, and an API takes it only
+// with a proof of the key, which HTTPClient sends along.
 func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {
@@ -43,7 +46,7 @@ func (rp *RelyingParty) Token(ctx context.Context) (*oauth2.Token, error) {
 	if !bearer.Valid(string(rec.Access)) { // it would be another token, or several headers, at the API
 		return nil, errTokenUnsendable.because(errors.New("the access token has characters that no Authorization header can carry (RFC 6750 §2.1)"))
 	}
-	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: "Bearer", Expiry: rec.Expires}, nil
+	return &oauth2.Token{AccessToken: string(rec.Access), TokenType: rp.client.tokenType(), Expiry: rec.Expires}, nil
 }
 
 func (rp *RelyingParty) liveFrom(ctx context.Context) (*liveSession, error) {
@@ -70,12 +73,17 @@ func (rp *RelyingParty) owns(l *liveSession) bool {
 // If an API answers 401 with the error invalid_token, the client calls Refused
 // and repeats the request once, provided that its body can be sent again: there
 // is none, or Request.GetBody is set. Otherwise the caller gets the 401.
+//
+// With Client.DPoPKey the client also proves with each request that it has the
+// key, and repeats a request once, with the same condition, if the API demands a
+// nonce.
 func (rp *RelyingParty) HTTPClient(ctx context.Context, origins ...string) (*http.Client, error) {
 	if _, err := rp.liveFrom(ctx); err != nil {
 		return nil, err
 	}
 	identity := IdentityFrom(ctx)
 	t, wrong := newTokenTransport(rp.config.APITransport, origins)
+	t.holder = rp.client.holder()
 	t.token = func(ctx context.Context) (string, error) {
 		token, err := rp.Token(WithIdentity(ctx, identity))
 		if err != nil {

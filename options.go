@@ -437,6 +437,9 @@ func (c *RelyingPartyConfig) complete(p *Provider) (redirect *url.URL, cross *ht
 	}
 	if c.OwnerGrants != nil {
 		wrong.wrap("OwnerGrants", c.OwnerGrants.fits(p, &c.Client))
+		if c.Client.binds() {
+			wrong.add("OwnerGrants", "set, but tokens that are bound to Client.DPoPKey cannot call the protection API: give owners a relying party without it")
+		}
 	}
 	wrong.transport("APITransport", c.APITransport)
 	wrong.claimsProviders(c.ClaimsProviders)
@@ -474,6 +477,9 @@ func (w *problems) response(c *RelyingPartyConfig) {
 	}
 	_, err = asked.In(c.ResponseMode)
 	w.wrap("ResponseMode", err)
+	if c.Client.binds() && asked.Token {
+		w.add("ResponseType", "it brings an access token through the browser, which is bound to no key, but there is a Client.DPoPKey")
+	}
 	if c.OwnerGrants != nil && !asked.Code {
 		w.add("OwnerGrants", "the grant of an owner needs a ResponseType with code, because it lasts beyond its first token")
 	}
@@ -642,6 +648,9 @@ const defaultRounds = 3
 // complete checks the settings and fills in the defaults.
 func (c *UMATransportConfig) complete(p *Provider) error {
 	wrong := needed(p, &c.Client)
+	if c.Client.binds() {
+		wrong.add("Client.DPoPKey", "set, but requesting party tokens are bearer tokens: leave it out here")
+	}
 	wrong.scopes(c.Scopes)
 	wrong.noTenants(p, "UMA")
 	if c.MaxRounds < 0 {
@@ -696,6 +705,7 @@ type OwnerGrantsConfig struct {
 
 // complete checks the settings and fills in the defaults.
 func (c *OwnerGrantsConfig) complete(p *Provider) (keys *seal.Ring, err error) {
+	c.Client.DPoPKey = nil // the protection API takes bearer tokens
 	wrong := needed(p, &c.Client)
 	wrong.noTenants(p, "UMA")
 	if c.Store == nil {

@@ -210,6 +210,9 @@ type Metadata struct {
 	TokenAuthAlgorithms         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectionAuthAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	// DPoPAlgorithms are what the provider takes proofs with (RFC 9449 §5.1). nil
+	// means that it does not say.
+	DPoPAlgorithms []string `json:"dpop_signing_alg_values_supported"`
 
 	// Members of UMA Federated Authorization §2.
 	PermissionEndpoint           string `json:"permission_endpoint"`
@@ -244,6 +247,7 @@ func readMetadata(d *discovery.Document) *Metadata {
 		TokenAuthAlgorithms:          d.List("token_endpoint_auth_signing_alg_values_supported"),
 		RevocationAuthAlgorithms:     d.List("revocation_endpoint_auth_signing_alg_values_supported"),
 		IntrospectionAuthAlgorithms:  d.List("introspection_endpoint_auth_signing_alg_values_supported"),
+		DPoPAlgorithms:               d.List(memberDPoP),
 		PermissionEndpoint:           d.Endpoint(memberPermission),
 		ResourceRegistrationEndpoint: d.Endpoint(memberRegistration),
 		ClaimsInteractionEndpoint:    d.Text("claims_interaction_endpoint"),
@@ -365,6 +369,7 @@ func (md *Metadata) takeUMA(uma *Metadata) {
 	}
 	if md.TokenEndpoint == "" {
 		md.TokenEndpoint, md.TokenAuthMethods, md.TokenAuthAlgorithms = uma.TokenEndpoint, uma.TokenAuthMethods, uma.TokenAuthAlgorithms
+		md.DPoPAlgorithms = uma.DPoPAlgorithms
 	}
 }
 
@@ -417,6 +422,7 @@ const (
 	memberEndSession    = "end_session_endpoint"
 	memberRevocation    = "revocation_endpoint"
 	memberIntrospection = "introspection_endpoint"
+	memberDPoP          = "dpop_signing_alg_values_supported"
 	memberPermission    = "permission_endpoint"
 	memberRegistration  = "resource_registration_endpoint"
 

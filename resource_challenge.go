@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/dpop"
@@ -47,7 +48,7 @@ func (rs *ResourceServer) refuse(w http.ResponseWriter, r *http.Request, err err
 		}
 	}
 	if p := rs.proofs; p != nil && p.nonces != nil && e.Code == errProofNonce.code {
-		w.Header().Set(headerNonce, p.nonces.Make(rs.provider.now()))
+		w.Header().Set(backchannel.HeaderNonce, p.nonces.Make(rs.provider.now()))
 	}
 	rs.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rs.client.told(), Err: e.Err})
 	rs.answer(w, r, e)

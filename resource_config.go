@@ -133,6 +133,7 @@ const (
 // the ids are kept in our own memory.
 func (c *ResourceServerConfig) complete(p *Provider) (lists bool, proofs *proofs, err error) {
 	wrong := made(p)
+	c.Client.DPoPKey = nil // the protection API takes bearer tokens, and introspection none
 	if !c.Client.unset() {
 		wrong = needed(p, &c.Client)
 		wrong.noTenants(p, "what Client is for")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
 	"example.com/gatehouse/internal/dpop"
 	"example.com/gatehouse/internal/token"
@@ -28,12 +29,6 @@ type proofs struct {
 // proofWait bounds the one call to the store, so that a request is answered
 // within a second while the store hangs.
 const proofWait = 900 * time.Millisecond
-
-// The headers of a proof and of a nonce, as net/http writes them.
-const (
-	headerProof = "Dpop"
-	headerNonce = "Dpop-Nonce"
-)
 
 // The reasons why a token does not fit the scheme under which it came, or its
 // proof does not count.
@@ -71,7 +66,7 @@ func (rs *ResourceServer) prove(r *http.Request, raw string, scheme bearer.Schem
 		return nil, errTokenInvalid.because(fmt.Errorf("%w: %w", token.ErrBound, errBoundAlone))
 	}
 	now := rs.provider.now()
-	proof, err := dpop.Verify(r.Header[headerProof], dpop.Request{
+	proof, err := dpop.Verify(r.Header[backchannel.HeaderProof], dpop.Request{
 		Method: methodOf(r), Address: dpop.NewAddress(p.base, pathOf(r)), Token: raw, Thumbprint: thumbprint, Now: now,
 	})
 	if err != nil {
@@ -100,7 +95,7 @@ func nonceReason(p *dpop.Proof) error {
 // tellNonce tells the client a nonce for its next proof.
 func (id *Identity) tellNonce(w http.ResponseWriter) {
 	if id != nil && id.proven != nil && id.proven.nonce != "" {
-		w.Header().Set(headerNonce, id.proven.nonce) // RFC 9449 §8.2
+		w.Header().Set(backchannel.HeaderNonce, id.proven.nonce) // RFC 9449 §8.2
 	}
 }
 
@@ -135,14 +130,6 @@ func provenIn(ctx context.Context) *proven {
 	}
 	made, _ := ctx.Value(provenKey{}).(*proven)
 	return made
-}
-
-// methodOf returns the method as it was sent.
-func methodOf(r *http.Request) string {
-	if r.Method == "" {
-		return http.MethodGet // as net/http reads it
-	}
-	return r.Method
 }
 
 // pathOf returns the path with which the request came, as it was written,

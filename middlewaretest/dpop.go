@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/testkit/opserver"
 	"example.com/gatehouse/internal/testkit/proofkit"
 )
 
@@ -45,6 +46,24 @@ func (s *Server) BoundAccessToken(key *DPoPKey, user string, c gatehouse.Client,
 	s.check(err)
 	return value
 }
+
+// DPoPOptions say what the server demands of clients with a key (RFC 9449). In
+// the zero value it binds a token to a key if a proof came with the request, and
+// wants no nonces.
+type DPoPOptions struct {
+	// Required refuses token requests without a proof.
+	Required bool
+	// Nonce demands a nonce in proofs. The token endpoint and the user info each
+	// give their own, and a new one a minute later, by the server's clock. Only
+	// the newest is taken.
+	Nonce bool
+}
+
+// SetDPoP sets what the server demands from now on. It shows whether an
+// application with Client.DPoPKey works at such a server:
+//
+//	op.SetDPoP(middlewaretest.DPoPOptions{Required: true, Nonce: true})
+func (s *Server) SetDPoP(o DPoPOptions) { s.op.SetDPoP(opserver.DPoPOptions(o)) }
 
 // NewRequest is [Server.NewRequest] with a token that is bound to the key, and a
 // good proof.

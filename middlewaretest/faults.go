@@ -69,6 +69,8 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	                                         EndpointFails, EndpointDown, HTMLAnswer, TruncatedAnswer, HugeAnswer,
 //	                                         RedirectingAnswer, AuthorizationServerHangs
 //	RP-U4   claims that lie elsewhere        ClaimSources
+//	RP-F2   nonces of proofs                 SetDPoP; NonceNeverTaken
+//	RP-F3   proofs and bound tokens          SetDPoP, with Violations; UnboundToken
 //	RP-S1   session after login and logout   Browser.Cookies
 //	RP-S2   after any rejection              Mend, and sign in again
 //	RP-L4   front channel                    SetLogout, EndSessions, Browser
@@ -132,6 +134,12 @@ const (
 	MissingTokenType   = Fault(opserver.MissingTokenType)   // RFC 6749 §5.1: token_type is required (RP-T7)
 	MissingAccessToken = Fault(opserver.MissingAccessToken) // RFC 6749 §5.1: access_token is required
 	MissingIDToken     = Fault(opserver.MissingIDToken)     // Core §3.1.3.3: id_token is required (RP-T7)
+)
+
+// Faults of the answer to a request with a proof. RFC 9449.
+const (
+	UnboundToken    = Fault(opserver.UnboundToken)    // §5: token_type is DPoP; here Bearer (RP-F3)
+	NonceNeverTaken = Fault(opserver.NonceNeverTaken) // §8: the nonce that was given is taken; here each time another is wanted (RP-F2)
 )
 
 // Faults in the claims of the ID Token. OpenID Connect Core §2, §3.1.3.7.

@@ -74,18 +74,20 @@ type payload struct {
 // unsigned returns what is signed (RFC 7515 §5.1), and its id.
 func unsigned(alg, keyID string, c Claims) (input []byte, id string) {
 	id = rand.Text()
-	parts := [2]any{
-		header{alg, keyID, "JWT"},
-		payload{c.Client, c.Client, c.Audience, id, c.Now.Unix(), c.Now.Add(Life).Unix()},
-	}
-	for i, part := range parts {
+	return inputOf(header{alg, keyID, "JWT"}, payload{c.Client, c.Client, c.Audience, id, c.Now.Unix(), c.Now.Add(Life).Unix()}), id
+}
+
+// inputOf is the signing input of a header and a payload, which hold texts and
+// numbers.
+func inputOf(header, payload any) (input []byte) {
+	for i, part := range [2]any{header, payload} {
 		text, _ := json.Marshal(part) // texts and numbers can always be encoded
 		if i > 0 {
 			input = append(input, '.')
 		}
 		input = base64.RawURLEncoding.AppendEncode(input, text)
 	}
-	return input, id
+	return input
 }
 
 // complete appends the signature.
@@ -151,12 +153,22 @@ func (k *Key) Signs(alg string) bool { return slices.Contains(k.algs, alg) }
 // waits for the signer some seconds and no longer than ctx. The error is
 // ErrSigner, ErrSignature, or that of ctx.
 func (k *Key) Assert(ctx context.Context, alg string, c Claims) (string, error) {
+	input, id := unsigned(alg, k.id, c)
+	return k.sign(ctx, alg, id, input)
+}
+
+// Sign makes another signed statement with the key, as Assert does. id is new for
+// each. header has alg; header and payload hold texts and numbers.
+func (k *Key) Sign(ctx context.Context, alg, id string, header, payload any) (string, error) {
+	return k.sign(ctx, alg, id, inputOf(header, payload))
+}
+
+func (k *Key) sign(ctx context.Context, alg, id string, input []byte) (string, error) {
 	if !k.Signs(alg) {
 		return "", fmt.Errorf("%q does not fit the key, which is for %q", alg, k.algs)
 	}
 	ctx, cancel := context.WithTimeout(ctx, signTime)
 	defer cancel()
-	input, id := unsigned(alg, k.id, c)
 	signature, err := k.flights.Do(ctx, id, signTime, func(ctx context.Context) ([]byte, error) {
 		if err := k.places.Wait(ctx, maxSignings); err != nil {
 			return nil, err

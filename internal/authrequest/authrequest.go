@@ -35,7 +35,7 @@ const (
 // own are the parameters that only the caller sets.
 var own = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
-	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri",
+	"code_challenge", "code_challenge_method", "max_age", "request", "request_uri", "dpop_jkt",
 }
 
 // typed are the parameters that are fields of a Request.

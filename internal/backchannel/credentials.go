@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"example.com/gatehouse/internal/possession"
 )
 
 // Method is how a client authenticates (OpenID Connect Core §9).
@@ -34,6 +36,7 @@ type Credentials struct {
 	secret *string // or the assertion of one call
 	method Method
 	prove  func(context.Context) (string, error) // what secret is, anew for each call; nil if it is known
+	holder *possession.Holder                    // of the key to which tokens are to be bound, or nil
 }
 
 // NewCredentials makes Credentials. The secret is not used with None.
@@ -45,6 +48,13 @@ func NewCredentials(id, secret string, method Method) Credentials {
 // call. If prove fails, nothing is sent, and the call fails with that error.
 func NewProof(id string, method Method, prove func(context.Context) (string, error)) Credentials {
 	return Credentials{id: id, secret: new(string), method: method, prove: prove}
+}
+
+// Binding returns the credentials for asking for tokens that are bound to a key.
+// They prove besides that we have it.
+func (c Credentials) Binding(h *possession.Holder) Credentials {
+	c.holder = h
+	return c
 }
 
 // proved returns the credentials for one call.

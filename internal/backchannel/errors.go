@@ -17,13 +17,16 @@ import (
 var (
 	// ErrTokenType means that the server issued a token of a type that we
 	// cannot use (RFC 6749 §5.1).
-	ErrTokenType = errors.New("a token type other than bearer")
+	ErrTokenType = errors.New("a token type other than the one that was asked for")
 	// ErrEndpoint means that an endpoint is not a URL. Nothing was sent.
 	ErrEndpoint = errors.New("an endpoint is not a URL")
 
 	// ErrCaller means that the server refused the credentials of the call, or
 	// what they may do. Somebody has to mend the registration.
 	ErrCaller = errors.New("the server refuses who calls")
+	// ErrUnproven means that the server refuses the proof of the client's key,
+	// also with the nonce that it gave (RFC 9449 §5, §8). It is ErrCaller too.
+	ErrUnproven = fmt.Errorf("the proof of its key: %w", ErrCaller)
 	// ErrMissing means that the server has nothing at the address of an
 	// endpoint. Somebody has to mend the address.
 	ErrMissing = errors.New("there is nothing at the endpoint")
@@ -42,7 +45,7 @@ type Refusal struct {
 // authenticated.
 func (e *Refusal) Error() string { return e.told.Error() }
 
-// Unwrap returns ErrCaller, ErrMissing or nil.
+// Unwrap returns ErrCaller, ErrUnproven, ErrMissing or nil.
 func (e *Refusal) Unwrap() error { return e.told.blames }
 
 // Detail returns the error description, redacted, for debugging only.
@@ -57,7 +60,7 @@ func (e *Refusal) Members(v any) error { return strictjson.Unmarshal(e.body, v) 
 type told struct {
 	text   string
 	said   *outbound.Said
-	blames error // ErrCaller, ErrMissing or nil
+	blames error // ErrCaller, ErrUnproven, ErrMissing or nil
 }
 
 func (e *told) Error() string { return e.text }
@@ -101,10 +104,10 @@ func (c call) tell(head string, status int, object map[string]json.RawMessage) (
 		text += fmt.Sprintf(", as %q", typeWithout(kind, secrets))
 	}
 	blames := blame(status, code)
-	if c.refused {
+	if c.refused && !errors.Is(blames, ErrCaller) {
 		blames = ErrCaller
 	}
-	if c.sent != "" && (blames == ErrCaller || code == "invalid_request") { // some servers say that of credentials too
+	if c.sent != "" && (errors.Is(blames, ErrCaller) || code == "invalid_request") { // some servers say that of credentials too
 		text += ", with " + c.sent
 	}
 	return outbound.Clip(code), told{text, said, blames}
@@ -126,6 +129,8 @@ func secretsOf(object map[string]json.RawMessage) (secrets []string) {
 // good is not at its address either: no redirect is followed.
 func blame(status int, code string) error {
 	switch {
+	case code == codeNonce, code == "invalid_dpop_proof":
+		return ErrUnproven
 	case status == http.StatusMovedPermanently, status == http.StatusPermanentRedirect:
 		return ErrMissing
 	case status == http.StatusUnauthorized || status == http.StatusForbidden && code == "",

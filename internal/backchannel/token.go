@@ -19,6 +19,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"example.com/gatehouse/internal/outbound"
+	"example.com/gatehouse/internal/possession"
 	"example.com/gatehouse/internal/strictjson"
 )
 
@@ -46,14 +47,42 @@ type Tokens struct {
 
 // Token sends one token request of any grant. form holds grant_type and the
 // parameters of the grant. The error is a *Refusal, a *Trouble, ErrTokenType or
-// that of NewProof.
+// that of NewProof. With credentials that bind tokens to a key it is
+// possession.ErrProof too, and the request is sent once more if the server
+// demands a nonce, which means that the first had no effect (RFC 9449 §8).
+func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, form url.Values) (answer *Tokens, err error) {
+	if who.holder == nil {
+		answer, _, err = c.token(ctx, endpoint, who, form, "")
+		return answer, err
+	}
+	address, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, ErrEndpoint // the error of net/url quotes its input
+	}
+	err = who.holder.Do(ctx, possession.Call{Method: http.MethodPost, Address: address}, func(proof string) (told possession.Answer, err error) {
+		var header http.Header
+		answer, header, err = c.token(ctx, endpoint, who, form, proof) // proves who we are anew, too
+		told.Nonces = header[HeaderNonce]
+		if refusal, ok := err.(*Refusal); ok {
+			told.Demanded = refusal.Code == codeNonce
+		}
+		return told, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// token sends a token request once. It returns the header of the answer, nil if
+// there is none.
 //
 // Package clientcredentials of x/oauth2 can send any grant, because
 // EndpointParams may set grant_type.
-func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, form url.Values) (*Tokens, error) {
+func (c *Channel) token(ctx context.Context, endpoint string, who Credentials, form url.Values, proof string) (*Tokens, http.Header, error) {
 	who, err := who.proved(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	style, secret, params := oauth2.AuthStyleInParams, *who.secret, form
 	switch {
@@ -69,13 +98,14 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 		AuthStyle: style, // explicit, otherwise a failed code is sent twice (M9)
 	}
 	sent := c.now()
-	client, seen := *c.client, &tokenAnswer{base: c.client.Transport}
+	client, seen := *c.client, &tokenAnswer{base: c.client.Transport, proof: proof}
 	client.Transport = seen
 	token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
 	if err != nil {
-		return nil, tokenError(err, endpoint, seen, who, form)
+		return nil, seen.header, tokenError(err, endpoint, seen, who, form)
 	}
-	return seen.read(token, sent, secretsIn(form, who.reveal()))
+	answer, err := seen.read(token, sent, secretsIn(form, who.reveal()))
+	return answer, seen.header, err
 }
 
 // tokenAnswer reads a successful token answer before x/oauth2 does. That package
@@ -84,6 +114,7 @@ func (c *Channel) Token(ctx context.Context, endpoint string, who Credentials, f
 // makes no sense. So it is given only the members that it has to judge.
 type tokenAnswer struct {
 	base    http.RoundTripper
+	proof   string // of the client's key, "" if the token is to be bound to none
 	header  http.Header
 	kind    string   // media type of a successful answer
 	plain   []byte   // the answer that x/oauth2 is given
@@ -99,6 +130,10 @@ func (t *tokenAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	base := t.base
 	if base == nil {
 		base = http.DefaultTransport
+	}
+	if t.proof != "" {
+		r = r.Clone(r.Context())
+		r.Header[HeaderProof] = []string{t.proof} // RFC 9449 §5
 	}
 	resp, err := base.RoundTrip(r)
 	if err != nil {
@@ -190,8 +225,9 @@ func secondsOf(v strictjson.Value) (float64, error) {
 // read returns what the answer says.
 func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*Tokens, error) {
 	// RFC 6749 §5.1: the client must understand the type; case does not matter.
-	if !strings.EqualFold(o.TokenType, "bearer") {
-		return nil, fmt.Errorf("%w: %q", ErrTokenType, t.typeOf(o, secrets))
+	// A token that is not bound would be used without its key (RFC 9449 §5).
+	if want := t.wantedType(); !strings.EqualFold(o.TokenType, want) {
+		return nil, fmt.Errorf("%w: %q, not %s", ErrTokenType, t.typeOf(o, secrets), want)
 	}
 	a := &t.tokens
 	a.Access, a.Refresh, a.Requested = o.AccessToken, o.RefreshToken, sent
@@ -202,6 +238,13 @@ func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*
 		a.Expires = sent.Add(time.Duration(min(t.seconds, maxExpiresIn)) * time.Second)
 	}
 	return a, nil
+}
+
+func (t *tokenAnswer) wantedType() string {
+	if t.proof != "" {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // typeOf returns the type of a token, if it can be a name, as in "DPoP".

@@ -203,6 +203,37 @@ func (j *jwk) ec() *key {
 	return &key{public, `{"crv":"` + j.crv + `","kty":"EC","x":"` + encode(j.x) + `","y":"` + encode(j.y) + `"}`}
 }
 
+// PublicJWK returns a public key as a JWK with no members but those of its
+// thumbprint (RFC 7638 §3), and that thumbprint. The key is one that [Algorithms]
+// has an algorithm for; of another both are "".
+func PublicJWK(public crypto.PublicKey) (text, thumbprint string) {
+	var j jwk
+	var k *key
+	switch public := public.(type) {
+	case *ecdsa.PublicKey:
+		point, err := public.Bytes() // 4, x, y
+		if err != nil {
+			return "", ""
+		}
+		half := (len(point) - 1) / 2
+		j.crv, j.x, j.y = public.Curve.Params().Name, point[1:1+half], point[1+half:]
+		if !slices.Contains([]string{"P-256", "P-384", "P-521"}, j.crv) {
+			return "", ""
+		}
+		k = j.ec()
+	case ed25519.PublicKey:
+		j.x = public
+		k = j.ed25519()
+	case *rsa.PublicKey:
+		j.n, j.e = public.N.Bytes(), big.NewInt(int64(public.E)).Bytes()
+		k = j.rsa()
+	}
+	if k == nil {
+		return "", ""
+	}
+	return k.text, k.thumbprint()
+}
+
 func (j *jwk) ed25519() *key {
 	if len(j.x) != ed25519.PublicKeySize {
 		return nil

@@ -58,7 +58,7 @@ func (w *World) noteRequest(r *http.Request, body []byte) {
 	w.Mint("credentials", credentials)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.calls = append(w.calls, Call{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.Path, r.Header.Get("Authorization"), form})
+	w.calls = append(w.calls, Call{r.Method, r.URL.Scheme + "://" + r.URL.Host + r.URL.Path, r.Header.Get("Authorization"), form, r.Header.Values("DPoP")})
 }
 
 // mostNoted is the size of answer that is searched for secrets. gatehouse

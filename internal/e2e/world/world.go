@@ -70,6 +70,7 @@ type Call struct {
 	Method, Address string // without the query
 	Auth            string // Authorization
 	Form            url.Values
+	Proofs          []string // the values of DPoP
 }
 
 // New makes a world off the network. All traffic is in memory, so origins can

@@ -80,7 +80,7 @@ func (s *Server) newAccess(g *grant, t *token) string {
 	if aud := s.audienceOf(t); len(aud) > 0 {
 		claims["aud"] = aud
 	}
-	g.bind(claims)
+	t.bind(claims)
 	if !g.authTime.IsZero() { // RFC 9068 §2.2.1
 		claims["auth_time"], claims["acr"] = g.authTime.Unix(), g.acr
 	}

@@ -68,7 +68,7 @@ func (r *authRequest) judgeResponse(v url.Values) *authError {
 // OpenID Connect Core §3.2.2.5, §3.3.2.5.
 func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authRequest, current *session) {
 	g := &grant{client: req.client.ID, user: current.user, scope: req.scope, nonce: req.nonce,
-		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources, asked: req.claims}
+		authTime: current.authTime, sid: current.sid, acr: current.acr, resources: req.resources, asked: req.claims, proves: req.key}
 	answer := url.Values{}
 	var c *code
 	if req.asks("code") {

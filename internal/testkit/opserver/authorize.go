@@ -45,6 +45,7 @@ type authRequest struct {
 	subject     string // who has to sign in: of the id_token_hint, or by the claims parameter
 	claims      claimsParam
 	resources   []string // RFC 8707
+	key         string   // dpop_jkt, RFC 9449 §10
 	query       string   // the request itself
 	types       []string // the words of response_type
 	mode        string   // in which the answer goes
@@ -126,7 +127,7 @@ func (s *Server) parseAuth(v url.Values) (*authRequest, *authError) {
 	req := &authRequest{
 		client: c, redirectURI: v.Get("redirect_uri"), state: v.Get("state"), nonce: v.Get("nonce"),
 		challenge: v.Get("code_challenge"), scope: strings.Fields(v.Get("scope")), prompt: strings.Fields(v.Get("prompt")),
-		maxAge: -1, loginHint: v.Get("login_hint"), resources: v["resource"], query: v.Encode(),
+		maxAge: -1, loginHint: v.Get("login_hint"), resources: v["resource"], key: v.Get("dpop_jkt"), query: v.Encode(),
 	}
 	for _, class := range strings.Fields(v.Get("acr_values")) {
 		if req.acr == "" && (class == acrPassword || class == acrStronger) {

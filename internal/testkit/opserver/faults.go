@@ -52,6 +52,12 @@ const (
 	MissingIDToken     Fault = "missing-id-token"     // Core §3.1.3.3: id_token is required (RP-T7)
 )
 
+// Faults of the answer to a request with a proof. RFC 9449.
+const (
+	UnboundToken    Fault = "unbound-token"     // §5: token_type is DPoP; here Bearer (RP-F3)
+	NonceNeverTaken Fault = "nonce-never-taken" // §8: the nonce that was given is taken; here each time another is wanted (RP-F2)
+)
+
 // Faults in the claims of the ID Token. OpenID Connect Core §2, §3.1.3.7.
 const (
 	WrongIssuer            Fault = "wrong-issuer"              // §3.1.3.7 item 2: iss (RP-I1)
@@ -220,13 +226,17 @@ func FrontFaults() []Fault {
 
 // Faults lists all faults in the order above.
 func Faults() []Fault {
-	return slices.Concat(OpenIDFaults(), FrontFaults(), LogoutFaults(), RegistrationFaults(), []Fault{
+	return slices.Concat(OpenIDFaults(), FrontFaults(), ProofFaults(), LogoutFaults(), RegistrationFaults(), []Fault{
 		SameTicketBack, NeedInfoForever, NeedInfoNoHint, RedirectUserMalformed, ClaimsElsewhere,
 		ClaimsWrongState, ClaimsNoState, ClaimsTwoStates, ClaimsNoTicket, ClaimsTwoTickets, TicketWithPadding, LongTicket,
 		TokenEndpointElsewhere, PartialGrant, PermissionExpired, PermissionNotYetValid,
 		PermissionWithoutScopes, ScopesAtTopLevel, LostPAT, LostResource,
 	}, EndpointFaults())
 }
+
+// ProofFaults lists the faults of an answer to a request with a proof. They show
+// only in such answers.
+func ProofFaults() []Fault { return []Fault{UnboundToken, NonceNeverTaken} }
 
 // LogoutFaults lists the faults of a logout token in the order above.
 func LogoutFaults() []Fault {

@@ -65,7 +65,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 		return body
 	}
 	body := map[string]any{
-		"active": true, "iss": s.issuer, "client_id": t.grant.client, "token_type": t.grant.tokenType(),
+		"active": true, "iss": s.issuer, "client_id": t.grant.client, "token_type": t.tokenType(),
 		"iat": t.iat.Unix(), "exp": t.exp.Unix(),
 	}
 	if t.grant.user != nil {
@@ -74,7 +74,7 @@ func (s standard) introspect(form url.Values, asking string) map[string]any {
 		body["sub"] = t.grant.client
 	}
 	if t.rights == nil {
-		t.grant.bind(body)
+		t.bind(body)
 		body["scope"] = strings.Join(t.scope, " ")
 		if aud := s.audienceOf(t); len(aud) > 0 {
 			body["aud"] = aud

@@ -39,7 +39,7 @@ type state struct {
 	codes    map[string]*code
 	tokens   map[string]*token
 	refresh  map[string]*refreshToken
-	// assertions of clients that were used, and when they end
+	// assertions and proofs of clients that were used, and when they end
 	assertions map[string]time.Time
 	seen       map[string]seenRequest // authorization requests by state, nonce and challenge
 
@@ -54,6 +54,8 @@ type state struct {
 	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
 	rpt                                RPTOptions
 	access                             AccessTokenOptions
+	dpop                               DPoPOptions
+	nonces                             map[string]givenNonce // of proofs, by endpoint
 	patRefusal                         int
 	relativeLocation                   bool
 	resourceLife                       time.Duration // 0: until deleted
@@ -70,7 +72,7 @@ func newState() state {
 		issuers: map[string]TrustedIssuer{}, sessions: map[string]*session{}, visited: map[string][]string{}, codes: map[string]*code{},
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
 		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{}, interactions: map[string]*interaction{},
-		assertions: map[string]time.Time{}, inboxes: map[party]bool{}, noRole: map[string]bool{},
+		assertions: map[string]time.Time{}, nonces: map[string]givenNonce{}, inboxes: map[party]bool{}, noRole: map[string]bool{},
 		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
 	}
 }
@@ -110,7 +112,8 @@ type grant struct {
 	sid, acr  string
 	resources []string // RFC 8707: the aud of access tokens
 	asked     claimsParam
-	key       string // RFC 9449: access tokens are bound to it, "" to none
+	key       string // RFC 9449: the next access token is bound to it, "" to none
+	proves    string // RFC 9449 §10: the key that redeems the code, "" if any
 	revoked   bool
 }
 
@@ -140,6 +143,7 @@ type token struct {
 	// resources are what the token request named (RFC 8707 §2.2); nil means
 	// those of the grant.
 	resources []string
+	key       string         // RFC 9449: thumbprint of the key to which it is bound, "" to none
 	minted    map[string]any // the claims, if [Server.Token] made it
 }
 
@@ -156,6 +160,7 @@ type refreshToken struct {
 	used    bool
 	revoked bool
 	rights  *rights // of the RPT it renews, nil for plain tokens
+	key     string  // RFC 9449 §5: that of the first, of a public client
 }
 
 // seenRequest records who sent an authorization request. The same browser may

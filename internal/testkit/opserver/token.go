@@ -35,7 +35,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	case !c.mayUse(kind):
 		bad = badRequest("unauthorized_client", "the client is not registered for this grant")
 	default:
-		ctx, wrong := s.withProof(r)
+		ctx, wrong := s.withProof(w, r)
 		if wrong != nil {
 			writeError(w, wrong)
 			return
@@ -63,8 +63,9 @@ func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (m
 		return map[string]any{"error": "invalid_grant"}, nil
 	}
 	for _, one := range []spoiler{
-		{OddTokenType, func() { body["token_type"] = "bEARER" }},
+		{OddTokenType, func() { body["token_type"] = oddCase(body["token_type"]) }},
 		{UnknownTokenType, func() { body["token_type"] = "mac" }},
+		{UnboundToken, func() { body["token_type"] = "Bearer" }},
 		{MissingTokenType, func() { delete(body, "token_type") }},
 		{NoExpiresIn, func() { delete(body, "expires_in") }},
 		{NoScope, func() { delete(body, "scope") }},
@@ -80,6 +81,9 @@ func (s *Server) spoilTokens(kind string, body map[string]any, bad *apiError) (m
 // redeemCode implements RFC 6749 §4.1.3 with RFC 7636 §4.6.
 func (s *Server) redeemCode(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	g, bad := s.takeCode(c, form)
+	if bad == nil && g.proves != "" && g.proves != provenKey(ctx) { // RFC 9449 §10
+		bad = badRequest("invalid_dpop_proof", "the code is for another key")
+	}
 	if bad == nil {
 		bad = g.checkResources(form["resource"])
 	}
@@ -151,6 +155,9 @@ func (s *Server) clientGrant(ctx context.Context, c *client, form url.Values) (m
 func (s *Server) refreshGrant(ctx context.Context, c *client, form url.Values) (map[string]any, *apiError) {
 	s.mu.Lock()
 	v, bad := s.takeRefresh(c, form.Get("refresh_token"))
+	if bad == nil && c.Auth == AuthNone && v.key != provenKey(ctx) { // RFC 9449 §5
+		bad = badRequest("invalid_grant", "the refresh token is bound to another key")
+	}
 	if bad == nil {
 		bad = v.grant.checkResources(form["resource"])
 	}
@@ -205,11 +212,11 @@ func (s *Server) takeRefresh(c *client, value string) (*refreshToken, *apiError)
 // grant, and, if requested, a refresh token. The lock is held.
 func (s *Server) issue(c *client, g *grant, scope, resources []string, refresh bool) map[string]any {
 	now := s.now()
-	t := &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife), resources: resources}
+	t := &token{grant: g, scope: scope, iat: now, exp: now.Add(s.st.tokenLife), resources: resources, key: g.key}
 	access := s.newAccess(g, t)
 	s.st.tokens[access] = t
 	s.put()
-	body := map[string]any{"access_token": access, "token_type": g.tokenType(),
+	body := map[string]any{"access_token": access, "token_type": t.tokenType(),
 		"expires_in": int(s.st.tokenLife.Seconds()), "scope": strings.Join(scope, " ")}
 	if refresh && c.mayUse(grantRefresh) {
 		body["refresh_token"] = s.issueRefresh(g, scope, nil)
@@ -219,7 +226,7 @@ func (s *Server) issue(c *client, g *grant, scope, resources []string, refresh b
 
 func (s *Server) issueRefresh(g *grant, scope []string, of *rights) string {
 	value := newSecret()
-	s.st.refresh[value] = &refreshToken{grant: g, scope: scope, expires: s.now().Add(refreshLifetime), rights: of}
+	s.st.refresh[value] = &refreshToken{grant: g, scope: scope, expires: s.now().Add(refreshLifetime), rights: of, key: g.key}
 	s.put()
 	return value
 }

@@ -9,8 +9,12 @@ func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("access_token") {
 		s.stats.violation("user info asked with an access token in the URL") // RFC 6750 §2.3
 	}
-	value, ok := bearer(r)
-	if !ok {
+	value, wrong := s.presented(w, r)
+	if wrong != nil {
+		writeError(w, wrong)
+		return
+	}
+	if value == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="opserver"`) // RFC 6750 §3: no error code
 		w.WriteHeader(http.StatusUnauthorized)
 		return

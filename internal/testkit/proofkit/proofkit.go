@@ -274,36 +274,47 @@ func lower(method string) string {
 	return string(b)
 }
 
-// Check is for a server that binds tokens: it returns the thumbprint of the key
-// of a good proof for its token endpoint (RFC 9449 §5), checked with go-jose
-// alone.
-func Check(raw, method, address string, now time.Time) (thumbprint string, err error) {
+// Checked is what a good proof says.
+type Checked struct {
+	Thumbprint      string // of its key
+	ID, Nonce, Hash string // jti, nonce and ath
+}
+
+// Check is for a server that binds tokens: it reads a good proof for an endpoint
+// (RFC 9449 §4.3), checked with go-jose alone. Whoever calls it judges jti, nonce
+// and ath.
+func Check(raw, method, address string, now time.Time) (Checked, error) {
 	algs := []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.ES512, jose.EdDSA, jose.RS256, jose.PS256}
 	parsed, err := jose.ParseSignedCompact(raw, algs)
 	if err != nil {
-		return "", fmt.Errorf("proofkit: %w", err)
+		return Checked{}, fmt.Errorf("proofkit: %w", err)
 	}
 	h := parsed.Signatures[0].Protected
 	if h.ExtraHeaders["typ"] != "dpop+jwt" || h.JSONWebKey == nil || !h.JSONWebKey.IsPublic() || !h.JSONWebKey.Valid() {
-		return "", fmt.Errorf("proofkit: typ %v, or no public jwk", h.ExtraHeaders["typ"])
+		return Checked{}, fmt.Errorf("proofkit: typ %v, or no public jwk", h.ExtraHeaders["typ"])
 	}
 	payload, err := parsed.Verify(h.JSONWebKey)
 	if err != nil {
-		return "", fmt.Errorf("proofkit: %w", err)
+		return Checked{}, fmt.Errorf("proofkit: %w", err)
 	}
 	var c struct {
 		ID      string `json:"jti"`
 		Method  string `json:"htm"`
 		Address string `json:"htu"`
 		Issued  int64  `json:"iat"`
+		Nonce   string `json:"nonce"`
+		Hash    string `json:"ath"`
 	}
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return "", fmt.Errorf("proofkit: %w", err)
+		return Checked{}, fmt.Errorf("proofkit: %w", err)
 	}
 	age := now.Sub(time.Unix(c.Issued, 0))
 	if c.ID == "" || c.Method != method || c.Address != address || age > time.Minute || age < -time.Minute {
-		return "", fmt.Errorf("proofkit: the claims do not fit %s %s", method, address)
+		return Checked{}, fmt.Errorf("proofkit: the claims do not fit %s %s", method, address)
 	}
 	sum, err := h.JSONWebKey.Thumbprint(gocrypto.SHA256)
-	return encode(sum), err
+	return Checked{encode(sum), c.ID, c.Nonce, c.Hash}, err
 }
+
+// Hash is the value of ath for an access token (RFC 9449 §4.2).
+func Hash(token string) string { return hash(token) }
