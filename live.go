@@ -83,7 +83,7 @@ func Live(ctx context.Context) context.Context {
 		return ctx
 	case id.session != nil:
 		l := id.session
-		return l.party.sessions.watched.Watch(ctx, l.glance.Key(), watchedLogin{l.party, l.party.sessions.keeper.NewWatch(&l.glance)})
+		return l.party.sessions.watched.Watch(ctx, l.found.Key(), watchedLogin{l.party, l.party.sessions.keeper.NewWatch(&l.found, session.Party{Issuer: id.Issuer, ClientID: id.ClientID})})
 	case id.api != nil:
 		return id.api.live.Until(ctx, deadlineOf(id, id.api.provider.now))
 	case !id.Expires.IsZero():

@@ -39,6 +39,9 @@ type RelyingParty struct {
 
 	elsewhere []claimsProvider // whose claims count besides those of provider
 
+	scopes []string // of most sessions: what is asked for without a requirement
+	scope  string   // the same as one text
+
 	home          string // what the keys of our sessions are bound to
 	cookie        string // name of the session cookie
 	attemptPrefix string // prefix of the names of attempt cookies
@@ -55,6 +58,8 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		return nil, err
 	}
 	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), gather: &gatherers{}, hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c), elsewhere: newClaimsProviders(c.ClaimsProviders)}
+	rp.scopes = rp.scopesOf("")
+	rp.scope = strings.Join(rp.scopes, " ")
 	rp.nameCookies()
 	if err := rp.sessions.attach(rp); err != nil { // another one was attached meanwhile
 		var wrong problems
@@ -194,8 +199,8 @@ func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 
 // admit decides whether a live session of ours may pass.
 func (rp *RelyingParty) admit(r *http.Request, live *liveSession) (*Identity, error) {
-	if err := live.renewDue(r.Context()); err != nil {
-		return nil, about(live.glance.Subject, err)
+	if err := live.renew(r.Context()); err != nil {
+		return nil, about(live.who.Subject, err)
 	}
 	live.touch(r.Context())
 	id := live.identity()
@@ -256,10 +261,7 @@ func (rp *RelyingParty) meet(r *http.Request, live *liveSession, id *Identity) e
 	var unmet []Requirement
 	helps := true
 	now := rp.sessions.now()
-	digest, asked := rp.needDigest(), live.glance.Asked
-	if !now.Before(live.glance.AskedAt().Add(stepUpWithin)) {
-		asked = nil
-	}
+	digest, asked := rp.needDigest(), live.asked
 	// again means that this session has just signed in to meet these
 	// requirements.
 	again := len(digest) > 0 && bytes.HasPrefix(asked, digest)

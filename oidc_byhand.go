@@ -47,7 +47,8 @@ func (rp *RelyingParty) UserInfo(ctx context.Context) (*Identity, error) {
 		if err != nil {
 			return nil, err
 		}
-		claims, err := rp.userInfo(ctx, endpoint, t.AccessToken, live.glance.Subject, live.glance.ClientID)
+		rec := live.record()
+		claims, err := rp.userInfo(ctx, endpoint, t.AccessToken, rec.Subject, rec.ClientID)
 		if errors.Is(err, errTokenNotTaken) && !again {
 			if err := rp.Refused(ctx, t.AccessToken); err != nil {
 				return nil, err

@@ -284,7 +284,7 @@ func (c *callback) keepGrant(ctx context.Context) error {
 		return errGrantSubject.because(errors.New("nobody is signed in now"))
 	case err != nil:
 		return err
-	case live.glance.Subject != c.proof.Subject():
+	case live.who.Subject != c.proof.Subject():
 		return errGrantSubject.because(errors.New("the session is another person's"))
 	case !bytes.Equal(c.attempt.From, c.rp.sessionDigest(c.r)):
 		return errGrantSubject.because(errors.New("the session is another than the one in which the grant was asked for"))

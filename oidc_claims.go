@@ -30,7 +30,7 @@ func (rp *RelyingParty) newRecord(client string, a *attempt.Attempt, proof *toke
 		Marks: session.MarksOf(proof.Issuer(), proof.Subject(), proof.SID()), Own: []byte("{}"),
 	}
 	if !t.HasScope { // RFC 6749 §5.1: if omitted, it is the scope requested
-		rec.Scope = strings.Join(rp.scopesOf(a), " ")
+		rec.Scope = strings.Join(rp.scopesOf(a.Scopes), " ")
 	}
 	if len(a.Asked) > 0 {
 		rec.Asked, rec.AskedAt = a.Asked, now

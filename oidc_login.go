@@ -159,7 +159,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	if err != nil {
 		return departure{}, err
 	}
-	scopes, acr := rp.scopesOf(a), a.ACR // all of them, whatever fits into the cookie
+	scopes, acr := rp.scopesOf(a.Scopes), a.ACR // all of them, whatever fits into the cookie
 	if err := rp.writeAttempt(w, r, a); err != nil {
 		return departure{}, err
 	}
@@ -182,10 +182,11 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 	return d, nil
 }
 
-// scopesOf returns the scopes that the attempt asks for, openid first.
-func (rp *RelyingParty) scopesOf(a *attempt.Attempt) []string {
+// scopesOf returns the scopes that an attempt asks for which needs more than the
+// usual ones, openid first.
+func (rp *RelyingParty) scopesOf(more string) []string {
 	scopes := []string{oidc.ScopeOpenID}
-	for _, s := range slices.Concat(rp.config.Scopes, strings.Fields(a.Scopes)) {
+	for _, s := range slices.Concat(rp.config.Scopes, strings.Fields(more)) {
 		if !slices.Contains(scopes, s) {
 			scopes = append(scopes, s)
 		}

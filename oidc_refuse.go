@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/authrequest"
 	"example.com/gatehouse/internal/challenge"
 	"example.com/gatehouse/internal/flight"
@@ -96,8 +95,7 @@ func (rp *RelyingParty) askFor(w http.ResponseWriter, r *http.Request, e *Error,
 	case ok && onlyGrant(missing.unmet):
 		a.Grant, a.Aged, a.MaxAge, a.ACR, a.Asked, a.Silent, a.Essential = true, false, 0, "", nil, false, ""
 	case ok: // a guard around this one may need them, and the two would ask in turn for ever
-		usual := rp.scopesOf(&attempt.Attempt{})
-		a.AskScopes(slices.DeleteFunc(slices.Clone(missing.scopes), func(s string) bool { return slices.Contains(usual, s) })...)
+		a.AskScopes(slices.DeleteFunc(slices.Clone(missing.scopes), func(s string) bool { return slices.Contains(rp.scopes, s) })...)
 		if before := append(slices.Clip(a.Asked), missing.asked...); a.ACR != "" || a.Essential != "" {
 			a.Asked = before[:min(len(before), maxAsked*digestSize)]
 		}

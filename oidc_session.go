@@ -32,13 +32,16 @@ const refreshWait = 3 * time.Second
 // it gets the new record. Whatever the request needs lies in it, so that it
 // costs one allocation.
 type liveSession struct {
-	party  *RelyingParty
-	glance session.Glance
+	party *RelyingParty
+	found session.Found
+	asked []byte // what its sign-in had to meet, if that was just now
+
+	renewDue, touchDue bool // the tokens are to be renewed, the use is to be written
 
 	who    Identity
 	scopes [usualScopes]string
 
-	now atomic.Pointer[session.Stored] // nil until somebody asks for more than the glance has
+	now atomic.Pointer[session.Stored] // nil until somebody asks for more than the glance had
 }
 
 // usualScopes is how many scopes an Identity has room for.
@@ -48,7 +51,7 @@ func (l *liveSession) stored() session.Stored {
 	if now := l.now.Load(); now != nil {
 		return *now
 	}
-	now, err := l.party.sessions.keeper.Whole(&l.glance)
+	now, err := l.party.sessions.keeper.Whole(&l.found)
 	if err != nil { // cannot be: a glance refuses what no record can be made of
 		return session.Stored{Record: new(session.Record)}
 	}
@@ -70,20 +73,20 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	if !found {
 		return nil, session.ErrNone
 	}
-	live := &liveSession{party: rp}
-	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.told()}, &live.glance)
+	var g session.Glance
+	err := rp.sessions.keeper.Glance(r.Context(), rp.home, cookie, session.Party{Issuer: rp.provider.issuer, ClientID: rp.client.told()}, &g)
 	switch {
 	case err == nil:
-		live.party, err = rp.ownerOf(r.Context(), &live.glance)
+		party, err := rp.ownerOf(r.Context(), g.Issuer, g.ClientID)
 		switch {
 		case err != nil:
 			return nil, failure(err)
-		case live.party == nil:
+		case party == nil:
 			return nil, session.ErrNone
 		}
-		return live, nil
+		return party.live(&g), nil
 	case errors.Is(err, session.ErrGarbage):
-		if !rp.sessions.unread.first(live.glance.Key()) {
+		if !rp.sessions.unread.first(g.Key()) {
 			return nil, session.ErrNone
 		}
 		rp.provider.emit(r.Context(), Event{Name: EventTrouble, Code: troubleGarbage, ClientID: rp.client.told(), Err: err})
@@ -94,14 +97,33 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 	return nil, failure(err)
 }
 
-// ownerOf returns the relying party whose session it is: this one, or one that it
-// stands for. It is nil if the session belongs to neither.
-func (rp *RelyingParty) ownerOf(ctx context.Context, g *session.Glance) (*RelyingParty, error) {
+// live takes from a glance what lasts.
+func (rp *RelyingParty) live(g *session.Glance) *liveSession {
+	keeper := rp.sessions.keeper
+	l := &liveSession{party: rp, found: g.Found, renewDue: g.Due(), touchDue: keeper.TouchDue(g)}
+	if g.Read.Before(g.AskedAt().Add(stepUpWithin)) {
+		l.asked = g.Asked
+	}
+	l.who = Identity{
+		Issuer: g.Issuer, Subject: string(g.Subject), ClientID: g.ClientID, Via: ViaSession, AuthTime: g.AuthTime(),
+		Expires: g.Ends, claims: g.Claims, session: l,
+	}
+	if string(g.Scope) == rp.scope {
+		l.who.Scopes = slices.Clip(append(l.scopes[:0], rp.scopes...))
+	} else {
+		l.who.Scopes = cutScope(string(g.Scope), l.scopes[:0])
+	}
+	return l
+}
+
+// ownerOf returns the relying party whose session it is, made at issuer for client:
+// this one, or one that it stands for. It is nil if the session belongs to neither.
+func (rp *RelyingParty) ownerOf(ctx context.Context, issuer, client string) (*RelyingParty, error) {
 	if rp.others == nil {
-		return rp.ifOwn(ctx, g)
+		return rp.ifOwn(ctx, issuer, client)
 	}
 	for _, other := range rp.others {
-		if owner, err := other.ifOwn(ctx, g); owner != nil || err != nil {
+		if owner, err := other.ifOwn(ctx, issuer, client); owner != nil || err != nil {
 			return owner, err
 		}
 	}
@@ -109,11 +131,11 @@ func (rp *RelyingParty) ownerOf(ctx context.Context, g *session.Glance) (*Relyin
 }
 
 // ifOwn returns the relying party if the session is its own, and nil otherwise.
-func (rp *RelyingParty) ifOwn(ctx context.Context, g *session.Glance) (*RelyingParty, error) {
-	if !rp.provider.tokens.Owns(g.Issuer) {
+func (rp *RelyingParty) ifOwn(ctx context.Context, issuer, client string) (*RelyingParty, error) {
+	if !rp.provider.tokens.Owns(issuer) {
 		return nil, nil
 	}
-	if ours, err := rp.client.owns(ctx, g.ClientID); err != nil || !ours {
+	if ours, err := rp.client.owns(ctx, client); err != nil || !ours {
 		return nil, err
 	}
 	return rp, nil
@@ -121,43 +143,39 @@ func (rp *RelyingParty) ifOwn(ctx context.Context, g *session.Glance) (*RelyingP
 
 // identity returns the identity of the session. It is called once.
 func (l *liveSession) identity() *Identity {
-	id, g := &l.who, &l.glance
 	if now := l.now.Load(); now != nil { // it may have been renewed
-		rec := now.Record
-		id.fill(rec.Issuer, rec.Subject, rec.ClientID, rec.Scope, rec.Claims, l.scopes[:0])
-		id.AuthTime, id.Expires = rec.AuthTime, l.party.sessions.keeper.Ending(rec)
-	} else {
-		id.fill(g.Issuer, g.Subject, g.ClientID, g.Scope, g.Claims, l.scopes[:0])
-		id.AuthTime, id.Expires = g.AuthTime(), l.party.sessions.keeper.GlanceEnding(g)
+		l.who = *identityOf(now.Record, l.party.sessions.keeper.Ending(now.Record))
+		l.who.session = l
 	}
-	id.session = l
-	return id
+	return &l.who
 }
 
 // identityOf returns the identity of a login record, without the session.
 func identityOf(rec *session.Record, ends time.Time) *Identity {
-	id := &Identity{AuthTime: rec.AuthTime, Expires: ends}
-	id.fill(rec.Issuer, rec.Subject, rec.ClientID, rec.Scope, rec.Claims, nil)
-	return id
+	return &Identity{
+		Issuer: rec.Issuer, Subject: rec.Subject, ClientID: rec.ClientID, Via: ViaSession, AuthTime: rec.AuthTime,
+		Scopes: cutScope(rec.Scope, nil), Expires: ends, claims: rec.Claims,
+	}
 }
 
-func (id *Identity) fill(issuer, subject, client, scope string, claims []byte, room []string) {
-	id.Issuer, id.Subject, id.ClientID, id.Via, id.claims = issuer, subject, client, ViaSession, claims
-	for scope != "" { // scope-token *( SP scope-token ), RFC 6749 §3.3
-		one, rest, _ := strings.Cut(scope, " ")
-		if scope = rest; one != "" {
-			room = append(room, one)
+// cutScope appends the scopes of a text to list: scope-token *( SP scope-token ),
+// RFC 6749 §3.3.
+func cutScope(text string, list []string) []string {
+	for text != "" {
+		one, rest, _ := strings.Cut(text, " ")
+		if text = rest; one != "" {
+			list = append(list, one)
 		}
 	}
-	id.Scopes = slices.Clip(room)
+	return slices.Clip(list)
 }
 
 // touch records in the store that the session is in use.
 func (l *liveSession) touch(ctx context.Context) {
-	if !l.party.sessions.keeper.TouchDue(&l.glance) {
+	if !l.touchDue {
 		return
 	}
-	now, err := l.party.sessions.keeper.Touch(ctx, l.glance.Ref(), l.stored())
+	now, err := l.party.sessions.keeper.Touch(ctx, l.found.Ref(), l.stored())
 	if err != nil {
 		rec := l.record()
 		l.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleIdle, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
@@ -166,12 +184,12 @@ func (l *liveSession) touch(ctx context.Context) {
 	l.set(now)
 }
 
-// renewDue renews the tokens if they are due. While the access token is valid,
+// renew renews the tokens if they are due. While the access token is valid,
 // it only starts the refresh. After that it waits, so that a person who was
 // locked out at the provider does not continue with old claims (SE10). If the
 // provider or the store fails, the session continues.
-func (l *liveSession) renewDue(ctx context.Context) error {
-	if !l.glance.Due() {
+func (l *liveSession) renew(ctx context.Context) error {
+	if !l.renewDue {
 		return nil
 	}
 	now, rec := l.party.sessions.now(), l.record()
@@ -233,14 +251,14 @@ func stale(err error) error {
 // startRefresh starts a refresh, unless one is under way, and does not wait
 // for it.
 func (l *liveSession) startRefresh(rec *session.Record) {
-	l.party.sessions.refreshes.Start(l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
+	l.party.sessions.refreshes.Start(l.found.Key(), lease.Flight, l.refreshOf(rec, false))
 }
 
 // refresh waits for a refresh. All callers in this process share one, which
 // runs outside any request. If the session has ended, the error is
 // errLoginRequired.
 func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
-	next, err := l.party.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, false))
+	next, err := l.party.sessions.refreshes.Do(ctx, l.found.Key(), lease.Flight, l.refreshOf(rec, false))
 	if err != nil {
 		return err
 	}
@@ -251,7 +269,7 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 // refreshOf returns a function that makes one refresh of the session for a
 // caller who has seen rec. refused says that an API did not accept its token.
 func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.Context) (session.Stored, error) {
-	rp, keeper, ref, seen := l.party, l.party.sessions.keeper, l.glance.Ref(), string(rec.Access)
+	rp, keeper, ref, seen := l.party, l.party.sessions.keeper, l.found.Ref(), string(rec.Access)
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
 			if p := recover(); p != nil { // report it here, as perhaps nobody waits for the result

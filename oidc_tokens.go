@@ -120,7 +120,7 @@ func (rp *RelyingParty) Refused(ctx context.Context, token string) error {
 	case len(rec.Refresh) == 0:
 		return rp.noRefresh(rec, errors.New("an API refused the access token, and there is no refresh token"))
 	}
-	next, err := rp.sessions.refreshes.Do(ctx, live.glance.Key()+refusedFlight, lease.Flight, func(ctx context.Context) (session.Stored, error) {
+	next, err := rp.sessions.refreshes.Do(ctx, live.found.Key()+refusedFlight, lease.Flight, func(ctx context.Context) (session.Stored, error) {
 		return live.renewRefused(ctx, rec)
 	})
 	if err != nil {
@@ -139,14 +139,14 @@ func (l *liveSession) renewRefused(ctx context.Context, rec *session.Record) (se
 	refused, token, now := l.party.refused, string(rec.Access), l.party.sessions.now()
 	left := rec.Refused.Add(refusedEvery).Sub(now) // on whatever replica
 	if left <= 0 {
-		left = refused.wait(l.glance.Key(), token, now)
+		left = refused.wait(l.found.Key(), token, now)
 	}
 	if left > 0 {
 		return session.Stored{}, errTokenStale.after(left, errors.New("an API refused the access token, and one was renewed for that reason a moment ago"))
 	}
-	next, err := l.party.sessions.refreshes.Do(ctx, l.glance.Key(), lease.Flight, l.refreshOf(rec, true))
+	next, err := l.party.sessions.refreshes.Do(ctx, l.found.Key(), lease.Flight, l.refreshOf(rec, true))
 	if err != nil || string(next.Record.Access) == token { // some servers send the old one again
-		refused.failed(l.glance.Key())
+		refused.failed(l.found.Key())
 	}
 	return next, err
 }

@@ -47,7 +47,7 @@ func liveSubjects(t *testing.T) []paired.Subject {
 		keeper := session.New(session.Config{Store: of, Name: name, Lifetime: time.Hour, Idle: time.Hour, Now: time.Now})
 		var logins []*session.Watch
 		for i := range watchedSessions {
-			logins = append(logins, keeper.NewWatch(glanceOf(t, keeper, name, i)))
+			logins = append(logins, watchOf(keeper, glanceOf(t, keeper, name, i)))
 		}
 		return paired.Loop(name, func() {
 			for _, err := range keeper.Pulse(t.Context(), logins) {
@@ -103,6 +103,10 @@ func glanceOf(t *testing.T, keeper *session.Keeper, home string, i int) *session
 	return g
 }
 
+func watchOf(keeper *session.Keeper, g *session.Glance) *session.Watch {
+	return keeper.NewWatch(&g.Found, session.Party{Issuer: g.Issuer, ClientID: g.ClientID})
+}
+
 // connections opens n connections in turn for as many sessions as of, and returns
 // how many bytes of the heap each holds beside the context of its request.
 func connections(t *testing.T, n, of int) float64 {
@@ -126,7 +130,7 @@ func connections(t *testing.T, n, of int) float64 {
 	before := heap()
 	for i, ctx := range requests {
 		g := logins[i%of]
-		opened[i] = hub.Watch(ctx, g.Key(), keeper.NewWatch(g))
+		opened[i] = hub.Watch(ctx, g.Key(), watchOf(keeper, g))
 	}
 	grown := heap() - before
 	runtime.KeepAlive(opened)

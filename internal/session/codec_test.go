@@ -97,8 +97,8 @@ func FuzzGlance(f *testing.F) {
 				t.Errorf("refresh token %v, ended %v, of %+v", g.Has(true), g.Has(false), r)
 			}
 			g.Read = r.Expires.Add(-time.Second)
-			if g.Due() != r.Due(g.Read) || keeper.GlanceEnding(g) != keeper.Ending(r) {
-				t.Errorf("due %v, ends %v, of %+v", g.Due(), keeper.GlanceEnding(g), r)
+			if g.Due() != r.Due(g.Read) || g.Ends != keeper.Ending(r) {
+				t.Errorf("due %v, ends %v, of %+v", g.Due(), g.Ends, r)
 			}
 		}
 	})

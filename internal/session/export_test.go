@@ -22,8 +22,8 @@ var (
 
 // ReadGlance reads stored bytes as a request does, and ReadRecord as a renewal.
 func (k *Keeper) ReadGlance(b []byte, marks [2]string, whose Party) (*Glance, error) {
-	g := &Glance{raw: b}
-	return g, k.read(g, marks, whose)
+	g := &Glance{Found: Found{names: marks, raw: b}}
+	return g, k.read(g, whose)
 }
 
 func (k *Keeper) ReadRecord(b []byte) (*Record, error) { return k.unpack("", b) }
@@ -31,11 +31,12 @@ func (k *Keeper) ReadRecord(b []byte) (*Record, error) { return k.unpack("", b) 
 // AsRecord returns a record with what a Glance keeps.
 func (g *Glance) AsRecord() *Record {
 	r := &Record{
-		Issuer: g.Issuer, Subject: g.Subject, ClientID: g.ClientID, Scope: g.Scope, Claims: g.Claims, Asked: g.Asked, Marks: g.marks,
-		Begin: g.time(tagBegin, g.begin), Seen: g.time(tagSeen, g.seen), Ends: g.time(tagEnds, g.ends), AuthTime: g.AuthTime(),
-		Expires: g.time(tagExpires, g.expires), Requested: g.time(tagRequested, g.requested), AskedAt: g.AskedAt(),
+		Issuer: g.Issuer, Subject: string(g.Subject), ClientID: g.ClientID, Scope: string(g.Scope), Claims: g.Claims, Asked: g.Asked,
+		Marks: [2]Mark{{g.marks[0], g.numbers[tagNumber0]}, {g.marks[1], g.numbers[tagNumber1]}},
+		Begin: g.time(tagBegin), Seen: g.time(tagSeen), Ends: g.time(tagEnds), AuthTime: g.AuthTime(),
+		Expires: g.time(tagExpires), Requested: g.time(tagRequested), AskedAt: g.AskedAt(),
 	}
-	r.Lease.RetryAt = g.time(tagRetryAt, g.retryAt)
+	r.Lease.RetryAt = g.time(tagRetryAt)
 	return r
 }
 

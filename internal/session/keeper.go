@@ -168,11 +168,11 @@ func (k *Keeper) IdleEnding(r *Record) time.Time {
 
 // alive reports whether the limits of the record still hold.
 func (k *Keeper) alive(r *Record, now time.Time) bool {
-	return r.Ended.IsZero() && k.lives(r.Begin, r.Ends, r.Seen, now)
+	return r.Ended.IsZero() && k.lives(k.Ending(r), r.Seen, now)
 }
 
-func (k *Keeper) lives(begin, ends, seen, now time.Time) bool {
-	if !now.Before(k.ending(begin, ends)) {
+func (k *Keeper) lives(end, seen, now time.Time) bool {
+	if !now.Before(end) {
 		return false
 	}
 	return k.idle < 0 || now.Before(seen.Add(k.idle))

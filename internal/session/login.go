@@ -38,12 +38,12 @@ var errTaken = errors.New("session: the key of a new login is taken")
 // Load reads a live login and its marks in one round trip, and judges it as
 // Glance does. It fails with ErrNone, ErrGarbage, ErrUnreadable or ErrStore.
 func (k *Keeper) Load(ctx context.Context, ref Ref) (Stored, error) {
-	var g Glance
+	g := Glance{Found: Found{names: ref.Marks}}
 	copy(g.key[:], ref.Key)
-	if err := k.look(ctx, ref.Marks, Party{}, &g); err != nil {
+	if err := k.look(ctx, Party{}, &g); err != nil {
 		return Stored{}, err
 	}
-	return k.Whole(&g)
+	return k.Whole(&g.Found)
 }
 
 // bury deletes a record that is over. A failure does no harm. The refresh token

@@ -34,24 +34,29 @@ type Store interface {
 // Viewer is a Store that can return its values without a copy and cannot hang.
 // A Keeper never changes a value that it has read.
 type Viewer interface {
-	// View returns the values of a login and of its marks. Keys and values are
-	// arrays, because they need no memory of their own.
-	View(keys [LoginKeys][storekey.Size]byte) (values [LoginKeys][]byte)
+	// View returns the values of a login and of its marks that have not expired
+	// at a time by the Keeper's clock: to read a second clock would cost as much
+	// as a value. Keys and values are arrays, because they need no memory of
+	// their own.
+	View(keys [LoginKeys][storekey.Size]byte, now time.Time) (values [LoginKeys][]byte)
 }
 
 // LoginKeys is how many keys a login has: its own and those of its two marks.
 const LoginKeys = 3
 
-// findLogin reads a login and its marks within storeWait.
-func (k *Keeper) findLogin(ctx context.Context, keys [LoginKeys]storekey.Key) (values [LoginKeys][]byte, err error) {
+// findLogin reads a login and its marks within storeWait. It sets read to the
+// time at which they have to be judged.
+func (k *Keeper) findLogin(ctx context.Context, keys [LoginKeys]storekey.Key, read *time.Time) (values [LoginKeys][]byte, err error) {
 	if k.viewer != nil {
-		return k.viewer.View(keys), nil
+		*read = k.now()
+		return k.viewer.View(keys, *read), nil
 	}
 	texts := threeKeys(keys)
 	ctx, release := k.reads.Context(ctx)
 	defer release()
 	list, err := k.readAll(ctx, texts[:])
 	copy(values[:], list)
+	*read = k.now() // after the call, which may have taken long
 	return values, err
 }
 

@@ -19,10 +19,14 @@ type Watch struct {
 	ends  time.Time // at the latest, as far as is known
 }
 
-// NewWatch makes a Watch of a login that a request has read.
-func (k *Keeper) NewWatch(g *Glance) *Watch {
-	w := &Watch{marks: [2]string{g.marks[0].Name, g.marks[1].Name}, whose: Party{g.Issuer, g.ClientID}, ends: k.GlanceEnding(g)}
-	w.keys = threeKeys([LoginKeys]storekey.Key{g.key, storekey.Make(markDomain, w.marks[0]), storekey.Make(markDomain, w.marks[1])})
+// NewWatch makes a Watch of a login that a request has found at that party.
+func (k *Keeper) NewWatch(f *Found, whose Party) *Watch {
+	g := Glance{Found: *f}
+	w := &Watch{marks: f.names}
+	if k.read(&g, whose) == nil { // as it did for the request
+		w.whose, w.ends = Party{g.Issuer, g.ClientID}, g.Ends
+	}
+	w.keys = threeKeys([LoginKeys]storekey.Key{f.key, storekey.Make(markDomain, w.marks[0]), storekey.Make(markDomain, w.marks[1])})
 	return w
 }
 
@@ -38,8 +42,9 @@ func (k *Keeper) Pulse(ctx context.Context, logins []*Watch) []error {
 	verdicts := make([]error, len(logins))
 	switch {
 	case k.viewer != nil:
+		now := k.now()
 		for i, w := range logins {
-			verdicts[i] = k.pulse(w, k.viewer.View(w.asKeys()))
+			verdicts[i] = k.pulse(w, k.viewer.View(w.asKeys(), now), now)
 		}
 	case len(logins) == 1:
 		k.pulseTogether(ctx, logins, verdicts)
@@ -65,11 +70,12 @@ func (k *Keeper) pulseTogether(ctx context.Context, logins []*Watch, verdicts []
 		keys = append(keys, w.keys[:]...)
 	}
 	values, err := k.findMany(ctx, keys...)
+	now := k.now()
 	for i, w := range logins {
 		switch {
 		case err == nil:
-			verdicts[i] = k.pulse(w, [LoginKeys][]byte(values[i*LoginKeys:]))
-		case !k.now().Before(w.ends):
+			verdicts[i] = k.pulse(w, [LoginKeys][]byte(values[i*LoginKeys:]), now)
+		case !now.Before(w.ends):
 			verdicts[i] = errExpired
 		default:
 			verdicts[i] = err
@@ -99,14 +105,14 @@ func (k *Keeper) pulseApart(ctx context.Context, logins []*Watch, verdicts []err
 	}
 }
 
-func (k *Keeper) pulse(w *Watch, values [LoginKeys][]byte) error {
-	var g Glance
-	g.key = storekey.Key([]byte(w.keys[0]))
-	err := k.judge(&g, w.marks, w.whose, values)
+// pulse judges the login whose values were read at a time.
+func (k *Keeper) pulse(w *Watch, values [LoginKeys][]byte, now time.Time) error {
+	g := Glance{Found: Found{key: storekey.Key([]byte(w.keys[0])), names: w.marks}, Read: now}
+	err := k.judge(&g, w.whose, values)
 	switch {
 	case err == nil:
-		w.ends = k.GlanceEnding(&g)
-	case errors.Is(err, ErrUnreadable) && !k.now().Before(w.ends):
+		w.ends = g.Ends
+	case errors.Is(err, ErrUnreadable) && !now.Before(w.ends):
 		err = errExpired
 	}
 	return err
