@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"example.com/gatehouse/internal/inbound"
@@ -92,6 +93,11 @@ func (rp *RelyingParty) verifyLogout(ctx context.Context, raw string) (proof *to
 		for _, id := range ids {
 			alg, _ := rp.client.signing(id)
 			proof, err = rp.provider.tokens.Logout(ctx, raw, id, alg)
+			if !judged(err) && rp.provider.openid.Known() == nil { // a page would not wait for so long, but providers seldom send a logout twice
+				if _, e := rp.provider.openid.Await(ctx); e == nil {
+					proof, err = rp.provider.tokens.Logout(ctx, raw, id, alg)
+				}
+			}
 			switch {
 			case err == nil:
 				return proof, nil
@@ -128,12 +134,15 @@ func readLogoutToken(r *http.Request) (string, error) {
 // logoutFailure returns the *Error for a logout token that was not accepted, or
 // could not be.
 func logoutFailure(err error) error {
-	for _, reason := range append(token.Reasons(), session.ErrStale, session.ErrNameless) {
-		if errors.Is(err, reason) {
-			return errLogoutToken.because(err)
-		}
+	if judged(err) {
+		return errLogoutToken.because(err)
 	}
 	return tokenFailure(err)
+}
+
+// judged reports whether it is known what a logout token is worth.
+func judged(err error) bool {
+	return err == nil || slices.ContainsFunc(append(token.Reasons(), session.ErrStale, session.ErrNameless), func(reason error) bool { return errors.Is(err, reason) })
 }
 
 // logoutError is the body of a refused logout request (§2.8).

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/e2e/stories"
@@ -133,4 +135,40 @@ func TestBackchannelOfAnOlderProvider(t *testing.T) {
 	}
 	stories.LogOut(s, world.ReplicaB, stories.LogoutToken(s, map[string]any{"sid": sid, "exp": nil}, opserver.OldLogoutType))
 	ana.WantOut(ana.Get("/notes/"))
+}
+
+// A replica that has just started waits for the metadata of a slow provider, longer
+// than a page does: the logout is lost otherwise. One without a provider says so at
+// once.
+func TestBackchannelOfASlowProvider(t *testing.T) {
+	for _, slow := range []time.Duration{3 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := stories.LogoutSite(t)
+			ana, sid := stories.SignedIn(s, "ana", world.ReplicaA)
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				if strings.Contains(r.URL.Path, "openid-configuration") {
+					select {
+					case <-time.After(slow):
+					case <-r.Context().Done():
+						return nil, r.Context().Err()
+					}
+				}
+				return next(r), nil
+			})
+			begin := time.Now()
+			a := stories.SendLogout(s, world.ReplicaB, http.MethodPost, stories.FormType, stories.LogoutForm(stories.LogoutToken(s, map[string]any{"sid": sid})))
+			if slow > time.Minute/2 {
+				stories.WantRefusedLogout(s, a, http.StatusBadRequest, "provider_unavailable")
+				if took := time.Since(begin); took > 8*time.Second {
+					t.Errorf("took %v", took)
+				}
+				ana.WantServed(ana.On(world.ReplicaA).Get("/notes/"))
+				return
+			}
+			if a.Code != http.StatusOK {
+				t.Errorf("%v", a)
+			}
+			ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
+		})
+	}
 }
