@@ -34,8 +34,9 @@ const (
 type gatherer interface {
 	// party is on whose behalf a request with the context is made.
 	party(ctx context.Context) string
-	// askAt returns where to send a person, with the parameters of the request.
-	askAt(ctx context.Context, redirectUser, ticket, returnURI, state string) (string, error)
+	// askAt returns where to send a person on that visit, with the parameters of the
+	// request.
+	askAt(ctx context.Context, q *question, g *gathering.Gathering, returnURI string) (string, error)
 	// redeem exchanges the ticket that the person brought. A question means that
 	// the server wants to know still more.
 	redeem(ctx context.Context, ticket string, g *gathering.Gathering) (*question, error)
@@ -289,7 +290,7 @@ func (rp *RelyingParty) visit(ctx context.Context, w http.ResponseWriter, r *htt
 	if g.Rounds >= maxGatherings {
 		return "", errTooManyRounds.because(fmt.Errorf("the authorization server still asks after %d visits", maxGatherings))
 	}
-	location, err := by.askAt(ctx, q.redirectUser, q.ticket, rp.claimsURI(), g.State())
+	location, err := by.askAt(ctx, q, g, rp.claimsURI())
 	if err != nil {
 		return "", err
 	}

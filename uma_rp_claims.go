@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.com/gatehouse/internal/gathering"
 	"example.com/gatehouse/internal/navigation"
@@ -26,6 +27,7 @@ type wanted struct {
 	method, path string
 	request      rptcache.Request
 	silent       bool
+	since        time.Time   // that of the exchange
 	sent         atomic.Bool // a person is on the way with the ticket
 }
 
@@ -87,7 +89,7 @@ func (rp *RelyingParty) ClaimsURL(w http.ResponseWriter, r *http.Request, need *
 	a, now := need.wanted, rp.sessions.now()
 	g := gathering.New(now, name, a.key.Party, need.Ticket.Reveal())
 	g.Wanted(a.method, a.path, a.request.Sum())
-	g.From, g.Origin, g.Silent = rp.sessionDigest(r), a.key.Origin, a.silent
+	g.From, g.Origin, g.Silent, g.Since = rp.sessionDigest(r), a.key.Origin, a.silent, a.since
 	if returnTo == "" && r.Method == http.MethodGet {
 		returnTo = rp.address(r)
 	}
@@ -148,19 +150,28 @@ func (rp *RelyingParty) claimsFailed(r *http.Request, err error) error {
 // party implements gatherer.
 func (t *UMATransport) party(ctx context.Context) string { return t.config.Party(ctx) }
 
+// asker returns the client whose tickets a visit is about, or who we are now if the
+// client never changes.
+func (t *UMATransport) asker(ctx context.Context, since time.Time) (known, error) {
+	if since.IsZero() {
+		return t.provider.who(ctx, &t.config.Client)
+	}
+	return t.provider.whoSince(ctx, &t.config.Client, since)
+}
+
 // askAt implements gatherer. It sets the parameters of UMA Grant §3.3.2: those
 // that the address has already, as Gluu's has (J11), are replaced, and the rest
 // of its query stays.
-func (t *UMATransport) askAt(ctx context.Context, redirectUser, ticket, returnURI, state string) (string, error) {
-	who, err := t.provider.who(ctx, &t.config.Client)
+func (t *UMATransport) askAt(ctx context.Context, q *question, g *gathering.Gathering, returnURI string) (string, error) {
+	who, err := t.asker(ctx, g.Since)
 	if err != nil {
 		return "", err
 	}
-	u, err := t.claimsAddress(ctx, redirectUser)
+	u, err := t.claimsAddress(ctx, q.redirectUser)
 	if err != nil {
 		return "", err
 	}
-	set := [][2]string{{"client_id", who.ID}, {"ticket", ticket}, {"claims_redirect_uri", returnURI}, {"state", state}}
+	set := [][2]string{{"client_id", who.ID}, {"ticket", q.ticket}, {"claims_redirect_uri", returnURI}, {"state", g.State()}}
 	pairs := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
 		plain, err := url.QueryUnescape(name)
@@ -217,7 +228,7 @@ func (t *UMATransport) redeem(ctx context.Context, ticket string, g *gathering.G
 	}
 	key := rptcache.Key{Party: t.config.Party(ctx), Issuer: t.provider.issuer, Origin: g.Origin}
 	x := &exchange{t: t, key: key, method: g.Method, path: g.Path, request: rptcache.RequestWithSum(key, g.Request),
-		ticket: ticket, bare: true, silent: g.Silent, budget: maxCallRequests}
+		ticket: ticket, bare: true, silent: g.Silent, budget: maxCallRequests, since: g.Since}
 	for {
 		o, err := t.flights.Do(ctx, key, exchangeTime, func(run context.Context) (*outcome, error) {
 			o := x.run(run, ctx)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/bearer"
@@ -42,6 +43,9 @@ type exchange struct {
 	unasked       bool     // pushed claims before the server asked for them
 	refusedFormat bool     // of these claims
 	spent         []string // tickets that were sent
+	// since is when the client was chosen that sends the tickets, if it registers
+	// itself: those that the server gives it belong to it (RFC 6749 §5.2).
+	since time.Time
 }
 
 // retry is why a new ticket may help.
@@ -144,6 +148,10 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 	if err := x.pushFirst(values, form, md); err != nil {
 		return nil, err
 	}
+	who, err := x.client(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	for {
 		if x.sent >= x.budget {
 			return nil, errTooManyRounds.because(fmt.Errorf("%d requests were not enough", maxCallRequests))
@@ -151,7 +159,7 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		form.Set("ticket", x.ticket)
 		x.spent = append(x.spent, x.ticket)
 		x.sent++
-		answer, err := x.t.provider.requestToken(ctx, &x.t.config.Client, form)
+		answer, err := x.t.provider.requestTokenAs(ctx, who, form)
 		if err == nil {
 			return answer, usableRPT(answer)
 		}
@@ -178,6 +186,16 @@ func (x *exchange) obtain(ctx, values context.Context) (*backchannel.Tokens, err
 		}
 		x.ticket = need.Ticket.Reveal()
 	}
+}
+
+// client returns who sends the tickets. A ticket from a resource server belongs to
+// no client yet.
+func (x *exchange) client(ctx context.Context) (known, error) {
+	if x.since.IsZero() && x.t.config.Client.Registration != nil {
+		x.since = x.t.provider.now()
+		return x.t.provider.who(ctx, &x.t.config.Client)
+	}
+	return x.t.asker(ctx, x.since)
 }
 
 // pushFirst adds the claims before the server asks for them. With

@@ -164,7 +164,7 @@ func (x *exchange) needInfo(r *backchannel.Refusal) error {
 		return errTicketReused.because(errors.New("need_info has no ticket"))
 	}
 	e := &NeedInfoError{Issuer: x.key.Issuer, Ticket: NewSecret(ticket), Claims: readClaims(body.Claims),
-		wanted: &wanted{by: x.t, key: x.key, method: x.method, path: x.path, request: x.request, silent: x.silent}}
+		wanted: &wanted{by: x.t, key: x.key, method: x.method, path: x.path, request: x.request, silent: x.silent, since: x.since}}
 	if to := strictjson.String(body.RedirectUser); to != "" {
 		if _, err := outbound.CheckURL(to, x.t.provider.insecure); err == nil {
 			e.RedirectUser = to

@@ -85,6 +85,9 @@ func (g *Gathering) encode() []byte {
 		out = binary.AppendUvarint(out, uint64(len(s)))
 		out = append(out, s...)
 	}
+	if !g.Since.IsZero() { // an earlier build does not know it, and finds no visit
+		out = binary.BigEndian.AppendUint64(out, uint64(g.Since.UnixMilli()))
+	}
 	return out
 }
 
@@ -111,5 +114,8 @@ func (g *Gathering) decode(b []byte) bool {
 		*s, b = string(b[n:n+int(size)]), b[n+int(size):]
 	}
 	g.From = []byte(from)
+	if len(b) == 8 {
+		g.Since, b = time.UnixMilli(int64(binary.BigEndian.Uint64(b))), nil
+	}
 	return len(b) == 0
 }

@@ -65,6 +65,10 @@ type Gathering struct {
 	Rounds   int               // visits for the same request before this one
 	Silent   bool              // claims are not pushed
 	Done     bool              // it has ended well
+	// Since is when the client was chosen that presented the first ticket, to the
+	// millisecond. The later ones belong to that client too. Zero means that the
+	// client never changes.
+	Since time.Time
 }
 
 // New begins a visit with a ticket: by whom the answer will be redeemed, and
@@ -128,7 +132,7 @@ func (g *Gathering) Sent(ticket string) bool { return g.ticket == digestOf(ticke
 
 // End marks a visit that has ended well.
 func (g *Gathering) End(now time.Time) {
-	g.Done, g.begin, g.ReturnTo = true, now.Truncate(time.Millisecond), ""
+	g.Done, g.begin, g.ReturnTo, g.Since = true, now.Truncate(time.Millisecond), "", time.Time{}
 }
 
 // same reports whether both are about one request of one party.

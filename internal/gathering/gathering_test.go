@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,28 @@ func TestRecognises(t *testing.T) {
 	next := g.Next(now.Add(time.Minute), "ticket-2")
 	if next.State() == g.State() || next.Rounds != 2 || !next.Sent("ticket-2") || next.Sent("ticket-1") || !next.IsFor("bob") || next.Ends() != now.Add(11*time.Minute) {
 		t.Errorf("%+v follows %+v", next, g)
+	}
+}
+
+// The client that asked first stays that of later visits, until the last has ended.
+// A visit without one has the form that earlier builds know.
+func TestSince(t *testing.T) {
+	g := whole()
+	without, _ := g.Seal(ring(t, "k"), "b")
+	g.Since = now.Add(-time.Hour)
+	next := g.Next(now, "ticket-2")
+	value, fits := next.Seal(ring(t, "k"), "b")
+	got, err := gathering.Open(ring(t, "k"), "b", value)
+	if err != nil || !fits || !got.Since.Equal(g.Since) || got.Path != g.Path || len(value) <= len(without) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	next.End(now)
+	if !next.Since.IsZero() {
+		t.Errorf("%+v", next)
+	}
+	old, err := gathering.Open(ring(t, "k"), "b", without)
+	if err != nil || !old.Since.IsZero() {
+		t.Errorf("%+v, %v", old, err)
 	}
 }
 
@@ -197,6 +220,8 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(plain)
 	f.Add(plain[:len(plain)-1])
+	f.Add(append(slices.Clone(plain), 0, 0, 1, 2, 3, 4, 5, 6))
+	f.Add(append(slices.Clone(plain), 0, 0, 1))
 	f.Add([]byte{})
 	f.Add([]byte(strings.Repeat("\xff", 200)))
 	f.Fuzz(func(t *testing.T, plain []byte) {

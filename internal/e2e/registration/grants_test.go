@@ -140,7 +140,7 @@ func (s *sharing) renewed() (by []string, err error) {
 }
 
 // by returns the client that made a call.
-func (s *sharing) by(call world.Call) string {
+func (s *site) by(call world.Call) string {
 	s.T.Helper()
 	plain, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(call.Auth, "Basic "))
 	s.Must(err)

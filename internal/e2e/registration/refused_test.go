@@ -129,6 +129,7 @@ func (s *site) albums() *gatehouse.ResourceServer {
 	s.Must(err)
 	album, err := api.Register(s.T.Context(), world.Albums)
 	s.Must(err)
+	s.album = album.ID
 	s.Must(s.Share("notes", album.ID, "ana", "view"))
 	s.Serve("https://photos.test", world.Photos(api.UMAProtect(world.AlbumRules())))
 	return api

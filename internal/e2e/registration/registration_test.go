@@ -30,6 +30,9 @@ type site struct {
 	*world.Site
 	options *opserver.RegistrationOptions
 	store   gatehouse.RegistrationStore
+
+	album   string       // the id of what albums serves
+	shopper *http.Client // of the page that prints it
 }
 
 func newSite(t *testing.T, o opserver.RegistrationOptions, replicas int, change ...func(*gatehouse.RegistrationConfig)) *site {

@@ -52,6 +52,9 @@ func (s standard) umaGrant(ctx context.Context, c *client, form url.Values) (map
 	if bad != nil {
 		return nil, bad
 	}
+	if t.process.asker != "" && t.process.asker != c.ID { // RFC 6749 §5.2: issued to another client
+		return nil, badRequest("invalid_grant", "the ticket is another client's")
+	}
 	t.process.asker = c.ID
 	if form.Has("claim_token") {
 		t.process.person = pushed
