@@ -37,6 +37,7 @@ func (n *notesSite) speaks(t *testing.T, issuer string, client gatehouse.Client,
 	page("/wrong", claim("nobody@example.test"))
 	page("/aged", gatehouse.MaxAge(time.Hour))
 	page("/gold", gatehouse.ACR("urn:example:gold"))
+	page("/level", gatehouse.ACR("loa-1")) // at LemonLDAP
 	mux.Handle("/me", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := login.UserInfo(r.Context())
 		if err != nil {

@@ -5,7 +5,8 @@
 //   - [Pool.Keycloak]: Keycloak, an OpenID provider and UMA authorization server,
 //     one for all tests of a process because its start takes seconds.
 //   - [StartDex]: Dex, an OpenID provider per test, built without its connectors.
-//   - [StartGlewlwyd]: Debian's Glewlwyd, an OpenID provider per test.
+//   - [StartGlewlwyd], [StartLemonLDAP]: Debian's Glewlwyd and LemonLDAP::NG, an
+//     OpenID provider per test.
 //   - [StartApache], [StartExpress]: mod_auth_openidc and express-openid-connect,
 //     relying parties to try our own provider with.
 //   - [StartWebFinger]: Apache over TLS, a host that names the provider of an account.
@@ -16,7 +17,7 @@
 // processes may do so at once. Nothing is taken from the network but by npm,
 // Maven, go and apt-get, and what the first three bring is compared with a hash
 // that is kept here. It needs Linux or macOS, Node 20, Java 17 and Maven; for
-// [StartApache] and [StartGlewlwyd], Debian or one of its kin.
+// [StartApache], [StartGlewlwyd] and [StartLemonLDAP], Debian or one of its kin.
 //
 // A helper that cannot do its work fails the test that called it, with the
 // reason and the end of the server's log. It never skips.

@@ -35,7 +35,7 @@ func Install(ctx context.Context, w io.Writer) error {
 	chains := [][]step{
 		{{"npm packages", installNode}, {"dex", installDex}},
 		{{"apache", installApache}, {"chromium", installChromium}, {"databases", installDatabases},
-			{"glewlwyd", installGlewlwyd}},
+			{"glewlwyd", installGlewlwyd}, {"lemonldap", installLemonLDAP}},
 		{{"keycloak", installKeycloak}, {"keycloak's realms", installKeycloakSeed}},
 	}
 	var (

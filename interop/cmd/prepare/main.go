@@ -1,8 +1,8 @@
 // Prepare installs what the interop tests need, by name and ahead of time:
 // npm's oidc-provider, express-openid-connect and axe-core; Dex from its Go
 // module; Keycloak from Maven Central, built and with its realms imported; and Apache with mod_auth_openidc,
-// Chromium, Redis, PostgreSQL, PgBouncer and Glewlwyd if they are missing. It prints how many
-// seconds each took. What is already there takes no time, and tests that run in the meantime wait.
+// Chromium, Redis, PostgreSQL, PgBouncer, Glewlwyd and LemonLDAP::NG if they are missing. It prints
+// how many seconds each took. What is already there takes no time, and tests that run in the meantime wait.
 package main
 
 import (
