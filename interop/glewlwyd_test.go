@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -39,23 +40,40 @@ func TestGlewlwyd(t *testing.T) {
 		at.issuer = g.AddIssuer(t, "silent", map[string]any{"oauth-as-iss-id": false})
 		at.in(t, browser, of("code-form", "hybrid-form", "implicit-form")...)
 	})
-	t.Run("registration", func(t *testing.T) {
-		notes, all := registering(t, "", func(*gatehouse.ClientMetadata) {})
-		notes.open(t, g.Issuer(), &clock{}, gatehouse.RelyingPartyConfig{Scopes: []string{"profile", "email"}})
-		b := browser.Another(t)
-		b.Open(t, notes.base+"/notes/1")
-		signIn(t, b)
-		notes.shows(t, b, "Notes of Alice <alice@example.test>", "at /notes/1,")
-		notes.wire.want(t, "GET openid-configuration", "POST api/oidc/register", "token authorization_code", "GET api/oidc/jwks", "GET api/oidc/userinfo")
-		r := (*all)[0]
-		if err := errors.Join(r.Delete(t.Context()), r.Register(t.Context())); err != nil {
-			t.Fatalf("delete, and register again: %v", err)
+	t.Run("proofs", func(t *testing.T) { glewlwydProofs(t, g, browser) })
+	t.Run("registration", func(t *testing.T) { glewlwydRegisters(t, g, browser.Another(t)) })
+}
+
+// glewlwydRegisters: the site registers when somebody wants to sign in. Each update
+// gives a new secret. With the old one a refresh is refused, and uses up the refresh
+// token all the same, so the other replica looks into the store first.
+func glewlwydRegisters(t *testing.T, g *servers.Glewlwyd, browser *servers.Chromium) {
+	notes, all := registering(t, "", func(*gatehouse.ClientMetadata) {})
+	notes.open(t, g.Issuer(), notes.clock, gatehouse.RelyingPartyConfig{Scopes: []string{"profile", "email"}})
+	browser.Open(t, notes.base+"/notes/1")
+	g.SignIn(t, browser, "alice")
+	notes.shows(t, browser, "Notes of Alice <alice@example.test>", "at /notes/1,")
+	notes.wire.want(t, "GET openid-configuration", "POST api/oidc/register", "token authorization_code", "GET api/oidc/jwks", "GET api/oidc/userinfo")
+	r, other := (*all)[0], (*all)[1]
+	if err := errors.Join(r.Update(t.Context()), other.Register(t.Context())); err != nil {
+		t.Fatalf("update: %v", err)
+	}
+	notes.wire.take()
+	client := cookiesOf(t, browser, notes.base)
+	for range 2 {
+		notes.clock.advance(glewlwydTokenLife + time.Second)
+		a := fetch(t, client, http.MethodGet, notes.base+"/notes/1")
+		if calls := notes.wire.want(t, "token refresh_token", "GET api/oidc/userinfo"); a.status != http.StatusOK || calls[0].status != http.StatusOK {
+			t.Fatalf("after the update: %d %s; the refresh: %d", a.status, a.body, calls[0].status)
 		}
-		// What it answers to a read has a list of one in the place of the method.
-		if m, err := r.Read(t.Context()); err != nil || m.TokenEndpointAuthMethod == "" || len(m.RedirectURIs) != 1 {
-			t.Errorf("read: %+v, %v", m, err)
-		}
-	})
+	}
+	if err := errors.Join(r.Delete(t.Context()), r.Register(t.Context())); err != nil {
+		t.Fatalf("delete, and register again: %v", err)
+	}
+	// What it answers to a read has a list of one in the place of the method.
+	if m, err := r.Read(t.Context()); err != nil || m.TokenEndpointAuthMethod == "" || len(m.RedirectURIs) != 1 {
+		t.Errorf("read: %+v, %v", m, err)
+	}
 }
 
 // glewlwydDay: another site starts the sign-in, the tokens are renewed, the person
@@ -95,4 +113,48 @@ func glewlwydDay(t *testing.T, g *servers.Glewlwyd, browser *servers.Chromium) {
 	browser.Open(t, notes.base+"/notes/8")
 	g.SignIn(t, browser, "alice")
 	notes.shows(t, browser, "at /notes/8,")
+}
+
+// glewlwydProofs: it takes our assertions with every algorithm, if the keys are in
+// the client's jwks, the audience is the address of the token endpoint, and a token
+// for the client itself is asked for with a scope.
+func glewlwydProofs(t *testing.T, g *servers.Glewlwyd, browser *servers.Chromium) {
+	issuer := g.AddIssuer(t, "plain", map[string]any{"allow-non-oidc": true})
+	endpoint := issuer + "/token"
+	for _, c := range proofClients(t, "RS256", "PS256", "ES256", "EdDSA", "HS256") {
+		notes := newNotes(t)
+		c.client.ID, c.client.AssertionAudience = "notes-"+c.alg, endpoint
+		properties := map[string]any{"redirect_uri": []string{notes.base + "/auth/callback"}, "post_logout_redirect_uris": []string{notes.base + "/auth/logout"},
+			"token_endpoint_auth_method": []string{c.method}, "client_secret": proofSecret}
+		if c.jwks != "" {
+			properties["jwks"] = json.RawMessage(fetch(t, nil, http.MethodGet, c.jwks).body)
+		}
+		g.AddClient(t, c.client.ID, properties)
+		seen := map[string]bool{}
+		tokenByProof(t, seen, issuer, c, "openid")
+		if c.alg != "ES256" && c.alg != "HS256" {
+			notes.nobody()
+			continue
+		}
+		b := browser.Another(t)
+		notes.open(t, issuer, &clock{}, gatehouse.RelyingPartyConfig{Client: c.client, Scopes: []string{"profile", "email"}})
+		b.Open(t, notes.base+"/notes/7")
+		g.SignIn(t, b, "alice")
+		notes.shows(t, b, "at /notes/7,")
+		notes.clock.advance(glewlwydTokenLife + time.Second)
+		if a := fetch(t, cookiesOf(t, b, notes.base), http.MethodGet, notes.base+"/notes/1"); a.status != http.StatusOK {
+			t.Fatalf("after the token has expired: %d %s", a.status, a.body)
+		}
+		if n := proven(t, seen, notes.wire.take(), endpoint, c.alg); n != 2 {
+			t.Errorf("%s: %d assertions for a sign-in and a refresh", c.alg, n)
+		}
+		// The revocation endpoint wants its own address as audience.
+		signOut(t, b)
+		g.SignOut(t, b)
+		notes.shows(t, b, "You are signed out")
+		notes.settle(t)
+		if calls := notes.wire.want(t, "POST api/plain/revoke"); calls[0].status != http.StatusUnauthorized {
+			t.Errorf("%s: it takes the assertion at the revocation endpoint: %d", c.alg, calls[0].status)
+		}
+	}
 }

@@ -161,13 +161,13 @@ func TestOIDCProviderProofs(t *testing.T) {
 }
 
 // tokenByProof gets a token for the client itself.
-func tokenByProof(t *testing.T, seen map[string]bool, issuer string, c proofClient) string {
+func tokenByProof(t *testing.T, seen map[string]bool, issuer string, c proofClient, scopes ...string) string {
 	t.Helper()
 	w := newWatch(t)
 	wire := w.wire()
 	provider := must(gatehouse.NewProvider(issuer, &gatehouse.ProviderConfig{Transport: wire, Logger: w.logger()}))(t)
 	w.logger().Info("a token for the client itself")
-	source := must(provider.ClientCredentials(c.client))(t)
+	source := must(provider.ClientCredentials(c.client, scopes...))(t)
 	token, err := source.Token()
 	if err != nil {
 		t.Fatalf("%s: %v", c.alg, err)
