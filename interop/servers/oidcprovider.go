@@ -68,6 +68,8 @@ type OIDCProviderConfig struct {
 	// Resources are the APIs with tokens of their own. A token for none of them
 	// is opaque and has no audience.
 	Resources []OIDCProviderResource
+	// ProofNonce demands a nonce in every DPoP proof.
+	ProofNonce bool
 }
 
 // json returns the settings as op.mjs reads them.
@@ -83,7 +85,8 @@ func (c OIDCProviderConfig) json() ([]byte, error) {
 		AccessTokenTTL int                    `json:"accessTokenTTL,omitempty"`
 		AlwaysRefresh  bool                   `json:"alwaysRefresh"`
 		Resources      []OIDCProviderResource `json:"resources,omitempty"`
-	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh, c.Resources})
+		ProofNonce     bool                   `json:"proofNonce,omitempty"`
+	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh, c.Resources, c.ProofNonce})
 }
 
 // An OIDCProvider is a running oidc-provider. Every login name exists there,

@@ -4,6 +4,7 @@
 // keys at each start. Settings come as JSON in OP_CONFIG, see OIDCProviderConfig in oidcprovider.go. When it listens it
 // writes one line to standard output: {"issuer":"http://127.0.0.1:PORT"}.
 import http from 'node:http';
+import { randomBytes } from 'node:crypto';
 import { Provider, errors } from 'oidc-provider';
 import { generateKeyPair, exportJWK } from 'jose';
 
@@ -66,6 +67,7 @@ async function provider(issuer) {
     // Its requests (back-channel logout, jwks_uri) refuse loopback addresses unless the dispatcher is left out.
     fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     features: {
+      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => Boolean(config.proofNonce) },
       devInteractions: on, rpInitiatedLogout: on, backchannelLogout: on, introspection: on, revocation: on,
       clientCredentials: on, registration: on, registrationManagement: on, claimsParameter: on,
       resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
