@@ -26,8 +26,10 @@ func StoreClock(now func() time.Time, advance func(time.Duration)) StoreOption {
 
 // StoreHang makes the store hang, for example by stopping its server with
 // SIGSTOP. hang makes it hang: every call must wait then. release, which may be
-// called twice, ends that; the store has to work within a second. A suite fails
-// without StoreHang, unless [StoreCannotHang] says why there is none.
+// called twice, ends that; the store has to work within a second. If something
+// came too late, the store hangs again, up to three times, as the machine may
+// have been busy. A suite fails without StoreHang, unless [StoreCannotHang] says
+// why there is none.
 func StoreHang(hang func() (release func())) StoreOption {
 	return func(s *suite) { s.hang = hang }
 }
@@ -108,6 +110,7 @@ type suite struct {
 
 	raceTime time.Duration
 	settle   time.Duration
+	attempts int // at what may be late
 
 	mu     sync.Mutex
 	serial int
@@ -115,7 +118,7 @@ type suite struct {
 }
 
 func newSuite(options ...StoreOption) *suite {
-	s := &suite{now: time.Now, raceTime: raceTime, settle: settleBound, prefix: fmt.Sprint(time.Now().UnixNano())}
+	s := &suite{now: time.Now, raceTime: raceTime, settle: settleBound, attempts: lateAttempts, prefix: fmt.Sprint(time.Now().UnixNano())}
 	for _, o := range options {
 		o(s)
 	}

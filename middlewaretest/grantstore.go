@@ -72,7 +72,7 @@ func grantParts() []part[*grantRun] {
 			func(ctx context.Context, s *grantRun) error { return noUpdateLostWithReplies(ctx, s.fresh) }},
 		{"all at once", "all methods are called at the same time", nil, grantRaceCase},
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *grantRun) error {
-			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.works(ctx) })
+			return steps(func() error { return s.endsWithContext(ctx, s.calls()) }, func() error { return s.works(ctx) })
 		}},
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil,
 			func(ctx context.Context, s *grantRun) error { return givesUp(ctx, s.fresh) }},

@@ -93,7 +93,7 @@ func idsParts() []part[*idsRun] {
 		{"one wins after a drop", "a replica that registers again must not drop the id that another has just put", nil, idDropRaceCase},
 		{"all at once", "all methods are called at the same time", nil, idRaceCase},
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *idsRun) error {
-			return steps(func() error { return endsWithContext(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
+			return steps(func() error { return s.endsWithContext(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
 		}},
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, idGiveUpCase},
 		{"hang", "requests are answered 503 when the store hangs, and served when it is back", nil, func(ctx context.Context, s *idsRun) error {

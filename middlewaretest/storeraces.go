@@ -92,7 +92,7 @@ func (s *storeRun) calls(key string) []call {
 func cancelledCase(ctx context.Context, s *storeRun) error {
 	key := s.key()
 	return steps(
-		func() error { return endsWithContext(ctx, s.calls(s.key())) },
+		func() error { return s.endsWithContext(ctx, s.calls(s.key())) },
 		func() error {
 			return s.swap(ctx, key, nil, []byte("and the store works on"), true, []byte("and the store works on"))
 		},

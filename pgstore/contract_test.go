@@ -66,7 +66,7 @@ func TestConnections(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t, connect(t, c.dsn, c.change), pgstore.Config{Timeout: patient, Table: "connections"})
 			trouble.Fill(t, store)
-			recovers(t, store)
+			trouble.Works(t, store)
 			countTogether(t, store, c.name)
 		})
 	}

@@ -2,9 +2,7 @@ package pgstore_test
 
 import (
 	"context"
-	"errors"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,76 +15,6 @@ import (
 	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/pgstore"
 )
-
-const (
-	// patience is when a page has been answered, whatever the database does.
-	patience = 1500 * time.Millisecond
-	// soonBack is how long after the trouble every call works again.
-	soonBack = time.Second
-)
-
-// outcome makes all calls at once. None may take longer than a page may.
-func outcome(t *testing.T, s *pgstore.Store) map[string]error {
-	t.Helper()
-	begin := time.Now()
-	out := trouble.Outcome(t, s)
-	if took := time.Since(begin); took > patience {
-		t.Errorf("the calls took %v, with %v", took, out)
-	}
-	return out
-}
-
-// fails expects an error of every call, or of those that write alone. Each says a
-// word.
-func fails(t *testing.T, s *pgstore.Store, readsToo bool, word string) {
-	t.Helper()
-	trouble.Failed(t, outcome(t, s), readsToo, word)
-}
-
-// recovers expects every call to work within a second.
-func recovers(t *testing.T, s *pgstore.Store) {
-	t.Helper()
-	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := trouble.Errors(outcome(t, s))
-		if err == nil {
-			return
-		}
-		if took := time.Since(begin); took > soonBack {
-			t.Fatalf("after %v: %v", took, err)
-		}
-	}
-}
-
-// leaves makes calls whose callers leave soon, one after the other. They return at
-// once.
-func leaves(t *testing.T, s *pgstore.Store, readsToo bool) {
-	t.Helper()
-	for _, c := range trouble.Calls() {
-		if !c.Bound || !readsToo && !c.Writes {
-			continue
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(20*time.Millisecond, cancel)
-		begin := time.Now()
-		if err := c.Do(ctx, s); !errors.Is(err, context.Canceled) || time.Since(begin) > 500*time.Millisecond {
-			t.Errorf("%s returned %v after %v", c.Name, err, time.Since(begin))
-		}
-	}
-}
-
-// goroutines returns a check that no more of them are left than now.
-func goroutines(t *testing.T) (check func()) {
-	before := runtime.NumGoroutine()
-	return func() {
-		t.Helper()
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Fatalf("%d goroutines before, %d now:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-			}
-		}
-	}
-}
 
 // TestFaults: whatever the database suffers, every call returns an error in
 // time, never "absent", and works within a second after the trouble.
@@ -128,13 +56,14 @@ func TestFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t, connect(t, c.dsn, settings(c.settings)), pgstore.Config{})
 			trouble.Fill(t, store)
-			recovers(t, store)
-			check := goroutines(t)
-			end := sync.OnceFunc(c.begin(t, tableOf(t)))
-			t.Cleanup(end)
-			fails(t, store, true, c.says)
-			end()
-			recovers(t, store)
+			trouble.Works(t, store)
+			check := trouble.Goroutines(t)
+			begin := func() (end func()) {
+				end = sync.OnceFunc(c.begin(t, tableOf(t)))
+				t.Cleanup(end)
+				return end
+			}
+			trouble.Recovers(t, store, begin, func() { trouble.Fails(t, store, true, c.says) })
 			check()
 		})
 	}
@@ -143,15 +72,15 @@ func TestFaults(t *testing.T) {
 // A server that went away and came back between two calls costs none of them an
 // error, although every idle connection is dead.
 func TestRestartUnnoticed(t *testing.T) {
-	store := open(t, connect(t, server.DSN()), pgstore.Config{})
+	store := open(t, connect(t, server.DSN()), pgstore.Config{Timeout: patient})
 	trouble.Fill(t, store)
 	for _, mode := range []backing.StopMode{backing.Fast, backing.Immediate} {
-		recovers(t, store) // all connections are used now
+		trouble.Works(t, store) // all connections are used now
 		server.Stop(mode)
 		if err := server.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for name, err := range outcome(t, store) {
+		for name, err := range trouble.Outcome(t, store) {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -171,14 +100,14 @@ func TestReadOnly(t *testing.T) {
 		statement(t, "SELECT pg_reload_conf()")
 	})
 	defer end()
-	for wait := time.Now(); time.Since(wait) < 5*time.Second; time.Sleep(20 * time.Millisecond) { // until every process has read it
-		if now := outcome(t, store); now["Drop"] != nil && now["CommitCtx"] != nil {
+	for wait := time.Now(); time.Since(wait) < patient; time.Sleep(20 * time.Millisecond) { // until every process has read it
+		if now := trouble.InTime(t, store); now["Drop"] != nil && now["CommitCtx"] != nil {
 			break
 		}
 	}
-	fails(t, store, false, "25006")
+	trouble.Fails(t, store, false, "25006")
 	end()
-	recovers(t, store)
+	trouble.Works(t, store)
 }
 
 // A standby may not know a logout yet, so nothing is read there.
@@ -193,7 +122,7 @@ func TestStandby(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, err := range outcome(t, store) {
+	for name, err := range trouble.InTime(t, store) {
 		if err == nil || !strings.Contains(err.Error(), "read replica") && !strings.Contains(err.Error(), "25006") {
 			t.Errorf("%s returns %v", name, err)
 		}
@@ -214,13 +143,13 @@ func TestTooManyConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := goroutines(t)
-	fails(t, store, true, "53300")
+	check := trouble.Goroutines(t)
+	trouble.Fails(t, store, true, "53300")
 	check()
 	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	recovers(t, store)
+	trouble.Works(t, store)
 }
 
 // Every call says what is missing, and Migrate makes it again.
@@ -229,12 +158,12 @@ func TestDroppedTables(t *testing.T) {
 	trouble.Fill(t, store)
 	table := tableOf(t)
 	statement(t, "DROP TABLE "+table+", "+table+"_ids, "+table+"_grants")
-	fails(t, store, true, "call Migrate")
+	trouble.Fails(t, store, true, "call Migrate")
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	trouble.Fill(t, store)
-	recovers(t, store)
+	trouble.Works(t, store)
 }
 
 // What somebody else has put into the table is no session, and is not absent
@@ -285,14 +214,14 @@ func TestCancel(t *testing.T) {
 	pool := connect(t, server.DSN())
 	store := open(t, pool, pgstore.Config{})
 	trouble.Fill(t, store)
-	recovers(t, store)
-	check := goroutines(t)
+	trouble.Works(t, store)
+	check := trouble.Goroutines(t)
 	release := locked(t, tableOf(t))()
 	for range 3 {
-		leaves(t, store, true)
+		trouble.Leaves(t, store, true)
 	}
 	release()
-	recovers(t, store)
+	trouble.Works(t, store)
 	check() // what was cancelled is closed in the background
 	if n := pool.Stat().AcquiredConns(); n != 0 {
 		t.Errorf("%d connections are still out", n)

@@ -130,11 +130,11 @@ func TestMigrate(t *testing.T) {
 		if err := store.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		recovers(t, store)
+		trouble.Works(t, store)
 	})
 	t.Run("before it", func(t *testing.T) {
-		fails(t, make(t, pool, "never_made"), true, "call Migrate")
-		fails(t, make(t, pool, "no_schema.never_made"), true, "call Migrate")
+		trouble.Fails(t, make(t, pool, "never_made"), true, "call Migrate")
+		trouble.Fails(t, make(t, pool, "no_schema.never_made"), true, "call Migrate")
 		if err := make(t, pool, "no_schema.never_made").Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "no_schema") {
 			t.Error(err)
 		}
@@ -174,7 +174,7 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("with all tables there: %v", err)
 		}
 		trouble.Fill(t, store)
-		recovers(t, store)
+		trouble.Works(t, store)
 		if _, err := store.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -333,7 +333,7 @@ func TestSweepers(t *testing.T) {
 	statement(t, "CREATE TRIGGER turn AFTER UPDATE ON "+table+"_schema FOR EACH ROW EXECUTE FUNCTION turn()")
 	statement(t, "INSERT INTO "+table+" SELECT 'old ' || n, 'x', now() - interval '1 second' FROM generate_series(1, 700) AS n")
 	const every, rounds = 200 * time.Millisecond, 6
-	check := goroutines(t)
+	check := trouble.Goroutines(t)
 	begin := time.Now()
 	var replicas []*pgstore.Store
 	for range 8 {

@@ -26,9 +26,10 @@ const (
 	answerTime = 1500 * time.Millisecond
 	// recovery is how long a store may stay in trouble when Redis is back.
 	recovery = time.Second
-	// recoveries is how often a fault is repeated when the machine was too busy
-	// to show that.
-	recoveries = 3
+	// attempts is how often a fault or a call is repeated when it took longer. A
+	// busy machine makes a good store late now and then; a bad one is late each
+	// time.
+	attempts = 4
 )
 
 // site is a store with a session under a key, an id and a grant.
@@ -289,7 +290,7 @@ func TestFaults(t *testing.T) {
 			}
 			before := goroutines()
 			var took time.Duration
-			for range recoveries {
+			for range attempts {
 				if took = s.fails(t, f); took <= recovery {
 					break
 				}
@@ -356,11 +357,8 @@ func (s *site) tries(t *testing.T, calls map[string]func(context.Context) error,
 	var wg sync.WaitGroup
 	for name, call := range calls {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), callTime)
-			defer cancel()
-			begin := time.Now()
-			err := call(ctx)
-			if took := time.Since(begin); took > answerTime {
+			took, err := inTime(t, call, want == "")
+			if took > answerTime {
 				t.Errorf("%s takes %v", name, took)
 			}
 			if err != nil {
@@ -382,6 +380,23 @@ func (s *site) tries(t *testing.T, calls map[string]func(context.Context) error,
 	}
 }
 
+// inTime makes a call, again if it comes too late. A call that works may be late
+// in its context too.
+func inTime(t *testing.T, call func(context.Context) error, works bool) (took time.Duration, err error) {
+	t.Helper()
+	for range attempts {
+		ctx, cancel := context.WithTimeout(t.Context(), callTime)
+		begin := time.Now()
+		err = call(ctx)
+		took = time.Since(begin)
+		cancel()
+		if took <= answerTime && !(works && errors.Is(err, context.DeadlineExceeded)) {
+			break
+		}
+	}
+	return took, err
+}
+
 // TestClusterNodeGone: one of three nodes has ended. What is on the others is
 // there, what was on it is an error, and nothing is absent. When it is back, all
 // is there again.
@@ -399,11 +414,8 @@ func TestClusterNodeGone(t *testing.T) {
 	gone := cluster.Masters[1]
 	gone.Kill()
 	var there, failed int
-	begin := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), callTime)
-	_, err := store.FindManyCtx(ctx, keys)
-	cancel()
-	if took := time.Since(begin); err == nil || took > answerTime {
+	many := func(ctx context.Context) error { _, err := store.FindManyCtx(ctx, keys); return err }
+	if took, err := inTime(t, many, false); err == nil || took > answerTime {
 		t.Errorf("many keys: error %v after %v, want one in time", err, took)
 	}
 	for _, key := range keys {

@@ -2,13 +2,11 @@ package sqlitestore_test
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,76 +15,6 @@ import (
 	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/sqlitestore"
 )
-
-const (
-	// patience is when a page has been answered, whatever the file does.
-	patience = 1500 * time.Millisecond
-	// soonBack is how long after the trouble every call works again.
-	soonBack = time.Second
-)
-
-// outcome makes all calls at once. None may take longer than a page may.
-func outcome(t *testing.T, s *sqlitestore.Store) map[string]error {
-	t.Helper()
-	begin := time.Now()
-	out := trouble.Outcome(t, s)
-	if took := time.Since(begin); took > patience {
-		t.Errorf("the calls took %v, with %v", took, out)
-	}
-	return out
-}
-
-// fails expects an error of every call, or of those that write alone. Each says a
-// word.
-func fails(t *testing.T, s *sqlitestore.Store, readsToo bool, word string) {
-	t.Helper()
-	trouble.Failed(t, outcome(t, s), readsToo, word)
-}
-
-// recovers expects every call to work within a second.
-func recovers(t *testing.T, s *sqlitestore.Store) {
-	t.Helper()
-	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := trouble.Errors(outcome(t, s))
-		if err == nil {
-			return
-		}
-		if took := time.Since(begin); took > soonBack {
-			t.Fatalf("after %v: %v", took, err)
-		}
-	}
-}
-
-// leaves makes calls whose callers leave soon, one after the other. They return at
-// once.
-func leaves(t *testing.T, s *sqlitestore.Store, readsToo bool) {
-	t.Helper()
-	for _, c := range trouble.Calls() {
-		if !c.Bound || !readsToo && !c.Writes {
-			continue
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(20*time.Millisecond, cancel)
-		begin := time.Now()
-		if err := c.Do(ctx, s); !errors.Is(err, context.Canceled) || time.Since(begin) > 500*time.Millisecond {
-			t.Errorf("%s returned %v after %v", c.Name, err, time.Since(begin))
-		}
-	}
-}
-
-// goroutines returns a check that no more of them are left than now.
-func goroutines(t *testing.T) (check func()) {
-	before := runtime.NumGoroutine()
-	return func() {
-		t.Helper()
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Fatalf("%d goroutines before, %d now:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-			}
-		}
-	}
-}
 
 // TestLocked: another process keeps the file. Every call returns in time, never
 // "absent", whatever the address says about waiting.
@@ -104,15 +32,14 @@ func TestLocked(t *testing.T) {
 			db := connect(t, file, c.options)
 			store := open(t, db, sqlitestore.Config{})
 			trouble.Fill(t, store)
-			recovers(t, store)
-			check := goroutines(t)
-			release := locked(t, file, c.does)
-			fails(t, store, c.reads, "")
-			leaves(t, store, c.reads)
-			release()
-			recovers(t, store)
+			trouble.Works(t, store)
+			check := trouble.Goroutines(t)
+			trouble.Recovers(t, store, func() func() { return locked(t, file, c.does) }, func() {
+				trouble.Fails(t, store, c.reads, "")
+				trouble.Leaves(t, store, c.reads)
+			})
 			check() // what was given up ends by itself
-			for end := time.Now().Add(5 * time.Second); db.Stats().InUse != 0; time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(patient); db.Stats().InUse != 0; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatalf("%d connections are still out", db.Stats().InUse)
 				}
@@ -150,7 +77,7 @@ func TestFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	recovers(t, store)
+	trouble.Works(t, store)
 }
 
 // Every call says what is missing, and Migrate makes it again.
@@ -160,16 +87,16 @@ func TestDroppedTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fails(t, before, true, "call Migrate")
+	trouble.Fails(t, before, true, "call Migrate")
 	store := open(t, db, sqlitestore.Config{})
 	trouble.Fill(t, store)
 	execute(t, db, "DROP TABLE gatehouse; DROP TABLE gatehouse_ids; DROP TABLE gatehouse_grants")
-	fails(t, store, true, "call Migrate")
+	trouble.Fails(t, store, true, "call Migrate")
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	trouble.Fill(t, store)
-	recovers(t, store)
+	trouble.Works(t, store)
 }
 
 // A file that is none of SQLite's is an error of each call.
@@ -182,7 +109,7 @@ func TestNoDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fails(t, store, true, "not a database")
+	trouble.Fails(t, store, true, "not a database")
 }
 
 // What somebody else has put into the table is no session, and is not absent
@@ -297,7 +224,7 @@ func TestMigrate(t *testing.T) {
 		if err := store.Migrate(t.Context()); err != nil {
 			t.Error(err)
 		}
-		recovers(t, store)
+		trouble.Works(t, store)
 	})
 	t.Run("a later version", func(t *testing.T) {
 		db := connect(t, newFile(t), "")
@@ -382,7 +309,7 @@ func TestSweepers(t *testing.T) {
 		CREATE TRIGGER turn AFTER UPDATE ON gatehouse_schema BEGIN INSERT INTO turns VALUES (new.swept); END;
 		INSERT INTO gatehouse VALUES ('old', x'00', 1)`)
 	const every, rounds = 200 * time.Millisecond, 6
-	check := goroutines(t)
+	check := trouble.Goroutines(t)
 	begin := time.Now()
 	var all []*sqlitestore.Store
 	for range 8 {

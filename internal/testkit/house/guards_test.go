@@ -106,6 +106,7 @@ func TestGuardsReportProblems(t *testing.T) {
 		{"rooms", designDoc, strings.Replace(sample[designDoc], "`go.go`", "`go.go`, `low.go`", 1), "low.go is in two rooms"},
 		{"homesOfTests", "b.go", pkg + "var b int\n", "b.go has no b_test.go"},
 		{"homesOfTests", "b.go", pkg + "// Tested in interop, oxd.\n\nvar b int\n", "tested in oxd, which has no tests"},
+		{"noClocks", "b_test.go", pkg + "import _ \"" + modulePath + "/" + timed + "\"\n", "b_test.go: imports " + timed},
 		{"noClocks", "b_test.go", pkg + "import \"time\"\n\nvar b = time.Since\n", "b_test.go:5: time.Since: what judges"},
 		{"noClocks", "b_test.go", pkg + "import \"time\"\n\nvar b = time.Now().Sub(a)\n", "b_test.go:5: Sub of time.Now"},
 		{"noClocks", "b_test.go", pkg + "import \"time\"\n\nfunc b() {\n\tbegin := time.Now()\n\tc()\n\t_ = end.Sub(begin)\n}\n", "b_test.go:8: Sub of time.Now"},

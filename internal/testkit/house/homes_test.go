@@ -53,6 +53,10 @@ func homesOfTests(t *testing.T, tr *tree) []string {
 
 func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 
+// timed is the one package that may judge by time, because only the modules of
+// the stores use it, which have real servers.
+const timed = "internal/testkit/trouble"
+
 // noClocks: no test that "go test ./..." runs judges by elapsed time, processor
 // time or allocation counts. It would fail on another machine or a busy one, so
 // all of that lives in bench. In a bubble of testing/synctest time is exact. What
@@ -60,7 +64,10 @@ func TestNoClocks(t *testing.T) { hold(t, noClocks) }
 func noClocks(t *testing.T, tr *tree) []string {
 	var out []string
 	for _, f := range tr.goFiles(t, tr.inRootModule()) {
-		if f.ast.Name.Name == "main" || !f.test && !strings.HasPrefix(f.name, "internal/e2e/") && !strings.HasPrefix(f.name, "internal/testkit/") {
+		if slices.Contains(imports(t, f), modulePath+"/"+timed) {
+			out = append(out, f.name+": imports "+timed+", which judges by time and is for the modules of the stores")
+		}
+		if path.Dir(f.name) == timed || f.ast.Name.Name == "main" || !f.test && !strings.HasPrefix(f.name, "internal/e2e/") && !strings.HasPrefix(f.name, "internal/testkit/") {
 			continue
 		}
 		found := calls(f, "testing.AllocsPerRun", "runtime.ReadMemStats", "debug.ReadGCStats", "metrics.Read", "syscall.Getrusage", "testing.Benchmark", "Elapsed")
