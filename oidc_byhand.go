@@ -103,8 +103,10 @@ const (
 // without the ID Token if LogoutHandler is not known to be mounted.
 //
 // A request of another site is refused whatever its method, and so are HEAD and a
-// prefetch. With SessionsConfig.App the handler has to be within its LoadAndSave.
-// Errors are *Error, such as "store_unavailable" (503); the session may go on then.
+// prefetch. Browsers from before 2023 do not tell where a link was, so for them call
+// it for a POST only, as LogoutHandler does. With SessionsConfig.App the handler has
+// to be within its LoadAndSave. Errors are *Error, such as "store_unavailable" (503);
+// the session may go on then.
 func (rp *RelyingParty) LogoutURL(w http.ResponseWriter, r *http.Request, o LogoutRequest) (string, error) {
 	if err := rp.checkMade(); err != nil {
 		return "", errInternal.because(err)
