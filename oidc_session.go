@@ -99,19 +99,21 @@ func (rp *RelyingParty) load(r *http.Request) (*liveSession, error) {
 
 // live takes from a glance what lasts.
 func (rp *RelyingParty) live(g *session.Glance) *liveSession {
-	keeper := rp.sessions.keeper
-	l := &liveSession{party: rp, found: g.Found, renewDue: g.Due(), touchDue: keeper.TouchDue(g)}
-	if g.Read.Before(g.AskedAt().Add(stepUpWithin)) {
-		l.asked = g.Asked
+	l := &liveSession{
+		party: rp, found: g.Found, renewDue: g.Due(), touchDue: rp.sessions.keeper.TouchDue(g),
+		who: Identity{
+			Issuer: g.Issuer, Subject: string(g.Subject), ClientID: g.ClientID, Via: ViaSession, AuthTime: g.AuthTime(),
+			Expires: g.Ends, claims: g.Claims,
+		},
 	}
-	l.who = Identity{
-		Issuer: g.Issuer, Subject: string(g.Subject), ClientID: g.ClientID, Via: ViaSession, AuthTime: g.AuthTime(),
-		Expires: g.Ends, claims: g.Claims, session: l,
-	}
+	l.who.session = l
 	if string(g.Scope) == rp.scope {
 		l.who.Scopes = slices.Clip(append(l.scopes[:0], rp.scopes...))
 	} else {
 		l.who.Scopes = cutScope(string(g.Scope), l.scopes[:0])
+	}
+	if len(g.Asked) > 0 && g.Read.Before(g.AskedAt().Add(stepUpWithin)) {
+		l.asked = g.Asked
 	}
 	return l
 }

@@ -20,6 +20,9 @@ const (
 	// kindSlots is enough for the keys of 10,000 people who are busy at the
 	// same time. It takes 256 KB. More cost more GETs and nothing else.
 	kindSlots = 1 << 15
+	// kindWays is how many slots a key may have, so that two keys do not take
+	// the place of each other all the time.
+	kindWays = 2
 	// kindFor is how long a key is remembered, at most twice that. A key that
 	// was absent and gets another type counts as absent for so long.
 	kindFor = 10 * time.Second
@@ -36,11 +39,28 @@ func (k *kinds) tick() uint64 {
 	return (uint64(time.Since(k.begin)/kindFor) + 2) & (1<<tickBits - 1)
 }
 
-// slot returns the place of a key, and the bits of it that the place keeps.
-func (k *kinds) slot(key string) (*atomic.Uint64, uint64) {
+// slot returns the place of a key, and the bits of it that the place keeps. If no
+// place has the key, it is the one that was written first.
+func (k *kinds) slot(key string) (place *atomic.Uint64, mine uint64) {
 	sum := maphash.String(k.seed, key)
-	return &k.slots[sum%kindSlots], sum &^ (1<<(tickBits+1) - 1)
+	mine = keyBits(sum)
+	ways := k.slots[sum%(kindSlots/kindWays)*kindWays:][:kindWays]
+	place = &ways[0]
+	for i := range ways {
+		kept := ways[i].Load()
+		if keyBits(kept) == mine {
+			return &ways[i], mine
+		}
+		if tickOf(kept) < tickOf(place.Load()) {
+			place = &ways[i]
+		}
+	}
+	return place, mine
 }
+
+func keyBits(kept uint64) uint64 { return kept &^ (1<<(tickBits+1) - 1) }
+
+func tickOf(kept uint64) uint64 { return kept >> 1 & (1<<tickBits - 1) }
 
 // maxKinds is how many keys may be read together: one bit for each.
 const maxKinds = 64
@@ -55,8 +75,7 @@ func (k *kinds) fresh(keys []string) (absent uint64, ok bool) {
 	for i, key := range keys {
 		place, mine := k.slot(key)
 		kept := place.Load()
-		then := kept >> 1 & (1<<tickBits - 1)
-		if kept&^(1<<(tickBits+1)-1) != mine || now-then > 1 {
+		if keyBits(kept) != mine || now-tickOf(kept) > 1 {
 			return 0, false
 		}
 		absent |= kept & 1 << i

@@ -132,10 +132,10 @@ func (s *Store) getAll(ctx context.Context, keys []string, values [][]byte) erro
 // absent a moment ago. It is not certain of one that is gone since: it may have
 // another type now.
 func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte, absent uint64) (certain bool, err error) {
-	args := make([]any, 1, 1+len(keys))
+	args, names := make([]any, 1, 1+len(keys)), s.names(keys)
 	args[0] = "mget"
-	for _, name := range s.names(keys) {
-		args = append(args, name)
+	for i := range names { // pointers, because a text in an interface is an allocation
+		args = append(args, &names[i])
 	}
 	get := redis.NewSliceCmd(ctx, args...)
 	if err := s.client.Process(ctx, get); err != nil {
