@@ -32,7 +32,7 @@ func TestLemonLDAP(t *testing.T) {
 		at.in(t, browser, of("code-form", "hybrid-fragment", "implicit", "implicit-form", "id-token")...)
 		// It forgets the code_challenge of a request for both, and then misses it.
 		at.client = "strict"
-		at.refused(t, browser, of("hybrid-fragment")[0], "code_refused")
+		at.refused(t, browser, of("hybrid-form")[0], "code_refused")
 	})
 	t.Run("asks", func(t *testing.T) { lemonLDAPAsks(t, l, notesAt(t, sites["asking"]), browser.Another(t)) })
 	t.Run("secrets", func(t *testing.T) { lemonLDAPSecrets(t, l) })
