@@ -70,6 +70,9 @@ type OIDCProviderConfig struct {
 	Resources []OIDCProviderResource
 	// ProofNonce demands a nonce in every DPoP proof.
 	ProofNonce bool
+	// Elsewhere are the members _claim_names and _claim_sources of everybody's user
+	// info (OpenID Connect Core §5.6.2), with the scope profile.
+	Elsewhere map[string]any
 }
 
 // json returns the settings as op.mjs reads them.
@@ -86,7 +89,8 @@ func (c OIDCProviderConfig) json() ([]byte, error) {
 		AlwaysRefresh  bool                   `json:"alwaysRefresh"`
 		Resources      []OIDCProviderResource `json:"resources,omitempty"`
 		ProofNonce     bool                   `json:"proofNonce,omitempty"`
-	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh, c.Resources, c.ProofNonce})
+		Elsewhere      map[string]any         `json:"elsewhere,omitempty"`
+	}{clients, int(c.AccessTokenTTL / time.Second), c.AlwaysRefresh, c.Resources, c.ProofNonce, c.Elsewhere})
 }
 
 // An OIDCProvider is a running oidc-provider. Every login name exists there,

@@ -27,6 +27,7 @@ function account(ctx, id) {
     accountId: id,
     claims: () => ({
       sub: id, name: `User ${id}`, preferred_username: id, email: `${id}@example.test`, email_verified: true,
+      ...config.elsewhere,
     }),
   };
 }
@@ -50,7 +51,7 @@ async function provider(issuer) {
     scopes: ['openid', 'offline_access', 'profile', 'email'],
     claims: {
       acr: null, sid: null, auth_time: null, iss: null, openid: ['sub'],
-      profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
+      profile: ['name', 'preferred_username', ...Object.keys(config.elsewhere?._claim_names ?? {})], email: ['email', 'email_verified'],
     },
     acrValues: ['urn:example:gold'],
     responseTypes: ['code', 'code id_token', 'id_token', 'id_token token', 'none'], // the fourth is not among its own
