@@ -1,6 +1,9 @@
 package middlewaretest_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -116,5 +119,45 @@ func TestDPoPKeyNonce(t *testing.T) {
 		if resp := get(fault); resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("DPoP-Nonce") == "" {
 			t.Errorf("%s: %d", fault, resp.StatusCode)
 		}
+	}
+}
+
+// A server that demands proofs gives nothing to a client without a key, and a
+// client with one works at it, also with nonces that change.
+func TestSetDPoP(t *testing.T) {
+	op := middlewaretest.NewOffline(t, "https://id.example.org")
+	op.SetDPoP(middlewaretest.DPoPOptions{Required: true, Nonce: true})
+	client := op.AddClient("https://notes.example.org/auth/callback")
+	token := func(c gatehouse.Client) (string, error) {
+		source, err := op.Provider().ClientCredentials(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := source.Token()
+		if err != nil {
+			return "", err
+		}
+		return got.TokenType, nil
+	}
+	if _, err := token(client); gatehouse.ErrorCode(err) != "client_refused" {
+		t.Errorf("without a key: %v", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.DPoPKey = key
+	for range 2 {
+		if kind, err := token(client); kind != "DPoP" || err != nil {
+			t.Errorf("with a key: %q, %v", kind, err)
+		}
+		op.Clock().Advance(2 * time.Minute)
+	}
+	op.Break(middlewaretest.UnboundToken)
+	if _, err := token(client); gatehouse.ErrorCode(err) != "token_type_unsupported" {
+		t.Errorf("a bearer token: %v", err)
+	}
+	if v := op.Violations(); len(v) != 0 {
+		t.Errorf("violations: %q", v)
 	}
 }
