@@ -1,6 +1,7 @@
 package world_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -68,6 +69,47 @@ func TestWorldWire(t *testing.T) {
 			}
 			if got := len(w.CallsTo("jwks_uri")); got != 4 {
 				t.Errorf("%d calls were noted, want 4", got)
+			}
+		})
+	}
+}
+
+// heard is a test whose errors are counted.
+type heard struct {
+	testing.TB
+	said []string
+}
+
+func (h *heard) Errorf(format string, args ...any) {
+	h.said = append(h.said, fmt.Sprintf(format, args...))
+}
+
+// A secret is found wherever it shows as a whole, and only there.
+func TestSilenceIsChecked(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind, secret string
+		shown        []string
+		cookie       string
+		errors       int
+	}{
+		"a part of it shows":      {"token", "abcdefgh-secret", []string{"abcdefgh-secre", "t abcdefgh", "bcdefgh-secret"}, "", 0},
+		"it is spread over texts": {"token", "abcdefgh-secret", []string{"abcdefgh", "-secret"}, "", 0},
+		"it shows":                {"token", "abcdefgh-secret", []string{"nothing", "token=abcdefgh-secret&x"}, "", 1},
+		"it is all that shows":    {"token", "abcdefgh", []string{"abcdefgh"}, "", 1},
+		"it ends a text":          {"verifier", "abcdefgh-secret", []string{"abcdefgh-abcdefgh-secret"}, "", 1},
+		"it is in a cookie":       {"verifier", "abcdefgh-secret", nil, "v1 abcdefgh-secret", 1},
+		"a cookie shows":          {"token", "abcdefgh-secret", []string{"Cookie: session-id"}, "session-id", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &heard{TB: t}
+			w := world.New(t, "https://op.test/realm")
+			w.T = h
+			w.Mint(c.kind, c.secret)
+			w.Mint("cookie", c.cookie)
+			w.Show(c.shown...)
+			w.CheckSilence()
+			if len(h.said) != c.errors {
+				t.Errorf("%d errors, want %d: %q", len(h.said), c.errors, h.said)
 			}
 		})
 	}
