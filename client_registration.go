@@ -22,8 +22,8 @@ const (
 	// before it looks into the store again. Another replica may have renewed the
 	// secret; a request that is refused looks at once.
 	registrationAge = 15 * time.Second
-	// registrationStale is how old that may be when a sign-in begins or ends: a
-	// replica that was idle looks first. It is less than the time until a new
+	// registrationStale is how old that may be when a sign-in begins or ends, or a
+	// session is refreshed: a replica that was idle looks first. It is less than the time until a new
 	// client begins sign-ins, so that all replicas agree which one it is.
 	registrationStale = 30 * time.Second
 	// registrationRetry is how long it uses that after the store has failed.
@@ -282,17 +282,22 @@ func (r *Registration) look(ctx context.Context, key string, wait time.Duration,
 }
 
 // was returns the client with that id. What another replica has registered or
-// renewed a moment ago is looked for in the store. If nobody has renewed the
-// newest client, because nobody was here, its secret may still be renewed.
+// renewed is looked for in the store, also before a secret that it may have
+// replaced is sent: some servers end a refresh token that comes with an old one. If
+// nobody has renewed the newest client, because nobody was here, its secret may
+// still be renewed.
 func (r *Registration) was(ctx context.Context, id string) (known, error) {
 	had := r.now.Load()
 	who, ok := had.find(id)
-	if !ok {
-		var err error
-		if had, err = r.look(ctx, "load", registrationStoreWait, r.load); err != nil {
+	if !ok || r.provider.now().Sub(had.loaded) >= registrationStale {
+		now, err := r.look(ctx, "load", registrationStoreWait, r.load)
+		switch {
+		case err == nil:
+			had = now
+			who, ok = had.find(id)
+		case !ok:
 			return known{}, err
-		}
-		who, ok = had.find(id)
+		} // else the store is away, and what is known serves
 	}
 	if clients := had.record.Clients; !ok && len(clients) > 0 && clients[0].ID == id {
 		var err error

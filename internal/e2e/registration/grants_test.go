@@ -293,6 +293,25 @@ func TestRenewedWhileIdle(t *testing.T) {
 	}
 }
 
+// TestRefreshAtAnIdleReplica: another replica has renewed a secret that has no end.
+// One where nobody was for long looks before it sends the old one, with which a
+// refresh token might be lost.
+func TestRefreshAtAnIdleReplica(t *testing.T) {
+	s := newSite(t, opserver.RegistrationOptions{RenewOnRead: true}, 2)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	s.Advance(world.Past)
+	if _, err := s.reg(1).Read(t.Context()); err != nil { // which renews it
+		t.Fatal(err)
+	}
+	before := s.sent("token_endpoint", "refresh_token")
+	ana.WantServed(ana.Get("/notes/"))
+	if n := s.sent("token_endpoint", "refresh_token") - before; n != 1 {
+		t.Errorf("%d requests, the first of them with the old secret", n)
+	}
+	s.WantQuiet()
+}
+
 // TestSignOutAtAnIdleReplica: another replica has registered the client of the
 // session, and this one does not know that yet. The sign-out goes on to the
 // provider.
