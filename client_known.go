@@ -260,18 +260,19 @@ func (k known) method(listed authList) (AuthMethod, error) {
 	if k.auth != "" {
 		return k.auth, nil
 	}
-	can := []AuthMethod{AuthBasic, AuthPost} // a secret goes with them
-	if k.prover.audience != "" && len(k.secretAlgorithms()) > 0 {
-		can = append(can, AuthSecretJWT)
-	}
 	if len(listed.methods) == 0 {
-		return can[0], nil
+		return AuthBasic, nil
 	}
-	for _, method := range can {
-		if slices.Contains(listed.methods, string(method)) {
-			return method, nil
+	usable := func(m AuthMethod) bool {
+		return m != AuthSecretJWT || k.prover.audience != "" && len(k.secretAlgorithms()) > 0
+	}
+	methods := [...]AuthMethod{AuthBasic, AuthPost, AuthSecretJWT} // with a secret, the simplest first
+	for _, m := range methods {
+		if slices.Contains(listed.methods, string(m)) && usable(m) {
+			return m, nil
 		}
 	}
+	can := slices.DeleteFunc(methods[:], func(m AuthMethod) bool { return !usable(m) })
 	return "", errClientAuth.because(fmt.Errorf("%s lists only %q, and the secret of this client can be sent by %q", listed.member, clip(strings.Join(listed.methods, " ")), can))
 }
 

@@ -29,6 +29,7 @@ type RelyingParty struct {
 	asked    authresponse.Kind // what the provider is asked to answer with
 	need     []Requirement
 	asks     AuthRequest // of With
+	usual    signInAsks  // of a sign-in of which nobody wants more
 	cross    *http.CrossOriginProtection
 	paths    *ownPaths
 	gather   *gatherers
@@ -58,6 +59,9 @@ func NewRelyingParty(p *Provider, c RelyingPartyConfig) (*RelyingParty, error) {
 		return nil, err
 	}
 	rp := &RelyingParty{provider: p, client: c.Client, redirect: redirect, config: c, cross: cross, sessions: c.Sessions, paths: newOwnPaths(redirect, &c), gather: &gatherers{}, hosts: &navigation.Hosts{}, refused: &refusals{}, bodies: &inbound.Bodies{}, asked: askedKind(&c), elsewhere: newClaimsProviders(c.ClaimsProviders)}
+	if rp.usual, err = rp.asksFor(rp.asks); err != nil {
+		return nil, err
+	}
 	rp.scopes = rp.scopesOf("")
 	rp.scope = strings.Join(rp.scopes, " ")
 	rp.nameCookies()
@@ -109,8 +113,9 @@ func (rp *RelyingParty) With(requirements ...Requirement) *RelyingParty {
 			derived.need = append(derived.need, q)
 		}
 	}
-	asking, err := derived.asks.over(rp.config.AuthParams)
-	wire("With", errors.Join(err, rp.checkAsk(asking)))
+	var err error
+	derived.usual, err = rp.asksFor(derived.asks)
+	wire("With", err)
 	wire("With", checkNeed(derived.need))
 	return &derived
 }

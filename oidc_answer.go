@@ -53,7 +53,10 @@ func (rp *RelyingParty) tellAsked() {
 
 // responseOptions are the parameters that say how to answer.
 func (rp *RelyingParty) responseOptions(a *attempt.Attempt) []oauth2.AuthCodeOption {
-	options := []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("response_type", rp.asked.Type())}
+	options := make([]oauth2.AuthCodeOption, 0, 8) // and what begin appends
+	if kind := rp.asked.Type(); kind != "code" {   // which oauth2 asks for
+		options = append(options, oauth2.SetAuthURLParam("response_type", kind))
+	}
 	if mode := rp.asked.Requested(); mode != "" {
 		options = append(options, oauth2.SetAuthURLParam("response_mode", mode))
 	}

@@ -185,6 +185,9 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, a *attempt
 // scopesOf returns the scopes that an attempt asks for which needs more than the
 // usual ones, openid first.
 func (rp *RelyingParty) scopesOf(more string) []string {
+	if more == "" && rp.scopes != nil {
+		return rp.scopes
+	}
 	scopes := []string{oidc.ScopeOpenID}
 	for _, s := range slices.Concat(rp.config.Scopes, strings.Fields(more)) {
 		if !slices.Contains(scopes, s) {

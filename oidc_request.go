@@ -44,32 +44,48 @@ func (rp *RelyingParty) checkAsk(asking authrequest.Asking) error {
 	return nil
 }
 
+// signInAsks is what a sign-in asks for besides what the protocol needs.
+type signInAsks struct {
+	authrequest.Asking
+	kept string // by its attempt: the parameters, or "" for those of the configuration
+}
+
+// asksFor reads what the application wants over its configuration. The error says
+// what could not be sent or never be checked.
+func (rp *RelyingParty) asksFor(want AuthRequest) (a signInAsks, err error) {
+	if a.Asking, err = want.over(rp.config.AuthParams); err != nil {
+		return a, err
+	}
+	if params := a.Params.Encode(); params != rp.config.AuthParams.Encode() {
+		a.kept = params
+	}
+	return a, rp.checkAsk(a.Asking)
+}
+
 // ask makes an attempt ask for what its guard and the application want besides.
 // hint is the login_hint of a third-party start.
 func (rp *RelyingParty) ask(r *http.Request, a *attempt.Attempt, hint string) error {
-	want := rp.asks.clone()
-	if want.LoginHint == "" && !rp.config.AuthParams.Has("login_hint") {
-		want.LoginHint = hint
-	}
-	if rp.config.AuthRequest != nil {
-		if err := rp.provider.safely(r.Context(), func(context.Context) error { return rp.config.AuthRequest(r, &want) }); err != nil {
-			return asError(err, errAuthRequestHook)
+	want, asks := rp.asks, rp.usual
+	if hint != "" || rp.config.AuthRequest != nil {
+		want = rp.asks.clone()
+		if want.LoginHint == "" && !rp.config.AuthParams.Has("login_hint") {
+			want.LoginHint = hint
+		}
+		if rp.config.AuthRequest != nil {
+			if err := rp.provider.safely(r.Context(), func(context.Context) error { return rp.config.AuthRequest(r, &want) }); err != nil {
+				return asError(err, errAuthRequestHook)
+			}
+		}
+		var err error
+		if asks, err = rp.asksFor(want); err != nil {
+			return errAuthRequest.because(fmt.Errorf("AuthRequest: %w", err))
 		}
 	}
-	asking, err := want.over(rp.config.AuthParams)
-	if err == nil {
-		err = rp.checkAsk(asking)
-	}
-	if err != nil {
-		return errAuthRequest.because(fmt.Errorf("AuthRequest: %w", err))
-	}
-	if params := asking.Params.Encode(); params != rp.config.AuthParams.Encode() {
-		a.Params = params
-	}
+	a.Params = asks.kept
 	if want.MaxAge != 0 && !a.Grant {
 		a.AskAge(want.MaxAge)
 	}
-	note(a, asking)
+	note(a, asks.Asking)
 	return nil
 }
 
@@ -88,11 +104,28 @@ func note(a *attempt.Attempt, asking authrequest.Asking) {
 // were asked for, or of the configuration if it started over without a memory of
 // more.
 func (rp *RelyingParty) params(a *attempt.Attempt) (url.Values, error) {
+	asking := rp.usual.Asking
+	if a.Params != rp.usual.kept || a.Silent && a.Params == "" {
+		var err error
+		if asking, err = rp.askedBefore(a); err != nil {
+			return nil, err
+		}
+	}
+	if a.Grant {
+		return asking.ForGrant(), nil
+	}
+	note(a, asking)
+	return asking.Params, nil
+}
+
+// askedBefore reads what an attempt keeps, of a guard or a configuration that may have
+// been another.
+func (rp *RelyingParty) askedBefore(a *attempt.Attempt) (authrequest.Asking, error) {
 	params := rp.config.AuthParams
 	if a.Params != "" {
 		var err error
 		if params, err = url.ParseQuery(a.Params); err != nil {
-			return nil, errInternal.because(err)
+			return authrequest.Asking{}, errInternal.because(err)
 		}
 	}
 	if a.Silent && a.Params == "" {
@@ -100,13 +133,9 @@ func (rp *RelyingParty) params(a *attempt.Attempt) (url.Values, error) {
 	}
 	asking, err := authrequest.Read(params)
 	if err != nil {
-		return nil, errAuthRequest.because(err)
+		return authrequest.Asking{}, errAuthRequest.because(err)
 	}
-	if a.Grant {
-		return asking.ForGrant(), nil
-	}
-	note(a, asking)
-	return params, nil
+	return asking, nil
 }
 
 // checkEssential compares claims of one source with what the attempt asked for.

@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,8 @@ var (
 // over keeps its seed and gets a new state, nonce and verifier.
 type Attempt struct {
 	seed     [seedSize]byte
-	state    string // derived from seed
+	mac      hash.Hash // keyed with seed, once it is needed
+	state    string    // derived from seed
 	restarts byte
 	retried  bool   // it has started over because the provider was unavailable
 	same     bool   // it has started over with the seed of the first attempt
@@ -122,9 +124,13 @@ func (a *Attempt) starts() int {
 }
 
 func (a *Attempt) sum(label string) (sum [sha256.Size]byte) {
-	mac := hmac.New(sha256.New, a.seed[:])
-	mac.Write([]byte(label))
-	mac.Sum(sum[:0])
+	if a.mac == nil {
+		a.mac = hmac.New(sha256.New, a.seed[:])
+	} else {
+		a.mac.Reset()
+	}
+	a.mac.Write([]byte(label))
+	a.mac.Sum(sum[:0])
 	return sum
 }
 

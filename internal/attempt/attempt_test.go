@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -220,7 +221,7 @@ func TestSealAndOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Begin = got.Begin.UTC(); !reflect.DeepEqual(got, a) {
+	if got.Begin = got.Begin.UTC(); parts(got) != parts(a) {
 		t.Errorf("%+v was sealed, %+v opened", a, got)
 	}
 	if _, err := got.Again(now); err != nil {
@@ -406,11 +407,22 @@ func FuzzAttempt(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be read again once written: %v", err)
 		}
-		if !reflect.DeepEqual(first, second) || second.State() != state {
+		if parts(first) != parts(second) || second.State() != state {
 			t.Errorf("%+v became %+v", first, second)
 		}
 		if len(state) != 22 || len(verifier) != 43 || state == nonce {
 			t.Error("state, nonce and verifier do not have their shapes")
 		}
 	})
+}
+
+// parts has everything of an attempt but what is computed from it when needed.
+func parts(a *attempt.Attempt) string {
+	var b strings.Builder
+	for f, v := range reflect.ValueOf(a).Elem().Fields() {
+		if f.Name != "mac" {
+			fmt.Fprintf(&b, "%s: %q\n", f.Name, fmt.Sprint(v))
+		}
+	}
+	return b.String()
 }

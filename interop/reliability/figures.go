@@ -65,12 +65,35 @@ func (l *latencies) len() int {
 // percentile returns the time that p of 100 answers did not exceed. 100 is the
 // slowest.
 func (l *latencies) percentile(p float64) time.Duration {
+	return percentile(l.inOrder(), p)
+}
+
+// typical is percentile for what usually happens: that of every few answers that
+// came one after the other, and of these the middle one. A moment in which the
+// machine stands still is in one of them, whatever it does to percentile.
+func (l *latencies) typical(p float64, few int) time.Duration {
+	var each []time.Duration
+	for part := range slices.Chunk(l.inOrder(), few) {
+		if len(part) == few || len(each) == 0 {
+			each = append(each, percentile(part, p))
+		}
+	}
+	return percentile(each, 50)
+}
+
+// inOrder returns a copy of the times in the order of the answers.
+func (l *latencies) inOrder() []time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.all) == 0 {
+	return slices.Clone(l.all)
+}
+
+// percentile sorts all.
+func percentile(all []time.Duration, p float64) time.Duration {
+	if len(all) == 0 {
 		return 0
 	}
-	slices.Sort(l.all)
-	i := int(math.Ceil(p/100*float64(len(l.all)))) - 1
-	return l.all[max(0, min(i, len(l.all)-1))]
+	slices.Sort(all)
+	i := int(math.Ceil(p/100*float64(len(all)))) - 1
+	return all[max(0, min(i, len(all)-1))]
 }

@@ -199,6 +199,7 @@ func (o Outage) recovers(s *world.Site, p *pace, people ...*world.Visitor) {
 // answered sends a request and gives up when nobody answers in time.
 func answered(s *world.Site, p *pace, b *world.Visitor, r *http.Request) *world.Page {
 	s.T.Helper()
+	what := r.Method + " " + r.URL.Path // the visitor changes the request
 	got := make(chan *world.Page, 1)
 	go func() { got <- b.Do(r) }()
 	deadline := time.NewTimer(answerBound)
@@ -207,7 +208,7 @@ func answered(s *world.Site, p *pace, b *world.Visitor, r *http.Request) *world.
 	case a := <-got:
 		return a
 	case <-deadline.C:
-		p.late("%s %s: no answer after %v", r.Method, r.URL.Path, answerBound)
+		p.late("%s: no answer after %v", what, answerBound)
 		return <-got
 	}
 }
