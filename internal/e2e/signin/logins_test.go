@@ -117,6 +117,12 @@ func newTwoProvidersWith(t *testing.T, change func(s *twoProviders, c *gatehouse
 			http.Redirect(w, r, location, http.StatusSeeOther)
 		})
 		mux.Handle("/corp-only", s.parties[0].RequireLogin(who))
+		mux.Handle("/sid", s.logins.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, gatehouse.IdentityFrom(r.Context()).ClaimString("sid"))
+		})))
+		for i, name := range []string{"corp", "google"} {
+			mux.Handle("/out-of/"+name, s.parties[i].FrontchannelLogoutHandler())
+		}
 		mux.Handle("/staff", s.logins.With(gatehouse.RequirementFunc("staff", func(_ *http.Request, id *gatehouse.Identity) (bool, error) {
 			return id.Issuer == s.corp.Issuer(), nil
 		})).RequireLogin(who))
@@ -226,6 +232,25 @@ func TestLoginsAreNotOneParty(t *testing.T) {
 	}
 	if _, body := s.get(ana, "/"); body != "ana at "+s.google.Issuer() {
 		t.Errorf("the session of the second: %q", body)
+	}
+}
+
+// LO14: the front channel of one provider ends no session of another one, though
+// both are sessions of one site and the browser was told the issuer and the sid.
+func TestLO14_FrontChannelOfAnotherProvider(t *testing.T) {
+	s := newTwoProviders(t, nil)
+	ana := s.google.Browser(t, "ana")
+	_, page := s.get(ana, "/")
+	s.get(ana, s.choose(page, s.hostOf(s.google)))
+	_, sid := s.get(ana, "/sid")
+	query := "?" + url.Values{"iss": {s.google.Issuer()}, "sid": {sid}}.Encode()
+	for _, c := range []struct{ at, want string }{{"corp", "ana at " + s.google.Issuer()}, {"google", "nobody"}} {
+		if status, _ := s.get(s.google.Browser(t, "ana"), "/out-of/"+c.at+query); status != http.StatusOK {
+			t.Errorf("%s: status %d", c.at, status)
+		}
+		if _, body := s.get(ana, "/open"); body != c.want {
+			t.Errorf("after a logout at %s: %q, want %q", c.at, body, c.want)
+		}
 	}
 }
 
