@@ -3,9 +3,6 @@ package token
 import (
 	"context"
 	"fmt"
-	"strings"
-
-	"example.com/gatehouse/internal/compact"
 )
 
 // Sourced are verified claims of a claims provider (OpenID Connect Core §5.6.2).
@@ -19,26 +16,8 @@ type Sourced struct{ payload []byte }
 // are checked if they are present. sub names the person at the claims provider and
 // is compared with nothing (§5.6.2).
 func (v *Verifier) Sourced(ctx context.Context, raw, client string) (*Sourced, error) {
-	parsed, err := compact.Parse(raw, maxToken)
+	payload, said, err := v.statement(ctx, raw, maxToken, "")
 	if err != nil {
-		return nil, unlike(raw, maxToken, err)
-	}
-	header := parsed.Header()
-	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {
-		return nil, err
-	}
-	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11
-		return nil, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
-	}
-	payload, err := v.config.Keys.Verify(ctx, parsed)
-	switch {
-	case err != nil && aboutKeys(err):
-		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
-	}
-	var said userInfoClaims
-	if err := readClaims(payload, said.set); err != nil {
 		return nil, err
 	}
 	if said.issuer == nil {

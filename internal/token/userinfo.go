@@ -31,35 +31,43 @@ func (u *UserInfo) Payload() []byte { return u.payload }
 // who is signed in (§5.3.2). only is the algorithm that the client is registered
 // for, "" for any.
 func (v *Verifier) UserInfo(ctx context.Context, raw, client, subject, only string) (*UserInfo, error) {
-	parsed, err := compact.Parse(raw, maxUserInfo)
+	payload, said, err := v.statement(ctx, raw, maxUserInfo, only)
 	if err != nil {
-		return nil, unlike(raw, maxUserInfo, err)
-	}
-	header := parsed.Header()
-	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {
-		return nil, err
-	}
-	if err := checkRegistered(header.Alg, only); err != nil {
-		return nil, err
-	}
-	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11
-		return nil, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
-	}
-	payload, err := v.config.Keys.Verify(ctx, parsed) // go-oidc would judge the claims as those of an ID Token
-	switch {
-	case err != nil && aboutKeys(err):
-		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
-	}
-	var said userInfoClaims
-	if err := readClaims(payload, said.set); err != nil {
 		return nil, err
 	}
 	if err := said.check(v.Owns, client, subject, v.config.Now()); err != nil {
 		return nil, err
 	}
 	return &UserInfo{payload}, nil
+}
+
+// statement verifies the signature of what the issuer says of a person outside of
+// a token, of at most limit bytes, and reads whom it is for. only is that of
+// [Verifier.UserInfo].
+func (v *Verifier) statement(ctx context.Context, raw string, limit int, only string) (payload []byte, said userInfoClaims, err error) {
+	parsed, err := compact.Parse(raw, limit)
+	if err != nil {
+		return nil, said, unlike(raw, limit, err)
+	}
+	header := parsed.Header()
+	if err := v.checkUserInfoAlgorithm(ctx, header.Alg); err != nil {
+		return nil, said, err
+	}
+	if err := checkRegistered(header.Alg, only); err != nil {
+		return nil, said, err
+	}
+	if header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") { // RFC 8725 §3.11
+		return nil, said, fmt.Errorf("%w: typ %s", ErrKind, nameOf(header.Typ))
+	}
+	payload, err = v.config.Keys.Verify(ctx, parsed) // go-oidc would judge the claims as those of an ID Token
+	switch {
+	case err != nil && aboutKeys(err):
+		return nil, said, err
+	case err != nil:
+		return nil, said, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	err = readClaims(payload, said.set)
+	return payload, said, err
 }
 
 // checkUserInfoAlgorithm accepts the asymmetric algorithms that the issuer
