@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/middlewaretest"
 )
 
@@ -28,7 +29,7 @@ const childStore = "MIDDLEWARETEST_STORE"
 func TestMain(m *testing.M) {
 	path := os.Getenv(childStore)
 	if path == "" {
-		os.Exit(m.Run())
+		world.Main(m)
 	}
 	store, err := openFileStore(path, time.Now)
 	if err == nil {

@@ -62,7 +62,7 @@ func TestRenewedElsewhere(t *testing.T) {
 			ana := s.Visitor("ana")
 			ana.SignIn()
 			s.Advance(world.Past)
-			s.Visitor("ben").Get("/notes/") // an idle replica would look first
+			s.Must(s.reg(0).Register(t.Context())) // an idle replica would look first, and one in use looks behind a request
 			return func() bool { return ana.Get("/notes/").Code == http.StatusOK }
 		}},
 		"introspection": {introspection, "", func(s *site) func() bool {

@@ -269,6 +269,7 @@ func TestOwnerGrantsKeepsRefreshToken(t *testing.T) {
 // TestOwnerGrantsTrouble: nothing is lost when the server or the store is in
 // trouble.
 func TestOwnerGrantsTrouble(t *testing.T) {
+	t.Parallel() // it waits
 	w := world.NewPhotoz(t)
 	store := &grantStore{}
 	g := w.Grants(store)
@@ -528,6 +529,7 @@ func wantProblem(t *testing.T, name string, err error, field, want string) {
 // TestOwnerGrantsPut: who has an owner's refresh token already puts it in, and
 // the owner need not come back.
 func TestOwnerGrantsPut(t *testing.T) {
+	t.Parallel() // it waits
 	w := world.NewPhotoz(t)
 	before := &grantStore{}
 	from := w.Grants(before)
