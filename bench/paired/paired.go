@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +47,26 @@ func Loop(name string, op func()) Subject {
 		for range n {
 			op()
 		}
+		w.Stop()
+	}}
+}
+
+// Crowd is the subject that calls its ops at the same time, each in a goroutine
+// of its own, n times in all.
+func Crowd(name string, ops ...func()) Subject {
+	return Subject{Name: name, Run: func(w *Watch, n int) {
+		var left atomic.Int64
+		left.Store(int64(n))
+		var all sync.WaitGroup
+		w.Start()
+		for _, op := range ops {
+			all.Go(func() {
+				for left.Add(-1) >= 0 {
+					op()
+				}
+			})
+		}
+		all.Wait()
 		w.Stop()
 	}}
 }

@@ -121,3 +121,18 @@ func TestMarkdown(t *testing.T) {
 		t.Errorf("rows\n%s", text)
 	}
 }
+
+// A crowd makes as many calls as it is asked for, and those of different ops at
+// the same time: each waits here for the other.
+func TestCrowd(t *testing.T) {
+	const n = 10
+	meet := make(chan struct{})
+	var one, other int
+	paired.Crowd("both",
+		func() { one++; meet <- struct{}{} },
+		func() { other++; <-meet },
+	).Run(new(paired.Watch), n)
+	if one != n/2 || other != n/2 {
+		t.Errorf("%d and %d calls, want %d of each", one, other, n/2)
+	}
+}
