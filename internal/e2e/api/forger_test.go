@@ -24,7 +24,8 @@ import (
 type forger struct {
 	*world.World
 	t     *testing.T
-	h     http.Handler
+	api   *gatehouse.ResourceServer
+	h     http.Handler    // behind RequireToken of api
 	rsa   *rsa.PrivateKey // published as rsaID
 	ec    *ecdsa.PrivateKey
 	ed    ed25519.PrivateKey
@@ -39,7 +40,8 @@ type signs func(input string) []byte
 func newForger(t *testing.T, change ...func(*gatehouse.ResourceServerConfig)) *forger {
 	t.Helper()
 	w := newWorld(t)
-	f := &forger{World: w, t: t, h: newAPI(t, w, change...).RequireToken(world.WhoAmI)}
+	f := &forger{World: w, t: t}
+	f.restart(change...)
 	for _, k := range world.Keys() {
 		switch key := k.Key.(type) {
 		case *rsa.PrivateKey:
@@ -52,6 +54,13 @@ func newForger(t *testing.T, change ...func(*gatehouse.ResourceServerConfig)) *f
 	}
 	f.wantGood(f.good())
 	return f
+}
+
+// restart makes another API, which knows nothing yet.
+func (f *forger) restart(change ...func(*gatehouse.ResourceServerConfig)) {
+	f.t.Helper()
+	f.api = newAPI(f.t, f.World, change...)
+	f.h = f.api.RequireToken(world.WhoAmI)
 }
 
 func byEC(key *ecdsa.PrivateKey) signs {
@@ -148,6 +157,7 @@ func (f *forger) fetches() int { return len(f.Calls()) }
 // of it is said, and nobody is asked more often than allowed.
 func (f *forger) refuse(t *testing.T, raw string, fetches int) {
 	t.Helper()
+	f.Must(f.api.Shutdown(t.Context())) // what earlier requests have begun does not count
 	before := f.fetches()
 	a := send(f.h, "GET", "/", "Bearer "+raw)
 	if a.Code != 401 || a.Header().Get("WWW-Authenticate") != `Bearer realm="api.test", error="invalid_token"`+metadata {

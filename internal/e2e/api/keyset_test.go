@@ -208,7 +208,7 @@ func TestJK6_RequireToken(t *testing.T) {
 			f := newForger(t)
 			good := world.JSON(t, jose.JSONWebKey{Key: &f.ec.PublicKey, KeyID: f.ecID, Algorithm: "ES256", Use: "sig"})
 			onKeys(f.World, 200, `{"keys":[`+c.entry+`,`+good+`,`+c.entry+`]}`)
-			f.h = newAPI(t, f.World).RequireToken(world.WhoAmI)
+			f.restart()
 			f.wantGood(f.good())
 			raw := token(header(c.alg), f.claims(), c.sign)
 			if c.ok {
@@ -229,7 +229,7 @@ func TestJK6_RequireTokenTwoKeysOfOneName(t *testing.T) {
 		return world.JSON(t, jose.JSONWebKey{Key: &key.PublicKey, KeyID: f.ecID, Algorithm: "ES256", Use: "sig"})
 	}
 	onKeys(f.World, 200, `{"keys":[`+entry(other)+`,`+entry(f.ec)+`]}`)
-	f.h = newAPI(t, f.World).RequireToken(world.WhoAmI)
+	f.restart()
 	f.wantGood(f.good())
 	f.wantGood(token(f.header(""), f.claims(), byEC(other)))
 	f.refuse(t, token(f.header(""), f.claims(), byEC(strangersKey(t))), 0)
