@@ -177,7 +177,6 @@ func rowsHandler(rs *gatehouse.ResourceServer) http.Handler {
 func TestResourceServerAnswers(t *testing.T) {
 	for _, row := range append(decisionRows(), troubleRows()...) {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
 			w := world.NewPhotoz(t)
 			h := rowsHandler(w.ResourceServer(gatehouse.ResourceServerConfig{}))
 			rpt := "junk"
