@@ -182,6 +182,7 @@ func TestProviderForgetsKeyClient(t *testing.T) {
 	if a := ben.Get(back); a.Code != http.StatusServiceUnavailable {
 		t.Errorf("%v", a)
 	}
+	s.Must(s.reg(0).Shutdown(t.Context())) // the next client is stored
 	if id := s.wantClients(1)[0]; id == first {
 		t.Error("the same client")
 	}

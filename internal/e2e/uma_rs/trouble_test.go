@@ -135,9 +135,11 @@ func TestUMAServerWithoutOpenID(t *testing.T) {
 // TestUMA_ServerComesBack: after an outage the next requests work again.
 func TestUMA_ServerComesBack(t *testing.T) {
 	w := world.NewPhotoz(t)
-	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{}).UMAProtect(world.AlbumRules()))
+	rs := w.ResourceServer(gatehouse.ResourceServerConfig{})
+	h := world.Photos(rs.UMAProtect(world.AlbumRules()))
 	w.SetDown(true)
 	world.WantUnreachable(t, world.Send(h, "GET", "/albums/", ""))
+	w.Must(rs.Shutdown(t.Context())) // no fetch fails after the outage
 	w.SetDown(false)
 	w.Advance(30 * time.Second)
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
