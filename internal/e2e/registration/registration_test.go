@@ -316,7 +316,8 @@ func TestProviderForgets(t *testing.T) {
 	s.Forget(s.wantClients(1)[0])
 	ana.Get("/notes/") // nothing to ask the provider
 	s.Advance(world.Past)
-	ana.Get("/notes/") // a refresh, which is refused
+	ana.Get("/notes/")                     // a refresh, which is refused
+	s.Must(s.reg(0).Shutdown(t.Context())) // the next client is stored
 	s.wantClients(1)
 	s.Visitor("ben").SignIn()
 }
