@@ -142,6 +142,8 @@ func TestUMA_ServerComesBack(t *testing.T) {
 	w.Must(rs.Shutdown(t.Context())) // no fetch fails after the outage
 	w.SetDown(false)
 	w.Advance(30 * time.Second)
+	world.Send(h, "GET", "/albums/", "") // starts a fetch, and does not wait for it for long
+	w.Must(rs.Shutdown(t.Context()))
 	w.WantTicket(world.Send(h, "GET", "/albums/", ""))
 }
 
