@@ -176,6 +176,12 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 	if body.contentType != "" {
 		req.Header.Set("Content-Type", body.contentType)
 	}
+	if method == http.MethodDelete {
+		// Deleting twice is deleting (RFC 9110 §9.2.2), so a server that has just
+		// closed the connection gets it over another one. It is how net/http is told;
+		// nothing is sent.
+		req.Header["Idempotency-Key"] = nil
+	}
 	resp, err := c.client.Do(req)
 	if err != nil {
 		return nil, &Trouble{cause: outbound.Redact(err)}

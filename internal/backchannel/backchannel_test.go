@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +141,34 @@ func TestAsBearer(t *testing.T) {
 
 // A reply that does not answer the call is *Trouble, which says whether the
 // server may have acted on the call.
+// TestConnectionGone: the server closes a connection that was kept, as one does
+// that is started again. What may be sent twice is sent over another one.
+func TestConnectionGone(t *testing.T) {
+	for method, again := range map[string]bool{http.MethodGet: true, http.MethodDelete: true, http.MethodPost: false, http.MethodPut: false} {
+		t.Run(method, func(t *testing.T) {
+			var asked atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				n := asked.Add(1)
+				if _, marked := r.Header["Idempotency-Key"]; marked {
+					t.Error("Idempotency-Key was sent")
+				}
+				if n == 2 {
+					panic(http.ErrAbortHandler) // closes the connection
+				}
+			}))
+			defer server.Close()
+			c := channel()
+			if _, err := c.AsBearer(t.Context(), http.MethodGet, server.URL, "token", backchannel.Body{}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.AsBearer(t.Context(), method, server.URL, "token", backchannel.Body{})
+			if n := asked.Load(); (err == nil) != again || n != map[bool]int64{true: 3, false: 2}[again] {
+				t.Errorf("%d requests, %v", n, err)
+			}
+		})
+	}
+}
+
 func TestTrouble(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
