@@ -196,7 +196,7 @@ func (s *soaking) disturb(events, ctx context.Context) error {
 		{"limit_data", map[string]any{"bytes": 4096}},
 		{"slow_close", map[string]any{"delay": 500}},
 	}
-	every := max(toxicEvery*s.full/(10*time.Minute), 3*time.Second)
+	every := s.pace(toxicEvery, 3*time.Second)
 	for pause(events, every/2) == nil {
 		one := kinds[rand.IntN(len(kinds))]
 		at := s.w.Store.Toxic
@@ -215,10 +215,16 @@ func (s *soaking) disturb(events, ctx context.Context) error {
 	return nil
 }
 
+// pace returns how often something happens in this run that happens every so
+// often at the full scale.
+func (s *soaking) pace(every, least time.Duration) time.Duration {
+	return max(time.Duration(float64(every)*s.full.Minutes()/10), least)
+}
+
 // replace restarts the replica with the race detector, and rotates the
 // provider's keys.
 func (s *soaking) replace(events, ctx context.Context) error {
-	every := max(restartEvery*s.full/(10*time.Minute), 12*time.Second) * 9 / 10 // the second one ends within the time
+	every := s.pace(restartEvery, 12*time.Second) * 9 / 10 // the second one ends within the time
 	for pause(events, every/2) == nil {
 		if err := s.w.Provider().RotateKeys(); err != nil { // at least as often as rotateEvery
 			return err
