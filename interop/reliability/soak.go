@@ -224,7 +224,7 @@ func (s *soaking) pace(every, least time.Duration) time.Duration {
 // replace restarts the replica with the race detector, and rotates the
 // provider's keys.
 func (s *soaking) replace(events, ctx context.Context) error {
-	every := s.pace(restartEvery, 12*time.Second) * 9 / 10 // the second one ends within the time
+	every := s.pace(restartEvery, 12*time.Second) * 2 / 3 // two of them end within the time
 	for pause(events, every/2) == nil {
 		if err := s.w.Provider().RotateKeys(); err != nil { // at least as often as rotateEvery
 			return err
