@@ -16,6 +16,8 @@ func TestRedisRatio(t *testing.T) {
 	s := newRedisSite(t)
 	crowds, list := s.crowds(t)
 	hold(t, crowds, redisLimits(), redisMGet, redisSCS, redisEndless)
+	alone := append(subjects(t, list[:3]...), paired.Loop(redisMGet, s.mget(t))) // one request at a time
+	hold(t, alone, redisLimits(), redisMGet, redisSCS, redisEndless)
 	var ratio float64
 	for range tries {
 		if ratio = elapsed(paired.Loop(redisIdle, list[0].once), paired.Loop(redisMGet, s.mget(t))); ratio <= overMGet*paired.Slack {
