@@ -183,10 +183,9 @@ func (r *recorder) Fatalf(format string, args ...any) {
 
 // A browser that ends at another page reports where it is and what it shows.
 func TestChromiumFails(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	const gone = "http://127.0.0.1:1024" // a port that no other test can be given, and that Chromium opens
 	browser := servers.StartChromium(t)
-	browser.Open(t, page(t, fmt.Sprintf(`<h1>Out</h1><a href=%q>Go</a>`, gone.URL)))
+	browser.Open(t, page(t, fmt.Sprintf(`<h1>Out</h1><a href=%q>Go</a>`, gone)))
 	rec := &recorder{TB: t}
 	done := make(chan struct{})
 	go func() {
@@ -194,7 +193,7 @@ func TestChromiumFails(t *testing.T) {
 		browser.Follow(rec, "go", chromedp.Click(chromedp.CSS(`a`)))
 	}()
 	<-done
-	if len(rec.errors) != 1 || !strings.Contains(rec.errors[0], gone.URL+"/ cannot be reached") ||
+	if len(rec.errors) != 1 || !strings.Contains(rec.errors[0], gone+"/ cannot be reached") ||
 		!strings.Contains(rec.errors[0], "ERR_CONNECTION_REFUSED") {
 		t.Errorf("errors %q", rec.errors)
 	}

@@ -139,8 +139,6 @@ func TestAsBearer(t *testing.T) {
 	}
 }
 
-// A reply that does not answer the call is *Trouble, which says whether the
-// server may have acted on the call.
 // TestConnectionGone: the server closes a connection that was kept, as one does
 // that is started again. What may be sent twice is sent over another one.
 func TestConnectionGone(t *testing.T) {
@@ -169,9 +167,10 @@ func TestConnectionGone(t *testing.T) {
 	}
 }
 
+// A reply that does not answer the call is *Trouble, which says whether the
+// server may have acted on the call.
 func TestTrouble(t *testing.T) {
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
+	const nobody = "http://127.0.0.1:1" // a port that no other test can be given, as that of a closed server can
 	large := newPeer(t, 200, strings.Repeat("x", outbound.MaxBody+1))
 	cut := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	defer cut.Close()
@@ -193,7 +192,7 @@ func TestTrouble(t *testing.T) {
 		"redirect":        {answers(307, "Location", "https://evil.example/"), true, 0, false, "/p, a redirect, which is not followed"},
 		"moved":           {answers(301, "Location", "https://evil.example/"), true, 0, true, "/p, a redirect, which is not followed"},
 		"moved, as it is": {answers(308, "Location", "https://evil.example/"), true, 0, true, "/p, a redirect, which is not followed"},
-		"never reached":   {gone.URL, true, 0, false, ""},
+		"never reached":   {nobody, true, 0, false, ""},
 		"connection cut":  {cut.URL, false, 0, false, ""},
 		"too large":       {large.URL, false, 0, false, "more than 1048576 bytes"},
 	} {

@@ -275,10 +275,8 @@ func TestErrorsAreQuiet(t *testing.T) {
 		}()
 		return "http://" + ln.Addr().String()
 	}
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
 	urls := map[string]string{
-		"refused":    closed.URL,
+		"refused":    "http://127.0.0.1:1", // a port that no other test can be given
 		"garbage":    raw("REMOTE-BYTES\r\n\r\n"),
 		"bad header": raw("HTTP/1.1 200 OK\r\nREMOTE-BYTES\r\n\r\n"),
 		"location":   raw("HTTP/1.1 302 Found\r\nLocation: http://[REMOTE-BYTES\r\nContent-Length: 0\r\n\r\n"),
