@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"time"
 
@@ -231,14 +230,6 @@ func upgradable(r *http.Request, protocol string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), upgradeKey{}, []string{protocol}))
 }
 
-// wire panics if err is not nil. It reports mistakes in putting the parts
-// together when the program starts, not at the first request.
-func wire(caller string, err error) {
-	if err != nil {
-		panic("gatehouse: " + caller + ": " + err.Error())
-	}
-}
-
 // madeGuard is a guard of this package. Its zero value does not work, so
 // checkMade reports whether a constructor made it.
 type madeGuard interface{ checkMade() error }
@@ -258,13 +249,6 @@ func checkHandler(h http.Handler) error {
 		return errors.New("the handler is nil")
 	}
 	return nil
-}
-
-// isNil also finds a nil function or pointer in the interface, whose first
-// request would cut the connection.
-func isNil(part any) bool {
-	v := reflect.ValueOf(part)
-	return part == nil || (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
 // decide calls the guard's Check. If the request may not pass, decide lets the

@@ -321,6 +321,3 @@ func ParseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	}
 	return keys, nil
 }
-
-// clip shortens a string from a peer for use in an error.
-func clip(s string) string { return outbound.Clip(s) }

@@ -20,10 +20,10 @@ const (
 	// maxUpward is how many pairs of files of the root may point upwards: the
 	// first file is in a lower room and uses something that the second
 	// declares. The number must not grow.
-	maxUpward = 33
+	maxUpward = 31
 	// maxProduct and maxRootGo bound the files of the root package, without and
 	// with its tests, so that one person can look through them.
-	maxProduct, maxRootGo = 83, 112
+	maxProduct, maxRootGo = 84, 114
 )
 
 // A room is one entry of the list "The rooms of the root" in docs/design.md.
