@@ -8,8 +8,25 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/gatehouse/internal/inbound"
 	"example.com/gatehouse/internal/uncached"
 )
+
+// Limits on the body of a request to one of our own handlers. None of them
+// needs one; the largest that a browser sends is the form of a button.
+const (
+	// maxForm bounds the body, in bytes.
+	maxForm = 64 << 10
+	// bodyTimeout bounds the sending of the body. A form arrives in one packet
+	// or two, and a stranger who sends slowly must not hold a connection.
+	bodyTimeout = 5 * time.Second
+)
+
+// leaveBody bounds the body of a request that nobody reads. The server looks for
+// its end before it sends the answer.
+func leaveBody(w http.ResponseWriter, r *http.Request) {
+	new(inbound.Bodies).Bound(w, r, maxForm, bodyTimeout)
+}
 
 // handleError lets the application answer. The status is that of e unless the
 // handler sends another one, so that a refusal is never sent as 200 by

@@ -36,6 +36,7 @@ func JWKSHandler(clients ...Client) http.Handler {
 	sum := sha256.Sum256(body)
 	tag := strconv.Quote(base64.RawURLEncoding.EncodeToString(sum[:]))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leaveBody(w, r)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			refuseAlone(w, r, errMethod.because(nil))

@@ -43,13 +43,14 @@ func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer lastAnswer(w)
 		w.Header().Set("Cache-Control", noStore) // §2.8
-		if r.Method != http.MethodPost {         // §2.5
+		r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
+		if r.Method != http.MethodPost { // §2.5
 			w.Header().Set("Allow", http.MethodPost)
 			rp.refuseLogout(w, r, http.StatusMethodNotAllowed, errMethod.because(nil))
 			return
 		}
 		ctx := context.WithoutCancel(r.Context()) // a provider that hangs up wants the logout all the same
-		if err := rp.provider.safely(ctx, func(ctx context.Context) error { return rp.logoutByToken(ctx, w, r) }); err != nil {
+		if err := rp.provider.safely(ctx, func(ctx context.Context) error { return rp.logoutByToken(ctx, r) }); err != nil {
 			rp.refuseLogout(w, r, http.StatusBadRequest, err)
 			return
 		}
@@ -58,8 +59,7 @@ func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
 }
 
 // logoutByToken verifies the logout token of a request and ends what it names.
-func (rp *RelyingParty) logoutByToken(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
+func (rp *RelyingParty) logoutByToken(ctx context.Context, r *http.Request) error {
 	raw, err := readLogoutToken(r)
 	if err != nil {
 		return err

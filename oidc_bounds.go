@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"time"
 
 	"example.com/gatehouse/internal/navigation"
 )
 
-// Limits on requests to our own handlers. None of them needs a body; the
-// largest that a browser sends is the form of a button.
+// Limits on requests to our own handlers, besides those of the body.
 const (
-	// maxForm bounds the body, in bytes.
-	maxForm = 64 << 10
 	// maxHeader bounds the header without our attempts, in bytes. Common servers
 	// and proxies accept 8 to 32 KiB.
 	maxHeader = 32 << 10
@@ -28,9 +24,6 @@ const (
 	// maxQuery bounds the query, in bytes, before it is parsed. It leaves room
 	// for a code and for the parameters that providers add.
 	maxQuery = 16 << 10
-	// bodyTimeout bounds the sending of the body. A form arrives in one packet
-	// or two, and a stranger who sends slowly must not hold a connection.
-	bodyTimeout = 5 * time.Second
 )
 
 // ownHandler wraps one of our own handlers. It keeps the response out of

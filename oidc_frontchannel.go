@@ -34,6 +34,7 @@ func (rp *RelyingParty) FrontchannelLogoutHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		perBrowser(w.Header())
 		defer rp.recovered(w, r)
+		leaveBody(w, r)
 		if err := rp.checkHeaderSize(r); err != nil {
 			rp.refuse(w, r, err)
 			return

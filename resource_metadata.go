@@ -46,6 +46,7 @@ func (rs *ResourceServer) MetadataHandler(also ...*ResourceServer) http.Handler 
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leaveBody(w, r)
 		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and is sent without credentials
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:

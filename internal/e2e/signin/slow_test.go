@@ -3,11 +3,15 @@ package signin_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,43 +57,90 @@ func slowly(t *testing.T, server *http.Server) net.Conn {
 	return client
 }
 
-// A body that does not arrive ends within 5 s at each of our handlers, whether
-// its length was announced or not, and what else is wrong with the request.
-// Below a writer that takes no deadline, at least the answer is there.
+// writers are those below which a body may be slow.
+func writers() map[string]func(http.Handler) http.Handler {
+	return map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly}
+}
+
+// slowBody sends a request whose body does not arrive, with a header that says how
+// long it is. The answer has to come within 5 s, and the server hangs up. Below a
+// writer that takes no deadline, at least the answer is there.
+func slowBody(t *testing.T, h http.Handler, method, path, header string, hangsUp bool) *http.Response {
+	client := slowly(t, &http.Server{Handler: h})
+	if err := client.SetDeadline(time.Now().Add(time.Hour)); err != nil { // what is never answered is seen then
+		t.Fatal(err)
+	}
+	began := time.Now()
+	send := method + " " + path + " HTTP/1.1\r\nHost: notes.test\r\nOrigin: https://notes.test\r\nContent-Type: application/x-www-form-urlencoded\r\n" + header + "\r\n\r\n"
+	if strings.HasSuffix(header, "chunked") {
+		send += "5\r\na=b&c\r\n"
+	}
+	if _, err := io.WriteString(client, send+"x"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	if hangsUp {
+		_, _ = io.Copy(io.Discard, client)
+	}
+	if took := time.Since(began); took > 6*time.Second || answer.StatusCode >= 500 || !answer.Close {
+		t.Errorf("%s after %v, closes %v", answer.Status, took, answer.Close)
+	}
+	return answer
+}
+
+// A body that does not arrive ends within 5 s at each of our handlers, whatever the
+// method, whether its length was announced or not, and what else is wrong with the
+// request.
 func TestSlowBodies(t *testing.T) {
-	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/callback", "/auth/session", "/auth/none", "/auth/backchannel-logout"} {
+	for _, path := range []string{"/auth/login", "/auth/logout", "/auth/callback", "/auth/session", "/auth/none", "/auth/claims", "/auth/backchannel-logout", "/auth/frontchannel-logout"} {
 		for name, header := range map[string]string{
 			"announced": "Content-Length: 100", "chunked": "Transfer-Encoding: chunked", "too large": "Content-Length: 100000",
 			"prefetch": "Content-Length: 100\r\nSec-Purpose: prefetch", "foreign": "Content-Length: 100\r\nSec-Fetch-Site: cross-site",
 		} {
-			for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
-				t.Run(path+" "+name+" "+wrapped, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						client := slowly(t, &http.Server{Handler: wrap(quietSite(t))})
-						began := time.Now()
-						send := "POST " + path + " HTTP/1.1\r\nHost: notes.test\r\nOrigin: https://notes.test\r\nContent-Type: application/x-www-form-urlencoded\r\n" + header + "\r\n\r\n"
-						if name == "chunked" {
-							send += "5\r\na=b&c\r\n"
-						}
-						if _, err := io.WriteString(client, send+"x"); err != nil {
-							t.Fatal(err)
-						}
-						answer, err := http.ReadResponse(bufio.NewReader(client), nil)
-						if err != nil {
-							t.Fatal(err)
-						}
-						_, _ = io.Copy(io.Discard, answer.Body)
-						if wrapped == "bare" {
-							_, _ = io.Copy(io.Discard, client) // until the server hangs up
-						}
-						if took := time.Since(began); took > 6*time.Second || answer.StatusCode >= 500 || !answer.Close {
-							t.Errorf("%s after %v, closes %v", answer.Status, took, answer.Close)
-						}
-						if path == "/auth/login" && name == "announced" && answer.StatusCode != http.StatusRequestTimeout {
-							t.Errorf("got %s, want 408", answer.Status)
-						}
+			for wrapped, wrap := range writers() {
+				for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodPut, http.MethodOptions} {
+					t.Run(method+" "+path+" "+name+" "+wrapped, func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							answer := slowBody(t, wrap(quietSite(t)), method, path, header, wrapped == "bare")
+							if method == http.MethodPost && path == "/auth/login" && name == "announced" && answer.StatusCode != http.StatusRequestTimeout {
+								t.Errorf("got %s, want 408", answer.Status)
+							}
+						})
 					})
-				})
+				}
+			}
+		}
+	}
+}
+
+// The same holds for the documents that we serve.
+func TestSlowBodiesOfDocuments(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := gatehouse.NewProvider(world.SiteIssuer, &gatehouse.ProviderConfig{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Audience: []string{"https://notes.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for document, h := range map[string]http.Handler{
+		"keys": gatehouse.JWKSHandler(gatehouse.Client{ID: "notes", Key: key, KeyID: "one"}), "metadata": api.MetadataHandler(),
+	} {
+		for wrapped, wrap := range writers() {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				for _, header := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+					t.Run(method+" "+document+" "+wrapped+" "+header, func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { slowBody(t, wrap(h), method, "/", header, wrapped == "bare") })
+					})
+				}
 			}
 		}
 	}
@@ -97,7 +148,7 @@ func TestSlowBodies(t *testing.T) {
 
 // Over HTTP/2 the deadline is that of the stream: the others go on.
 func TestSlowBodiesHTTP2(t *testing.T) {
-	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+	for wrapped, wrap := range writers() {
 		t.Run(wrapped, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				both := new(http.Protocols)
@@ -138,7 +189,7 @@ func TestSlowBodiesHTTP2(t *testing.T) {
 // The deadline ends with the request: a connection whose bodies arrive serves
 // on, also long after.
 func TestHonestBodies(t *testing.T) {
-	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+	for wrapped, wrap := range writers() {
 		t.Run(wrapped, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := slowly(t, &http.Server{Handler: wrap(quietSite(t))})
@@ -187,7 +238,7 @@ func quietSite(t *testing.T) http.Handler {
 // them is left.
 func TestSlowLogoutRequests(t *testing.T) {
 	const slow = 500
-	for wrapped, wrap := range map[string]func(http.Handler) http.Handler{"bare": func(h http.Handler) http.Handler { return h }, "wrapped": plainly} {
+	for wrapped, wrap := range writers() {
 		t.Run(wrapped, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world.New(t, world.SiteIssuer)
