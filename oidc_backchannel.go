@@ -26,8 +26,9 @@ const backchannelTimeout = 7 * time.Second
 // backchannel_logout_uri. The provider calls it, not a browser, so it must be
 // reachable from there.
 //
-// A token with a sid ends the sessions of that session at the provider; one with
-// a sub alone ends all of the person's sessions at this issuer. They have ended
+// A token with a sid ends the sessions of that session at the provider, and, if it
+// has a sub too, those of the person for which the provider named no session. One
+// with a sub alone ends all of the person's sessions at this issuer. They have ended
 // on every replica before the answer is sent, those of every Sessions on the
 // same store included. A sign-in that is under way does not survive; one that
 // begins later does, even if the same token comes once more.
