@@ -12,8 +12,8 @@ import (
 	"example.com/gatehouse/internal/uncached"
 )
 
-// Limits on the body of a request to one of our own handlers. None of them
-// needs one; the largest that a browser sends is the form of a button.
+// Limits on the body of a request to one of our own handlers. The largest are an
+// answer with tokens that the provider's page posts, and a logout token.
 const (
 	// maxForm bounds the body, in bytes.
 	maxForm = 64 << 10
