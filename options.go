@@ -535,7 +535,9 @@ type SessionsConfig struct {
 	// changing either signs everybody out.
 	Name string
 	// Lifetime is how long a session lasts at most, from the start of its
-	// sign-in. 0 means 12 hours. It must be between one minute and 400 days.
+	// sign-in. 0 means 12 hours. It must be between one minute and 400 days. A
+	// session that has begun ends at its end of then, or sooner if Lifetime is
+	// shorter now.
 	Lifetime time.Duration
 	// IdleTimeout ends a session that no request has used for that long. 0
 	// means 30 minutes, or Lifetime if that is shorter. A negative value means

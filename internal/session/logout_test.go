@@ -407,3 +407,36 @@ func TestLogoutFrontFinds(t *testing.T) {
 		}
 	}
 }
+
+// TestLogoutAfterALongerLife: a session ends with the mark that its sign-in has
+// laid down, although keepers let sessions live longer since. No front-channel
+// logout would end it otherwise.
+func TestLogoutAfterALongerLife(t *testing.T) {
+	w, ctx := newWorld(0), t.Context()
+	begin := w.clock
+	short := session.New(session.Config{Store: w.store, Lifetime: time.Hour, Idle: 30 * time.Minute, Now: func() time.Time { return w.clock }})
+	rec := w.record(begin)
+	rec.Requested, rec.Expires = time.Time{}, time.Time{}
+	ref := session.NewRef("home", session.NewID(), rec.Marks)
+	if again, err := short.ReadMarks(ctx, rec, begin, carriesNone); again || err != nil {
+		t.Fatal(again, err)
+	}
+	if err := short.Create(ctx, ref, rec, w.clock); err != nil {
+		t.Fatal(err)
+	}
+	for w.clock.Before(begin.Add(3 * time.Hour)) {
+		have, err := w.a.Load(ctx, ref)
+		if lives := err == nil; lives != w.clock.Before(begin.Add(time.Hour)) || !lives && !errors.Is(err, session.ErrNone) {
+			t.Errorf("after %v: %v", w.clock.Sub(begin), err)
+		}
+		if err == nil {
+			if _, err := w.a.Touch(ctx, ref, have); err != nil {
+				t.Fatal(err)
+			}
+			if end := w.a.Ending(have.Record); !end.Equal(begin.Add(time.Hour)) {
+				t.Errorf("it ends at %v", end)
+			}
+		}
+		w.clock = w.clock.Add(10 * time.Minute)
+	}
+}

@@ -23,7 +23,7 @@ type Record struct {
 
 	Begin    time.Time // of the sign-in attempt: the session's lifetime counts from here
 	Seen     time.Time // last write of the idle limit
-	Ends     time.Time // if set, ends the session earlier than its lifetime
+	Ends     time.Time // at the latest, also if lifetimes are longer now; zero in a record of an older build
 	AuthTime time.Time
 	Claims   []byte
 	Scope    string

@@ -188,7 +188,10 @@ func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
 		n.verdict = errors.Join(ErrNone, cause)
 		return true
 	}
-	r.Refresh, r.Ends = nil, r.Expires
+	r.Refresh = nil
+	if r.Ends.IsZero() || r.Expires.Before(r.Ends) { // zero in a record of an older build
+		r.Ends = r.Expires
+	}
 	return true
 }
 
