@@ -52,11 +52,12 @@ func run[T any](ctx context.Context, s *Store, within time.Duration, do func(ctx
 		return none, s.explain(ctx.Err())
 	}
 	done := make(chan result, 1)
-	s.calls.Go(func() {
-		defer func() { <-s.turns }()
+	end := s.begin()
+	go func() { // ends with the call
+		defer func() { <-s.turns; end() }()
 		value, err := whileLocked(ctx, s.db, do)
 		done <- result{value, err}
-	})
+	}()
 	select {
 	case r := <-done:
 		return r.value, s.explain(r.err)

@@ -2,6 +2,7 @@ package sqlitestore_test
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -347,6 +348,46 @@ func TestSweepers(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Close waits for the calls that had begun, and for no others: a program may close
+// its store while it still answers.
+func TestCloseAmongCalls(t *testing.T) {
+	file := newFile(t)
+	store := open(t, connect(t, file, ""), sqlitestore.Config{Timeout: 200 * time.Millisecond})
+	release := locked(t, file, "write") // each call takes all its time
+	defer release()
+	ctx, stop := context.WithCancel(t.Context())
+	var callers, closers sync.WaitGroup
+	for i := range 8 {
+		callers.Go(func() {
+			for time.Sleep(time.Duration(i) * 25 * time.Millisecond); ctx.Err() == nil; {
+				if err := store.DeleteCtx(ctx, "key"); err == nil {
+					t.Error("a change of a locked file succeeds")
+				}
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond) // there is always a call now
+	for range 4 {
+		closers.Go(func() {
+			for range 3 {
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	closed := make(chan struct{})
+	go func() { closers.Wait(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(patient):
+		t.Error("Close waits for calls that begin after it")
+	}
+	stop()
+	callers.Wait()
+	<-closed
 }
 
 type writer chan string

@@ -19,7 +19,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +30,7 @@ import (
 	"example.com/gatehouse/internal/sweep"
 )
 
-// One Store is all three stores of gatehouse.
+// One Store is all four stores of gatehouse.
 var (
 	_ gatehouse.Store      = (*Store)(nil)
 	_ gatehouse.GrantStore = (*Store)(nil)
@@ -87,8 +89,10 @@ type Store struct {
 	timeout time.Duration
 	every   time.Duration
 	sweeper *sweep.Sweeper
-	turns   chan struct{}  // full when the calls that may run at a time do
-	calls   sync.WaitGroup // what a caller has given up may still wait for the disk
+	turns   chan struct{} // full when the calls that may run at a time do
+
+	mu      sync.Mutex
+	running map[chan struct{}]struct{} // guarded by mu; each is closed when its call has ended
 }
 
 // New makes a Store over a database. It opens no file. The database should be
@@ -124,7 +128,7 @@ func New(db *sql.DB, config Config) (*Store, error) {
 	}
 	s := &Store{
 		db: db, sql: statementsFor(config.Table), table: config.Table, now: config.Now,
-		timeout: config.Timeout, every: config.Sweep, turns: make(chan struct{}, parallel),
+		timeout: config.Timeout, every: config.Sweep, turns: make(chan struct{}, parallel), running: map[chan struct{}]struct{}{},
 	}
 	s.sweeper = sweep.Start(config.Sweep, s.sweepTurn, func(err error) {
 		config.Logger.Warn("sqlitestore: expired rows were not removed", "table", config.Table, "error", err)
@@ -133,11 +137,31 @@ func New(db *sql.DB, config Config) (*Store, error) {
 }
 
 // Close stops the removal of expired rows, and returns when that and all calls
-// have ended. It may be called several times. Close the database afterwards.
+// that were using the file have ended, also those that their callers have given
+// up. It may be called several times. Close the database afterwards.
 func (s *Store) Close() error {
 	s.sweeper.Close()
-	s.calls.Wait()
+	s.mu.Lock()
+	running := slices.Collect(maps.Keys(s.running))
+	s.mu.Unlock()
+	for _, ended := range running {
+		<-ended
+	}
 	return nil
+}
+
+// begin counts a call as one that Close waits for, until end.
+func (s *Store) begin() (end func()) {
+	ended := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running[ended] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.running, ended)
+		close(ended)
+	}
 }
 
 // Sweep removes all expired rows now and returns how many those were. Call it
