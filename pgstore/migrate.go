@@ -34,7 +34,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context, tx pgx.Tx) error {
-	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", oneTrip, s.migrationLock()); err != nil {
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", oneTrip, migrationLock()); err != nil {
 		return err
 	}
 	if done, err := s.migrated(ctx, tx); err != nil || done {
@@ -73,9 +73,10 @@ func (s *Store) migrated(ctx context.Context, q querier) (bool, error) {
 	return all && version == schemaVersion, nil
 }
 
-// migrationLock is the number of the lock that one Migrate at a time holds.
-func (s *Store) migrationLock() int64 {
+// migrationLock is the number of the lock that one Migrate at a time holds,
+// whatever its table: one table has two names, with its schema and without.
+func migrationLock() int64 {
 	h := fnv.New64a()
-	h.Write([]byte("gatehouse/pgstore " + s.table)) // never fails
+	h.Write([]byte("gatehouse/pgstore")) // never fails
 	return int64(h.Sum64())
 }

@@ -111,6 +111,20 @@ func TestMigrate(t *testing.T) {
 			wg.Wait()
 		}
 	})
+	t.Run("by two names", func(t *testing.T) {
+		for round := range 5 {
+			var wg sync.WaitGroup
+			for _, schema := range []string{"", "public.", "", "public."} {
+				replica := make(t, connect(t, server.DSN()), fmt.Sprint(schema, "two_names_", round))
+				wg.Go(func() {
+					if err := replica.Migrate(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+	})
 	t.Run("serializable", func(t *testing.T) {
 		config := settings(map[string]string{"default_transaction_isolation": "serializable"})
 		var wg sync.WaitGroup
