@@ -47,11 +47,11 @@ var binaryValue = pgx.QueryResultFormats{pgx.TextFormatCode, pgx.BinaryFormatCod
 // errReplica refuses to read where changes arrive late.
 var errReplica = errors.New("this is a read replica, which may not know a logout yet: connect to the primary server")
 
-// call runs do under the deadline of a call, and again if that cannot harm.
-// Nothing can be harmed by a change that is made twice: a swap that was done
-// already counts as done.
-func (s *Store) call(ctx context.Context, do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+// call runs do within a time, and again if that cannot harm. Nothing can be
+// harmed by a change that is made twice: a swap that was done already counts as
+// done.
+func (s *Store) call(ctx context.Context, within time.Duration, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for lost := 0; ; {
 		err := do(ctx)
@@ -115,10 +115,15 @@ func (s *Store) explain(err error) error {
 	}
 }
 
-// exec runs a statement that changes rows and returns how many.
+// exec is change within the time of a call.
 func (s *Store) exec(ctx context.Context, sql string, args ...any) (changed int64, err error) {
+	return s.change(ctx, s.timeout, sql, args...)
+}
+
+// change runs a statement that changes rows and returns how many.
+func (s *Store) change(ctx context.Context, within time.Duration, sql string, args ...any) (changed int64, err error) {
 	args = append([]any{oneTrip}, args...)
-	err = s.call(ctx, func(ctx context.Context) error {
+	err = s.call(ctx, within, func(ctx context.Context) error {
 		tag, err := s.pool.Exec(ctx, sql, args...)
 		changed = tag.RowsAffected()
 		return err
@@ -135,7 +140,7 @@ var (
 // It may do so several times, so begin is called before.
 func (s *Store) read(ctx context.Context, sql string, begin func(), each func(key string, value []byte), args ...any) error {
 	args = append([]any{oneTrip, binaryValue}, args...)
-	return s.call(ctx, func(ctx context.Context) error {
+	return s.call(ctx, s.timeout, func(ctx context.Context) error {
 		begin()
 		rows, err := s.pool.Query(ctx, sql, args...)
 		if err != nil {

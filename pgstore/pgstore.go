@@ -47,8 +47,9 @@ type Config struct {
 	// tables have names that begin with it: notes_grants, notes_ids and
 	// notes_schema. Applications that share a database have tables of their own.
 	Table string
-	// Sweep is how often expired rows are removed, on average. 0 means every 5
-	// minutes. Replicas share the work: what one has swept, the others leave.
+	// Sweep is how often one replica removes expired rows, on average. 0 means
+	// every 5 minutes. Replicas share the work: what one has swept, the others
+	// leave, so all together sweep at most twice as often, however many they are.
 	// With a negative Sweep nothing is removed until somebody calls
 	// [Store.Sweep]. Expired rows count as absent in any case.
 	Sweep time.Duration
@@ -135,10 +136,7 @@ func (s *Store) Close() error {
 // time to time if Config.Sweep is negative.
 func (s *Store) Sweep(ctx context.Context) (removed int64, err error) {
 	return sweep.All(ctx, func(ctx context.Context) (int64, error) {
-		ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		defer cancel()
-		tag, err := s.pool.Exec(ctx, s.sql.sweep, oneTrip, int64(sweep.Batch))
-		return tag.RowsAffected(), s.explain(err)
+		return s.change(ctx, sweepTimeout, s.sql.sweep, int64(sweep.Batch))
 	})
 }
 

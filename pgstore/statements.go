@@ -82,8 +82,9 @@ func statementsFor(table string, bound time.Duration) statements {
 		// for, and what somebody has just prolonged is seen as it is now.
 		sweep: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = ANY (ARRAY(
 			SELECT e.key FROM TABLE_SELF AS e WHERE e.expires <= now() ORDER BY e.expires LIMIT $1::bigint FOR UPDATE SKIP LOCKED))`),
-		sweepTurn: words.Replace(`UPDATE TABLE_SCHEMA AS s SET swept = now() WHERE s.one = ANY (ARRAY(
-			SELECT e.one FROM TABLE_SCHEMA AS e WHERE e.swept <= now() - interval '1 microsecond' * $1::bigint FOR UPDATE SKIP LOCKED))`),
+		// A time in the future is a clock that was wrong.
+		sweepTurn: words.Replace(`UPDATE TABLE_SCHEMA AS s SET swept = now() WHERE s.one = ANY (ARRAY(SELECT e.one FROM TABLE_SCHEMA AS e
+			WHERE e.swept <= now() - interval '1 microsecond' * $1::bigint OR e.swept > clock_timestamp() FOR UPDATE SKIP LOCKED))`),
 
 		present: words.Replace(`SELECT to_regclass('TABLE_SELF') IS NOT NULL AND to_regclass('TABLE_GRANTS') IS NOT NULL
 			AND to_regclass('TABLE_IDS') IS NOT NULL AND to_regclass('TABLE_SCHEMA') IS NOT NULL, to_regclass('TABLE_SCHEMA') IS NOT NULL`),

@@ -376,6 +376,49 @@ func TestSweepers(t *testing.T) {
 	check()
 }
 
+// A database whose clock was ahead for a while is swept all the same.
+func TestSweepAfterWrongClock(t *testing.T) {
+	pool, table := connect(t, server.DSN()), tableOf(t)
+	open(t, pool, pgstore.Config{})
+	statement(t, "UPDATE "+table+"_schema SET swept = now() + interval '1 year'")
+	statement(t, "INSERT INTO "+table+" VALUES ('old', 'x', now() - interval '1 second')")
+	open(t, pool, pgstore.Config{Sweep: 10 * time.Millisecond})
+	left := 1
+	for begin := time.Now(); left > 0; time.Sleep(5 * time.Millisecond) {
+		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("nobody sweeps")
+		}
+	}
+}
+
+// Sweeping among changes fails no more than they do, if the database ends one of
+// two that are in conflict.
+func TestSweepInConflict(t *testing.T) {
+	pool := connect(t, server.DSN(), settings(map[string]string{"default_transaction_isolation": "serializable"}))
+	store := open(t, pool, pgstore.Config{Timeout: patient})
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+	defer stop()
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ { // some values have expired already
+				if err := store.CommitCtx(t.Context(), fmt.Sprint(i, n%20), []byte("x"), time.Now().Add(time.Duration(n%3-1)*20*time.Millisecond)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for ctx.Err() == nil {
+		if _, err := store.Sweep(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+}
+
 // Trouble with sweeping is told.
 func TestSweepFails(t *testing.T) {
 	var log lockedBuffer

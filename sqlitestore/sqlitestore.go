@@ -47,8 +47,9 @@ type Config struct {
 	// it: notes_grants, notes_ids and notes_schema. Applications that share a
 	// file have tables of their own.
 	Table string
-	// Sweep is how often expired rows are removed, on average. 0 means every 5
-	// minutes. Processes share the work: what one has swept, the others leave.
+	// Sweep is how often one process removes expired rows, on average. 0 means
+	// every 5 minutes. Processes share the work: what one has swept, the others
+	// leave, so all together sweep at most twice as often, however many they are.
 	// With a negative Sweep nothing is removed until somebody calls
 	// [Store.Sweep]. Expired rows count as absent in any case.
 	Sweep time.Duration

@@ -62,8 +62,8 @@ func (s *Sweeper) Close() {
 }
 
 // Fair is how long ago the last round of any process must have begun, for
-// processes that each sweep once in every interval. Many processes together
-// then sweep not much more often than one alone.
+// processes that each sweep once in every interval. All of them together then
+// sweep at most twice as often as one alone, however many they are.
 func Fair(every time.Duration) time.Duration { return every / 2 }
 
 // All removes batch after batch until one is not full. It returns how many rows
