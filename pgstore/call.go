@@ -131,10 +131,7 @@ func (s *Store) change(ctx context.Context, within time.Duration, sql string, ar
 	return changed, err
 }
 
-var (
-	errNoValue = errors.New("a row has no value or no expiry, which only somebody else can have written")
-	errLate    = errors.New("the database could not do it in time")
-)
+var errNoValue = errors.New("a row has no value or no expiry, which only somebody else can have written")
 
 // read runs a statement that returns keys and values, and calls each with them.
 // It may do so several times, so begin is called before.

@@ -231,39 +231,60 @@ func TestCancel(t *testing.T) {
 // A replica that was killed while its statement waited for a lock does not
 // change anything later: the logout that came meanwhile may have been forgotten.
 func TestLateStatement(t *testing.T) {
-	store := open(t, connect(t, server.DSN()), pgstore.Config{})
-	table := tableOf(t)
-	kill := func(lock func() func()) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "/proc/self/exe")
-		cmd.Env = append(process(ctx, t, server.DSN(), table).Env, childCreates+"=1")
-		cmd.Stderr = t.Output()
-		release := lock()
-		defer release()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		waiting(t, table, len(childKeys))
-		cancel() // SIGKILL
-		if err := cmd.Wait(); err == nil {
-			t.Error("the other process ended by itself")
-		}
-		time.Sleep(2100 * time.Millisecond)
+	for _, c := range []struct{ name, lock string }{
+		{"tables", "LOCK TABLE @ IN ACCESS EXCLUSIVE MODE"},
+		// Who waits for a row goes on as if nothing had been, if its holder gives up.
+		{"rows", "INSERT INTO @ VALUES ('created', 'other', now()), ('committed', 'other', now()); SELECT FROM @ WHERE key = 'replaced' FOR UPDATE"},
+		{"changed_rows", "INSERT INTO @ VALUES ('created', 'other', now()), ('committed', 'other', now()); UPDATE @ SET value = 'other' WHERE key = 'replaced'"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store, table := open(t, connect(t, server.DSN()), pgstore.Config{}), tableOf(t)
+			if err := store.CommitCtx(t.Context(), "replaced", []byte("x"), time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			lock, err := connect(t, server.DSN()).Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, sql := range strings.Split(c.lock, ";") {
+				if _, err := lock.Exec(t.Context(), strings.ReplaceAll(sql, "@", table)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			killInChange(t, table)
+			time.Sleep(2100 * time.Millisecond)
+			if err := lock.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			waiting(t, table, 0)
+			values, err := store.FindManyCtx(t.Context(), childKeys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, want := range []string{"", "", "x"} {
+				if string(values[i]) != want {
+					t.Errorf("%s is %q long after the replica was killed", childKeys[i], values[i])
+				}
+			}
+		})
 	}
-	if err := store.CommitCtx(t.Context(), "replaced", []byte("x"), time.Now().Add(time.Hour)); err != nil {
+}
+
+// killInChange kills another process while it waits to change all childKeys.
+func killInChange(t *testing.T, table string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Env = append(process(ctx, t, server.DSN(), table).Env, childCreates+"=1")
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill(locked(t, table))
-	waiting(t, table, 0)
-	values, err := store.FindManyCtx(t.Context(), childKeys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []string{"", "", "x"} {
-		if string(values[i]) != want {
-			t.Errorf("%s is %q long after the replica was killed", childKeys[i], values[i])
-		}
+	waiting(t, table, len(childKeys))
+	cancel() // SIGKILL
+	if err := cmd.Wait(); err == nil {
+		t.Error("the other process ended by itself")
 	}
 }
 

@@ -77,8 +77,9 @@ var tableName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A
 // gatehouse.ResourceIDs. It is safe for concurrent use.
 //
 // Every call ends within Config.Timeout, and earlier if its context does. A call
-// that fails may have had its effect all the same, but not later than a second
-// after that.
+// that fails may have had its effect all the same. Whatever lock it waits for, it
+// has none later than a second after that. Only what the server has not read yet,
+// because it hangs, is done when it goes on.
 type Store struct {
 	pool    *pgxpool.Pool
 	sql     statements

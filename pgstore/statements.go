@@ -30,7 +30,9 @@ type statements struct {
 // INTIME bounds what a lock can delay. A client that was killed leaves its
 // statement waiting for the lock. Without the bound it would take effect whenever the lock
 // is released, say a create after a logout was forgotten. now() is the arrival of the
-// statement, before it waits. bound is longer than any caller waits.
+// statement, before it waits. bound is longer than any caller waits. A statement
+// that is late fails when it has its row: a condition would not be asked again
+// after waiting for somebody who gives up.
 //
 // NOREPLICA adds a row to what is read from a standby. That may not know a
 // logout yet.
@@ -40,43 +42,41 @@ func statementsFor(table string, bound time.Duration) statements {
 		"TABLE_SCHEMA", identifier(table, "_schema"), "TABLE_EXPIRES", identifier(table[strings.LastIndexByte(table, '.')+1:], "_expires"),
 		"TABLE_SELF", identifier(table, ""),
 		"LIVE", "(s.expires > clock_timestamp()) IS NOT FALSE",
-		"INTIME", fmt.Sprintf("clock_timestamp() < now() + interval '%d milliseconds'", bound.Milliseconds()),
+		"INTIME", fmt.Sprintf("CASE WHEN clock_timestamp() < now() + interval '%d milliseconds' THEN 0 ELSE CAST('too late, at ' || clock_timestamp() AS integer) END", bound.Milliseconds()),
 		"LATER", "clock_timestamp() + interval '1 microsecond' *",
 		"NOREPLICA", "UNION ALL SELECT NULL, NULL WHERE pg_is_in_recovery()",
 	)
 	return statements{
 		find: words.Replace(`SELECT s.key, CASE WHEN s.expires IS NULL THEN NULL ELSE s.value END FROM TABLE_SELF AS s
 			WHERE s.key = ANY ($1::text[]) AND LIVE NOREPLICA`),
-		commit: words.Replace(`INSERT INTO TABLE_SELF AS s (key, value, expires)
-			SELECT $1::text, $2::bytea, LATER $3::bigint WHERE INTIME
-			ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires WHERE INTIME`),
-		delete: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = $1::text AND INTIME`),
+		commit: words.Replace(`INSERT INTO TABLE_SELF AS s (key, value, expires) VALUES ($1::text, $2::bytea, LATER $3::bigint)
+			ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires RETURNING INTIME`),
+		delete: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = $1::text RETURNING INTIME`),
 
 		// A value that is stored already keeps its expiry, as if nothing were written.
-		create: words.Replace(`INSERT INTO TABLE_SELF AS s (key, value, expires)
-			SELECT $1::text, $2::bytea, LATER $3::bigint WHERE INTIME
+		create: words.Replace(`INSERT INTO TABLE_SELF AS s (key, value, expires) VALUES ($1::text, $2::bytea, LATER $3::bigint)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = CASE WHEN LIVE THEN s.expires ELSE excluded.expires END
-			WHERE INTIME AND (s.value = excluded.value OR NOT LIVE)`),
+			WHERE s.value = excluded.value OR NOT LIVE RETURNING INTIME`),
 		replace: words.Replace(`UPDATE TABLE_SELF AS s
 			SET value = $3::bytea, expires = CASE WHEN s.value = $3::bytea THEN s.expires ELSE LATER $4::bigint END
-			WHERE s.key = $1::text AND s.value IN ($2::bytea, $3::bytea) AND LIVE AND INTIME`),
-		deleteOld: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = $1::text AND (s.value = $2::bytea OR NOT LIVE) AND INTIME`),
+			WHERE s.key = $1::text AND s.value IN ($2::bytea, $3::bytea) AND LIVE RETURNING INTIME`),
+		deleteOld: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = $1::text AND (s.value = $2::bytea OR NOT LIVE) RETURNING INTIME`),
 		exists:    words.Replace(`SELECT ''::text, ''::bytea FROM TABLE_SELF AS s WHERE s.key = $1::text AND LIVE NOREPLICA`),
 
 		grant: words.Replace(`SELECT ''::text, s.value FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
-		createGrant: words.Replace(`INSERT INTO TABLE_GRANTS AS s (place, value) SELECT $1::bytea, $2::bytea WHERE INTIME
-			ON CONFLICT (place) DO UPDATE SET value = excluded.value WHERE s.value = excluded.value AND INTIME`),
+		createGrant: words.Replace(`INSERT INTO TABLE_GRANTS AS s (place, value) VALUES ($1::bytea, $2::bytea)
+			ON CONFLICT (place) DO UPDATE SET value = excluded.value WHERE s.value = excluded.value RETURNING INTIME`),
 		replaceGrant: words.Replace(`UPDATE TABLE_GRANTS AS s SET value = $3::bytea
-			WHERE s.place = $1::bytea AND s.value IN ($2::bytea, $3::bytea) AND INTIME`),
-		deleteGrant: words.Replace(`DELETE FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea AND s.value = $2::bytea AND INTIME`),
+			WHERE s.place = $1::bytea AND s.value IN ($2::bytea, $3::bytea) RETURNING INTIME`),
+		deleteGrant: words.Replace(`DELETE FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea AND s.value = $2::bytea RETURNING INTIME`),
 		hasGrant:    words.Replace(`SELECT ''::text, ''::bytea FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
 
 		id: words.Replace(`SELECT ''::text, convert_to(s.id, 'UTF8') FROM TABLE_IDS AS s WHERE s.place = $1::bytea NOREPLICA`),
 		// The update changes nothing. It makes the statement return the id of
 		// another, also of one that was not there when the statement began.
-		putID: words.Replace(`INSERT INTO TABLE_IDS AS s (place, id) SELECT $1::bytea, $2::text WHERE INTIME
-			ON CONFLICT (place) DO UPDATE SET id = s.id WHERE INTIME RETURNING ''::text, convert_to(s.id, 'UTF8')`),
-		dropID: words.Replace(`DELETE FROM TABLE_IDS AS s WHERE s.place = $1::bytea AND s.id = $2::text AND INTIME`),
+		putID: words.Replace(`INSERT INTO TABLE_IDS AS s (place, id) VALUES ($1::bytea, $2::text)
+			ON CONFLICT (place) DO UPDATE SET id = s.id RETURNING (INTIME)::text, convert_to(s.id, 'UTF8')`),
+		dropID: words.Replace(`DELETE FROM TABLE_IDS AS s WHERE s.place = $1::bytea AND s.id = $2::text RETURNING INTIME`),
 
 		// The array is made once. What another replica is removing is not waited
 		// for, and what somebody has just prolonged is seen as it is now.

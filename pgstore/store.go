@@ -49,10 +49,7 @@ func (s *Store) CommitCtx(ctx context.Context, key string, value []byte, expiry 
 	if value == nil {
 		return s.DeleteCtx(ctx, key)
 	}
-	changed, err := s.exec(ctx, s.sql.commit, key, value, s.life(expiry))
-	if err == nil && changed == 0 {
-		err = s.explain(errLate)
-	}
+	_, err := s.exec(ctx, s.sql.commit, key, value, s.life(expiry))
 	return err
 }
 
