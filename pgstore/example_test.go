@@ -12,7 +12,7 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	pool, err := pgxpool.New(ctx, "postgres://notes@db.example.org/notes")
+	pool, err := pgxpool.New(ctx, "postgres://notes@db.example.org/notes?connect_timeout=1")
 	if err != nil {
 		log.Fatal(err)
 	}

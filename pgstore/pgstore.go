@@ -1,5 +1,5 @@
-// Package pgstore keeps gatehouse's sessions, owners' grants and ids of
-// resources in PostgreSQL, for any number of replicas.
+// Package pgstore keeps gatehouse's sessions, owners' grants, registered clients
+// and ids of resources in PostgreSQL, for any number of replicas.
 //
 //	store, err := pgstore.New(pool, pgstore.Config{})
 //	err = store.Migrate(ctx) // when the program is deployed, or each time it starts
@@ -29,7 +29,7 @@ import (
 	"example.com/gatehouse/internal/sweep"
 )
 
-// One Store is all three stores of gatehouse.
+// One Store is all four stores of gatehouse.
 var (
 	_ gatehouse.Store      = (*Store)(nil)
 	_ gatehouse.GrantStore = (*Store)(nil)
@@ -91,7 +91,9 @@ type Store struct {
 }
 
 // New makes a Store over a pool. It opens no connection. The pool remains the
-// caller's, who closes it after the Store.
+// caller's, who closes it after the Store. It should give up connecting after a
+// second (connect_timeout=1 in the address): otherwise, after the network has lost
+// what was sent, it may be of no use for two minutes.
 func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("pgstore: the pool is nil")

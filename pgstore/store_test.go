@@ -521,12 +521,30 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// A line that swallows answers and breaks nothing costs sessions no more than its
+// own time, with the connect_timeout that the README asks for.
+func TestSilentLine(t *testing.T) {
+	relay := newRelay(t, server.Addr())
+	dsn := strings.Replace(server.DSN(), server.Addr(), relay.addr, 1) + "&connect_timeout=1"
+	store := open(t, connect(t, dsn), pgstore.Config{})
+	trouble.Fill(t, store)
+	trouble.Works(t, store)
+	silence := func() func() { relay.silent.Store(true); return func() { relay.silent.Store(false) } }
+	trouble.Recovers(t, store, silence, func() {
+		for range 3 { // the second time, pgx has to connect
+			trouble.Fails(t, store, true, "")
+		}
+	})
+}
+
 // relay stands between a pool and the server, and can lose a reply: the server
-// has done what it was told, and the connection breaks.
+// has done what it was told, and the connection breaks. Or it swallows all
+// replies.
 type relay struct {
-	addr string
-	arm  atomic.Int32
-	lost atomic.Int32
+	addr   string
+	arm    atomic.Int32
+	lost   atomic.Int32
+	silent atomic.Bool
 }
 
 func newRelay(t *testing.T, target string) *relay {
@@ -563,6 +581,9 @@ func (r *relay) back(client, upstream net.Conn) {
 		if n > 0 && r.arm.CompareAndSwap(1, 0) {
 			r.lost.Add(1)
 			return
+		}
+		if r.silent.Load() {
+			n = 0
 		}
 		if _, werr := client.Write(buf[:n]); werr != nil || err != nil {
 			return

@@ -1,5 +1,5 @@
-// Package sqlitestore keeps gatehouse's sessions, owners' grants and ids of
-// resources in a SQLite file, for the processes of one machine.
+// Package sqlitestore keeps gatehouse's sessions, owners' grants, registered
+// clients and ids of resources in a SQLite file, for the processes of one machine.
 //
 //	db, err := sql.Open("sqlite", "file:/var/lib/notes/sessions.db")
 //	store, err := sqlitestore.New(db, sqlitestore.Config{})
