@@ -67,7 +67,9 @@ func run[T any](ctx context.Context, s *Store, within time.Duration, do func(ctx
 }
 
 func whileLocked[T any](ctx context.Context, db *sql.DB, do func(ctx context.Context, conn *sql.Conn) (T, error)) (value T, err error) {
-	conn, err := db.Conn(ctx)
+	var conn *sql.Conn
+	// A driver that sets the journal mode of a new connection needs the file for it.
+	err = again(ctx, func() (err error) { conn, err = db.Conn(ctx); return err })
 	if err != nil {
 		return value, err
 	}
@@ -76,10 +78,16 @@ func whileLocked[T any](ctx context.Context, db *sql.DB, do func(ctx context.Con
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return value, err
 	}
+	err = again(ctx, func() (err error) { value, err = do(ctx, conn); return err })
+	return value, err
+}
+
+// again tries until the file is not locked.
+func again(ctx context.Context, try func() error) error {
 	for wait := busyPause; ; wait = min(2*wait, mostBusyPause) {
-		value, err = do(ctx, conn)
+		err := try()
 		if !isLocked(err) || pause(ctx, wait/2+rand.N(wait)) != nil {
-			return value, err
+			return err
 		}
 	}
 }
