@@ -21,9 +21,14 @@ type traced struct{ *redis.Client }
 func TestNew(t *testing.T) {
 	const addr = "127.0.0.1:1"
 	set, stale := "set ContextTimeoutEnabled to true", "may show a session after its logout"
+	const never, forever, endless = -2, -1, "set no ReadTimeout and no WriteTimeout below -1"
 	cluster := func(o redis.ClusterOptions) *redis.ClusterClient {
 		o.Addrs, o.ContextTimeoutEnabled = []string{addr}, true
 		return redis.NewClusterClient(&o)
+	}
+	ring := func(o redis.RingOptions) *redis.Ring {
+		o.Addrs, o.ContextTimeoutEnabled = map[string]string{"a": addr}, true
+		return redis.NewRing(&o)
 	}
 	failover := func(on bool) *redis.FailoverOptions {
 		return &redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{addr}, ContextTimeoutEnabled: on}
@@ -38,7 +43,7 @@ func TestNew(t *testing.T) {
 		"one server, no timeouts":       {client: redis.NewClient(&redis.Options{Addr: addr}), want: []string{set, "redis.Options"}},
 		"cluster":                       {client: cluster(redis.ClusterOptions{})},
 		"cluster, no timeouts":          {client: redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{addr}}), want: []string{set, "redis.ClusterOptions"}},
-		"ring":                          {client: redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addr}, ContextTimeoutEnabled: true})},
+		"ring":                          {client: ring(redis.RingOptions{})},
 		"ring, no timeouts":             {client: redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addr}}), want: []string{set, "redis.RingOptions"}},
 		"sentinel":                      {client: redis.NewFailoverClient(failover(true))},
 		"sentinel, no timeouts":         {client: redis.NewFailoverClient(failover(false)), want: []string{set, "redis.FailoverOptions"}},
@@ -48,9 +53,22 @@ func TestNew(t *testing.T) {
 		"universal, no timeouts":        {client: redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{addr}}), want: []string{set}},
 		"embedded":                      {client: traced{plain}},
 		"embedded, no timeouts":         {client: traced{redis.NewClient(&redis.Options{Addr: addr})}, want: []string{set}},
-		"reads from replicas":           {client: cluster(redis.ClusterOptions{ReadOnly: true}), want: []string{stale}},
-		"reads from the nearest":        {client: cluster(redis.ClusterOptions{RouteByLatency: true}), want: []string{stale}},
-		"reads from any":                {client: cluster(redis.ClusterOptions{RouteRandomly: true}), want: []string{stale}},
+		"no deadlines":                  {client: redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, ReadTimeout: never}), want: []string{endless}},
+		"no deadlines to write":         {client: redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, WriteTimeout: never}), want: []string{endless}},
+		"the context's alone":           {client: redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, ReadTimeout: forever, WriteTimeout: forever})},
+		"cluster, no deadlines":         {client: cluster(redis.ClusterOptions{ReadTimeout: never}), want: []string{endless}},
+		"cluster, none to write":        {client: cluster(redis.ClusterOptions{WriteTimeout: never}), want: []string{endless}},
+		"cluster, the context's alone":  {client: cluster(redis.ClusterOptions{ReadTimeout: forever, WriteTimeout: forever})},
+		"ring, no deadlines":            {client: ring(redis.RingOptions{ReadTimeout: never}), want: []string{endless}},
+		"ring, none to write":           {client: ring(redis.RingOptions{WriteTimeout: never}), want: []string{endless}},
+		"ring, the context's alone":     {client: ring(redis.RingOptions{ReadTimeout: forever, WriteTimeout: forever})},
+		"sentinel, no deadlines": {
+			client: redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{addr}, ContextTimeoutEnabled: true, ReadTimeout: never}),
+			want:   []string{endless},
+		},
+		"reads from replicas":    {client: cluster(redis.ClusterOptions{ReadOnly: true}), want: []string{stale}},
+		"reads from the nearest": {client: cluster(redis.ClusterOptions{RouteByLatency: true}), want: []string{stale}},
+		"reads from any":         {client: cluster(redis.ClusterOptions{RouteRandomly: true}), want: []string{stale}},
 		"reads from a cache": {
 			client: redis.NewClient(&redis.Options{Addr: addr, Protocol: 3, ContextTimeoutEnabled: true, ClientSideCacheConfig: &redis.ClientSideCacheConfig{}}),
 			want:   []string{stale},

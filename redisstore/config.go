@@ -65,9 +65,10 @@ func (c *Config) complete() error {
 // the caller's, who closes it after the last use of the Store.
 //
 // New refuses a client that would break what a Store promises: one without
-// ContextTimeoutEnabled, whose calls outlast their context; one that reads from
-// replicas or from a cache of its own, which show a session after its logout;
-// and one whose options it cannot see. Its error says what to set.
+// ContextTimeoutEnabled, or with a ReadTimeout or WriteTimeout of -2, whose calls
+// outlast their context; one that reads from replicas or from a cache of its own, which show a session after its logout;
+// and one whose options it cannot see. Its error says what to set. The README has
+// what else to set, on Sentinel and with TLS above all.
 func New(client redis.UniversalClient, c Config) (*Store, error) {
 	s := &Store{client: client, kinds: newKinds(), hang: hang{begin: time.Now()}}
 	err := errors.Join(s.connect(), c.complete())
@@ -102,28 +103,35 @@ func (s *Store) connect() error {
 	if v := reflect.ValueOf(s.client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return errors.New("client: it is nil")
 	}
-	var timeouts, stale bool
+	var timeouts, endless, stale bool
 	var where string
 	switch c := s.client.(type) {
 	case single:
 		s.single = c
 		o := c.Options()
 		timeouts, where = o.ContextTimeoutEnabled, "redis.Options, redis.FailoverOptions"
+		endless = o.ReadTimeout < 0 || o.WriteTimeout < 0
 		stale = o.ClientSideCache != nil || o.ClientSideCacheConfig != nil
 	case cluster:
 		s.cluster = c
 		o := c.Options()
 		timeouts, where = o.ContextTimeoutEnabled, "redis.ClusterOptions, redis.FailoverOptions"
+		endless = o.ReadTimeout < 0 || o.WriteTimeout < 0
 		stale = o.ReadOnly || o.RouteByLatency || o.RouteRandomly
 	case ring:
 		s.ring = c
-		timeouts, where = c.Options().ContextTimeoutEnabled, "redis.RingOptions"
+		o := c.Options()
+		timeouts, where = o.ContextTimeoutEnabled, "redis.RingOptions"
+		endless = o.ReadTimeout < -1 || o.WriteTimeout < -1 // as they were given, where -1 has no effect on deadlines
 	default:
 		return fmt.Errorf("client: %T does not show its options: it must be a *redis.Client, *redis.ClusterClient or *redis.Ring, or embed one", c)
 	}
 	var errs []error
 	if !timeouts {
 		errs = append(errs, fmt.Errorf("client: set ContextTimeoutEnabled to true in its %s or redis.UniversalOptions; without it a call outlasts its context", where))
+	}
+	if endless {
+		errs = append(errs, errors.New("client: set no ReadTimeout and no WriteTimeout below -1; with it go-redis sets no deadlines, and a call outlasts its context"))
 	}
 	if stale {
 		errs = append(errs, errors.New("client: unset ReadOnly, RouteByLatency, RouteRandomly, ClientSideCache and ClientSideCacheConfig; a replica or a cache may show a session after its logout"))

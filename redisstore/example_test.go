@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"log"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,6 +29,8 @@ func ExampleConfig_waitReplicas() {
 	client := redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName: "sessions", SentinelAddrs: []string{"sentinel-1:26379", "sentinel-2:26379", "sentinel-3:26379"},
 		ContextTimeoutEnabled: true,
+		DialTimeout:           2 * time.Second, // ReadTimeout has to be over first, so that a Sentinel that hangs is left
+		ReadTimeout:           time.Second,
 	})
 	defer client.Close()
 	store, err := redisstore.New(client, redisstore.Config{Prefix: "notes:", WaitReplicas: 1})

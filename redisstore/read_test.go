@@ -30,7 +30,9 @@ func TestReads(t *testing.T) {
 		do("CONFIG", "RESETSTAT")
 		values, err := store.FindManyCtx(t.Context(), keys)
 		for i, value := range values {
-			if string(value) != want[i] || (value == nil) != (want[i] == "") {
+			if i >= len(want) {
+				t.Errorf("%s: place %d has %.20q, want an error", what, i, value)
+			} else if string(value) != want[i] || (value == nil) != (want[i] == "") {
 				t.Errorf("%s: place %d has %.20q, want %q", what, i, value, want[i])
 			}
 		}
@@ -56,6 +58,13 @@ func TestReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads("with a mark that is new", 0, 1, "record", "mark", "")
+	mark := p.config().Prefix + keys[1]
+	do("DEL", mark)
+	do("RPUSH", mark, "x")
+	reads("a list in the place of the new mark", 3, 1)
+	do("DEL", mark)
+	do("SET", mark, "mark")
+	reads("with the mark again", 0, 1, "record", "mark", "")
 	do("DEL", name)
 	do("RPUSH", name, "x")
 	reads("a list", 3, 1)

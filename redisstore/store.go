@@ -17,8 +17,9 @@ import (
 // [gatehouse.ResourceIDs], a [gatehouse.GrantStore] and a
 // [gatehouse.RegistrationStore], and safe for concurrent use by any number of processes. It starts no goroutine.
 //
-// Every call ends with its context or after [Config].Timeout, whichever is
-// first. An error means that the outcome is unknown. An answer of Redis that is
+// Every call ends at the deadline of its context or after [Config].Timeout,
+// whichever is first. A context that is canceled ends a call that waits for a
+// connection, but not one that waits for an answer. An error means that the outcome is unknown. An answer of Redis that is
 // not a value, such as WRONGTYPE, is an error and never "absent".
 type Store struct {
 	client redis.UniversalClient
@@ -63,9 +64,19 @@ func (s *Store) call(ctx context.Context, name string, f func(context.Context) e
 		s.hang.note(err)
 	}
 	if err != nil {
+		s.look(ctx, err)
 		return failed(name, err)
 	}
 	return nil
+}
+
+// look lets a Cluster's client ask who has which keys, if that may have changed. Of
+// its own accord it asks once a minute, and goes on with a node that is gone until
+// then. It asks in the background, and not more than a few times a second.
+func (s *Store) look(ctx context.Context, err error) {
+	if s.cluster != nil && passes(err) && !errors.Is(err, context.Canceled) {
+		s.cluster.ReloadState(ctx)
+	}
 }
 
 // failed says which call an error belongs to.
@@ -146,9 +157,14 @@ func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte,
 		return false, fmt.Errorf("%d values came for %d keys", len(got), len(keys))
 	}
 	for i, value := range got {
-		if text, ok := value.(string); ok {
+		wasAbsent := absent>>i&1 == 1
+		switch text, ok := value.(string); {
+		case ok:
 			values[i] = bytesOf(text)
-		} else if absent>>i&1 == 0 {
+			if wasAbsent {
+				s.kinds.note(keys[i], false)
+			}
+		case value != nil || !wasAbsent:
 			return false, nil
 		}
 	}
