@@ -129,6 +129,13 @@ func (p *Provider) requestTokenAs(ctx context.Context, who known, form url.Value
 	return answer, nil
 }
 
+// refusesGrant reports whether the server does not accept a refresh token (RFC 6749
+// §5.2).
+func refusesGrant(err error) bool {
+	refusal, ok := errors.AsType[*backchannel.Refusal](err)
+	return ok && refusal.Code == "invalid_grant"
+}
+
 func (p *Provider) tokenMetadata(ctx context.Context, grant string) (*Metadata, error) {
 	get := func(ctx context.Context) (*Metadata, error) { return p.metadataFor(ctx, p.hasTokenEndpoint) }
 	if grant == umaGrant {

@@ -271,7 +271,7 @@ func (l *liveSession) refresh(ctx context.Context, rec *session.Record) error {
 // refreshOf returns a function that makes one refresh of the session for a
 // caller who has seen rec. refused says that an API did not accept its token.
 func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.Context) (session.Stored, error) {
-	rp, keeper, ref, seen := l.party, l.party.sessions.keeper, l.found.Ref(), string(rec.Access)
+	rp, keeper, ref := l.party, l.party.sessions.keeper, l.found.Ref()
 	return func(ctx context.Context) (session.Stored, error) {
 		defer func() {
 			if p := recover(); p != nil { // report it here, as perhaps nobody waits for the result
@@ -283,7 +283,7 @@ func (l *liveSession) refreshOf(rec *session.Record, refused bool) func(context.
 			return session.Stored{}, err // do not take a lease if nothing can be sent
 		}
 		run := &renewer{party: rp, refused: refused}
-		now, renewed, err := keeper.Renew(ctx, ref, seen, run)
+		now, renewed, err := keeper.Renew(ctx, ref, rec, run)
 		if errors.Is(err, session.ErrNone) {
 			return session.Stored{}, errLoginRequired.because(err)
 		}
@@ -354,13 +354,13 @@ func (n *renewer) Discard(refresh string) { n.party.revokeLater(n.before.ClientI
 // judge decides what a failed token request means for the refresh token.
 func (n *renewer) judge(err error) error {
 	if final(err) || errors.Is(err, backchannel.ErrTokenType) || errors.Is(err, errClientEnded) {
-		return &session.RefusedError{Err: err}
+		return &session.RefusedError{Spent: refusesGrant(err), Err: err}
 	}
-	if backchannel.FateKnown(err) {
-		e := asError(err, errClientRefused)
-		return &session.TroubleError{Err: e, Wait: e.RetryAfter}
+	e := asError(err, errClientRefused)
+	if !backchannel.FateKnown(err) {
+		return &session.TroubleError{Err: err, Wait: e.RetryAfter, Unknown: true}
 	}
-	return err
+	return &session.TroubleError{Err: e, Wait: e.RetryAfter}
 }
 
 // final reports whether the server has ended the grant.

@@ -200,12 +200,6 @@ func (r *grantRenewal) send(ctx context.Context, o ownerGrant) (client string, a
 	return "", nil, err
 }
 
-// refusesGrant reports whether the server does not accept a refresh token.
-func refusesGrant(err error) bool {
-	refusal, ok := errors.AsType[*backchannel.Refusal](err)
-	return ok && refusal.Code == "invalid_grant"
-}
-
 // lose ends a grant that the server no longer accepts, or whose client has ended.
 // An access token that is still valid is kept if the client has ended, and after a
 // take-over of the lease: then the cause may be that two of our replicas sent the

@@ -199,7 +199,7 @@ func (c *Channel) call(ctx context.Context, method, address string, header http.
 	switch {
 	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
 		return nil, &Trouble{
-			RetryAfter: outbound.RetryAfter(resp.Header), answered: true,
+			RetryAfter: outbound.RetryAfter(resp.Header), answered: tells(resp.StatusCode),
 			cause: fmt.Errorf("%s: status %d", where(), resp.StatusCode),
 		}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:

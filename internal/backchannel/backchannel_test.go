@@ -188,6 +188,9 @@ func TestTrouble(t *testing.T) {
 	}{
 		"503":             {answers(503, "Retry-After", "7"), true, 7 * time.Second, false, ""},
 		"500":             {answers(500, "X", ""), true, 0, false, ""},
+		"502":             {answers(502, "Retry-After", "7"), false, 7 * time.Second, false, ""},
+		"504":             {answers(504, "X", ""), false, 0, false, ""},
+		"524":             {answers(524, "X", ""), false, 0, false, ""},
 		"429":             {answers(429, "Retry-After", "3"), true, 3 * time.Second, false, ""},
 		"redirect":        {answers(307, "Location", "https://evil.example/"), true, 0, false, "/p, a redirect, which is not followed"},
 		"moved":           {answers(301, "Location", "https://evil.example/"), true, 0, true, "/p, a redirect, which is not followed"},

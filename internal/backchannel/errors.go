@@ -151,7 +151,7 @@ type Trouble struct {
 	RetryAfter time.Duration
 
 	read     []byte // of an answer that was too long
-	answered bool   // by a status that says that the call had no effect
+	answered bool   // by a status that says that the call had no effect, see tells
 	cause    error
 }
 
@@ -164,6 +164,14 @@ func (e *Trouble) Unwrap() error { return e.cause }
 // Read returns the begin of an answer that was too long, or nil. No error shows
 // it.
 func (e *Trouble) Read() []byte { return e.read }
+
+// tells reports whether a status tells what became of a call. It does not if
+// somebody else answers because the server's own answer did not come: a gateway
+// (502 and 504, RFC 9110 §15.6.3, §15.6.5), or a network of caches, whose own
+// statuses begin at 520.
+func tells(status int) bool {
+	return status != http.StatusBadGateway && status != http.StatusGatewayTimeout && status < 520
+}
 
 // FateKnown reports whether it is known what became of the call: the server
 // answered, or it was never reached. Otherwise the server may have acted on it,

@@ -278,7 +278,7 @@ func tokenError(err error, endpoint string, seen *tokenAnswer, who Credentials, 
 	}
 	// This is trouble of the server, or a redirect, which is never followed
 	// (M10). Some servers refuse with status 200 and an error member.
-	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: true, cause: &t}
+	return &Trouble{RetryAfter: outbound.RetryAfter(said.Response.Header), answered: tells(status), cause: &t}
 }
 
 // ownWords keeps from a library's error only what our own client said, which is

@@ -370,13 +370,13 @@ func TestModel_LogoutBesideARefresh(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			orders.Explore(t, 60_000, func(choices []int) []int {
 				w := newWorld(0)
-				_, ref := w.login(t)
+				rec, ref := w.login(t)
 				w.clock = w.clock.Add(6 * time.Minute)
 				var ended, refreshed bool
 				options := w.store.Run(choices, orders.Actors{
 					"logout": func(ctx context.Context) { ended = logout(ctx, w, ref) == nil },
 					"refresh": func(ctx context.Context) {
-						_, _, err := w.b.Renew(ctx, ref, "at0", &w.issuer)
+						_, _, err := w.b.Renew(ctx, ref, rec, &w.issuer)
 						refreshed = err == nil
 					},
 				})
@@ -405,13 +405,13 @@ func TestModel_TwoReplicasRefresh(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(0)
 			w.clock = time.Now()
-			_, ref := w.login(t)
+			rec, ref := w.login(t)
 			w.clock = w.clock.Add(6 * time.Minute)
 			got := map[string]string{}
 			var mu sync.Mutex
 			refresh := func(name string, k *session.Keeper) func(context.Context) {
 				return func(ctx context.Context) {
-					now, _, err := k.Renew(ctx, ref, "at0", &w.issuer)
+					now, _, err := k.Renew(ctx, ref, rec, &w.issuer)
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {

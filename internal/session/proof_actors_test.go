@@ -173,7 +173,7 @@ func textOf(err error) string {
 // refresh renews the tokens of the old session.
 func (p *proof) refresh(ctx context.Context, k *session.Keeper) string {
 	run := &renewer{p: p}
-	now, renewed, err := k.Renew(ctx, p.old, "at0", run)
+	now, renewed, err := k.Renew(ctx, p.old, marked(base.Add(-time.Hour)), run)
 	_, waits := errors.AsType[*lease.WaitError](err)
 	switch gone := errors.Is(err, session.ErrNone); {
 	case gone && run.got != "" && !slices.Contains(run.discarded, run.got):

@@ -203,7 +203,7 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (tokens sessi
 		v.lost = true
 		return tokens, err
 	case !granted:
-		return tokens, &session.RefusedError{Err: errors.New("invalid_grant")}
+		return tokens, &session.RefusedError{Spent: true, Err: errors.New("invalid_grant")}
 	}
 	n.got = tokens.Refresh
 	return tokens, nil

@@ -245,7 +245,7 @@ func (p *proof) later60() error {
 	p.later += time.Minute
 	now, err := p.judge.Load(context.Background(), p.old)
 	if err == nil {
-		_, _, err = p.k[1].Renew(context.Background(), p.old, string(now.Record.Access), &renewer{p: p})
+		_, _, err = p.k[1].Renew(context.Background(), p.old, now.Record, &renewer{p: p})
 	}
 	if errors.Is(err, session.ErrNone) && p.at.reused && p.holder(p.Stalled) {
 		return nil // the provider has ended the grant, because a holder woke up too late

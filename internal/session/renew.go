@@ -23,16 +23,22 @@ type Tokens struct {
 // Renewer gets new tokens from the server that issued the old ones.
 type Renewer interface {
 	// Renew sends the record's refresh token, once. An error other than a
-	// *RefusedError may be temporary. A *TroubleError means that the fate of
-	// the refresh token is known.
+	// *RefusedError may be temporary. Unless a *TroubleError says that it is
+	// known, nobody knows what became of the refresh token.
 	Renew(ctx context.Context, sent *Record) (Tokens, error)
 	// Discard is called with a refresh token that arrived too late for its
 	// session.
 	Discard(refresh string)
 }
 
-// RefusedError means that the refresh token is no longer valid.
-type RefusedError struct{ Err error }
+// RefusedError means that the session cannot go on with its tokens: the server
+// has refused to renew them, or has sent what may not be used.
+type RefusedError struct {
+	// Spent means that the server does not know the refresh token any more. It
+	// says the same of one that we have used ourselves.
+	Spent bool
+	Err   error
+}
 
 // Error returns the text of the cause.
 func (e *RefusedError) Error() string {
@@ -42,11 +48,12 @@ func (e *RefusedError) Error() string {
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// TroubleError means that the renewal failed, and that the refresh token is
-// known to be unused or not accepted.
+// TroubleError means that the renewal failed for now. The refresh token is known
+// to be unused or not accepted, unless Unknown is set.
 type TroubleError struct {
-	Wait time.Duration // the shortest pause before the next try
-	Err  error
+	Wait    time.Duration // the shortest pause before the next try
+	Unknown bool          // the server may have used the refresh token up
+	Err     error
 }
 
 // Error returns the text of the cause.
@@ -58,11 +65,11 @@ func (e *TroubleError) Error() string {
 func (e *TroubleError) Unwrap() error { return e.Err }
 
 // Renew renews the tokens of a login, one replica at a time. It does nothing if
-// the tokens are no longer those that the caller saw. It returns the login as
-// it is stored afterwards; renewed reports whether our own renewal is in it.
-// The error is ErrNone if the session has ended, a *lease.WaitError, or an
+// the tokens are no longer those of the record that the caller saw. It returns
+// the login as it is stored afterwards; renewed reports whether our own renewal is
+// in it. The error is ErrNone if the session has ended, a *lease.WaitError, or an
 // error of the store.
-func (k *Keeper) Renew(ctx context.Context, ref Ref, seen string, r Renewer) (now Stored, renewed bool, err error) {
+func (k *Keeper) Renew(ctx context.Context, ref Ref, seen *Record, r Renewer) (now Stored, renewed bool, err error) {
 	run := &renewal{k: k, ref: ref, seen: seen, renewer: r}
 	cell := recordCell{k, ref}
 	rec, merged, err := lease.Run(ctx, lease.Job[Stored]{Cell: cell, Now: k.now, Done: run.done, Work: run.work})
@@ -100,7 +107,7 @@ func (k *Keeper) Amend(ctx context.Context, ref Ref, access Token, change func(*
 type renewal struct {
 	k       *Keeper
 	ref     Ref
-	seen    string // the access token that the caller saw
+	seen    *Record // by the caller
 	renewer Renewer
 	came    string // the refresh token in force after our renewal
 	verdict error  // from a merge that ended the session
@@ -121,18 +128,18 @@ func (n *renewal) settle(ctx context.Context) error {
 
 // done reports whether another replica was faster, or nothing can be renewed.
 func (n *renewal) done(s Stored, _ bool) bool {
-	return string(s.Record.Access) != n.seen || len(s.Record.Refresh) == 0
+	return !s.Record.sameAnswer(n.seen) || len(s.Record.Refresh) == 0
 }
 
 // work sends the refresh token and decides what becomes of the record.
 func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	sent := s.Record
 	tokens, err := n.renewer.Renew(ctx, sent)
-	if _, refused := errors.AsType[*RefusedError](err); refused {
-		return lease.Result[Stored]{Merge: func(s *Stored) bool { return n.lose(s, sent, err) }}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return lease.Result[Stored]{Merge: func(s *Stored) bool { return n.lose(s, sent, refused) }}
 	}
-	if trouble, known := errors.AsType[*TroubleError](err); known {
-		return lease.Result[Stored]{Err: err, Known: true, Wait: trouble.Wait}
+	if trouble, ok := errors.AsType[*TroubleError](err); ok {
+		return lease.Result[Stored]{Err: err, Known: !trouble.Unknown, Wait: trouble.Wait}
 	}
 	if err != nil {
 		return lease.Result[Stored]{Err: err}
@@ -151,10 +158,17 @@ func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	}}
 }
 
+// sameAnswer reports whether two records have the access token of one answer. A
+// server may send the same token more than once, so the time of the request
+// counts too, as it is stored.
+func (r *Record) sameAnswer(other *Record) bool {
+	return bytes.Equal(r.Access, other.Access) && r.Requested.UnixMilli() == other.Requested.UnixMilli()
+}
+
 // merge puts the new tokens into the record if it still holds the ones that
 // were sent.
 func merge(r, sent *Record, t Tokens) bool {
-	if !bytes.Equal(r.Refresh, sent.Refresh) || !bytes.Equal(r.Access, sent.Access) {
+	if !bytes.Equal(r.Refresh, sent.Refresh) || !r.sameAnswer(sent) {
 		return false
 	}
 	r.Access, r.Expires, r.Requested = Token(t.Access), t.Expires, t.Requested
@@ -173,19 +187,19 @@ func merge(r, sent *Record, t Tokens) bool {
 	return true
 }
 
-// lose ends the session, because its refresh token is no longer valid. After a
-// take-over our own request may have used the token up, so the access token
-// then serves until it expires. A result that another replica stored meanwhile
-// stands.
-func (n *renewal) lose(s *Stored, sent *Record, cause error) bool {
+// lose ends the session, because its tokens are not renewed any more. After a
+// take-over our own request may have used the refresh token up. If that is what
+// the server says, the access token serves until it expires, provided that it
+// does. A result that another replica stored meanwhile stands.
+func (n *renewal) lose(s *Stored, sent *Record, refused *RefusedError) bool {
 	r, now := s.Record, n.k.now()
 	n.verdict = nil
 	if !bytes.Equal(r.Refresh, sent.Refresh) || r.Lease.Holder != sent.Lease.Holder {
 		return false
 	}
-	if r.Lease.Takeovers == 0 || !r.Serves(now) {
+	if !refused.Spent || r.Lease.Takeovers == 0 || r.Expires.IsZero() || !r.Serves(now) {
 		*r = *r.tombstone(now, whyOther)
-		n.verdict = errors.Join(ErrNone, cause)
+		n.verdict = errors.Join(ErrNone, refused)
 		return true
 	}
 	r.Refresh = nil

@@ -165,10 +165,34 @@ func TestRefreshRacesRevokeAll(t *testing.T) {
 	}
 }
 
+// answersLost are ways to lose what the provider answered: the connection, or what
+// a gateway or a network of caches says in its place.
+func answersLost() map[string]func(*http.Request) (*http.Response, error) {
+	gateway := func(status int) func(*http.Request) (*http.Response, error) {
+		return func(r *http.Request) (*http.Response, error) { return world.Answer(r, status, "<html>"), nil }
+	}
+	return map[string]func(*http.Request) (*http.Response, error){
+		"no answer": func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded },
+		"502":       gateway(http.StatusBadGateway),
+		"504":       gateway(http.StatusGatewayTimeout),
+		"524":       gateway(524),
+		"a page":    gateway(http.StatusOK),
+		"not a page": func(r *http.Request) (*http.Response, error) {
+			return world.Answer(r, http.StatusOK, `{"access_token":"a`), nil
+		},
+	}
+}
+
 // The holder of the lease lost the provider's answer. Its lease stays, and
 // another replica takes over after 12 s and sends the old token once. Only in
 // that case does an invalid_grant let the access token serve until it expires.
 func TestRefreshAnswerLost(t *testing.T) {
+	for name, answer := range answersLost() {
+		t.Run(name, func(t *testing.T) { refreshAnswerLost(t, answer) })
+	}
+}
+
+func refreshAnswerLost(t *testing.T, answer func(*http.Request) (*http.Response, error)) {
 	s, seen := world.WithTokens(t)
 	ana := s.Visitor("ana")
 	ana.SignIn()
@@ -176,7 +200,7 @@ func TestRefreshAnswerLost(t *testing.T) {
 	old := seen.One(t)
 	s.OnRefresh(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
 		next(r)
-		return nil, context.DeadlineExceeded
+		return answer(r)
 	})
 	s.Advance(4*time.Minute + time.Second)
 	ana.WantServed(ana.Get("/notes/"))
@@ -203,6 +227,77 @@ func TestRefreshAnswerLost(t *testing.T) {
 	if got := s.Refreshes(); got != 2 {
 		t.Errorf("%d refreshes in all: the old token was sent more than once by the take-over", got)
 	}
+}
+
+// After a take-over as well, only invalid_grant can be the echo of our own request.
+// What else ends a grant, or an ID Token about somebody else, ends the session at
+// once.
+func TestRefreshRefusedAfterTakeOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		serves bool
+	}{
+		"invalid_grant":     {400, `{"error":"invalid_grant"}`, true},
+		"access_denied":     {400, `{"error":"access_denied"}`, false},
+		"login_required":    {400, `{"error":"login_required"}`, false},
+		"another type":      {200, `{"access_token":"other-access","token_type":"N_A"}`, false},
+		"a broken ID Token": {200, `{"access_token":"other-access","token_type":"Bearer","id_token":"a.b.c"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := world.WithTokens(t)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			s.OnRefresh(func(*http.Request, func(*http.Request) *http.Response) (*http.Response, error) {
+				return nil, context.DeadlineExceeded
+			})
+			s.Advance(4*time.Minute + time.Second)
+			ana.WantServed(ana.Get("/notes/"))
+			s.Shutdown(world.ReplicaA)
+			s.OnRefresh(stories.Always(c.status, c.body))
+			s.Advance(21 * time.Second)                           // past the lease of 12 s and every pause
+			ana.WantServed(ana.On(world.ReplicaB).Get("/notes/")) // starts the take-over
+			s.Shutdown(world.ReplicaB)
+			if sent := s.SentRefreshTokens(); len(sent) != 2 {
+				t.Fatalf("%d refreshes, want 2", len(sent))
+			}
+			for at := range 2 {
+				if a := ana.On(at).Get("/notes/"); c.serves {
+					ana.WantServed(a)
+				} else {
+					ana.WantOut(a)
+				}
+			}
+		})
+	}
+}
+
+// A provider may send the same access token once more. All the same it is asked
+// once for each expiry, also if two replicas want new tokens at once.
+func TestRefreshSameAccessToken(t *testing.T) {
+	s, _ := world.WithTokens(t)
+	var access string
+	s.OnToken(t, func(m map[string]any) {
+		if access == "" {
+			access, _ = m["access_token"].(string)
+			return
+		}
+		m["access_token"] = access
+		delete(m, "id_token") // it vouches for another access token
+	})
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	for round := range 3 {
+		s.Advance(world.Past)
+		for _, a := range ana.Together(100, 2, "/token") {
+			ana.WantServed(a)
+		}
+		s.ShutdownAll()
+		if got := s.Refreshes(); got != round+1 {
+			t.Fatalf("%d refreshes in all, want %d", got, round+1)
+		}
+	}
+	s.WantQuiet()
 }
 
 // While a lease is held elsewhere, nobody sends until it has run out.

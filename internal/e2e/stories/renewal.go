@@ -105,6 +105,7 @@ func FA11ProviderInTrouble(t *testing.T, on On) {
 	for name, fault := range map[string]func(s *world.Site){
 		"500":               func(s *world.Site) { s.Break(opserver.TokenEndpointDown) },
 		"503":               func(s *world.Site) { s.Break(opserver.EndpointDown, opserver.EndpointToken) },
+		"504":               func(s *world.Site) { s.OnRefresh(Always(504, "<html>")) },
 		"refused":           func(s *world.Site) { s.SetDown(true) },
 		"invalid_client":    func(s *world.Site) { s.OnRefresh(Always(401, `{"error":"invalid_client"}`)) },
 		"too many requests": func(s *world.Site) { s.OnRefresh(Always(429, `{"error":"slow_down"}`)) },
