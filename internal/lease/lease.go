@@ -155,10 +155,11 @@ func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 }
 
 // take takes the lease if it is still free, and counts a lease that ran out
-// without a result.
+// without a result. It knows its lease also if the reply to that was lost and
+// somebody else has changed the value since.
 func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	holder := rand.Text()
-	return j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
+	mine, ok, err = j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
 		now, l := j.Now(), j.Cell.Lease(v)
 		if j.Done(*v, false) || Ahead(l.Until, now) || !j.Urgent && Ahead(l.RetryAt, now) {
 			return false
@@ -169,6 +170,7 @@ func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 		l.Holder, l.Until = holder, now.Add(Life)
 		return true
 	})
+	return mine, ok || err == nil && j.Cell.Lease(&mine).Holder == holder, err
 }
 
 // work does the work under the lease and stores its result. A caller that

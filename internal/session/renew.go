@@ -73,6 +73,9 @@ func (k *Keeper) Renew(ctx context.Context, ref Ref, seen *Record, r Renewer) (n
 	run := &renewal{k: k, ref: ref, seen: seen, renewer: r}
 	cell := recordCell{k, ref}
 	rec, merged, err := lease.Run(ctx, lease.Job[Stored]{Cell: cell, Now: k.now, Done: run.done, Work: run.work})
+	if err == nil && !merged && run.gave != nil { // or the reply was lost, and somebody else has written since
+		merged = rec.Record.sameAnswer(run.gave)
+	}
 	if err == nil && merged {
 		err = run.settle(ctx)
 	}
@@ -109,8 +112,9 @@ type renewal struct {
 	ref     Ref
 	seen    *Record // by the caller
 	renewer Renewer
-	came    string // the refresh token in force after our renewal
-	verdict error  // from a merge that ended the session
+	came    string  // the refresh token in force after our renewal
+	gave    *Record // what it brought, nil if nothing
+	verdict error   // from a merge that ended the session
 }
 
 // settle handles the outcome of our merge. A mark that was raised between
@@ -147,6 +151,7 @@ func (n *renewal) work(ctx context.Context, s Stored) lease.Result[Stored] {
 	if n.came = tokens.Refresh; n.came == "" {
 		n.came = string(sent.Refresh)
 	}
+	n.gave = &Record{Access: Token(tokens.Access), Requested: tokens.Requested}
 	return lease.Result[Stored]{Merge: func(s *Stored) bool {
 		if !merge(s.Record, sent, tokens) {
 			return false

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
 )
 
@@ -86,5 +88,54 @@ func TestRenewSameAccessToken(t *testing.T) {
 	}
 	if _, renewed, err := w.b.Renew(t.Context(), ref, seen, server); err != nil || !renewed || server.answers != 2 {
 		t.Errorf("later: renewed %v, %v, %d requests", renewed, err, server.answers)
+	}
+}
+
+// losing is a store that loses the reply to one swap of a record and lets
+// somebody else write before the next call.
+type losing struct {
+	session.Store
+	key    string
+	swaps  int    // of the record, until the one whose reply is lost
+	beside func() // what comes between
+}
+
+func (s *losing) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	swapped, err := s.Store.SwapCtx(ctx, key, old, new, expiry)
+	if key != s.key {
+		return swapped, err
+	}
+	if s.swaps--; s.swaps != 0 {
+		return swapped, err
+	}
+	s.beside()
+	return false, errors.New("the reply is lost")
+}
+
+// The reply to a swap of a renewal is lost, and a touch on another replica
+// changes the record before the renewal reads it again. It knows its lease and its
+// tokens all the same: it goes on at once, and nobody counts a take-over.
+func TestRenewLostReplyBesideATouch(t *testing.T) {
+	for name, swaps := range map[string]int{"of the lease": 1, "of the tokens": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(0)
+				rec, ref := w.login(t)
+				w.clock = w.clock.Add(6 * time.Minute)
+				store := &losing{Store: w.store, key: ref.Key, swaps: swaps, beside: func() { touchOnce(t.Context(), w.b, ref) }}
+				a := session.New(session.Config{Store: store, Lifetime: 12 * time.Hour, Idle: 30 * time.Minute, Now: func() time.Time { return w.clock }})
+				ctx, cancel := context.WithTimeout(t.Context(), lease.Flight)
+				defer cancel()
+				begin := time.Now()
+				now, renewed, err := a.Renew(ctx, ref, rec, &w.issuer)
+				if err != nil || !renewed || w.issuer.answers != 1 || string(now.Record.Access) != "at1" || time.Since(begin) > time.Second {
+					t.Fatalf("after %v: renewed %v, %v, %d requests", time.Since(begin), renewed, err, w.issuer.answers)
+				}
+				stored, err := w.b.Load(t.Context(), ref)
+				if err != nil || stored.Record.Lease != (lease.Lease{}) || !stored.Record.Seen.Equal(w.clock) {
+					t.Errorf("%v, the lease is %+v, last seen %v", err, stored.Record.Lease, stored.Record.Seen)
+				}
+			})
+		})
 	}
 }
