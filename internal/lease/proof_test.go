@@ -220,7 +220,7 @@ func (m *market) finally() error {
 func search(t *testing.T, s orders.Search, f flaw, processes int) (found orders.Found) {
 	s.Most = 1_000_000
 	if s.Tick == 0 {
-		s.Tick = 11500 * time.Millisecond // the work has to be over, and the lease is by a clock that is ahead
+		s.Tick = lease.Life - time.Second + 10*time.Millisecond // the work has to be over, and the lease is by a clock that is ahead
 	}
 	synctest.Test(t, func(*testing.T) {
 		for _, skew := range []time.Duration{time.Second, -time.Second} {

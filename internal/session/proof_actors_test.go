@@ -17,21 +17,22 @@ import (
 type kind string
 
 const (
-	refresh     kind = "refresh"
-	touch       kind = "touch"
-	signOut     kind = "sign-out"
-	callback    kind = "callback"
-	revokeAll   kind = "RevokeAll"
-	backChannel kind = "back-channel logout"
-	backSubject kind = "back-channel logout by sub"
-	repeat      kind = "back-channel logout, repeated"
-	front       kind = "front-channel logout"
-	list        kind = "list"
+	refresh      kind = "refresh"
+	touch        kind = "touch"
+	signOut      kind = "sign-out"
+	signOutAlone kind = "sign-out alone" // it does not know the sign-in under way
+	callback     kind = "callback"
+	revokeAll    kind = "RevokeAll"
+	backChannel  kind = "back-channel logout"
+	backSubject  kind = "back-channel logout by sub"
+	repeat       kind = "back-channel logout, repeated"
+	front        kind = "front-channel logout"
+	list         kind = "list"
 )
 
 // logouts end sessions from outside or here. What is repeated is one logout.
 var logouts = map[kind]kind{
-	signOut: signOut, revokeAll: revokeAll, backChannel: backChannel, backSubject: backSubject, repeat: backChannel, front: front,
+	signOut: signOut, signOutAlone: signOutAlone, revokeAll: revokeAll, backChannel: backChannel, backSubject: backSubject, repeat: backChannel, front: front,
 }
 
 const (
@@ -47,14 +48,14 @@ const (
 )
 
 var reads = map[kind][]string{
-	refresh: {oldRecord, sidKey, personKey, atProvider}, touch: {oldRecord, sidKey, personKey}, signOut: {oldRecord, newRecord},
+	refresh: {oldRecord, sidKey, personKey, atProvider}, touch: {oldRecord, sidKey, personKey}, signOut: {oldRecord, newRecord}, signOutAlone: {oldRecord, newRecord},
 	callback: {oldRecord, newRecord, sidKey, personKey, indexKey}, list: {oldRecord, newRecord, sidKey, personKey, indexKey},
 	revokeAll: {personKey}, front: {sidKey},
 	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
 }
 
 var writes = map[kind][]string{
-	refresh: {oldRecord, atProvider}, touch: {oldRecord}, signOut: {oldRecord, newRecord},
+	refresh: {oldRecord, atProvider}, touch: {oldRecord}, signOut: {oldRecord, newRecord}, signOutAlone: {oldRecord, newRecord},
 	callback: {oldRecord, newRecord, sidKey, indexKey}, list: {},
 	revokeAll: {personKey}, front: {sidKey},
 	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
@@ -69,6 +70,10 @@ func (p *proof) private(ctx context.Context, write bool, keys ...string) bool {
 			key = oldRecord
 		case slices.Contains(p.records(), key):
 			key = newRecord
+		case p.bare && key == noSIDKey: // it does for these sessions what the sid's mark does for others
+			key = sidKey
+		case p.bare && key == sidKey:
+			key = noSIDKey
 		}
 		if write && !slices.Contains([]string{tokenKey, subKey, noSIDKey, indexKey, atProvider}, key) {
 			return false // the rules see it
@@ -98,7 +103,7 @@ func (p *proof) add(k kind, replica int) {
 	keeper := p.k[replica]
 	switch k {
 	case refresh:
-		p.Actor(name, func(ctx context.Context) string { return p.refresh(ctx, keeper) })
+		p.Actor(name, func(ctx context.Context) string { return p.refresh(ctx, name, keeper) })
 	case touch:
 		p.Actor(name, func(ctx context.Context) string {
 			have, err := keeper.Load(ctx, p.old)
@@ -110,7 +115,7 @@ func (p *proof) add(k kind, replica int) {
 	case list:
 		p.addList(name, keeper)
 	case callback:
-		t := &tab{name: name, ref: session.NewRef("home", [session.IDSize]byte{2, byte(len(p.tabs))}, session.MarksOf(idServer, "ana", "s1"))}
+		t := &tab{name: name, ref: session.NewRef("home", [session.IDSize]byte{2, byte(len(p.tabs))}, p.marks())}
 		p.Name(t.ref.Key, "the new record")
 		p.tabs = append(p.tabs, t)
 		p.Actor(name, func(ctx context.Context) string { return p.callback(ctx, t, keeper, p.now[replica]) })
@@ -138,6 +143,8 @@ func (p *proof) add(k kind, replica int) {
 
 func (p *proof) logout(ctx context.Context, k kind, keeper *session.Keeper) (err error) {
 	switch k {
+	case signOutAlone:
+		_, err = keeper.SignOut(ctx, p.old.Key)
 	case signOut:
 		_, err = keeper.SignOut(ctx, p.old.Key)
 		for i := 0; i < len(p.tabs) && err == nil; i++ {
@@ -171,13 +178,15 @@ func textOf(err error) string {
 }
 
 // refresh renews the tokens of the old session.
-func (p *proof) refresh(ctx context.Context, k *session.Keeper) string {
+func (p *proof) refresh(ctx context.Context, name string, k *session.Keeper) string {
 	run := &renewer{p: p}
-	now, renewed, err := k.Renew(ctx, p.old, marked(base.Add(-time.Hour)), run)
+	now, renewed, err := k.Renew(ctx, p.old, p.marked(base.Add(-time.Hour)), run)
 	_, waits := errors.AsType[*lease.WaitError](err)
 	switch gone := errors.Is(err, session.ErrNone); {
 	case gone && run.got != "" && !slices.Contains(run.discarded, run.got):
 		return wrong + "tokens of a session that is over are kept"
+	case p.late[name] && p.Spent().Losses == 0 && run.got != "" && !slices.Contains(run.discarded, run.got):
+		return wrong + "tokens that came when the session was over are kept"
 	case !gone && len(run.discarded) > 0:
 		return wrong + "tokens of a session that lives are revoked"
 	case err == nil && run.got != "" && string(now.Record.Refresh) != run.got && !p.Disturbed():
@@ -229,7 +238,7 @@ type tab struct {
 func (p *proof) callback(ctx context.Context, t *tab, k *session.Keeper, now func() time.Time) string {
 	begin, carried := now().Truncate(time.Millisecond), [2]session.Mark{}
 	for starts := 0; ; starts++ {
-		rec, readAt := marked(begin), now()
+		rec, readAt := p.marked(begin), now()
 		again, err := k.ReadMarks(ctx, rec, begin, func(m session.Mark) bool { return m == carried[0] || m == carried[1] })
 		switch {
 		case err != nil:

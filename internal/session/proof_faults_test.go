@@ -111,7 +111,7 @@ func TestProof_FindsFaults(t *testing.T) {
 		{ignoresMarks, orders.Search{}, []kind{backChannel, touch}},
 		{goesOn, orders.Search{}, []kind{backChannel, callback}},
 		{countsAgain, orders.Search{}, []kind{backChannel, repeat, callback}},
-		{awaitsForever, orders.Search{Ticks: 1, Tick: 11500 * time.Millisecond}, []kind{refresh, refresh}},
+		{awaitsForever, orders.Search{Ticks: 1, Tick: leaseOver}, []kind{refresh, refresh}},
 		{leavesNoTrace, orders.Search{}, []kind{signOut, callback}},
 		{createsLate, orders.Search{Ticks: 1, Tick: 61 * time.Second, Anytime: true}, []kind{signOut, callback}},
 		{marksDie, orders.Search{}, []kind{front, touch}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"example.com/gatehouse/internal/session"
@@ -100,7 +101,22 @@ func (s *stepped) SwapCtx(ctx context.Context, key string, old, new []byte, expi
 		}
 		return fmt.Sprint(swapped), changed
 	}})
+	if who := orders.Who(ctx); strings.HasPrefix(who, string(refresh)) && key == s.p.old.Key {
+		s.p.Look(ctx, func() string {
+			if swap.Same(s.live(key), new) && !s.p.alive(s.p.old) && s.p.raised() {
+				s.p.late[who] = true
+				return "late"
+			}
+			return ""
+		})
+	}
 	return swapped && err == nil, err
+}
+
+// raised reports whether a logout from outside has ended the session.
+func (p *proof) raised() bool {
+	record, err := session.DecodeRecord(p.store.live(p.old.Key))
+	return err == nil && record.Ended.IsZero()
 }
 
 var (
@@ -165,6 +181,7 @@ func (s onlyReads) SwapCtx(context.Context, string, []byte, []byte, time.Time) (
 // it ends the grant.
 type provider struct {
 	valid  string // the refresh token that it takes
+	asked  int
 	given  int
 	reused bool
 	lost   bool // an answer
@@ -187,8 +204,9 @@ func (n *renewer) Renew(ctx context.Context, sent *session.Record) (tokens sessi
 	v, granted, came := &n.p.at, false, false
 	err = n.p.Do(ctx, orders.Step{Name: asksForTokens, Keys: []string{atProvider}, Write: true, Long: true, Private: n.p.private(ctx, true, atProvider) && n.p.Ticks() == 0, Do: func() (string, bool) {
 		came = true
+		v.asked++
 		if granted = string(sent.Refresh) == v.valid || n.p.grace; !granted {
-			v.valid, v.reused = "", true
+			v.valid, v.reused = "", !n.p.ended || v.asked > 1
 			return "invalid_grant", true
 		}
 		v.given++

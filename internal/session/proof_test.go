@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/testkit/orders"
 )
@@ -37,7 +38,8 @@ type proof struct {
 	tabs   []*tab
 	tell   []teller
 	early  string
-	missed bool // a sign-in was answered before the front-channel logout began
+	missed bool            // a sign-in was answered before the front-channel logout began
+	late   map[string]bool // who wrote a session that was over by then
 	at     provider
 }
 
@@ -50,14 +52,22 @@ type teller struct {
 // base is when each run begins.
 var base = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-// marked is a record of ana in the provider's session s1.
-func marked(begin time.Time) *session.Record {
+// marked is a record of ana in the provider's session s1, or in one that it has
+// not named.
+func (s scene) marked(begin time.Time) *session.Record {
+	sid := "s1"
+	if s.bare {
+		sid = ""
+	}
 	return &session.Record{
-		Issuer: idServer, Subject: "ana", ClientID: "notes", SID: "s1", Begin: begin, Seen: begin,
+		Issuer: idServer, Subject: "ana", ClientID: "notes", SID: sid, Begin: begin, Seen: begin,
 		Access: session.Token("at0"), Refresh: session.Token("rt0"), Requested: begin, Expires: begin.Add(3 * time.Hour),
-		Marks: session.MarksOf(idServer, "ana", "s1"),
+		Marks: session.MarksOf(idServer, "ana", sid),
 	}
 }
+
+// marks are those of all sessions of the scene.
+func (s scene) marks() [2]session.Mark { return s.marked(base).Marks }
 
 // scene is the store in which each run begins, and the session in it.
 type scene struct {
@@ -65,21 +75,28 @@ type scene struct {
 	old   session.Ref
 	fresh bool
 	empty bool            // nobody is signed in, and there are no marks
+	bare  bool            // the provider names no session
+	ended bool            // the provider knows the refresh token no more
 	grace bool            // the provider takes a used refresh token once more
 	skews []time.Duration // how far the second clock is ahead
-	ended func(*proof)    // sees the end of each order
+	end   func(*proof)    // sees the end of each order
 }
 
 // newScene makes a scene. In a fresh one the sid's mark lives long enough for the
 // next session, so that a callback need not write it.
 func newScene(t *testing.T, fresh bool) scene {
+	return scene{fresh: fresh, skews: skews()}.signedIn(t)
+}
+
+// signedIn puts ana's session into the store.
+func (s scene) signedIn(t *testing.T) scene {
 	at := base.Add(-time.Hour)
 	store := plain{&shelf{map[string]shelved{}, func() time.Time { return at }}}
 	k := session.New(session.Config{Store: store, Lifetime: 12 * time.Hour, Idle: 4 * time.Hour, Now: store.now})
-	rec := marked(at)
+	rec := s.marked(at)
 	_, err := k.ReadMarks(t.Context(), rec, at, carriesNone)
 	ref := session.NewRef("home", [session.IDSize]byte{1}, rec.Marks)
-	if fresh {
+	if s.fresh {
 		_, err = session.New(session.Config{Store: store, Lifetime: 24 * time.Hour, Idle: -1, Now: store.now}).ReadMarks(t.Context(), rec, at, carriesNone)
 	}
 	err = errors.Join(err, k.Create(t.Context(), ref, rec, at))
@@ -87,12 +104,16 @@ func newScene(t *testing.T, fresh bool) scene {
 	if err = errors.Join(err, err1); err != nil {
 		t.Fatal(err)
 	}
-	return scene{items: store.items, old: ref, fresh: fresh, skews: skews()}
+	s.items, s.old = store.items, ref
+	return s
 }
 
 // play sets up a run. The clock of the second replica differs by skew.
 func (s scene) play(r *orders.Run, skew time.Duration, f fault, kinds []kind) {
-	p := &proof{Run: r, fault: f, at: provider{valid: "rt0"}, scene: s}
+	p := &proof{Run: r, fault: f, at: provider{valid: "rt0"}, scene: s, late: map[string]bool{}}
+	if s.ended {
+		p.at.valid = ""
+	}
 	start := time.Now()
 	for i := range p.now {
 		p.now[i] = func() time.Time { return base.Add(time.Since(start) + p.later + time.Duration(i)*skew) }
@@ -136,7 +157,12 @@ func (p *proof) always() error {
 			return fmt.Errorf("the session lives after the answer to the %s", l.name)
 		}
 		for _, t := range p.tabs {
-			if (!t.began[l.what] || l.what == signOut) && p.alive(t.ref) {
+			over := !t.began[l.what] || l.what == signOut
+			if l.what == signOutAlone { // what has not come through yet will not
+				result, _ := p.Result(t.name)
+				over = result == itIsIn
+			}
+			if over && p.alive(t.ref) {
 				return fmt.Errorf("the session of the %s, begun before, lives after the answer to the %s", t.name, l.name)
 			}
 		}
@@ -168,10 +194,10 @@ func (p *proof) finally() error {
 			return fmt.Errorf("the %s ends with %q though all went well", name, result)
 		}
 	}
-	if p.ended != nil {
-		p.ended(p)
+	if p.end != nil {
+		p.end(p)
 	}
-	for _, check := range []func() error{p.tokens, p.signedIn, p.logoutsFoundMarks, p.later60, p.signInAfter} {
+	for _, check := range []func() error{p.tokens, p.signedIn, p.marksOutlive, p.logoutsFoundMarks, p.later60, p.signInAfter} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -182,7 +208,7 @@ func (p *proof) finally() error {
 // mayEnd reports whether an actor may end like that if no call was lost.
 func (p *proof) mayEnd(name, result string) bool {
 	none := result == session.ErrNone.Error()
-	switch ends := len(p.tell) > 0 || len(p.tabs) > 0; kind(strings.TrimSuffix(name, " too")) {
+	switch ends := p.ended || len(p.tell) > 0 || len(p.tabs) > 0; kind(strings.TrimSuffix(name, " too")) {
 	case refresh:
 		return none && ends || strings.HasPrefix(result, "at") || p.Spent().Crashes > 0
 	case touch:
@@ -193,7 +219,7 @@ func (p *proof) mayEnd(name, result string) bool {
 		return result == itIsDone || result == errNoMark.Error() && p.empty
 	case callback:
 		return result == itIsIn ||
-			result == session.ErrSignedOut.Error() && slices.ContainsFunc(p.tell, func(l teller) bool { return l.what == signOut }) ||
+			result == session.ErrSignedOut.Error() && slices.ContainsFunc(p.tell, func(l teller) bool { return l.what == signOut || l.what == signOutAlone }) ||
 			result == "too many logouts" && len(p.tell) > 2
 	}
 	return result == itIsDone
@@ -207,8 +233,35 @@ func (p *proof) tokens() error {
 	if p.at.reused {
 		return errors.New("a refresh token was sent twice")
 	}
-	if s, err := p.judge.Load(context.Background(), p.old); err == nil && string(s.Record.Refresh) != p.at.valid {
+	s, err := p.judge.Load(context.Background(), p.old)
+	switch {
+	case err != nil:
+		return nil
+	case p.ended && p.at.asked > 0:
+		return errors.New("the session lives, and the provider knows its refresh token no more")
+	case !p.ended && string(s.Record.Refresh) != p.at.valid:
 		return fmt.Errorf("the record holds %s, and the provider takes %s", s.Record.Refresh, p.at.valid)
+	case s.Record.Lease.Takeovers > 0 || s.Record.Lease.Holder != "":
+		return fmt.Errorf("nobody failed, and the record has the lease %+v", s.Record.Lease)
+	}
+	return nil
+}
+
+// marksOutlive checks that the mark which a sign-in lays down lives as long as each
+// session that it may end.
+func (p *proof) marksOutlive() error {
+	if p.bare || p.fault == laysNoMark {
+		return nil
+	}
+	until, err := session.MarkEnd(p.store.live(sidKey))
+	for _, t := range p.tabs {
+		s, dead := p.judge.Load(context.Background(), t.ref)
+		if result, _ := p.Result(t.name); dead != nil || result != itIsIn {
+			continue
+		}
+		if end := p.judge.Ending(s.Record); err != nil || until.Before(end) {
+			return fmt.Errorf("the session of the %s ends %v, and its mark %v (%v)", t.name, end, until, err)
+		}
 	}
 	return nil
 }
@@ -216,12 +269,12 @@ func (p *proof) tokens() error {
 // signedIn checks that nobody is signed out without a reason, and that a session
 // which began after every logout lives and is listed.
 func (p *proof) signedIn() error {
-	if len(p.tell)+len(p.tabs) == 0 && !p.empty && !p.alive(p.old) {
+	if len(p.tell)+len(p.tabs) == 0 && !p.empty && !p.ended && !p.alive(p.old) {
 		return errors.New("the session is gone, and nobody ended it")
 	}
 	for _, t := range p.tabs {
 		result, returned := p.Result(t.name)
-		before := !slices.ContainsFunc(p.tell, func(l teller) bool { return !t.ended[l.what] || l.what == signOut })
+		before := !slices.ContainsFunc(p.tell, func(l teller) bool { return !t.ended[l.what] || l.what == signOut || l.what == signOutAlone })
 		if !returned || result != itIsIn || !before {
 			continue
 		}
@@ -247,8 +300,8 @@ func (p *proof) later60() error {
 	if err == nil {
 		_, _, err = p.k[1].Renew(context.Background(), p.old, now.Record, &renewer{p: p})
 	}
-	if errors.Is(err, session.ErrNone) && p.at.reused && p.holder(p.Stalled) {
-		return nil // the provider has ended the grant, because a holder woke up too late
+	if errors.Is(err, session.ErrNone) && (p.ended || p.at.reused && p.holder(p.Stalled)) {
+		return nil // the provider has ended the grant, perhaps because a holder woke up too late
 	}
 	if err != nil || !p.alive(p.old) {
 		return fmt.Errorf("a minute later the session is not renewed: %w", err)
@@ -270,11 +323,11 @@ func (p *proof) logoutsFoundMarks() error {
 
 // signInAfter checks that a sign-in that begins now comes through, and lives.
 func (p *proof) signInAfter() error {
-	t := &tab{name: "sign-in after all", ref: session.NewRef("home", [session.IDSize]byte{3}, session.MarksOf(idServer, "ana", "s1"))}
+	t := &tab{name: "sign-in after all", ref: session.NewRef("home", [session.IDSize]byte{3}, p.marks())}
 	for i, now := range p.now {
 		begin, carried := now().Truncate(time.Millisecond), [2]session.Mark{}
 		for starts := 0; ; starts++ {
-			rec := marked(begin)
+			rec := p.marked(begin)
 			again, err := p.k[i].ReadMarks(context.Background(), rec, begin, func(m session.Mark) bool { return m == carried[0] || m == carried[1] })
 			if err != nil || starts > 2 {
 				return fmt.Errorf("the %s: starts over %d times, %w", t.name, starts, err)
@@ -316,10 +369,15 @@ var allKinds = []kind{refresh, touch, signOut, callback, revokeAll, backChannel,
 // budgets says what may go wrong beside the order: one death or one lost call, or
 // both at once while time may pass besides.
 func budgets() []orders.Search {
-	switch {
-	case *depth > 1:
+	if *depth > 1 {
 		return []orders.Search{{Crashes: 1, Losses: 1, Ticks: 1}}
-	case raced:
+	}
+	return apart()
+}
+
+// apart is one death or one lost call, and never both.
+func apart() []orders.Search {
+	if raced {
 		return []orders.Search{{}}
 	}
 	return []orders.Search{{Crashes: 1}, {Losses: 1}}
@@ -369,7 +427,7 @@ func TestProof_Triples(t *testing.T) {
 	s, sum := newScene(t, true), orders.Found{}
 	for _, kinds := range [][]kind{
 		{refresh, signOut, callback}, {refresh, signOut, backChannel}, {refresh, callback, backChannel}, {signOut, callback, backChannel},
-		{backChannel, repeat, callback}, {revokeAll, backSubject, callback},
+		{backChannel, repeat, callback}, {revokeAll, backSubject, callback}, {backSubject, revokeAll, callback}, {front, backChannel, callback},
 	} {
 		if raced && kinds[0] == refresh {
 			continue
@@ -385,14 +443,52 @@ func TestProof_Grace(t *testing.T) {
 	s, sum := newScene(t, true), orders.Found{}
 	s.grace = true
 	// After the tick the request is over, and so is the lease by a clock that is ahead.
-	s.prove(t, &sum, []kind{refresh, refresh}, orders.Search{Ticks: 1, Tick: 11500 * time.Millisecond})
+	s.prove(t, &sum, []kind{refresh, refresh}, orders.Search{Ticks: 1, Tick: leaseOver})
 }
 
-// TestProof_Stall: a replica stalls for longer than a tombstone lives.
+// leaseOver is just after the end of a lease by a clock that is a second ahead.
+const leaseOver = lease.Life - time.Second + 10*time.Millisecond
+
+// TestProof_GrantEnded: a provider that knows the refresh token no more. The session
+// ends at once, unless the cause may be a request of our own whose holder died.
+func TestProof_GrantEnded(t *testing.T) {
+	s, sum := newScene(t, true), orders.Found{}
+	s.ended = true
+	for _, other := range []kind{refresh, touch, list} {
+		s.prove(t, &sum, []kind{refresh, other}, apart()...)
+	}
+	t.Logf("in all: %v", sum)
+}
+
+// TestProof_WithoutSID: a provider that names no session. A logout token that names
+// one and the person ends her sessions without a name, too.
+func TestProof_WithoutSID(t *testing.T) {
+	s, sum := scene{bare: true, fresh: true, skews: skews()}.signedIn(t), orders.Found{}
+	for _, kinds := range [][]kind{{backChannel, refresh}, {backChannel, touch}, {backChannel, callback}, {backChannel, list}, {backSubject, callback}} {
+		s.prove(t, &sum, kinds, budgets()...)
+	}
+	s.prove(t, &sum, []kind{backChannel, repeat, callback}, orders.Search{})
+	t.Logf("in all: %v", sum)
+}
+
+// TestProof_SignOutAlone: a sign-out that does not know the sign-in under way in its
+// browser, because that began when the sign-out had been sent. It ends the session
+// that the sign-in came from, and so the sign-in, or what has come of it.
+func TestProof_SignOutAlone(t *testing.T) {
+	s, sum := newScene(t, true), orders.Found{}
+	s.prove(t, &sum, []kind{signOutAlone, callback}, budgets()...)
+	s.prove(t, &sum, []kind{signOutAlone, callback, callback}, []orders.Search{{}, {Crashes: 1}}[min(*depth, 2)-1])
+	t.Logf("in all: %v", sum)
+}
+
+// TestProof_Stall: a replica stalls for longer than a tombstone lives, or for almost as
+// long as it may wait before it stores a login.
 func TestProof_Stall(t *testing.T) {
 	s, sum := newScene(t, false), orders.Found{}
 	for _, kinds := range [][]kind{{signOut, callback}, {backChannel, callback}} {
-		s.prove(t, &sum, kinds, orders.Search{Ticks: 1, Tick: 61 * time.Second, Anytime: true})
+		for _, tick := range []time.Duration{29 * time.Second, 61 * time.Second} {
+			s.prove(t, &sum, kinds, orders.Search{Ticks: 1, Tick: tick, Anytime: true})
+		}
 	}
 	t.Logf("in all: %v", sum)
 }
@@ -404,7 +500,7 @@ func TestProof_Stall(t *testing.T) {
 func TestProof_FrontChannelFindsNoMark(t *testing.T) {
 	s, lost, survived, won := newScene(t, false), 0, 0, 0
 	s.items, s.empty = nil, true
-	s.ended = func(p *proof) {
+	s.end = func(p *proof) {
 		result, _ := p.Result(string(front))
 		in, _ := p.Result(string(callback))
 		switch {
