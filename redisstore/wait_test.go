@@ -3,10 +3,14 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
+	"example.com/gatehouse/internal/e2e/world"
 	"example.com/gatehouse/internal/testkit/backing"
 	"example.com/gatehouse/redisstore"
 )
@@ -210,4 +214,33 @@ func TestClusterKeysMove(t *testing.T) {
 	if do(to, "CLUSTER", "COUNTKEYSINSLOT", slot) != int64(1) {
 		t.Error("the key has not moved")
 	}
+}
+
+// TestLogoutWaits: a logout from outside is not answered with 200 as long as too few
+// replicas have it, the second time neither, although the master shows it.
+func TestLogoutWaits(t *testing.T) {
+	_, copies, p := startCopied(t, 1)
+	s := stories.LogoutSite(t, func(o *world.SiteOptions) {
+		o.Begin = time.Now().Truncate(time.Second).Add(time.Second) // Redis has a clock of its own
+		o.Open = func(t testing.TB) func() gatehouse.Store {
+			return func() gatehouse.Store {
+				store, _ := p.openWith(t, p.config())
+				return store
+			}
+		}
+	})
+	ana, sid := stories.SignedIn(s, "ana", 0)
+	token := stories.LogoutToken(s, map[string]any{"sid": sid})
+	copies[0].Pause()
+	for at := range 2 {
+		stories.WantRefusedLogout(s, stories.SendLogout(s, at, http.MethodPost, stories.FormType, stories.LogoutForm(token)), http.StatusBadRequest, gatehouse.CodeStoreUnavailable)
+	}
+	copies[0].Resume()
+	eventually(t, startup, func() error {
+		if a := stories.SendLogout(s, 0, http.MethodPost, stories.FormType, stories.LogoutForm(token)); a.Code != http.StatusOK {
+			return fmt.Errorf("got %v", a)
+		}
+		return nil
+	})
+	stories.Everywhere(s, func(at int) { ana.WantOut(ana.On(at).Get("/notes/")) })
 }

@@ -179,10 +179,8 @@ func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err er
 			r = &Record{}
 		}
 		next = nil
-		if !r.Ended.IsZero() {
-			if next = r.Next; r.Why == whySignOut {
-				return nil
-			}
+		if !r.Ended.IsZero() { // also by a sign-out, which the store may not have confirmed
+			next = r.Next
 		}
 		t := r.tombstone(k.now(), whySignOut)
 		t.Next = next

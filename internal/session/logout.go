@@ -158,11 +158,12 @@ func (k *Keeper) keepNumber(ctx context.Context, key string, have []byte, number
 	return number, err
 }
 
-// raisedTo gives a mark at least that number. A mark of an older build, which
-// has no end, gets one.
+// raisedTo gives a mark at least that number. A mark that has it is written once
+// more, because the store may not have confirmed it. A mark of an older build,
+// which has no end, gets one.
 func raisedTo(number uint64) nextMark {
 	return func(m storedMark) (uint64, time.Duration) {
-		if m.number >= number && !m.end.IsZero() {
+		if m.number > number && !m.end.IsZero() {
 			return m.number, 0
 		}
 		return max(m.number, number), longestLife
@@ -188,9 +189,10 @@ func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) (found boo
 	return found && err == nil, err
 }
 
-// updateFrom is update for a value that has just been read.
+// updateFrom is update for a value that has just been read. It goes on as long as
+// ctx allows, because only what the store has confirmed counts as stored.
 func (k *Keeper) updateFrom(ctx context.Context, key string, have []byte, change swap.Change) error {
-	_, err := swap.From(ctx, valueCell{k, key}, swap.Patience{}, have, change)
+	_, err := swap.From(ctx, valueCell{k, key}, swap.Patience{For: logoutFor, Pause: createPause, Most: logoutFor}, have, change)
 	if errors.Is(err, swap.ErrContended) {
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}

@@ -61,7 +61,8 @@ func (e *finalError) Unwrap() error { return e.error }
 // Update changes the value in the cell. changed is false if change declined.
 //
 // A swap that failed may still have happened. So the value is read before the
-// next try, and if it is what was sent, the update is done.
+// next try, and if it is what was sent, that is sent again: only the answer to a
+// swap says that the store keeps it.
 func Update(ctx context.Context, c Cell, p Patience, change Change) (changed bool, err error) {
 	u := update{cell: c, change: change}
 	return u.run(ctx, p)
@@ -124,8 +125,8 @@ func (u *update) try(ctx context.Context) (done bool, err error) {
 	}
 	u.read = false
 	if u.sent != nil && Same(old, u.sent.Bytes) {
-		u.changed = true
-		return true, nil
+		u.changed, err = u.cell.Swap(ctx, old, *u.sent)
+		return u.changed, err
 	}
 	u.sent = nil
 	next, err := u.change(old)

@@ -74,9 +74,10 @@ func TestUpdate(t *testing.T) {
 		"trouble, patience":       {cell{fails: 3}, patient, to("new"), true, nil, "new", 1},
 		"trouble without end":     {cell{fails: 999}, patient, to("new"), false, errStore, "", 0},
 		"lost reply, no patience": {cell{lost: 1}, swap.Patience{}, to("new"), false, errStore, "new", 1},
-		"lost reply, patience":    {cell{lost: 1}, patient, to("new"), true, nil, "new", 1},
+		"lost reply, patience":    {cell{lost: 1}, patient, to("new"), true, nil, "new", 2},
+		"all replies lost":        {cell{lost: 1 << 30}, patient, to("new"), false, errStore, "new", 14},
 		"deletes":                 {cell{value: []byte("old")}, patient, func([]byte) (*swap.Value, error) { return &swap.Value{}, nil }, true, nil, "", 1},
-		"lost reply of a delete":  {cell{value: []byte("old"), lost: 1}, patient, func([]byte) (*swap.Value, error) { return &swap.Value{}, nil }, true, nil, "", 1},
+		"lost reply of a delete":  {cell{value: []byte("old"), lost: 1}, patient, func([]byte) (*swap.Value, error) { return &swap.Value{}, nil }, true, nil, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

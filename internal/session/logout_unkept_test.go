@@ -1,0 +1,86 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/gatehouse/internal/session"
+)
+
+// unkept is a store that does what it is told and cannot promise to keep it, such
+// as one whose replicas do not acknowledge.
+type unkept struct {
+	session.Store
+	on bool
+}
+
+var errUnkept = errors.New("too few replicas have acknowledged the write")
+
+func (s *unkept) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	swapped, err := s.Store.SwapCtx(ctx, key, old, new, expiry)
+	if err == nil && swapped && s.on {
+		return false, errUnkept
+	}
+	return swapped, err
+}
+
+// A logout is answered when the store has said that it keeps it (decision 14). To
+// read what was written does not tell. So the logout fails, also the second time,
+// and when the store is whole again, it is done.
+func TestLogoutUnkept(t *testing.T) {
+	for name, logout := range map[string]func(context.Context, *session.Keeper, session.Ref) error{
+		"back channel": func(ctx context.Context, k *session.Keeper, _ session.Ref) error {
+			return k.LogoutToken(ctx, session.Logout{Issuer: "https://id.example.org", Subject: "ana", SID: "s1", ID: "j1", IssuedAt: newWorld(0).clock})
+		},
+		"front channel": func(ctx context.Context, k *session.Keeper, _ session.Ref) error {
+			found, err := k.LogoutFront(ctx, "https://id.example.org", "s1")
+			if err == nil && !found {
+				err = errNoMark
+			}
+			return err
+		},
+		"RevokeAll": func(ctx context.Context, k *session.Keeper, _ session.Ref) error {
+			return k.RevokeAll(ctx, "https://id.example.org", "ana")
+		},
+		"sign-out": func(ctx context.Context, k *session.Keeper, ref session.Ref) error {
+			_, err := k.SignOut(ctx, ref.Key)
+			return err
+		},
+		"an end that is tried for long": func(ctx context.Context, k *session.Keeper, ref session.Ref) error {
+			_, err := k.EndAnyway(ctx, ref.Key)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(0)
+				rec := w.record(w.clock)
+				if _, err := w.a.ReadMarks(t.Context(), rec, rec.Begin, carriesNone); err != nil {
+					t.Fatal(err)
+				}
+				ref := session.NewRef("home", session.NewID(), rec.Marks)
+				if err := w.a.Create(t.Context(), ref, rec, w.clock); err != nil {
+					t.Fatal(err)
+				}
+				store := &unkept{w.store, true}
+				k := session.New(session.Config{Store: store, Lifetime: 12 * time.Hour, Idle: 30 * time.Minute, Now: func() time.Time { return w.clock }})
+				times := 2
+				if name == "an end that is tried for long" { // nobody repeats that
+					times = 1
+				}
+				for i := range times {
+					if err := logout(t.Context(), k, ref); !errors.Is(err, session.ErrStore) {
+						t.Errorf("time %d: %v, want the store's error", i+1, err)
+					}
+				}
+				store.on = false
+				if err := logout(t.Context(), k, ref); err != nil || signedIn(t, w.b, ref) {
+					t.Errorf("in the end: %v, signed in %v", err, signedIn(t, w.b, ref))
+				}
+			})
+		})
+	}
+}
