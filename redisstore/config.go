@@ -65,10 +65,11 @@ func (c *Config) complete() error {
 // the caller's, who closes it after the last use of the Store.
 //
 // New refuses a client that would break what a Store promises: one without
-// ContextTimeoutEnabled, or with a ReadTimeout or WriteTimeout of -2, whose calls
-// outlast their context; one that reads from replicas or from a cache of its own, which show a session after its logout;
-// and one whose options it cannot see. Its error says what to set. The README has
-// what else to set, on Sentinel and with TLS above all.
+// ContextTimeoutEnabled, or with a ReadTimeout or WriteTimeout of -2, whose
+// calls outlast their context; one that reads from replicas or from a cache of
+// its own, which show a session after its logout; and one whose options it
+// cannot see. Its error says what to set. The README has what else to set, on
+// Sentinel and with TLS above all.
 func New(client redis.UniversalClient, c Config) (*Store, error) {
 	s := &Store{client: client, kinds: newKinds(), hang: hang{begin: time.Now()}}
 	err := errors.Join(s.connect(), c.complete())

@@ -15,12 +15,14 @@ import (
 
 // Store keeps values in Redis. It is a [gatehouse.Store], a
 // [gatehouse.ResourceIDs], a [gatehouse.GrantStore] and a
-// [gatehouse.RegistrationStore], and safe for concurrent use by any number of processes. It starts no goroutine.
+// [gatehouse.RegistrationStore], and safe for concurrent use by any number of
+// processes. It starts no goroutine.
 //
 // Every call ends at the deadline of its context or after [Config].Timeout,
 // whichever is first. A context that is canceled ends a call that waits for a
-// connection, but not one that waits for an answer. An error means that the outcome is unknown. An answer of Redis that is
-// not a value, such as WRONGTYPE, is an error and never "absent".
+// connection, but not one that waits for an answer. An error means that the
+// outcome is unknown. An answer of Redis that is not a value, such as WRONGTYPE,
+// is an error and never "absent".
 type Store struct {
 	client redis.UniversalClient
 	config Config

@@ -89,9 +89,9 @@ func (k *Keeper) Touch(ctx context.Context, ref Ref, have Stored) (Stored, error
 }
 
 // Create stores a new login whose marks were read at the given time by our
-// clock. It sets r.Ends. If the outcome of a write is unknown, it reads to find out. It fails
-// with ErrOver, ErrTooLarge, ErrStore, ErrSignedOut, or an error saying that the
-// record cannot be read back.
+// clock. It sets r.Ends. If the outcome of a write is unknown, it reads to find
+// out. It fails with ErrOver, ErrTooLarge, ErrStore, ErrSignedOut, or an error
+// saying that the record cannot be read back.
 func (k *Keeper) Create(ctx context.Context, ref Ref, r *Record, marksRead time.Time) error {
 	if !k.alive(r, k.now()) {
 		return ErrOver
