@@ -3,8 +3,10 @@ package servers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"example.com/gatehouse/internal/testkit/process"
 )
@@ -24,7 +26,9 @@ func startOnPort(ctx context.Context, start func(ctx context.Context, port strin
 		}
 		proc, err := start(ctx, port)
 		if err == nil {
-			return port, proc, nil
+			if err = untilOpen(ctx, port, proc); err == nil {
+				return port, proc, nil
+			}
 		}
 		failures = errors.Join(failures, err)
 		if !taken(port) {
@@ -32,6 +36,27 @@ func startOnPort(ctx context.Context, start func(ctx context.Context, port strin
 		}
 	}
 	return "", nil, failures
+}
+
+// untilOpen waits until a server takes connections at its port, and ends it if it
+// does not. Glewlwyd, for one, says that it has started before it listens.
+func untilOpen(ctx context.Context, port string, proc *process.Process) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-proc.Done():
+			return fmt.Errorf("it ended before it took connections: %w\n%s", err, proc.Log(process.LogShown))
+		case <-ctx.Done():
+			proc.Stop()
+			return fmt.Errorf("it takes no connections: %w", errors.Join(context.Cause(ctx), err))
+		}
+	}
 }
 
 // taken reports whether somebody listens at a port.
