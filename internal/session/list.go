@@ -150,7 +150,7 @@ func (k *Keeper) Revoke(ctx context.Context, issuer, subject, key string) (*Reco
 	if err != nil || r.Issuer != issuer || r.Subject != subject {
 		return nil, err
 	}
-	return k.End(ctx, key)
+	return k.end(ctx, key, swap.Patience{}, k.firmGrave)
 }
 
 // encodeIndex returns the stored form of a list. Like a mark, it carries its own

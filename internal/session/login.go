@@ -141,6 +141,15 @@ func (k *Keeper) plainGrave(r *Record) *Record {
 	return r.tombstone(k.now(), whyOther)
 }
 
+// firmGrave is plainGrave, but writes a tombstone that is there once more, because
+// the store may not have confirmed it.
+func (k *Keeper) firmGrave(r *Record) *Record {
+	if r != nil && !r.Ended.IsZero() {
+		return r
+	}
+	return k.plainGrave(r)
+}
+
 // Replace ends the login under key because next takes its place. It fails with
 // ErrSignedOut if the person has signed out of that login. Several logins may
 // take the place of one: each tab brings its own.

@@ -45,6 +45,10 @@ func TestLogoutUnkept(t *testing.T) {
 		"RevokeAll": func(ctx context.Context, k *session.Keeper, _ session.Ref) error {
 			return k.RevokeAll(ctx, "https://id.example.org", "ana")
 		},
+		"Revoke": func(ctx context.Context, k *session.Keeper, ref session.Ref) error {
+			_, err := k.Revoke(ctx, "https://id.example.org", "ana", ref.Key)
+			return err
+		},
 		"sign-out": func(ctx context.Context, k *session.Keeper, ref session.Ref) error {
 			_, err := k.SignOut(ctx, ref.Key)
 			return err
