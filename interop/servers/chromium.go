@@ -215,6 +215,20 @@ func (c *Chromium) WaitText(t testing.TB, text string) {
 	}
 }
 
+// appears waits until the page has an element, for some time. It reports whether
+// the page has it.
+func (c *Chromium) appears(t testing.TB, xpath string, within time.Duration) bool {
+	t.Helper()
+	there := chromedp.Evaluate[bool](fmt.Sprintf(
+		`document.evaluate(%q, document, null, XPathResult.BOOLEAN_TYPE).booleanValue`, xpath))
+	for end := time.Now().Add(within); !Get(t, c, "look for "+xpath, there); time.Sleep(textPause) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // Screenshot saves a picture of the whole page as name.png in the artifact
 // directory of the test, which go test -artifacts keeps, and returns its path.
 func (c *Chromium) Screenshot(t testing.TB, name string) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +131,17 @@ func (kc *Keycloak) Log() string {
 func (kc *Keycloak) logOnFailure(t testing.TB) {
 	if t.Failed() {
 		t.Logf("end of the log of keycloak:\n%s", kc.proc.Log(process.LogShown))
+		t.Logf("its trouble so far:\n%s", kc.trouble())
 	}
+}
+
+// trouble returns the end of what the server wrote beside refusals.
+func (kc *Keycloak) trouble() string {
+	lines := slices.DeleteFunc(strings.SplitAfter(kc.Log(), "\n"), func(line string) bool {
+		return strings.Contains(line, "[org.keycloak.events]")
+	})
+	all := strings.Join(lines, "")
+	return all[max(0, len(all)-process.LogShown):]
 }
 
 // Via returns the same server at another address, for the duration of the test,

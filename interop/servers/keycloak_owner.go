@@ -66,7 +66,8 @@ func (kc *Keycloak) Owner(t testing.TB, user string) *Owner {
 	return o
 }
 
-// Inbox returns the requests for a resource that the owner has not answered.
+// Inbox returns the requests for a resource that the owner has not answered, those
+// for all resources if the id is empty.
 func (o *Owner) Inbox(t testing.TB, resourceID string) []Share {
 	t.Helper()
 	return o.list(t, resourceID, "false")
@@ -80,7 +81,10 @@ func (o *Owner) Shares(t testing.TB, resourceID string) []Share {
 
 func (o *Owner) list(t testing.TB, resourceID, granted string) []Share {
 	t.Helper()
-	query := url.Values{"resourceId": {resourceID}, "granted": {granted}, "returnNames": {"true"}}
+	query := url.Values{"granted": {granted}, "returnNames": {"true"}}
+	if resourceID != "" {
+		query.Set("resourceId", resourceID)
+	}
 	var shares []Share
 	o.send(t, o.request(t, http.MethodGet, "?"+query.Encode(), nil), http.StatusOK, &shares)
 	return shares
