@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/testkit/opserver"
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // foreign starts another provider, and registers the clients of the example
@@ -106,7 +107,7 @@ func TestForeignUMA(t *testing.T) {
 }
 
 func TestIssuerWithoutUMA(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := ports.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/testkit/opserver"
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // spy records every secret that passes below the recorder.
@@ -104,7 +105,13 @@ func newStage(t *testing.T, change func(*options)) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := func(what string) place { return place{what: what, address: "127.0.0.1:0", wanted: true} }
+	free := func(what string) place {
+		port, err := ports.Free() // some stories stop a server and start it again
+		if err != nil {
+			t.Fatal(err)
+		}
+		return place{what: what, address: "127.0.0.1:" + port, wanted: true}
+	}
 	o := options{
 		photos: free("photo site"), shop: free("print shop"), server: free("authorization server"),
 		mallory: free("site of Mallory"),

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // exampleTime bounds the start of the example, and its end, should it hang.
@@ -75,7 +76,7 @@ func startProgram(t *testing.T, build func() (string, error), args ...string) *e
 	if err != nil {
 		t.Fatalf("build the example: %v", err)
 	}
-	args = append([]string{"-photos", "127.0.0.1:0", "-printshop", "127.0.0.1:0", "-server", "127.0.0.1:0"}, args...)
+	args = append([]string{"-photos", freePort(t), "-printshop", freePort(t), "-server", freePort(t)}, args...)
 	cmd := exec.Command(program, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -132,13 +133,12 @@ func stopExample(t *testing.T, cmd *exec.Cmd, out *bufio.Reader, said *bytes.Buf
 }
 
 // freePort returns an address at which nobody listens, for a program whose
-// address must be known before it starts.
+// address must be known before it starts, or that stops and starts there again.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + port
 }

@@ -21,6 +21,7 @@ import (
 	"example.com/gatehouse"
 	"example.com/gatehouse/internal/testkit/offline"
 	"example.com/gatehouse/internal/testkit/opserver"
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // Claims are what a provider says about a person, under the names of OpenID
@@ -74,7 +75,7 @@ func NewKeycloak(t testing.TB) *Server {
 // newServer starts a server that listens. The issuer of c is only its path.
 func newServer(t testing.TB, c opserver.Config) *Server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := ports.Listen()
 	if err != nil {
 		t.Fatal("middlewaretest: ", err)
 	}

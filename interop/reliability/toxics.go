@@ -9,6 +9,8 @@ import (
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // A Toxic is a connection that toxiproxy stands in. Its methods are not for
@@ -22,7 +24,11 @@ type Toxic struct {
 func newToxic(upstream string) (*Toxic, error) {
 	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log past the logger that they are given
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, "store", "127.0.0.1:0", upstream)
+	port, err := ports.Free()
+	if err != nil {
+		return nil, err
+	}
+	proxy := toxiproxy.NewProxy(server, "store", "127.0.0.1:"+port, upstream)
 	if err := proxy.Start(); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/gatehouse/internal/testkit/ports"
 	"example.com/gatehouse/internal/testkit/process"
 )
 
@@ -20,7 +21,7 @@ const portTries = 3
 func startOnPort(ctx context.Context, start func(ctx context.Context, port string) (*process.Process, error)) (string, *process.Process, error) {
 	var failures error
 	for range portTries {
-		port, err := process.FreePort()
+		port, err := ports.Free()
 		if err != nil {
 			return "", nil, err
 		}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // A Relay is another address of a server on this machine. A test can cut it. To
@@ -21,8 +23,12 @@ type Relay struct {
 // newRelay relays to target, a host:port, for the duration of the test.
 func newRelay(t testing.TB, target string) *Relay {
 	t.Helper()
-	r := &Relay{address: "127.0.0.1:0", target: target, conns: make(map[net.Conn]bool)}
-	r.Mend(t)
+	listener, err := ports.Listen()
+	if err != nil {
+		t.Fatalf("relay: %v", err)
+	}
+	r := &Relay{target: target, conns: make(map[net.Conn]bool)}
+	r.listen(listener)
 	t.Cleanup(r.Cut)
 	return r
 }
@@ -53,8 +59,13 @@ func (r *Relay) Mend(t testing.TB) {
 	if err != nil {
 		t.Fatalf("relay: %v", err)
 	}
-	r.listener, r.address = listener, listener.Addr().String()
-	r.wg.Go(func() { r.accept(listener) })
+	r.listen(listener)
+}
+
+// listen accepts the connections of a listener. The caller holds mu, or is alone.
+func (r *Relay) listen(l net.Listener) {
+	r.listener, r.address = l, l.Addr().String()
+	r.wg.Go(func() { r.accept(l) })
 }
 
 func (r *Relay) accept(listener net.Listener) {

@@ -13,7 +13,7 @@ import (
 	"os"
 	"os/exec"
 
-	"example.com/gatehouse/internal/testkit/process"
+	"example.com/gatehouse/internal/testkit/ports"
 )
 
 // host is the address on which every server listens.
@@ -34,17 +34,14 @@ func find(name, hint string, elsewhere ...string) (string, error) {
 
 // freePorts returns n different ports of loopback on which nobody listens.
 func freePorts(n int) ([]string, error) {
-	ports, seen := make([]string, 0, n), map[string]bool{}
-	for len(ports) < n {
-		port, err := process.FreePort()
-		if err != nil {
+	free := make([]string, n)
+	for i := range free {
+		var err error
+		if free[i], err = ports.Free(); err != nil {
 			return nil, err
 		}
-		if !seen[port] {
-			ports, seen[port] = append(ports, port), true
-		}
 	}
-	return ports, nil
+	return free, nil
 }
 
 // folder returns the directory of a server's data: dir, or a new one that only

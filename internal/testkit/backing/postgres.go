@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 
+	"example.com/gatehouse/internal/testkit/ports"
 	"example.com/gatehouse/internal/testkit/process"
 )
 
@@ -287,7 +288,7 @@ func servantDir(pattern string, owner *syscall.Credential) (string, error) {
 func startOnFreePort(start func(port string) error) error {
 	var last error
 	for range portTries {
-		port, err := process.FreePort()
+		port, err := ports.Free()
 		if err != nil {
 			return err
 		}

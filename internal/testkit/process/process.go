@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -137,16 +136,6 @@ func (p *Process) Log(n int) string { return string(p.log.tail(n)) }
 
 // PID is the number of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
-
-// FreePort returns a port of 127.0.0.1 on which nobody was listening just now.
-func FreePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
-}
 
 // Signal sends sig to the process group.
 func (p *Process) Signal(sig syscall.Signal) {
