@@ -15,7 +15,7 @@ import (
 // have to be asked, nobody is signed out, and everything works afterwards.
 func TestKeycloakOutage(t *testing.T) {
 	t.Parallel()
-	kc, relay := shared.Keycloak(t).Via(t)
+	kc, line := shared.Keycloak(t).Via(t)
 	w := newWatch(t)
 	s := &umaStory{name: "journey", kc: kc, photoz: newPhotoz(t, kc, w), shop: newPrintshop(t, kc, w)}
 	alice := servers.StartChromium(t)
@@ -30,7 +30,7 @@ func TestKeycloakOutage(t *testing.T) {
 	cold.open(t, kc.Issuer("gatehouse"), cold.clock, gatehouse.RelyingPartyConfig{Client: clientOf("notes")})
 	cold.watch.note("nothing", "no secret gets here without Keycloak")
 
-	relay.Cut()
+	line.Cut()
 	unreachable(t, fetch(t, nil, http.MethodGet, s.album))
 	for range 2 {
 		if a := fetch(t, nil, http.MethodGet, s.album, bearer...); a.status != http.StatusOK {
@@ -50,7 +50,7 @@ func TestKeycloakOutage(t *testing.T) {
 		t.Errorf("the shop shows %q, want what photoz said: 403", got)
 	}
 
-	relay.Mend(t)
+	line.Mend(t)
 	challenged(t, s.fetch(t, nil, http.MethodGet), kc.Issuer("gatehouse"))
 	if a := s.fetch(t, nil, http.MethodGet, bearer...); a.status != http.StatusOK {
 		t.Errorf("the token from before: %d %s", a.status, a.body)

@@ -112,7 +112,7 @@ func TestKeycloakOwnerDecides(t *testing.T) {
 func TestKeycloakVia(t *testing.T) {
 	t.Parallel()
 	kc := shared.Keycloak(t)
-	other, relay := kc.Via(t)
+	other, line := kc.Via(t)
 	reach := func(kc *servers.Keycloak) error {
 		resp, err := http.Get(kc.Issuer("gatehouse"))
 		if err == nil {
@@ -123,14 +123,14 @@ func TestKeycloakVia(t *testing.T) {
 	if issuer := discoverUMA(t, other).Issuer; issuer != other.Issuer("gatehouse") || other.URL == kc.URL {
 		t.Errorf("issuer %s at %s", issuer, other.URL)
 	}
-	relay.Cut()
+	line.Cut()
 	if err := reach(other); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("cut: %v, want connection refused", err)
 	}
 	if err := reach(kc); err != nil {
 		t.Errorf("the shared server: %v", err)
 	}
-	relay.Mend(t)
+	line.Mend(t)
 	if err := reach(other); err != nil {
 		t.Errorf("mended: %v", err)
 	}

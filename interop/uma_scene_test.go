@@ -66,16 +66,16 @@ func kitServer(t *testing.T, op *middlewaretest.Server, keycloak bool) *umaServe
 	return w
 }
 
-// newRealKeycloak is reached through a relay, which can be cut.
+// newRealKeycloak is reached through a line, which can be cut.
 func newRealKeycloak(t *testing.T) *umaServer {
-	kc, relay := shared.Keycloak(t).Via(t)
+	kc, line := shared.Keycloak(t).Via(t)
 	at := newCasesAt(t, kc)
 	clock := &clock{}
 	photoz := at.client("photoz").token(t, http.StatusOK, passwordGrant("alice"))
 	w := &umaServer{keycloak: true, issuer: kc.Issuer("gatehouse"), photoz: clientOf("photoz"), shop: clientOf("printshop"), watch: newWatch(t),
 		now: clock.now, advance: clock.advance, owner: subjectOf(t, photoz.IDToken), slow: true}
-	w.cut = func() { w.slow = false; relay.Cut() }
-	w.mend = func(t testing.TB) { w.slow = true; relay.Mend(t) }
+	w.cut = func() { w.slow = false; line.Cut() }
+	w.mend = func(t testing.TB) { w.slow = true; line.Mend(t) }
 	ids := map[string]string{} // a sign-in takes long
 	pat := photoz.AccessToken
 	w.pat = func(refused string) string {

@@ -5,18 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
-	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"example.com/gatehouse/internal/testkit/line"
 	"example.com/gatehouse/internal/testkit/trouble"
 	"example.com/gatehouse/pgstore"
 )
@@ -458,8 +456,8 @@ func (b *lockedBuffer) String() string {
 
 // A change whose reply was lost is sent again, and is right both times.
 func TestLostReply(t *testing.T) {
-	relay := newRelay(t, server.Addr())
-	dsn := strings.Replace(server.DSN(), server.Addr(), relay.addr, 1)
+	between := line.New(t, server.Addr())
+	dsn := strings.Replace(server.DSN(), server.Addr(), between.Addr, 1)
 	store := open(t, connect(t, dsn, func(c *pgxpool.Config) { c.MaxConns = 1 }), pgstore.Config{})
 	other := open(t, connect(t, server.DSN()), pgstore.Config{})
 	later := time.Now().Add(time.Hour)
@@ -508,7 +506,7 @@ func TestLostReply(t *testing.T) {
 		if _, _, err := store.FindCtx(t.Context(), "k"); err != nil { // there is a connection, and it is fresh
 			t.Fatal(err)
 		}
-		lost := relay.lose()
+		lost := between.LoseReply()
 		if err := c.do(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -524,76 +522,15 @@ func TestLostReply(t *testing.T) {
 // A line that swallows answers and breaks nothing costs sessions no more than its
 // own time, with the connect_timeout that the README asks for.
 func TestSilentLine(t *testing.T) {
-	relay := newRelay(t, server.Addr())
-	dsn := strings.Replace(server.DSN(), server.Addr(), relay.addr, 1) + "&connect_timeout=1"
+	between := line.New(t, server.Addr())
+	dsn := strings.Replace(server.DSN(), server.Addr(), between.Addr, 1) + "&connect_timeout=1"
 	store := open(t, connect(t, dsn), pgstore.Config{})
 	trouble.Fill(t, store)
 	trouble.Works(t, store)
-	silence := func() func() { relay.silent.Store(true); return func() { relay.silent.Store(false) } }
+	silence := func() func() { between.Silence(line.Replies); return func() { between.Silence(line.None) } }
 	trouble.Recovers(t, store, silence, func() {
 		for range 3 { // the second time, pgx has to connect
 			trouble.Fails(t, store, true, "")
 		}
 	})
-}
-
-// relay stands between a pool and the server, and can lose a reply: the server
-// has done what it was told, and the connection breaks. Or it swallows all
-// replies.
-type relay struct {
-	addr   string
-	arm    atomic.Int32
-	lost   atomic.Int32
-	silent atomic.Bool
-}
-
-func newRelay(t *testing.T, target string) *relay {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	r := &relay{addr: l.Addr().String()}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			upstream, err := net.Dial("tcp", target)
-			if err != nil {
-				client.Close()
-				continue
-			}
-			go func() { defer upstream.Close(); _, _ = io.Copy(upstream, client) }()
-			go r.back(client, upstream)
-		}
-	}()
-	return r
-}
-
-// back carries replies until one is to be lost.
-func (r *relay) back(client, upstream net.Conn) {
-	defer client.Close()
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := upstream.Read(buf)
-		if n > 0 && r.arm.CompareAndSwap(1, 0) {
-			r.lost.Add(1)
-			return
-		}
-		if r.silent.Load() {
-			n = 0
-		}
-		if _, werr := client.Write(buf[:n]); werr != nil || err != nil {
-			return
-		}
-	}
-}
-
-// lose loses the next reply. The result says how many were lost since.
-func (r *relay) lose() (lost func() int32) {
-	before := r.lost.Load()
-	r.arm.Store(1)
-	return func() int32 { r.arm.Store(0); return r.lost.Load() - before }
 }

@@ -3,16 +3,15 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"example.com/gatehouse/internal/testkit/backing"
+	"example.com/gatehouse/internal/testkit/line"
 	"example.com/gatehouse/redisstore"
 )
 
@@ -118,11 +117,11 @@ func opened(t *testing.T, client redis.UniversalClient) *redisstore.Store {
 // the DialTimeout that the README gives.
 func TestTLSBehindASilentLine(t *testing.T) {
 	server, p := startOne(t, backing.RedisConfig{TLS: true})
-	line := startLine(t, server.Addr)
+	between := line.New(t, server.Addr)
 	roots := server.TLS.Clone()
 	roots.ServerName = "127.0.0.1"
 	store := opened(t, redis.NewClient(&redis.Options{
-		Addr: line.Addr().String(), TLSConfig: roots, ContextTimeoutEnabled: true, DialTimeout: 500 * time.Millisecond,
+		Addr: between.Addr, TLSConfig: roots, ContextTimeoutEnabled: true, DialTimeout: 500 * time.Millisecond,
 	}))
 	key := keyOf(t, 0)
 	if err := p.open(t).CommitCtx(t.Context(), key, []byte("old"), time.Now().Add(time.Hour)); err != nil {
@@ -131,7 +130,7 @@ func TestTLSBehindASilentLine(t *testing.T) {
 	took := recovery + 1
 	for n := 0; n < attempts && took > recovery; n++ {
 		worksAgain(t, store, key)
-		line.silent.Store(true)
+		between.Silence(line.Both)
 		end := time.Now().Add(3 * time.Second)
 		var wg sync.WaitGroup
 		for range 50 {
@@ -147,62 +146,10 @@ func TestTLSBehindASilentLine(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		line.silent.Store(false)
+		between.Silence(line.None)
 		took = worksAgain(t, store, key)
 	}
 	if took > recovery {
 		t.Errorf("the store works %v after the line does", took)
-	}
-}
-
-// line passes bytes on, or loses them while it is silent. Connections that lost
-// some stay silent.
-type line struct {
-	net.Listener
-	silent atomic.Bool
-}
-
-func startLine(t *testing.T, to string) *line {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	out := &line{Listener: l}
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = near.Close()
-				continue
-			}
-			go out.pass(near, far)
-			go out.pass(far, near)
-		}
-	}()
-	return out
-}
-
-// pass passes bytes on until one side ends.
-func (l *line) pass(to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
-	var lost bool
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if lost = lost || n > 0 && l.silent.Load(); !lost {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
 	}
 }

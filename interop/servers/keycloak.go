@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"example.com/gatehouse/internal/testkit/line"
 	"example.com/gatehouse/internal/testkit/process"
 )
 
@@ -145,14 +146,14 @@ func (kc *Keycloak) trouble() string {
 }
 
 // Via returns the same server at another address, for the duration of the test,
-// and the relay in between. The issuers there begin with that address, and
+// and the line in between. The issuers there begin with that address, and
 // tokens of one address are refused at another.
-func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *Relay) {
+func (kc *Keycloak) Via(t testing.TB) (*Keycloak, *line.Line) {
 	t.Helper()
-	relay := newRelay(t, strings.TrimPrefix(kc.URL, "http://"))
+	between := line.New(t, strings.TrimPrefix(kc.URL, "http://"))
 	other := *kc
-	other.URL = "http://" + relay.address
-	return &other, relay
+	other.URL = "http://" + between.Addr
+	return &other, between
 }
 
 // SignIn fills in the login page of Keycloak and returns when the browser has
