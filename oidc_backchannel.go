@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/inbound"
+	"example.com/gatehouse/internal/keyset"
 	"example.com/gatehouse/internal/session"
+	"example.com/gatehouse/internal/swap"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -92,13 +94,7 @@ func (rp *RelyingParty) verifyLogout(ctx context.Context, raw string) (proof *to
 			return nil, e
 		}
 		for _, id := range ids {
-			alg, _ := rp.client.signing(id)
-			proof, err = rp.provider.tokens.Logout(ctx, raw, id, alg)
-			if !judged(err) && rp.provider.openid.Known() == nil { // a page would not wait for so long, but providers seldom send a logout twice
-				if _, e := rp.provider.openid.Await(ctx); e == nil {
-					proof, err = rp.provider.tokens.Logout(ctx, raw, id, alg)
-				}
-			}
+			proof, err = rp.judgeLogout(ctx, raw, id)
 			switch {
 			case err == nil:
 				return proof, nil
@@ -111,6 +107,28 @@ func (rp *RelyingParty) verifyLogout(ctx context.Context, raw string) (proof *to
 		err = fmt.Errorf("%w: no client is registered", token.ErrAudience)
 	}
 	return nil, logoutFailure(err)
+}
+
+// judgeLogout verifies a logout token for one client. A page would not wait for so
+// long, but providers seldom send a logout twice: while there are no metadata or
+// no keys, it waits as long as ctx allows, also for the fetch after one that failed.
+func (rp *RelyingParty) judgeLogout(ctx context.Context, raw, id string) (*token.LogoutToken, error) {
+	alg, _ := rp.client.signing(id)
+	deadline, _ := ctx.Deadline()
+	for {
+		proof, err := rp.provider.tokens.Logout(ctx, raw, id, alg)
+		missing, keys := errors.AsType[*keyset.UnavailableError](err)
+		switch {
+		case judged(err) || ctx.Err() != nil || tokenFailure(err).RetryAfter == 0: // waiting does not help
+			return proof, err
+		case rp.provider.openid.Known() == nil:
+			if _, e := rp.provider.awaitMetadata(ctx); e != nil {
+				return nil, err
+			}
+		case !keys || time.Until(deadline) <= missing.RetryAfter || swap.Pause(ctx, missing.RetryAfter) != nil:
+			return nil, err
+		}
+	}
 }
 
 // readLogoutToken returns the one logout_token of a form (§2.5). Other fields

@@ -3,6 +3,7 @@ package session_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -170,5 +171,51 @@ func TestBackchannelOfASlowProvider(t *testing.T) {
 			}
 			ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
 		})
+	}
+}
+
+// A replica that has just started goes on after a fetch that failed, of metadata or
+// of keys, as long as there is time: the logout is lost otherwise. While the provider
+// is away, it cannot be judged, and may be sent again.
+func TestBackchannelAfterAFailedFetch(t *testing.T) {
+	for _, document := range []string{"issuer", "jwks_uri"} {
+		for _, away := range []time.Duration{0, 2500 * time.Millisecond, time.Minute} {
+			t.Run(fmt.Sprint(document, " ", away), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := stories.LogoutSite(t, func(o *world.SiteOptions) {
+						o.Provider = func(c *gatehouse.ProviderConfig) {
+							now, begin := c.Now, time.Now()
+							c.Now = func() time.Time { return now().Add(time.Since(begin)) }
+						}
+					})
+					ana, sid := stories.SignedIn(s, "ana", world.ReplicaA)
+					token := stories.LogoutToken(s, map[string]any{"sid": sid})
+					begin, failed := time.Now(), 0
+					s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+						if strings.HasPrefix(r.URL.String(), s.Endpoint(document)) && (failed == 0 || time.Since(begin) < away) {
+							failed++
+							return nil, errors.New("connection refused")
+						}
+						return next(r), nil
+					})
+					a := stories.SendLogout(s, world.ReplicaB, http.MethodPost, stories.FormType, stories.LogoutForm(token))
+					if failed == 0 {
+						t.Error("the document was not fetched")
+					}
+					if took := time.Since(begin); took > 8*time.Second {
+						t.Errorf("took %v", took)
+					}
+					if away > time.Minute/2 {
+						stories.WantRefusedLogout(s, a, http.StatusBadRequest, "provider_unavailable")
+						ana.WantServed(ana.On(world.ReplicaA).Get("/notes/"))
+						time.Sleep(away)
+						stories.LogOut(s, world.ReplicaB, token)
+					} else if a.Code != http.StatusOK {
+						t.Errorf("got %v", a)
+					}
+					ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
+				})
+			})
+		}
 	}
 }
