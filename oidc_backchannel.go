@@ -44,7 +44,16 @@ const backchannelTimeout = 7 * time.Second
 func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
 	wire("BackchannelLogoutHandler", rp.checkMade())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer lastAnswer(w)
+		ended := false
+		defer func() {
+			switch { // the logger or the Events hook has panicked, and they have no say in it (RL8)
+			case recover() == nil:
+			case ended:
+				w.WriteHeader(http.StatusOK)
+			default:
+				writeJSON(w, http.StatusBadRequest, logoutError{Error: logoutRefused, Description: logoutAgain})
+			}
+		}()
 		w.Header().Set("Cache-Control", noStore) // §2.8
 		r = rp.bodies.Bound(w, r, maxForm, bodyTimeout)
 		if r.Method != http.MethodPost { // §2.5
@@ -53,7 +62,16 @@ func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
 			return
 		}
 		ctx := context.WithoutCancel(r.Context()) // a provider that hangs up wants the logout all the same
-		if err := rp.provider.safely(ctx, func(ctx context.Context) error { return rp.logoutByToken(ctx, r) }); err != nil {
+		err := rp.provider.safely(ctx, func(ctx context.Context) error {
+			proof, err := rp.logoutByToken(ctx, r)
+			if err != nil {
+				return err
+			}
+			ended = true
+			rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.told()})
+			return nil
+		})
+		if !ended {
 			rp.refuseLogout(w, r, http.StatusBadRequest, err)
 			return
 		}
@@ -62,25 +80,24 @@ func (rp *RelyingParty) BackchannelLogoutHandler() http.Handler {
 }
 
 // logoutByToken verifies the logout token of a request and ends what it names.
-func (rp *RelyingParty) logoutByToken(ctx context.Context, r *http.Request) error {
+func (rp *RelyingParty) logoutByToken(ctx context.Context, r *http.Request) (*token.LogoutToken, error) {
 	raw, err := readLogoutToken(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, backchannelTimeout)
 	defer cancel()
 	proof, err := rp.verifyLogout(ctx, raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = rp.sessions.keeper.LogoutToken(ctx, session.Logout{
 		Issuer: proof.Issuer(), Subject: proof.Subject(), SID: proof.SID(), ID: proof.ID(), IssuedAt: proof.Issued(),
 	})
 	if err != nil {
-		return about(proof.Subject(), logoutFailure(err))
+		return nil, about(proof.Subject(), logoutFailure(err))
 	}
-	rp.provider.emit(ctx, Event{Name: EventLogout, Code: logoutBackchannel, Subject: proof.Subject(), ClientID: rp.client.told()})
-	return nil
+	return proof, nil
 }
 
 // verifyLogout verifies a logout token for the client, or for an older one of a
@@ -168,17 +185,24 @@ func judged(err error) bool {
 type logoutError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
-	ID          string `json:"id"`
+	ID          string `json:"id,omitempty"`
 }
 
+// logoutRefused is the error of each: RFC 6749 §5.2 knows no other that fits.
+// logoutAgain is what it says if something is wrong with us.
+const (
+	logoutRefused = "invalid_request"
+	logoutAgain   = "The logout could not be carried out right now. Please send it again."
+)
+
 // refuseLogout answers a request that has ended nothing. What is wrong with us is
-// 400 too, and has the same error: RFC 6749 §5.2 knows no other that fits.
+// 400 too.
 func (rp *RelyingParty) refuseLogout(w http.ResponseWriter, r *http.Request, status int, err error) {
 	e := asError(err, errInternal).answered()
 	rp.provider.emitFor(r, Event{Name: EventRefusal, Code: e.Code, ID: e.ID, Subject: subjectOf(err), ClientID: rp.client.told(), Err: e.Err})
 	description := e.Message
 	if e.Status >= http.StatusInternalServerError {
-		description = "The logout could not be carried out right now. Please send it again."
+		description = logoutAgain
 	}
-	writeJSON(w, status, logoutError{"invalid_request", description, e.ID})
+	writeJSON(w, status, logoutError{logoutRefused, description, e.ID})
 }

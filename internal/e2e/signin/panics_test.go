@@ -2,7 +2,9 @@ package signin_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,6 +19,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/internal/e2e/stories"
 	"example.com/gatehouse/internal/e2e/world"
 )
 
@@ -299,6 +302,52 @@ func TestRL8_PanicAfterSignOut(t *testing.T) {
 	s.ShutdownAll()
 	if got := len(s.RevokedTokens()); got != 1 {
 		t.Errorf("%d tokens revoked, want the refresh token", got)
+	}
+}
+
+// RL8: a panic at any moment of a back-channel logout is 400 with JSON, which is what
+// providers understand, or 200 if the sessions have ended. It is the same if the
+// logger or the hook panics for ever.
+func TestRL8_PanicAtTheBackChannel(t *testing.T) {
+	for part, reached := range map[string]int{"store": 3, "after store": 2, "event logout": 1, "event": 1, "log": 1} {
+		for _, stays := range []bool{false, true} {
+			for n := range reached {
+				t.Run(fmt.Sprint(part, " ", n, " stays ", stays), func(t *testing.T) {
+					s, b := mined(t)
+					ana := s.Visitor("ana").On(world.ReplicaA)
+					ana.SignIn()
+					b.arm(part, n, stays)
+					a := stories.SendLogout(s, world.ReplicaB, http.MethodPost, stories.FormType, stories.LogoutForm(stories.LogoutToken(s, map[string]any{"sub": "ana-1"})))
+					if b.disarm() == 0 {
+						t.Error("nothing panicked")
+					}
+					var body struct {
+						Error string `json:"error"`
+					}
+					switch a.Code {
+					case http.StatusOK:
+						ana.WantOut(ana.Get("/notes/"))
+					case http.StatusBadRequest:
+						if err := json.Unmarshal(a.Body.Bytes(), &body); err != nil || body.Error != "invalid_request" || a.Header().Get("Content-Type") != "application/json" {
+							t.Errorf("got %v, %v", a, err)
+						}
+					default:
+						t.Errorf("got %v", a)
+					}
+					if ended := !strings.HasPrefix(part, "store") && !strings.HasPrefix(part, "after"); (a.Code == http.StatusOK) != ended {
+						t.Errorf("got %v, ended %v", a, ended)
+					}
+				})
+			}
+		}
+	}
+	for _, part := range []string{"event", "log"} { // also of the refusal
+		s, b := mined(t)
+		b.arm(part, 0, true)
+		a := stories.SendLogout(s, world.ReplicaB, http.MethodPost, stories.FormType, stories.LogoutForm("junk"))
+		if b.disarm() == 0 || a.Code != http.StatusBadRequest || !strings.Contains(a.Body.String(), `"error":"invalid_request"`) {
+			t.Errorf("%s: got %v", part, a)
+		}
 	}
 }
 
