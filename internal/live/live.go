@@ -40,7 +40,7 @@ type Config[T any] struct {
 // judgement starts is waited for by Wait. It is safe for concurrent use.
 type Hub[T any] struct {
 	config Config[T]
-	reads  flight.Group[*group[T], struct{}]
+	reads  flight.Group[*judgement[T], struct{}]
 
 	mu     sync.Mutex
 	closed error // the cause, once Close was called
@@ -196,8 +196,9 @@ func (h *Hub[T]) tick(g *group[T]) {
 	list, late := h.due(g)
 	endAll(late)
 	if len(list) > 0 {
-		h.reads.Start(g, h.config.Limit, func(ctx context.Context) (struct{}, error) {
-			h.judge(ctx, g, list)
+		j := &judgement[T]{g, list} // each has a run of its own: that of the one before may not be over yet
+		h.reads.Start(j, h.config.Limit, func(ctx context.Context) (struct{}, error) {
+			h.judge(ctx, j)
 			return struct{}{}, nil
 		})
 	}
@@ -230,22 +231,28 @@ func (h *Hub[T]) due(g *group[T]) (list []*thing[T], late []ending[T]) {
 	return list, late
 }
 
-func (h *Hub[T]) judge(ctx context.Context, g *group[T], list []*thing[T]) {
-	began, things := time.Now(), make([]T, len(list))
-	for i, t := range list {
+// judgement is of the things that a group had when it began.
+type judgement[T any] struct {
+	of   *group[T]
+	list []*thing[T]
+}
+
+func (h *Hub[T]) judge(ctx context.Context, j *judgement[T]) {
+	began, things := time.Now(), make([]T, len(j.list))
+	for i, t := range j.list {
 		things[i] = t.what
 	}
 	var verdicts []Verdict
-	defer func() { endAll(h.apply(g, list, verdicts, began)) }() // also if Judge panics
+	defer func() { endAll(h.apply(j, verdicts, began)) }() // also if Judge panics
 	verdicts = h.config.Judge(ctx, things)
 }
 
 // apply takes note of the verdicts of a judgement, and returns what is over.
-func (h *Hub[T]) apply(g *group[T], list []*thing[T], verdicts []Verdict, began time.Time) (over []ending[T]) {
+func (h *Hub[T]) apply(j *judgement[T], verdicts []Verdict, began time.Time) (over []ending[T]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g.running = false
-	for i, t := range list {
+	j.of.running = false
+	for i, t := range j.list {
 		switch {
 		case t.in == nil: // nobody watches it any more
 		case i >= len(verdicts):

@@ -242,6 +242,35 @@ func TestHubHangs(t *testing.T) {
 	}
 }
 
+// A judgement that ends just when the next is due is followed by one: that its own run
+// is not quite over does not count as one that hangs.
+func TestHubEndsAsTheNextBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := live.NewHub(live.Config[string]{
+			Every: every, Limit: every, Trust: trust, Batch: 1, Late: errLate,
+			Judge: func(context.Context, []string) []live.Verdict {
+				time.Sleep(every)
+				return make([]live.Verdict, 1)
+			},
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		var all []context.Context
+		for i := range 500 {
+			all = append(all, h.Watch(ctx, fmt.Sprint(i), ""))
+		}
+		time.Sleep(30 * every)
+		for i, c := range all {
+			if c.Err() != nil {
+				t.Fatalf("%d: %v", i, context.Cause(c))
+			}
+		}
+		leave()
+		if err := h.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A judgement that comes back late counts from when it began, and says nothing of
 // what is watched by then.
 func TestHubLateVerdict(t *testing.T) {
