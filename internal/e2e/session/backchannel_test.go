@@ -3,6 +3,7 @@ package session_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -218,4 +219,25 @@ func TestBackchannelAfterAFailedFetch(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A provider that hangs up while its keys are fetched wants the logout all the same.
+func TestBackchannelOfAProviderThatHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stories.LogoutSite(t)
+		ana, sid := stories.SignedIn(s, "ana", world.ReplicaA)
+		token := stories.LogoutToken(s, map[string]any{"sid": sid})
+		ctx, hangUp := context.WithCancel(t.Context())
+		s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+			hangUp()
+			time.Sleep(time.Second)
+			return next(r), nil
+		})
+		provider := s.Visitor("").On(world.ReplicaB)
+		r := provider.Request(http.MethodPost, "/auth/backchannel-logout", strings.NewReader(stories.LogoutForm(token)), "Content-Type", stories.FormType)
+		if a := provider.Do(r.WithContext(ctx)); a.Code != http.StatusOK || ctx.Err() == nil {
+			t.Errorf("got %v, hung up: %v", a, ctx.Err() != nil)
+		}
+		ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
+	})
 }

@@ -27,6 +27,28 @@ func TestLogoutStates(t *testing.T) {
 	}
 }
 
+// An ID Token that many servers would not take in an address stays away, and the
+// person comes back all the same. The way by a script is no longer either.
+func TestLogoutWithALongHint(t *testing.T) {
+	for _, size := range []int{1 << 10, 4 << 10} {
+		s := world.NewSite(t)
+		s.Retoken(t, func(_, claims map[string]any) { claims["photo"] = strings.Repeat("x", size) })
+		for name, out := range map[string]func(*world.Visitor) *world.Page{
+			"page":   func(b *world.Visitor) *world.Page { return b.Post("/auth/logout", nil) },
+			"script": func(b *world.Visitor) *world.Page { return b.Get(signOutByScript(t, b)) },
+		} {
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			a := out(ana)
+			q := world.QueryOf(t, a.Location())
+			if q.Has("id_token_hint") != (size < 4<<10) || q.Get("client_id") != "notes" || len(a.Location()) > 8<<10 {
+				t.Errorf("%s, %d bytes: hint %v, client_id %q, %d bytes", name, size, q.Has("id_token_hint"), q.Get("client_id"), len(a.Location()))
+			}
+		}
+		s.SetWire(nil)
+	}
+}
+
 // RP-L2: returning with the right, a wrong or no state changes nothing and leads
 // to the same page.
 func TestLogoutWayBack(t *testing.T) {
