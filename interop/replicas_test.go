@@ -5,6 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
 	"example.com/gatehouse/interop/servers"
 )
 
@@ -51,6 +55,7 @@ func TestReplicasStory(t *testing.T) {
 		last = from()
 	}
 
+	answeredOnAPhone(t, s)
 	s.hand.press(t, s.alice, "End it (replica 1)")
 	albums("replicas-one", "Replica 1 has ended.", "Replica 2 is running.", "Holidays")
 	for range 2 {
@@ -77,4 +82,27 @@ func TestReplicasStory(t *testing.T) {
 	if outside := s.alice.Outside(); len(outside) > 0 {
 		t.Errorf("pages ask for %q", outside)
 	}
+}
+
+// answeredOnAPhone checks that a phone shows which replica answered without
+// scrolling, although the panel is below the page there.
+func answeredOnAPhone(t *testing.T, s *story) {
+	t.Helper()
+	if _, err := chromedp.Call(s.alice.Context(), emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: 360, Height: 740, DeviceScaleFactor: 1, Mobile: true}); err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	s.alice.Open(t, s.photos+"/albums")
+	s.page(t, s.alice, "replicas-phone", s.photos+"/albums", "Who answered", " answered\n")
+	const inSight = `(() => {
+		const r = document.querySelector(".answered a").getBoundingClientRect();
+		return r.width > 0 && r.left >= 0 && r.right <= innerWidth && r.top >= 0 && r.bottom <= innerHeight;
+	})()`
+	if !servers.Get(t, s.alice, "look for the replica", chromedp.Evaluate[bool](inSight)) {
+		t.Error("a phone does not show which replica answered")
+	}
+	if _, err := chromedp.Call(s.alice.Context(), emulation.ClearDeviceMetricsOverride, cdp.Empty{}); err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	s.hand.press(t, s.alice, "My albums")
 }
