@@ -170,8 +170,18 @@ func (c *command) open(ctx context.Context) error {
 	if _, _, err := store.FindCtx(begin, noKey); err != nil {
 		return fmt.Errorf("%s does not answer: %w", c.kind.Name, err)
 	}
+	// A replica of another server answers, but takes no changes. Commands that
+	// start at the same time write the same, which a swap allows.
+	value := []byte("written once at the start")
+	_, err = store.SwapCtx(begin, noKey, nil, value, time.Now().Add(storeTime))
+	if err == nil {
+		_, err = store.SwapCtx(begin, noKey, value, nil, time.Time{})
+	}
+	if err != nil {
+		return fmt.Errorf("%s takes no changes: %w", c.kind.Name, err)
+	}
 	return nil
 }
 
-// noKey is a key under which no store has anything.
+// noKey is a key that nobody else uses.
 var noKey = strings.Repeat("A", 43)

@@ -33,12 +33,22 @@ func TestSignInsStay(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
+	replica, err := backing.StartRedis(t.Context(), backing.RedisConfig{Settings: []string{"replicaof 127.0.0.1 1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := replica.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, test := range []struct {
 		name, want        string
 		environment, args []string
 	}{
 		{"no server", "redis-server is not installed", []string{"PATH="}, nil},
 		{"nobody at the address", "Redis does not answer", nil, []string{"-addr", "127.0.0.1:1"}},
+		{"a replica of another Redis", "Redis takes no changes: redisstore: swap: READONLY", nil, []string{"-addr", replica.Addr}},
 		{"no address", "Redis cannot be opened", nil, []string{"-addr", "redis://:secret@[::1/0"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

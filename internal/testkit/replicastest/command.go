@@ -106,6 +106,8 @@ func Refused(t *testing.T, environment []string, args ...string) string {
 	t.Helper()
 	c := prepare(t, append(slices.Clone(loopback), args...))
 	c.cmd.Env = append(c.cmd.Env, environment...)
+	killer := time.AfterFunc(startTime, func() { _ = c.cmd.Process.Kill() })
+	defer killer.Stop()
 	out, err := c.cmd.Output()
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	said := c.errs.String()
