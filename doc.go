@@ -66,9 +66,11 @@
 // A [Store] with compare-and-swap makes sessions safe across processes. A slow
 // request cannot bring back a login record that has ended. A refresh token is
 // sent only once. Ending all sessions of a person sets a mark that takes effect
-// on every replica at once. The in-memory store is for a single process. A
-// store for several is yours to bring; package middlewaretest tests whether it
-// keeps the contract.
+// on every replica at once. The in-memory store is for a single process. Three
+// modules in this repository keep a Store for several: redisstore in Redis,
+// pgstore in PostgreSQL, and sqlitestore in a SQLite file. Package
+// middlewaretest tests whether a store of your own keeps the contract. [Live]
+// ends open connections with their session.
 //
 // # The end of the process
 //
