@@ -23,7 +23,7 @@ import (
 func main() {
 	replicas.Main(replicas.Kind{
 		Name:  "SQLite",
-		Addr:  "a file, which is made if it is not there;\nempty makes one for the time of the example",
+		Addr:  "a file, which is made if it is not there; go run -C sqlitestore looks for it from there;\nempty makes one for the time of the example",
 		Begin: begin,
 		Open:  open,
 	})
