@@ -164,8 +164,13 @@ func (s *Sessions) Shutdown(ctx context.Context) error {
 }
 
 // RevokeAll ends every session of the person at the issuer, on every replica,
-// before it returns. A sign-in that is under way does not survive either. It
-// ends those of every Sessions on the same store.
+// before it returns. A sign-in that is under way does not survive either: it
+// begins again. RevokeAll ends those of every Sessions on the same store. It
+// does not sign the person out at the provider, and revokes no tokens there.
+//
+// Errors are *Error: "store_unavailable" if the store fails, when the sessions
+// may have ended or not, so call it again; "record_unreadable" if a newer
+// release has written the mark.
 func (s *Sessions) RevokeAll(ctx context.Context, issuer, subject string) error {
 	if s == nil || s.keeper == nil {
 		return notMade("Sessions")
@@ -184,7 +189,7 @@ type SessionInfo struct {
 // List returns the live sessions of a person, newest first. It works in a
 // process without a RelyingParty too. A person has at most 100; one more ends
 // the oldest. Use it for display only: a session that was just created may be
-// missing.
+// missing. Errors are *Error, such as "store_unavailable".
 func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionInfo, error) {
 	if s == nil || s.keeper == nil {
 		return nil, notMade("Sessions")
@@ -201,7 +206,11 @@ func (s *Sessions) List(ctx context.Context, issuer, subject string) ([]SessionI
 }
 
 // Revoke ends the session with the given SessionInfo.ID if it belongs to the
-// person. It returns nil if the session has already ended.
+// person, on every replica, before it returns. Its tokens are revoked at the
+// provider in the background, if this process has the relying party of the
+// session. Revoke returns nil if the session has already ended or is not the
+// person's. Other errors are *Error: "store_unavailable" if the store fails, when
+// the session may have ended or not, and "record_unreadable".
 func (s *Sessions) Revoke(ctx context.Context, issuer, subject, id string) error {
 	if s == nil || s.keeper == nil {
 		return notMade("Sessions")

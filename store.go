@@ -159,7 +159,8 @@ func (s *singleProcess) SwapCtx(ctx context.Context, key string, old, new []byte
 }
 
 // ResourceIDs keeps the ids that an authorization server gave to resources.
-// Keep them in the database that holds the resources, not in a session store.
+// Keep them in the database that holds the resources, or in a store that keeps
+// what does not expire, as those of redisstore, pgstore and sqlitestore do.
 // A lost id is found again by listing the resources at the server.
 //
 // All processes of an application should share one. Otherwise two that begin at

@@ -72,9 +72,10 @@ const defaultTable = "gatehouse"
 // PostgreSQL, which would cut it off in silence.
 var tableName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// Store is a gatehouse.Store, a gatehouse.GrantStore, a
-// gatehouse.RegistrationStore and a
-// gatehouse.ResourceIDs. It is safe for concurrent use.
+// Store keeps values in PostgreSQL. It is a [gatehouse.Store], a
+// [gatehouse.GrantStore], a [gatehouse.RegistrationStore] and a
+// [gatehouse.ResourceIDs], and safe for concurrent use by any number of
+// processes.
 //
 // Every call ends within Config.Timeout, and earlier if its context does. A call
 // that fails may have had its effect all the same. Whatever lock it waits for, it

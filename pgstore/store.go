@@ -25,7 +25,8 @@ func (s *Store) FindCtx(ctx context.Context, key string) (value []byte, found bo
 	return values[0], values[0] != nil, nil
 }
 
-// FindManyCtx returns the values under keys, in one round trip.
+// FindManyCtx returns the values under keys in the same order, nil where there is
+// none, in one round trip.
 func (s *Store) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
 	values := make([][]byte, len(keys))
 	if len(keys) == 0 {
@@ -53,13 +54,15 @@ func (s *Store) CommitCtx(ctx context.Context, key string, value []byte, expiry 
 	return err
 }
 
-// DeleteCtx removes a value.
+// DeleteCtx removes a value. It is not an error if there is none.
 func (s *Store) DeleteCtx(ctx context.Context, key string) error {
 	_, err := s.exec(ctx, s.sql.delete, key)
 	return err
 }
 
-// SwapCtx replaces old with new if exactly old is stored.
+// SwapCtx replaces old with new in one step if exactly old is stored. A nil old
+// means that nothing may be stored; a nil new deletes. It reports whether new is
+// stored now, also if it was before.
 func (s *Store) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error) {
 	var changed int64
 	switch {

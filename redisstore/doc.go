@@ -1,7 +1,12 @@
-// Package redisstore keeps gatehouse's sessions, owners' grants and ids of
-// resources in Redis, so that many replicas share them.
+// Package redisstore keeps gatehouse's sessions, owners' grants, registered
+// clients and ids of resources in Redis, for any number of replicas.
 //
-// A [Store] takes any client of go-redis: one server, Sentinel, Cluster, with
-// TLS or without. What Redis has to be configured to promise is in the README
-// of this module.
+//	client := redis.NewClient(&redis.Options{Addr: "redis:6379", ContextTimeoutEnabled: true})
+//	store, err := redisstore.New(client, redisstore.Config{Prefix: "notes:"})
+//	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store, Keys: keys})
+//
+// A [Store] takes any client of go-redis v9: one server, Sentinel, Cluster or a
+// ring, with TLS or without. Every change is a command or a script over one key.
+//
+// The README says what Redis must be configured to promise.
 package redisstore

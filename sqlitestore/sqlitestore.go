@@ -41,11 +41,11 @@ var (
 
 // Config holds the settings of New. The zero value is complete.
 type Config struct {
-	// Table is the name of the table that holds what expires: up to 48 ASCII
-	// letters, digits and underscores, the first no digit. SQLite does not
-	// distinguish capitals. "" means gatehouse. Three more tables have names that begin with
-	// it: notes_grants, notes_ids and notes_schema. Applications that share a
-	// file have tables of their own.
+	// Table is the name of the table that holds what expires. "" means
+	// gatehouse. It has up to 48 ASCII letters, digits and underscores, and does
+	// not begin with a digit. SQLite does not distinguish capitals. Three more
+	// tables have names that begin with it: notes_grants, notes_ids and
+	// notes_schema. Applications that share a file have tables of their own.
 	Table string
 	// Sweep is how often one process removes expired rows, on average. 0 means
 	// every 5 minutes. Processes share the work: what one has swept, the others
@@ -75,9 +75,9 @@ const (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// Store is a gatehouse.Store, a gatehouse.GrantStore, a
-// gatehouse.RegistrationStore and a
-// gatehouse.ResourceIDs. It is safe for concurrent use, also by several
+// Store keeps values in a SQLite file. It is a [gatehouse.Store], a
+// [gatehouse.GrantStore], a [gatehouse.RegistrationStore] and a
+// [gatehouse.ResourceIDs], and safe for concurrent use, also by several
 // processes on one file.
 //
 // Every call ends within Config.Timeout, and earlier if its context does. A call

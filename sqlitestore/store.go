@@ -26,7 +26,8 @@ func (s *Store) FindCtx(ctx context.Context, key string) (value []byte, found bo
 	return values[0], values[0] != nil, nil
 }
 
-// FindManyCtx returns the values under keys, in one statement. Up to 32,000 keys
+// FindManyCtx returns the values under keys in the same order, nil where there is
+// none, in one statement. Up to 32,000 keys
 // can be asked for at once.
 func (s *Store) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
 	values := make([][]byte, len(keys))
@@ -59,13 +60,15 @@ func (s *Store) CommitCtx(ctx context.Context, key string, value []byte, expiry 
 	return err
 }
 
-// DeleteCtx removes a value.
+// DeleteCtx removes a value. It is not an error if there is none.
 func (s *Store) DeleteCtx(ctx context.Context, key string) error {
 	_, err := s.change(ctx, func(now int64) (string, []any) { return s.sql.delete, []any{now, key} })
 	return err
 }
 
-// SwapCtx replaces old with new if exactly old is stored.
+// SwapCtx replaces old with new in one step if exactly old is stored. A nil old
+// means that nothing may be stored; a nil new deletes. It reports whether new is
+// stored now, also if it was before.
 func (s *Store) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (swapped bool, err error) {
 	old, new = bytes.Clone(old), bytes.Clone(new)
 	at := s.at(expiry)
