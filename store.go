@@ -21,9 +21,10 @@ import (
 // A key is 43 characters of base64url. A value is at most 60,000 opaque bytes,
 // which the store compares but never interprets. A value past its expiry
 // counts as absent, whether or not the store has removed it yet. An expiry that
-// is later than the store can keep means the latest that it can. All methods
-// must honour their context and be safe for concurrent use, also by several
-// processes if they share the store. An error means that the outcome is
+// is later than the store can keep means the latest that it can; its time zone
+// means nothing. All methods must honour their context and be safe for
+// concurrent use, also by several processes if they share the store: what one
+// has written, each of them reads at once. An error means that the outcome is
 // unknown.
 //
 // Package middlewaretest tests an implementation against this contract.

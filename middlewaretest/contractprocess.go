@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,38 +54,79 @@ func serveLine(ctx context.Context, store gatehouse.Store, line string) (answer 
 	if _, err := fmt.Sscan(line, &what, &place, &id, &n, &expiry); err != nil {
 		return "", fmt.Errorf("%w: %q", errCommand, line)
 	}
-	switch what {
-	case "count":
-		c := storeCell(store, place, func() time.Time { return time.UnixMilli(expiry) })
-		return "done", count(ctx, c, id, n)
-	case "grant":
-		grants, ok := store.(gatehouse.GrantStore)
-		if !ok {
-			return "", fmt.Errorf("a %T is no GrantStore", store)
-		}
-		return "done", count(ctx, grantCell(grants, place, "owner"), id, n)
-	case "registration":
-		clients, ok := store.(gatehouse.RegistrationStore)
-		if !ok {
-			return "", fmt.Errorf("a %T is no RegistrationStore", store)
-		}
-		return "done", count(ctx, grantCell(registrations{clients}, place, "owner"), id, n)
-	case "ids":
+	what, reads := strings.CutPrefix(what, reading)
+	if what == "ids" {
 		ids, ok := store.(gatehouse.ResourceIDs)
-		if !ok {
+		switch {
+		case !ok:
 			return "", fmt.Errorf("a %T is no ResourceIDs", store)
+		case reads:
+			kept, err := ids.ID(ctx, place, "", idName(0))
+			return "done " + strconv.Quote(kept), err
 		}
 		sum, err := putAll(ctx, ids, place, id, n)
 		return "done " + sum, err
 	}
-	return "", fmt.Errorf("%w: %q", errCommand, line)
+	c, err := servedCell(store, what, place, expiry)
+	switch {
+	case err != nil:
+		return "", err
+	case reads:
+		if what == "count" {
+			c = bothWays(store, c, place)
+		}
+		value, err := c.read(ctx)
+		return "done " + brief(value), err
+	}
+	return "done", count(ctx, c, id, n)
 }
+
+// reading is how a command begins that reads what the rest of it would write.
+const reading = "read-"
+
+// servedCell is the place that a command names.
+func servedCell(store gatehouse.Store, what, place string, expiry int64) (cell, error) {
+	switch what {
+	case "count":
+		return storeCell(store, place, func() time.Time { return time.UnixMilli(expiry) }), nil
+	case "grant":
+		grants, ok := store.(gatehouse.GrantStore)
+		if !ok {
+			return cell{}, fmt.Errorf("a %T is no GrantStore", store)
+		}
+		return grantCell(grants, place, "owner"), nil
+	case "registration":
+		clients, ok := store.(gatehouse.RegistrationStore)
+		if !ok {
+			return cell{}, fmt.Errorf("a %T is no RegistrationStore", store)
+		}
+		return grantCell(registrations{clients}, place, "owner"), nil
+	}
+	return cell{}, fmt.Errorf("%w: %q", errCommand, what)
+}
+
+// bothWays is a cell of which both ways of reading have to say the same.
+func bothWays(store gatehouse.Store, c cell, key string) cell {
+	return cell{func(ctx context.Context) ([]byte, error) {
+		many, err := store.FindManyCtx(ctx, []string{key})
+		if err != nil {
+			return nil, err
+		}
+		one, err := c.read(ctx)
+		if err == nil && brief(one) != brief(first(many)) {
+			err = fmt.Errorf("FindManyCtx returns %s, and then FindCtx %s", brief(first(many)), brief(one))
+		}
+		return one, err
+	}, c.swap}
+}
+
+func idName(i int) string { return fmt.Sprint("photo ", i) }
 
 // putAll registers n resources as id, and returns a digest of what is kept.
 func putAll(ctx context.Context, ids gatehouse.ResourceIDs, issuer, id string, n int) (sum string, err error) {
 	digest := sha256.New()
 	for i := range n {
-		winner, err := ids.PutIfAbsent(ctx, issuer, "", fmt.Sprint("photo ", i), fmt.Sprint(id, "-", i))
+		winner, err := ids.PutIfAbsent(ctx, issuer, "", idName(i), fmt.Sprint(id, "-", i))
 		if err != nil {
 			return "", err
 		}
@@ -209,4 +251,93 @@ func idProcessCase(ctx context.Context, s *idsRun) error {
 		}
 	}
 	return nil
+}
+
+// withWorker runs f beside one other process.
+func (s *suite) withWorker(ctx context.Context, f func(context.Context, *worker) error) error {
+	ctx, cancel := context.WithCancel(ctx) // ends the process in any case
+	defer cancel()
+	w, err := s.startWorker(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ctx, w), w.stop())
+}
+
+// reads expects the other process to read something.
+func (w *worker) reads(what, place, want string) error {
+	got, err := w.do(reading+what, place, "p", 1, time.Time{})
+	if err == nil && got != want {
+		err = fmt.Errorf("another process reads %s, after this one has stored %s", got, want)
+	}
+	return err
+}
+
+// seesAtOnce lets two processes write by turns. Each has to see at once what the
+// other has written, although it has read the value of before.
+func (s *suite) seesAtOnce(ctx context.Context, what, place string, c cell) error {
+	return s.withWorker(ctx, func(ctx context.Context, w *worker) error {
+		at, value := 0, []byte(counterStart)
+		if err := c.swaps(ctx, nil, value, true, value); err != nil {
+			return err
+		}
+		for range counts {
+			if err := w.reads(what, place, brief(value)); err != nil {
+				return err
+			}
+			if _, err := w.do(what, place, "p", 1, s.later()); err != nil {
+				return err
+			}
+			now, err := c.read(ctx)
+			if err != nil {
+				return err
+			}
+			if at++; brief(now) != brief(fmt.Appendf(nil, "%d p.0", at)) {
+				return fmt.Errorf("this process reads %s, after another has stored number %d", brief(now), at)
+			}
+			at, value = at+1, fmt.Appendf(nil, "%d test", at+1)
+			if err := c.swaps(ctx, now, value, true, value); err != nil {
+				return err
+			}
+		}
+		return steps(
+			func() error { return w.reads(what, place, brief(value)) },
+			func() error { return c.swaps(ctx, value, nil, true, nil) },
+			func() error { return w.reads(what, place, brief(nil)) },
+		)
+	})
+}
+
+func atOnceCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return s.seesAtOnce(ctx, "count", key, bothWays(s.Store, s.cell(key), key))
+}
+
+func grantAtOnceCase(ctx context.Context, s *grantRun) error {
+	issuer := s.issuer()
+	return s.seesAtOnce(ctx, "grant", issuer, s.cell(issuer, "owner"))
+}
+
+// idAtOnceCase is seesAtOnce for ids.
+func idAtOnceCase(ctx context.Context, s *idsRun) error {
+	issuer := s.issuer()
+	p := s.slot(issuer, "", idName(0))
+	return s.withWorker(ctx, func(ctx context.Context, w *worker) error {
+		for i := range counts {
+			id := fmt.Sprint("r-", i)
+			if err := steps(
+				func() error { return w.reads("ids", issuer, strconv.Quote("")) },
+				func() error { return p.puts(ctx, id, id) },
+				func() error { return w.reads("ids", issuer, strconv.Quote(id)) },
+				func() error { return p.drops(ctx, id, "") },
+				func() error { return w.reads("ids", issuer, strconv.Quote("")) },
+				func() error { _, err := w.do("ids", issuer, "p", 1, time.Time{}); return err },
+				func() error { return p.holds(ctx, "p-0") },
+				func() error { return p.drops(ctx, "p-0", "") },
+			); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

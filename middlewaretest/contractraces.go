@@ -257,6 +257,96 @@ func givesUp(ctx context.Context, fresh func() cell) error {
 	})
 }
 
+// oneEnds lets some racers replace a value while others delete it. Either one of
+// them replaces it, and its value stays, or the value is gone.
+func oneEnds(ctx context.Context, fresh func() cell) error {
+	for range raceRounds {
+		c, old := fresh(), []byte("old")
+		if err := c.swaps(ctx, nil, old, true, old); err != nil {
+			return err
+		}
+		next, won := make([][]byte, racers), make([]bool, racers)
+		if err := together(racers, func(i int) (err error) {
+			if i%2 == 0 {
+				next[i] = fmt.Appendf(nil, "racer %d", i)
+			}
+			won[i], err = c.swap(ctx, old, next[i])
+			return err
+		}); err != nil {
+			return err
+		}
+		var after []byte
+		replaced, deleted := 0, 0
+		for i, w := range won {
+			switch {
+			case w && next[i] == nil:
+				deleted++
+			case w:
+				replaced, after = replaced+1, next[i]
+			}
+		}
+		if replaced > 1 || (replaced > 0) == (deleted > 0) {
+			return fmt.Errorf("%d racers have replaced the same value, and %d have deleted it", replaced, deleted)
+		}
+		if err := c.holds(ctx, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allStay lets racers write at the same time, each to a place of its own.
+func allStay(ctx context.Context, fresh func() cell) error {
+	for range raceRounds {
+		cells := make([]cell, racers)
+		for i := range cells {
+			cells[i] = fresh()
+		}
+		value := func(i int) []byte { return fmt.Appendf(nil, "racer %d", i) }
+		if err := together(racers, func(i int) error { return cells[i].swaps(ctx, nil, value(i), true, value(i)) }); err != nil {
+			return err
+		}
+		for i, c := range cells {
+			if err := c.holds(ctx, value(i)); err != nil {
+				return fmt.Errorf("after others have written elsewhere: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// outlivesCaller writes for callers who leave as soon as they know the outcome.
+func outlivesCaller(ctx context.Context, fresh func() cell) error {
+	c := fresh()
+	for _, step := range [][2][]byte{{nil, []byte("one")}, {[]byte("one"), []byte("two")}} {
+		if err := leaving(ctx, func(ctx context.Context) error { return c.swaps(ctx, step[0], step[1], true, step[1]) }); err != nil {
+			return err
+		}
+		if err := stays(func() error { return c.holds(ctx, step[1]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaving calls f with a context that ends when f is done.
+func leaving(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return f(ctx)
+}
+
+// stays looks a few times, and lets whatever waits for a context run in between.
+func stays(look func() error) error {
+	for range counts {
+		if err := look(); err != nil {
+			return fmt.Errorf("after the context of the writer has ended: %w", err)
+		}
+		runtime.Gosched()
+	}
+	return nil
+}
+
 // shortLife is by how much the contexts of givesUp live longer each time. The
 // first ends before the call, the last ones after a call over loopback.
 const shortLife = 100 * time.Microsecond

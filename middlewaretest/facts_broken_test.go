@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ type simpleGrants struct {
 	aliasIn, inPlace, textOnly, cutsAt255, comparesJSON bool // the bytes
 	joinsKeys, foldsKeys, trimsKeys, ignoresIssuer      bool // whose grant it is
 	expires, errorWhenAbsent                            bool
+	deletesLater                                        bool          // a swap that deletes does so in a step of its own
+	writesAll                                           bool          // each write replaces all that is kept
+	boundToCaller                                       bool          // a grant goes when the context of its writer ends
 	deletesFirst                                        bool          // a swap removes the old value in a step of its own
 	mixesReplies                                        bool          // a call that was given up leaves its reply to the next
 	stuck                                               chan struct{} // all calls wait for it; nil for none
@@ -89,13 +93,25 @@ func (s *simpleGrants) Grant(ctx context.Context, issuer, owner string) ([]byte,
 	return v, nil
 }
 
-func (s *simpleGrants) SwapGrant(_ context.Context, issuer, owner string, old, new []byte) (bool, error) {
+func (s *simpleGrants) SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (bool, error) {
 	if s.stuck != nil {
 		<-s.stuck
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun++
+	if s.boundToCaller {
+		context.AfterFunc(ctx, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.values, s.key(issuer, owner))
+		})
+	}
+	if s.writesAll {
+		all := maps.Clone(s.values)
+		s.others(&s.mu)
+		s.values = all
+	}
 	key := s.key(issuer, owner)
 	kept := s.get(key)
 	if s.notAtomic {
@@ -107,6 +123,9 @@ func (s *simpleGrants) SwapGrant(_ context.Context, issuer, owner string, old, n
 	case s.same(kept, old), s.ignoresOld && old != nil && kept != nil, s.deletesUnseen && new == nil, s.nilIsAnything && old == nil:
 		if s.deletesFirst {
 			s.put(key, nil)
+			s.others(&s.mu)
+		}
+		if s.deletesLater && new == nil {
 			s.others(&s.mu)
 		}
 		s.put(key, new)
@@ -164,6 +183,9 @@ func TestTheSuiteFailsBrokenGrantStores(t *testing.T) {
 		"owners are compared without case": {func(s *simpleGrants) { s.foldsKeys = true }, "owners apart"},
 		"owners are trimmed":               {func(s *simpleGrants) { s.trimsKeys = true }, "owners apart"},
 		"the issuer is not looked at":      {func(s *simpleGrants) { s.ignoresIssuer = true }, "owners apart"},
+		"a deletion is not atomic":         {func(s *simpleGrants) { s.deletesLater = true }, "one ends"},
+		"a write replaces all":             {func(s *simpleGrants) { s.writesAll = true }, "neighbours"},
+		"a grant goes with its writer":     {func(s *simpleGrants) { s.boundToCaller = true }, "the caller leaves"},
 		"grants expire":                    {func(s *simpleGrants) { s.expires = true }, "nothing expires"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,6 +221,7 @@ type simpleIDs struct {
 	joinsKeys, foldsKeys, ignoresOwner, serviceIsAll  bool
 	foldsIDs, cutsAt255, expires, errorWhenAbsent     bool
 	mixesReplies                                      bool
+	writesAll, boundToCaller, dropsPatterns           bool
 	left                                              []string // replies that nobody took
 	stuck                                             chan struct{}
 }
@@ -256,10 +279,22 @@ func (s *simpleIDs) ID(ctx context.Context, issuer, owner, name string) (string,
 	return id, nil
 }
 
-func (s *simpleIDs) PutIfAbsent(_ context.Context, issuer, owner, name, id string) (string, error) {
+func (s *simpleIDs) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (string, error) {
 	s.lock()
 	defer s.mu.Unlock()
 	key := s.key(issuer, owner, name)
+	if s.boundToCaller {
+		context.AfterFunc(ctx, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.ids, key)
+		})
+	}
+	if s.writesAll {
+		all := maps.Clone(s.ids)
+		s.others(&s.mu)
+		s.ids = all
+	}
 	kept := s.get(key)
 	if s.putNotAtomic {
 		s.others(&s.mu)
@@ -284,7 +319,7 @@ func (s *simpleIDs) Drop(_ context.Context, issuer, owner, name, id string) erro
 	s.lock()
 	defer s.mu.Unlock()
 	key := s.key(issuer, owner, name)
-	same := s.get(key) == id || s.dropsAny
+	same := s.get(key) == id || s.dropsAny || s.dropsPatterns && id == "%"
 	if s.dropNotAtomic {
 		s.others(&s.mu)
 	}
@@ -319,6 +354,9 @@ func TestTheSuiteFailsBrokenResourceIDs(t *testing.T) {
 		"the service's are everybody's":   {func(s *simpleIDs) { s.serviceIsAll = true }, "resources apart"},
 		"ids are kept without case":       {func(s *simpleIDs) { s.foldsIDs = true }, "ids"},
 		"ids are short":                   {func(s *simpleIDs) { s.cutsAt255 = true }, "ids"},
+		"drop takes a pattern":            {func(s *simpleIDs) { s.dropsPatterns = true }, "drop of another"},
+		"a write replaces all":            {func(s *simpleIDs) { s.writesAll = true }, "neighbours"},
+		"an id goes with its writer":      {func(s *simpleIDs) { s.boundToCaller = true }, "the caller leaves"},
 		"ids expire":                      {func(s *simpleIDs) { s.expires = true }, "nothing expires"},
 		"absence is an error":             {func(s *simpleIDs) { s.errorWhenAbsent = true }, "absent"},
 	} {

@@ -64,6 +64,8 @@ func grantParts() []part[*grantRun] {
 		{"nothing expires", "an owner may be away for years", hasClock, grantAgeCase},
 		{"one creates", "only one of many replicas holds the lease", nil, func(ctx context.Context, s *grantRun) error { return oneCreates(ctx, s.fresh) }},
 		{"one replaces", "only one of many replicas renews a grant", nil, func(ctx context.Context, s *grantRun) error { return oneReplaces(ctx, s.fresh) }},
+		{"one ends", "a person who forgets a grant must not delete a newer one, nor see it come back", nil, func(ctx context.Context, s *grantRun) error { return oneEnds(ctx, s.fresh) }},
+		{"neighbours", "owners who agree at the same moment must not undo each other", nil, func(ctx context.Context, s *grantRun) error { return allStay(ctx, s.fresh) }},
 		{"never away", "a replica that reads while another writes must not find that the owner has not agreed", nil,
 			func(ctx context.Context, s *grantRun) error { return neverAway(ctx, s.fresh) }},
 		{"no lost update", "a replica that loses must know it, or a rotating refresh token is sent twice", nil,
@@ -74,11 +76,13 @@ func grantParts() []part[*grantRun] {
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *grantRun) error {
 			return steps(func() error { return s.endsWithContext(ctx, s.calls()) }, func() error { return s.works(ctx) })
 		}},
+		{"the caller leaves", "a grant outlives the request that brought it", nil, func(ctx context.Context, s *grantRun) error { return outlivesCaller(ctx, s.fresh) }},
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil,
 			func(ctx context.Context, s *grantRun) error { return givesUp(ctx, s.fresh) }},
 		{"hang", "strangers are answered 503 when the store hangs, and served when it is back", nil,
 			func(ctx context.Context, s *grantRun) error { return s.hangs(ctx, s.calls(), s.works) }},
 		{"two processes", "replicas are processes", isShared, grantProcessCase},
+		{"at once on all", "a refresh token that one replica has used must not be sent by another", isShared, grantAtOnceCase},
 	}
 }
 

@@ -53,6 +53,10 @@ func registrationParts() []part[*grantRun] {
 		"nothing expires":     "a client that is forgotten stays at the provider",
 		"one creates":         "only one of many replicas may register",
 		"one replaces":        "only one of many replicas renews a secret",
+		"one ends":            "deleting a client must not delete the one that has taken its place",
+		"neighbours":          "applications that register at the same moment must not undo each other",
+		"the caller leaves":   "a client outlives the request that registered it",
+		"at once on all":      "a replica must use the secret that another has got",
 		"never away":          "a replica that reads while another writes would register once more",
 		"no lost update":      "a replica that loses must know it, or it uses a secret that is gone",
 	}
@@ -66,6 +70,8 @@ func registrationParts() []part[*grantRun] {
 			parts[i] = part[*grantRun]{"names apart", "two applications in one store must never use each other's client", nil, namesCase}
 		case "two processes":
 			parts[i].run = registrationProcessCase
+		case "at once on all":
+			parts[i].run = registrationAtOnceCase
 		}
 	}
 	return parts
@@ -102,4 +108,9 @@ func namesCase(ctx context.Context, s *grantRun) error {
 func registrationProcessCase(ctx context.Context, s *grantRun) error {
 	issuer := s.issuer()
 	return s.countsWithProcesses(ctx, "registration", issuer, s.cell(issuer, "owner"))
+}
+
+func registrationAtOnceCase(ctx context.Context, s *grantRun) error {
+	issuer := s.issuer()
+	return s.seesAtOnce(ctx, "registration", issuer, s.cell(issuer, "owner"))
 }

@@ -91,10 +91,12 @@ func idsParts() []part[*idsRun] {
 		{"nothing expires", "a forgotten id is registered a second time, and what owners shared does not apply to it", hasClock, idAgeCase},
 		{"one wins", "replicas that register at once must agree on one id, or each shows its own", nil, idWinnerCase},
 		{"one wins after a drop", "a replica that registers again must not drop the id that another has just put", nil, idDropRaceCase},
+		{"neighbours", "resources that are registered at the same moment must not undo each other", nil, idNeighboursCase},
 		{"all at once", "all methods are called at the same time", nil, idRaceCase},
 		{"cancelled context", "a request whose client has left must not wait", nil, func(ctx context.Context, s *idsRun) error {
 			return steps(func() error { return s.endsWithContext(ctx, s.calls()) }, func() error { return s.fresh().puts(ctx, "r-1", "r-1") })
 		}},
+		{"the caller leaves", "an id outlives the request that registered its resource", nil, idLeavingCase},
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, idGiveUpCase},
 		{"hang", "requests are answered 503 when the store hangs, and served when it is back", nil, func(ctx context.Context, s *idsRun) error {
 			return s.hangs(ctx, s.calls(), func(ctx context.Context) error {
@@ -103,6 +105,7 @@ func idsParts() []part[*idsRun] {
 			})
 		}},
 		{"two processes", "replicas are processes", isShared, idProcessCase},
+		{"at once on all", "a replica that does not see an id registers the resource once more", isShared, idAtOnceCase},
 	}
 }
 
@@ -154,6 +157,9 @@ func dropOtherCase(ctx context.Context, s *idsRun) error {
 		func() error { return p.drops(ctx, "R-2", "r-2") },
 		func() error { return p.drops(ctx, "r-2 ", "r-2") },
 		func() error { return p.drops(ctx, "", "r-2") },
+		func() error { return p.drops(ctx, "r-", "r-2") },
+		func() error { return p.drops(ctx, "r-_", "r-2") },
+		func() error { return p.drops(ctx, "%", "r-2") },
 	)
 }
 
@@ -297,6 +303,32 @@ func idDropRaceCase(ctx context.Context, s *idsRun) error {
 		}
 	}
 	return nil
+}
+
+func idNeighboursCase(ctx context.Context, s *idsRun) error {
+	for range raceRounds {
+		as := s.issuer()
+		at := func(i int) slot { return s.slot(as, "alice", fmt.Sprint("photo ", i)) }
+		if err := together(racers, func(i int) error { return at(i).puts(ctx, fmt.Sprint("r-", i), fmt.Sprint("r-", i)) }); err != nil {
+			return err
+		}
+		for i := range racers {
+			if err := at(i).holds(ctx, fmt.Sprint("r-", i)); err != nil {
+				return fmt.Errorf("after others have been put elsewhere: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func idLeavingCase(ctx context.Context, s *idsRun) error {
+	p := s.fresh()
+	return steps(
+		func() error {
+			return leaving(ctx, func(ctx context.Context) error { return p.puts(ctx, "r-1", "r-1") })
+		},
+		func() error { return stays(func() error { return p.holds(ctx, "r-1") }) },
+	)
 }
 
 func idRaceCase(ctx context.Context, s *idsRun) error {

@@ -26,13 +26,18 @@ import (
 // TestStoreOfProcesses its file.
 const childStore = "MIDDLEWARETEST_STORE"
 
+// childRemembers names the variable that makes that child's store [remembering].
+const childRemembers = "MIDDLEWARETEST_REMEMBERS"
+
 func TestMain(m *testing.M) {
 	path := os.Getenv(childStore)
 	if path == "" {
 		world.Main(m)
 	}
 	store, err := openFileStore(path, time.Now)
-	if err == nil {
+	if err == nil && os.Getenv(childRemembers) != "" {
+		err = middlewaretest.ServeStore(context.Background(), &remembering{fileStore: store, read: map[string][]byte{}}, os.Stdin, os.Stdout)
+	} else if err == nil {
 		err = middlewaretest.ServeStore(context.Background(), store, os.Stdin, os.Stdout)
 	}
 	if err != nil {
@@ -58,12 +63,77 @@ func TestStoreOfProcesses(t *testing.T) {
 		return store
 	},
 		middlewaretest.StoreClock(clock.Now, clock.Advance),
-		middlewaretest.StoreCannotHang("its locks are held for microseconds"), middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd {
-			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), childStore+"="+path)
-			cmd.Stderr = t.Output()
-			return cmd
-		}))
+		middlewaretest.StoreCannotHang("its locks are held for microseconds"), middlewaretest.StoreProcess(child(t, path)))
+}
+
+// child is another process with the store in a file.
+func child(t *testing.T, path string, env ...string) func(context.Context) *exec.Cmd {
+	return func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, os.Args[0])
+		cmd.Env = append(append(os.Environ(), childStore+"="+path), env...)
+		cmd.Stderr = t.Output()
+		return cmd
+	}
+}
+
+// remembering is a store that keeps what it has read in the memory of its process,
+// and reads again only after a swap has failed. Its swaps are right.
+type remembering struct {
+	*fileStore
+	read map[string][]byte // its process has one goroutine
+}
+
+func (s *remembering) FindCtx(ctx context.Context, key string) ([]byte, bool, error) {
+	if b := s.read[key]; b != nil {
+		return b, true, nil
+	}
+	b, found, err := s.fileStore.FindCtx(ctx, key)
+	s.read[key] = b
+	return b, found, err
+}
+
+func (s *remembering) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
+	for _, key := range keys {
+		b, _, err := s.FindCtx(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, b)
+	}
+	return values, nil
+}
+
+func (s *remembering) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	delete(s.read, key)
+	return s.fileStore.SwapCtx(ctx, key, old, new, expiry)
+}
+
+// TestMemoryOfAProcessIsSeen: processes that count together lose no update, but one
+// of them goes on to serve who has signed out at another.
+func TestMemoryOfAProcessIsSeen(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env   []string
+		fails string
+	}{
+		"good":        {nil, ""},
+		"remembering": {[]string{childRemembers + "=1"}, "at once on all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "store")
+			store, err := openFileStore(path, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := store.lock.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			middlewaretest.WantFailingWithProcesses(t, store, child(t, path, c.env...), c.fails)
+		})
+	}
 }
 
 // fileStore keeps each key in a file, under a lock that processes share.

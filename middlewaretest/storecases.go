@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
 )
 
 // storeParts lists the contract of gatehouse.Store, without storeWaits.
@@ -29,16 +29,21 @@ func storeParts() []part[*storeRun] {
 		{"find very many", "a list of sessions is read at once, with records of any size", nil, veryManyCase},
 		{"many keys", "a busy service has thousands of sessions", nil, thousandsCase},
 		{"own copies", "a caller may change its slices afterwards", nil, copiesCase},
+		{"what was read stays", "a request compares the record as it read it, although others write meanwhile", nil, readCase},
 		{"one creates", "only one of many replicas uses a state", nil, winnerCase},
 		{"one replaces", "only one of many replicas holds the lease of a renewal", nil, replacerCase},
+		{"one ends", "a reader that removes an ended record must not remove the one after it", nil, endCase},
+		{"neighbours", "people who sign in at the same moment must not undo each other", nil, neighboursCase},
 		{"never away", "a request that reads while another writes must not find its session gone", nil, awayCase},
 		{"no lost update", "a writer that loses must know it, or a refresh token is overwritten by a used one", nil, counterCase},
 		{"no lost update with lost replies", "a repeated command neither fails nor counts twice", nil, lossyCase},
 		{"all at once", "all methods are called at the same time", nil, raceCase},
 		{"cancelled context", "a request whose browser has left must not wait", nil, cancelledCase},
+		{"the caller leaves", "a session outlives the request that began it", nil, leavingCase},
 		{"deadline", "the reply to a call that was given up must never be taken for that of the next", nil, giveUpCase},
 		{"hang", "a page answers 503 within a second when the store hangs, and the site is back when the store is", nil, hangCase},
 		{"two processes", "replicas are processes", isShared, processCase},
+		{"at once on all", "who has signed out at one replica must not be served by another", isShared, atOnceCase},
 	}
 }
 
@@ -46,6 +51,7 @@ func storeParts() []part[*storeRun] {
 func storeWaits() []part[*storeRun] {
 	return []part[*storeRun]{
 		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
+		{"expiry in other zones", "replicas, their store and this test may have different time zones", nil, zoneCase},
 		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
 		{"one creates over what has expired", "only one of many replicas uses a place that is free again", nil, reviveCase},
 	}
@@ -70,6 +76,7 @@ func commitCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.holds(ctx, key, []byte("two, which is longer")) },
 		func() error { return s.DeleteCtx(ctx, key) },
 		func() error { return s.holds(ctx, key, nil) },
+		func() error { return s.swap(ctx, key, nil, []byte("three"), true, []byte("three")) },
 	)
 }
 
@@ -142,117 +149,6 @@ func itselfCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.swap(ctx, key, []byte("b"), []byte("b"), false, []byte("a")) },
 		func() error { return s.swap(ctx, key, []byte("a"), []byte("b"), true, []byte("b")) },
 	)
-}
-
-func expiryCase(ctx context.Context, s *storeRun) error {
-	stays, committed, swapped := s.key(), s.key(), s.key()
-	deleted, gone, briefly := s.key(), s.key(), s.key()
-	return s.expires(ctx, func(at time.Time, pass func() error) error {
-		return steps(
-			func() error { return s.CommitCtx(ctx, deleted, []byte("a"), at) },
-			func() error { return s.CommitCtx(ctx, gone, []byte("a"), at) },
-			func() error { return s.CommitCtx(ctx, briefly, []byte("a"), s.now().Add(300*time.Microsecond)) },
-			func() error {
-				_, err := s.SwapCtx(ctx, briefly, nil, []byte("b"), s.now().Add(time.Microsecond))
-				return err
-			},
-			func() error { return s.CommitCtx(ctx, stays, []byte("a"), s.now().Add(10*365*24*time.Hour)) },
-			func() error { return s.CommitCtx(ctx, committed, []byte("a"), at) },
-			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), at); return err },
-			func() error { return s.holds(ctx, committed, []byte("a")) },
-			func() error { return s.holds(ctx, swapped, []byte("a")) },
-			pass,
-			func() error { return s.holds(ctx, stays, []byte("a")) },
-			func() error { return s.holds(ctx, committed, nil) },
-			func() error { return s.holds(ctx, swapped, nil) },
-			func() error { return s.swap(ctx, committed, []byte("a"), []byte("b"), false, nil) },
-			func() error { return s.swap(ctx, committed, nil, []byte("b"), true, []byte("b")) },
-			func() error { return s.swap(ctx, swapped, nil, []byte("b"), true, []byte("b")) },
-			func() error { return s.DeleteCtx(ctx, deleted) },
-			func() error { return s.swap(ctx, deleted, nil, []byte("b"), true, []byte("b")) },
-			func() error { return s.swap(ctx, gone, []byte("a"), nil, true, nil) },
-			func() error { return s.swap(ctx, gone, nil, nil, true, nil) },
-			func() error { return s.CommitCtx(ctx, gone, []byte("b"), s.later()) },
-			func() error { return s.holds(ctx, gone, []byte("b")) },
-			func() error { return s.holds(ctx, briefly, nil) },
-		)
-	})
-}
-
-// clampCase uses expiries that a column, a count of seconds or a time.Duration
-// may be too small for: it reaches 292 years. They are as good as never.
-func clampCase(ctx context.Context, s *storeRun) error {
-	for _, far := range []time.Time{
-		s.now().AddDate(30, 0, 0), s.now().AddDate(292, 0, 0), s.now().AddDate(293, 0, 0), s.now().AddDate(600, 0, 0),
-		time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
-		time.Date(294_277, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1<<63 - 1), time.Unix(1<<62, 0),
-	} {
-		committed, swapped, over := s.key(), s.key(), s.key()
-		if err := steps(
-			func() error { return s.CommitCtx(ctx, committed, []byte("a"), far) },
-			func() error { return s.holds(ctx, committed, []byte("a")) },
-			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), far); return err },
-			func() error { return s.holds(ctx, swapped, []byte("a")) },
-			func() error { return s.CommitCtx(ctx, over, []byte("a"), s.later()) },
-			func() error { _, err := s.SwapCtx(ctx, over, []byte("a"), []byte("b"), far); return err },
-			func() error { return s.holds(ctx, over, []byte("b")) },
-			func() error { return s.swap(ctx, swapped, []byte("a"), []byte("b"), true, []byte("b")) },
-		); err != nil {
-			return fmt.Errorf("expiry in the year %d: %w", far.Year(), err)
-		}
-	}
-	return nil
-}
-
-func pastCase(ctx context.Context, s *storeRun) error {
-	for _, past := range []time.Time{s.now(), s.now().Add(-time.Millisecond), s.now().Add(-time.Hour), time.Unix(0, 0), {},
-		s.now().AddDate(-293, 0, 0), time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(-1 << 63), time.Unix(-1<<62, 0)} {
-		committed, over, swapped, swappedOver := s.key(), s.key(), s.key(), s.key()
-		if err := steps(
-			func() error { return s.CommitCtx(ctx, committed, []byte("a"), past) },
-			func() error { return s.holds(ctx, committed, nil) },
-			func() error { return s.CommitCtx(ctx, over, []byte("a"), s.later()) },
-			func() error { return s.CommitCtx(ctx, over, []byte("b"), past) },
-			func() error { return s.holds(ctx, over, nil) },
-			func() error { _, err := s.SwapCtx(ctx, swapped, nil, []byte("a"), past); return err },
-			func() error { return s.holds(ctx, swapped, nil) },
-			func() error { return s.CommitCtx(ctx, swappedOver, []byte("a"), s.later()) },
-			func() error { _, err := s.SwapCtx(ctx, swappedOver, []byte("a"), []byte("b"), past); return err },
-			func() error { return s.holds(ctx, swappedOver, nil) },
-			func() error {
-				swapped, err := s.SwapCtx(ctx, s.key(), []byte("a"), []byte("b"), past)
-				if err == nil && swapped {
-					err = errors.New("SwapCtx says that it has swapped what is not there")
-				}
-				return err
-			},
-		); err != nil {
-			return fmt.Errorf("expiry %v: %w", past, err)
-		}
-	}
-	return nil
-}
-
-func newExpiryCase(ctx context.Context, s *storeRun) error {
-	shorter, longer, sooner, later := s.key(), s.key(), s.key(), s.key()
-	return s.expires(ctx, func(at time.Time, pass func() error) error {
-		return steps(
-			func() error { return s.CommitCtx(ctx, sooner, []byte("a"), s.later()) },
-			func() error { return s.CommitCtx(ctx, sooner, []byte("a"), at) },
-			func() error { return s.CommitCtx(ctx, later, []byte("a"), at) },
-			func() error { return s.CommitCtx(ctx, later, []byte("a"), s.later()) },
-			func() error { return s.CommitCtx(ctx, shorter, []byte("a"), s.later()) },
-			func() error { _, err := s.SwapCtx(ctx, shorter, []byte("a"), []byte("b"), at); return err },
-			func() error { return s.CommitCtx(ctx, longer, []byte("a"), at) },
-			func() error { return s.swap(ctx, longer, []byte("a"), []byte("b"), true, []byte("b")) },
-			func() error { return s.holds(ctx, shorter, []byte("b")) },
-			pass,
-			func() error { return s.holds(ctx, shorter, nil) },
-			func() error { return s.holds(ctx, longer, []byte("b")) },
-			func() error { return s.holds(ctx, sooner, nil) },
-			func() error { return s.holds(ctx, later, []byte("a")) },
-		)
-	})
 }
 
 func bytesCase(ctx context.Context, s *storeRun) error {
@@ -392,9 +288,13 @@ func manyCase(ctx context.Context, s *storeRun) error {
 
 // finds checks FindManyCtx.
 func (s *storeRun) finds(ctx context.Context, keys []string, want [][]byte) error {
+	asked := slices.Clone(keys)
 	got, err := s.FindManyCtx(ctx, keys)
 	if err != nil {
 		return fmt.Errorf("FindManyCtx: %w", err)
+	}
+	if !slices.Equal(keys, asked) {
+		return errors.New("FindManyCtx writes to its arguments")
 	}
 	if len(got) != len(want) {
 		return fmt.Errorf("FindManyCtx returns %d values for %d keys", len(got), len(keys))
@@ -438,7 +338,13 @@ func copiesCase(ctx context.Context, s *storeRun) error {
 	committed, old, swapped := []byte("one"), []byte("one"), []byte("two")
 	return steps(
 		func() error { return s.CommitCtx(ctx, key, committed, s.later()) },
-		func() error { spoil(committed); return s.holds(ctx, key, []byte("one")) },
+		func() error {
+			if string(committed) != "one" {
+				return errors.New("CommitCtx writes to its arguments")
+			}
+			spoil(committed)
+			return s.holds(ctx, key, []byte("one"))
+		},
 		func() error { b, _, err := s.FindCtx(ctx, key); spoil(b); return err },
 		func() error { return s.holds(ctx, key, []byte("one")) },
 		func() error { many, err := s.FindManyCtx(ctx, []string{key}); spoil(first(many)); return err },
@@ -450,6 +356,26 @@ func copiesCase(ctx context.Context, s *storeRun) error {
 			}
 			spoil(swapped)
 			return s.holds(ctx, key, []byte("two"))
+		},
+	)
+}
+
+func readCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	var read []byte
+	var many [][]byte
+	return steps(
+		func() error { return s.swap(ctx, key, nil, []byte("one"), true, []byte("one")) },
+		func() (err error) { read, _, err = s.FindCtx(ctx, key); return err },
+		func() (err error) { many, err = s.FindManyCtx(ctx, []string{key, key}); return err },
+		func() error { return s.swap(ctx, key, []byte("one"), []byte("two"), true, []byte("two")) },
+		func() error {
+			for _, b := range append(many, read) {
+				if string(b) != "one" {
+					return fmt.Errorf("what was read is %s after a swap, it was %q", brief(b), "one")
+				}
+			}
+			return nil
 		},
 	)
 }

@@ -13,16 +13,21 @@ func counterCase(ctx context.Context, s *storeRun) error { return s.noUpdateLost
 
 func replacerCase(ctx context.Context, s *storeRun) error { return oneReplaces(ctx, s.fresh) }
 
+func endCase(ctx context.Context, s *storeRun) error { return oneEnds(ctx, s.fresh) }
+
+func neighboursCase(ctx context.Context, s *storeRun) error { return allStay(ctx, s.fresh) }
+
+// freshMany is an empty place that is read the way a request reads.
+func (s *storeRun) freshMany() cell {
+	key := s.key()
+	return cell{func(ctx context.Context) ([]byte, error) {
+		values, err := s.FindManyCtx(ctx, []string{key})
+		return first(values), err
+	}, s.cell(key).swap}
+}
+
 func awayCase(ctx context.Context, s *storeRun) error {
-	many := func() cell { // the way a request reads
-		key := s.key()
-		c := s.cell(key)
-		return cell{func(ctx context.Context) ([]byte, error) {
-			values, err := s.FindManyCtx(ctx, []string{key})
-			return first(values), err
-		}, c.swap}
-	}
-	return steps(func() error { return neverAway(ctx, s.fresh) }, func() error { return neverAway(ctx, many) })
+	return steps(func() error { return neverAway(ctx, s.fresh) }, func() error { return neverAway(ctx, s.freshMany) })
 }
 
 // reviveCase lets racers create values where one has expired. A store that
@@ -48,7 +53,20 @@ func reviveCase(ctx context.Context, s *storeRun) error {
 	})
 }
 
-func giveUpCase(ctx context.Context, s *storeRun) error { return givesUp(ctx, s.fresh) }
+func giveUpCase(ctx context.Context, s *storeRun) error {
+	return steps(func() error { return givesUp(ctx, s.fresh) }, func() error { return givesUp(ctx, s.freshMany) })
+}
+
+func leavingCase(ctx context.Context, s *storeRun) error {
+	key := s.key()
+	return steps(
+		func() error { return outlivesCaller(ctx, s.fresh) },
+		func() error {
+			return leaving(ctx, func(ctx context.Context) error { return s.CommitCtx(ctx, key, []byte("a"), s.later()) })
+		},
+		func() error { return stays(func() error { return s.holds(ctx, key, []byte("a")) }) },
+	)
+}
 
 func lossyCase(ctx context.Context, s *storeRun) error { return noUpdateLostWithReplies(ctx, s.fresh) }
 

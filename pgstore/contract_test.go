@@ -24,27 +24,31 @@ func TestContracts(t *testing.T) {
 	store := open(t, connect(t, bouncer.DSN()), pgstore.Config{Timeout: patient})
 	table := tableOf(t)
 	hang := middlewaretest.StoreHang(locked(t, table))
-	t.Run("Store", func(t *testing.T) { storeContract(t, store, bouncer.DSN(), table, hang) })
+	shared := processes(t, bouncer.DSN(), table)
+	t.Run("Store", func(t *testing.T) { storeContract(t, store, hang, shared) })
 	t.Run("GrantStore", func(t *testing.T) {
-		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang)
+		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang, shared)
 	})
 	t.Run("RegistrationStore", func(t *testing.T) {
-		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, hang)
+		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, hang, shared)
 	})
 	t.Run("ResourceIDs", func(t *testing.T) {
-		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang)
+		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang, shared)
 	})
 }
 
 // The contract of sessions, on a server without a pooler, all of which hangs.
 func TestContractAtTheServer(t *testing.T) {
 	store := open(t, connect(t, server.DSN()), pgstore.Config{Timeout: patient})
-	storeContract(t, store, server.DSN(), tableOf(t), middlewaretest.StoreHang(paused))
+	storeContract(t, store, middlewaretest.StoreHang(paused), processes(t, server.DSN(), tableOf(t)))
 }
 
-func storeContract(t *testing.T, store gatehouse.Store, dsn, table string, hang middlewaretest.StoreOption) {
-	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, hang,
-		middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, dsn, table) }))
+func storeContract(t *testing.T, store gatehouse.Store, options ...middlewaretest.StoreOption) {
+	middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, options...)
+}
+
+func processes(t *testing.T, dsn, table string) middlewaretest.StoreOption {
+	return middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, dsn, table) })
 }
 
 // However people connect, and however their database separates transactions, no

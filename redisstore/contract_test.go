@@ -12,15 +12,15 @@ import (
 
 // contracts runs the three contracts on a store. hang makes its servers hang.
 func contracts(t *testing.T, p place, hang func() (release func())) {
-	store := contract(t, p, hang)
+	store, shared := contract(t, p, hang), middlewaretest.StoreProcess(p.process(t))
 	t.Run("GrantStore", func(t *testing.T) {
-		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, middlewaretest.StoreHang(hang))
+		middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, middlewaretest.StoreHang(hang), shared)
 	})
 	t.Run("RegistrationStore", func(t *testing.T) {
-		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, middlewaretest.StoreHang(hang))
+		middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, middlewaretest.StoreHang(hang), shared)
 	})
 	t.Run("ResourceIDs", func(t *testing.T) {
-		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, middlewaretest.StoreHang(hang))
+		middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, middlewaretest.StoreHang(hang), shared)
 	})
 }
 

@@ -28,18 +28,18 @@ func TestContracts(t *testing.T) {
 			db.SetMaxOpenConns(c.connections)
 			store := open(t, db, sqlitestore.Config{Timeout: patient})
 			hang := middlewaretest.StoreHang(func() func() { return sync.OnceFunc(locked(t, file, "freeze")) })
+			shared := middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, file, "serve") })
 			t.Run("Store", func(t *testing.T) {
-				middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, hang,
-					middlewaretest.StoreProcess(func(ctx context.Context) *exec.Cmd { return process(ctx, t, file, "serve") }))
+				middlewaretest.TestStore(t, func(*testing.T) gatehouse.Store { return store }, hang, shared)
 			})
 			t.Run("GrantStore", func(t *testing.T) {
-				middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang)
+				middlewaretest.TestGrantStore(t, func(*testing.T) gatehouse.GrantStore { return store }, hang, shared)
 			})
 			t.Run("RegistrationStore", func(t *testing.T) {
-				middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, hang)
+				middlewaretest.TestRegistrationStore(t, func(*testing.T) gatehouse.RegistrationStore { return store }, hang, shared)
 			})
 			t.Run("ResourceIDs", func(t *testing.T) {
-				middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang)
+				middlewaretest.TestResourceIDs(t, func(*testing.T) gatehouse.ResourceIDs { return store }, hang, shared)
 			})
 		})
 	}
