@@ -81,7 +81,7 @@ func (c without) Value(key any) any {
 // does not count when the list is full.
 func (c *callback) settle(ctx context.Context) error {
 	rp := c.rp
-	old, err := rp.replaceOld(ctx, c.r, c.ref, c.record)
+	old, err := rp.replaceOld(ctx, c)
 	if err != nil {
 		return err
 	}

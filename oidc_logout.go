@@ -231,21 +231,28 @@ func (rp *RelyingParty) whereTo(ctx context.Context, ended []*session.Record) (*
 // before it returns, so whatever those callbacks do afterwards, their cookies
 // open nothing.
 func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err error) {
-	var keys []string
+	type login struct {
+		key   string
+		until time.Time // it may be created
+	}
+	var logins []login
 	if ref, ok := rp.sessionRef(r); ok {
-		keys = append(keys, ref.Key)
+		logins = append(logins, login{key: ref.Key})
 	}
 	under, err := rp.attemptsOf(r)
 	if err != nil { // a sign-in under way could not be told that this was answered
 		return nil, err
 	}
 	for _, a := range under {
-		if a.Attempt != nil && rp.sessions.now().Before(a.Attempt.Ends().Add(callbackTimeout+replicaSkew)) {
-			keys = append(keys, session.KeyOf(rp.home, a.Attempt.SessionID()))
+		if a.Attempt == nil {
+			continue
+		}
+		if until := a.Attempt.Ends().Add(callbackTimeout + replicaSkew); rp.sessions.now().Before(until) {
+			logins = append(logins, login{session.KeyOf(rp.home, a.Attempt.SessionID()), until})
 		}
 	}
-	for _, key := range keys {
-		more, err := rp.sessions.keeper.SignOut(r.Context(), key)
+	for _, l := range logins {
+		more, err := rp.sessions.keeper.SignOutUntil(r.Context(), l.key, l.until)
 		if ended = append(ended, more...); err != nil {
 			return ended, err
 		}
@@ -268,13 +275,14 @@ func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code str
 // was, and returns it. It revokes the refresh token only if the person or the
 // provider has changed. Otherwise the old token may belong to the same grant
 // as the new one, and servers may end the whole grant (RFC 7009 §2.1). If the
-// person has signed out of the old session meanwhile, the sign-in fails.
-func (rp *RelyingParty) replaceOld(ctx context.Context, r *http.Request, by session.Ref, next *session.Record) (*session.Record, error) {
-	ref, ok := rp.sessionRef(r)
+// person has signed out of the old session since the sign-in began, it fails.
+func (rp *RelyingParty) replaceOld(ctx context.Context, c *callback) (*session.Record, error) {
+	ref, ok := rp.sessionRef(c.r)
 	if !ok {
 		return nil, nil
 	}
-	old, err := rp.sessions.keeper.Replace(ctx, ref.Key, by.Key)
+	next := c.record
+	old, err := rp.sessions.keeper.Replace(ctx, ref.Key, c.ref.Key, c.attempt.FirstBegin())
 	if err != nil || old == nil {
 		return nil, failure(err)
 	}

@@ -152,6 +152,15 @@ func (a *Attempt) Check(state string, now time.Time) error {
 	return nil
 }
 
+// FirstBegin is when the person began the sign-in, or the zero time if that is not
+// known: an attempt that has started over knows only when that was.
+func (a *Attempt) FirstBegin() time.Time {
+	if a.same {
+		return time.Time{}
+	}
+	return a.Begin
+}
+
 // Ends is when the attempt expires.
 func (a *Attempt) Ends() time.Time { return a.Begin.Add(Life) }
 

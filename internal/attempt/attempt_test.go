@@ -149,6 +149,16 @@ func TestAgain(t *testing.T) {
 	if _, err := next.Again(now); err != attempt.ErrRestarts {
 		t.Errorf("a third restart: %v", err)
 	}
+	if a := attempt.New(now); !a.FirstBegin().Equal(now) {
+		t.Errorf("a first attempt began at %v", a.FirstBegin())
+	}
+	next, err = attempt.New(now).Again(now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := attempt.Open(ring(t, "k"), "b", next.Seal(ring(t, "k"), "b")); err != nil || !again.FirstBegin().IsZero() {
+		t.Errorf("one that has started over began at %v, %v", again.FirstBegin(), err)
+	}
 }
 
 // However an attempt starts over, it may end in the same session, so that a

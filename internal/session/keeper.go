@@ -141,7 +141,7 @@ func (k *Keeper) open(key, b []byte) ([]byte, error) {
 func (k *Keeper) packed(key string, r *Record) swap.Value {
 	expiry := k.Ending(r).Add(expirySlack)
 	if !r.Ended.IsZero() {
-		expiry = r.Ended.Add(tombstoneLife)
+		expiry = later(r.Ended.Add(tombstoneLife), r.Ends)
 	}
 	return swap.Value{Bytes: k.pack(key, r), Expiry: expiry}
 }

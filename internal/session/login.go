@@ -150,15 +150,18 @@ func (k *Keeper) firmGrave(r *Record) *Record {
 	return k.plainGrave(r)
 }
 
-// Replace ends the login under key because next takes its place. It fails with
-// ErrSignedOut if the person has signed out of that login. Several logins may
-// take the place of one: each tab brings its own.
-func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error) {
+// Replace ends the login under key because next takes its place, whose sign-in
+// began at begin. It fails with ErrSignedOut if the person has signed out of the
+// login since. A sign-in that began after that lives; where clocks may not agree
+// on it, it counts as begun before, as does a zero begin. Several logins may take
+// the place of one: each tab brings its own.
+func (k *Keeper) Replace(ctx context.Context, key, next string, begin time.Time) (*Record, error) {
 	var over bool
 	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
-		over = r != nil && !r.Ended.IsZero() && r.Why == whySignOut
+		signedOut := r != nil && !r.Ended.IsZero() && r.Why == whySignOut
+		over = signedOut && !begin.After(r.Ended.Add(markSkew))
 		switch {
-		case r == nil || over:
+		case r == nil || signedOut:
 			return nil
 		case r.Ended.IsZero():
 			r = r.tombstone(k.now(), whyReplaced)
@@ -182,6 +185,12 @@ func (k *Keeper) Replace(ctx context.Context, key, next string) (*Record, error)
 // stored, so that a sign-in under way finds it. It returns the records that
 // ended, also beside an error.
 func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err error) {
+	return k.SignOutUntil(ctx, key, time.Time{})
+}
+
+// SignOutUntil is SignOut of a login that a sign-in under way may create until
+// then: its callback may be held up for longer than a tombstone lives otherwise.
+func (k *Keeper) SignOutUntil(ctx context.Context, key string, until time.Time) (all []*Record, err error) {
 	var next []byte
 	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
 		if r == nil {
@@ -192,7 +201,10 @@ func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err er
 			next = r.Next
 		}
 		t := r.tombstone(k.now(), whySignOut)
-		t.Next = next
+		t.Next, t.Ends = next, until
+		if !r.Ended.IsZero() {
+			t.Ends = later(until, r.Ends) // a sign-out that knows less forgets nothing
+		}
 		return t
 	})
 	if err != nil {

@@ -156,7 +156,7 @@ func TestModel_RevokeAllBesideACallback(t *testing.T) {
 func (w *world) callbackOf(ctx context.Context, k *session.Keeper, ref session.Ref, rec *session.Record, old string) error {
 	err := k.Create(ctx, ref, rec, w.clock)
 	if err == nil && old != "" {
-		if _, err = k.Replace(ctx, old, ref.Key); err != nil {
+		if _, err = k.Replace(ctx, old, ref.Key, rec.Begin); err != nil {
 			_, _ = k.End(context.WithoutCancel(ctx), ref.Key)
 		}
 	}

@@ -255,7 +255,11 @@ func (p *proof) callback(ctx context.Context, t *tab, k *session.Keeper, now fun
 		}
 		err = k.Create(ctx, t.ref, rec, readAt)
 		if err == nil {
-			_, err = k.Replace(ctx, p.old.Key, t.ref.Key)
+			first := begin
+			if starts > 0 {
+				first = time.Time{}
+			}
+			_, err = k.Replace(ctx, p.old.Key, t.ref.Key, first)
 		}
 		if err != nil {
 			if _, e := k.End(ctx, t.ref.Key); e != nil {

@@ -47,7 +47,7 @@ type Record struct {
 
 	Refused time.Time // when Access was renewed because somebody refused the one before, if ever
 
-	Ended time.Time // set on a tombstone
+	Ended time.Time // set on a tombstone, which stays for tombstoneLife, and until Ends if that is later
 	Why   Why       // on a tombstone, why the login ended
 	Next  []byte    // on a tombstone, the keys of the logins that took its place
 

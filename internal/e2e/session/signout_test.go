@@ -178,6 +178,60 @@ func TestSignOutBeatsACallbackOfTheLastSecond(t *testing.T) {
 	}
 }
 
+// The same with a callback that is held up for minutes before its replica takes it,
+// such as one that was stopped: the sign-out is still remembered.
+func TestSignOutBeatsACallbackThatIsHeldUp(t *testing.T) {
+	for _, held := range []time.Duration{59 * time.Second, 61 * time.Second, attempt.Life - time.Second} {
+		for name, again := range map[string]bool{"once": false, "twice": true} {
+			t.Run(held.String()+", signed out "+name, func(t *testing.T) {
+				s := world.NewSite(t, world.TwoReplicas, world.Watched)
+				s.SetCodeLifetime(attempt.Life)
+				ana := s.Visitor("ana")
+				callback := ana.ToCallback("/notes/")
+				reached := stories.Interrupt(s, 0, func() {
+					attempts := ana.Cookies()
+					if out := ana.Post("/auth/logout", nil); out.Code != http.StatusSeeOther {
+						t.Fatalf("sign-out: %v", out)
+					}
+					if again { // by a tab that has the cookies of before
+						s.Advance(time.Second)
+						for name, value := range attempts {
+							ana.SetCookie(name, value)
+						}
+						ana.Post("/auth/logout", nil)
+					}
+					s.Advance(held)
+				})
+				a := ana.On(world.ReplicaB).Get(callback)
+				if !reached() {
+					t.Fatal("the callback made no store call")
+				}
+				if page := ana.Get("/notes/"); page.Code == http.StatusOK {
+					t.Errorf("signed in %v after a sign-out; the callback was %v", held, a)
+				}
+				s.WantNoSession("ana-1")
+				ana.WantServed(ana.Visit("/notes/"))
+			})
+		}
+	}
+}
+
+// A sign-in that begins after a sign-out lives, also if the answer of the sign-out
+// was lost, so that the browser still sends the cookie of the session.
+func TestSignInAfterASignOutWhoseAnswerWasLost(t *testing.T) {
+	s := world.NewSite(t, world.TwoReplicas)
+	ana := s.Visitor("ana")
+	ana.SignIn()
+	lost := s.Visitor("ana")
+	for name, value := range ana.Cookies() {
+		lost.SetCookie(name, value)
+	}
+	lost.Post("/auth/logout", nil)
+	s.Advance(2 * time.Second)
+	ana.WantOut(ana.On(world.ReplicaB).Get("/notes/"))
+	ana.WantServed(ana.Visit("/notes/"))
+}
+
 // The same with a sign-out that brings the session's cookie alone.
 func TestSignOutOfASessionBeatsItsSuccessor(t *testing.T) {
 	for n := 0; ; n++ {

@@ -101,6 +101,10 @@ func (s *Server) accessOf(userName string, g *grant) (string, error) {
 	return value, nil
 }
 
+// SetCodeLifetime changes how long new codes work. The default is one minute, and
+// specifications allow ten.
+func (s *Server) SetCodeLifetime(d time.Duration) { s.set(func(st *state) { st.codeLife = d }) }
+
 // SetTokenLifetime sets how long access tokens and RPTs live from now on.
 func (s *Server) SetTokenLifetime(d time.Duration) { s.set(func(st *state) { st.tokenLife = d }) }
 

@@ -10,7 +10,6 @@ import (
 
 // Lifetimes that no control method changes.
 const (
-	codeLifetime    = time.Minute         // RFC 6749 §4.1.2 allows ten; a browser needs seconds
 	refreshLifetime = 30 * 24 * time.Hour // long enough for any demonstration
 	sessionLifetime = 12 * time.Hour      // a working day at the provider
 	memoryOfUsed    = time.Hour           // how long used codes and tickets are remembered, to detect a second use
@@ -18,6 +17,7 @@ const (
 
 // Lifetimes at the start. Control methods change them.
 const (
+	defaultCodeLifetime    = time.Minute // RFC 6749 §4.1.2 allows ten; a browser needs seconds
 	defaultTokenLifetime   = 5 * time.Minute
 	defaultIDTokenLifetime = 5 * time.Minute
 	defaultTicketLifetime  = 5 * time.Minute // far above pollInterval: a ticket outlives the wait
@@ -50,16 +50,16 @@ type state struct {
 	inboxes      map[party]bool  // owners who have said whether they take requests
 	noRole       map[string]bool // people who may not own resources, in the dialect Keycloak
 
-	tokenLife, idTokenLife, ticketLife time.Duration
-	signWith                           jose.SignatureAlgorithm // of all ID Tokens; "": the client's
-	rpt                                RPTOptions
-	access                             AccessTokenOptions
-	dpop                               DPoPOptions
-	nonces                             map[string]givenNonce // of proofs, by endpoint
-	patRefusal                         int
-	relativeLocation                   bool
-	resourceLife                       time.Duration // 0: until deleted
-	resourceID                         func() string // nil: random
+	codeLife, tokenLife, idTokenLife, ticketLife time.Duration
+	signWith                                     jose.SignatureAlgorithm // of all ID Tokens; "": the client's
+	rpt                                          RPTOptions
+	access                                       AccessTokenOptions
+	dpop                                         DPoPOptions
+	nonces                                       map[string]givenNonce // of proofs, by endpoint
+	patRefusal                                   int
+	relativeLocation                             bool
+	resourceLife                                 time.Duration // 0: until deleted
+	resourceID                                   func() string // nil: random
 
 	registration *RegistrationOptions // nil: no client may register itself
 
@@ -73,7 +73,7 @@ func newState() state {
 		tokens: map[string]*token{}, refresh: map[string]*refreshToken{}, seen: map[string]seenRequest{},
 		resources: map[string]*resource{}, tickets: map[string]*ticket{}, requests: map[string]*Request{}, interactions: map[string]*interaction{},
 		assertions: map[string]time.Time{}, nonces: map[string]givenNonce{}, inboxes: map[party]bool{}, noRole: map[string]bool{},
-		tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
+		codeLife: defaultCodeLifetime, tokenLife: defaultTokenLifetime, idTokenLife: defaultIDTokenLifetime, ticketLife: defaultTicketLifetime,
 	}
 }
 
