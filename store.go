@@ -32,7 +32,8 @@ type Store interface {
 	scs.CtxStore
 
 	// SwapCtx replaces the value under key with new if it equals old. A nil
-	// old means that the key must be absent. A nil new deletes the key.
+	// old means that the key must be absent. A nil new deletes the key,
+	// whatever expiry is.
 	// SwapCtx reports whether the stored value is now new. That includes the
 	// case that it was new already, because a client may repeat a command
 	// whose reply was lost.
