@@ -17,6 +17,7 @@ type Watch struct {
 	marks [2]string
 	whose Party
 	ends  time.Time // at the latest, as far as is known
+	alone bool      // the next Pulse reads it by itself
 }
 
 // NewWatch makes a Watch of a login that a request has found at that party.
@@ -30,79 +31,113 @@ func (k *Keeper) NewWatch(f *Found, whose Party) *Watch {
 	return w
 }
 
+// asked is a login that a Pulse judges.
+type asked struct {
+	*Watch
+	verdict error
+}
+
 // Pulse judges logins as a request would, in one round trip, and writes nothing.
 // It returns an error for each: nil if the login lives, and otherwise ErrNone,
 // ErrGarbage, ErrUnreadable or ErrStore. A login whose time is over has ended
 // even while the store fails.
 //
-// If that read fails, or has taken half of the time, each login is read by itself:
-// the trouble may be that of one, such as a key of another type, or of the node
-// that has it.
+// If that read fails, each login is read by itself: the trouble may be that of one,
+// such as a key of another type, or of the node that has it. That is at once, or the
+// next time if there is too little time left. What cannot be read by itself stays
+// apart from the others.
 func (k *Keeper) Pulse(ctx context.Context, logins []*Watch) []error {
 	verdicts := make([]error, len(logins))
-	switch {
-	case k.viewer != nil:
+	if k.viewer != nil {
 		now := k.now()
 		for i, w := range logins {
 			verdicts[i] = k.pulse(w, k.viewer.View(w.asKeys(), now), now)
 		}
-	case len(logins) == 1:
-		k.pulseTogether(ctx, logins, verdicts)
-	default:
-		half, cancel := ctx, context.CancelFunc(func() {})
-		if end, ok := ctx.Deadline(); ok {
-			half, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		return verdicts
+	}
+	list := make([]asked, len(logins))
+	var together, alone []*asked
+	for i, w := range logins {
+		list[i].Watch = w
+		if w.alone {
+			alone = append(alone, &list[i])
+		} else {
+			together = append(together, &list[i])
 		}
-		together := k.pulseTogether(half, logins, verdicts)
-		cancel()
-		if !together {
-			k.pulseApart(ctx, logins, verdicts)
-		}
+	}
+	if len(alone) == 0 {
+		k.pulseShared(ctx, together)
+	} else {
+		k.pulseBoth(ctx, together, alone)
+	}
+	for i := range list {
+		verdicts[i] = list[i].verdict
 	}
 	return verdicts
 }
 
-// pulseTogether judges logins in one round trip. It reports whether they could be
-// read.
-func (k *Keeper) pulseTogether(ctx context.Context, logins []*Watch, verdicts []error) bool {
-	keys := make([]string, 0, len(logins)*LoginKeys)
-	for _, w := range logins {
-		keys = append(keys, w.keys[:]...)
-	}
-	values, err := k.findMany(ctx, keys...)
-	now := k.now()
-	for i, w := range logins {
-		switch {
-		case err == nil:
-			verdicts[i] = k.pulse(w, [LoginKeys][]byte(values[i*LoginKeys:]), now)
-		case !now.Before(w.ends):
-			verdicts[i] = errExpired
-		default:
-			verdicts[i] = err
-		}
-	}
-	return err == nil
-}
-
-// pulseApart judges each login by itself, all at the same time. A panic of the
-// store is that of the caller.
-func (k *Keeper) pulseApart(ctx context.Context, logins []*Watch, verdicts []error) {
+// pulseBoth judges some logins together and others by themselves, all at the same
+// time. A panic of the store is that of the caller.
+func (k *Keeper) pulseBoth(ctx context.Context, together, alone []*asked) {
 	var all sync.WaitGroup
 	var panicked atomic.Pointer[any]
-	for i := range logins {
+	begin := func(judge func()) {
 		all.Go(func() {
 			defer func() {
 				if p := recover(); p != nil {
 					panicked.Store(&p)
 				}
 			}()
-			k.pulseTogether(ctx, logins[i:i+1], verdicts[i:i+1])
+			judge()
 		})
+	}
+	for _, a := range alone {
+		begin(func() { a.alone = !k.pulseTogether(ctx, []*asked{a}) })
+	}
+	if len(together) > 0 {
+		begin(func() { k.pulseShared(ctx, together) })
 	}
 	all.Wait()
 	if p := panicked.Load(); p != nil {
 		panic(*p)
 	}
+}
+
+// pulseShared judges logins in one round trip, or by themselves if that fails.
+func (k *Keeper) pulseShared(ctx context.Context, logins []*asked) {
+	began := time.Now()
+	if k.pulseTogether(ctx, logins) || len(logins) == 1 {
+		return
+	}
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) >= time.Since(began) {
+		k.pulseBoth(ctx, nil, logins)
+		return
+	}
+	for _, a := range logins {
+		a.alone = true
+	}
+}
+
+// pulseTogether judges logins in one round trip. It reports whether they could be
+// read.
+func (k *Keeper) pulseTogether(ctx context.Context, logins []*asked) bool {
+	keys := make([]string, 0, len(logins)*LoginKeys)
+	for _, a := range logins {
+		keys = append(keys, a.keys[:]...)
+	}
+	values, err := k.findMany(ctx, keys...)
+	now := k.now()
+	for i, a := range logins {
+		switch {
+		case err == nil:
+			a.verdict = k.pulse(a.Watch, [LoginKeys][]byte(values[i*LoginKeys:]), now)
+		case !now.Before(a.ends):
+			a.verdict = errExpired
+		default:
+			a.verdict = err
+		}
+	}
+	return err == nil
 }
 
 // pulse judges the login whose values were read at a time.

@@ -310,6 +310,62 @@ func TestFA6_LiveBesideABadSession(t *testing.T) {
 	}
 }
 
+// slowStore takes its time for every read.
+type slowStore struct {
+	gatehouse.Store
+	takes atomic.Int64 // nanoseconds
+	reads atomic.Int64
+}
+
+func (s *slowStore) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
+	s.reads.Add(1)
+	select {
+	case <-time.After(time.Duration(s.takes.Load())):
+		return s.Store.FindManyCtx(ctx, keys)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A store that is slow but serves requests in time serves connections too, with one
+// read in an interval.
+func TestLiveOnASlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowStore{Store: gatehouse.NewMemoryStore(time.Now)}
+		s, streams := liveSite(t, func(o *world.SiteOptions) { o.Store = store })
+		var open []context.Context
+		for _, name := range []string{"ana", "ben", "ben"} {
+			b := s.Visitor(name)
+			b.SignIn()
+			open = append(open, streams.Open(b, "/live"))
+		}
+		for _, takes := range []time.Duration{400 * time.Millisecond, 800 * time.Millisecond} {
+			store.takes.Store(int64(takes))
+			time.Sleep(4 * time.Second)
+			store.reads.Store(0)
+			const intervals = 30
+			time.Sleep(intervals * 2 * time.Second)
+			if n := store.reads.Load(); n > intervals+1 {
+				t.Errorf("%v: %d reads in %d intervals", takes, n, intervals)
+			}
+			for i, c := range open {
+				if c.Err() != nil {
+					t.Errorf("%v: connection %d: %v", takes, i, context.Cause(c))
+				}
+			}
+		}
+		store.takes.Store(int64(time.Hour)) // and back: they are read together again
+		time.Sleep(6 * time.Second)
+		store.takes.Store(0)
+		time.Sleep(6 * time.Second)
+		store.reads.Store(0)
+		time.Sleep(20 * time.Second)
+		if n := store.reads.Load(); n > 11 {
+			t.Errorf("%d reads in 10 intervals", n)
+		}
+	})
+}
+
 // A panic of the store ends nothing but what was read with it.
 func TestRL8_LiveStorePanicsBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
