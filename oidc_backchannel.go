@@ -35,6 +35,9 @@ const backchannelTimeout = 7 * time.Second
 // same store included. A sign-in that is under way does not survive; one that
 // begins later does, even if the same token comes once more.
 //
+// It takes one POST of at most 64 KiB as application/x-www-form-urlencoded, within
+// 5 seconds, with exactly one logout_token that is at most two minutes old.
+//
 // The answer is 200, or 400 if the token is not valid or the logout could not be
 // carried out (§2.8). Its body is then JSON with the members error,
 // error_description and id. No ErrorHandler is asked, because the specification

@@ -50,11 +50,10 @@ const (
 // provider, and nothing is revoked there: some servers end their own session
 // with its tokens.
 //
-// GET is where
-// the provider redirects back to; it shows a page, or goes on to LoggedOutURL,
-// and ends nothing. A state that LogoutURL was given goes along to LoggedOutURL, if
-// it is that of this browser. A POST from another site is refused, and so is one without
-// Sec-Fetch-Site and Origin.
+// GET is where the provider redirects back to; it shows a page, or goes on to
+// LoggedOutURL, and ends nothing. A state that LogoutURL was given goes along to
+// LoggedOutURL, if it is that of this browser. A POST from another site is
+// refused, and so is one without Sec-Fetch-Site and Origin.
 //
 // A script that posts gets {"logout_url":"…"} instead of a redirect, because it
 // cannot follow one to the provider. The session here has ended then. The
