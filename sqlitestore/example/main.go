@@ -45,6 +45,14 @@ func open(_ context.Context, addr string) (replicas.Store, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// The file holds secrets, and SQLite would let everybody read it.
+	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := made.Close(); err != nil {
+		return nil, nil, err
+	}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: file}).String())
 	if err != nil {
 		return nil, nil, err
