@@ -12,6 +12,13 @@ import (
 var shared servers.Pool
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(clientsFile); path != "" {
+		if err := serveClients(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	shared.Warm() // Keycloak takes 8 s; other tests run meanwhile
 	code := m.Run()
 	if err := shared.Stop(); err != nil {

@@ -297,7 +297,7 @@ func oneEnds(ctx context.Context, fresh func() cell) error {
 
 // allStay lets racers write at the same time, each to a place of its own.
 func allStay(ctx context.Context, fresh func() cell) error {
-	for range raceRounds {
+	for range raceRounds / 5 { // each writes many values
 		cells := make([]cell, racers)
 		for i := range cells {
 			cells[i] = fresh()
