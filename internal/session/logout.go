@@ -20,7 +20,8 @@ const (
 	// Its number stays in the store until the token is too old on every replica.
 	logoutAhead = logoutKept - logoutAge - markSkew
 	// logoutFor is how long a logout from outside goes on while the store fails.
-	// Providers seldom send a logout twice, and wait for the answer.
+	// Providers seldom send a logout twice, and wait for the answer. While the
+	// store works, each call has its own time, however slow it is.
 	logoutFor = 1200 * time.Millisecond
 )
 
@@ -86,11 +87,12 @@ func (k *Keeper) LogoutToken(ctx context.Context, l Logout) error {
 	if err := l.check(k.now()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutFor)
+	ctx = context.WithoutCancel(ctx)
+	failing, cancel := context.WithTimeout(ctx, logoutFor)
 	defer cancel()
 	for wait := createPause; ; wait *= 2 {
 		err := k.logoutOnce(ctx, l) // again, it finds the number that it has stored
-		if !errors.Is(err, ErrStore) || swap.Pause(ctx, wait) != nil {
+		if ctx = failing; !errors.Is(err, ErrStore) || swap.Pause(ctx, wait) != nil {
 			return err
 		}
 	}
@@ -179,8 +181,7 @@ func raisedTo(number uint64) nextMark {
 // The error is ErrUnreadable or ErrStore. A caller that leaves does not stop it.
 func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) (found bool, err error) {
 	raise := k.markChange(k.raised)
-	patience := swap.Patience{For: logoutFor, Pause: createPause, Most: logoutFor}
-	_, err = k.update(context.WithoutCancel(ctx), markKey(markOfSID(issuer, sid)), patience, func(old []byte) (*swap.Value, error) {
+	_, err = k.update(context.WithoutCancel(ctx), markKey(markOfSID(issuer, sid)), logoutPatience(), func(old []byte) (*swap.Value, error) {
 		if found = old != nil; !found {
 			return nil, nil
 		}
@@ -189,10 +190,14 @@ func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) (found boo
 	return found && err == nil, err
 }
 
+func logoutPatience() swap.Patience {
+	return swap.Patience{For: logoutFor, Pause: createPause, Most: logoutFor, Slow: true}
+}
+
 // updateFrom is update for a value that has just been read. It goes on as long as
 // ctx allows, because only what the store has confirmed counts as stored.
 func (k *Keeper) updateFrom(ctx context.Context, key string, have []byte, change swap.Change) error {
-	_, err := swap.From(ctx, valueCell{k, key}, swap.Patience{For: logoutFor, Pause: createPause, Most: logoutFor}, have, change)
+	_, err := swap.From(ctx, valueCell{k, key}, logoutPatience(), have, change)
 	if errors.Is(err, swap.ErrContended) {
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}

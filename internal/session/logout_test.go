@@ -391,6 +391,66 @@ func TestFA6_LogoutFromOutside(t *testing.T) {
 	}
 }
 
+// slow is a store that takes its time for each call.
+type slow struct {
+	session.Store
+	takes time.Duration
+}
+
+func (s slow) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(s.takes):
+		return nil
+	}
+}
+
+func (s slow) FindManyCtx(ctx context.Context, keys []string) ([][]byte, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
+	return s.Store.FindManyCtx(ctx, keys)
+}
+
+func (s slow) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	if err := s.wait(ctx); err != nil {
+		return false, err
+	}
+	return s.Store.SwapCtx(ctx, key, old, new, expiry)
+}
+
+// TestLogoutOnASlowStore: a store that answers each call within the time of a call
+// does so for a logout too, although it makes several.
+func TestLogoutOnASlowStore(t *testing.T) {
+	for name, logout := range map[string]func(*session.Keeper, *world) error{
+		"token": func(k *session.Keeper, w *world) error {
+			return k.LogoutToken(context.Background(), w.token("ana", "1", "j"))
+		},
+		"front": func(k *session.Keeper, w *world) error {
+			return frontLogout(context.Background(), k, idServer, "1")
+		},
+	} {
+		for _, takes := range []time.Duration{400 * time.Millisecond, 800 * time.Millisecond, time.Hour} {
+			t.Run(name+" "+takes.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(0)
+					ref := w.signIn(t, idServer, "ana", "1")
+					k := session.New(session.Config{Store: slow{w.store.Store, takes}, Lifetime: time.Hour, Idle: -1, Now: func() time.Time { return w.clock }})
+					hangs, begin := takes == time.Hour, time.Now()
+					err := logout(k, w)
+					if errors.Is(err, session.ErrStore) != hangs || signedIn(t, w.a, ref) != hangs {
+						t.Errorf("%v", err)
+					}
+					if took := time.Since(begin); hangs && took > 1500*time.Millisecond {
+						t.Errorf("it took %v", took)
+					}
+				})
+			})
+		}
+	}
+}
+
 // frontLogout is LogoutFront, whether it finds a mark or not.
 func frontLogout(ctx context.Context, k *session.Keeper, issuer, sid string) error {
 	_, err := k.LogoutFront(ctx, issuer, sid)

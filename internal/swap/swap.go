@@ -48,6 +48,9 @@ type Patience struct {
 	For   time.Duration // since the update began
 	Pause time.Duration // before the first retry; it doubles
 	Most  time.Duration // the longest pause
+	// Slow says that For bounds only what comes after an error. Until then each
+	// call has the time that its cell gives it: a store may be slow and work.
+	Slow bool
 }
 
 // Final marks an error of a cell that no retry can fix. Update returns err
@@ -76,10 +79,14 @@ func From(ctx context.Context, c Cell, p Patience, have []byte, change Change) (
 }
 
 func (u *update) run(ctx context.Context, p Patience) (changed bool, err error) {
+	failing := ctx
 	if p.For > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.For)
+		failing, cancel = context.WithTimeout(ctx, p.For)
 		defer cancel()
+	}
+	if !p.Slow {
+		ctx = failing
 	}
 	wait := p.Pause
 	for lost := 0; lost < tries; {
@@ -95,7 +102,7 @@ func (u *update) run(ctx context.Context, p Patience) (changed bool, err error) 
 		case p.For == 0:
 			return false, err
 		default:
-			if Pause(ctx, wait) != nil {
+			if ctx = failing; Pause(ctx, wait) != nil {
 				return false, err
 			}
 			wait = min(2*wait, p.Most)
