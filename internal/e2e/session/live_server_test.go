@@ -20,12 +20,17 @@ import (
 // An http.Server waits for event streams when it shuts down. Shutdown ends them
 // first, also those that only learn of it from their context.
 func TestLiveServerShutdown(t *testing.T) {
-	for _, registered := range []bool{false, true} {
-		t.Run(fmt.Sprintf("RegisterOnShutdown %v", registered), func(t *testing.T) {
+	for _, how := range []string{"Shutdown", "Shutdown of Logins", "RegisterOnShutdown"} {
+		t.Run(how, func(t *testing.T) {
 			causes := make(chan error, 2)
+			var logins *gatehouse.Logins
 			s := world.NewSite(t, func(o *world.SiteOptions) {
 				o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
-					mux.Handle("/events", login.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					var err error
+					if logins, err = gatehouse.NewLogins(gatehouse.LoginsConfig{}, login); err != nil {
+						t.Fatal(err)
+					}
+					mux.Handle("/events", logins.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						ctx := gatehouse.Live(r.Context())
 						_, _ = io.WriteString(w, "data: here\n\n")
 						_ = http.NewResponseController(w).Flush()
@@ -54,11 +59,14 @@ func TestLiveServerShutdown(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			login := s.Replicas[0].Login
-			if registered {
+			switch how {
+			case "Shutdown":
+				s.Must(gatehouse.Shutdown(ctx, server, login))
+			case "Shutdown of Logins":
+				s.Must(gatehouse.Shutdown(ctx, server, logins))
+			default:
 				server.RegisterOnShutdown(func() { _ = login.Shutdown(ctx) })
 				s.Must(server.Shutdown(ctx))
-			} else {
-				s.Must(gatehouse.Shutdown(ctx, server, login))
 			}
 			for i := range open {
 				if code := gatehouse.ErrorCode(<-causes); code != gatehouse.CodeShuttingDown {
