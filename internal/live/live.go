@@ -45,7 +45,7 @@ type Hub[T any] struct {
 	mu     sync.Mutex
 	closed error // the cause, once Close was called
 	things map[string]*thing[T]
-	groups map[*group[T]]bool // by whether there is room
+	room   map[*group[T]]bool // groups that are not full
 }
 
 // A group is judged together.
@@ -76,7 +76,7 @@ type conn[T any] struct {
 
 // NewHub makes a Hub.
 func NewHub[T any](c Config[T]) *Hub[T] {
-	return &Hub[T]{config: c, things: map[string]*thing[T]{}, groups: map[*group[T]]bool{}}
+	return &Hub[T]{config: c, things: map[string]*thing[T]{}, room: map[*group[T]]bool{}}
 }
 
 // Watch returns a context, derived from ctx, that ends when the thing under key
@@ -114,11 +114,9 @@ func (h *Hub[T]) enter(c *conn[T], key string, what T) error {
 
 // place gives a thing its group. The caller holds h.mu.
 func (h *Hub[T]) place(t *thing[T]) {
-	for g, room := range h.groups {
-		if room {
-			t.in = g
-			break
-		}
+	for g := range h.room { // any
+		t.in = g
+		break
 	}
 	if t.in == nil {
 		g := &group[T]{}
@@ -128,7 +126,9 @@ func (h *Hub[T]) place(t *thing[T]) {
 	g := t.in
 	t.at = len(g.things)
 	g.things = append(g.things, t)
-	h.groups[g] = len(g.things) < h.config.Batch
+	if h.room[g] = true; len(g.things) == h.config.Batch {
+		delete(h.room, g)
+	}
 	h.things[t.key] = t
 }
 
@@ -142,10 +142,10 @@ func (h *Hub[T]) remove(t *thing[T]) {
 	g.things = g.things[:last]
 	t.in = nil
 	delete(h.things, t.key)
-	h.groups[g] = true
+	h.room[g] = true
 	if last == 0 {
 		g.timer.Stop()
-		delete(h.groups, g)
+		delete(h.room, g)
 	}
 }
 
