@@ -183,8 +183,13 @@ func sizeCase(ctx context.Context, s *storeRun) error {
 	large := bytes.Repeat([]byte{0xff, 0, 'a'}, storeLimit/3)
 	other := bytes.Clone(large)
 	other[len(other)-1]++
+	first, middle := bytes.Clone(large), bytes.Clone(large)
+	first[0]++
+	middle[len(middle)/2]++
 	return steps(
 		func() error { return s.swap(ctx, key, nil, large, true, large) },
+		func() error { return s.swap(ctx, key, first, []byte("x"), false, large) },
+		func() error { return s.swap(ctx, key, middle, []byte("x"), false, large) },
 		func() error { return s.swap(ctx, key, other, []byte("x"), false, large) },
 		func() error { return s.swap(ctx, key, large, other, true, other) },
 		func() error { return s.CommitCtx(ctx, key, large, s.later()) },
