@@ -690,12 +690,14 @@ type OwnerGrantsConfig struct {
 	// keys open. A grant is bound to its issuer and owner.
 	//
 	// A grant that is not sealed, or not with the first key, is read and written
-	// again with the first key: at the next PAT, Has or renewal. So Keys may be
-	// added at any time; a process without them answers 503 for grants that are
-	// sealed (grant_unreadable) and leaves them as they are. To rotate, add the
-	// new key last, deploy, then move it first. Before you remove the old key,
-	// call Has for every owner: a grant that no key opens is 503 as well, until
-	// its key is back.
+	// again with the first key: at the next PAT, Has or renewal. PAT does so with
+	// one that another key seals once in 10 minutes, so that replicas do not write
+	// by turns while keys rotate. So Keys may be added at any time; a process
+	// without them answers 503 for grants that are sealed (grant_unreadable) and
+	// leaves them as they are. To rotate, add the new key last, deploy, then move
+	// it first. When all replicas have it first, and before you remove the old
+	// key, call Has for every owner: a grant that no key opens is 503 as well,
+	// until its key is back.
 	//
 	// Keys do not keep out who can write to the store: a grant that is not
 	// sealed is still taken.

@@ -32,6 +32,7 @@ type OwnerGrants struct {
 	service  *servicePAT
 	flights  flight.Group[string, Secret]
 	unread   firsts // owners whose grants could not be read
+	rekeyed  firsts // owners, and the times in which PAT has sealed their grants with the first key
 }
 
 // NewOwnerGrants returns an OwnerGrants for owners who sign in at p. It does
@@ -103,7 +104,9 @@ func (g *OwnerGrants) PAT(ctx context.Context, owner string, refused Secret) (Se
 		return Secret{}, err
 	}
 	if access := had.Fresh(g.provider.now(), refused.Reveal()); access != "" {
-		g.reseal(ctx, owner, had)
+		if had.Plain || had.Stale && g.mayRekey(owner) {
+			g.reseal(ctx, owner, had)
+		}
 		return NewSecret(access), nil
 	}
 	token, err := g.flights.Do(ctx, owner, lease.Flight, func(ctx context.Context) (Secret, error) {

@@ -5,6 +5,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"example.com/gatehouse/internal/grant"
@@ -93,6 +94,12 @@ func (g *OwnerGrants) reseal(ctx context.Context, owner string, had ownerGrant) 
 	}
 }
 
+// mayRekey reports whether PAT may seal the owner's grant with the first key now.
+// While keys rotate, replicas with another first key would write it by turns.
+func (g *OwnerGrants) mayRekey(owner string) bool {
+	return g.rekeyed.first(fmt.Sprint(g.provider.now().Truncate(rekeyEvery).Unix(), " ", owner))
+}
+
 // Load implements lease.Cell.
 func (c grantCell) Load(ctx context.Context) (ownerGrant, error) {
 	raw, err := c.Find(ctx)
@@ -138,6 +145,9 @@ const (
 	// grantStoreFor is how long such a change is retried while the store
 	// fails.
 	grantStoreFor = time.Second
+	// rekeyEvery is how often PAT seals a grant of another key with the first one:
+	// seldom beside what PAT costs, and often beside how long keys rotate.
+	rekeyEvery = 10 * time.Minute
 	// grantStorePause is the first pause between two tries; it doubles each
 	// time.
 	grantStorePause = 20 * time.Millisecond

@@ -29,6 +29,7 @@ type Grant struct {
 	// Stale means that the stored form is not the one that [Box.Encode] writes
 	// now: it is not sealed although there are keys, or not with the first.
 	Stale bool
+	Plain bool // it is not sealed although there are keys
 }
 
 // stored is the plain form, as JSON. It begins with a brace, and so differs from
@@ -121,7 +122,7 @@ func (b Box) Decode(issuer, owner string, value []byte) (Grant, error) {
 		return Grant{}, fmt.Errorf("%w: it cannot be parsed", ErrGarbage)
 	}
 	l := lease.Lease{Holder: s.Holder, Until: s.Until, Takeovers: s.Takeovers, RetryAt: s.RetryAt}
-	return Grant{s.Access, s.Refresh, s.Client, s.Expires, s.RenewAt, l, stale}, nil
+	return Grant{s.Access, s.Refresh, s.Client, s.Expires, s.RenewAt, l, stale, stale && value[0] == '{'}, nil
 }
 
 // open returns the plain form.

@@ -186,6 +186,49 @@ func TestOwnerGrantsRotateKeys(t *testing.T) {
 	}
 }
 
+// TestOwnerGrantsTwoFirstKeys: while the new key comes first on one replica after
+// the other, they do not write a grant by turns. Has still seals it with the first
+// key each time, so that the old one may go after it.
+func TestOwnerGrantsTwoFirstKeys(t *testing.T) {
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(24 * time.Hour) // nothing is renewed
+	store := &grantStore{}
+	before, after := w.Grants(store, keyA, keyB), w.Grants(store, keyB, keyA)
+	w.Agree(before, "alice")
+	writes, last := 0, store.grantOf(w, "alice")
+	for range 20 {
+		for _, g := range []*gatehouse.OwnerGrants{after, before} {
+			if code := patCode(t, g, "alice"); code != "" {
+				t.Error(code)
+			}
+			if now := store.grantOf(w, "alice"); !bytes.Equal(last, now) {
+				writes, last = writes+1, now
+			}
+		}
+	}
+	if writes > 2 {
+		t.Errorf("%d writes by replicas with the same keys", writes)
+	}
+	w.Advance(10 * time.Minute)
+	if code := patCode(t, after, "alice"); code != "" || bytes.Equal(last, store.grantOf(w, "alice")) {
+		t.Errorf("ten minutes later %q, and the grant is as before: %v", code, bytes.Equal(last, store.grantOf(w, "alice")))
+	}
+	for range 2 {
+		if has, err := before.Has(t.Context(), "alice"); !has || err != nil {
+			t.Errorf("Has: %v, %v", has, err)
+		}
+		if has, err := after.Has(t.Context(), "alice"); !has || err != nil {
+			t.Errorf("Has: %v, %v", has, err)
+		}
+		if code := patCode(t, w.Grants(store, keyB), "alice"); code != "" {
+			t.Errorf("without the old key: %s", code)
+		}
+	}
+	if n := w.CountToken("refresh_token"); n != 0 {
+		t.Errorf("%d renewals", n)
+	}
+}
+
 // TestOwnerGrantsUnreadable: what another key sealed or a newer build wrote is
 // 503 with a code of its own, wherever it is needed. Nothing overwrites or
 // deletes it, and nobody is asked to agree again.
