@@ -160,14 +160,17 @@ func (k *Keeper) Replace(ctx context.Context, key, next string, begin time.Time)
 	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
 		signedOut := r != nil && !r.Ended.IsZero() && r.Why == whySignOut
 		over = signedOut && !begin.After(r.Ended.Add(markSkew))
+		now := k.now()
 		switch {
-		case r == nil || signedOut:
+		case r == nil || over:
 			return nil
+		case signedOut: // and stays so, for those that began before
+			r.Ends = later(r.Ends, now.Add(tombstoneLife))
 		case r.Ended.IsZero():
-			r = r.tombstone(k.now(), whyReplaced)
+			r = r.tombstone(now, whyReplaced)
+		default:
+			r.Why, r.Ended = whyReplaced, now // a sign-out in this browser may still find it
 		}
-		r.Why = whyReplaced
-		r.Ended = k.now() // a sign-out in this browser may still find it
 		r.Next = append(r.Next[:len(r.Next):len(r.Next)], next...)
 		if extra := len(r.Next) - maxNext*storekey.Size; extra > 0 {
 			r.Next = r.Next[extra:]

@@ -72,5 +72,12 @@ func TestReplaceAfterASignOut(t *testing.T) {
 		if signedIn(t, w.a, ref) != lives || signedIn(t, w.a, old) {
 			t.Errorf("begun %v after the sign-out: new session %v, old session %v", began, signedIn(t, w.a, ref), signedIn(t, w.a, old))
 		}
+		w.clock = w.clock.Add(45 * time.Second) // the answer with the new cookie is held up, and the person signs out again
+		if _, err := w.a.SignOut(ctx, old.Key); err != nil {
+			t.Fatal(err)
+		}
+		if signedIn(t, w.a, ref) {
+			t.Errorf("begun %v after the sign-out: the next sign-out with the old cookie does not end it", began)
+		}
 	}
 }
