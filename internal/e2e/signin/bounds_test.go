@@ -106,6 +106,29 @@ func TestRL2_BodyOfUnknownLength(t *testing.T) {
 	}
 }
 
+// The back channel judges the type, the coding and the announced length of a body
+// before it reads any of it.
+func TestRL2_BackchannelReadsNothingInVain(t *testing.T) {
+	s := world.NewSite(t)
+	for name, c := range map[string]struct {
+		header []string
+		length int64
+		code   string
+	}{
+		"JSON":      {[]string{"Content-Type", "application/json"}, -1, "logout_request_malformed"},
+		"gzip":      {[]string{"Content-Type", "application/x-www-form-urlencoded", "Content-Encoding", "gzip"}, 100, "logout_request_malformed"},
+		"too large": {[]string{"Content-Type", "application/x-www-form-urlencoded"}, 64<<10 + 1, "request_too_large"},
+	} {
+		body := &endless{}
+		b := s.Visitor("")
+		r := b.Request(http.MethodPost, "/auth/backchannel-logout", nil, c.header...)
+		r.Body, r.ContentLength = body, c.length
+		if a := b.Do(r); a.Code != http.StatusBadRequest || s.LastCode() != c.code || body.read != 0 {
+			t.Errorf("%s: %v, code %s, %d bytes read", name, a, s.LastCode(), body.read)
+		}
+	}
+}
+
 // An ErrorHandler or the application's middleware cannot read such a body to
 // the end either.
 func TestRL2_BodyIsCapped(t *testing.T) {

@@ -310,7 +310,7 @@ func LO11Replay(t *testing.T, on On) {
 func FA6BackchannelInTrouble(t *testing.T, on On) {
 	s := LogoutSite(t, on, world.Watched)
 	ana, sid := SignedIn(s, "ana", world.ReplicaA)
-	token := LogoutToken(s, map[string]any{"sid": sid})
+	token := LogoutToken(s, map[string]any{"sid": sid, "sub": "ana-1"})
 	for name, hang := range map[string]bool{"fails": false, "hangs": true} {
 		t.Run(name, func(t *testing.T) {
 			s.Watched().Fail(errors.New("the store is down"), hang)
@@ -318,6 +318,9 @@ func FA6BackchannelInTrouble(t *testing.T, on On) {
 			WantRefusedLogout(s, a, http.StatusBadRequest, "store_unavailable")
 			if !strings.Contains(a.Body.String(), "send it again") {
 				t.Errorf("got %v", a)
+			}
+			if all := s.Events(); all[len(all)-1].Subject != "ana-1" { // whose session goes on
+				t.Errorf("the event is about %q", all[len(all)-1].Subject)
 			}
 			s.Watched().Fail(nil, false)
 			ana.WantServed(ana.Get("/notes/"))
