@@ -190,6 +190,44 @@ func TestHubRestsWithoutContexts(t *testing.T) {
 	})
 }
 
+// Contexts of a thing leave in any order. Those that stay end with it, and when none is
+// left, nothing is watched.
+func TestHubContextsLeaveInAnyOrder(t *testing.T) {
+	const n = 4
+	synctest.Test(t, func(t *testing.T) {
+		h, j := newHub()
+		for order := range n * n * n * n {
+			for leaving := range n + 1 {
+				j.set(func() { j.over = map[string]bool{} })
+				var all [n]context.Context
+				var leave [n]context.CancelFunc
+				for i := range all {
+					ctx, cancel := context.WithCancel(t.Context())
+					all[i], leave[i] = h.Watch(ctx, "a", "a"), cancel
+				}
+				gone := map[int]bool{}
+				for i, rest := 0, order; i < leaving; i, rest = i+1, rest/n { // some of these orders name one twice
+					leave[rest%n]()
+					gone[rest%n] = true
+					synctest.Wait()
+				}
+				if watched := h.Watched(); (watched == 0) != (len(gone) == n) {
+					t.Fatalf("order %d, %d have left: %d are watched", order, len(gone), watched)
+				}
+				j.end("a")
+				time.Sleep(every)
+				for i, ctx := range all {
+					want(t, ctx, map[bool]error{true: context.Canceled, false: errOver}[gone[i]])
+					leave[i]()
+				}
+				if t.Failed() || h.Watched() != 0 {
+					t.Fatalf("order %d, %d have left: %d are watched", order, len(gone), h.Watched())
+				}
+			}
+		}
+	})
+}
+
 // What cannot be judged lives on for Trust, and ends with the trouble. One answer
 // in between begins that anew.
 func TestHubTrouble(t *testing.T) {
@@ -290,6 +328,27 @@ func TestHubLateVerdict(t *testing.T) {
 		want(t, next, nil)
 		time.Sleep(every)
 		want(t, next, errOver)
+	})
+}
+
+// Trust counts from the moment at which a judgement began, however long it took.
+func TestHubTrustsFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, j := newHub()
+		hang := make(chan struct{})
+		j.set(func() { j.hang = hang })
+		ctx := h.Watch(t.Context(), "a", "a")
+		begin := time.Now().Add(every)
+		time.Sleep(trust - every/4)
+		j.set(func() { j.hang = nil })
+		close(hang)
+		synctest.Wait() // it lives, as of when it was asked
+		j.set(func() { j.trouble = errTrouble })
+		<-ctx.Done()
+		want(t, ctx, errTrouble)
+		if took := time.Since(begin); took > trust+every {
+			t.Errorf("it was trusted for %v", took)
+		}
 	})
 }
 
