@@ -318,14 +318,17 @@ func TestHubLateVerdict(t *testing.T) {
 		j.set(func() { j.hang = hang })
 		old, cancel := context.WithCancel(t.Context())
 		h.Watch(old, "a", "a")
+		beside := h.Watch(t.Context(), "b", "b")
 		time.Sleep(every)
 		cancel()
 		synctest.Wait()
 		j.end("a")
+		j.end("b")
 		next := h.Watch(t.Context(), "a", "a")
 		j.set(func() { j.hang = nil })
 		close(hang)
 		want(t, next, nil)
+		want(t, beside, errOver)
 		time.Sleep(every)
 		want(t, next, errOver)
 	})
@@ -459,11 +462,22 @@ func TestUntilLeaves(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		child := s.Until(ctx, live.Deadline{At: time.Now().Add(time.Hour), Now: c.now, Every: every, Cause: errOver})
 		other := s.Until(t.Context(), live.Deadline{At: time.Now().Add(time.Hour), Now: c.now, Every: every, Cause: errOver})
+		endless := s.Until(ctx, live.Deadline{})
+		if n := s.Watched(); n != 3 {
+			t.Errorf("%d are watched, want 3", n)
+		}
 		cancel()
 		want(t, child, context.Canceled)
+		want(t, endless, context.Canceled)
+		if n := s.Watched(); n != 1 {
+			t.Errorf("%d are watched, want 1", n)
+		}
 		c.set(func() { c.panics = true })
 		time.Sleep(every)
 		want(t, other, errOver)
+		if n := s.Watched(); n != 0 {
+			t.Errorf("%d are watched, want none", n)
+		}
 	})
 }
 

@@ -103,3 +103,10 @@ func (s *Set) Close(cause error) {
 		m.cancel(cause)
 	}
 }
+
+// Watched returns how many contexts there are.
+func (s *Set) Watched() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
