@@ -55,8 +55,8 @@ func (k *Keeper) Pulse(ctx context.Context, logins []*Watch) []error {
 		}
 		return verdicts
 	}
-	list := make([]asked, len(logins))
-	var together, alone []*asked
+	list, together := make([]asked, len(logins)), make([]*asked, 0, len(logins))
+	var alone []*asked
 	for i, w := range logins {
 		list[i].Watch = w
 		if w.alone {
