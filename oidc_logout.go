@@ -34,6 +34,10 @@ const (
 	// replicaSkew is how far the clocks of two replicas may be apart. An attempt
 	// may have expired here while its callback is still under way there.
 	replicaSkew = time.Second
+	// departWait is how long a sign-out waits for the address at which the provider
+	// ends its session. It is longer than a page waits, because the person stays
+	// signed in there otherwise, and does not know.
+	departWait = 3 * time.Second
 	// revokeTimeout bounds the revocation of a token after sign-out.
 	revokeTimeout = 2 * time.Second
 )
@@ -340,7 +344,9 @@ func (rp *RelyingParty) endSession(r *http.Request, at *RelyingParty, rec *sessi
 // endSessionURL returns the address that ends the session of a record at the
 // provider, or "" if there is none or it cannot be learned now.
 func (rp *RelyingParty) endSessionURL(ctx context.Context, rec *session.Record, back, state string, hint bool) string {
-	md, err := rp.provider.Metadata(ctx)
+	waiting, cancel := context.WithTimeout(ctx, departWait)
+	defer cancel()
+	md, err := rp.provider.awaitMetadata(waiting)
 	if err != nil || md.EndSessionEndpoint == "" {
 		return ""
 	}

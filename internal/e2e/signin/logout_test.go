@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/gatehouse"
@@ -193,6 +194,35 @@ func TestLogoutWithoutProvider(t *testing.T) {
 			if got := s.Count(opserver.EndpointRevoke); got != c.revoked {
 				t.Errorf("%d revocations, want %d", got, c.revoked)
 			}
+		})
+	}
+}
+
+// A replica that has just started waits for a slow provider, longer than a page does:
+// otherwise the person would stay signed in there. It does not wait for one that hangs.
+func TestLogoutAtASlowProvider(t *testing.T) {
+	for _, slow := range []time.Duration{2 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := world.NewSite(t, world.TwoReplicas)
+			ana := s.Visitor("ana")
+			ana.SignIn()
+			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+				if strings.Contains(r.URL.Path, "openid-configuration") {
+					select {
+					case <-time.After(slow):
+					case <-r.Context().Done():
+						return nil, r.Context().Err()
+					}
+				}
+				return next(r), nil
+			})
+			begin := time.Now()
+			a := ana.On(world.ReplicaB).Post("/auth/logout", nil)
+			told := slow < time.Minute
+			if took := time.Since(begin); a.Code != http.StatusSeeOther || strings.HasPrefix(a.Location(), s.Endpoint("end_session_endpoint")) != told || took > 3*time.Second {
+				t.Errorf("slow by %v: %v after %v", slow, a, took)
+			}
+			ana.WantOut(ana.On(world.ReplicaA).Get("/notes/"))
 		})
 	}
 }
