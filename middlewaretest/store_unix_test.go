@@ -93,14 +93,7 @@ func (s *remembering) FindCtx(ctx context.Context, key string) ([]byte, bool, er
 }
 
 func (s *remembering) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
-	for _, key := range keys {
-		b, _, err := s.FindCtx(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, b)
-	}
-	return values, nil
+	return findEach(ctx, keys, s.FindCtx)
 }
 
 func (s *remembering) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
@@ -209,8 +202,13 @@ func (s *fileStore) FindCtx(_ context.Context, key string) (b []byte, found bool
 }
 
 func (s *fileStore) FindManyCtx(ctx context.Context, keys []string) (values [][]byte, err error) {
+	return findEach(ctx, keys, s.FindCtx)
+}
+
+// findEach reads values one by one.
+func findEach(ctx context.Context, keys []string, find func(context.Context, string) ([]byte, bool, error)) (values [][]byte, err error) {
 	for _, key := range keys {
-		b, _, err := s.FindCtx(ctx, key)
+		b, _, err := find(ctx, key)
 		if err != nil {
 			return nil, err
 		}

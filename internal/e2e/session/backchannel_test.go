@@ -147,16 +147,7 @@ func TestBackchannelOfASlowProvider(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := stories.LogoutSite(t)
 			ana, sid := stories.SignedIn(s, "ana", world.ReplicaA)
-			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
-				if strings.Contains(r.URL.Path, "openid-configuration") {
-					select {
-					case <-time.After(slow):
-					case <-r.Context().Done():
-						return nil, r.Context().Err()
-					}
-				}
-				return next(r), nil
-			})
+			s.SlowMetadata(slow)
 			begin := time.Now()
 			a := stories.SendLogout(s, world.ReplicaB, http.MethodPost, stories.FormType, stories.LogoutForm(stories.LogoutToken(s, map[string]any{"sid": sid})))
 			if slow > time.Minute/2 {

@@ -206,16 +206,7 @@ func TestLogoutAtASlowProvider(t *testing.T) {
 			s := world.NewSite(t, world.TwoReplicas)
 			ana := s.Visitor("ana")
 			ana.SignIn()
-			s.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
-				if strings.Contains(r.URL.Path, "openid-configuration") {
-					select {
-					case <-time.After(slow):
-					case <-r.Context().Done():
-						return nil, r.Context().Err()
-					}
-				}
-				return next(r), nil
-			})
+			s.SlowMetadata(slow)
 			begin := time.Now()
 			a := ana.On(world.ReplicaB).Post("/auth/logout", nil)
 			told := slow < time.Minute

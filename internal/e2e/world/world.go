@@ -331,6 +331,20 @@ func (w *World) SetWire(wire Wire) {
 	w.between = wire
 }
 
+// SlowMetadata makes the provider's metadata take that long.
+func (w *World) SlowMetadata(d time.Duration) {
+	w.SetWire(func(r *http.Request, next func(*http.Request) *http.Response) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+			select {
+			case <-time.After(d):
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		}
+		return next(r), nil
+	})
+}
+
 // Transport carries the requests of everybody in this world. It records them,
 // and the secrets in them and in their answers.
 func (w *World) Transport() http.RoundTripper { return transport{w} }
