@@ -20,7 +20,7 @@ import (
 // An http.Server waits for event streams when it shuts down. Shutdown ends them
 // first, also those that only learn of it from their context.
 func TestLiveServerShutdown(t *testing.T) {
-	for _, how := range []string{"Shutdown", "Shutdown of Logins", "RegisterOnShutdown"} {
+	for _, how := range []string{"Shutdown", "Shutdown over HTTP/2", "Shutdown of Logins", "RegisterOnShutdown"} {
 		t.Run(how, func(t *testing.T) {
 			causes := make(chan error, 2)
 			var logins *gatehouse.Logins
@@ -41,7 +41,13 @@ func TestLiveServerShutdown(t *testing.T) {
 			})
 			ana := s.Visitor("ana")
 			ana.SignIn()
-			site := httptest.NewServer(s.Replicas[0].Mux)
+			site, version := httptest.NewUnstartedServer(s.Replicas[0].Mux), 1
+			if how == "Shutdown over HTTP/2" {
+				version, site.EnableHTTP2 = 2, true
+				site.StartTLS()
+			} else {
+				site.Start()
+			}
 			defer site.Close()
 			server := site.Config
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site.URL+"/events", nil)
@@ -52,15 +58,15 @@ func TestLiveServerShutdown(t *testing.T) {
 				resp, err := site.Client().Do(r)
 				s.Must(err)
 				open[i] = resp.Body
-				if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "data: here\n" {
-					t.Fatalf("%q, %v", line, err)
+				if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "data: here\n" || resp.ProtoMajor != version {
+					t.Fatalf("%s: %q, %v", resp.Proto, line, err)
 				}
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			login := s.Replicas[0].Login
 			switch how {
-			case "Shutdown":
+			case "Shutdown", "Shutdown over HTTP/2":
 				s.Must(gatehouse.Shutdown(ctx, server, login))
 			case "Shutdown of Logins":
 				s.Must(gatehouse.Shutdown(ctx, server, logins))
