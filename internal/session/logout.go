@@ -23,6 +23,9 @@ const (
 	// Providers seldom send a logout twice, and wait for the answer. While the
 	// store works, each call has its own time, however slow it is.
 	logoutFor = 1200 * time.Millisecond
+	// logoutMost is how long all of that may take at a store that is slow and works,
+	// should others change the same marks all the time.
+	logoutMost = 5 * time.Second
 )
 
 var (
@@ -87,9 +90,10 @@ func (k *Keeper) LogoutToken(ctx context.Context, l Logout) error {
 	if err := l.check(k.now()); err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
-	failing, cancel := context.WithTimeout(ctx, logoutFor)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutMost)
 	defer cancel()
+	failing, cancelFailing := context.WithTimeout(ctx, logoutFor)
+	defer cancelFailing()
 	for wait := createPause; ; wait *= 2 {
 		err := k.logoutOnce(ctx, l) // again, it finds the number that it has stored
 		if ctx = failing; !errors.Is(err, ErrStore) || swap.Pause(ctx, wait) != nil {
@@ -180,8 +184,10 @@ func raisedTo(number uint64) nextMark {
 //
 // The error is ErrUnreadable or ErrStore. A caller that leaves does not stop it.
 func (k *Keeper) LogoutFront(ctx context.Context, issuer, sid string) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutMost)
+	defer cancel()
 	raise := k.markChange(k.raised)
-	_, err = k.update(context.WithoutCancel(ctx), markKey(markOfSID(issuer, sid)), logoutPatience(), func(old []byte) (*swap.Value, error) {
+	_, err = k.update(ctx, markKey(markOfSID(issuer, sid)), logoutPatience(), func(old []byte) (*swap.Value, error) {
 		if found = old != nil; !found {
 			return nil, nil
 		}

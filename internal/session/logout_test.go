@@ -451,6 +451,34 @@ func TestLogoutOnASlowStore(t *testing.T) {
 	}
 }
 
+// TestLogoutOnASlowStoreInARace: somebody else changes the marks each time. The one
+// who waits for the answer gets it all the same.
+func TestLogoutOnASlowStoreInARace(t *testing.T) {
+	for _, front := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(0)
+			w.signIn(t, idServer, "ana", "1")
+			k := session.New(session.Config{Store: outrun{slow{w.store.Store, 800 * time.Millisecond}}, Lifetime: time.Hour, Idle: -1, Now: func() time.Time { return w.clock }})
+			begin, err := time.Now(), error(nil)
+			if front {
+				err = frontLogout(t.Context(), k, idServer, "1")
+			} else {
+				err = k.LogoutToken(t.Context(), w.token("ana", "1", "j"))
+			}
+			if took := time.Since(begin); !errors.Is(err, session.ErrStore) || took > 6*time.Second {
+				t.Errorf("front channel %v: %v after %v", front, err, took)
+			}
+		})
+	}
+}
+
+// outrun is a store at which somebody else is always faster.
+type outrun struct{ slow }
+
+func (o outrun) SwapCtx(ctx context.Context, _ string, _, _ []byte, _ time.Time) (bool, error) {
+	return false, o.wait(ctx)
+}
+
 // frontLogout is LogoutFront, whether it finds a mark or not.
 func frontLogout(ctx context.Context, k *session.Keeper, issuer, sid string) error {
 	_, err := k.LogoutFront(ctx, issuer, sid)

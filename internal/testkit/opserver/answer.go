@@ -73,9 +73,9 @@ func (s *Server) answerAuth(w http.ResponseWriter, r *http.Request, req *authReq
 	var c *code
 	if req.asks("code") {
 		value := newSecret()
-		c = &code{redirectURI: req.redirectURI, challenge: req.challenge, expires: s.now().Add(s.st.codeLife), grant: g}
 		answer.Set("code", value)
 		s.mu.Lock()
+		c = &code{redirectURI: req.redirectURI, challenge: req.challenge, expires: s.now().Add(s.st.codeLife), grant: g}
 		s.st.codes[value] = c
 		s.put()
 		s.mu.Unlock()
