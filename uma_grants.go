@@ -32,7 +32,7 @@ type OwnerGrants struct {
 	service  *servicePAT
 	flights  flight.Group[string, Secret]
 	unread   firsts // owners whose grants could not be read
-	rekeyed  firsts // owners, and the times in which PAT has sealed their grants with the first key
+	rekeyed  rekeyed
 }
 
 // NewOwnerGrants returns an OwnerGrants for owners who sign in at p. It does

@@ -5,7 +5,7 @@ package gatehouse
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 	"time"
 
 	"example.com/gatehouse/internal/grant"
@@ -97,7 +97,28 @@ func (g *OwnerGrants) reseal(ctx context.Context, owner string, had ownerGrant) 
 // mayRekey reports whether PAT may seal the owner's grant with the first key now.
 // While keys rotate, replicas with another first key would write it by turns.
 func (g *OwnerGrants) mayRekey(owner string) bool {
-	return g.rekeyed.first(fmt.Sprint(g.provider.now().Truncate(rekeyEvery).Unix(), " ", owner))
+	return g.rekeyed.add(owner, g.provider.now().Truncate(rekeyEvery))
+}
+
+// rekeyed is the owners whose grants PAT has sealed with the first key since a time.
+type rekeyed struct {
+	mu     sync.Mutex
+	since  time.Time
+	owners map[string]bool
+}
+
+// add reports whether the owner is new since then, and there is room.
+func (r *rekeyed) add(owner string, since time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !since.Equal(r.since) {
+		r.since, r.owners = since, map[string]bool{}
+	}
+	if r.owners[owner] || len(r.owners) == maxRekeyed {
+		return false
+	}
+	r.owners[owner] = true
+	return true
 }
 
 // Load implements lease.Cell.
@@ -148,6 +169,9 @@ const (
 	// rekeyEvery is how often PAT seals a grant of another key with the first one:
 	// seldom beside what PAT costs, and often beside how long keys rotate.
 	rekeyEvery = 10 * time.Minute
+	// maxRekeyed is for how many owners it does so in that time. Has, which the
+	// application calls before the old key goes, does it for all.
+	maxRekeyed = 10_000
 	// grantStorePause is the first pause between two tries; it doubles each
 	// time.
 	grantStorePause = 20 * time.Millisecond

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -226,6 +227,37 @@ func TestOwnerGrantsTwoFirstKeys(t *testing.T) {
 	}
 	if n := w.CountToken("refresh_token"); n != 0 {
 		t.Errorf("%d renewals", n)
+	}
+}
+
+// TestOwnerGrantsManyTwoFirstKeys: nor do they if there are many owners.
+func TestOwnerGrantsManyTwoFirstKeys(t *testing.T) {
+	const owners = 300
+	w := world.NewPhotoz(t)
+	w.SetTokenLifetime(24 * time.Hour) // nothing is renewed
+	store := &grantStore{}
+	before, after := w.Grants(store, keyA, keyB), w.Grants(store, keyB, keyA)
+	name := func(i int) string { return fmt.Sprint("owner-", i) }
+	for i := range owners {
+		w.Kit.AddUser(name(i), nil)
+		w.Agree(before, name(i))
+	}
+	last := make([][]byte, owners)
+	writes := 0
+	for range 4 {
+		for _, g := range []*gatehouse.OwnerGrants{after, before} {
+			for i := range owners {
+				if code := patCode(t, g, name(i)); code != "" {
+					t.Fatal(code)
+				}
+				if now := store.grantOf(w, name(i)); !bytes.Equal(last[i], now) {
+					writes, last[i] = writes+1, now
+				}
+			}
+		}
+	}
+	if writes > 2*owners {
+		t.Errorf("%d writes of %d grants", writes, owners)
 	}
 }
 
