@@ -18,9 +18,9 @@ import (
 	"example.com/gatehouse/internal/token"
 )
 
-// backchannelTimeout bounds the work for one logout token, besides the reading
-// of the request. A fetch of keys takes at most 5 s, and the store is given up
-// sooner. Providers wait for some seconds.
+// backchannelTimeout bounds the judgement of one logout token, between the reading of
+// the request and the store, which has a limit of its own. A fetch of keys takes at
+// most 5 s. Providers wait for some seconds.
 const backchannelTimeout = 7 * time.Second
 
 // BackchannelLogoutHandler takes the provider's logout tokens (OpenID Connect
