@@ -3,6 +3,7 @@ package gatehouse_test
 import (
 	"fmt"
 	"html"
+	"html/template"
 	"io"
 	"net/http"
 	"strings"
@@ -78,4 +79,42 @@ func ExampleNewLogins() {
 	// Example Corp
 	// Google
 	// 200 notes of ana at Google
+}
+
+// A page of one's own on which people choose where to sign in.
+func ExampleLoginsConfig() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{})
+		if err != nil {
+			panic(err)
+		}
+		var parties []*gatehouse.RelyingParty
+		for _, name := range []string{"Staff", "Guests"} {
+			callback := base + "/auth/" + strings.ToLower(name) + "/callback"
+			party, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+				Client: op.AddClient(callback), RedirectURL: callback, Sessions: sessions, ProviderName: name,
+			})
+			if err != nil {
+				panic(err)
+			}
+			parties = append(parties, party)
+		}
+		links := template.Must(template.New("").Parse("{{range .}}<li><a href=\"{{.URL}}\">{{.Name}}</a>\n{{end}}"))
+		logins, err := gatehouse.NewLogins(gatehouse.LoginsConfig{
+			Page: func(w http.ResponseWriter, r *http.Request, choices []gatehouse.LoginChoice) {
+				_ = links.Execute(w, choices) // html/template escapes names and addresses
+			},
+		}, parties...)
+		if err != nil {
+			panic(err)
+		}
+		return logins.Handler()
+	})
+	show(op.Browser(t, "").Get(url + "/auth/login"))
+	// Output:
+	// 200 <li><a href="/auth/staff/login">Staff</a>
+	// <li><a href="/auth/guests/login">Guests</a>
 }

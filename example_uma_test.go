@@ -2,13 +2,16 @@ package gatehouse_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 
 	"example.com/gatehouse"
+	"example.com/gatehouse/middlewaretest"
 )
 
 // An API with rules by route: the patterns of http.ServeMux say what each
@@ -133,4 +136,142 @@ func exampleAuthorizationServer() (*gatehouse.Provider, func()) {
 		panic(err)
 	}
 	return provider, server.Close
+}
+
+// A handler that is a page for its owner and an API for everybody the owner
+// shares with. Ana opens it with her session. A program without a session gets
+// a ticket.
+func ExampleEither() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", middlewaretest.Claims{"email": "ana@example.org"})
+	op.AddUser("bob", middlewaretest.Claims{"email": "bob@example.org"})
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		return newAlbumApp(op.Provider(), op.AddClient(base+"/auth/callback"), base)
+	})
+	ana, bob := op.Browser(t, "ana"), op.Browser(t, "bob")
+	show(ana.Get(url + "/mine/ana/photos/7"))
+	page, err := bob.Get(url + "/mine/ana/photos/7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(page.StatusCode) // signed in, but not the owner
+	program, err := http.Get(url + "/mine/ana/photos/7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer program.Body.Close()
+	fmt.Println(program.StatusCode, program.Header.Get("WWW-Authenticate")[:10])
+	// Output:
+	// 200 /mine/ana/photos/7: notes of ana@example.org
+	// 403
+	// 401 UMA realm=
+}
+
+func newAlbumApp(provider *gatehouse.Provider, client gatehouse.Client, base string) http.Handler {
+	login, err := gatehouse.NewRelyingParty(provider, gatehouse.RelyingPartyConfig{Client: client, RedirectURL: base + "/auth/callback", Scopes: []string{"email"}})
+	if err != nil {
+		panic(err)
+	}
+	api, err := gatehouse.NewResourceServer(provider, gatehouse.ResourceServerConfig{Client: client})
+	if err != nil {
+		panic(err)
+	}
+	isOwner := func(r *http.Request, id *gatehouse.Identity) (bool, error) {
+		return id.Subject == r.PathValue("user"), nil
+	}
+	viewPhoto := func(r *http.Request) (gatehouse.Permission, error) {
+		photo := gatehouse.Resource{Name: "photo " + r.PathValue("photo"), Scopes: []string{"view"}}
+		return photo.AllOf("view"), nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", login.Handler())
+	mine := gatehouse.Either(login.With(gatehouse.RequirementFunc("owner", isOwner)), api.UMAGuard(gatehouse.NeedFunc(viewPhoto)))
+	mux.Handle("/mine/{user}/photos/{photo}", gatehouse.Require(mine)(notes))
+	return mux
+}
+
+// grantTable is a GrantStore in memory. Those of redisstore, pgstore and
+// sqlitestore outlive the process.
+type grantTable struct {
+	mu   sync.Mutex
+	rows map[string]string
+}
+
+func (t *grantTable) Grant(_ context.Context, issuer, owner string) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if value, ok := t.rows[issuer+" "+owner]; ok {
+		return []byte(value), nil
+	}
+	return nil, nil
+}
+
+func (t *grantTable) SwapGrant(_ context.Context, issuer, owner string, old, new []byte) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	row := issuer + " " + owner
+	switch kept := t.rows[row]; {
+	case kept != string(old) && kept != string(new):
+		return false, nil
+	case new == nil:
+		delete(t.rows, row)
+	default:
+		t.rows[row] = string(new)
+	}
+	return true, nil
+}
+
+// Owners' grants under Keys: the store sees sealed values only. A new key is added
+// last at first, then moved before the old one. Has reads a grant and seals it with
+// the first key; when it was called for every owner, the old key can go.
+func ExampleNewOwnerGrants() {
+	t := newExampleTB()
+	defer t.end()
+	op := middlewaretest.NewServer(t)
+	op.AddUser("ana", nil)
+	var client gatehouse.Client
+	store := &grantTable{rows: map[string]string{}}
+	open := func(keys ...gatehouse.Secret) *gatehouse.OwnerGrants {
+		owners, err := gatehouse.NewOwnerGrants(op.Provider(), gatehouse.OwnerGrantsConfig{Client: client, Store: store, Keys: keys})
+		if err != nil {
+			panic(err)
+		}
+		return owners
+	}
+	oldKey := gatehouse.NewSecret(rand.Text() + rand.Text())
+	newKey := gatehouse.NewSecret(rand.Text() + rand.Text())
+
+	url := middlewaretest.NewApp(t, func(base string) http.Handler {
+		client = op.AddClient(base + "/auth/callback")
+		login, err := gatehouse.NewRelyingParty(op.Provider(), gatehouse.RelyingPartyConfig{
+			Client: client, RedirectURL: base + "/auth/callback", OwnerGrants: open(oldKey),
+		})
+		if err != nil {
+			panic(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/auth/", login.Handler())
+		mux.Handle("/share", login.With(gatehouse.OwnerGrant()).RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, gatehouse.IdentityFrom(r.Context()).Subject, " may share")
+		})))
+		return mux
+	})
+	show(op.Browser(t, "ana").Get(url + "/share")) // asks her at the provider
+
+	has := func(about string, keys ...gatehouse.Secret) {
+		found, err := open(keys...).Has(context.Background(), "ana")
+		fmt.Printf("%s %v %q\n", about, found, gatehouse.ErrorCode(err))
+	}
+	has("without keys:")
+	has("with both:", newKey, oldKey)
+	has("with the new one:", newKey)
+	// Output:
+	// 200 ana may share
+	// without keys: false "grant_unreadable"
+	// with both: true ""
+	// with the new one: true ""
 }

@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"context"
 	"log"
+	"os"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -25,7 +26,10 @@ func Example() {
 	if err := store.Migrate(ctx); err != nil {
 		log.Fatal(err)
 	}
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store})
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{
+		Store: store,
+		Keys:  []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))}, // openssl rand -base64 32
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

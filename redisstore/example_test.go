@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"log"
+	"os"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,11 +18,14 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store})
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{
+		Store: store,
+		Keys:  []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))}, // openssl rand -base64 32
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = sessions // for gatehouse.RelyingPartyConfig
+	_ = sessions // RelyingPartyConfig.Sessions
 }
 
 // On Sentinel a write is answered when a replica has it.
@@ -37,5 +41,5 @@ func ExampleConfig_waitReplicas() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = store // for gatehouse.SessionsConfig
+	_ = store // SessionsConfig.Store
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"log"
+	"os"
 
-	_ "modernc.org/sqlite"
+	_ "modernc.org/sqlite" // or another driver for database/sql
 
 	"example.com/gatehouse"
 	"example.com/gatehouse/sqlitestore"
@@ -25,7 +26,10 @@ func Example() {
 	if err := store.Migrate(context.Background()); err != nil {
 		log.Fatal(err)
 	}
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Store: store})
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{
+		Store: store,
+		Keys:  []gatehouse.Secret{gatehouse.NewSecret(os.Getenv("SESSION_KEY"))}, // openssl rand -base64 32
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -12,7 +12,7 @@ func TestQuotedCode(t *testing.T) { hold(t, quotedCode) }
 
 // quoting are the documents that show only code that stands in a file, which
 // the compiler, a browser or a test has seen.
-var quoting = []string{"README.md", "docs/sign-in.md", "docs/uma.md", "docs/api.md", "docs/coming-from-go-raml.md", "docs/coming-from-oxd.md", "docs/coming-from-pyoidc.md"}
+var quoting = []string{"README.md", "docs/sign-in.md", "docs/uma.md", "docs/api.md", "docs/coming-from-go-raml.md", "docs/coming-from-oxd.md", "docs/coming-from-pyoidc.md", "docs/several-providers.md", "docs/registration.md", "redisstore/README.md", "pgstore/README.md", "sqlitestore/README.md"}
 
 // quotedCode: each fenced block of code in these documents stands in a file of
 // that language, in whole lines, indented or not. A line "…" leaves lines out.
