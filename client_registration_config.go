@@ -27,8 +27,8 @@ type RegistrationConfig struct {
 	// applications use different ones. "" means "default".
 	Name string
 	// Store remembers the client. Required: without it, every start would leave
-	// one more client at the provider. The stores of the modules are one, and
-	// FileRegistrationStore is.
+	// one more client at the provider. FileRegistrationStore is one, and so is a
+	// Store of redisstore, pgstore or sqlitestore.
 	Store RegistrationStore
 	// Keys seal what is stored, as OwnerGrantsConfig.Keys do, which may be the
 	// same. Without Keys, the store holds the client's secrets in clear text.

@@ -86,16 +86,21 @@
 //
 // # Specifications
 //
-// The code flow of OpenID Connect Core 1.0 with PKCE, Discovery 1.0,
-// RP-Initiated, Back-Channel and Front-Channel Logout 1.0; RFC 6749 (authorization code, refresh token and
-// client credentials), 7636 and 9207; 6750 as a client and as a resource server;
-// 9449 (DPoP) as a client and as a resource server; 9068, 9470 and 9728 as a
-// resource server; 7009 and 7662 as the side that calls; 8414; the advice of 9700; User-Managed Access 2.0 Grant and
-// Federated Authorization. The line that implements a requirement names its
-// section.
+// OpenID Connect: Core 1.0 with the code flow and PKCE, the flows that answer
+// with an ID Token through the browser ("id_token", "id_token token" and
+// "code id_token"), and form_post; Discovery 1.0 with WebFinger; Dynamic Client
+// Registration 1.0; RP-Initiated, Back-Channel and Front-Channel Logout 1.0.
 //
-// Not here yet: access tokens that are bound to a certificate, client authentication other than by a secret,
-// and flows other than the code flow. README.md has the list.
+// OAuth, as a client: RFC 6749 (authorization code, refresh token and client
+// credentials), 6750, 7009, 7523, 7591, 7592, 7636, 8414, 9207 and 9449 (DPoP).
+// As a resource server: 6750, 7662, 9068, 9449, 9470 and 9728. On both sides, the
+// advice of 9700.
+//
+// User-Managed Access 2.0: Grant and Federated Authorization, as a client and as
+// a resource server.
+//
+// The line that implements a requirement names its section. README.md lists what
+// is not here yet.
 //
 // # Compatibility
 //

@@ -54,10 +54,13 @@ const (
 // provider, and nothing is revoked there: some servers end their own session
 // with its tokens.
 //
-// GET is where the provider redirects back to; it shows a page, or goes on to
-// LoggedOutURL, and ends nothing. A state that LogoutURL was given goes along to
-// LoggedOutURL, if it is that of this browser. A POST from another site is
-// refused, and so is one without Sec-Fetch-Site and Origin.
+// GET is where the provider redirects back to. It ends nothing. Who is signed in
+// sees a page with a button that signs out; anybody else is sent to LoggedOutURL,
+// or sees a page that says that they are signed out. A state that LogoutURL was
+// given goes along to LoggedOutURL, if it is that of this browser.
+//
+// A POST from another site is refused, and so is one without Sec-Fetch-Site and
+// Origin.
 //
 // A script that posts gets {"logout_url":"…"} instead of a redirect, because it
 // cannot follow one to the provider. The session here has ended then. The

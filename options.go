@@ -347,9 +347,10 @@ type RelyingPartyConfig struct {
 	// concurrent use.
 	OnRefresh func(ctx context.Context, id *Identity) error
 	// ErrorHandler, if not nil, answers every request that the relying party
-	// refuses, both pages and JSON, but those of BackchannelLogoutHandler. Retry-After, Cache-Control and
-	// WWW-Authenticate are already set on w. The status is e.Status unless the
-	// handler sends another. nil means simple responses of our own.
+	// refuses, both pages and JSON, except those of BackchannelLogoutHandler.
+	// Retry-After, Cache-Control and WWW-Authenticate are already set on w. The
+	// status is e.Status unless the handler sends another. nil means simple
+	// responses of our own.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, e *Error)
 	// APITransport carries the requests of HTTPClient. nil means
 	// http.DefaultTransport.

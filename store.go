@@ -25,7 +25,7 @@ import (
 // means nothing. All methods must honour their context and be safe for
 // concurrent use, also by several processes if they share the store: what one
 // has written, each of them reads at once. An error means that the outcome is
-// unknown.
+// unknown. The context of a call ends within a second.
 //
 // Package middlewaretest tests an implementation against this contract.
 type Store interface {

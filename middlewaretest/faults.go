@@ -51,7 +51,7 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-I10  alg none                         UnsignedIDToken, UnsignedOddCase, EmptySignature
 //	RP-I11  another alg                      OtherAlgorithm
 //	RP-I12  HS256                            HMACWithPublicKey, HMACWithSecret
-//	RP-I13  signature                        WrongSignature, with SignWith
+//	RP-I13  signature                        WrongSignature
 //	RP-I14  header and form                  UnknownCriticalHeader, KeyInHeader, KeyURLInHeader, WrongTokenType, HugeIDToken,
 //	                                         FivePartIDToken, PaddedIDToken, JSONSerializedIDToken
 //	RP-I15  c_hash                           WrongCodeHash, MissingCodeHash
@@ -62,7 +62,6 @@ import "example.com/gatehouse/internal/testkit/opserver"
 //	RP-K3   no kid, three keys               NoKeyID with ThreeKeys
 //	RP-K4   one kid, several keys            DecoyKeys
 //	RP-K5   key for another use              EncryptionKey, OtherKeyAlgorithm
-//	RP-K6   rotation                         RotateKeys
 //	RP-K7   unknown kid, keys lost           UnknownKeyID, WithdrawnKey, EmptyKeySet, EndpointDown at "jwks"
 //	RP-U1   user info request                always: Violations
 //	RP-U2   user info in trouble             UserInfoWrongSubject, UserInfoMissingSubject, UserInfoRefused; at "userinfo":

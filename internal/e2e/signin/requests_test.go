@@ -243,7 +243,7 @@ func TestCB12_FreshParametersAndS256(t *testing.T) {
 			seen[v] = name
 		}
 		if i%50 != 0 {
-			continue // the provider checks the verifier of some; checkSilence looks for it
+			continue // the provider checks the verifier of some; CheckSilence looks for it
 		}
 		if a := ana.Get(ana.AnswerOf(start)); a.Code != http.StatusSeeOther {
 			t.Fatalf("sign-in %d: %v", i, a)

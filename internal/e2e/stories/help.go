@@ -34,7 +34,7 @@ func Overwrite(s *world.Site, key string, change func([]byte) []byte) {
 	s.Must(s.Store.CommitCtx(ctx, key, change(slices.Clone(old)), s.Now().Add(time.Hour)))
 }
 
-// wantUnreadable checks that a person whose record a newer build may read gets
+// WantUnreadable checks that a person whose record a newer build may read gets
 // an error and not an answer, and keeps the cookie.
 func WantUnreadable(s *world.Site, b *world.Visitor) {
 	s.T.Helper()
@@ -115,7 +115,7 @@ func WantUnavailable(t testing.TB, err error) {
 	}
 }
 
-// cookieCheck examines every Set-Cookie of a site.
+// EveryCookie examines every Set-Cookie of a site.
 func EveryCookie(s *world.Site, check func(c *http.Cookie, raw string)) {
 	for _, r := range s.Replicas {
 		inner := r.Mux
@@ -148,7 +148,7 @@ func wholeLife(s *world.Site, ana *world.Visitor) {
 	}
 }
 
-// wantUncached checks the two headers that CK8 requires.
+// WantUncached checks the two headers that CK8 requires.
 func WantUncached(t *testing.T, a *world.Page, control string) {
 	t.Helper()
 	h := a.Header()
