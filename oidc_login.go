@@ -372,8 +372,9 @@ func (c *callback) checkIssuer(ctx context.Context) error {
 // tooLate gives an attempt that has expired its one new start, if the provider
 // asks for it: one whose page was open for too long often says so only then.
 func (c *callback) tooLate(ctx context.Context, refusal error) error {
-	next, err := c.attempt.Retry(c.rp.sessions.now())
-	if err != nil {
+	now := c.rp.sessions.now()
+	next, err := c.attempt.Retry(now)
+	if err != nil || !now.Before(c.attempt.Ends().Add(pageLife)) { // a sign-out may be forgotten by now
 		return refusal
 	}
 	if err := c.checkCame(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/navigation"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
@@ -237,33 +238,35 @@ func (rp *RelyingParty) whereTo(ctx context.Context, ended []*session.Record) (*
 // before it returns, so whatever those callbacks do afterwards, their cookies
 // open nothing.
 func (rp *RelyingParty) signOut(r *http.Request) (ended []*session.Record, err error) {
-	type login struct {
-		key   string
-		until time.Time // it may be created
-	}
-	var logins []login
-	if ref, ok := rp.sessionRef(r); ok {
-		logins = append(logins, login{key: ref.Key})
-	}
+	keeper, now := rp.sessions.keeper, rp.sessions.now()
 	under, err := rp.attemptsOf(r)
 	if err != nil { // a sign-in under way could not be told that this was answered
 		return nil, err
+	}
+	if ref, ok := rp.sessionRef(r); ok { // a sign-in may have begun from it since this request was sent
+		if ended, err = keeper.SignOutSession(r.Context(), ref.Key, latest(&attempt.Attempt{Begin: now})); err != nil {
+			return ended, err
+		}
 	}
 	for _, a := range under {
 		if a.Attempt == nil {
 			continue
 		}
-		if until := a.Attempt.Ends().Add(callbackTimeout + replicaSkew); rp.sessions.now().Before(until) {
-			logins = append(logins, login{session.KeyOf(rp.home, a.Attempt.SessionID()), until})
+		until := latest(a.Attempt)
+		if !now.Before(until) {
+			continue
 		}
-	}
-	for _, l := range logins {
-		more, err := rp.sessions.keeper.SignOutUntil(r.Context(), l.key, l.until)
+		more, err := keeper.SignOutUntil(r.Context(), session.KeyOf(rp.home, a.Attempt.SessionID()), until)
 		if ended = append(ended, more...); err != nil {
 			return ended, err
 		}
 	}
 	return ended, nil
+}
+
+// latest is when the session of an attempt can be created no more, on any replica.
+func latest(a *attempt.Attempt) time.Time {
+	return a.Latest(pageLife, callbackTimeout).Add(replicaSkew)
 }
 
 // ended emits the logout event and revokes the tokens. Only the relying party of

@@ -164,6 +164,18 @@ func (a *Attempt) FirstBegin() time.Time {
 // Ends is when the attempt expires.
 func (a *Attempt) Ends() time.Time { return a.Begin.Add(Life) }
 
+// Latest is when the last callback can be done that may end in the session of the
+// attempt, however often that starts over. An answer that asks for a new start may
+// come late by the given time, and a callback takes at most as long as given.
+func (a *Attempt) Latest(late, callback time.Duration) time.Time {
+	starts, latest := maxRestarts-int(a.restarts), a.Ends().Add(callback)
+	if !a.retried {
+		starts++
+		latest = latest.Add(late)
+	}
+	return latest.Add(time.Duration(starts) * (Life + callback))
+}
+
 // AskAge requests an authentication that is no older than age. If called
 // several times, the shortest age counts.
 func (a *Attempt) AskAge(age time.Duration) {
@@ -195,8 +207,8 @@ func (a *Attempt) Again(now time.Time, marks ...Mark) (*Attempt, error) {
 }
 
 // Retry is Again after the provider was unavailable, once. Of an attempt that has
-// expired only the return path is left; the next one has a seed of its own, and
-// From is for the caller to set.
+// expired only the return path is left, and the session that a sign-out may know
+// already; From is for the caller to set.
 func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	late := a.Ends().Compare(now) <= 0
 	if a.retried || a.forgot() && !late {
@@ -204,8 +216,7 @@ func (a *Attempt) Retry(now time.Time) (*Attempt, error) {
 	}
 	next := *a
 	if late {
-		next = Attempt{ReturnTo: a.ReturnTo, Answer: a.Answer}
-		rand.Read(next.seed[:])
+		next = Attempt{seed: a.seed, restarts: a.restarts, ReturnTo: a.ReturnTo, Answer: a.Answer}
 	}
 	next.retried = true
 	return next.begun(now), nil

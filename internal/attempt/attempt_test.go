@@ -195,8 +195,33 @@ func TestStartsOver(t *testing.T) {
 	}
 }
 
-// Of an attempt that has expired, the new start has the return path and nothing
-// else.
+// Latest is the end of the last callback, with every start over as late as can be.
+func TestLatest(t *testing.T) {
+	const callback, page = 9 * time.Second, 50 * time.Minute
+	again := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Again(a.Ends().Add(callback)) }
+	retry := func(a *attempt.Attempt) (*attempt.Attempt, error) { return a.Retry(a.Ends().Add(page + callback)) }
+	for name, steps := range map[string][]func(*attempt.Attempt) (*attempt.Attempt, error){
+		"logouts first": {again, again, retry}, "trouble first": {retry, again, again}, "in between": {again, retry, again},
+	} {
+		a := attempt.New(now)
+		latest := a.Latest(page, callback)
+		for _, step := range steps {
+			next, err := step(a)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if a = next; !a.Latest(page, callback).Equal(latest) {
+				t.Errorf("%s: %v, and before %v", name, a.Latest(page, callback), latest)
+			}
+		}
+		if end := a.Ends().Add(callback); !end.Equal(latest) {
+			t.Errorf("%s: the last callback ends %v, and should %v", name, end, latest)
+		}
+	}
+}
+
+// Of an attempt that has expired, the new start has the return path and the session
+// that a sign-out may know already, and nothing else.
 func TestRetryTooLate(t *testing.T) {
 	a := whole(t)
 	late := a.Ends()
@@ -204,7 +229,7 @@ func TestRetryTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.SessionID() == a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Silent || next.Params != "" || next.Essential != "" || next.Asked != nil || next.From != nil || next.Answer != a.Answer || next.Beside != "" {
+	if next.SessionID() != a.SessionID() || next.State() == a.State() || next.Check(next.State(), late) != nil || next.ReturnTo != a.ReturnTo || next.Scopes != "" || next.ACR != "" || next.Aged || next.Grant || next.Silent || next.Params != "" || next.Essential != "" || next.Asked != nil || next.From != nil || next.Answer != a.Answer || next.Beside != "" {
 		t.Errorf("%+v after %+v", next, a)
 	}
 	if _, err := next.Retry(next.Ends()); err != attempt.ErrRestarts {

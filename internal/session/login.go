@@ -25,6 +25,9 @@ const (
 	// touchTries is how often one request tries to write that the session is in
 	// use. A renewal writes at most three times.
 	touchTries = 4
+	// replacedLife is how long a login is remembered that others took the place of:
+	// a sign-out that brings its cookie may be held up in front of a replica.
+	replacedLife = time.Hour
 	// maxNext is how many logins a tombstone names that took its place: as many
 	// as a person may have.
 	maxNext = maxListed
@@ -165,11 +168,12 @@ func (k *Keeper) Replace(ctx context.Context, key, next string, begin time.Time)
 		case r == nil || over:
 			return nil
 		case signedOut: // and stays so, for those that began before
-			r.Ends = later(r.Ends, now.Add(tombstoneLife))
+			r.Ends = later(r.Ends, now.Add(replacedLife))
 		case r.Ended.IsZero():
 			r = r.tombstone(now, whyReplaced)
-		default:
-			r.Why, r.Ended = whyReplaced, now // a sign-out in this browser may still find it
+			r.Ends = now.Add(replacedLife)
+		default: // a sign-out in this browser may still find it
+			r.Why, r.Ended, r.Ends = whyReplaced, now, later(r.Ends, now.Add(replacedLife))
 		}
 		r.Next = append(r.Next[:len(r.Next):len(r.Next)], next...)
 		if extra := len(r.Next) - maxNext*storekey.Size; extra > 0 {
@@ -191,23 +195,39 @@ func (k *Keeper) SignOut(ctx context.Context, key string) (all []*Record, err er
 	return k.SignOutUntil(ctx, key, time.Time{})
 }
 
+// SignOutSession is SignOut of a session that is remembered until then, for sign-ins
+// under way that began from it. Where nothing is stored, it leaves no more than
+// SignOut does: anybody may send a cookie.
+func (k *Keeper) SignOutSession(ctx context.Context, key string, until time.Time) (all []*Record, err error) {
+	return k.signOut(ctx, key, func(r *Record) time.Time {
+		if r == nil {
+			return time.Time{}
+		}
+		return until
+	})
+}
+
 // SignOutUntil is SignOut of a login that a sign-in under way may create until
 // then: its callback may be held up for longer than a tombstone lives otherwise.
 func (k *Keeper) SignOutUntil(ctx context.Context, key string, until time.Time) (all []*Record, err error) {
+	return k.signOut(ctx, key, func(*Record) time.Time { return until })
+}
+
+// signOut leaves a tombstone in the place of a record, which is nil if there is
+// none, and says until when it stays.
+func (k *Keeper) signOut(ctx context.Context, key string, until func(*Record) time.Time) (all []*Record, err error) {
 	var next []byte
 	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
+		ends := until(r)
 		if r == nil {
 			r = &Record{}
 		}
 		next = nil
 		if !r.Ended.IsZero() { // also by a sign-out, which the store may not have confirmed
-			next = r.Next
+			next, ends = r.Next, later(ends, r.Ends) // a sign-out that knows less forgets nothing
 		}
 		t := r.tombstone(k.now(), whySignOut)
-		t.Next, t.Ends = next, until
-		if !r.Ended.IsZero() {
-			t.Ends = later(until, r.Ends) // a sign-out that knows less forgets nothing
-		}
+		t.Next, t.Ends = next, ends
 		return t
 	})
 	if err != nil {

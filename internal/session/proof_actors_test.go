@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/testkit/orders"
@@ -22,6 +23,7 @@ const (
 	signOut      kind = "sign-out"
 	signOutAlone kind = "sign-out alone" // it does not know the sign-in under way
 	callback     kind = "callback"
+	signIn       kind = "sign-in" // it begins at any time, while the browser still has the cookie of the session
 	revokeAll    kind = "RevokeAll"
 	backChannel  kind = "back-channel logout"
 	backSubject  kind = "back-channel logout by sub"
@@ -49,14 +51,14 @@ const (
 
 var reads = map[kind][]string{
 	refresh: {oldRecord, sidKey, personKey, atProvider}, touch: {oldRecord, sidKey, personKey}, signOut: {oldRecord, newRecord}, signOutAlone: {oldRecord, newRecord},
-	callback: {oldRecord, newRecord, sidKey, personKey, indexKey}, list: {oldRecord, newRecord, sidKey, personKey, indexKey},
+	callback: {oldRecord, newRecord, sidKey, personKey, indexKey}, signIn: {oldRecord, newRecord, sidKey, personKey, indexKey}, list: {oldRecord, newRecord, sidKey, personKey, indexKey},
 	revokeAll: {personKey}, front: {sidKey},
 	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
 }
 
 var writes = map[kind][]string{
 	refresh: {oldRecord, atProvider}, touch: {oldRecord}, signOut: {oldRecord, newRecord}, signOutAlone: {oldRecord, newRecord},
-	callback: {oldRecord, newRecord, sidKey, indexKey}, list: {},
+	callback: {oldRecord, newRecord, sidKey, indexKey}, signIn: {oldRecord, newRecord, sidKey, indexKey}, list: {},
 	revokeAll: {personKey}, front: {sidKey},
 	backChannel: {tokenKey, sidKey, noSIDKey}, repeat: {tokenKey, sidKey, noSIDKey}, backSubject: {subKey, personKey},
 }
@@ -83,7 +85,7 @@ func (p *proof) private(ctx context.Context, write bool, keys ...string) bool {
 			if write {
 				others = reads[k]
 			}
-			if p.names[i] != mine && slices.Contains(others, key) && !(k == callback && key == sidKey && p.fresh) {
+			if p.names[i] != mine && slices.Contains(others, key) && !((k == callback || k == signIn) && key == sidKey && p.fresh) {
 				return false
 			}
 		}
@@ -114,8 +116,11 @@ func (p *proof) add(k kind, replica int) {
 		})
 	case list:
 		p.addList(name, keeper)
-	case callback:
+	case callback, signIn:
 		t := &tab{name: name, ref: session.NewRef("home", [session.IDSize]byte{2, byte(len(p.tabs))}, p.marks())}
+		if k == callback {
+			t.first = attempt.New(p.now[replica]())
+		}
 		p.Name(t.ref.Key, "the new record")
 		p.tabs = append(p.tabs, t)
 		p.Actor(name, func(ctx context.Context) string { return p.callback(ctx, t, keeper, p.now[replica]) })
@@ -133,8 +138,16 @@ func (p *proof) add(k kind, replica int) {
 			if p.fault == answersFirst {
 				p.Look(ctx, func() string { p.early = name; return "early" })
 			}
+			if p.held {
+				if err := p.waits(ctx, takenUp); err != nil {
+					return textOf(err)
+				}
+			}
 			if err := p.logout(ctx, k, keeper); err != nil {
 				return textOf(err)
+			}
+			if p.held {
+				p.Look(ctx, func() string { p.told[name] = p.now[0](); return p.told[name].String() })
 			}
 			return itIsDone
 		})
@@ -144,11 +157,13 @@ func (p *proof) add(k kind, replica int) {
 func (p *proof) logout(ctx context.Context, k kind, keeper *session.Keeper) (err error) {
 	switch k {
 	case signOutAlone:
-		_, err = keeper.SignOut(ctx, p.old.Key)
+		_, err = keeper.SignOutSession(ctx, p.old.Key, p.until(p.sent))
 	case signOut:
-		_, err = keeper.SignOut(ctx, p.old.Key)
+		_, err = keeper.SignOutSession(ctx, p.old.Key, p.until(p.sent))
 		for i := 0; i < len(p.tabs) && err == nil; i++ {
-			_, err = keeper.SignOut(ctx, p.tabs[i].ref.Key)
+			if t := p.tabs[i]; t.first != nil {
+				_, err = keeper.SignOutUntil(ctx, t.ref.Key, p.until(t.first))
+			}
 		}
 	case revokeAll:
 		err = keeper.RevokeAll(ctx, idServer, "ana")
@@ -165,11 +180,28 @@ func (p *proof) logout(ctx context.Context, k kind, keeper *session.Keeper) (err
 	return err
 }
 
+// until is when no callback of an attempt can come any more. The proof of callbacks
+// that come at once makes do with the minute that a tombstone lives anyway.
+func (p *proof) until(a *attempt.Attempt) time.Time {
+	switch {
+	case !p.held || p.fault == forgetsSoon:
+		return time.Time{}
+	case p.fault == forgetsStarts:
+		return a.Ends().Add(callbackTime + time.Second)
+	}
+	return a.Latest(0, callbackTime).Add(time.Second)
+}
+
+const takenUp = "is taken up"
+
+// callbackTime bounds all the work of a callback.
+const callbackTime = 9 * time.Second
+
 var errNoMark = errors.New("there was no mark")
 
 // textOf tells the errors apart that the rules know.
 func textOf(err error) string {
-	for _, known := range []error{session.ErrNone, session.ErrSignedOut, errNoMark} {
+	for _, known := range []error{session.ErrNone, session.ErrSignedOut, attempt.ErrExpired, attempt.ErrRestarts, errNoMark} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
@@ -230,33 +262,50 @@ func (p *proof) addList(name string, k *session.Keeper) {
 type tab struct {
 	name  string
 	ref   session.Ref
-	began map[kind]bool // the logouts that had begun when its attempt began
-	ended map[kind]bool // and those that had been answered
+	first *attempt.Attempt // as the sign-out knows it; nil if it began when the sign-out had been sent
+	again bool             // it has started over
+	began map[kind]bool    // the logouts that had begun when its attempt began
+	ended map[kind]bool    // and those that had been answered
+	long  map[kind]bool    // and those for so long that the clocks agree on it
 }
 
 // callback does what a callback does to sessions.
 func (p *proof) callback(ctx context.Context, t *tab, k *session.Keeper, now func() time.Time) string {
-	begin, carried := now().Truncate(time.Millisecond), [2]session.Mark{}
-	for starts := 0; ; starts++ {
-		rec, readAt := p.marked(begin), now()
-		again, err := k.ReadMarks(ctx, rec, begin, func(m session.Mark) bool { return m == carried[0] || m == carried[1] })
-		switch {
-		case err != nil:
+	a := attempt.New(now())
+	if t.first == nil {
+		if err := p.waits(ctx, "begins a sign-in"); err != nil {
 			return textOf(err)
-		case again && p.fault != goesOn && starts == 2:
-			return "too many logouts"
-		case again && p.fault != goesOn:
-			begin, carried = now().Truncate(time.Millisecond), rec.Marks
-			p.Look(ctx, func() string { return p.startsOver(t) })
-			continue
+		}
+		a = attempt.New(now())
+		p.Look(ctx, func() string { return p.begins(t) })
+	}
+	for {
+		if p.held {
+			if err := p.waits(ctx, takenUp); err != nil {
+				return textOf(err)
+			}
+			if !now().Before(a.Ends()) {
+				return textOf(attempt.ErrExpired)
+			}
+		}
+		rec, readAt := p.marked(a.Begin), now()
+		again, err := k.ReadMarks(ctx, rec, a.Begin, func(m session.Mark) bool { return a.Carries(attempt.Mark(m)) })
+		if err == nil && again && p.fault != goesOn {
+			if a, err = a.Again(now(), attempt.Mark(rec.Marks[0]), attempt.Mark(rec.Marks[1])); err == nil {
+				p.Look(ctx, func() string { t.again = true; return p.begins(t) })
+				continue
+			}
+		}
+		if err != nil {
+			return textOf(err)
 		}
 		if p.fault == createsLate {
 			readAt = now().Add(time.Hour)
 		}
 		err = k.Create(ctx, t.ref, rec, readAt)
 		if err == nil {
-			first := begin
-			if starts > 0 {
+			first := a.FirstBegin()
+			if p.fault == refusesAny {
 				first = time.Time{}
 			}
 			_, err = k.Replace(ctx, p.old.Key, t.ref.Key, first)
@@ -272,17 +321,24 @@ func (p *proof) callback(ctx context.Context, t *tab, k *session.Keeper, now fun
 	}
 }
 
-// startsOver notes which logouts had begun, and which had been answered, when the
-// attempt of the tab began anew.
-func (p *proof) startsOver(t *tab) string {
-	t.began, t.ended = map[kind]bool{}, map[kind]bool{}
+// waits is a step before which much time may pass: nothing of the actor is under way.
+func (p *proof) waits(ctx context.Context, name string) error {
+	return p.Do(ctx, orders.Step{Name: name, Long: true, Do: func() (string, bool) { return "", false }})
+}
+
+// begins notes which logouts had begun, and which had been answered, when the attempt
+// of the tab began, or began anew.
+func (p *proof) begins(t *tab) string {
+	t.began, t.ended, t.long = map[kind]bool{}, map[kind]bool{}, map[kind]bool{}
 	for _, l := range p.tell {
 		t.began[l.what] = t.began[l.what] || p.Began(l.name)
 		t.ended[l.what] = t.ended[l.what] || p.answered(l.name)
+		at, known := p.told[l.name]
+		t.long[l.what] = t.long[l.what] || known && p.now[0]().Sub(at) > 2*time.Second
 	}
 	text := "["
 	for _, l := range p.tell {
-		text += fmt.Sprintf("%t%t ", t.began[l.what], t.ended[l.what])
+		text += fmt.Sprintf("%t%t%t ", t.began[l.what], t.ended[l.what], t.long[l.what])
 	}
 	return text
 }

@@ -29,6 +29,10 @@ const (
 	marksShrink   fault = "a mark is raised over whatever is there"
 	sameNumber    fault = "a mark gets our time, even if that is not above its number"
 	laysNoMark    fault = "a callback does not lay its sid's mark down"
+	forgetsSoon   fault = "a sign-out of a sign-in under way is forgotten after a minute"
+	forgetsStarts fault = "a sign-out is forgotten although a sign-in under way may start over"
+	refusesAny    fault = "a sign-in fails whose session before was signed out, whenever it began"
+	forgetsNext   fault = "what took the place of a session is forgotten after a minute"
 	keepsTokens   fault = "new tokens are merged into whatever is there"
 )
 
@@ -64,6 +68,10 @@ func (f fault) swap(ctx context.Context, s *stepped, key string, old, new []byte
 	case leavesNoTrace:
 		if record && old == nil && orders.Who(ctx) == string(signOut) {
 			return true
+		}
+	case forgetsNext:
+		if key == s.p.old.Key && strings.HasPrefix(orders.Who(ctx), string(callback)) {
+			expiry = s.now().Add(time.Minute)
 		}
 	case marksDie:
 		if mark && number > before {
@@ -105,6 +113,11 @@ func TestProof_FindsFaults(t *testing.T) {
 		budget orders.Search
 		actors []kind
 	}{
+		{forgetsSoon, heldUp(1), []kind{signOut, callback}},
+		{forgetsSoon, heldUp(1), []kind{signOutAlone, callback}},
+		{forgetsStarts, heldUp(2), []kind{signOut, revokeAll, callback}},
+		{forgetsNext, heldUp(1), []kind{signOutAlone, callback}},
+		{refusesAny, heldUp(1), []kind{signOut, signIn}},
 		{overwrites, orders.Search{}, []kind{signOut, callback}},
 		{bringsBack, orders.Search{}, []kind{signOut, touch}},
 		{answersFirst, orders.Search{}, []kind{revokeAll, list}},
@@ -125,6 +138,7 @@ func TestProof_FindsFaults(t *testing.T) {
 			if c.fault == laysNoMark {
 				s.items, s.empty = nil, true
 			}
+			s.held = c.budget == heldUp(c.budget.Ticks)
 			f := s.search(t, c.budget, c.fault, c.actors...)
 			if f.Broken == nil {
 				t.Fatalf("not found in %.0f orders", f.Orders)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/gatehouse/internal/attempt"
 	"example.com/gatehouse/internal/lease"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/testkit/orders"
@@ -38,8 +39,10 @@ type proof struct {
 	tabs   []*tab
 	tell   []teller
 	early  string
-	missed bool            // a sign-in was answered before the front-channel logout began
-	late   map[string]bool // who wrote a session that was over by then
+	told   map[string]time.Time // when a logout was answered
+	sent   *attempt.Attempt     // one that begins when a sign-out is sent
+	missed bool                 // a sign-in was answered before the front-channel logout began
+	late   map[string]bool      // who wrote a session that was over by then
 	at     provider
 }
 
@@ -79,6 +82,7 @@ type scene struct {
 	ended bool            // the provider knows the refresh token no more
 	grace bool            // the provider takes a used refresh token once more
 	skews []time.Duration // how far the second clock is ahead
+	held  bool            // callbacks may be held up for minutes before they are taken up
 	end   func(*proof)    // sees the end of each order
 }
 
@@ -110,7 +114,7 @@ func (s scene) signedIn(t *testing.T) scene {
 
 // play sets up a run. The clock of the second replica differs by skew.
 func (s scene) play(r *orders.Run, skew time.Duration, f fault, kinds []kind) {
-	p := &proof{Run: r, fault: f, at: provider{valid: "rt0"}, scene: s, late: map[string]bool{}}
+	p := &proof{Run: r, fault: f, at: provider{valid: "rt0"}, scene: s, late: map[string]bool{}, told: map[string]time.Time{}, sent: attempt.New(base)}
 	if s.ended {
 		p.at.valid = ""
 	}
@@ -158,9 +162,9 @@ func (p *proof) always() error {
 		}
 		for _, t := range p.tabs {
 			over := !t.began[l.what] || l.what == signOut
-			if l.what == signOutAlone { // what has not come through yet will not
+			if l.what == signOutAlone || l.what == signOut && t.first == nil { // what has not come through yet will not
 				result, _ := p.Result(t.name)
-				over = result == itIsIn
+				over = result == itIsIn && (t.first != nil || !t.began[l.what])
 			}
 			if over && p.alive(t.ref) {
 				return fmt.Errorf("the session of the %s, begun before, lives after the answer to the %s", t.name, l.name)
@@ -217,10 +221,10 @@ func (p *proof) mayEnd(name, result string) bool {
 		return strings.HasPrefix(result, "listed")
 	case front:
 		return result == itIsDone || result == errNoMark.Error() && p.empty
-	case callback:
+	case callback, signIn:
 		return result == itIsIn ||
 			result == session.ErrSignedOut.Error() && slices.ContainsFunc(p.tell, func(l teller) bool { return l.what == signOut || l.what == signOutAlone }) ||
-			result == "too many logouts" && len(p.tell) > 2
+			result == attempt.ErrRestarts.Error() && len(p.tell) > 2
 	}
 	return result == itIsDone
 }
@@ -274,7 +278,12 @@ func (p *proof) signedIn() error {
 	}
 	for _, t := range p.tabs {
 		result, returned := p.Result(t.name)
-		before := !slices.ContainsFunc(p.tell, func(l teller) bool { return !t.ended[l.what] || l.what == signOut || l.what == signOutAlone })
+		before := !slices.ContainsFunc(p.tell, func(l teller) bool {
+			return !t.ended[l.what] || (l.what == signOut || l.what == signOutAlone) && !t.long[l.what]
+		})
+		if before && !t.again && result == session.ErrSignedOut.Error() {
+			return fmt.Errorf("the %s fails, though it began after every sign-out", t.name)
+		}
 		if !returned || result != itIsIn || !before {
 			continue
 		}

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,15 +121,29 @@ func TestSessionStoreExpiry(t *testing.T) {
 			t.Errorf("the raised mark lives %v, want as long as the longest session", life)
 		}
 	}
+	cookie := ana.SessionName()
 	ana.Post("/auth/logout", nil)
 	grave := 0
 	for _, expiry := range s.Watched().Keys() {
-		if expiry.Sub(s.Now()) == time.Minute {
+		if life := expiry.Sub(s.Now()); life > time.Hour && life < 100*time.Minute {
 			grave++
 		}
 	}
 	if grave != 1 {
-		t.Errorf("%d tombstones of a minute, want 1", grave)
+		t.Errorf("%d tombstones that outlive each sign-in under way, want 1", grave)
+	}
+	before := s.Watched().Keys()
+	stranger := s.Visitor("eve")
+	stranger.SetCookie(cookie, strings.Repeat("A", 43)+"."+strings.Repeat("A", 22)+"."+strings.Repeat("A", 22))
+	stranger.Post("/auth/logout", nil)
+	after := s.Watched().Keys()
+	for key, expiry := range after {
+		if before[key].IsZero() && expiry.Sub(s.Now()) > time.Minute {
+			t.Errorf("a cookie of nobody's session left something for %v", expiry.Sub(s.Now()))
+		}
+	}
+	if len(after) != len(before)+1 {
+		t.Errorf("a cookie of nobody's session left %d values", len(after)-len(before))
 	}
 }
 

@@ -33,6 +33,7 @@ type Search struct {
 	Ticks   int           // how often time may pass while others could go on
 	Tick    time.Duration // how much
 	Anytime bool          // time may pass even if nobody waits; writes under way are then lost, as every call has a deadline
+	Quiet   bool          // time passes only while nobody is in the middle: who has begun is done, dead, or in a long call
 	Most    int           // runs before the search gives up
 }
 
@@ -443,11 +444,12 @@ func (r *Run) seen(keys []string) [sha256.Size]byte {
 }
 
 func (r *Run) moves() (moves []move) {
-	waiting, free := false, false
+	waiting, free, middle := false, false, false
 	for i, a := range r.actors {
 		if a.phase != asking {
 			continue
 		}
+		middle = middle || a.steps > 0 && !a.step.Long
 		if r.waits(a) {
 			waiting = true
 			continue
@@ -458,7 +460,7 @@ func (r *Run) moves() (moves []move) {
 		waiting, free = waiting || a.step.Long, true
 		moves = r.movesOf(moves, i)
 	}
-	if waiting && !free || r.left.Ticks > 0 && (waiting || free && r.left.Anytime) {
+	if waiting && !free || r.left.Ticks > 0 && !(r.left.Quiet && middle) && (waiting || free && r.left.Anytime) {
 		moves = append(moves, move{-1, timePasses})
 	}
 	return moves
