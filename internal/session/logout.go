@@ -122,7 +122,7 @@ func (k *Keeper) logoutOnce(ctx context.Context, l Logout) error {
 		return err
 	}
 	for i := range names {
-		if err := k.updateFrom(ctx, keys[i+1], values[i+1], k.markChange(raisedTo(number))); err != nil {
+		if err := k.updateFrom(ctx, keys[i+1], values[i+1], k.raiseTo(number)); err != nil {
 			return err
 		}
 	}
@@ -164,15 +164,19 @@ func (k *Keeper) keepNumber(ctx context.Context, key string, have []byte, number
 	return number, err
 }
 
-// raisedTo gives a mark at least that number. A mark that has it is written once
-// more, because the store may not have confirmed it. A mark of an older build,
-// which has no end, gets one.
-func raisedTo(number uint64) nextMark {
-	return func(m storedMark) (uint64, time.Duration) {
-		if m.number > number && !m.end.IsZero() {
-			return m.number, 0
+// raiseTo gives a mark at least that number. A mark that has it, or a higher one,
+// is written once more, because the store may not have confirmed it: this token
+// may have come before, and the writing of another one may have failed. It is
+// written as it is, so tokens that find the same mark do not wait for each other.
+// A provider that ends all of a person's sessions sends many at once. A mark of an
+// older build, which has no end, gets one.
+func (k *Keeper) raiseTo(number uint64) swap.Change {
+	raise := k.markChange(func(m storedMark) (uint64, time.Duration) { return max(m.number, number), longestLife })
+	return func(old []byte) (*swap.Value, error) {
+		if m, err := decodeMark(old); err == nil && m.number >= number && !m.end.IsZero() {
+			return &swap.Value{Bytes: old, Expiry: m.end}, nil
 		}
-		return max(m.number, number), longestLife
+		return raise(old)
 	}
 }
 

@@ -3,7 +3,9 @@ package session_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -470,6 +472,38 @@ func TestLogoutOnASlowStoreInARace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLogoutOfAllSessionsOnASlowStore: a provider that ends all of a person's
+// sessions sends a token for each, all at once. None has to wait for the others.
+func TestLogoutOfAllSessionsOnASlowStore(t *testing.T) {
+	const sessions = 50
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(0)
+		var refs []session.Ref
+		for i := range sessions {
+			refs = append(refs, w.signIn(t, idServer, "ana", fmt.Sprint(i)))
+		}
+		k := session.New(session.Config{Store: slow{w.store.Store, 150 * time.Millisecond}, Lifetime: time.Hour, Idle: -1, Now: func() time.Time { return w.clock }})
+		begin := time.Now()
+		var all sync.WaitGroup
+		for i := range sessions {
+			all.Go(func() {
+				if err := k.LogoutToken(t.Context(), w.token("ana", fmt.Sprint(i), fmt.Sprint("j", i))); err != nil {
+					t.Errorf("session %d: %v after %v", i, err, time.Since(begin))
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("took %v", took)
+		}
+		for i, ref := range refs {
+			if signedIn(t, w.a, ref) {
+				t.Errorf("session %d lives", i)
+			}
+		}
+	})
 }
 
 // outrun is a store at which somebody else is always faster.

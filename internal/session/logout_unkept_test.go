@@ -88,3 +88,48 @@ func TestLogoutUnkept(t *testing.T) {
 		})
 	}
 }
+
+// meeting is a store at which something happens before a swap.
+type meeting struct {
+	session.Store
+	swaps, at int
+	happens   func()
+}
+
+func (s *meeting) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	if s.swaps++; s.swaps == s.at {
+		s.happens()
+	}
+	return s.Store.SwapCtx(ctx, key, old, new, expiry)
+}
+
+// A logout token that finds the mark raised by another one is answered when the
+// store has said that it keeps that mark. The other's writing may have failed.
+func TestLogoutUnkeptByAnother(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"the same number": 0, "a higher number": 5 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(0)
+				ref := w.signIn(t, idServer, "ana", "1")
+				keeper := func(s session.Store, ahead time.Duration) *session.Keeper {
+					return session.New(session.Config{Store: s, Lifetime: time.Hour, Idle: -1, Now: func() time.Time { return w.clock.Add(ahead) }})
+				}
+				mine := &unkept{Store: w.store}
+				other := keeper(w.store, ahead)
+				k := keeper(&meeting{Store: mine, at: 2, happens: func() { // the number of the token is stored, the mark is not raised
+					if err := other.LogoutToken(t.Context(), w.token("", "1", "other")); err != nil {
+						t.Error(err)
+					}
+					mine.on = true
+				}}, 0)
+				if err := k.LogoutToken(t.Context(), w.token("", "1", "mine")); !errors.Is(err, session.ErrStore) {
+					t.Errorf("the token: %v, want the store's error", err)
+				}
+				mine.on = false
+				if err := k.LogoutToken(t.Context(), w.token("", "1", "mine")); err != nil || signedIn(t, w.b, ref) {
+					t.Errorf("in the end: %v, signed in %v", err, signedIn(t, w.b, ref))
+				}
+			})
+		})
+	}
+}
