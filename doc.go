@@ -48,8 +48,8 @@
 //  3. If not, the guard answers. A navigation is sent to sign-in and comes
 //     back, a posted form gets 401 with a page that says that it was not
 //     saved, a script gets 401 with a JSON body, a client of an API gets 401
-//     with a challenge, and a UMA client gets 401 with a ticket. Who is known
-//     but not allowed gets 403. There is never a redirect loop.
+//     with a challenge, and a UMA client gets 401 with a ticket. Somebody who is
+//     known but not allowed gets 403. There is never a redirect loop.
 //
 // If a store or a provider fails, the answer is 503 with Retry-After. Such a
 // failure never counts as signed out or as anonymous.

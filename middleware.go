@@ -360,7 +360,7 @@ func markOf(g Guard, id *Identity) uncached.Mark {
 // refuses it, but not if the check itself failed.
 type optional struct{ sessionGuard }
 
-// sessionGuard is a guard that lets in who is signed in.
+// sessionGuard is a guard that lets in people who are signed in.
 type sessionGuard interface {
 	Guard
 	upgrader

@@ -401,8 +401,8 @@ func (c *callback) startOver(next *attempt.Attempt) error {
 }
 
 // goOn answers a response that was used before: the back button, a reload, or a
-// provider that answers twice. Who is signed in goes on to the page that they
-// came for. Anybody else is refused.
+// provider that answers twice. Somebody who is signed in goes on to the page that
+// they came for. Anybody else is refused.
 func (c *callback) goOn(ctx context.Context, refusal error) error {
 	state := c.query.Get("state")
 	if !attempt.ValidState(state) {

@@ -22,9 +22,9 @@ import (
 // party is asked in the order of the fields, and the first that names one
 // decides. If none does, the person chooses on a page.
 //
-// A choice says where somebody signs in who is not signed in yet. It is no
-// limit: who is signed in at one of the relying parties gets in. RequireLogin of
-// a single relying party is such a limit.
+// A choice says where somebody who is not signed in yet signs in. It is no limit:
+// anybody who is signed in at one of the relying parties gets in. RequireLogin of a
+// single relying party is such a limit.
 type LoginsConfig struct {
 	// Choose, if not nil, names the relying party for a request, or none with nil.
 	// It must be safe for concurrent use.
@@ -240,8 +240,8 @@ func (l *Logins) upgrades() []string {
 
 // RequireLogin serves next only to people who are signed in at one of the
 // relying parties and meet the requirements. It does what that of RelyingParty
-// does. Who is not signed in is sent to the relying party that LoginsConfig
-// chooses, or to the page.
+// does. Anybody else is sent to the relying party that LoginsConfig chooses, or to
+// the page.
 func (l *Logins) RequireLogin(next http.Handler) http.Handler {
 	wire("RequireLogin", l.checkMade())
 	return protect("RequireLogin", l)(next)

@@ -55,10 +55,10 @@ const (
 // provider, and nothing is revoked there: some servers end their own session
 // with its tokens.
 //
-// GET is where the provider redirects back to. It ends nothing. Who is signed in
-// sees a page with a button that signs out; anybody else is sent to LoggedOutURL,
-// or sees a page that says that they are signed out. A state that LogoutURL was
-// given goes along to LoggedOutURL, if it is that of this browser.
+// GET is where the provider redirects back to. It ends nothing. A person who
+// is signed in sees a page with a button that signs out. Anybody else is sent to
+// LoggedOutURL, or sees a page that says that they are signed out. A state that
+// LogoutURL was given goes along to LoggedOutURL, if it is that of this browser.
 //
 // A POST from another site is refused, and so is one without Sec-Fetch-Site and
 // Origin.

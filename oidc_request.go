@@ -16,7 +16,7 @@ import (
 )
 
 // Ask returns a Requirement that makes the sign-ins of its guard ask for more. It
-// lets everybody in who is signed in, however that came, with one exception: an
+// lets in everybody who is signed in, however they did that, with one exception: an
 // essential claim with values has to be among the claims of the session, or a page
 // signs the person in once more to ask for it. If several Ask meet, the last one
 // counts for each field, claims count name by name, and the shortest MaxAge
