@@ -120,10 +120,11 @@ func (r *Registration) made() bool { return r != nil && r.provider != nil }
 // the metadata of the configuration is not what was registered, it is updated, or
 // registered anew beside the old client where the provider takes no updates. If
 // nothing has changed, the provider is asked nothing. An Existing client that was
-// taken over is updated once. Calling it when a new
-// version starts is optional: a need alone registers, and changes nothing.
+// taken over is updated once. Calling it when a new version starts is optional: a
+// need alone registers, and changes nothing.
 //
-// Errors are *Error. During the pause after a failure, RetryAfter says how long
+// Errors are *Error, such as "client_registration_refused",
+// "client_registration_store_unavailable" and "provider_unavailable". During the pause after a failure, RetryAfter says how long
 // it takes, and the cause says why the last try failed, here or on another
 // replica.
 func (r *Registration) Register(ctx context.Context) error {
@@ -135,7 +136,7 @@ func (r *Registration) Register(ctx context.Context) error {
 }
 
 // ID returns the id of the client that begins sign-ins now. It registers if
-// nothing is registered yet.
+// nothing is registered yet. Errors are those of Register.
 func (r *Registration) ID(ctx context.Context) (string, error) {
 	if !r.made() {
 		return "", notMade("Registration")
@@ -145,7 +146,9 @@ func (r *Registration) ID(ctx context.Context) (string, error) {
 }
 
 // Read asks the provider for the metadata of the client as it is now (RFC 7592
-// §2.1). A secret or token that comes along is stored and not returned.
+// §2.1). A secret or token that comes along is stored and not returned. Errors are
+// *Error: "client_registration_missing" if nothing is registered, or the provider
+// gave no address for this, and otherwise those of Register.
 func (r *Registration) Read(ctx context.Context) (ClientMetadata, error) {
 	var m ClientMetadata
 	now, err := r.do(ctx, "read", func(ctx context.Context) (registration.Record, []byte, error) { return r.party.Read(ctx) })
@@ -170,7 +173,7 @@ func (r *Registration) Read(ctx context.Context) (ClientMetadata, error) {
 }
 
 // Update replaces the metadata at the provider with that of the configuration
-// (RFC 7592 §2.2), whether it has changed or not.
+// (RFC 7592 §2.2), whether it has changed or not. Errors are those of Read.
 func (r *Registration) Update(ctx context.Context) error {
 	_, err := r.do(ctx, "update", func(ctx context.Context) (registration.Record, []byte, error) {
 		rec, err := r.party.Update(ctx)
@@ -182,7 +185,7 @@ func (r *Registration) Update(ctx context.Context) error {
 // Delete deletes the client at the provider (RFC 7592 §2.3). From then on all
 // replicas answer 503 (client_registration_deleted), until Register is called. An
 // error means that the provider may still have a client; another call tries
-// again.
+// again. Errors are those of Read.
 func (r *Registration) Delete(ctx context.Context) error {
 	_, err := r.do(ctx, "delete", func(ctx context.Context) (registration.Record, []byte, error) {
 		err := r.party.Delete(ctx)

@@ -72,7 +72,8 @@ func (rp *RelyingParty) LoginHandler() http.Handler {
 // no-store" and "Vary: Cookie". After sign-in the person returns to the path
 // returnTo, or to HomeURL if returnTo is neither a path nor an absolute address
 // of this site, or longer than 2,000 bytes. For HEAD and for a prefetch, it
-// returns an error and starts nothing.
+// returns an error and starts nothing. Errors are *Error, such as
+// "provider_unavailable" (503); Refuse answers them.
 func (rp *RelyingParty) AuthURL(w http.ResponseWriter, r *http.Request, returnTo string) (string, error) {
 	if err := rp.checkMade(); err != nil {
 		return "", errInternal.because(err)

@@ -68,7 +68,9 @@ func (rp *RelyingParty) owns(l *liveSession) bool {
 // others. The token is renewed when necessary. The client follows redirects
 // and decides for each hop by its own origin. After a hop at another origin it
 // sends no token any more, because that origin chose where to go. It works as
-// long as the session lives. Calling HTTPClient without origins is an error.
+// long as the session lives, and is safe for concurrent use. Its requests fail
+// with the errors of Token, which ErrorCode finds. Without a session on ctx the
+// error is "login_required". Calling HTTPClient without origins is an error.
 //
 // If an API answers 401 with the error invalid_token, the client calls Refused
 // and repeats the request once, provided that its body can be sent again: there
@@ -242,6 +244,10 @@ type ClaimToken struct {
 // authorization server (UMA Grant §3.3.1). If the ID Token has expired, it is
 // renewed first, provided that the provider issues a new one with a refresh.
 // Use it as UMATransportConfig.Claims.
+//
+// Errors are *Error: "login_required" if there is no session, or it has no ID
+// Token that is still valid, and "token_unavailable" (503) if it cannot be renewed
+// now.
 func (rp *RelyingParty) ClaimToken(ctx context.Context) (ClaimToken, error) {
 	live, err := rp.liveFrom(ctx)
 	if err != nil {

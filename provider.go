@@ -152,6 +152,12 @@ func (p *Provider) Issuer() string {
 // Metadata returns the provider's metadata and fetches it if necessary. It
 // uses the OpenID Connect Discovery document, or that of RFC 8414 if there is
 // none. The UMA members are empty. The result is shared, so do not modify it.
+//
+// A call waits at most 0.9 s for a fetch, and the fetch goes on for up to 10 s:
+// another call finds what it has brought. Errors are *Error:
+// "provider_unavailable" while the provider cannot be reached, and
+// "certificate_refused", "metadata_missing", "metadata_invalid" or
+// "metadata_issuer_mismatch" if somebody has to mend something.
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	if p == nil || p.openid == nil {
 		return nil, notMade("Provider")

@@ -323,7 +323,9 @@ func (g *OwnerGrants) scopes(ctx context.Context) []string {
 }
 
 // Has reports whether a usable grant of the owner is stored. The authorization
-// server may have ended it without our knowledge.
+// server may have ended it without our knowledge. With OwnerGrantsConfig.Keys it
+// also seals the grant with the first key. Errors are *Error:
+// "grant_store_unavailable" and "grant_unreadable".
 func (g *OwnerGrants) Has(ctx context.Context, owner string) (bool, error) {
 	if !g.made() {
 		return false, notMade("OwnerGrants")
