@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -40,9 +41,6 @@ const (
 // oneTrip has a statement parsed, bound and executed in one round trip, without
 // a name. PgBouncer may send the next one to another server.
 const oneTrip = pgx.QueryExecModeExec
-
-// binaryValue is the format of the columns that reads return: a key and a value.
-var binaryValue = pgx.QueryResultFormats{pgx.TextFormatCode, pgx.BinaryFormatCode}
 
 // errReplica refuses to read where changes arrive late.
 var errReplica = errors.New("this is a read replica, which may not know a logout yet: connect to the primary server")
@@ -134,9 +132,10 @@ func (s *Store) change(ctx context.Context, within time.Duration, sql string, ar
 var errNoValue = errors.New("a row has no value or no expiry, which only somebody else can have written")
 
 // read runs a statement that returns keys and values, and calls each with them.
-// It may do so several times, so begin is called before.
+// It may do so several times, so begin is called before. The values come in
+// hexadecimal digits.
 func (s *Store) read(ctx context.Context, sql string, begin func(), each func(key string, value []byte), args ...any) error {
-	args = append([]any{oneTrip, binaryValue}, args...)
+	args = append([]any{oneTrip}, args...)
 	return s.call(ctx, s.timeout, func(ctx context.Context) error {
 		begin()
 		rows, err := s.pool.Query(ctx, sql, args...)
@@ -145,18 +144,19 @@ func (s *Store) read(ctx context.Context, sql string, begin func(), each func(ke
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var key *string
-			var value []byte
-			if err := rows.Scan(&key, &value); err != nil {
-				return err
-			}
+			raw := rows.RawValues() // as they came, until the next row
+			key, digits := raw[0], raw[1]
 			switch {
 			case key == nil:
 				return errReplica
-			case value == nil:
+			case digits == nil:
 				return errNoValue
 			}
-			each(*key, value)
+			value := make([]byte, hex.DecodedLen(len(digits)))
+			if _, err := hex.Decode(value, digits); err != nil {
+				return err
+			}
+			each(string(key), value)
 		}
 		return rows.Err()
 	})

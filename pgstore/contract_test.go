@@ -66,6 +66,11 @@ func TestConnections(t *testing.T) {
 		// The database ends one of two statements that change the same row.
 		{"serializable", server.DSN(), settings(map[string]string{"default_transaction_isolation": "serializable"})},
 		{"repeatable read", server.DSN(), settings(map[string]string{"default_transaction_isolation": "repeatable read"})},
+		// How the database writes and reads values is another matter of its settings.
+		{"forms of values", server.DSN(), settings(map[string]string{
+			"bytea_output": "escape", "standard_conforming_strings": "off", "client_encoding": "LATIN1", "DateStyle": "SQL, DMY",
+			"IntervalStyle": "postgres_verbose", "TimeZone": "Asia/Kathmandu", "transform_null_equals": "on", "array_nulls": "off",
+		})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t, connect(t, c.dsn, c.change), pgstore.Config{Timeout: patient, Table: "connections"})

@@ -34,6 +34,9 @@ type statements struct {
 // that is late fails when it has its row: a condition would not be asked again
 // after waiting for somebody who gives up.
 //
+// Reads encode what they return. A bytea has a form that depends on bytea_output,
+// a setting that a role or a database may have.
+//
 // NOREPLICA adds a row to what is read from a standby. That may not know a
 // logout yet.
 func statementsFor(table string, bound time.Duration) statements {
@@ -47,7 +50,7 @@ func statementsFor(table string, bound time.Duration) statements {
 		"NOREPLICA", "UNION ALL SELECT NULL, NULL WHERE pg_is_in_recovery()",
 	)
 	return statements{
-		find: words.Replace(`SELECT s.key, CASE WHEN s.expires IS NULL THEN NULL ELSE s.value END FROM TABLE_SELF AS s
+		find: words.Replace(`SELECT s.key, CASE WHEN s.expires IS NULL THEN NULL ELSE encode(s.value, 'hex') END FROM TABLE_SELF AS s
 			WHERE s.key = ANY ($1::text[]) AND LIVE NOREPLICA`),
 		commit: words.Replace(`INSERT INTO TABLE_SELF AS s (key, value, expires) VALUES ($1::text, $2::bytea, LATER $3::bigint)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires RETURNING INTIME`),
@@ -61,21 +64,21 @@ func statementsFor(table string, bound time.Duration) statements {
 			SET value = $3::bytea, expires = CASE WHEN s.value = $3::bytea THEN s.expires ELSE LATER $4::bigint END
 			WHERE s.key = $1::text AND s.value IN ($2::bytea, $3::bytea) AND LIVE RETURNING INTIME`),
 		deleteOld: words.Replace(`DELETE FROM TABLE_SELF AS s WHERE s.key = $1::text AND (s.value = $2::bytea OR NOT LIVE) RETURNING INTIME`),
-		exists:    words.Replace(`SELECT ''::text, ''::bytea FROM TABLE_SELF AS s WHERE s.key = $1::text AND LIVE NOREPLICA`),
+		exists:    words.Replace(`SELECT ''::text, ''::text FROM TABLE_SELF AS s WHERE s.key = $1::text AND LIVE NOREPLICA`),
 
-		grant: words.Replace(`SELECT ''::text, s.value FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
+		grant: words.Replace(`SELECT ''::text, encode(s.value, 'hex') FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
 		createGrant: words.Replace(`INSERT INTO TABLE_GRANTS AS s (place, value) VALUES ($1::bytea, $2::bytea)
 			ON CONFLICT (place) DO UPDATE SET value = excluded.value WHERE s.value = excluded.value RETURNING INTIME`),
 		replaceGrant: words.Replace(`UPDATE TABLE_GRANTS AS s SET value = $3::bytea
 			WHERE s.place = $1::bytea AND s.value IN ($2::bytea, $3::bytea) RETURNING INTIME`),
 		deleteGrant: words.Replace(`DELETE FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea AND s.value = $2::bytea RETURNING INTIME`),
-		hasGrant:    words.Replace(`SELECT ''::text, ''::bytea FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
+		hasGrant:    words.Replace(`SELECT ''::text, ''::text FROM TABLE_GRANTS AS s WHERE s.place = $1::bytea NOREPLICA`),
 
-		id: words.Replace(`SELECT ''::text, convert_to(s.id, 'UTF8') FROM TABLE_IDS AS s WHERE s.place = $1::bytea NOREPLICA`),
+		id: words.Replace(`SELECT ''::text, encode(convert_to(s.id, 'UTF8'), 'hex') FROM TABLE_IDS AS s WHERE s.place = $1::bytea NOREPLICA`),
 		// The update changes nothing. It makes the statement return the id of
 		// another, also of one that was not there when the statement began.
 		putID: words.Replace(`INSERT INTO TABLE_IDS AS s (place, id) VALUES ($1::bytea, $2::text)
-			ON CONFLICT (place) DO UPDATE SET id = s.id RETURNING (INTIME)::text, convert_to(s.id, 'UTF8')`),
+			ON CONFLICT (place) DO UPDATE SET id = s.id RETURNING (INTIME)::text, encode(convert_to(s.id, 'UTF8'), 'hex')`),
 		dropID: words.Replace(`DELETE FROM TABLE_IDS AS s WHERE s.place = $1::bytea AND s.id = $2::text RETURNING INTIME`),
 
 		// The array is made once. What another replica is removing is not waited
