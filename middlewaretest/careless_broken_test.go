@@ -3,8 +3,10 @@ package middlewaretest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,10 +26,15 @@ type careless struct {
 	oneBuffer     bool // what was read lies where the next read puts its value
 	sortsKeys     bool // in the caller's slice
 	skipsMiddle   bool // long values are compared at their ends
+	remembersDone bool // what has been done once is taken for done for ever
+	month         bool // a longer life is cut to a month
+	oneSlice      bool // values that are read together lie in one slice
+	sameSlice     bool // a key that is asked for twice gets one slice
 
 	locks  [8]sync.Mutex
 	timers map[string]time.Time // guarded by the store's lock
 	buffer []byte
+	done   map[string]bool // guarded by the store's lock
 }
 
 func (s *careless) FindCtx(ctx context.Context, key string) ([]byte, bool, error) {
@@ -50,6 +57,20 @@ func (s *careless) FindManyCtx(ctx context.Context, keys []string) ([][]byte, er
 		clear(values)
 	case s.sortsKeys && len(keys) > 1:
 		keys[0], keys[1] = keys[1], keys[0]
+	case s.oneSlice:
+		var all []byte
+		for _, b := range values {
+			all = append(all, b...)
+		}
+		for i, b := range values {
+			if b != nil {
+				values[i], all = all[:len(b)], all[len(b):]
+			}
+		}
+	case s.sameSlice:
+		for i, key := range keys {
+			values[i] = values[slices.Index(keys, key)]
+		}
 	}
 	return values, err
 }
@@ -67,6 +88,19 @@ func (s *careless) DeleteCtx(ctx context.Context, key string) error {
 
 func (s *careless) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
 	expiry = s.time(key, new, expiry)
+	if s.remembersDone {
+		s.lock()
+		defer s.mu.Unlock()
+		what := fmt.Sprintf("%q %q %q", key, old, new)
+		if s.done[what] {
+			return true, nil
+		}
+		s.mu.Unlock()
+		swapped, err := s.simple.SwapCtx(ctx, key, old, new, expiry)
+		s.mu.Lock()
+		s.done[what] = swapped
+		return swapped, err
+	}
 	swapped, err := s.swap(ctx, key, old, new, expiry)
 	if swapped {
 		s.bind(ctx, key, new)
@@ -120,6 +154,9 @@ func (s *careless) bind(ctx context.Context, key string, value []byte) {
 
 // time is what the store takes for the expiry.
 func (s *careless) time(key string, value []byte, expiry time.Time) time.Time {
+	if last := s.clock.Now().AddDate(0, 1, 0); s.month && expiry.After(last) {
+		expiry = last
+	}
 	if year := expiry.Year(); s.wallClock && 0 < year && year < 9999 {
 		y, m, d := expiry.Date()
 		expiry = time.Date(y, m, d, expiry.Hour(), expiry.Minute(), expiry.Second(), expiry.Nanosecond(), s.clock.Now().Location())
@@ -162,11 +199,15 @@ func TestTheSuiteFailsCarelessStores(t *testing.T) {
 		"timers of what was deleted go on":        {func(s *careless) { s.oldTimers = true }, "expiry"},
 		"long values are compared at their ends":  {func(s *careless) { s.skipsMiddle = true }, "size"},
 		"values share a buffer":                   {func(s *careless) { s.oneBuffer = true }, "what was read stays"},
+		"what was done once is done for ever":     {func(s *careless) { s.remembersDone = true }, "swap creates, swap replaces, swap deletes"},
+		"long lives are cut":                      {func(s *careless) { s.month = true }, "expiry is kept"},
+		"values of one reply share a slice":       {func(s *careless) { s.oneSlice = true }, "own copies"},
+		"a key asked for twice has one slice":     {func(s *careless) { s.sameSlice = true }, "own copies"},
 		"the caller's keys are put into an order": {func(s *careless) { s.sortsKeys = true }, "find many"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := &careless{simple: newSimple(), timers: map[string]time.Time{}}
+			store := &careless{simple: newSimple(), timers: map[string]time.Time{}, done: map[string]bool{}}
 			c.spoil(store)
 			s := newStoreRun(store, StoreClock(store.clock.Now, store.clock.Advance), inMemory)
 			wantFailing(t, failing(t, s.suite, s, allStoreParts(), c.fails), c.fails)

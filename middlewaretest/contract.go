@@ -43,7 +43,8 @@ func StoreCannotHang(reason string) StoreOption {
 
 // StoreProcess says that processes can share the store. command makes another
 // process that opens the same data and calls [ServeStore] on its standard input
-// and output. The test binary itself serves best as that process.
+// and output. The test binary itself serves best as that process. Some of these
+// processes are killed while they write.
 func StoreProcess(command func(context.Context) *exec.Cmd) StoreOption {
 	return func(s *suite) { s.command = command }
 }

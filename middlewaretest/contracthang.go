@@ -12,8 +12,8 @@ import (
 const (
 	// hangBound is how long a call may continue after its context has ended.
 	hangBound = time.Second
-	// recoveryBound is how soon a store must work after it has hung. People
-	// wait for it.
+	// recoveryBound is how soon a store must work after it has hung, or after a
+	// process has died. People wait for it.
 	recoveryBound = time.Second
 	// settleBound is how long goroutines of given-up calls may stay after that.
 	// Connection pools close what is broken in the background.
@@ -141,7 +141,7 @@ func recovers(ctx context.Context, works func(context.Context) error) error {
 		select {
 		case <-time.After(recoveryPause):
 		case <-ctx.Done():
-			return fmt.Errorf("%w: the store does not work %v after it has hung: %w", errLate, recoveryBound, err)
+			return fmt.Errorf("%w: the store does not work within %v: %w", errLate, recoveryBound, err)
 		}
 	}
 }

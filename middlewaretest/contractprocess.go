@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -137,9 +138,9 @@ func putAll(ctx context.Context, ids gatehouse.ResourceIDs, issuer, id string, n
 
 // worker is another process.
 type worker struct {
-	in   io.WriteCloser
-	out  *bufio.Scanner
-	wait func() error
+	in  io.WriteCloser
+	out *bufio.Scanner
+	cmd *exec.Cmd
 }
 
 func (s *suite) startWorker(ctx context.Context) (*worker, error) {
@@ -155,7 +156,7 @@ func (s *suite) startWorker(ctx context.Context) (*worker, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	w := &worker{in: in, out: bufio.NewScanner(out), wait: cmd.Wait}
+	w := &worker{in: in, out: bufio.NewScanner(out), cmd: cmd}
 	_, err = w.expect("ready")
 	return w, err
 }
@@ -184,7 +185,14 @@ func (w *worker) do(what, place, id string, n int, expiry time.Time) (rest strin
 }
 
 // stop lets the process end by itself.
-func (w *worker) stop() error { return errors.Join(w.in.Close(), w.wait()) }
+func (w *worker) stop() error { return errors.Join(w.in.Close(), w.cmd.Wait()) }
+
+// kill ends the process wherever it is.
+func (w *worker) kill() error {
+	err := w.cmd.Process.Kill()
+	_ = w.cmd.Wait() // killed
+	return err
+}
 
 // withProcesses runs command in other processes, and self in this one, at the
 // same time. The answers of all come back, that of this process last.
@@ -278,6 +286,9 @@ func (w *worker) reads(what, place, want string) error {
 func (s *suite) seesAtOnce(ctx context.Context, what, place string, c cell) error {
 	return s.withWorker(ctx, func(ctx context.Context, w *worker) error {
 		at, value := 0, []byte(counterStart)
+		if err := w.reads(what, place, brief(nil)); err != nil { // an absence must not be remembered either
+			return err
+		}
 		if err := c.swaps(ctx, nil, value, true, value); err != nil {
 			return err
 		}
@@ -304,6 +315,8 @@ func (s *suite) seesAtOnce(ctx context.Context, what, place string, c cell) erro
 			func() error { return w.reads(what, place, brief(value)) },
 			func() error { return c.swaps(ctx, value, nil, true, nil) },
 			func() error { return w.reads(what, place, brief(nil)) },
+			func() error { return c.swaps(ctx, nil, value, true, value) },
+			func() error { return w.reads(what, place, brief(value)) },
 		)
 	})
 }

@@ -33,12 +33,14 @@ type simpleGrants struct {
 	boundToCaller                                       bool          // a grant goes when the context of its writer ends
 	deletesFirst                                        bool          // a swap removes the old value in a step of its own
 	mixesReplies                                        bool          // a call that was given up leaves its reply to the next
+	remembersDone                                       bool          // what has been done once is taken for done for ever
 	stuck                                               chan struct{} // all calls wait for it; nil for none
 	left                                                [][]byte      // replies that nobody took
+	done                                                map[string]bool
 }
 
 func newSimpleGrants() *simpleGrants {
-	return &simpleGrants{values: map[string][]byte{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
+	return &simpleGrants{values: map[string][]byte{}, done: map[string]bool{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
 }
 
 func (s *simpleGrants) key(issuer, owner string) string {
@@ -93,7 +95,7 @@ func (s *simpleGrants) Grant(ctx context.Context, issuer, owner string) ([]byte,
 	return v, nil
 }
 
-func (s *simpleGrants) SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (bool, error) {
+func (s *simpleGrants) SwapGrant(ctx context.Context, issuer, owner string, old, new []byte) (swapped bool, err error) {
 	if s.stuck != nil {
 		<-s.stuck
 	}
@@ -113,6 +115,12 @@ func (s *simpleGrants) SwapGrant(ctx context.Context, issuer, owner string, old,
 		s.values = all
 	}
 	key := s.key(issuer, owner)
+	if what := fmt.Sprintf("%q %q %q", key, old, new); s.remembersDone {
+		if s.done[what] {
+			return true, nil
+		}
+		defer func() { s.done[what] = swapped }()
+	}
 	kept := s.get(key)
 	if s.notAtomic {
 		s.others(&s.mu)
@@ -186,6 +194,7 @@ func TestTheSuiteFailsBrokenGrantStores(t *testing.T) {
 		"a deletion is not atomic":         {func(s *simpleGrants) { s.deletesLater = true }, "one ends"},
 		"a write replaces all":             {func(s *simpleGrants) { s.writesAll = true }, "neighbours"},
 		"a grant goes with its writer":     {func(s *simpleGrants) { s.boundToCaller = true }, "the caller leaves"},
+		"what was done is done for ever":   {func(s *simpleGrants) { s.remembersDone = true }, "swap creates, swap replaces, swap deletes"},
 		"grants expire":                    {func(s *simpleGrants) { s.expires = true }, "nothing expires"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -222,12 +231,14 @@ type simpleIDs struct {
 	foldsIDs, cutsAt255, expires, errorWhenAbsent     bool
 	mixesReplies                                      bool
 	writesAll, boundToCaller, dropsPatterns           bool
-	left                                              []string // replies that nobody took
+	remembersPut                                      bool
+	winners                                           map[string]string // what each put has returned
+	left                                              []string          // replies that nobody took
 	stuck                                             chan struct{}
 }
 
 func newSimpleIDs() *simpleIDs {
-	return &simpleIDs{ids: map[string]string{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
+	return &simpleIDs{ids: map[string]string{}, winners: map[string]string{}, born: map[string]time.Time{}, clock: &Clock{now: time.Unix(1_800_000_000, 0)}}
 }
 
 func (s *simpleIDs) key(issuer, owner, name string) string {
@@ -279,10 +290,16 @@ func (s *simpleIDs) ID(ctx context.Context, issuer, owner, name string) (string,
 	return id, nil
 }
 
-func (s *simpleIDs) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (string, error) {
+func (s *simpleIDs) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (winner string, err error) {
 	s.lock()
 	defer s.mu.Unlock()
 	key := s.key(issuer, owner, name)
+	if s.remembersPut {
+		if winner := s.winners[key+id]; winner != "" {
+			return winner, nil
+		}
+		defer func() { s.winners[key+id] = winner }()
+	}
 	if s.boundToCaller {
 		context.AfterFunc(ctx, func() {
 			s.mu.Lock()
@@ -357,6 +374,7 @@ func TestTheSuiteFailsBrokenResourceIDs(t *testing.T) {
 		"drop takes a pattern":            {func(s *simpleIDs) { s.dropsPatterns = true }, "drop of another"},
 		"a write replaces all":            {func(s *simpleIDs) { s.writesAll = true }, "neighbours"},
 		"an id goes with its writer":      {func(s *simpleIDs) { s.boundToCaller = true }, "the caller leaves"},
+		"put remembers its answers":       {func(s *simpleIDs) { s.remembersPut = true }, "drop"},
 		"ids expire":                      {func(s *simpleIDs) { s.expires = true }, "nothing expires"},
 		"absence is an error":             {func(s *simpleIDs) { s.errorWhenAbsent = true }, "absent"},
 	} {

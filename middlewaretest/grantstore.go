@@ -83,6 +83,7 @@ func grantParts() []part[*grantRun] {
 			func(ctx context.Context, s *grantRun) error { return s.hangs(ctx, s.calls(), s.works) }},
 		{"two processes", "replicas are processes", isShared, grantProcessCase},
 		{"at once on all", "a refresh token that one replica has used must not be sent by another", isShared, grantAtOnceCase},
+		{"a process dies", "a replica that is killed in the middle of a renewal must leave neither a lock nor half a value behind", isShared, grantDeathCase},
 	}
 }
 
@@ -115,6 +116,8 @@ func newGrantCase(ctx context.Context, s *grantRun) error {
 		func() error { return c.swaps(ctx, nil, []byte("mine"), true, []byte("mine")) },
 		func() error { return c.swaps(ctx, nil, []byte("yours"), false, []byte("mine")) },
 		func() error { return c.swaps(ctx, nil, nil, false, []byte("mine")) },
+		func() error { return c.swaps(ctx, []byte("mine"), []byte("theirs"), true, []byte("theirs")) },
+		func() error { return c.swaps(ctx, nil, []byte("mine"), false, []byte("theirs")) }, // it was once
 	)
 }
 
@@ -127,6 +130,8 @@ func nextGrantCase(ctx context.Context, s *grantRun) error {
 		func() error { return c.swaps(ctx, []byte("A"), []byte("b"), false, []byte("a")) },
 		func() error { return c.swaps(ctx, []byte("a"), []byte("b"), true, []byte("b")) },
 		func() error { return c.swaps(ctx, []byte("a"), []byte("c"), false, []byte("b")) },
+		func() error { return c.swaps(ctx, []byte("b"), []byte("c"), true, []byte("c")) },
+		func() error { return c.swaps(ctx, []byte("a"), []byte("b"), false, []byte("c")) }, // it was once
 	)
 }
 
@@ -137,6 +142,7 @@ func lostGrantCase(ctx context.Context, s *grantRun) error {
 		func() error { return c.swaps(ctx, []byte("x"), nil, false, []byte("a")) },
 		func() error { return c.swaps(ctx, []byte("a"), nil, true, nil) },
 		func() error { return c.swaps(ctx, nil, []byte("b"), true, []byte("b")) },
+		func() error { return c.swaps(ctx, []byte("a"), nil, false, []byte("b")) }, // it was once
 	)
 }
 

@@ -192,7 +192,7 @@ func TestHangIsSeen(t *testing.T) {
 		"good":                           {func(*sleepy) {}, ""},
 		"it does not hang":               {func(s *sleepy) { s.never = true }, "succeeds although the store hangs"},
 		"it ignores its context":         {func(s *sleepy) { s.stubborn = true }, "goes on"},
-		"it does not come back":          {func(s *sleepy) { s.staysDown = true }, "does not work 1s after it has hung"},
+		"it does not come back":          {func(s *sleepy) { s.staysDown = true }, "does not work within 1s"},
 		"each call leaves a goroutine":   {func(s *sleepy) { s.leaks = true }, "goroutines of calls that were given up are left"},
 		"nobody says how":                {nil, "use StoreHang, or StoreCannotHang with a reason"},
 		"it can and it cannot":           {nil, "contradict"},

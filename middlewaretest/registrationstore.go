@@ -72,6 +72,8 @@ func registrationParts() []part[*grantRun] {
 			parts[i].run = registrationProcessCase
 		case "at once on all":
 			parts[i].run = registrationAtOnceCase
+		case "a process dies":
+			parts[i].run = registrationDeathCase
 		}
 	}
 	return parts
@@ -108,6 +110,10 @@ func namesCase(ctx context.Context, s *grantRun) error {
 func registrationProcessCase(ctx context.Context, s *grantRun) error {
 	issuer := s.issuer()
 	return s.countsWithProcesses(ctx, "registration", issuer, s.cell(issuer, "owner"))
+}
+
+func registrationDeathCase(ctx context.Context, s *grantRun) error {
+	return s.survivesDeaths(ctx, "registration", func() (string, cell) { issuer := s.issuer(); return issuer, s.cell(issuer, "owner") })
 }
 
 func registrationAtOnceCase(ctx context.Context, s *grantRun) error {

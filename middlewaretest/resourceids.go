@@ -146,6 +146,9 @@ func dropCase(ctx context.Context, s *idsRun) error {
 		func() error { return p.drops(ctx, "r-1", "") },
 		func() error { return p.drops(ctx, "r-1", "") },
 		func() error { return p.puts(ctx, "r-2", "r-2") },
+		func() error { return p.puts(ctx, "r-1", "r-2") }, // it was once
+		func() error { return p.drops(ctx, "r-1", "r-2") },
+		func() error { return p.drops(ctx, "r-2", "") },
 	)
 }
 

@@ -26,8 +26,8 @@ import (
 // TestStoreOfProcesses its file.
 const childStore = "MIDDLEWARETEST_STORE"
 
-// childRemembers names the variable that makes that child's store [remembering].
-const childRemembers = "MIDDLEWARETEST_REMEMBERS"
+// childIs names the variable that says what is wrong with that child's store.
+const childIs = "MIDDLEWARETEST_IS"
 
 func TestMain(m *testing.M) {
 	path := os.Getenv(childStore)
@@ -35,15 +35,25 @@ func TestMain(m *testing.M) {
 		world.Main(m)
 	}
 	store, err := openFileStore(path, time.Now)
-	if err == nil && os.Getenv(childRemembers) != "" {
-		err = middlewaretest.ServeStore(context.Background(), &remembering{fileStore: store, read: map[string][]byte{}}, os.Stdin, os.Stdout)
-	} else if err == nil {
-		err = middlewaretest.ServeStore(context.Background(), store, os.Stdin, os.Stdout)
+	if err == nil {
+		err = middlewaretest.ServeStore(context.Background(), spoiled(store, os.Getenv(childIs)), os.Stdin, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// spoiled is a store with one fault, or with none.
+func spoiled(store *fileStore, fault string) gatehouse.Store {
+	switch fault {
+	case "remembering":
+		return &remembering{fileStore: store, read: map[string][]byte{}}
+	case "remembering absences":
+		return &remembering{fileStore: store, read: map[string][]byte{}, absences: true}
+	}
+	store.inPlace, store.lockFile = fault == "writing in place", fault == "locking with a file"
+	return store
 }
 
 func TestStoreOfProcesses(t *testing.T) {
@@ -80,15 +90,18 @@ func child(t *testing.T, path string, env ...string) func(context.Context) *exec
 // and reads again only after a swap has failed. Its swaps are right.
 type remembering struct {
 	*fileStore
-	read map[string][]byte // its process has one goroutine
+	read     map[string][]byte // its process has one goroutine
+	absences bool              // only where there was nothing
 }
 
 func (s *remembering) FindCtx(ctx context.Context, key string) ([]byte, bool, error) {
-	if b := s.read[key]; b != nil {
-		return b, true, nil
+	if b, ok := s.read[key]; ok {
+		return b, b != nil, nil
 	}
 	b, found, err := s.fileStore.FindCtx(ctx, key)
-	s.read[key] = b
+	if !s.absences && found || s.absences && !found {
+		s.read[key] = b
+	}
 	return b, found, err
 }
 
@@ -101,18 +114,19 @@ func (s *remembering) SwapCtx(ctx context.Context, key string, old, new []byte, 
 	return s.fileStore.SwapCtx(ctx, key, old, new, expiry)
 }
 
-// TestMemoryOfAProcessIsSeen: processes that count together lose no update, but one
-// of them goes on to serve who has signed out at another.
-func TestMemoryOfAProcessIsSeen(t *testing.T) {
+// TestFaultsOfProcessesAreSeen: processes that count together lose no update, but
+// one of them goes on to serve who has signed out at another, or stops all others
+// when it dies.
+func TestFaultsOfProcessesAreSeen(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		env   []string
-		fails string
-	}{
-		"good":        {nil, ""},
-		"remembering": {[]string{childRemembers + "=1"}, "at once on all"},
+	for fault, fails := range map[string]string{
+		"good":                 "",
+		"remembering":          "at once on all",
+		"remembering absences": "at once on all",
+		"writing in place":     "a process dies",
+		"locking with a file":  "a process dies",
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "store")
 			store, err := openFileStore(path, time.Now)
@@ -124,7 +138,8 @@ func TestMemoryOfAProcessIsSeen(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			middlewaretest.WantFailingWithProcesses(t, store, child(t, path, c.env...), c.fails)
+			store.lockFile = fault == "locking with a file"
+			middlewaretest.WantFailingWithProcesses(t, store, child(t, path, childIs+"="+fault), fails)
 		})
 	}
 }
@@ -135,6 +150,9 @@ type fileStore struct {
 	now  func() time.Time
 	mu   sync.Mutex // of the goroutines: the lock below is of the process
 	lock *os.File
+
+	inPlace  bool // a value is written over the old one
+	lockFile bool // a file is the lock, and whoever makes it removes it
 }
 
 func openFileStore(path string, now func() time.Time) (*fileStore, error) {
@@ -157,8 +175,21 @@ func (s *fileStore) locked(key string, f func(name string) error) error {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX); err != nil {
 		return err
 	}
-	err := f(filepath.Join(s.path, "key"+key))
+	err := s.alone(func() error { return f(filepath.Join(s.path, "key"+key)) })
 	return errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN))
+}
+
+// alone runs f while there is no file that is a lock.
+func (s *fileStore) alone(f func() error) error {
+	if !s.lockFile {
+		return f()
+	}
+	name := filepath.Join(s.path, "in use")
+	made, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(), made.Close(), os.Remove(name))
 }
 
 func (s *fileStore) read(name string) ([]byte, error) {
@@ -176,7 +207,7 @@ func (s *fileStore) read(name string) ([]byte, error) {
 	return item.Value, err
 }
 
-func write(name string, value []byte, expiry time.Time) error {
+func (s *fileStore) write(name string, value []byte, expiry time.Time) error {
 	if value == nil {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -193,7 +224,19 @@ func write(name string, value []byte, expiry time.Time) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, text, 0o600)
+	if s.inPlace {
+		return writeSlowly(name, text)
+	}
+	return errors.Join(os.WriteFile(name+".new", text, 0o600), os.Rename(name+".new", name))
+}
+
+// writeSlowly spends most of its time with a file that is half there.
+func writeSlowly(name string, text []byte) error {
+	f, err := os.Create(name)
+	for i := 0; err == nil && i < len(text); i++ {
+		_, err = f.Write(text[i : i+1])
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (s *fileStore) FindCtx(_ context.Context, key string) (b []byte, found bool, err error) {
@@ -218,7 +261,7 @@ func findEach(ctx context.Context, keys []string, find func(context.Context, str
 }
 
 func (s *fileStore) CommitCtx(_ context.Context, key string, b []byte, expiry time.Time) error {
-	return s.locked(key, func(name string) error { return write(name, b, expiry) })
+	return s.locked(key, func(name string) error { return s.write(name, b, expiry) })
 }
 
 func (s *fileStore) DeleteCtx(ctx context.Context, key string) error {
@@ -237,7 +280,7 @@ func (s *fileStore) SwapCtx(_ context.Context, key string, old, new []byte, expi
 			swapped = true
 		case same(b, old):
 			swapped = true
-			return write(name, new, expiry)
+			return s.write(name, new, expiry)
 		}
 		return nil
 	})

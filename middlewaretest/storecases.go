@@ -44,6 +44,7 @@ func storeParts() []part[*storeRun] {
 		{"hang", "a page answers 503 within a second when the store hangs, and the site is back when the store is", nil, hangCase},
 		{"two processes", "replicas are processes", isShared, processCase},
 		{"at once on all", "who has signed out at one replica must not be served by another", isShared, atOnceCase},
+		{"a process dies", "a replica that is killed in the middle of a change must leave neither a lock nor half a value behind", isShared, deathCase},
 	}
 }
 
@@ -52,6 +53,7 @@ func storeWaits() []part[*storeRun] {
 	return []part[*storeRun]{
 		{"expiry", "a session ends, and its key is free again", nil, expiryCase},
 		{"expiry in other zones", "replicas, their store and this test may have different time zones", nil, zoneCase},
+		{"expiry is kept", "a session may last 400 days, and a mark as long: without it, a logout is undone", hasClock, longCase},
 		{"expiry is replaced", "a tombstone lives a minute, not as long as the session it stands for", nil, newExpiryCase},
 		{"one creates over what has expired", "only one of many replicas uses a place that is free again", nil, reviveCase},
 	}
@@ -101,6 +103,8 @@ func createCase(ctx context.Context, s *storeRun) error {
 	return steps(
 		func() error { return s.swap(ctx, key, nil, []byte("mine"), true, []byte("mine")) },
 		func() error { return s.swap(ctx, key, nil, []byte("yours"), false, []byte("mine")) },
+		func() error { return s.swap(ctx, key, []byte("mine"), []byte("theirs"), true, []byte("theirs")) },
+		func() error { return s.swap(ctx, key, nil, []byte("mine"), false, []byte("theirs")) }, // it was once
 	)
 }
 
@@ -113,6 +117,8 @@ func replaceCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.swap(ctx, key, []byte("A"), []byte("b"), false, []byte("a")) },
 		func() error { return s.swap(ctx, key, []byte("a"), []byte("b"), true, []byte("b")) },
 		func() error { return s.swap(ctx, key, []byte("a"), []byte("c"), false, []byte("b")) },
+		func() error { return s.swap(ctx, key, []byte("b"), []byte("c"), true, []byte("c")) },
+		func() error { return s.swap(ctx, key, []byte("a"), []byte("b"), false, []byte("c")) }, // it was once
 	)
 }
 
@@ -123,6 +129,7 @@ func deleteCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.swap(ctx, key, []byte("x"), nil, false, []byte("a")) },
 		func() error { return s.swap(ctx, key, []byte("a"), nil, true, nil) },
 		func() error { return s.swap(ctx, key, nil, []byte("b"), true, []byte("b")) },
+		func() error { return s.swap(ctx, key, []byte("a"), nil, false, []byte("b")) }, // it was once
 	)
 }
 
@@ -354,6 +361,7 @@ func copiesCase(ctx context.Context, s *storeRun) error {
 		func() error { return s.holds(ctx, key, []byte("one")) },
 		func() error { many, err := s.FindManyCtx(ctx, []string{key}); spoil(first(many)); return err },
 		func() error { return s.holds(ctx, key, []byte("one")) },
+		func() error { return s.ownEach(ctx, key) },
 		func() error { return s.swap(ctx, key, old, swapped, true, []byte("two")) },
 		func() error {
 			if string(old) != "one" || string(swapped) != "two" {
@@ -363,6 +371,25 @@ func copiesCase(ctx context.Context, s *storeRun) error {
 			return s.holds(ctx, key, []byte("two"))
 		},
 	)
+}
+
+// ownEach changes one of several values that were read at once, and what lies
+// behind its end.
+func (s *storeRun) ownEach(ctx context.Context, key string) error {
+	other := s.key()
+	if err := s.CommitCtx(ctx, other, []byte("two"), s.later()); err != nil {
+		return err
+	}
+	many, err := s.FindManyCtx(ctx, []string{key, other, key})
+	if err != nil || len(many) != 3 {
+		return fmt.Errorf("FindManyCtx returns %d values for 3 keys (error: %v)", len(many), err)
+	}
+	spoil(append(many[0], "a long tail"...))
+	spoil(many[0])
+	if string(many[1]) != "two" || string(many[2]) != "one" {
+		return fmt.Errorf("after a change of the first value the others are %s and %s, they were %q and %q", brief(many[1]), brief(many[2]), "two", "one")
+	}
+	return nil
 }
 
 func readCase(ctx context.Context, s *storeRun) error {

@@ -51,6 +51,31 @@ func expiryCase(ctx context.Context, s *storeRun) error {
 	})
 }
 
+// longCase lets almost all of the longest life pass that a session may have
+// (SessionsConfig.Lifetime).
+func longCase(ctx context.Context, s *storeRun) error {
+	const day = 24 * time.Hour
+	committed, created, replaced := s.key(), s.key(), s.key()
+	end := s.now().Add(400 * day)
+	all := func(want []byte) error {
+		return steps(
+			func() error { return s.holds(ctx, committed, want) },
+			func() error { return s.holds(ctx, created, want) },
+			func() error { return s.holds(ctx, replaced, want) },
+		)
+	}
+	return steps(
+		func() error { return s.CommitCtx(ctx, committed, []byte("a"), end) },
+		func() error { _, err := s.SwapCtx(ctx, created, nil, []byte("a"), end); return err },
+		func() error { return s.CommitCtx(ctx, replaced, []byte("b"), s.later()) },
+		func() error { _, err := s.SwapCtx(ctx, replaced, []byte("b"), []byte("a"), end); return err },
+		func() error { return s.pass(ctx, 399*day) },
+		func() error { return all([]byte("a")) },
+		func() error { return s.pass(ctx, 2*day) },
+		func() error { return all(nil) },
+	)
+}
+
 // zoneCase says when values expire as clocks elsewhere show it. An expiry is a
 // moment, not what a clock on a wall shows.
 func zoneCase(ctx context.Context, s *storeRun) error {
