@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +22,10 @@ const (
 	migrateTimeout = 30 * time.Second
 	// busyPause is the first wait before a file is tried again that another
 	// process has locked; it doubles up to mostBusyPause. A write takes less than
-	// a millisecond and a disk's flush a few.
+	// a millisecond and a disk's flush a few. Between two writes of a busy process
+	// the file is free for less than that, and who looks seldom never meets it so.
 	busyPause     = 500 * time.Microsecond
-	mostBusyPause = 20 * time.Millisecond
+	mostBusyPause = 2 * time.Millisecond
 )
 
 var errNoValue = errors.New("a row has no value or no expiry, which only somebody else can have written")
@@ -35,7 +37,7 @@ var errNoValue = errors.New("a row has no value or no expiry, which only somebod
 // has a goroutine of its own, which the caller does not wait for when its time
 // is up. Nothing that do touches may be touched by the caller then, hence the
 // result.
-func run[T any](ctx context.Context, s *Store, within time.Duration, do func(ctx context.Context, conn *sql.Conn) (T, error)) (T, error) {
+func run[T any](ctx context.Context, s *Store, within time.Duration, turns []chan struct{}, do func(ctx context.Context, conn *sql.Conn) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	type result struct {
@@ -46,30 +48,60 @@ func run[T any](ctx context.Context, s *Store, within time.Duration, do func(ctx
 	if ctx.Err() != nil {
 		return none, s.explain(ctx.Err())
 	}
-	select {
-	case s.turns <- struct{}{}:
-	case <-ctx.Done():
-		return none, s.explain(ctx.Err())
+	leave, err := enter(ctx, turns)
+	if err != nil {
+		return none, s.explain(err)
 	}
 	done := make(chan result, 1)
-	end := s.begin()
+	end, locked := s.begin(), new(atomic.Bool)
 	go func() { // ends with the call
-		defer func() { <-s.turns; end() }()
-		value, err := whileLocked(ctx, s.db, do)
+		defer func() { leave(); end() }()
+		value, err := whileLocked(ctx, s.db, locked, do)
 		done <- result{value, err}
 	}()
 	select {
 	case r := <-done:
 		return r.value, s.explain(r.err)
 	case <-ctx.Done():
+		if locked.Load() {
+			return none, s.explain(fmt.Errorf("%w: %w", errLocked, ctx.Err()))
+		}
 		return none, s.explain(ctx.Err())
 	}
 }
 
-func whileLocked[T any](ctx context.Context, db *sql.DB, do func(ctx context.Context, conn *sql.Conn) (T, error)) (value T, err error) {
+var (
+	errLocked = errors.New("the file is locked by another connection or process")
+	errTurn   = errors.New("the calls before this one have taken all its time")
+)
+
+// enter waits for a place in each of the turns, first come, first served. leave
+// gives the places back.
+func enter(ctx context.Context, turns []chan struct{}) (leave func(), err error) {
+	entered := 0
+	leave = func() {
+		for _, turn := range turns[:entered] {
+			<-turn
+		}
+	}
+	for _, turn := range turns {
+		select {
+		case turn <- struct{}{}:
+			entered++
+		case <-ctx.Done():
+			leave()
+			return nil, fmt.Errorf("%w: %w", errTurn, ctx.Err())
+		}
+	}
+	return leave, nil
+}
+
+// whileLocked runs do on a connection until the file is not locked. It sets
+// locked while the file is.
+func whileLocked[T any](ctx context.Context, db *sql.DB, locked *atomic.Bool, do func(ctx context.Context, conn *sql.Conn) (T, error)) (value T, err error) {
 	var conn *sql.Conn
 	// A driver that sets the journal mode of a new connection needs the file for it.
-	err = again(ctx, func() (err error) { conn, err = db.Conn(ctx); return err })
+	err = again(ctx, locked, func() (err error) { conn, err = db.Conn(ctx); return err })
 	if err != nil {
 		return value, err
 	}
@@ -78,15 +110,16 @@ func whileLocked[T any](ctx context.Context, db *sql.DB, do func(ctx context.Con
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return value, err
 	}
-	err = again(ctx, func() (err error) { value, err = do(ctx, conn); return err })
+	err = again(ctx, locked, func() (err error) { value, err = do(ctx, conn); return err })
 	return value, err
 }
 
 // again tries until the file is not locked.
-func again(ctx context.Context, try func() error) error {
+func again(ctx context.Context, locked *atomic.Bool, try func() error) error {
 	for wait := busyPause; ; wait = min(2*wait, mostBusyPause) {
 		err := try()
-		if !isLocked(err) || pause(ctx, wait/2+rand.N(wait)) != nil {
+		locked.Store(isLocked(err))
+		if !locked.Load() || pause(ctx, wait/2+rand.N(wait)) != nil {
 			return err
 		}
 	}
@@ -122,7 +155,7 @@ func (s *Store) change(ctx context.Context, statement func(now int64) (sql strin
 // exec runs a statement that changes rows and returns how many. The statement
 // is asked for at each try, because time passes while the file is locked.
 func (s *Store) exec(ctx context.Context, within time.Duration, statement func(now int64) (sql string, args []any)) (changed int64, err error) {
-	return run(ctx, s, within, func(ctx context.Context, conn *sql.Conn) (int64, error) {
+	return run(ctx, s, within, s.writing, func(ctx context.Context, conn *sql.Conn) (int64, error) {
 		text, args := statement(s.now().UnixMicro())
 		result, err := conn.ExecContext(ctx, text, args...)
 		if err != nil {
@@ -132,10 +165,15 @@ func (s *Store) exec(ctx context.Context, within time.Duration, statement func(n
 	})
 }
 
-// read runs a statement that returns keys and values. args are those after the
-// time.
+// read runs a statement that returns keys and values and changes nothing. args are
+// those after the time.
 func (s *Store) read(ctx context.Context, text string, args ...any) (map[string][]byte, error) {
-	return run(ctx, s, s.timeout, func(ctx context.Context, conn *sql.Conn) (map[string][]byte, error) {
+	return s.query(ctx, s.reading, text, args...)
+}
+
+// query runs a statement that returns keys and values, when it is its turn.
+func (s *Store) query(ctx context.Context, turns []chan struct{}, text string, args ...any) (map[string][]byte, error) {
+	return run(ctx, s, s.timeout, turns, func(ctx context.Context, conn *sql.Conn) (map[string][]byte, error) {
 		rows, err := conn.QueryContext(ctx, text, append([]any{s.now().UnixMicro()}, args...)...)
 		if err != nil {
 			return nil, err

@@ -73,8 +73,8 @@ func (s *Store) ID(ctx context.Context, issuer, owner, name string) (string, err
 // PutIfAbsent keeps id unless another is kept. It returns the id that is kept
 // then. It is part of gatehouse.ResourceIDs.
 func (s *Store) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (winner string, err error) {
-	kept, err := s.readOne(ctx, s.sql.putID, idPlace(issuer, owner, name), []byte(id))
-	return string(kept), err
+	kept, err := s.query(ctx, s.writing, s.sql.putID, idPlace(issuer, owner, name), []byte(id))
+	return string(kept[""]), err
 }
 
 // Drop removes id if it is kept. It is part of gatehouse.ResourceIDs.

@@ -38,6 +38,9 @@ func TestLocked(t *testing.T) {
 			trouble.Recovers(t, store, func() func() { return locked(t, file, c.does) }, func() {
 				trouble.Fails(t, store, c.reads, "")
 				trouble.Leaves(t, store, c.reads)
+				if err := store.DeleteCtx(t.Context(), "key"); err == nil || !c.reads && !strings.Contains(err.Error(), "locked") {
+					t.Errorf("the error of a change is %v", err)
+				}
 			})
 			check() // what was given up ends by itself
 			for end := time.Now().Add(patient); db.Stats().InUse != 0; time.Sleep(10 * time.Millisecond) {
@@ -202,6 +205,8 @@ func TestMigrate(t *testing.T) {
 		{"in memory, by mode", "file:mem1?mode=memory", "in memory"},
 		{"temporary", "", "in memory"},
 		{"synchronous off", "file:" + newFile(t) + "?_pragma=synchronous(off)", "synchronous"},
+		{"another journal", "file:" + newFile(t) + "?_pragma=journal_mode(delete)", "journal mode delete"},
+		{"a connection for itself", "file:" + newFile(t) + "?_pragma=locking_mode(exclusive)", "locking_mode"},
 		{"no such directory", "file:" + newFile(t) + "/x/y", "unable to open"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 )
@@ -21,17 +22,25 @@ const (
 // others.
 //
 // A database in memory is an error, because each connection would have one of
-// its own. So are connections with synchronous=OFF, tables of a later version, and a
-// table of that name that is not ours. Migrate waits for other processes at most
-// 30 seconds.
+// its own. So are connections with synchronous=OFF, locking_mode=EXCLUSIVE or another
+// journal mode, tables of a later version, and a table of that name that is not
+// ours. Migrate waits for other processes at most 30 seconds.
 func (s *Store) Migrate(ctx context.Context) error {
-	_, err := run(ctx, s, migrateTimeout, func(ctx context.Context, conn *sql.Conn) (struct{}, error) {
+	_, err := run(ctx, s, migrateTimeout, s.writing, func(ctx context.Context, conn *sql.Conn) (struct{}, error) {
 		err := checkFile(ctx, conn)
 		if err == nil {
 			err = s.migrate(ctx, conn)
 		}
+		if err == nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes it, so that the next call opens another
+		}
 		return struct{}{}, err
 	})
+	if err == nil {
+		_, err = run(ctx, s, migrateTimeout, s.reading, func(ctx context.Context, conn *sql.Conn) (struct{}, error) {
+			return struct{}{}, checkAddress(ctx, conn)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -53,12 +62,31 @@ func checkFile(ctx context.Context, conn *sql.Conn) error {
 	if mode != "wal" {
 		return fmt.Errorf("the file stays in journal mode %s: write-ahead logging needs a file on a disk of this machine", mode)
 	}
+	if err := conn.QueryRowContext(ctx, "PRAGMA locking_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "normal" {
+		return errors.New("locking_mode is EXCLUSIVE, so that one connection locks all others out: leave it NORMAL")
+	}
 	synchronous := 0
 	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
 		return err
 	}
 	if synchronous == 0 {
 		return errors.New("synchronous is OFF, so that a power cut may destroy the file: set it to NORMAL or FULL")
+	}
+	return nil
+}
+
+// checkAddress refuses an address of the database that sets another journal mode.
+// Each new connection would, and wait until nobody else uses the file.
+func checkAddress(ctx context.Context, conn *sql.Conn) error {
+	mode := ""
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("a new connection sets the file to journal mode %s: the address of the database must not set journal_mode, unless to WAL", mode)
 	}
 	return nil
 }

@@ -71,6 +71,9 @@ const (
 	// parallel is how many calls use the file at a time. Others wait for their
 	// turn, so that a file that hangs does not gather goroutines.
 	parallel = 16
+	// writers is how many of them change something. The file takes one at a time
+	// anyway, and has no order for those who wait: some would wait for a second.
+	writers = 1
 )
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,47}$`)
@@ -90,7 +93,8 @@ type Store struct {
 	timeout time.Duration
 	every   time.Duration
 	sweeper *sweep.Sweeper
-	turns   chan struct{} // full when the calls that may run at a time do
+	reading []chan struct{} // the turns of a call that reads; each is full when as many calls as may do
+	writing []chan struct{} // and of one that changes something
 
 	mu      sync.Mutex
 	running map[chan struct{}]struct{} // guarded by mu; each is closed when its call has ended
@@ -129,8 +133,10 @@ func New(db *sql.DB, config Config) (*Store, error) {
 	}
 	s := &Store{
 		db: db, sql: statementsFor(config.Table), table: config.Table, now: config.Now,
-		timeout: config.Timeout, every: config.Sweep, turns: make(chan struct{}, parallel), running: map[chan struct{}]struct{}{},
+		timeout: config.Timeout, every: config.Sweep, running: map[chan struct{}]struct{}{},
 	}
+	all := make(chan struct{}, parallel)
+	s.reading, s.writing = []chan struct{}{all}, []chan struct{}{make(chan struct{}, writers), all}
 	s.sweeper = sweep.Start(config.Sweep, s.sweepTurn, func(err error) {
 		config.Logger.Warn("sqlitestore: expired rows were not removed", "table", config.Table, "error", err)
 	})
