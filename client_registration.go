@@ -124,9 +124,9 @@ func (r *Registration) made() bool { return r != nil && r.provider != nil }
 // need alone registers, and changes nothing.
 //
 // Errors are *Error, such as "client_registration_refused",
-// "client_registration_store_unavailable" and "provider_unavailable". During the pause after a failure, RetryAfter says how long
-// it takes, and the cause says why the last try failed, here or on another
-// replica.
+// "client_registration_store_unavailable" and "provider_unavailable". During the
+// pause after a failure, RetryAfter says how long it takes, and the cause says why
+// the last try failed, here or on another replica.
 func (r *Registration) Register(ctx context.Context) error {
 	_, err := r.do(ctx, "register", func(ctx context.Context) (registration.Record, []byte, error) {
 		rec, err := r.party.Ensure(ctx, registration.Want{Anew: true})

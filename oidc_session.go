@@ -426,9 +426,11 @@ type sessionAnswer struct {
 //	{"signed_in":false,"login_url":"/auth/login"}
 //
 // The status is 200 in both cases. If the store fails, it is 503. The response
-// never holds tokens, nor "_claim_sources", which may have some. It holds protocol claims such as "nonce" and "sid" only
-// with RelyingPartyConfig.SessionProtocolClaims. Requests to this handler do not count as activity, so an
-// application that polls it does not keep a session past its idle limit.
+// never holds tokens, nor "_claim_sources", which may have some. It holds
+// protocol claims such as "nonce" and "sid" only with
+// RelyingPartyConfig.SessionProtocolClaims. Requests to this handler do not count
+// as activity, so an application that polls it does not keep a session past its
+// idle limit.
 func (rp *RelyingParty) SessionHandler() http.Handler {
 	wire("SessionHandler", rp.checkMade())
 	return rp.ownHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
