@@ -8,10 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/url"
+	"slices"
 	"time"
 
+	"example.com/gatehouse/internal/backchannel"
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
+	"example.com/gatehouse/internal/strictjson"
 	"example.com/gatehouse/internal/token"
 )
 
@@ -257,4 +261,114 @@ func keepClaims(rec *session.Record, id *Identity) error {
 	}
 	rec.Claims, rec.Own = id.claims, own
 	return nil
+}
+
+// renewer implements session.Renewer for a relying party.
+type renewer struct {
+	party   *RelyingParty
+	refused bool            // an API did not accept the access token
+	before  *session.Record // as it was when the refresh token was sent
+	proof   *token.IDToken  // the new ID Token, nil if none came or none could be verified
+}
+
+// finalRefusals are the error codes that mean the refresh token no longer
+// works. They are from RFC 6749 §5.2 and, because some providers send those
+// for a refresh too, RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
+var finalRefusals = []string{"invalid_grant", "interaction_required", "access_denied", "login_required", "consent_required", "account_selection_required"}
+
+// Renew implements session.Renewer. It sends the refresh token once (RFC 6749
+// §6).
+func (n *renewer) Renew(ctx context.Context, sent *session.Record) (session.Tokens, error) {
+	rp := n.party
+	before := *sent
+	n.before, n.proof = &before, nil
+	who, err := rp.provider.whoWas(ctx, &rp.client, sent.ClientID)
+	if err != nil {
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, n.judge(err)
+	}
+	answer, err := rp.provider.requestTokenAs(ctx, who, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {string(sent.Refresh)},
+	})
+	if err != nil {
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, n.judge(err)
+	}
+	n.proof, err = n.checkIDToken(ctx, sent, answer)
+	if err != nil { // another person or issuer (OpenID Connect Core §12.2)
+		rp.revokeLater(sent.ClientID, answer.Refresh)
+		n.tell(ctx, sent, err)
+		return session.Tokens{}, &session.RefusedError{Err: err}
+	}
+	t := session.Tokens{
+		Access: answer.Access, Refresh: answer.Refresh, Expires: rp.expiry(answer), Requested: answer.Requested,
+		Scope: answer.Scope, HasScope: answer.HasScope,
+	}
+	if n.proof != nil {
+		t.IDToken = answer.IDToken
+	}
+	if n.refused {
+		t.Refused = rp.sessions.now()
+	}
+	return t, nil
+}
+
+// Discard implements session.Renewer.
+func (n *renewer) Discard(refresh string) { n.party.revokeLater(n.before.ClientID, refresh) }
+
+// judge decides what a failed token request means for the refresh token.
+func (n *renewer) judge(err error) error {
+	if final(err) || errors.Is(err, backchannel.ErrTokenType) || errors.Is(err, errClientEnded) {
+		return &session.RefusedError{Spent: refusesGrant(err), Err: err}
+	}
+	e := asError(err, errClientRefused)
+	if !backchannel.FateKnown(err) {
+		return &session.TroubleError{Err: err, Wait: e.RetryAfter, Unknown: true}
+	}
+	return &session.TroubleError{Err: e, Wait: e.RetryAfter}
+}
+
+// final reports whether the server has ended the grant.
+func final(err error) bool {
+	refusal, ok := errors.AsType[*backchannel.Refusal](err)
+	return ok && slices.Contains(finalRefusals, refusal.Code)
+}
+
+func (n *renewer) tell(ctx context.Context, rec *session.Record, cause error) {
+	e := asError(cause, errClientRefused)
+	if final(cause) { // it happens to honest people every day
+		e = errLoginRequired.because(cause)
+	}
+	n.party.provider.emit(ctx, Event{Name: EventRefresh, Code: e.Code, Subject: rec.Subject, ClientID: rec.ClientID, Err: cause})
+}
+
+// checkIDToken verifies the ID Token of a refresh, if there is one: it must
+// have the same issuer, person and audience (OpenID Connect Core §12.2). It
+// returns the token, or nil if there is none to keep.
+//
+// If the provider's keys cannot be fetched now, or the ID Token is too long, the
+// tokens are accepted without it, as long as its claims match: the refresh token
+// we sent may already have been replaced by the new one.
+func (n *renewer) checkIDToken(ctx context.Context, sent *session.Record, answer *backchannel.Tokens) (*token.IDToken, error) {
+	if answer.IDToken == "" {
+		return nil, nil
+	}
+	tokens := n.party.provider.tokens
+	want := token.Refresh{Issuer: sent.Issuer, Client: sent.ClientID, Subject: sent.Subject, First: string(sent.IDToken), AuthTime: sent.AuthTime, Access: answer.Access}
+	want.Algorithm, _ = n.party.client.signing(sent.ClientID)
+	if kept, err := token.ParseClaims(sent.Kept); err == nil {
+		want.Nonce = strictjson.String(kept["nonce"])
+	}
+	proof, err := tokens.Refresh(ctx, answer.IDToken, want)
+	if err == nil {
+		return proof, nil
+	}
+	if e := tokenFailure(err); e.Status < 500 && !token.TooLong(err) {
+		return nil, e
+	}
+	if tokens.Plausible(answer.IDToken, want) != nil {
+		return nil, errIDTokenMalformed.because(errors.New("the ID Token of a refresh names somebody else"))
+	}
+	n.oldClaims(ctx, sent, err)
+	return nil, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/gatehouse/internal/bearer"
+	"example.com/gatehouse/internal/deadline"
 	"example.com/gatehouse/internal/introspection"
 	"example.com/gatehouse/internal/live"
 	"example.com/gatehouse/internal/memstore"
@@ -45,6 +46,7 @@ type resourceServer struct {
 	pats     PATSource
 	ids      ResourceIDs
 	lists    bool // ids is our own memory, which is refilled by listing
+	idReads  *deadline.Shared
 	onError  func(http.ResponseWriter, *http.Request, *Error)
 	allowed  []string             // protocols that requests may be upgraded to
 	facts    *introspection.Cache // about requesting party tokens
@@ -82,6 +84,7 @@ func NewResourceServer(p *Provider, c ResourceServerConfig) (*ResourceServer, er
 		pats:    c.PAT,
 		ids:     c.ResourceIDs,
 		lists:   lists,
+		idReads: deadline.New(idsWait),
 		onError: c.ErrorHandler,
 		budget:  c.RequestBudget,
 		tickets: c.MaxTicketCalls,

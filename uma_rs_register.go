@@ -155,6 +155,61 @@ func (rs *ResourceServer) registerInPlace(ctx context.Context, r Resource, refus
 	return rs.registerOnce(ctx, r, refused)
 }
 
+// registerOnce finds or creates the resource and returns it with its id.
+func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
+	id, err := rs.keptID(ctx, r)
+	if err != nil {
+		return Resource{}, err
+	}
+	if id != "" && !r.Exact { // to withdraw scopes, read what there is now
+		if w, ok := rs.registry.Known(rs.key(r), r.sum(), id); ok {
+			return r.registered(id, w.Policy), nil
+		}
+	}
+	reg, err := rs.registrar(ctx, r)
+	if err != nil {
+		return Resource{}, err
+	}
+	unkept := ""
+	if id == "" { // the store failed when it was made, and it would be made again at each request
+		unkept = rs.registry.Unkept(rs.key(r))
+	}
+	for _, candidate := range []string{id, r.ID, unkept} {
+		if candidate == "" {
+			continue
+		}
+		reg.made = candidate == unkept
+		policy := ""
+		if candidate == refused.id {
+			policy = refused.policy
+		}
+		out, found, err := reg.adopt(ctx, candidate, policy)
+		if err != nil || found {
+			return out, err
+		}
+		if err := rs.dropID(ctx, r, candidate); err != nil {
+			return Resource{}, err
+		}
+	}
+	reg.made = false
+	// Our memory is empty when the process starts, so list what earlier
+	// processes registered. At Keycloak that is unnecessary: it reports a name
+	// that is taken (K4).
+	if rs.lists && !reg.keycloak {
+		found, err := reg.find(ctx)
+		if err != nil {
+			return Resource{}, err
+		}
+		if found != "" && found != refused.id {
+			out, ok, err := reg.adopt(ctx, found, "")
+			if err != nil || ok {
+				return out, err
+			}
+		}
+	}
+	return reg.create(ctx)
+}
+
 // takePlace takes a place for calls about tickets and registrations. A request
 // that gets none is answered at once: strangers need no token to ask for a
 // ticket, and must not drive the server. Calls of the application wait (see

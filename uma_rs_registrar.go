@@ -61,55 +61,6 @@ func (rs *ResourceServer) registrar(ctx context.Context, r Resource) (*registrar
 	return &registrar{rs: rs, r: r, client: who.ID, endpoint: md.ResourceRegistrationEndpoint, keycloak: rs.provider.isKeycloak(md)}, nil
 }
 
-// registerOnce finds or creates the resource and returns it with its id.
-func (rs *ResourceServer) registerOnce(ctx context.Context, r Resource, refused refusedID) (Resource, error) {
-	id, err := rs.keptID(ctx, r)
-	if err != nil {
-		return Resource{}, err
-	}
-	if id != "" && !r.Exact { // to withdraw scopes, read what there is now
-		if w, ok := rs.registry.Known(rs.key(r), r.sum(), id); ok {
-			return r.registered(id, w.Policy), nil
-		}
-	}
-	reg, err := rs.registrar(ctx, r)
-	if err != nil {
-		return Resource{}, err
-	}
-	for _, candidate := range []string{id, r.ID} {
-		if candidate == "" {
-			continue
-		}
-		policy := ""
-		if candidate == refused.id {
-			policy = refused.policy
-		}
-		out, found, err := reg.adopt(ctx, candidate, policy)
-		if err != nil || found {
-			return out, err
-		}
-		if err := rs.dropID(ctx, r, candidate); err != nil {
-			return Resource{}, err
-		}
-	}
-	// Our memory is empty when the process starts, so list what earlier
-	// processes registered. At Keycloak that is unnecessary: it reports a name
-	// that is taken (K4).
-	if rs.lists && !reg.keycloak {
-		found, err := reg.find(ctx)
-		if err != nil {
-			return Resource{}, err
-		}
-		if found != "" && found != refused.id {
-			out, ok, err := reg.adopt(ctx, found, "")
-			if err != nil || ok {
-				return out, err
-			}
-		}
-	}
-	return reg.create(ctx)
-}
-
 func (r Resource) registered(id, policy string) Resource {
 	r.ID, r.PolicyURI = id, policy
 	return r
@@ -128,6 +79,7 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 	if !g.made { // it was there before us, and somebody may have shared it
 		return g.r.registered(winner, ""), nil
 	}
+	g.rs.registry.Forget(g.rs.key(g.r))
 	// Another replica was faster. Ours is a duplicate that nobody has shared
 	// yet. If it cannot be deleted now, it stays.
 	if err := g.delete(ctx, id); err != nil {
@@ -235,6 +187,7 @@ func (g *registrar) created(ctx context.Context, a *backchannel.Answer) (Resourc
 	}
 	g.made = true
 	g.rs.registry.SetName(g.r.Owner, id, resource.Named{Name: g.r.Name, Type: g.r.Type})
+	g.rs.registry.Remember(g.rs.key(g.r), resource.Written{Sum: g.r.sum(), ID: id, Policy: policy, Unkept: true})
 	out, err := g.done(ctx, id, policy)
 	if err == nil && g.rs.lists && !g.keycloak && out.ID == id {
 		g.rs.lookForDuplicates(g.r, id)

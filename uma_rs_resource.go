@@ -154,7 +154,17 @@ func (r Resource) sum() [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
+// idsWait bounds one call to ResourceIDs, so that a request is answered with 503
+// within a second if that hangs (FA6). Without it, one with a known token would
+// wait for ever.
+const idsWait = 900 * time.Millisecond
+
 func (rs *ResourceServer) keptID(ctx context.Context, r Resource) (string, error) {
+	if !rs.lists { // our own memory does not hang
+		var release func()
+		ctx, release = rs.idReads.Context(ctx)
+		defer release()
+	}
 	id, err := rs.ids.ID(ctx, rs.provider.issuer, r.Owner, r.Name)
 	if err != nil {
 		return "", errResourceIDs.because(err)
@@ -163,6 +173,8 @@ func (rs *ResourceServer) keptID(ctx context.Context, r Resource) (string, error
 }
 
 func (rs *ResourceServer) keepID(ctx context.Context, r Resource, id string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, idsWait)
+	defer cancel()
 	winner, err := rs.ids.PutIfAbsent(ctx, rs.provider.issuer, r.Owner, r.Name, id)
 	if err != nil {
 		return "", errResourceIDs.because(err)
@@ -171,6 +183,8 @@ func (rs *ResourceServer) keepID(ctx context.Context, r Resource, id string) (st
 }
 
 func (rs *ResourceServer) dropID(ctx context.Context, r Resource, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, idsWait)
+	defer cancel()
 	if err := rs.ids.Drop(ctx, rs.provider.issuer, r.Owner, r.Name, id); err != nil {
 		return errResourceIDs.because(err)
 	}

@@ -36,8 +36,9 @@ const (
 	mergePause = 50 * time.Millisecond
 	mergeMost  = time.Second
 	// takeFor bounds the attempts to take the lease. A lost reply would
-	// otherwise leave a lease that nobody uses.
-	takeFor = 2 * time.Second
+	// otherwise leave a lease that nobody uses. It is no longer than one call to a
+	// store, because pages wait for it while the store takes no writes (FA6).
+	takeFor = 900 * time.Millisecond
 	// farAhead is further ahead than any lease or pause ends: a server may ask for
 	// an hour. What ends later was written by a clock that was wrong, and must not
 	// hold up everybody until then.

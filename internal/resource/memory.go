@@ -17,6 +17,7 @@ type Written struct {
 	Sum    [sha256.Size]byte // of the description
 	ID     string            // at the server
 	Policy string            // address of the page where the owner decides
+	Unkept bool              // it is not known whether our store has the ID
 }
 
 // Named is what a list is searched for.
@@ -48,6 +49,17 @@ func (m *Memory) Remember(key Key, w Written) {
 		m.written = make(map[Key]Written)
 	}
 	m.written[key] = w
+}
+
+// Unkept returns the id under key of which it is not known whether our store has
+// it, or "".
+func (m *Memory) Unkept(key Key) (id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.written[key]; w.Unkept {
+		return w.ID
+	}
+	return ""
 }
 
 // Forget drops what is remembered under key and returns its policy page.

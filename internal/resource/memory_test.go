@@ -29,6 +29,14 @@ func TestMemoryOfDescriptions(t *testing.T) {
 			t.Errorf("%s: known %v", name, ok)
 		}
 	}
+	if got := m.Unkept(key); got != "" {
+		t.Errorf("%q is not kept", got)
+	}
+	w.Unkept = true
+	m.Remember(key, w)
+	if got := m.Unkept(key); got != "r-1" {
+		t.Errorf("%q is not kept, want r-1", got)
+	}
 	if got := m.Forget(key); got != w.Policy {
 		t.Errorf("policy %q", got)
 	}

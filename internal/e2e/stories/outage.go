@@ -92,6 +92,9 @@ func insist(t *testing.T, once func(p *pace)) {
 
 func (o Outage) once(t *testing.T, p *pace, open Open) {
 	s := world.NewSite(t, open.On, world.TwoReplicas, Keys("one"))
+	overdue := s.Visitor("ana") // for a renewal, and to be written that it is in use
+	overdue.SignIn()
+	s.Advance(world.Past)
 	ana, leaves, late := s.Visitor("ana"), s.Visitor("ana"), s.Visitor("ben")
 	ana.SignIn()
 	leaves.SignIn()
@@ -103,7 +106,7 @@ func (o Outage) once(t *testing.T, p *pace, open Open) {
 		end := sync.OnceFunc(o.Begin(t))
 		defer end()
 		for range outageRounds {
-			sent += o.ask(s, p, ana, leaves)
+			sent += o.ask(s, p, ana, leaves, overdue)
 		}
 		asked := s.Count(opserver.EndpointToken)
 		back := answered(s, p, late, late.Request(http.MethodGet, callback, nil, world.Navigation...))
@@ -117,7 +120,7 @@ func (o Outage) once(t *testing.T, p *pace, open Open) {
 			t.Errorf("a public page for a stranger: %v", a)
 		}
 		end()
-		o.recovers(s, p, ana) // whether leaves was signed out is not known
+		o.recovers(s, p, ana, overdue) // whether leaves was signed out is not known
 	})
 	late.WantServed(late.Visit("/notes/"))
 	if a := leaves.Post("/auth/logout", nil); a.Code != http.StatusSeeOther {
@@ -127,7 +130,7 @@ func (o Outage) once(t *testing.T, p *pace, open Open) {
 }
 
 // ask sends requests of people who are signed in, at the same time.
-func (o Outage) ask(s *world.Site, p *pace, ana, leaves *world.Visitor) int {
+func (o Outage) ask(s *world.Site, p *pace, ana, leaves, overdue *world.Visitor) int {
 	s.T.Helper()
 	reads := []*http.Request{
 		ana.Request(http.MethodGet, "/notes/", nil, world.Navigation...),
@@ -136,15 +139,17 @@ func (o Outage) ask(s *world.Site, p *pace, ana, leaves *world.Visitor) int {
 		ana.Request(http.MethodGet, "/notes/", nil, "Sec-Fetch-Mode", "cors"),
 	}
 	var wg sync.WaitGroup
-	for i, r := range reads {
-		wg.Go(func() {
-			a := answered(s, p, ana.On(i%2), r)
-			if o.ReadsWork && a.Code == http.StatusOK && strings.Contains(a.Body.String(), "served ana-1") {
-				return
-			}
-			o.wantTrouble(s, a)
-		})
+	read := func(b *world.Visitor, r *http.Request) {
+		a := answered(s, p, b, r)
+		if o.ReadsWork && a.Code == http.StatusOK && strings.Contains(a.Body.String(), "served ana-1") {
+			return
+		}
+		o.wantTrouble(s, a)
 	}
+	for i, r := range reads {
+		wg.Go(func() { read(ana.On(i%2), r) })
+	}
+	wg.Go(func() { read(overdue, overdue.Request(http.MethodGet, "/notes/", nil, world.Navigation...)) })
 	wg.Go(func() {
 		a := answered(s, p, leaves, leaves.Request(http.MethodPost, "/auth/logout", nil, "Sec-Fetch-Site", "same-origin"))
 		if !o.SmallWritesWork || a.Code != http.StatusSeeOther {
@@ -152,7 +157,7 @@ func (o Outage) ask(s *world.Site, p *pace, ana, leaves *world.Visitor) int {
 		}
 	})
 	wg.Wait()
-	return len(reads) + 1
+	return len(reads) + 2
 }
 
 // wantTrouble checks that an answer decides nothing.

@@ -374,6 +374,44 @@ func (hungGrants) Grant(ctx context.Context, _, _ string) ([]byte, error) {
 	return nil, ctx.Err()
 }
 
+// readableGrants is a GrantStore that takes no writes: they fail, or hang.
+type readableGrants struct {
+	*grantStore
+	hangs bool
+}
+
+func (s readableGrants) SwapGrant(ctx context.Context, _, _ string, _, _ []byte) (bool, error) {
+	if s.hangs {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	return false, errors.New("db: read only")
+}
+
+// TestOwnerGrantsStoreReadOnly: who needs a new token while the store takes no
+// writes is told so within a second.
+func TestOwnerGrantsStoreReadOnly(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			store := &grantStore{}
+			w.Agree(w.Grants(store), "alice")
+			g := w.Grants(readableGrants{store, hangs})
+			if code := patCode(t, g, "alice"); code != "" {
+				t.Errorf("a token that serves: %q", code)
+			}
+			w.Advance(world.Past)
+			begin := time.Now()
+			if code := patCode(t, g, "alice"); code != "grant_store_unavailable" {
+				t.Errorf("PAT: %q", code)
+			}
+			if took := time.Since(begin); took > time.Second || w.CountToken("refresh_token") > 0 {
+				t.Errorf("PAT took %v and %d token requests", took, w.CountToken("refresh_token"))
+			}
+		})
+	}
+}
+
 // TestOwnerGrantsStoreHangs: a store that hangs costs a request a second, not
 // the life of its connection.
 func TestOwnerGrantsStoreHangs(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,6 +277,121 @@ func (s *halfIDs) Drop(ctx context.Context, issuer, owner, name, id string) erro
 		return errors.New("db: read only")
 	}
 	return s.idStore.Drop(ctx, issuer, owner, name, id)
+}
+
+// hungIDs is an idStore that hangs until its callers give up.
+type hungIDs struct {
+	idStore
+	hangs, onlyWrites atomic.Bool
+}
+
+func (s *hungIDs) hang(ctx context.Context, write bool) error {
+	if !s.hangs.Load() || s.onlyWrites.Load() && !write {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *hungIDs) ID(ctx context.Context, issuer, owner, name string) (string, error) {
+	if err := s.hang(ctx, false); err != nil {
+		return "", err
+	}
+	return s.idStore.ID(ctx, issuer, owner, name)
+}
+
+func (s *hungIDs) PutIfAbsent(ctx context.Context, issuer, owner, name, id string) (string, error) {
+	if err := s.hang(ctx, true); err != nil {
+		return "", err
+	}
+	return s.idStore.PutIfAbsent(ctx, issuer, owner, name, id)
+}
+
+func (s *hungIDs) Drop(ctx context.Context, issuer, owner, name, id string) error {
+	if err := s.hang(ctx, true); err != nil {
+		return err
+	}
+	return s.idStore.Drop(ctx, issuer, owner, name, id)
+}
+
+// TestUMAIDStoreHangs: every request is answered with 503 within a second, also
+// one with a token that is known, and one that registers first. It is not the
+// server that is in trouble.
+func TestUMAIDStoreHangs(t *testing.T) {
+	books := gatehouse.Resource{Name: "books", Scopes: []string{"view"}}
+	for _, onlyWrites := range []bool{false, true} {
+		inBubble(t, fmt.Sprint("only writes ", onlyWrites), func(t *testing.T) {
+			w := world.NewPhotoz(t)
+			store := &hungIDs{}
+			rs := w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store})
+			h, first := world.Photos(rs.UMAProtect(world.AlbumRules())), world.Photos(rs.UMAProtect(books.AllOf("view")))
+			token := w.RPT(h, "GET", "/albums/", "photoz", "view")
+			other := w.RPT(h, "GET", "/albums/", "photoz", "view")
+			if answer := world.Send(h, "GET", "/albums/", token); !world.Served(answer) {
+				t.Fatalf("%d %s", answer.Code, answer.Body)
+			}
+			store.onlyWrites.Store(onlyWrites)
+			store.hangs.Store(true)
+			soon := func(what string, do func()) {
+				begin := time.Now()
+				do()
+				if took := time.Since(begin); took > time.Second {
+					t.Errorf("%s: the answer took %v", what, took)
+				}
+			}
+			for what, with := range map[string]string{"a known token": token, "a new token": other, "no token": ""} {
+				soon(what, func() {
+					if answer := world.Send(h, "GET", "/albums/", with); !onlyWrites {
+						world.WantTrouble(t, answer)
+					} else if with != "" && !world.Served(answer) || with == "" && answer.Code != http.StatusUnauthorized {
+						t.Errorf("%s: %d %s", what, answer.Code, answer.Body)
+					}
+				})
+			}
+			soon("a new resource", func() { world.WantTrouble(t, world.Send(first, "GET", "/", "")) })
+			soon("Register", func() {
+				if _, err := rs.Register(t.Context(), books); gatehouse.ErrorCode(err) != "resource_ids_unavailable" {
+					t.Errorf("Register: %v", err)
+				}
+			})
+			store.hangs.Store(false)
+			if answer := world.Send(h, "GET", "/albums/", token); !world.Served(answer) {
+				t.Errorf("afterwards: %d %s", answer.Code, answer.Body)
+			}
+			w.WantTicket(world.Send(first, "GET", "/", ""))
+			if got := w.Resources("photoz"); len(got) != 2 {
+				t.Errorf("%d resources at the server, want albums and books", len(got))
+			}
+		})
+	}
+}
+
+// TestUMAIDStoreReadOnlyRegistersOnce: while the store takes no ids, strangers do
+// not fill the server with one resource after another: a process makes one, and
+// keeps its id as soon as the store takes it.
+func TestUMAIDStoreReadOnlyRegistersOnce(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &halfIDs{noPut: true}
+	var replicas []http.Handler
+	for range 2 {
+		w.Restart()
+		replicas = append(replicas, world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).UMAProtect(world.AlbumRules())))
+	}
+	for i := range 20 {
+		world.WantTrouble(t, world.Send(replicas[i%2], "GET", "/albums/", ""))
+	}
+	if made := w.Made("POST"); made != 2 {
+		t.Errorf("%d resources were made for 20 requests, want one by each replica", made)
+	}
+	store.noPut = false
+	for range 2 {
+		for _, h := range replicas {
+			w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+		}
+	}
+	if id, err := store.ID(t.Context(), w.Issuer(), "", "albums"); err != nil || w.Made("POST") != 2 || !slices.ContainsFunc(w.Resources("photoz"), func(r opserver.Resource) bool { return r.ID == id }) {
+		t.Errorf("the id %q is kept, %v, after %d were made", id, err, w.Made("POST"))
+	}
 }
 
 // TestUMAIDStoreReadOnly: a store that can be read but not written is our own

@@ -14,13 +14,14 @@ import (
 type WatchedStore struct {
 	gatehouse.Store
 
-	mu     sync.Mutex
-	keys   map[string]time.Time // written and not deleted, with their expiry
-	reads  int
-	writes int
-	err    error
-	hang   bool
-	before func(op, key string) // runs before the call, outside the lock
+	mu        sync.Mutex
+	keys      map[string]time.Time // written and not deleted, with their expiry
+	reads     int
+	writes    int
+	err       error
+	hang      bool
+	readsWork bool                 // work while the rest fails or hangs
+	before    func(op, key string) // runs before the call, outside the lock
 }
 
 // Watched puts a WatchedStore in front of the store of a site.
@@ -51,7 +52,7 @@ func (s *WatchedStore) Keys() map[string]time.Time {
 
 func (s *WatchedStore) enter(ctx context.Context, op, key string) error {
 	s.mu.Lock()
-	err, hang, before := s.err, s.hang, s.before
+	err, hang, readsWork, before := s.err, s.hang, s.readsWork, s.before
 	if op == "swap" {
 		s.writes++
 	} else {
@@ -60,6 +61,9 @@ func (s *WatchedStore) enter(ctx context.Context, op, key string) error {
 	s.mu.Unlock()
 	if before != nil {
 		before(op, key)
+	}
+	if readsWork && op != "swap" {
+		return nil
 	}
 	if hang {
 		<-ctx.Done()
@@ -151,7 +155,14 @@ func (s *WatchedStore) Writes() int {
 func (s *WatchedStore) Fail(err error, hang bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.hang = err, hang
+	s.err, s.hang, s.readsWork = err, hang, false
+}
+
+// FailWrites is Fail for writes alone.
+func (s *WatchedStore) FailWrites(err error, hang bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.hang, s.readsWork = err, hang, true
 }
 
 // Between runs f before every call: "find" or "swap", with the key.
