@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
 
 	"example.com/gatehouse/internal/session"
 	"example.com/gatehouse/internal/storekey"
@@ -18,20 +21,113 @@ import (
 // that its data belongs to.
 const appOwner = "gatehouse.owner"
 
+// appWait bounds one call to the store of the application's sessions, if that
+// heeds contexts, so that a page is answered within a second if it hangs (FA6).
+const appWait = 900 * time.Millisecond
+
+// appTurn is what a request knows of the application's session that it has loaded.
+type appTurn struct {
+	loaded bool
+	err    error     // of the store's first failure: nobody waits for another one
+	token  string    // that a sign-in has stored; it does not matter any more if scs cannot store it again
+	expiry time.Time // of that
+}
+
+type appTurnKey struct{}
+
+// appFor returns the application's session manager, or nil, with bounded calls to
+// its store. It is a copy: the session on ctx is the same.
+func (s *Sessions) appFor(ctx context.Context) *scs.SessionManager {
+	if s.app == nil {
+		return nil
+	}
+	app := *s.app
+	turn, _ := ctx.Value(appTurnKey{}).(*appTurn)
+	if turn == nil {
+		turn = new(appTurn)
+	}
+	app.Store = appStore{s.app.Store, turn}
+	return &app
+}
+
+// appStore is the store of the application's sessions for one request.
+type appStore struct {
+	scs.Store
+	turn *appTurn
+}
+
+// FindCtx implements scs.CtxStore.
+func (s appStore) FindCtx(ctx context.Context, token string) (b []byte, found bool, err error) {
+	err = s.call(ctx, func(ctx context.Context, with scs.CtxStore) (err error) {
+		if with == nil {
+			b, found, err = s.Find(token)
+			return err
+		}
+		b, found, err = with.FindCtx(ctx, token)
+		return err
+	})
+	return b, found, err
+}
+
+// CommitCtx implements scs.CtxStore.
+func (s appStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+	return s.call(ctx, func(ctx context.Context, with scs.CtxStore) error {
+		if with == nil {
+			return s.Commit(token, b, expiry)
+		}
+		return with.CommitCtx(ctx, token, b, expiry)
+	})
+}
+
+// DeleteCtx implements scs.CtxStore.
+func (s appStore) DeleteCtx(ctx context.Context, token string) error {
+	return s.call(ctx, func(ctx context.Context, with scs.CtxStore) error {
+		if with == nil {
+			return s.Delete(token)
+		}
+		return with.DeleteCtx(ctx, token)
+	})
+}
+
+// call makes a call. with is nil if the store knows no contexts.
+func (s appStore) call(ctx context.Context, do func(ctx context.Context, with scs.CtxStore) error) error {
+	if s.turn.err != nil {
+		return s.turn.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, appWait)
+	defer cancel()
+	with, _ := s.Store.(scs.CtxStore)
+	s.turn.err = do(ctx, with)
+	return s.turn.err
+}
+
 // withApp wraps next in LoadAndSave of the application's session manager,
-// unless the application has done so already (M24).
+// unless the application has done so already (M24). If the store fails, the
+// answer is ours and not that of scs, which is 500.
 func (rp *RelyingParty) withApp(next http.Handler) http.Handler {
-	app := rp.sessions.app
-	if app == nil {
+	if rp.sessions.app == nil {
 		return next
 	}
-	wrapped := app.LoadAndSave(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rp.appLoaded(r.Context()) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		wrapped.ServeHTTP(w, r)
+		turn := new(appTurn)
+		r = r.WithContext(context.WithValue(r.Context(), appTurnKey{}, turn))
+		app := rp.sessions.appFor(r.Context())
+		app.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
+			switch {
+			case !turn.loaded:
+				rp.refuse(w, r, errStoreUnavailable.because(err))
+			case turn.token != "": // the sign-in has succeeded, and the answer is on its way
+				app.WriteSessionCookie(r.Context(), w, turn.token, turn.expiry)
+			}
+		}
+		app.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			turn.loaded = true
+			next.ServeHTTP(w, r)
+		})).ServeHTTP(w, r)
 	})
 }
 
@@ -99,7 +195,7 @@ func (c *callback) settle(ctx context.Context) error {
 // the browser has it destroys that session too. If the sign-out came first,
 // renewApp destroys it and fails.
 func (rp *RelyingParty) renewApp(ctx context.Context, ref session.Ref, rec, replaced *session.Record) error {
-	app := rp.sessions.app
+	app := rp.sessions.appFor(ctx)
 	if app == nil {
 		return nil
 	}
@@ -117,13 +213,16 @@ func (rp *RelyingParty) renewApp(ctx context.Context, ref session.Ref, rec, repl
 	app.Put(ctx, appOwner, mine)
 	// scs would commit when the response is written, which is too late to undo
 	// the sign-in.
-	token, _, err := app.Commit(ctx)
+	token, expiry, err := app.Commit(ctx)
 	if err != nil {
 		return errStoreUnavailable.because(err)
 	}
 	_, err = rp.sessions.keeper.Amend(ctx, ref, rec.Access, func(r *session.Record) { r.App = session.Token(token) })
 	if errors.Is(err, session.ErrNone) {
 		return failure(errors.Join(session.ErrSignedOut, app.Destroy(ctx)))
+	}
+	if turn, ok := ctx.Value(appTurnKey{}).(*appTurn); ok && err == nil {
+		turn.token, turn.expiry = token, expiry
 	}
 	return failure(err)
 }
@@ -132,7 +231,7 @@ func (rp *RelyingParty) renewApp(ctx context.Context, ref session.Ref, rec, repl
 // response was written: scs has committed it once more with the response. The
 // response itself cannot change any more.
 func (rp *RelyingParty) recheckApp(ctx context.Context, ref session.Ref) {
-	app := rp.sessions.app
+	app := rp.sessions.appFor(ctx)
 	if app == nil || ref.Key == "" {
 		return
 	}
@@ -144,7 +243,7 @@ func (rp *RelyingParty) recheckApp(ctx context.Context, ref session.Ref) {
 // destroyApp destroys the application's session at sign-out, and those that
 // the sign-ins that ended with it have made.
 func (rp *RelyingParty) destroyApp(ctx context.Context, ended []*session.Record) error {
-	app := rp.sessions.app
+	app := rp.sessions.appFor(ctx)
 	if app == nil {
 		return nil
 	}
@@ -164,9 +263,10 @@ func (rp *RelyingParty) destroyApp(ctx context.Context, ended []*session.Record)
 // destroyOther destroys the application's session with that token, which is
 // not that of the request.
 func (rp *RelyingParty) destroyOther(ctx context.Context, token string) error {
-	other, err := rp.sessions.app.Load(apart{ctx}, token)
+	app := rp.sessions.appFor(ctx)
+	other, err := app.Load(apart{ctx}, token)
 	if err == nil {
-		err = rp.sessions.app.Destroy(other)
+		err = app.Destroy(other)
 	}
 	if err != nil {
 		return errStoreUnavailable.because(err)
