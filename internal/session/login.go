@@ -213,36 +213,47 @@ func (k *Keeper) SignOutUntil(ctx context.Context, key string, until time.Time) 
 	return k.signOut(ctx, key, func(*Record) time.Time { return until })
 }
 
-// signOut leaves a tombstone in the place of a record, which is nil if there is
-// none, and says until when it stays.
+// signOut ends a login and those that have taken its place. until gets the record,
+// or nil if there is none, and says until when the tombstone stays.
 func (k *Keeper) signOut(ctx context.Context, key string, until func(*Record) time.Time) (all []*Record, err error) {
-	var next []byte
-	ended, err := k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
+	ended, next, err := k.signOutOne(ctx, key, until)
+	done := map[string]bool{key: true} // who has taken whose place may go round in what a store has mixed up
+	for err == nil {
+		if ended != nil {
+			all = append(all, ended)
+		}
+		next = slices.DeleteFunc(next, func(key string) bool { return done[key] })
+		if len(next) == 0 {
+			return all, nil
+		}
+		key, done[next[0]] = next[0], true
+		var more []string
+		ended, more, err = k.signOutOne(ctx, key, func(*Record) time.Time { return time.Time{} })
+		next = append(more, next[1:]...)
+	}
+	return all, err
+}
+
+// signOutOne leaves a tombstone in the place of a record, and returns the record, if
+// it was alive, and the keys of the logins that have taken its place.
+func (k *Keeper) signOutOne(ctx context.Context, key string, until func(*Record) time.Time) (ended *Record, next []string, err error) {
+	ended, err = k.end(ctx, key, swap.Patience{}, func(r *Record) *Record {
 		ends := until(r)
 		if r == nil {
 			r = &Record{}
 		}
-		next = nil
-		if !r.Ended.IsZero() { // also by a sign-out, which the store may not have confirmed
-			next, ends = r.Next, later(ends, r.Ends) // a sign-out that knows less forgets nothing
-		}
 		t := r.tombstone(k.now(), whySignOut)
-		t.Next, t.Ends = next, ends
+		t.Ends = ends
+		if next = nil; !r.Ended.IsZero() { // also by a sign-out, which the store may not have confirmed
+			t.Next = r.Next
+			t.Ends = later(ends, r.Ends) // a sign-out that knows less forgets nothing
+			for n := range slices.Chunk(r.Next, storekey.Size) {
+				next = append(next, string(n))
+			}
+		}
 		return t
 	})
-	if err != nil {
-		return nil, err
-	}
-	if ended != nil {
-		all = append(all, ended)
-	}
-	for n := range slices.Chunk(next, storekey.Size) {
-		more, err := k.SignOut(ctx, string(n))
-		if all = append(all, more...); err != nil {
-			return all, err
-		}
-	}
-	return all, nil
+	return ended, next, err
 }
 
 // end replaces the record under key with the tombstone that grave makes of it.

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -79,5 +80,25 @@ func TestReplaceAfterASignOut(t *testing.T) {
 		if signedIn(t, w.a, ref) {
 			t.Errorf("begun %v after the sign-out: the next sign-out with the old cookie does not end it", began)
 		}
+	}
+}
+
+// TestSignOutInACircle: what a store has mixed up may say that a login took its own
+// place, or that two took each other's. A sign-out ends each once.
+func TestSignOutInACircle(t *testing.T) {
+	w, ctx := newWorld(0), t.Context()
+	_, one := w.login(t)
+	_, two := w.login(t)
+	_, live := w.login(t)
+	for _, pair := range [][2]string{{one.Key, one.Key}, {one.Key, two.Key}, {two.Key, one.Key}, {two.Key, live.Key}, {one.Key, live.Key}} {
+		if _, err := w.a.Replace(ctx, pair[0], pair[1], w.clock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // without an end, this one would fill the stack
+	defer cancel()
+	ended, err := w.b.SignOut(ctx, one.Key)
+	if err != nil || len(ended) != 1 || signedIn(t, w.a, live) {
+		t.Errorf("%d sessions ended, %v; signed in: %v", len(ended), err, signedIn(t, w.a, live))
 	}
 }
