@@ -73,7 +73,7 @@ func (g *registrar) done(ctx context.Context, id, policy string) (Resource, erro
 		return Resource{}, err
 	}
 	if winner == "" || winner == id {
-		g.rs.registry.Remember(g.rs.key(g.r), resource.Written{Sum: g.r.sum(), ID: id, Policy: policy})
+		g.rs.registry.Remember(g.rs.key(g.r), resource.Written{Sum: g.r.sum(), ID: id, Policy: policy, Unkept: winner == ""})
 		return g.r.registered(id, policy), nil
 	}
 	if !g.made { // it was there before us, and somebody may have shared it

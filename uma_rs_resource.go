@@ -175,7 +175,15 @@ func (rs *ResourceServer) keptID(ctx context.Context, r Resource) (string, error
 func (rs *ResourceServer) keepID(ctx context.Context, r Resource, id string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, idsWait)
 	defer cancel()
-	winner, err := rs.ids.PutIfAbsent(ctx, rs.provider.issuer, r.Owner, r.Name, id)
+	put := func() (winner string, err error) {
+		return rs.ids.PutIfAbsent(ctx, rs.provider.issuer, r.Owner, r.Name, id)
+	}
+	winner, err := put()
+	if err == nil && winner == "" { // no build keeps an empty id, which would stand for none for ever
+		if err = rs.ids.Drop(ctx, rs.provider.issuer, r.Owner, r.Name, ""); err == nil {
+			winner, err = put()
+		}
+	}
 	if err != nil {
 		return "", errResourceIDs.because(err)
 	}

@@ -394,6 +394,39 @@ func TestUMAIDStoreReadOnlyRegistersOnce(t *testing.T) {
 	}
 }
 
+// TestUMAIDStoreEmptyID: somebody has emptied the row of an id. It is no id, and is
+// replaced, and not one more resource is made at each request.
+func TestUMAIDStoreEmptyID(t *testing.T) {
+	w := world.NewPhotoz(t)
+	store := &rowIDs{rows: map[string]string{"albums": ""}}
+	h := world.Photos(w.ResourceServer(gatehouse.ResourceServerConfig{ResourceIDs: store}).UMAProtect(world.AlbumRules()))
+	for range 5 {
+		w.WantTicket(world.Send(h, "GET", "/albums/", ""))
+	}
+	if w.Made("POST") != 1 || store.rows["albums"] == "" {
+		t.Errorf("%d resources were made, and %q is kept", w.Made("POST"), store.rows["albums"])
+	}
+}
+
+// rowIDs is a ResourceIDs of one owner in which an empty id is one, as in a database.
+type rowIDs struct{ rows map[string]string }
+
+func (s *rowIDs) ID(_ context.Context, _, _, name string) (string, error) { return s.rows[name], nil }
+
+func (s *rowIDs) PutIfAbsent(_ context.Context, _, _, name, id string) (string, error) {
+	if _, there := s.rows[name]; !there {
+		s.rows[name] = id
+	}
+	return s.rows[name], nil
+}
+
+func (s *rowIDs) Drop(_ context.Context, _, _, name, id string) error {
+	if s.rows[name] == id {
+		delete(s.rows, name)
+	}
+	return nil
+}
+
 // TestUMAIDStoreReadOnly: a store that can be read but not written is our own
 // trouble, and ids that could be read continue to serve.
 func TestUMAIDStoreReadOnly(t *testing.T) {
