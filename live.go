@@ -51,7 +51,9 @@ const (
 //
 // A handler has to stop when the context is done. context.Cause then says why,
 // as an *Error: CodeLoginRequired, CodeTokenInvalid, CodeStoreUnavailable or
-// CodeShuttingDown. If ctx itself ended first, it is the cause of ctx.
+// CodeShuttingDown. A session that could not be read for another reason than the
+// store has the code that a page would answer with. If ctx itself ended first, it is
+// the cause of ctx.
 //
 // A live connection does not count as use of the session. If nothing else
 // reaches a guard, the session ends at its idle limit, and so does the

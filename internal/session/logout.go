@@ -145,20 +145,20 @@ func (k *Keeper) nextNumber(marks [][]byte) (number uint64, err error) {
 	return number, nil
 }
 
-// keepNumber stores the number of a logout token, or returns the one that is
-// stored already. have is what lay in the store when the marks were read. What
+// keepNumber stores the number of a logout token, or the one that is stored
+// already once more, and returns it. have is what lay in the store when the marks were read. What
 // no build has written is replaced: the logout then counts as a new one.
 func (k *Keeper) keepNumber(ctx context.Context, key string, have []byte, number uint64) (uint64, error) {
+	end := k.now().Add(logoutKept)
 	err := k.updateFrom(ctx, key, have, func(old []byte) (*swap.Value, error) {
 		kept, err := decodeMark(old)
 		if err != nil && !errors.Is(err, ErrGarbage) {
 			return nil, err
 		}
-		if old != nil && err == nil {
+		if old != nil && err == nil { // as it is, because the store may not have confirmed it
 			number = kept.number
-			return nil, nil
+			return &swap.Value{Bytes: old, Expiry: end}, nil
 		}
-		end := k.now().Add(logoutKept)
 		return &swap.Value{Bytes: storedMark{number, end}.encode(), Expiry: end}, nil
 	})
 	return number, err

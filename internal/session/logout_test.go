@@ -215,7 +215,7 @@ func TestLogoutCosts(t *testing.T) {
 		}, 1, 3},
 		"token, again": {func(k *session.Keeper, w *world) error {
 			return k.LogoutToken(context.Background(), w.token("ana", "1", "old"))
-		}, 1, 2}, // both marks once more
+		}, 1, 3}, // the number and both marks once more
 		"front":                {func(k *session.Keeper, w *world) error { return frontLogout(context.Background(), k, idServer, "1") }, 1, 1},
 		"front, of a stranger": {func(k *session.Keeper, w *world) error { return frontLogout(context.Background(), k, idServer, "9") }, 1, 0},
 	} {

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -132,4 +133,51 @@ func TestLogoutUnkeptByAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// confirming remembers what it has said that it keeps.
+type confirming struct {
+	unkept
+	kept map[string][]byte
+}
+
+func (s *confirming) SwapCtx(ctx context.Context, key string, old, new []byte, expiry time.Time) (bool, error) {
+	swapped, err := s.unkept.SwapCtx(ctx, key, old, new, expiry)
+	switch {
+	case err != nil:
+		if _, known := s.kept[key]; !known {
+			s.kept[key] = nil
+		}
+	case swapped:
+		s.kept[key] = new
+	}
+	return swapped, err
+}
+
+// A logout token is answered when the store has said that it keeps everything that
+// it has to know of it: the marks, and the number, without which the same token once
+// more would end sessions that began later.
+func TestLogoutTokenIsKeptWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(0)
+		w.signIn(t, idServer, "ana", "1")
+		store := &confirming{unkept{w.store, true}, map[string][]byte{}}
+		k := session.New(session.Config{Store: store, Lifetime: time.Hour, Idle: -1, Now: func() time.Time { return w.clock }})
+		token := w.token("ana", "1", "j")
+		if err := k.LogoutToken(t.Context(), token); !errors.Is(err, session.ErrStore) {
+			t.Errorf("%v, want the store's error", err)
+		}
+		store.on = false
+		if err := k.LogoutToken(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		if len(store.kept) != 3 {
+			t.Errorf("%d values, want the number and two marks", len(store.kept))
+		}
+		for key, kept := range store.kept {
+			if now, err := w.store.FindManyCtx(t.Context(), []string{key}); err != nil || !bytes.Equal(now[0], kept) {
+				t.Errorf("the store has not said that it keeps %q (%v)", now, err)
+			}
+		}
+	})
 }
