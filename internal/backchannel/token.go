@@ -234,8 +234,8 @@ func (t *tokenAnswer) read(o *oauth2.Token, sent time.Time, secrets []string) (*
 	slices.Sort(t.defects)
 	a.Defective = strings.Join(t.defects, ", ")
 	// x/oauth2 computes Expiry from time.Now (M25); we use the injected clock.
-	if t.seconds > 0 {
-		a.Expires = sent.Add(time.Duration(min(t.seconds, maxExpiresIn)) * time.Second)
+	if seconds := time.Duration(min(t.seconds, maxExpiresIn)); seconds > 0 { // less than one counts as 0, or each request would renew
+		a.Expires = sent.Add(seconds * time.Second)
 	}
 	return a, nil
 }

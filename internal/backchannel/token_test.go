@@ -30,6 +30,7 @@ func TestToken(t *testing.T) {
 		`{"access_token":"a","token_type":"Bearer","expires_in":"3600.0"}`:                                             {Access: "a", Expires: noon.Add(time.Hour)},
 		`{"access_token":"a","token_type":"Bearer","expires_in":null,"scope":null}`:                                    {Access: "a"},
 		`{"access_token":"a","token_type":"Bearer","expires_in":0}`:                                                    {Access: "a"},
+		`{"access_token":"a","token_type":"Bearer","expires_in":0.9}`:                                                  {Access: "a"},
 		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`:                                                   {Access: "a", Defective: "expires_in"},
 		`{"access_token":"a","token_type":"Bearer","expires_in":""}`:                                                   {Access: "a", Defective: "expires_in"},
 		`{"access_token":"a","token_type":"Bearer","expires_in":"never"}`:                                              {Access: "a", Defective: "expires_in"},
