@@ -15,7 +15,14 @@ import (
 func TestPermissions(t *testing.T) {
 	const name, password = "store", "secret"
 	lone, copies, _ := startCopied(t, 1)
+	sentinel, _ := startSentinel(t, backing.RedisSentinelConfig{})
 	cluster, _ := startCluster(t, backing.RedisClusterConfig{Replicas: 1})
+	for _, s := range sentinel.Sentinels {
+		if _, err := s.Do(t.Context(), "ACL", "SETUSER", name, "reset", "on", ">"+password, "+sentinel|get-master-addr-by-name", "+sentinel|sentinels",
+			"+subscribe", "&+switch-master", "&+replica-reconf-done"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name    string
 		servers []*backing.Redis
@@ -29,6 +36,10 @@ func TestPermissions(t *testing.T) {
 		})},
 		{"cluster", append(cluster.Masters, cluster.Replicas...), []string{"+cluster|slots", "+asking"},
 			redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs, Username: name, Password: password, ContextTimeoutEnabled: true})},
+		{"sentinel", sentinel.Servers, nil, redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: sentinel.Master, SentinelAddrs: sentinel.Addrs, SentinelUsername: name, SentinelPassword: password,
+			Username: name, Password: password, ContextTimeoutEnabled: true,
+		})},
 	} {
 		for _, wait := range []int{0, 1} {
 			rules := append([]string{"ACL", "SETUSER", name, "reset", "on", ">" + password, "~test:*", "+get", "+mget", "+set", "+del", "+eval", "+evalsha"}, c.more...)
@@ -53,6 +64,11 @@ func TestPermissions(t *testing.T) {
 		}
 		if err := c.client.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+	for _, s := range sentinel.Sentinels { // go-redis goes on without what it may not do there
+		if denied, err := s.Do(t.Context(), "ACL", "LOG"); err != nil || len(denied.([]any)) > 0 {
+			t.Errorf("a Sentinel has denied %v (%v)", denied, err)
 		}
 	}
 }
