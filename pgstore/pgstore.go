@@ -48,8 +48,9 @@ type Config struct {
 	// notes_schema. Applications that share a database have tables of their own.
 	Table string
 	// Sweep is how often one replica removes expired rows, on average. 0 means
-	// every 5 minutes. Replicas share the work: what one has swept, the others
-	// leave, so all together sweep at most twice as often, however many they are.
+	// every 5 minutes, and less than a millisecond is an error. Replicas share the
+	// work: what one has swept, the others leave, so all together sweep at most
+	// twice as often, however many they are.
 	// With a negative Sweep nothing is removed until somebody calls
 	// [Store.Sweep]. Expired rows count as absent in any case.
 	Sweep time.Duration
@@ -104,6 +105,9 @@ func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	}
 	if !tableName.MatchString(config.Table) {
 		return nil, fmt.Errorf("pgstore: Table: %q is not a name, or two with a dot between them, of up to 48 ASCII letters, digits and underscores", config.Table)
+	}
+	if err := sweep.Check(config.Sweep); err != nil {
+		return nil, fmt.Errorf("pgstore: %w", err)
 	}
 	if config.Sweep == 0 {
 		config.Sweep = sweep.Every

@@ -40,6 +40,9 @@ func TestNew(t *testing.T) {
 	if _, err := pgstore.New(pool, pgstore.Config{Timeout: -1}); err == nil || !strings.Contains(err.Error(), "Timeout: ") {
 		t.Errorf("Timeout -1: %v", err)
 	}
+	if _, err := pgstore.New(pool, pgstore.Config{Sweep: 5}); err == nil || !strings.Contains(err.Error(), "Sweep: 5ns") { // minutes were meant
+		t.Errorf("Sweep 5ns: %v", err)
+	}
 	long := strings.Repeat("x", 48)
 	for table, good := range map[string]bool{
 		"": true, "notes": true, "Notes": true, "_n1": true, "app.notes": true, long: true, long + "." + long: true,

@@ -156,6 +156,9 @@ func TestNew(t *testing.T) {
 	if _, err := sqlitestore.New(db, sqlitestore.Config{Timeout: -1}); err == nil || !strings.Contains(err.Error(), "Timeout: ") {
 		t.Errorf("Timeout -1: %v", err)
 	}
+	if _, err := sqlitestore.New(db, sqlitestore.Config{Sweep: 5}); err == nil || !strings.Contains(err.Error(), "Sweep: 5ns") { // minutes were meant
+		t.Errorf("Sweep 5ns: %v", err)
+	}
 	long := strings.Repeat("x", 48)
 	for table, good := range map[string]bool{
 		"": true, "notes": true, "Notes_2": true, "_": true, "select": true, long: true, "sqlitenotes": true, "sqlite": false, "sqlite_notes": false, "SQLite_": false,

@@ -48,8 +48,9 @@ type Config struct {
 	// notes_schema. Applications that share a file have tables of their own.
 	Table string
 	// Sweep is how often one process removes expired rows, on average. 0 means
-	// every 5 minutes. Processes share the work: what one has swept, the others
-	// leave, so all together sweep at most twice as often, however many they are.
+	// every 5 minutes, and less than a millisecond is an error. Processes share the
+	// work: what one has swept, the others leave, so all together sweep at most
+	// twice as often, however many they are.
 	// With a negative Sweep nothing is removed until somebody calls
 	// [Store.Sweep]. Expired rows count as absent in any case.
 	Sweep time.Duration
@@ -121,6 +122,9 @@ func New(db *sql.DB, config Config) (*Store, error) {
 	}
 	if config.Timeout == 0 {
 		config.Timeout = callTimeout
+	}
+	if err := sweep.Check(config.Sweep); err != nil {
+		return nil, fmt.Errorf("sqlitestore: %w", err)
 	}
 	if config.Sweep == 0 {
 		config.Sweep = sweep.Every

@@ -5,6 +5,7 @@ package sweep
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -13,6 +14,9 @@ const (
 	// Every is the usual interval. Expired rows count as absent before they are
 	// removed, so sweeping saves space and nothing else.
 	Every = 5 * time.Minute
+	// Least is the shortest interval. A shorter one is a number that somebody took
+	// for one of seconds or minutes, and would keep the database busy for nothing.
+	Least = time.Millisecond
 	// Batch is how many rows are removed at a time, so that no statement holds
 	// locks for long.
 	Batch = 500
@@ -22,6 +26,15 @@ const (
 	// overflow.
 	longest = 100 * 365 * 24 * time.Hour
 )
+
+// Check returns an error if every is no interval to sweep in: too short, and not 0
+// for the usual one nor negative for none.
+func Check(every time.Duration) error {
+	if 0 < every && every < Least {
+		return fmt.Errorf("Sweep: %v is less than %v: a number alone counts nanoseconds, so write 5 * time.Minute", every, Least)
+	}
+	return nil
+}
 
 // A Sweeper runs rounds until Close.
 type Sweeper struct {
