@@ -95,3 +95,52 @@ func count(records ...*session.Record) (n int) {
 	}
 	return n
 }
+
+// A cookie names the marks that its session carries. With the names of others, which
+// nobody has raised, it opens nothing: a stolen one would outlive each logout.
+func TestCookieWithOtherMarks(t *testing.T) {
+	w, ctx := newWorld(0), t.Context()
+	_, ref := w.login(t)
+	for i := range ref.Marks {
+		other := ref
+		other.Marks[i] = session.MarksOf(idServer, "ben", "s9")[i].Name
+		for _, revoked := range []bool{false, true} {
+			if revoked {
+				if err := w.b.RevokeAll(ctx, idServer, "ana"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if signedIn(t, w.a, other) {
+				t.Errorf("mark %d: signed in, revoked: %v", i, revoked)
+			}
+		}
+	}
+}
+
+// What is used is remembered to the end.
+func TestSpentUntil(t *testing.T) {
+	w, ctx := newWorld(0), t.Context()
+	until := w.clock.Add(10 * time.Minute)
+	if first, err := w.a.Spend(ctx, "state", until); !first || err != nil {
+		t.Fatal(first, err)
+	}
+	w.clock = until.Add(time.Second) // by a clock that is ahead
+	if first, err := w.b.Spend(ctx, "state", until); first || err != nil {
+		t.Errorf("used twice, %v", err)
+	}
+}
+
+// The list shows no session whose time is over.
+func TestListOfExpired(t *testing.T) {
+	w, ctx := newWorld(0), t.Context()
+	rec, ref := w.login(t)
+	if _, err := w.a.Enlist(ctx, ref, rec); err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]int{30*time.Minute - time.Millisecond: 1, 30 * time.Minute: 0} { // the idle limit
+		w.clock = rec.Begin.Add(after)
+		if all, err := w.b.List(ctx, idServer, "ana"); err != nil || len(all) != want {
+			t.Errorf("after %v: %d sessions, %v", after, len(all), err)
+		}
+	}
+}
