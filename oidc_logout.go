@@ -281,8 +281,8 @@ func (rp *RelyingParty) ended(ctx context.Context, rec *session.Record, code str
 }
 
 // replaceOld ends the session that the browser had before, no matter whose it
-// was, and returns it. It revokes the refresh token only if the person or the
-// provider has changed. Otherwise the old token may belong to the same grant
+// was, and returns it. It revokes the refresh token only if the person, the client
+// or the provider has changed. Otherwise the old token may belong to the same grant
 // as the new one, and servers may end the whole grant (RFC 7009 §2.1). If the
 // person has signed out of the old session since the sign-in began, it fails.
 func (rp *RelyingParty) replaceOld(ctx context.Context, c *callback) (*session.Record, error) {

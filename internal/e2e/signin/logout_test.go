@@ -360,10 +360,9 @@ func TestLogoutWithoutOrigin(t *testing.T) {
 	ana.WantServed(ana.Get("/notes/"))
 }
 
-// Who signed in at one relying party of a Sessions may sign out at the handler of
-// another. The provider sends them back to the path that it knows.
-func TestLogoutAtAnotherParty(t *testing.T) {
-	s := world.NewSite(t)
+// secondParty adds a relying party with a client of its own to a site, at /second/.
+// Who signs in there sees /second/page.
+func secondParty(s *world.Site) {
 	s.Must(s.AddClient(opserver.Client{ID: "second", Secret: "second-secret", IDTokenAlg: "ES256",
 		RedirectURIs: []string{s.Origin + "/second/callback"}, PostLogoutRedirectURIs: []string{s.Origin + "/second/logout"}}))
 	r := s.Replicas[0]
@@ -374,6 +373,13 @@ func TestLogoutAtAnotherParty(t *testing.T) {
 	s.Must(err)
 	r.Mux.Handle("/second/", second.Handler())
 	r.Mux.Handle("/second/page", second.RequireLogin(world.WhoAmI))
+}
+
+// Who signed in at one relying party of a Sessions may sign out at the handler of
+// another. The provider sends them back to the path that it knows.
+func TestLogoutAtAnotherParty(t *testing.T) {
+	s := world.NewSite(t)
+	secondParty(s)
 	for name, out := range map[string]func(*world.Visitor) *world.Page{
 		"page":   func(b *world.Visitor) *world.Page { return b.Post("/auth/logout", nil) },
 		"script": func(b *world.Visitor) *world.Page { return b.Get(signOutByScript(t, b)) },
@@ -387,6 +393,26 @@ func TestLogoutAtAnotherParty(t *testing.T) {
 		}
 		if back := ana.Follow(a, nil); back.URL.Path != "/second/logout" || !strings.Contains(back.Body.String(), "signed out") {
 			t.Errorf("%s: the way back ends in %v", name, back)
+		}
+	}
+}
+
+// Who signs in at another relying party of a Sessions leaves the session that they
+// had. Its refresh token is that of another client, and so of another grant: it is
+// revoked. One of the same client may be of the same grant, and stays.
+func TestSignInAtAnotherPartyRevokes(t *testing.T) {
+	for next, revoked := range map[string]int{"/second/login": 1, "/auth/login": 0} {
+		s := world.NewSite(t)
+		secondParty(s)
+		ana := s.Visitor("ana")
+		ana.SignIn()
+		ana.Follow(ana.Get(next), nil)
+		s.ShutdownAll()
+		if got := len(s.RevokedTokens()); got != revoked {
+			t.Errorf("%s: %d revocations, want %d", next, got, revoked)
+		}
+		if got := s.EventsOf(gatehouse.EventLogout); !slices.Equal(got, []string{"replaced"}) {
+			t.Errorf("%s: logout events %q", next, got)
 		}
 	}
 }
