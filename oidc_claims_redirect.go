@@ -163,6 +163,8 @@ func (c *claimsReturn) recognise(ctx context.Context) error {
 		return errClaimsSession.because(errors.New("nobody is signed in"))
 	case err != nil:
 		return err
+	case id.session != nil && id.session.stuck != nil: // the state could not be spent either
+		return about(id.Subject, failure(id.session.stuck.err))
 	case !bytes.Equal(c.visit.From, c.rp.sessionDigest(c.r)):
 		return about(id.Subject, errClaimsSession.because(errors.New("it began in another session")))
 	}

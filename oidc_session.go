@@ -25,8 +25,8 @@ import (
 // is in trouble, the page is then served without a valid access token.
 const refreshWait = 3 * time.Second
 
-// stuckFor is for how long a request does not try a refresh again, nor to write
-// its use, after the store has failed one: whoever waits for one such call after
+// stuckFor is for how long a request does not try a refresh again, nor another
+// write, after the store has failed one: whoever waits for one such call after
 // another gets no answer within 1.5 s (FA6).
 const stuckFor = time.Second
 
@@ -45,7 +45,7 @@ type liveSession struct {
 
 	now atomic.Pointer[session.Stored] // nil until somebody asks for more than the glance had
 
-	stuck *stuck // the store has just failed a refresh of this request; set by the check alone
+	stuck *stuck // the store has just failed a write of this request; set by the check alone
 }
 
 // stuck is when and why.
@@ -195,6 +195,9 @@ func (l *liveSession) touch(ctx context.Context) {
 		now, err = l.party.sessions.keeper.Touch(ctx, l.found.Ref(), l.stored())
 	}
 	if err != nil {
+		if l.stuck == nil && errors.Is(err, session.ErrStore) {
+			l.stuck = &stuck{l.party.sessions.now(), err}
+		}
 		rec := l.record()
 		l.party.provider.emit(ctx, Event{Name: EventTrouble, Code: troubleIdle, Subject: rec.Subject, ClientID: rec.ClientID, Err: err})
 		return

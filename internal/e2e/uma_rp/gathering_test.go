@@ -34,6 +34,7 @@ type askingShop struct {
 	*world.PrintShop
 	login *gatehouse.RelyingParty
 	tr    *gatehouse.UMATransport
+	store *world.WatchedStore // of the sessions
 
 	mu   sync.Mutex
 	sent []url.Values // queries of the claims endpoint
@@ -50,7 +51,8 @@ func newAskingShopAt(t *testing.T, path string, mount func(*http.ServeMux, *gate
 	t.Helper()
 	s := &askingShop{PrintShop: world.NewPrintShop(t)}
 	p := s.Provider()
-	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Now: s.Now})
+	s.store = world.Watch(gatehouse.NewMemoryStore(s.Now))
+	sessions, err := gatehouse.NewSessions(gatehouse.SessionsConfig{Now: s.Now, Store: s.store})
 	s.Must(err)
 	login, err := gatehouse.NewRelyingParty(p, gatehouse.RelyingPartyConfig{Client: world.ShopClient, RedirectURL: shopOrigin + "/auth/callback", Sessions: sessions, ClaimsRedirectURL: path})
 	s.Must(err)
