@@ -204,6 +204,9 @@ func (rp *RelyingParty) check(r *http.Request) (*Identity, error) {
 
 // admit decides whether a live session of ours may pass.
 func (rp *RelyingParty) admit(r *http.Request, live *liveSession) (*Identity, error) {
+	if outer := IdentityFrom(r.Context()); outer != nil && outer.session != nil && outer.session.stuck != nil && outer.session.party.sessions == rp.sessions {
+		live.stuck, live.touchDue = outer.session.stuck, false // a guard around this one has waited, and said so
+	}
 	if err := live.renew(r.Context()); err != nil {
 		return nil, about(live.who.Subject, err)
 	}

@@ -14,19 +14,25 @@ import (
 
 // FA6: the store can be read and takes no writes, because it is full, a replica, or
 // locked. A page whose tokens are overdue is answered within 1.5 s, although it has
-// two things to write, and Token in it does not wait once more. Each page loses its
-// idle time with one line. Afterwards the tokens are renewed, once.
+// two things to write, and Token in it or a guard inside the first does not wait once
+// more. Each page loses its idle time with one line. Afterwards the tokens are renewed, once.
 func TestFA6_OverdueWhileTheStoreIsReadOnly(t *testing.T) {
 	const bound = 1500 * time.Millisecond
 	for _, hangs := range []bool{false, true} {
 		t.Run(fmt.Sprint("hangs ", hangs), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, seen := world.WithTokens(t, world.Watched)
+				s, seen := world.WithTokens(t, world.Watched, func(o *world.SiteOptions) {
+					mount := o.Mount
+					o.Mount = func(mux *http.ServeMux, login *gatehouse.RelyingParty) {
+						mount(mux, login)
+						mux.Handle("/nested", login.OptionalLogin(login.RequireLogin(login.With(gatehouse.Scopes("email")).RequireLogin(world.WhoAmI))))
+					}
+				})
 				ana := s.Visitor("ana")
 				ana.SignIn()
 				s.Advance(world.Past)
 				s.Watched().FailWrites(errors.New("read only"), hangs)
-				for i, path := range []string{"/notes/", "/token", "/open", "/token"} {
+				for i, path := range []string{"/notes/", "/token", "/open", "/token", "/nested"} {
 					begin := time.Now()
 					ana.WantServed(ana.Get(path))
 					if took := time.Since(begin); took > bound {
