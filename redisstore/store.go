@@ -147,8 +147,8 @@ func (s *Store) getAll(ctx context.Context, keys []string, values [][]byte) erro
 func (s *Store) getTogether(ctx context.Context, keys []string, values [][]byte, absent uint64) (certain bool, err error) {
 	args, names := make([]any, 1, 1+len(keys)), s.names(keys)
 	args[0] = "mget"
-	for i := range names { // pointers, because a text in an interface is an allocation
-		args = append(args, &names[i])
+	for _, name := range names { // as texts: hooks of the client look for them
+		args = append(args, name)
 	}
 	get := redis.NewSliceCmd(ctx, args...)
 	if err := s.client.Process(ctx, get); err != nil {
