@@ -107,7 +107,7 @@ func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 		return nil, fmt.Errorf("pgstore: Table: %q is not a name, or two with a dot between them, of up to 48 ASCII letters, digits and underscores", config.Table)
 	}
 	if err := sweep.Check(config.Sweep); err != nil {
-		return nil, fmt.Errorf("pgstore: %w", err)
+		return nil, fmt.Errorf("pgstore: Sweep: %w", err)
 	}
 	if config.Sweep == 0 {
 		config.Sweep = sweep.Every

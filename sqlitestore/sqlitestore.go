@@ -124,7 +124,7 @@ func New(db *sql.DB, config Config) (*Store, error) {
 		config.Timeout = callTimeout
 	}
 	if err := sweep.Check(config.Sweep); err != nil {
-		return nil, fmt.Errorf("sqlitestore: %w", err)
+		return nil, fmt.Errorf("sqlitestore: Sweep: %w", err)
 	}
 	if config.Sweep == 0 {
 		config.Sweep = sweep.Every

@@ -31,7 +31,7 @@ const (
 // for the usual one nor negative for none.
 func Check(every time.Duration) error {
 	if 0 < every && every < Least {
-		return fmt.Errorf("Sweep: %v is less than %v: a number alone counts nanoseconds, so write 5 * time.Minute", every, Least)
+		return fmt.Errorf("%v is less than %v: a number alone counts nanoseconds, so write 5 * time.Minute", every, Least)
 	}
 	return nil
 }
