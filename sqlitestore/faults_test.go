@@ -236,6 +236,28 @@ func TestMigrate(t *testing.T) {
 		}
 		trouble.Works(t, store)
 	})
+	t.Run("beside older connections", func(t *testing.T) { // of an application with tables of its own, which have seen the old journal
+		db := connect(t, newFile(t), "")
+		execute(t, db, "CREATE TABLE notes (text TEXT)")
+		db.SetMaxIdleConns(3)
+		var idle []*sql.Conn
+		for range 3 {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.ExecContext(t.Context(), "SELECT text FROM notes"); err != nil {
+				t.Fatal(err)
+			}
+			idle = append(idle, conn)
+		}
+		for _, conn := range idle {
+			conn.Close()
+		}
+		if err := migrate(t, db); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("a later version", func(t *testing.T) {
 		db := connect(t, newFile(t), "")
 		store := open(t, db, sqlitestore.Config{})

@@ -81,7 +81,10 @@ func checkFile(ctx context.Context, conn *sql.Conn) error {
 // checkAddress refuses an address of the database that sets another journal mode.
 // Each new connection would, and wait until nobody else uses the file.
 func checkAddress(ctx context.Context, conn *sql.Conn) error {
-	mode := ""
+	mode, tables := "", 0
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil { // an older connection learns the mode by reading
+		return err
+	}
 	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
 		return err
 	}
