@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -175,6 +176,66 @@ func TestWrongClock(t *testing.T) {
 				if cancel(); merged != works || visits == 1 != works || (err == nil) != works {
 					t.Errorf("a %s of %v: merged %v, %v", name, ahead, merged, err)
 				}
+			}
+		})
+	}
+}
+
+// lagging is a shared value in a store that takes long for each call, and works.
+type lagging struct {
+	*shared
+	takes time.Duration
+}
+
+func (c lagging) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 900*time.Millisecond) // as cells bound each call
+	defer cancel()
+	return swap.Pause(ctx, c.takes)
+}
+
+func (c lagging) Find(ctx context.Context) ([]byte, error) {
+	if err := c.wait(ctx); err != nil {
+		return nil, err
+	}
+	return c.shared.Find(ctx)
+}
+
+func (c lagging) Swap(ctx context.Context, old []byte, next swap.Value) (bool, error) {
+	if err := c.wait(ctx); err != nil {
+		return false, err
+	}
+	return c.shared.Swap(ctx, old, next)
+}
+
+// laggingCell gives a lease access to it.
+type laggingCell struct {
+	cell
+	store lagging
+}
+
+func (c laggingCell) Update(ctx context.Context, p swap.Patience, change func(*value) bool) (v value, changed bool, err error) {
+	changed, err = swap.Update(ctx, c.store, p, func(old []byte) (*swap.Value, error) {
+		v = value{}
+		if err := json.Unmarshal(old, &v); err != nil || !change(&v) {
+			return nil, err
+		}
+		raw, err := json.Marshal(v)
+		return &swap.Value{Bytes: raw}, err
+	})
+	return v, changed, err
+}
+
+// A store may take almost a second for each call, and work. The lease is two calls.
+func TestLeaseOnASlowStore(t *testing.T) {
+	for _, takes := range []time.Duration{0, 300 * time.Millisecond, 500 * time.Millisecond, 850 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShared(0, value{})
+			j := jobOf(s, func(context.Context, value) lease.Result[value] {
+				return lease.Result[value]{Merge: func(v *value) bool { v.Text = "bought"; return true }}
+			})
+			j.Cell = laggingCell{cell{s}, lagging{s, takes}}
+			if v, merged, err := lease.Run(t.Context(), j); err != nil || !merged || v.Text != "bought" {
+				t.Errorf("%v for a call: merged %v, %+v, %v", takes, merged, v, err)
 			}
 		})
 	}

@@ -37,7 +37,8 @@ const (
 	mergeMost  = time.Second
 	// takeFor bounds the attempts to take the lease. A lost reply would
 	// otherwise leave a lease that nobody uses. It is no longer than one call to a
-	// store, because pages wait for it while the store takes no writes (FA6).
+	// store, because pages wait for it while the store takes no writes (FA6). A store
+	// that is slow and works gives the lease all the same.
 	takeFor = 900 * time.Millisecond
 	// farAhead is further ahead than any lease or pause ends: a server may ask for
 	// an hour. What ends later was written by a clock that was wrong, and must not
@@ -160,7 +161,7 @@ func Run[V any](ctx context.Context, j Job[V]) (now V, merged bool, err error) {
 // somebody else has changed the value since.
 func (j Job[V]) take(ctx context.Context) (mine V, ok bool, err error) {
 	holder := rand.Text()
-	mine, ok, err = j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost}, func(v *V) bool {
+	mine, ok, err = j.Cell.Update(ctx, swap.Patience{For: takeFor, Pause: mergePause, Most: mergeMost, Slow: true}, func(v *V) bool {
 		now, l := j.Now(), j.Cell.Lease(v)
 		if j.Done(*v, false) || Ahead(l.Until, now) || !j.Urgent && Ahead(l.RetryAt, now) {
 			return false

@@ -146,8 +146,9 @@ func (k *Keeper) nextNumber(marks [][]byte) (number uint64, err error) {
 }
 
 // keepNumber stores the number of a logout token, or the one that is stored
-// already once more, and returns it. have is what lay in the store when the marks were read. What
-// no build has written is replaced: the logout then counts as a new one.
+// already once more, and returns it. have is what lay in the store when the marks
+// were read. What no build has written is replaced: the logout then counts as a new
+// one.
 func (k *Keeper) keepNumber(ctx context.Context, key string, have []byte, number uint64) (uint64, error) {
 	end := k.now().Add(logoutKept)
 	err := k.updateFrom(ctx, key, have, func(old []byte) (*swap.Value, error) {
