@@ -156,7 +156,7 @@ func (c grantCell) update(ctx context.Context, p swap.Patience, change swap.Chan
 // grantPatience is the patience of changes that a person waits for. It is long
 // enough that a brief failure of the store does not lose a refresh token.
 func grantPatience() swap.Patience {
-	return swap.Patience{For: grantStoreFor, Pause: grantStorePause, Most: grantStoreFor}
+	return swap.Patience{For: grantStoreFor, Pause: grantStorePause, Most: grantStoreFor, Slow: true}
 }
 
 const (

@@ -388,6 +388,46 @@ func (s readableGrants) SwapGrant(ctx context.Context, _, _ string, _, _ []byte)
 	return false, errors.New("db: read only")
 }
 
+// slowGrants is a GrantStore that takes long for each call, and works.
+type slowGrants struct{ *grantStore }
+
+func (s slowGrants) Grant(ctx context.Context, issuer, owner string) ([]byte, error) {
+	if err := slowly(ctx); err != nil {
+		return nil, err
+	}
+	return s.grantStore.Grant(ctx, issuer, owner)
+}
+
+func (s slowGrants) SwapGrant(ctx context.Context, issuer, owner string, old, value []byte) (bool, error) {
+	if err := slowly(ctx); err != nil {
+		return false, err
+	}
+	return s.grantStore.SwapGrant(ctx, issuer, owner, old, value)
+}
+
+func slowly(ctx context.Context) error {
+	select {
+	case <-time.After(700 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestOwnerGrantsSlowStore: each call has its own time. An owner who agrees is
+// remembered, and the token is renewed.
+func TestOwnerGrantsSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world.NewPhotoz(t)
+		g := w.Grants(slowGrants{&grantStore{}})
+		w.Agree(g, "alice")
+		w.Advance(world.Past)
+		if code := patCode(t, g, "alice"); code != "" || w.CountToken("refresh_token") != 1 {
+			t.Errorf("PAT: %q after %d token requests", code, w.CountToken("refresh_token"))
+		}
+	})
+}
+
 // TestOwnerGrantsStoreReadOnly: who needs a new token while the store takes no
 // writes is told so within a second.
 func TestOwnerGrantsStoreReadOnly(t *testing.T) {
